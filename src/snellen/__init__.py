@@ -1,0 +1,73 @@
+"""Snellen examines image classifiers and treats what it finds.
+
+>>> import snellen
+>>> classifier = snellen.load_classifier("bundled:fashion-cnn")
+>>> images = snellen.load_images("bundled:fashion-mnist")
+>>> report = snellen.audit(classifier, images.limit(20), checks=["clean"])
+>>> report.metrics["clean.accuracy"].value > 0.7
+True
+
+Names are resolved on first use, so that ``import snellen`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+# Public name → module. The checked-in list in tests/public_names.txt must agree.
+_PUBLIC = {
+    "Artifact": "snellen.artifact",
+    "Budget": "snellen.budget",
+    "Classifier": "snellen.classifier",
+    "Evidence": "snellen.evidence",
+    "Finding": "snellen.finding",
+    "ImageSet": "snellen.images",
+    "Method": "snellen.method",
+    "Preparation": "snellen.preparation",
+    "Provenance": "snellen.images",
+    "Randomness": "snellen.randomness",
+    "Run": "snellen.run",
+    "Spent": "snellen.budget",
+    "audit": "snellen.audit.audit",
+    "load_classifier": "snellen.models.references",
+    "load_images": "snellen.data.references",
+    "reproduce": "snellen.experiments.runner",
+    "systems": "snellen.system",
+}
+
+__all__ = ["__version__", *sorted(_PUBLIC)]  # noqa: PLE0604 - all entries are strings
+
+
+def __getattr__(name: str) -> object:
+    if name in _PUBLIC:
+        value = getattr(importlib.import_module(_PUBLIC[name]), name)
+        globals()[name] = value  # the verb `audit` shares its name with its package: keep the function
+        return value
+    raise AttributeError(f"module 'snellen' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})
+
+
+if TYPE_CHECKING:
+    from snellen.artifact import Artifact as Artifact
+    from snellen.audit.audit import audit as audit
+    from snellen.budget import Budget as Budget
+    from snellen.budget import Spent as Spent
+    from snellen.classifier import Classifier as Classifier
+    from snellen.data.references import load_images as load_images
+    from snellen.evidence import Evidence as Evidence
+    from snellen.experiments.runner import reproduce as reproduce
+    from snellen.finding import Finding as Finding
+    from snellen.images import ImageSet as ImageSet
+    from snellen.images import Provenance as Provenance
+    from snellen.method import Method as Method
+    from snellen.models.references import load_classifier as load_classifier
+    from snellen.preparation import Preparation as Preparation
+    from snellen.randomness import Randomness as Randomness
+    from snellen.run import Run as Run
+    from snellen.system import systems as systems

@@ -1,0 +1,102 @@
+"""What counts as success: an argument of an attack, never a subclass of it.
+
+A criterion is stateless. It sees scores (n, k) and reference labels, and answers per image. For :class:`Targeted` the
+labels are the *target* classes; everywhere else they are the classes to move away from. ``direction`` tells an
+objective whether to climb (+1, away from the labels) or to descend (−1, towards them).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+@runtime_checkable
+class Criterion(Protocol):
+    """What counts as success."""
+
+    @property
+    def direction(self) -> int:
+        """+1: away from the labels; −1: towards them."""
+        ...
+
+    def success(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Tell for each image whether it succeeded: bool (n,)."""
+        ...
+
+
+def margin(scores: Tensor, labels: Tensor) -> Tensor:
+    """Score of the labelled class minus the best other score: (n, k), (n,) → (n,). Negative means misclassified.
+
+    >>> margin(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([0])).tolist()
+    [1.0]
+    """
+    own = scores.gather(1, labels[:, None]).squeeze(1)
+    others = scores.scatter(1, labels[:, None], -torch.inf).amax(1)
+    return own - others
+
+
+@dataclass(frozen=True)
+class Misclassified:
+    """The arg-max class is not the label.
+
+    >>> Misclassified().success(torch.tensor([[1.0, 2.0], [2.0, 1.0]]), torch.tensor([0, 0])).tolist()
+    [True, False]
+    """
+
+    direction: int = 1
+
+    def success(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """(n, k), (n,) → bool (n,)."""
+        return scores.argmax(1) != labels
+
+
+@dataclass(frozen=True)
+class Targeted:
+    """The arg-max class is the target (``labels`` are the targets)."""
+
+    direction: int = -1
+
+    def success(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """(n, k), (n,) → bool (n,)."""
+        return scores.argmax(1) == labels
+
+
+@dataclass(frozen=True)
+class Margin:
+    """Misclassified by at least ``confidence`` in score units (κ of Carlini and Wagner 2017, eq. 6)."""
+
+    confidence: float = 0.0
+    direction: int = 1
+
+    def success(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """(n, k), (n,) → bool (n,)."""
+        gap = margin(scores, labels)
+        return gap < 0 if self.confidence == 0 else gap <= -self.confidence
+
+
+@dataclass(frozen=True)
+class MultilabelChanged:
+    """At least ``flips`` of the k binary decisions differ from the labels: scores are logits, labels 0/1 (n, k)."""
+
+    flips: int = 1
+    direction: int = 1
+
+    def success(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """(n, k), (n, k) → bool (n,)."""
+        return ((scores > 0) != (labels > 0)).sum(1) >= self.flips
+
+
+@dataclass(frozen=True)
+class PixelsMisclassified:
+    """At least ``share`` of the pixels are misclassified: scores (n, k, h, w), labels (n, h, w)."""
+
+    share: float = 0.5
+    direction: int = 1
+
+    def success(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """(n, k, h, w), (n, h, w) → bool (n,)."""
+        return (scores.argmax(1) != labels).flatten(1).float().mean(1) >= self.share

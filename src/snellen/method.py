@@ -1,0 +1,229 @@
+"""A method *is* its parameters plus one verb: a frozen, validated, keyword-only model.
+
+Fields are the only place where a default lives; command-line options, forms, JSON schema, documentation, ``repr`` and
+cache keys come from them. Models in fields are reference strings, methods in fields are tagged unions
+(:func:`method_field`), tensors are never fields. The protocols below are the verbs; a method implements exactly one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from torch import Tensor
+
+from snellen import index
+from snellen.artifact import Artifact
+from snellen.budget import Budget
+from snellen.classifier import Classifier
+from snellen.criterion import Criterion
+from snellen.errors import InputError
+from snellen.images import ImageSet
+from snellen.outcomes import Attacked, Certified, Explained, Scanned, Searched
+from snellen.randomness import Randomness
+
+Need = Literal["labels", "scores", "gradients", "logits", "layers", "units", "groups", "masks", "captions", "bags"]
+
+
+class Method(BaseModel):
+    """Base of all methods: parameters, and what the method needs, finds and treats.
+
+    >>> class Fade(Method):
+    ...     name = "fade"
+    ...     amount: float = 0.5
+    >>> Fade(amount=0.25)
+    Fade(amount=0.25)
+    >>> Fade().cache_key() == Fade(amount=0.5).cache_key()
+    True
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, arbitrary_types_allowed=False)
+
+    #: Name in the index of the area.
+    name: ClassVar[str] = ""
+    #: What it needs of the classifier and the images.
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    #: Kinds of finding that its evidence can show (see :data:`snellen.finding.KINDS`).
+    finds: ClassVar[tuple[str, ...]] = ()
+    #: Kinds of finding that it treats.
+    treats: ClassVar[tuple[str, ...]] = ()
+
+    def cache_key(self) -> str:
+        """Hash of class and parameters (sha256, hex)."""
+        target = f"{type(self).__module__}:{type(self).__qualname__}"
+        record = {"class": target, "parameters": self.model_dump(mode="json")}
+        return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+    def record(self) -> dict[str, Any]:
+        """Name and parameters as JSON values: what manifests store, and what :func:`build` takes."""
+        return {"method": self.name, **self.model_dump(mode="json")}
+
+    def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
+        """Say why this method cannot run on these inputs, or None when it can."""
+        return missing_needs(self.needs, classifier, images)
+
+
+def missing_needs(
+    needs: frozenset[Need], classifier: Classifier | None = None, images: ImageSet | None = None
+) -> str | None:
+    """First unmet need, in words, or None.
+
+    >>> from torch import nn
+    >>> by_url = Classifier(lambda images: images.flatten(1)[:, :2], class_names=["a", "b"], name="by-url")
+    >>> missing_needs(frozenset({"gradients"}), by_url)
+    'needs gradients, and by-url gives none'
+    """
+    if classifier is not None:
+        offered = {
+            "gradients": classifier.differentiable,
+            "scores": classifier.output != "labels",
+            "logits": classifier.output == "logits",
+            "layers": classifier.module is not None,
+        }
+        for need, has in offered.items():
+            if need in needs and not has:
+                return f"needs {need}, and {classifier.name} gives none"
+    if images is not None:
+        columns = {"units": "unit_id", "groups": "group", "masks": "mask", "captions": "caption", "bags": "bag_id"}
+        if "labels" in needs and not images.has_labels:
+            return f"needs labels, and {images.name} has none"
+        for need, column in columns.items():
+            if need in needs and all(value is None for value in images.column(column)):
+                return f"needs {need} (column {column}), and {images.name} has none"
+    return None
+
+
+def build(area: str, value: str | Mapping[str, Any] | Method) -> Method:
+    """Make a method from its name, from ``{"method": name, **parameters}``, or pass one through.
+
+    Raises:
+        UnknownNameError: no method of that name in the area.
+        InputError: parameters that the method refuses.
+    """
+    if isinstance(value, Method):
+        return value
+    parameters: dict[str, Any] = {"method": value} if isinstance(value, str) else {**value}
+    if "method" not in parameters:
+        raise InputError(f"a method of {area} is written as a name or as {{'method': name, ...}}; got {dict(value)!r}")
+    built = index.entry(area, parameters.pop("method")).load()(**parameters)
+    assert isinstance(built, Method)
+    return built
+
+
+def method_field(area: str) -> Any:  # noqa: ANN401 - a type, for use in annotations
+    """Type of a field that holds any method of an area: a tagged union that imports a method only when it is chosen."""
+    return Annotated[
+        Method,
+        BeforeValidator(lambda value: build(area, value)),
+        PlainSerializer(lambda method: method.record()),
+        WithJsonSchema({"type": "object", "required": ["method"], "x-snellen-area": area}),
+    ]
+
+
+# -- the verbs -------------------------------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Attack(Protocol):
+    """Search for a changed image that meets a criterion."""
+
+    def attack(
+        self, classifier: Classifier, images: Tensor, labels: Tensor, *, criterion: Criterion, rng: Randomness
+    ) -> Attacked:
+        """Attack prepared images (n, 3, h, w); for a targeted criterion, ``labels`` are the targets."""
+        ...
+
+
+@runtime_checkable
+class Shift(Protocol):
+    """The same images under a nuisance."""
+
+    def shift(self, images: Tensor, severity: float, *, rng: Randomness) -> Tensor:
+        """Change prepared images (n, 3, h, w); severity is continuous, 0 is the identity."""
+        ...
+
+
+@runtime_checkable
+class Explainer(Protocol):
+    """Say why."""
+
+    def explain(self, classifier: Classifier, images: Tensor, targets: Tensor, *, rng: Randomness) -> Explained:
+        """Explain the scores of ``targets`` (n,) on prepared images (n, 3, h, w)."""
+        ...
+
+
+@runtime_checkable
+class Certifier(Protocol):
+    """Say what can be proven."""
+
+    def certify(self, classifier: Classifier, images: Tensor, *, rng: Randomness) -> Certified:
+        """Certify prepared images (n, 3, h, w)."""
+        ...
+
+
+@runtime_checkable
+class Scanner(Protocol):
+    """Look for something planted, wrong or unwanted."""
+
+    def scan(self, subject: Classifier | ImageSet | Artifact, *, rng: Randomness) -> Scanned:
+        """Scan a classifier, an image set, or a generator."""
+        ...
+
+
+@runtime_checkable
+class Recipe(Protocol):
+    """Make something trained."""
+
+    def fit(self, data: ImageSet, *, base: Artifact | None = None, rng: Randomness) -> Artifact:
+        """Fit to data, starting from ``base`` if given."""
+        ...
+
+
+@runtime_checkable
+class GeneratorMethod(Protocol):
+    """Make images."""
+
+    def generate(self, requests: Sequence[Mapping[str, Any]], *, rng: Randomness) -> ImageSet:
+        """Generate one image per request (prompt, class, source id …), with provenance."""
+        ...
+
+
+@runtime_checkable
+class Forgetter(Protocol):
+    """Remove what was learned from some examples."""
+
+    def forget(self, artifact: Artifact, forget_ids: Sequence[str], *, rng: Randomness) -> Artifact:
+        """Return an artifact that behaves as if it had never seen ``forget_ids``."""
+        ...
+
+
+@runtime_checkable
+class Searcher(Protocol):
+    """Search a space of designs."""
+
+    def search(
+        self,
+        space: Any,
+        evaluate: Callable[[Any], float],
+        *,
+        budget: Budget,
+        rng: Randomness,  # noqa: ANN401
+    ) -> Searched:
+        """Find a design with a high value of ``evaluate`` within the budget."""
+        ...
+
+
+VERBS: dict[str, type[Any]] = {
+    "attack": Attack,
+    "shift": Shift,
+    "explain": Explainer,
+    "certify": Certifier,
+    "scan": Scanner,
+    "fit": Recipe,
+    "generate": GeneratorMethod,
+    "forget": Forgetter,
+    "search": Searcher,
+}

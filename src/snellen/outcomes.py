@@ -1,0 +1,129 @@
+"""What each verb returns. All of them turn into :class:`~snellen.evidence.Evidence`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from snellen.budget import Spent
+from snellen.classifier import Classifier
+from snellen.evidence import Evidence
+
+
+@dataclass(frozen=True, eq=False)
+class Attacked:
+    """Result of an attack on n images.
+
+    Attributes:
+        images: (n, 3, h, w) in [0, 1]; the *clean* image wherever the attack failed.
+        success: bool (n,), judged by the criterion on the returned image.
+        distance: float (n,), between returned and clean image in the attack's own norm; 0 where it failed.
+        queries: int (n,), images of this example sent through the classifier.
+        gradients: int (n,), gradients taken for this example.
+        scores: (n, k) of the returned image.
+        status: per image ``found``, ``not found``, or ``already`` (the clean image meets the criterion).
+    """
+
+    images: Tensor
+    success: Tensor
+    distance: Tensor
+    queries: Tensor
+    gradients: Tensor
+    scores: Tensor
+    status: tuple[str, ...]
+
+    @property
+    def spent(self) -> Spent:
+        """Total over the images."""
+        return Spent(queries=int(self.queries.sum()), gradients=int(self.gradients.sum()))
+
+    def evidence(
+        self,
+        classifier: Classifier,
+        example_ids: Sequence[str],
+        labels: Tensor,
+        *,
+        setting: str,
+        unit_ids: Sequence[str | None] | None = None,
+    ) -> Evidence:
+        """One row per image: prediction after the attack, distance as value, the attack's status as reason."""
+        return Evidence.of(
+            example_ids,
+            setting=setting,
+            model=classifier.name,
+            unit_ids=unit_ids,
+            label=labels.tolist(),
+            prediction=classifier.predict(self.scores).tolist(),
+            value=self.distance.double().tolist(),
+            reason=self.status,
+            spent=self.spent,
+            control="the same images unchanged (setting 'clean')",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """Result of an explanation of n images.
+
+    Attributes:
+        parts: (n, h, w) or (n, p, h, w) maps of the parts that matter, or names of concepts.
+        scores: (n, p) contribution of each part to the explained score, in score units.
+        edits: images with parts removed or replaced, by name, (n, 3, h, w) each.
+        controls: scores of the same edits on random parts of equal size, by name, (n,) each.
+        text: one sentence per image, where the method speaks.
+    """
+
+    parts: Tensor | Sequence[str]
+    scores: Tensor
+    edits: Mapping[str, Tensor] = field(default_factory=dict)
+    controls: Mapping[str, Tensor] = field(default_factory=dict)
+    text: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Certified:
+    """Result of a certification of n images.
+
+    Attributes:
+        prediction: int (n,), the certified class, −1 where the method abstains.
+        radius: float (n,), in the norm that ``assumptions`` names, [0, 1] pixel units; 0 where it abstains.
+        confidence: probability that all statements about one image are true.
+        assumptions: what the proof rests on, in words.
+        votes: raw counts (n, k).
+    """
+
+    prediction: Tensor
+    radius: Tensor
+    confidence: float
+    assumptions: tuple[str, ...]
+    votes: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Scanned:
+    """Result of a scan.
+
+    Attributes:
+        evidence: one row per thing looked at (class, image, region), the score as value.
+        statistic: the figure that the verdict rests on.
+        verdict: guarded words: "no outlier within budget", never "clean".
+        pictures: what was recovered (trigger, clean estimate, mask), by name, in [0, 1].
+    """
+
+    evidence: Evidence
+    statistic: float
+    verdict: str
+    pictures: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """Result of a search: the best design, its value, and every evaluation in order."""
+
+    best: Any
+    value: float
+    history: Sequence[tuple[Any, float]]
+    spent: Spent = field(default_factory=Spent)

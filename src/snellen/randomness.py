@@ -1,0 +1,101 @@
+"""Randomness without state: every draw is a pure function of (run seed, example id, stream name).
+
+No draw depends on what was drawn before it, so batch size, batch order, shards, restarts and early-finished images
+cannot change a number. Draws are made on the CPU with one Mersenne-Twister generator per example and stream, then
+moved to the device of the images; the same seed therefore gives the same noise on every device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+def derive_seed(*parts: int | float | str) -> int:
+    """Derive a 63-bit seed from a sequence of parts.
+
+    Parts are length-prefixed, so ("ab", "c") and ("a", "bc") differ.
+
+    >>> derive_seed(0, "image-1", "noise") == derive_seed(0, "image-1", "noise")
+    True
+    >>> derive_seed("ab", "c") == derive_seed("a", "bc")
+    False
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        encoded = f"{type(part).__name__}:{part}".encode()
+        digest.update(len(encoded).to_bytes(4, "big") + encoded)
+    return int.from_bytes(digest.digest(), "big") >> 1
+
+
+@dataclass(frozen=True)
+class Randomness:
+    """The source of all randomness in a verb.
+
+    ``ids`` are the ids of the examples of the current batch, in order. Where a caller has no ids (a notebook), the
+    position in the batch stands in for them: see :meth:`bind`.
+
+    >>> rng = Randomness(seed=0).for_examples(["a", "b", "c"])
+    >>> whole = rng.normal("noise", (2, 2))
+    >>> torch.equal(whole[[2, 0]], rng[[2, 0]].normal("noise", (2, 2)))
+    True
+    """
+
+    seed: int
+    ids: tuple[str, ...] | None = None
+    path: tuple[str, ...] = ()
+
+    def for_examples(self, ids: Sequence[str]) -> Randomness:
+        """Return the same randomness for the examples with these ids."""
+        return replace(self, ids=tuple(ids))
+
+    def bind(self, count: int) -> Randomness:
+        """Return randomness for ``count`` examples: unchanged if ids are set (and as many), else named by position."""
+        if self.ids is None:
+            return self.for_examples([str(position) for position in range(count)])
+        if len(self.ids) != count:
+            raise ValueError(f"randomness is bound to {len(self.ids)} examples, but {count} images came")
+        return self
+
+    def child(self, *names: str | int) -> Randomness:
+        """Return an independent randomness for a part of the work ("restart", 2)."""
+        return replace(self, path=(*self.path, *(str(name) for name in names)))
+
+    def __getitem__(self, indices: Sequence[int] | Tensor) -> Randomness:
+        """Return the randomness of some examples of the batch (used when finished images leave it)."""
+        if self.ids is None:
+            raise ValueError("bind the randomness to examples before taking a part of it")
+        chosen = indices.tolist() if isinstance(indices, Tensor) else list(indices)
+        return replace(self, ids=tuple(self.ids[i] for i in chosen))
+
+    def generator(self, stream: str) -> torch.Generator:
+        """Return a CPU generator for a draw that belongs to the whole run (a permutation, an initialisation)."""
+        return torch.Generator().manual_seed(derive_seed(self.seed, *self.path, stream))
+
+    def normal(self, stream: str, shape: Sequence[int], *, like: Tensor | None = None) -> Tensor:
+        """Draw standard normal noise: (n, *shape), float32, on the device of ``like``."""
+        return self._draw(stream, lambda g: torch.randn(tuple(shape), generator=g), like)
+
+    def uniform(
+        self, stream: str, shape: Sequence[int], low: float = 0.0, high: float = 1.0, *, like: Tensor | None = None
+    ) -> Tensor:
+        """Draw uniform noise in [low, high): (n, *shape), float32, on the device of ``like``."""
+        return self._draw(stream, lambda g: low + (high - low) * torch.rand(tuple(shape), generator=g), like)
+
+    def integers(self, stream: str, shape: Sequence[int], low: int, high: int, *, like: Tensor | None = None) -> Tensor:
+        """Draw integers in [low, high): (n, *shape), int64, on the device of ``like``."""
+        return self._draw(stream, lambda g: torch.randint(low, high, tuple(shape), generator=g), like)
+
+    def _draw(self, stream: str, draw: Callable[[torch.Generator], Tensor], like: Tensor | None) -> Tensor:
+        if self.ids is None:
+            raise ValueError("bind the randomness to examples first: rng.for_examples(ids) or rng.bind(n)")
+        generator = torch.Generator()
+        rows = [
+            draw(generator.manual_seed(derive_seed(self.seed, *self.path, stream, example))) for example in self.ids
+        ]
+        stacked = torch.stack(rows) if rows else draw(generator)[None][:0]
+        return stacked if like is None else stacked.to(like.device)

@@ -1,0 +1,157 @@
+"""A run is a directory that is the record: manifest, shards written atomically, results.
+
+The manifest holds the resolved plan and is written before the first shard; it is never changed afterwards. A run that
+is opened again with the same plan goes on where it stopped; with another plan it raises. Clock readings live in
+``timing.json`` alone, so that everything else is byte-identical however often a run was interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from snellen.errors import InputError, RunConflictError
+from snellen.evidence import Evidence
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is either whole or not there, also after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def canonical_json(value: object) -> bytes:
+    """JSON with sorted keys and a final newline: equal values give equal bytes. NaN and infinity are refused.
+
+    >>> canonical_json({"b": 1, "a": 0.5}) == canonical_json({"a": 0.5, "b": 1})
+    True
+    """
+    return (json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+class Run:
+    """One run directory.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = Run.open(Path(folder) / "r", {"seed": 0, "shards": 2})
+    ...     run.write_shard(0, {"clean": Evidence.of(["a"], setting="clean", model="m")}, {"rejected": []})
+    ...     again = Run.open(Path(folder) / "r", {"seed": 0, "shards": 2})
+    ...     again.done(0), again.done(1)
+    (True, False)
+    """
+
+    def __init__(self, folder: Path, plan: Mapping[str, Any]) -> None:
+        self.folder, self.plan = folder, plan
+
+    @classmethod
+    def open(cls, folder: Path, plan: Mapping[str, Any]) -> Run:
+        """Start a run, or go on with one of the same plan.
+
+        Raises:
+            RunConflictError: the folder holds a run of another plan; the message names what differs.
+            InputError: the folder cannot be written, or holds files that are no run.
+        """
+        manifest = folder / "manifest.json"
+        plan = json.loads(canonical_json(plan))
+        if manifest.is_file():
+            try:
+                recorded = json.loads(manifest.read_bytes())
+            except ValueError as error:
+                raise InputError(f"{manifest} is not readable JSON ({error}); choose another --out") from error
+            if recorded != plan:
+                differing = sorted(k for k in {*recorded, *plan} if recorded.get(k) != plan.get(k))
+                raise RunConflictError(
+                    f"{folder} holds another run (differs in: {', '.join(differing)}); choose another --out, or "
+                    f"delete it first"
+                )
+            return cls(folder, plan)
+        if folder.is_dir() and any(folder.iterdir()):
+            raise InputError(f"{folder} is not empty and holds no run; choose another --out")
+        try:
+            write_atomically(manifest, canonical_json(plan))
+        except OSError as error:
+            raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
+        return cls(folder, plan)
+
+    # -- shards --------------------------------------------------------------------------------------------------
+
+    def _shard(self, shard: int) -> Path:
+        return self.folder / "shards" / f"{shard:06d}"
+
+    def done(self, shard: int) -> bool:
+        """Whether a shard is complete."""
+        return self._shard(shard).is_dir()
+
+    def write_shard(self, shard: int, evidence: Mapping[str, Evidence], extra: Mapping[str, Any]) -> None:
+        """Write all evidence of a shard, pictures and some JSON beside it; it appears whole or not at all."""
+        final = self._shard(shard)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=final.parent, prefix=".partial-") as partial:
+            folder = Path(partial) / "shard"
+            folder.mkdir()
+            for name, part in evidence.items():
+                part.write(folder / f"{name}.parquet")
+                for key, blob in part.blobs.items():
+                    self.write_blob(key, blob)
+            (folder / "extra.json").write_bytes(canonical_json(extra))
+            if final.exists():
+                shutil.rmtree(final)
+            os.replace(folder, final)
+
+    def shard_evidence(self, shard: int, name: str) -> Evidence:
+        """Read the evidence of one check in one shard."""
+        return Evidence.read(self._shard(shard) / f"{name}.parquet")
+
+    def shard_extra(self, shard: int) -> dict[str, Any]:
+        """Read the JSON that was written with a shard."""
+        extra: dict[str, Any] = json.loads((self._shard(shard) / "extra.json").read_bytes())
+        return extra
+
+    def merge(self, shards: int, names: tuple[str, ...]) -> dict[str, Evidence]:
+        """Merge the shards in order, write ``evidence/NAME.parquet``, and return the evidence by name."""
+        merged = {}
+        for name in names:
+            merged[name] = Evidence.merge(self.shard_evidence(shard, name) for shard in range(shards))
+            path = self.folder / "evidence" / f"{name}.parquet"
+            path.parent.mkdir(exist_ok=True)
+            partial = path.with_name(f".{name}.parquet")
+            merged[name].write(partial)
+            os.replace(partial, path)
+        return merged
+
+    # -- files ---------------------------------------------------------------------------------------------------
+
+    def write_json(self, name: str, value: object) -> Path:
+        """Write a JSON file at the top of the run."""
+        write_atomically(self.folder / name, canonical_json(value))
+        return self.folder / name
+
+    def read_json(self, name: str) -> Any:  # noqa: ANN401 - JSON
+        """Read a JSON file at the top of the run, or None when it does not exist."""
+        path = self.folder / name
+        return json.loads(path.read_bytes()) if path.is_file() else None
+
+    def write_blob(self, key: str, blob: bytes) -> None:
+        """Keep bytes under their hash in ``blobs/``."""
+        path = self.folder / "blobs" / key
+        if not path.is_file():
+            write_atomically(path, blob)
+
+    def read_blob(self, key: str) -> bytes:
+        """Read bytes kept under their hash."""
+        return (self.folder / "blobs" / key).read_bytes()

@@ -1,0 +1,134 @@
+"""The published systems: one TOML file each, with source, methods, acceptance points and claims as data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from snellen.errors import InputError, unknown_name
+from snellen.index import normalise
+
+Scale = Literal["smoke", "small", "full"]
+
+#: Folders that are searched for systems, in order.
+FOLDERS: list[Path] = [Path(__file__).parent / "systems"]
+
+
+def results_folders() -> list[Path]:
+    """Where recorded results ship: inside the installed package, or at the root of a working copy."""
+    package = Path(__file__).parent
+    return [folder for folder in (package / "results", package.parents[1] / "results") if folder.is_dir()]
+
+
+class Claim(BaseModel):
+    """A statement that a measurement can refute, written before anything is run.
+
+    ``metric`` names a figure that the experiment returns, ``baseline`` another one to subtract from it (if any). The
+    claim holds when the whole 95 % interval over the seeds lies on the claimed side of ``threshold``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    statement: str
+    source: str = Field(description="where in the paper it is claimed")
+    metric: str
+    baseline: str | None = None
+    direction: Literal[">", "<"]
+    threshold: float
+    controls: tuple[str, ...] = ()
+    scales: tuple[Scale, ...] = ("small", "full")
+    amended: str | None = Field(None, description="reason, when the claim changed after a result was recorded")
+
+
+class System(BaseModel):
+    """One published system."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int = Field(ge=0)
+    title: str
+    acronym: str
+    source: str
+    area: str
+    command: str
+    summary: str
+    methods: tuple[str, ...] = ()
+    experiment: str | None = Field(None, description="module:function of the experiment, once built")
+    acceptance: dict[str, str] = Field(default_factory=dict, description="what must not be skipped, by number")
+    claims: tuple[Claim, ...] = ()
+
+    @cached_property
+    def claims_hash(self) -> str:
+        """Hash of the claims as written, without the reasons of amendments (sha256, first 16 hex digits)."""
+        claims = [claim.model_dump(exclude={"amended"}) for claim in self.claims]
+        return hashlib.sha256(json.dumps(claims, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def state(self) -> str:
+        """*not run*, *mechanism checked (small)*, *reproduced (full)*, or that a claim does not hold.
+
+        Only a recorded result of the current claims counts.
+        """
+        result = recorded(self.number)
+        if result is None or result.get("claims_hash") != self.claims_hash:
+            return "not run"
+        reached = {"small": "mechanism checked (small)", "full": "reproduced (full)"}.get(str(result.get("scale")))
+        if reached is None:
+            return "not run"
+        claims = result.get("claims", [])
+        failing = [str(c["id"]) for c in claims if not c["holds"]] if isinstance(claims, list) else []
+        return reached if not failing else f"run ({result['scale']}): {', '.join(failing)} not holding"
+
+
+def recorded(number: int) -> Mapping[str, object] | None:
+    """The recorded result of a system, if there is one."""
+    for folder in results_folders():
+        path = folder / f"{number:02d}.json"
+        if path.is_file():
+            result: Mapping[str, object] = json.loads(path.read_text(encoding="utf-8"))
+            return result
+    return None
+
+
+def load_system(path: Path) -> System:
+    """Read one TOML file."""
+    try:
+        system = System(**tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, ValueError) as error:
+        raise InputError(f"{path}: not a system description: {error}") from error
+    if path.stem != f"{system.number:02d}":
+        raise InputError(f"{path}: holds system {system.number}, so it must be named {system.number:02d}.toml")
+    return system
+
+
+def systems(folders: Sequence[Path] | None = None) -> list[System]:
+    """All systems, by number.
+
+    >>> len(systems())
+    39
+    """
+    paths = [path for folder in (folders or FOLDERS) for path in sorted(folder.glob("[0-9]*.toml"))]
+    return sorted((load_system(path) for path in paths), key=lambda system: system.number)
+
+
+def find_system(name: str) -> System:
+    """Find a system by number or acronym.
+
+    >>> find_system("37").acronym, find_system("medmnist-c").number
+    ('MedMNIST-C', 37)
+    """
+    known = systems()
+    spellings = {str(system.number): system for system in known}
+    spellings |= {f"{system.number:02d}": system for system in known}
+    spellings |= {normalise(system.acronym): system for system in known}
+    if normalise(name) not in spellings:
+        raise unknown_name("system", name, [*(str(s.number) for s in known), *(normalise(s.acronym) for s in known)])
+    return spellings[normalise(name)]

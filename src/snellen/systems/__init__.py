@@ -1,0 +1,1 @@
+"""One TOML file per published system; read by :mod:`snellen.system`."""
