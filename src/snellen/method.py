@@ -107,7 +107,7 @@ def build(area: str, value: str | Mapping[str, Any] | Method) -> Method:
         return value
     parameters: dict[str, Any] = {"method": value} if isinstance(value, str) else {**value}
     if "method" not in parameters:
-        raise InputError(f"a method of {area} is written as a name or as {{'method': name, ...}}; got {dict(value)!r}")
+        raise InputError(f"a method of {area} is written as a name or as {{'method': name, ...}}; got {value!r}")
     built = index.entry(area, parameters.pop("method")).load()(**parameters)
     assert isinstance(built, Method)
     return built
@@ -206,11 +206,11 @@ class Searcher(Protocol):
 
     def search(
         self,
-        space: Any,
-        evaluate: Callable[[Any], float],
+        space: object,
+        evaluate: Callable[[object], float],
         *,
         budget: Budget,
-        rng: Randomness,  # noqa: ANN401
+        rng: Randomness,
     ) -> Searched:
         """Find a design with a high value of ``evaluate`` within the budget."""
         ...
