@@ -6,7 +6,6 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -47,6 +46,11 @@ class Claim(BaseModel):
     scales: tuple[Scale, ...] = ("small", "full")
     amended: str | None = Field(None, description="reason, when the claim changed after a result was recorded")
 
+    @property
+    def hash(self) -> str:
+        """Hash of the claim as written, without the reason of an amendment (sha256, first 16 hex digits)."""
+        return _short_hash(self.model_dump(exclude={"amended"}))
+
 
 class System(BaseModel):
     """One published system."""
@@ -65,11 +69,10 @@ class System(BaseModel):
     acceptance: dict[str, str] = Field(default_factory=dict, description="what must not be skipped, by number")
     claims: tuple[Claim, ...] = ()
 
-    @cached_property
+    @property
     def claims_hash(self) -> str:
-        """Hash of the claims as written, without the reasons of amendments (sha256, first 16 hex digits)."""
-        claims = [claim.model_dump(exclude={"amended"}) for claim in self.claims]
-        return hashlib.sha256(json.dumps(claims, sort_keys=True).encode()).hexdigest()[:16]
+        """Hash of all claims as written."""
+        return _short_hash([claim.hash for claim in self.claims])
 
     @property
     def state(self) -> str:
@@ -86,6 +89,10 @@ class System(BaseModel):
         claims = result.get("claims", [])
         failing = [str(c["id"]) for c in claims if not c["holds"]] if isinstance(claims, list) else []
         return reached if not failing else f"run ({result['scale']}): {', '.join(failing)} not holding"
+
+
+def _short_hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def recorded(number: int) -> Mapping[str, object] | None:

@@ -1,0 +1,1 @@
+"""Attacks: search for a changed image on which the classifier fails."""

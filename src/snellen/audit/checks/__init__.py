@@ -1,0 +1,35 @@
+"""The checks, by name. ``clean`` always runs: every other check is compared with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from snellen.audit.check import Check, Checking
+from snellen.audit.checks.adversarial import Adversarial
+from snellen.audit.checks.clean import Clean
+from snellen.audit.checks.corruption import CommonCorruptions
+from snellen.errors import InputError, unknown_name
+
+#: Cheap checks first: they run and report in this order.
+CHECKS: dict[str, type[Check]] = {check.name: check for check in (Clean, CommonCorruptions, Adversarial)}
+
+
+def resolve_checks(checks: Sequence[str | Checking] | None) -> list[Checking]:
+    """Turn names or check objects into checks, in running order; None means all.
+
+    >>> [check.name for check in resolve_checks(["adversarial"])]
+    ['clean', 'adversarial']
+    """
+    chosen: dict[str, Checking] = {}
+    for check in CHECKS if checks is None else checks:
+        if isinstance(check, str):
+            if check not in CHECKS:
+                raise unknown_name("check", check, CHECKS)
+            check = CHECKS[check]()  # type: ignore[assignment]
+        assert not isinstance(check, str)
+        if check.name in chosen:
+            raise InputError(f"check {check.name!r} is asked for twice")
+        chosen[check.name] = check
+    chosen.setdefault("clean", Clean())
+    order = [name for name in CHECKS if name in chosen]
+    return [chosen[name] for name in (*order, *(name for name in chosen if name not in CHECKS))]

@@ -1,0 +1,139 @@
+"""Run checks over images in shards: decode once, compute clean scores once, write each shard whole or not at all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from snellen.audit.check import Batch, Checking
+from snellen.classifier import Classifier
+from snellen.data.loading import prepared_batches
+from snellen.errors import ModelError
+from snellen.evidence import Evidence
+from snellen.images import ImageSet
+from snellen.preparation import to_unit
+from snellen.progress import Progress
+from snellen.randomness import Randomness
+from snellen.run import Run
+
+#: Batches in one shard; what a killed run loses at most.
+BATCHES_PER_SHARD = 8
+
+
+def shard_count(images: int, batch_size: int) -> int:
+    """How many shards a run of this size has."""
+    return -(-images // (batch_size * BATCHES_PER_SHARD))
+
+
+def run_shards(
+    run: Run,
+    classifier: Classifier,
+    images: ImageSet,
+    checks: Sequence[Checking],
+    *,
+    batch_size: int,
+    workers: int,
+    rng: Randomness,
+    progress: Progress,
+) -> dict[str, float]:
+    """Run what is not done yet; returns seconds spent by check (a clock reading, for timing.json).
+
+    Raises:
+        ModelError: every image of the first batch has scores that are not finite, or scores have a wrong shape.
+    """
+    cost = {check.name: check.cost() for check in checks}
+    seconds: dict[str, float] = dict.fromkeys(["reading", *cost], 0.0)
+    progress.begin("audit", sum(cost.values()) * len(images))
+    for shard in range(shard_count(len(images), batch_size)):
+        first = shard * batch_size * BATCHES_PER_SHARD
+        members = images.select(np.arange(first, min(first + batch_size * BATCHES_PER_SHARD, len(images))))
+        if run.done(shard):
+            progress.advance("audit", sum(cost.values()) * len(members), "already done")
+            continue
+        _run_shard(run, shard, classifier, members, checks, cost, batch_size, workers, rng, progress, seconds)
+    progress.finish("audit")
+    return seconds
+
+
+def _run_shard(
+    run: Run,
+    shard: int,
+    classifier: Classifier,
+    members: ImageSet,
+    checks: Sequence[Checking],
+    cost: dict[str, float],
+    batch_size: int,
+    workers: int,
+    rng: Randomness,
+    progress: Progress,
+    seconds: dict[str, float],
+) -> None:
+    evidence: dict[str, list[Evidence]] = {check.name: [] for check in checks}
+    rejected: list[dict[str, str]] = []
+    units, labels = members.column("unit_id"), members.labels
+    started = time.perf_counter()
+    for loaded in prepared_batches(members, classifier.preparation, batch_size, workers=workers):
+        rejected += [{"id": key, "reason": reason} for key, reason in loaded.rejected]
+        seconds["reading"] += time.perf_counter() - started
+        if len(loaded.ids):
+            batch, unusable = make_batch(
+                classifier,
+                loaded.ids,
+                [units[i] for i in loaded.indices],
+                loaded.pixels,
+                labels[np.asarray(loaded.indices)],
+                rng,
+            )
+            rejected += unusable
+            for check in checks:
+                clock = time.perf_counter()
+                if batch is not None:
+                    evidence[check.name].append(check.measure(batch))
+                seconds[check.name] += time.perf_counter() - clock
+                progress.advance("audit", cost[check.name] * len(loaded.ids), check.name)
+        progress.advance("audit", sum(cost.values()) * len(loaded.rejected), "rejected")
+        started = time.perf_counter()
+    merged = {name: Evidence.merge(parts) for name, parts in evidence.items()}
+    run.write_shard(shard, merged, {"rejected": rejected})
+
+
+def make_batch(
+    classifier: Classifier,
+    ids: Sequence[str],
+    unit_ids: Sequence[object],
+    pixels: torch.Tensor,
+    labels: np.ndarray,
+    rng: Randomness,
+) -> tuple[Batch | None, list[dict[str, str]]]:
+    """Clean scores of a batch; images whose scores are not finite are set aside by name.
+
+    Raises:
+        ModelError: no image of the batch has finite scores.
+    """
+    batch_images = to_unit(pixels).to(classifier.device)
+    with torch.no_grad():
+        scores = classifier(batch_images)
+    finite = torch.isfinite(scores).flatten(1).all(1)
+    if not bool(finite.any()):
+        raise ModelError(
+            f"{classifier.name} gives no finite scores (NaN or infinity) for any of {len(ids)} images, first "
+            f"{ids[0]!r}; check the weights and the preprocessing"
+        )
+    batch = Batch(
+        classifier,
+        tuple(ids),
+        tuple(None if unit is None else str(unit) for unit in unit_ids),
+        batch_images,
+        torch.from_numpy(np.ascontiguousarray(labels)).to(classifier.device),
+        scores,
+        rng.for_examples(ids),
+    )
+    if bool(finite.all()):
+        return batch, []
+    lost = [
+        {"id": ids[p], "reason": "the model's scores are not finite"} for p in (~finite).nonzero().flatten().tolist()
+    ]
+    return batch.take(finite.nonzero().flatten()), lost

@@ -1,0 +1,78 @@
+"""Pictures of findings: the examples as the model saw them, and as a check changed them, as small WebP files."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+
+from snellen.audit.check import Batch, Checking
+from snellen.audit.engine import make_batch
+from snellen.classifier import Classifier
+from snellen.errors import RejectedImageError
+from snellen.finding import Finding
+from snellen.images import ImageSet
+from snellen.preparation import to_image
+from snellen.randomness import Randomness
+
+#: Longer side of a picture in the report, pixels; small images are enlarged without smoothing.
+SIDE = 112
+
+
+def illustrate_findings(
+    findings: Sequence[Finding],
+    makers: Mapping[int, Checking],
+    classifier: Classifier,
+    images: ImageSet,
+    rng: Randomness,
+) -> tuple[list[Finding], dict[str, bytes]]:
+    """Add pictures to the examples of findings.
+
+    Args:
+        makers: for each finding, by position, the check that made it.
+
+    Returns:
+        The findings with picture names (sha256), and the pictures by name.
+    """
+    blobs: dict[str, bytes] = {}
+    position = {key: index for index, key in enumerate(images.ids)}
+    illustrated = []
+    for number, finding in enumerate(findings):
+        if not finding.examples:
+            illustrated.append(finding)
+            continue
+        batch = _batch(classifier, images, [position[e.example_id] for e in finding.examples], rng)
+        changed = makers[number].illustrate(finding, batch)
+        examples = []
+        for row, example in enumerate(finding.examples):
+            before = _keep(blobs, batch.images[row])
+            after = None if changed is None else _keep(blobs, changed[row])
+            examples.append(example.model_copy(update={"image": before, "after": after}))
+        illustrated.append(finding.model_copy(update={"examples": tuple(examples)}))
+    return illustrated, blobs
+
+
+def _batch(classifier: Classifier, images: ImageSet, rows: Sequence[int], rng: Randomness) -> Batch:
+    chosen = images.select(np.asarray(rows))
+    pixels = torch.stack([classifier.preparation.pixels(chosen.read(row)) for row in range(len(chosen))])
+    batch, lost = make_batch(classifier, chosen.ids, chosen.column("unit_id"), pixels, chosen.labels, rng)
+    if batch is None or lost:
+        raise RejectedImageError(f"an image changed while the audit ran: {chosen.ids}")
+    return batch
+
+
+def _keep(blobs: dict[str, bytes], image: torch.Tensor) -> str:
+    picture = to_image(image)
+    scale = SIDE / max(picture.size)
+    size = (max(round(picture.width * scale), 1), max(round(picture.height * scale), 1))
+    filter_ = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
+    stream = io.BytesIO()
+    # Lossless for enlarged pixels, where compression would blur the very thing that is shown.
+    picture.resize(size, filter_).save(stream, "WEBP", lossless=scale > 1, quality=85, method=4)
+    key = hashlib.sha256(stream.getvalue()).hexdigest()
+    blobs[key] = stream.getvalue()
+    return key

@@ -1,0 +1,71 @@
+"""The result of an audit as data: what report.json holds."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from snellen.audit.check import Measured
+from snellen.finding import Finding
+
+
+class CheckStatus(BaseModel):
+    """Whether a check ran, and if not, why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    status: Literal["done", "skipped"]
+    reason: str | None = None
+
+
+class AuditReport(BaseModel):
+    """Everything an audit found. Holds no clock reading: equal inputs give equal bytes.
+
+    Attributes:
+        model: name, identity, classes, what the loader assumed.
+        data: name, fingerprint, number of images used and rejected.
+        metrics: figures by dotted name.
+        findings: ranked by harm.
+        checks: what ran, what was skipped and why.
+        notes: how to read the figures.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: dict[str, Any]
+    data: dict[str, Any]
+    metrics: dict[str, Measured]
+    findings: tuple[Finding, ...]
+    checks: tuple[CheckStatus, ...]
+    notes: tuple[str, ...] = ()
+    folder: Path | None = Field(None, exclude=True, description="the run directory, when the audit wrote one")
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, each finding with its level."""
+        record = self.model_dump(mode="json")
+        for row, finding in zip(record["findings"], self.findings, strict=True):
+            row["level"] = finding.level
+        return record
+
+    def __repr__(self) -> str:
+        accuracy = self.metrics.get("clean.accuracy")
+        clean = f"clean accuracy {accuracy.value:.3f}, " if accuracy else ""
+        return f"AuditReport({self.model['name']} on {self.data['name']}: {clean}{len(self.findings)} findings)"
+
+    def _repr_html_(self) -> str:
+        return _table(
+            ["harm", "level", "finding"], [[f"{f.harm:.3f}", f.level, f.title] for f in self.findings]
+        ) + _table(
+            ["metric", "value", "95 % interval", "n"],
+            [[k, f"{m.value:.4f}", f"{m.low:.4f} – {m.high:.4f}", str(m.n)] for k, m in self.metrics.items()],
+        )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in row) + "</tr>" for row in rows)
+    return "<table><tr>" + "".join(f"<th>{name}" for name in head) + f"</tr>{cells}</table>"

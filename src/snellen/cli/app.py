@@ -1,0 +1,53 @@
+"""The ``snellen`` command: its subcommands, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import snellen
+from snellen.cli.audit import audit
+from snellen.cli.reproduce import reproduce
+from snellen.cli.systems import systems
+from snellen.errors import SnellenError
+
+#: Documented in the README; 70 is EX_SOFTWARE of sysexits.h.
+EXIT_ERROR, EXIT_INTERNAL = 2, 70
+
+app = typer.Typer(
+    name="snellen",
+    help="Examine an image classifier and treat what is found.",
+    epilog="Exit codes: 0 done, 1 a claim does not hold, 2 wrong input, 70 a fault in Snellen, 130 interrupted.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(audit)
+app.command()(systems)
+app.command()(reproduce)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Show the version and stop.", is_eager=True)] = False,
+) -> None:
+    """Examine an image classifier and treat what is found."""
+    if show:
+        typer.echo(snellen.__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; never returns. Wrong options exit with 2 and Ctrl-C with 130 by typer itself."""
+    try:
+        app()
+    except SnellenError as error:
+        typer.secho(f"error: {error}", err=True, fg="red")
+        sys.exit(EXIT_ERROR)
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        typer.secho("this is a fault in Snellen; please report it with the lines above", err=True, fg="red")
+        sys.exit(EXIT_INTERNAL)

@@ -1,0 +1,120 @@
+"""``snellen audit``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from snellen.cli.progress import TerminalProgress
+from snellen.errors import InputError
+
+if TYPE_CHECKING:
+    from snellen.audit.report import AuditReport
+
+DEFAULT_MODEL, DEFAULT_DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
+
+
+def audit(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="Reference of the classifier: bundled:NAME, timm:NAME@FILE.safetensors, torchvision:NAME, onnx:FILE, "
+            "hf:FOLDER, artifact:FOLDER.  [default: bundled:fashion-cnn]",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            help="Images: a folder (class subfolders), a manifest (.csv, .parquet), a MedMNIST-style .npz, "
+            "bundled:fashion-mnist.  [default with the default model: bundled:fashion-mnist]",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run directory; the same plan goes on where it stopped.  [default: snellen-audit-N]"),
+    ] = None,
+    classes: Annotated[Path | None, typer.Option(help="File with the class names, one a line.")] = None,
+    checks: Annotated[str | None, typer.Option(help="Comma-separated: clean, corruption, adversarial.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    workers: Annotated[int, typer.Option(min=0, help="Threads that read images ahead.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass.")] = 64,
+    limit: Annotated[int | None, typer.Option(min=1, help="Audit at most so many images, drawn at random.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print report.json instead of the summary.")] = False,
+) -> None:
+    """Find where a classifier fails: findings ranked by harm, report.html and report.json."""
+    if data is None:
+        if model not in (None, DEFAULT_MODEL):
+            raise InputError(
+                f"name the images to audit {model!r} on: snellen audit {model} DATA (a folder with one subfolder for "
+                f"each class, a manifest .csv or .parquet, or a MedMNIST-style .npz)"
+            )
+        data = DEFAULT_DATA
+    from snellen.audit.audit import audit as run_audit
+    from snellen.data.references import load_images
+    from snellen.models.references import load_classifier
+
+    images = load_images(data)
+    classifier = load_classifier(model or DEFAULT_MODEL, classes, device=device)
+    folder = out or _free_folder()
+    try:
+        with TerminalProgress() as progress:
+            report = run_audit(
+                classifier,
+                images,
+                out=folder,
+                checks=None if checks is None else [name.strip() for name in checks.split(",") if name.strip()],
+                batch_size=batch_size,
+                workers=workers,
+                limit=limit,
+                seed=seed,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; the same command with --out {folder} goes on where this stopped", err=True)
+        raise
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=1, ensure_ascii=False))
+    else:
+        _show(report, folder)
+
+
+def _free_folder() -> Path:
+    """First of snellen-audit-1, -2, … that does not exist."""
+    number = 1
+    while Path(f"snellen-audit-{number}").exists():
+        number += 1
+    return Path(f"snellen-audit-{number}")
+
+
+def _show(report: AuditReport, folder: Path) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    console.print(f"[bold]{escape(report.model['name'])}[/] on {escape(report.data['name'])}", highlight=False)
+    table = Table("metric", "value", "95 % interval", "images", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, figure in report.metrics.items():
+        table.add_row(escape(name), f"{figure.value:.4f}", f"{figure.low:.4f} – {figure.high:.4f}", str(figure.n))
+    console.print(table)
+    colours = {"severe": "red", "moderate": "yellow", "mild": "cyan", "note": "dim"}
+    console.print("\n[bold]Findings, by harm[/]" if report.findings else "\nNothing was found that is certain at 95 %.")
+    for finding in report.findings:
+        style = colours[finding.level]
+        console.print(f"[{style}]{finding.level:>8}[/] {finding.harm:6.1%}  {escape(finding.title)}", highlight=False)
+    for check in report.checks:
+        if check.status == "skipped":
+            console.print(f"[dim]check {check.name} skipped:[/] {escape(check.reason or '')}", highlight=False)
+    if report.data["rejected"]:
+        console.print(f"{report.data['rejected']} images rejected, see {folder / 'rejected.json'}", highlight=False)
+    for note in report.model["notes"]:
+        console.print(f"[dim]model:[/] {escape(note)}", highlight=False)
+    console.print(f"\nReport: {folder / 'report.html'}", highlight=False, soft_wrap=True)

@@ -1,0 +1,29 @@
+"""``snellen systems``."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def systems(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List the 39 published systems: source, command, state."""
+    from snellen.system import systems as all_systems
+
+    known = all_systems()
+    if as_json:
+        rows = [{**s.model_dump(mode="json", exclude={"claims", "acceptance"}), "state": s.state} for s in known]
+        typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("", "system", "what it does", "state", box=None, pad_edge=False)
+    for system in known:
+        table.add_row(str(system.number), escape(system.acronym), escape(system.summary), system.state)
+    Console().print(table)

@@ -1,0 +1,1 @@
+"""Experiments: a published system's claims, measured here, beside its baselines."""

@@ -1,0 +1,1 @@
+"""Shifts: the same images under a nuisance of continuous severity."""

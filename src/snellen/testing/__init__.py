@@ -1,0 +1,7 @@
+"""Checks that any method must pass. Ours do in our test-suite; authors of plugins run the same ones on theirs."""
+
+from snellen.testing.conformance import check_attack as check_attack
+from snellen.testing.conformance import check_method as check_method
+from snellen.testing.conformance import check_shift as check_shift
+
+__all__ = ["check_attack", "check_method", "check_shift"]

@@ -1,0 +1,133 @@
+"""The conformance suite: what every method promises, as plain functions that raise ``AssertionError``.
+
+>>> from snellen import index
+>>> entry = index.entry("shifts", "corruption")
+>>> check_method(entry)
+>>> check_shift(entry.load()(kind="contrast"))
+"""
+
+from __future__ import annotations
+
+import json
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from snellen.classifier import Classifier
+from snellen.criterion import Misclassified
+from snellen.finding import KINDS
+from snellen.index import AREAS, MethodEntry
+from snellen.method import VERBS, Attack, Method, Shift, build
+from snellen.preparation import Preparation
+from snellen.randomness import Randomness
+
+
+def check_method(entry: MethodEntry) -> None:
+    """What holds for a method of any area: its row in the index, its parameters, its record."""
+    cls = entry.load()
+    assert issubclass(cls, Method), f"{entry.target} is not a Method"
+    assert cls.name == entry.name, f"{entry.target} calls itself {cls.name!r}, the index {entry.name!r}"
+    assert entry.summary.endswith("."), f"{entry.name}: the summary in the index is one sentence with a full stop"
+    assert (cls.__doc__ or "").strip(), f"{entry.target} has no docstring"
+    method = cls()
+    assert isinstance(method, VERBS[AREAS[entry.area]]), f"{entry.target} lacks the verb {AREAS[entry.area]!r}"
+    for kind in (*cls.finds, *cls.treats):
+        assert kind in KINDS or kind.startswith("x-"), f"{entry.target}: unknown kind of finding {kind!r}"
+    for name, field in cls.model_fields.items():
+        assert field.description, f"{entry.target}: field {name!r} has no description"
+        assert not field.is_required(), f"{entry.target}: field {name!r} has no default"
+    _check_parameters(method, entry)
+
+
+def _check_parameters(method: Method, entry: MethodEntry) -> None:
+    """Frozen, closed, and equal after a trip through JSON."""
+    assert build(entry.area, json.loads(json.dumps(method.record()))) == method, (
+        f"{entry.name}: record does not rebuild it"
+    )
+    assert build(entry.area, method.record()).cache_key() == method.cache_key()
+    json.dumps(type(method).model_json_schema())
+    try:
+        type(method)(no_such_parameter=1)
+    except ValidationError:
+        pass
+    else:
+        raise AssertionError(f"{entry.target} accepts unknown parameters")
+    for name in type(method).model_fields:
+        try:
+            setattr(method, name, getattr(method, name))
+        except ValidationError:
+            continue
+        raise AssertionError(f"{entry.target}: field {name!r} can be changed after construction")
+
+
+def small_problem(count: int = 12, size: int = 8, seed: int = 0) -> tuple[Classifier, Tensor, Tensor]:
+    """A tiny random network with the images it classifies: classifier, (n, 3, h, w), predictions (n,)."""
+    generator = torch.Generator().manual_seed(seed)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128, 5)
+    )
+    for parameter in model.parameters():
+        fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
+        parameter.data = (
+            torch.randn(parameter.shape, generator=generator) * (2.0 / fan_in) ** 0.5 * (parameter.ndim > 1)
+        )
+    classifier = Classifier(model, class_names=list("abcde"), preparation=Preparation(size=(size, size)))
+    images = torch.rand(count, 3, size, size, generator=generator)
+    with torch.no_grad():
+        labels = classifier(images).argmax(1)
+    return classifier, images, labels
+
+
+def check_attack(attack: Attack, *, epsilon: float | None = None) -> None:
+    """What every attack promises.
+
+    Images in [0, 1]; the clean image, distance 0, wherever it failed; a success mask that is true; counts that agree
+    with the classifier's; untouched inputs; the same result again, in any batch and beside any other image.
+    """
+    classifier, images, labels = small_problem()
+    # A few wrong labels: these images meet the criterion before anything is done to them.
+    labels = labels.clone()
+    labels[:2] = (labels[:2] + 1) % len(classifier.class_names)
+    kept, rng = images.clone(), Randomness(0).for_examples([f"image-{n}" for n in range(len(images))])
+    with classifier.counting() as spent:
+        attacked = attack.attack(classifier, images, labels, criterion=Misclassified(), rng=rng)
+    assert torch.equal(images, kept), "the attack changed its input in place"
+    assert attacked.images.shape == images.shape
+    assert 0 <= float(attacked.images.min()) and float(attacked.images.max()) <= 1, "images leave [0, 1]"
+    assert attacked.spent.counts() == spent().counts(), "query or gradient counts differ from the classifier's"
+    with torch.no_grad():
+        fooled = classifier(attacked.images).argmax(1) != labels
+    assert torch.equal(fooled, attacked.success), "the success mask is not what the classifier says"
+    failed = ~attacked.success
+    assert torch.equal(attacked.images[failed], images[failed]), "a failed attack must return the clean image"
+    assert not bool(attacked.distance[failed].any()), "a failed attack has distance 0"
+    assert attacked.success[:2].all(), "an image that is misclassified already counts as success"
+    assert torch.equal(attacked.images[:2], images[:2]), "an image that is misclassified already is returned unchanged"
+    if epsilon is not None:
+        assert float(attacked.distance.max()) <= epsilon + 1e-6, "the distance passes epsilon"
+    for chosen in ([5], [7, 3, 5]):
+        part = attack.attack(classifier, images[chosen], labels[chosen], criterion=Misclassified(), rng=rng[chosen])
+        assert torch.allclose(part.images, attacked.images[chosen], atol=1e-5), "another batch gives another result"
+        assert torch.equal(part.success, attacked.success[chosen])
+
+
+def check_shift(shift: Shift, severities: tuple[float, ...] = (1.0, 2.5, 5.0)) -> None:
+    """What every shift promises: severity 0 is the identity, range and shape kept, batch = single, monotone distance."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(4, 3, 16, 12, generator=generator)
+    rng = Randomness(0).for_examples(["a", "b", "c", "d"])
+    kept = images.clone()
+    assert torch.equal(shift.shift(images, 0.0, rng=rng), images), "severity 0 must be the identity"
+    last = 0.0
+    for severity in severities:
+        shifted = shift.shift(images, severity, rng=rng)
+        assert shifted.shape == images.shape and shifted.dtype == images.dtype
+        assert 0 <= float(shifted.min()) and float(shifted.max()) <= 1, "images leave [0, 1]"
+        assert torch.equal(images, kept), "the shift changed its input in place"
+        assert torch.equal(shift.shift(images, severity, rng=rng), shifted), "the same seed gives other pixels"
+        single = shift.shift(images[2:3], severity, rng=rng[[2]])
+        assert torch.allclose(single, shifted[2:3], atol=1e-6), "another batch gives other pixels"
+        distance = float((shifted - images).abs().mean())
+        assert distance > last, f"severity {severity} changes the images no more than a lower one"
+        last = distance
