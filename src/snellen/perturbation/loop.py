@@ -115,8 +115,7 @@ class _Search:
         """Look at the clean images first: those that meet the criterion already need no search."""
         everyone = torch.arange(len(self.images), device=self.images.device)
         with torch.no_grad():
-            scores, _ = evaluate(self.images, self.labels, everyone)
-        self.queries += 1
+            scores, _ = self.look(evaluate, self.images, everyone)
         self.record(everyone, self.images, scores, clean=True)
 
     def ascend(
@@ -130,39 +129,43 @@ class _Search:
         random_start: bool,
     ) -> None:
         """One start and its steps."""
-        images, labels = self.images[positions], self.labels[positions]
+        images = self.images[positions]
         start = self.projection.sample(images, rng[positions]) if random_start else images
         variables = space.encode(start, images)
         memory = step_rule.start(variables)
         for iteration in range(steps):
             variables = variables.detach().requires_grad_(True)
             candidates = space.decode(variables, images)
-            scores, values = evaluate(candidates, labels, positions)
-            self.queries[positions] += 1
+            scores, values = self.look(evaluate, candidates, positions)
             clean = iteration == 0 and not random_start
             done = self.record(positions, candidates.detach(), scores.detach(), clean=clean)
             if bool(done.all()):
                 return
-            if not bool(torch.isfinite(values).all()):
-                raise ModelError(
-                    f"{self.classifier.name}: the attack objective is not finite after {iteration} steps (scores from "
-                    f"{float(scores.min()):.4g} to {float(scores.max()):.4g}); the model is numerically unstable here"
-                )
             (gradient,) = torch.autograd.grad(self.criterion.direction * values.sum(), variables)
             self.gradients[positions] += 1
             variables = variables.detach()
             if bool(done.any()):
                 left = (~done).nonzero().flatten()
-                positions, images, labels = positions[left], images[left], labels[left]
+                positions, images = positions[left], images[left]
                 variables, gradient = variables[left], gradient[left]
                 memory = {name: tensor[left] for name, tensor in memory.items()}
             variables, memory = step_rule.step(variables, gradient, memory, iteration)
             variables = space.constrain(variables, images, self.projection)
         with torch.no_grad():
             candidates = space.decode(variables, images)
-            scores, _ = evaluate(candidates, labels, positions)
-        self.queries[positions] += 1
+            scores, _ = self.look(evaluate, candidates, positions)
         self.record(positions, candidates, scores, clean=steps == 0 and not random_start)
+
+    def look(self, evaluate: Evaluation, candidates: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate candidates, count the queries, and refuse NaN: it compares as success with every label but one."""
+        scores, values = evaluate(candidates, self.labels[positions], positions)
+        self.queries[positions] += 1
+        if not bool(torch.isfinite(scores).all()) or not bool(torch.isfinite(values).all()):
+            raise ModelError(
+                f"{self.classifier.name} gave scores or an attack objective that are not finite (NaN or infinity) "
+                f"inside the attack; attack a numerically stable model, in float32"
+            )
+        return scores, values
 
     def record(self, positions: Tensor, candidates: Tensor, scores: Tensor, *, clean: bool) -> Tensor:
         """Judge candidates and keep what is worth keeping; returns which images are done: bool (len(positions),)."""
