@@ -13,9 +13,12 @@ def box_resampling(source: int, target: int) -> Tensor:
     """
     scale = source / target
     width = max(scale, 1.0)
+    # Pillow's own order of operations: ties at an interval's end must fall the same way.
     centres = (torch.arange(target, dtype=torch.float64)[:, None] + 0.5) * scale
-    positions = (torch.arange(source, dtype=torch.float64)[None] + 0.5 - centres) / width
-    inside = ((positions > -0.5) & (positions <= 0.5)).double()
+    pixels = torch.arange(source, dtype=torch.float64)[None]
+    positions = (pixels - centres + 0.5) * (1.0 / width)
+    first, last = (centres - 0.5 * width + 0.5).trunc(), (centres + 0.5 * width + 0.5).trunc()
+    inside = ((positions > -0.5) & (positions <= 0.5) & (pixels >= first) & (pixels < last)).double()
     return inside / inside.sum(1, keepdim=True)
 
 
