@@ -20,7 +20,7 @@ from snellen.preparation import to_image
 from snellen.randomness import Randomness
 
 #: Longer side of a picture in the report, pixels; small images are enlarged without smoothing.
-SIDE = 112
+SIDE = 92
 
 
 def illustrate_findings(

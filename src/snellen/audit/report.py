@@ -57,6 +57,8 @@ class AuditReport(BaseModel):
         clean = f"clean accuracy {accuracy.value:.3f}, " if accuracy else ""
         return f"AuditReport({self.model['name']} on {self.data['name']}: {clean}{len(self.findings)} findings)"
 
+    __str__ = __repr__
+
     def _repr_html_(self) -> str:
         return _table(
             ["harm", "level", "finding"], [[f"{f.harm:.3f}", f.level, f.title] for f in self.findings]

@@ -59,7 +59,7 @@ class Adversarial(Check):
     )
     steps: int = Field(20, ge=1, description="PGD steps")
     restarts: int = Field(1, ge=1, description="PGD restarts")
-    examples: int = Field(6, ge=0, description="pictures for each finding")
+    examples: int = Field(5, ge=0, description="pictures for each finding")
 
     def cost(self) -> float:
         """Upper estimate: every step a forward and a backward pass for every image; broken ones leave early."""

@@ -30,7 +30,7 @@ class Clean(Check):
 
     bins: int = Field(15, ge=2, description="equal-width bins of the expected calibration error")
     resamples: int = Field(200, ge=50, description="bootstrap resamples for its interval")
-    examples: int = Field(6, ge=0, description="pictures for each finding")
+    examples: int = Field(5, ge=0, description="pictures for each finding")
 
     def cost(self) -> float:
         """Clean scores are computed for every audit anyway."""

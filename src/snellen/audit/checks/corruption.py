@@ -25,7 +25,7 @@ class CommonCorruptions(Check):
 
     kinds: tuple[Kind, ...] = Field(get_args(Kind), min_length=1, description="which corruptions")
     severities: tuple[float, ...] = Field((1, 2, 3, 4, 5), min_length=1, description="which severities, in (0, 5]")
-    examples: int = Field(6, ge=0, description="pictures for each finding")
+    examples: int = Field(5, ge=0, description="pictures for each finding")
 
     def cost(self) -> float:
         """One pass for each kind and severity; making the images costs about a tenth of a pass."""
