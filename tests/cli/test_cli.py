@@ -1,0 +1,225 @@
+"""The command line as a user meets it: output, exit codes, messages."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import save_file
+
+from snellen.cli import main
+from snellen.testing.conformance import small_problem
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run the command in an empty folder; returns exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["snellen", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return stopped.value.code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with two classes of grey and colour images of several sizes."""
+    rng = np.random.default_rng(0)
+    for name, level in (("Trouser", 60), ("Bag", 180)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for index, size in enumerate(((28, 28), (40, 31), (64, 64))):
+            pixels = np.clip(rng.normal(level, 30, (*size, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).convert("RGB" if index else "L").save(tmp_path / "photos" / name / f"{index}.png")
+    return tmp_path / "photos"
+
+
+def flat(text):
+    """Rich wraps and draws boxes; messages are compared without either."""
+    return " ".join(text.replace("│", " ").split())
+
+
+def test_help_version_and_no_arguments(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    assert {"audit", "systems", "reproduce"} <= set(flat(out).split())
+    assert run("--version")[:2] == (0, "0.1.0\n")
+    code, out, _ = run("audit", "--help")
+    assert code == 0
+    for option in ("--out", "--classes", "--checks", "--device", "--workers", "--batch-size", "--limit", "--seed"):
+        assert option in out
+    assert run()[0] == 2
+
+
+def test_audit_of_a_folder(run, photos, tmp_path):
+    code, out, _ = run("audit", "bundled:fashion-cnn", photos, "--checks", "clean,corruption", "--out", "here")
+    assert code == 0
+    assert "clean.accuracy" in out
+    assert "report.html" in out
+    report = json.loads((tmp_path / "here" / "report.json").read_text())
+    assert report["data"]["images"] == 6
+    # A second time: the same plan, so the same run.
+    again = run("audit", "bundled:fashion-cnn", photos, "--checks", "clean,corruption", "--out", "here")
+    assert again[0] == 0
+    assert json.loads((tmp_path / "here" / "report.json").read_text()) == report
+    code, _, err = run("audit", "bundled:fashion-cnn", photos, "--checks", "clean", "--out", "here")
+    assert code == 2
+    assert "holds another run" in flat(err)
+
+
+def test_audit_without_out_takes_a_free_folder_and_prints_json(run, photos, tmp_path):
+    code, out, _ = run("audit", "bundled:fashion-cnn", photos, "--checks", "clean", "--json")
+    assert code == 0
+    assert json.loads(out)["checks"] == [{"name": "clean", "status": "done", "reason": None}]
+    run("audit", "bundled:fashion-cnn", photos, "--checks", "clean")
+    assert (tmp_path / "snellen-audit-1").is_dir()
+    assert (tmp_path / "snellen-audit-2").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["audti"], "Did you mean"),
+        (["audit", "--batchsize", "3"], "No such option"),
+        (["audit", "--batch-size", "0"], "0 is not in the range"),
+        (["audit", "--checks", "adversaril"], "did you mean 'adversarial'"),
+        (["audit", "bundled:fashion-cn", "photos"], "fashion-cnn"),
+        (["audit", "timm:resnet10t@missing.safetensors", "photos"], "missing.safetensors"),
+        (["audit", "onnx:missing.onnx", "photos"], "missing.onnx"),
+        (["audit", "torch:resnet", "photos"], "torch"),
+        (["audit", "bundled:fashion-cnn", "phots"], "phots"),
+        (["audit", "onnx:model.onnx"], "name the images to audit"),
+        (["audit", "bundled:fashion-cnn", "photos", "--device", "cuda"], "cuda"),
+        (["audit", "bundled:fashion-cnn", "photos", "--classes", "names.txt"], "names.txt"),
+        (["reproduce", "38"], "not built yet"),
+        (["reproduce", "medmnistc"], "unknown system 'medmnistc'"),
+        (["reproduce", "37", "--scale", "tiny"], "tiny"),
+    ],
+)
+def test_mistakes_exit_with_2_and_one_clear_message(run, photos, arguments, message):
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert message in flat(err)
+    assert "Traceback" not in err
+
+
+def test_empty_folder_and_wrong_class_count(run, photos, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, _, err = run("audit", "bundled:fashion-cnn", tmp_path / "empty")
+    assert code == 2
+    assert "empty" in flat(err)
+    (tmp_path / "names.txt").write_text("one\ntwo\n")
+    code, _, err = run("audit", "bundled:fashion-cnn", photos, "--classes", "names.txt")
+    assert code == 2
+    assert "10" in err
+    assert "2" in err
+
+
+def test_nan_weights_are_one_clear_error(run, photos, tmp_path):
+    timm = pytest.importorskip("timm")
+    model = timm.create_model("test_resnet", num_classes=2)
+    state = {
+        name: tensor * float("nan") if tensor.is_floating_point() else tensor
+        for name, tensor in model.state_dict().items()
+    }
+    save_file(state, tmp_path / "nan.safetensors")
+    (tmp_path / "names.txt").write_text("Bag\nTrouser\n")
+    code, _, err = run("audit", "timm:test_resnet@nan.safetensors", photos, "--classes", "names.txt")
+    assert code == 2
+    assert "finite" in err or "NaN" in err
+    assert "Traceback" not in err
+
+
+def test_a_missing_extra_is_named(run, photos, monkeypatch):
+    import builtins
+    import sys
+
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    real_import = builtins.__import__
+    monkeypatch.setattr(
+        "importlib.import_module",
+        lambda name, package=None: (
+            (_ for _ in ()).throw(ModuleNotFoundError(name=name))
+            if name == "onnxruntime"
+            else real_import(name, fromlist=["x"])
+        ),
+    )
+    (photos.parent / "m.onnx").write_bytes(b"not read")
+    code, _, err = run("audit", "onnx:m.onnx", photos)
+    assert code == 2
+    assert "pip install 'snellen[onnx]'" in flat(err)
+
+
+def test_ctrl_c_exits_with_130_and_says_how_to_go_on(run, photos, monkeypatch):
+    def interrupted(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("snellen.audit.audit.audit", interrupted)
+    code, _, err = run("audit", "bundled:fashion-cnn", photos, "--out", "here")
+    assert code == 130
+    assert "--out here goes on where this stopped" in flat(err)
+
+
+def test_a_fault_of_ours_exits_with_70_and_a_traceback(run, photos, monkeypatch):
+    def faulty(*_arguments, **_options):
+        raise ZeroDivisionError("our fault")
+
+    monkeypatch.setattr("snellen.audit.audit.audit", faulty)
+    code, _, err = run("audit", "bundled:fashion-cnn", photos)
+    assert code == 70
+    assert "our fault" in err
+    assert "a fault in Snellen" in err
+
+
+def test_systems(run):
+    code, out, _ = run("systems", "--json")
+    assert code == 0
+    listed = json.loads(out)
+    assert [system["number"] for system in listed] == list(range(1, 40))
+    assert listed[0].keys() >= {"number", "title", "acronym", "source", "area", "command", "summary", "state"}
+    code, out, _ = run("systems")
+    assert code == 0
+    assert "MedMNIST-C" in out
+
+
+def test_an_exported_problem_runs_through_onnx(run, tmp_path):
+    """The same network as a module and as a file: same decisions, no gradients."""
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    from onnx import helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(3 * 8 * 8, 5)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["images"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "weight"], ["scores"]),
+            helper.make_node("Softmax", ["scores"], ["out"], axis=1),
+        ],
+        "g",
+        [helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, ["n", 3, 8, 8])],
+        [helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, ["n", 5])],
+        [numpy_helper.from_array(weight, "weight")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, tmp_path / "m.onnx")
+    _, images, _ = small_problem(count=20)
+    pixels = (images.permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8)
+    truth = ((pixels.transpose(0, 3, 1, 2).reshape(20, -1) / 255) @ weight).argmax(1)
+    np.savez(tmp_path / "data.npz", test_images=pixels, test_labels=truth[:, None].astype(np.uint8))
+    (tmp_path / "names.txt").write_text("0\n1\n2\n3\n4\n")
+    code, out, _ = run("audit", "onnx:m.onnx", "data.npz", "--classes", "names.txt", "--out", "run")
+    assert code == 0
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["metrics"]["clean.accuracy"]["value"] == 1.0
+    status = {check["name"]: check for check in report["checks"]}
+    assert status["adversarial"]["status"] == "skipped"
+    assert "gradients" in status["adversarial"]["reason"]
+    assert report["model"]["output"] == "log-probabilities"
+    assert any("probabilit" in note for note in report["model"]["notes"])
+    assert "gradients" in (tmp_path / "run" / "report.html").read_text()
+    assert "skipped" in out
