@@ -19,6 +19,7 @@ from snellen.audit.checks.corruption import CommonCorruptions
 from snellen.classifier import Classifier
 from snellen.data.references import load_images
 from snellen.errors import InputError, ModelError, RunConflictError, UnknownNameError
+from snellen.evidence import Evidence
 from snellen.preparation import Preparation
 from snellen.shifts.corruption import Corruption
 
@@ -91,9 +92,10 @@ def test_a_second_run_and_an_interrupted_one_give_the_same_bytes(problem, tmp_pa
             raise KeyboardInterrupt
         return measure(check, batch)
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Clean, "measure", interrupted)
+    monkeypatch.setattr(Clean, "measure", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         audit(classifier, images, out=tmp_path / "killed", checks=QUICK, batch_size=16)
+    monkeypatch.setattr(Clean, "measure", measure)
     assert len(list((tmp_path / "killed" / "shards").iterdir())) == 4
     assert not (tmp_path / "killed" / "report.json").exists()
     queries = classifier.spent.queries
@@ -261,3 +263,16 @@ def test_errors(problem, tmp_path):
     Image.new("RGB", (2, 2)).save(file, "PNG")
     with pytest.raises(InputError, match="cannot write to"):
         audit(classifier, images, out=file / "run", checks=["clean"])
+
+
+@pytest.mark.parametrize(("temperature", "found"), [(1.0, False), (0.25, True), (4.0, True)])
+def test_calibration_is_a_finding_only_beyond_what_a_calibrated_model_shows(temperature, found):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(400, 5, generator=generator) * 1.5
+    labels = torch.multinomial(logits.softmax(1), 1, generator=generator).flatten()
+    evidence = Evidence.of(
+        [str(i) for i in range(400)], setting="clean", model="m", label=labels.tolist(),
+        prediction=logits.argmax(1).tolist(), value=(logits / temperature).softmax(1).amax(1).tolist(),
+    )  # fmt: skip
+    kinds = [f.kind for f in Clean().findings(evidence, evidence, list("abcde"))]
+    assert ("calibration" in kinds) == found

@@ -97,24 +97,36 @@ def _show(report: AuditReport, folder: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
-    console.print(f"[bold]{escape(report.model['name'])}[/] on {escape(report.data['name'])}", highlight=False)
-    table = Table("metric", "value", "95 % interval", "images", box=None, pad_edge=False)
-    for column in table.columns[1:]:
+    console = Console(highlight=False)
+    console.print(f"[bold]{escape(report.model['name'])}[/] on {escape(report.data['name'])}\n")
+    single = Table("metric", "value", "95 % interval", "images", box=None, pad_edge=False)
+    for column in single.columns[1:]:
         column.justify = "right"
+    grid: dict[str, dict[str, str]] = {}
     for name, figure in report.metrics.items():
-        table.add_row(escape(name), f"{figure.value:.4f}", f"{figure.low:.4f} – {figure.high:.4f}", str(figure.n))
-    console.print(table)
+        if name.startswith("corruption."):
+            _, kind, severity = name.removesuffix(".accuracy").split(".", 2)
+            grid.setdefault(kind, {})[severity] = f"{figure.value:.3f}"
+        else:
+            single.add_row(escape(name), f"{figure.value:.4f}", f"{figure.low:.4f} – {figure.high:.4f}", str(figure.n))
+    console.print(single)
+    if grid:
+        severities = list(dict.fromkeys(severity for row in grid.values() for severity in row))
+        table = Table("\naccuracy at severity", *(f"\n{s}" for s in severities), box=None, pad_edge=False)
+        for kind, row in grid.items():
+            table.add_row(kind, *(row.get(severity, "") for severity in severities))
+        console.print(table)
     colours = {"severe": "red", "moderate": "yellow", "mild": "cyan", "note": "dim"}
-    console.print("\n[bold]Findings, by harm[/]" if report.findings else "\nNothing was found that is certain at 95 %.")
+    findings = Table("\nharm", "\nlevel", "\nfinding", box=None, pad_edge=False)
     for finding in report.findings:
         style = colours[finding.level]
-        console.print(f"[{style}]{finding.level:>8}[/] {finding.harm:6.1%}  {escape(finding.title)}", highlight=False)
+        findings.add_row(f"{finding.harm:.1%}", f"[{style}]{finding.level}[/]", escape(finding.title))
+    console.print(findings if report.findings else "\nNothing was found that is certain at 95 %.")
     for check in report.checks:
         if check.status == "skipped":
-            console.print(f"[dim]check {check.name} skipped:[/] {escape(check.reason or '')}", highlight=False)
+            console.print(f"\n[dim]check {check.name} skipped:[/] {escape(check.reason or '')}")
     if report.data["rejected"]:
-        console.print(f"{report.data['rejected']} images rejected, see {folder / 'rejected.json'}", highlight=False)
+        console.print(f"\n{report.data['rejected']} images rejected, see {escape(str(folder / 'rejected.json'))}")
     for note in report.model["notes"]:
-        console.print(f"[dim]model:[/] {escape(note)}", highlight=False)
-    console.print(f"\nReport: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+        console.print(f"\n[dim]model:[/] {escape(note)}")
+    console.print(f"\nReport: {escape(str(folder / 'report.html'))}", soft_wrap=True)
