@@ -79,6 +79,21 @@ class Example:
 class ImageSet:
     """A set of images with stable ids; selecting from it copies no pixels.
 
+    >>> class Plain:
+    ...     def read(self, index):
+    ...         return Image.new("RGB", (4, 4), (index, 0, 0))
+    ...     def content_hash(self, index):
+    ...         return str(index)
+    >>> table = pa.table({"id": ["a", "b", "c"], "label": [0, 1, 1]})
+    >>> images = ImageSet(Plain(), table, class_names=("cat", "dog"), name="pets")
+    >>> images.select([2, 0])
+    ImageSet('pets', 2 images, 2 classes, split=None)
+    >>> images.select([2, 0])[0].image.getpixel((0, 0))
+    (2, 0, 0)
+    >>> images.unlabelled().labels
+    Traceback (most recent call last):
+    snellen.errors.LabelsHiddenError: pets: a label-free method touched the labels
+
     Args:
         source: where pixels come from.
         table: one row per image, columns from :data:`COLUMNS` (further ones are kept and ignored).

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snellen.cli.progress import TerminalProgress
+from snellen.cli.progress import TerminalProgress, loading
 from snellen.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,12 +55,13 @@ def audit(
                 f"each class, a manifest .csv or .parquet, or a MedMNIST-style .npz)"
             )
         data = DEFAULT_DATA
-    from snellen.audit.audit import audit as run_audit
-    from snellen.data.references import load_images
-    from snellen.models.references import load_classifier
+    with loading("reading images and model"):
+        from snellen.audit.audit import audit as run_audit
+        from snellen.data.references import load_images
+        from snellen.models.references import load_classifier
 
-    images = load_images(data)
-    classifier = load_classifier(model or DEFAULT_MODEL, classes, device=device)
+        images = load_images(data)
+        classifier = load_classifier(model or DEFAULT_MODEL, classes, device=device)
     folder = out or _free_folder()
     try:
         with TerminalProgress() as progress:
