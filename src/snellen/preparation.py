@@ -7,14 +7,16 @@ both resize the PIL image, cut it with the same rounding, and divide bytes by 25
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
+#: round: half to even, as timm and torchvision. floor: as Hugging Face's image processors; one pixel apart at times.
+CropStart = Literal["round", "floor"]
 Resize = Literal["none", "shorter", "longer", "exact"]
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
@@ -60,6 +62,15 @@ class Preparation(BaseModel):
     resize_to: tuple[int, int] | None = Field(None, description="height and width that the scaling aims at, pixels")
     interpolation: Interpolation = Field("bilinear", description="resampling filter, antialiased")
     fill: tuple[int, int, int] = Field((0, 0, 0), description="colour of padding, bytes")
+    crop_start: CropStart = Field("round", description="how the first pixel of the crop is rounded")
+
+    @model_validator(mode="after")
+    def _target_known(self) -> Self:
+        if (self.resize == "none") != (self.resize_to is None):
+            raise ValueError(
+                f"resize and resize_to go together; got resize={self.resize!r}, resize_to={self.resize_to}"
+            )
+        return self
 
     def pixels(self, image: Image.Image) -> Tensor:
         """Prepare one image as bytes: uint8 (3, h, w). Exact, and a quarter of the memory of :meth:`__call__`."""
@@ -76,7 +87,7 @@ class Preparation(BaseModel):
         crop_height, crop_width = self.size or (scaled_height, scaled_width)
         return Placement(
             scale=(scaled_width / width, scaled_height / height),
-            offset=(float(_crop_start(scaled_width, crop_width)), float(_crop_start(scaled_height, crop_height))),
+            offset=(float(self._start(scaled_width, crop_width)), float(self._start(scaled_height, crop_height))),
         )
 
     def _scaled_size(self, height: int, width: int) -> tuple[int, int]:
@@ -105,17 +116,20 @@ class Preparation(BaseModel):
         if self.size is None or self.size == (image.height, image.width):
             return image
         height, width = self.size
+        left, top = self._start(image.width, width), self._start(image.height, height)
         missing_x, missing_y = max(width - image.width, 0), max(height - image.height, 0)
         if missing_x or missing_y:
-            border = (missing_x // 2, missing_y // 2, (missing_x + 1) // 2, (missing_y + 1) // 2)
+            before_x, before_y = max(-left, 0), max(-top, 0)
+            border = (before_x, before_y, missing_x - before_x, missing_y - before_y)
             image = ImageOps.expand(image, border, self.fill)
-        left, top = max(_crop_start(image.width, width), 0), max(_crop_start(image.height, height), 0)
+        left, top = max(left, 0), max(top, 0)
         return image.crop((left, top, left + width, top + height))
 
-
-def _crop_start(length: int, crop: int) -> int:
-    """First pixel of a centred crop; negative where there is padding. Python's rounding (half to even), as upstream."""
-    return round((length - crop) / 2.0) if length >= crop else -((crop - length) // 2)
+    def _start(self, length: int, crop: int) -> int:
+        """First pixel of the centred crop; negative where there is padding."""
+        if self.crop_start == "floor":
+            return (length - crop) // 2
+        return round((length - crop) / 2.0) if length >= crop else -((crop - length) // 2)
 
 
 def to_unit(pixels: Tensor) -> Tensor:

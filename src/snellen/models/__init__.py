@@ -1,0 +1,1 @@
+"""Models behind one contract: reference strings, files and callables become classifiers."""

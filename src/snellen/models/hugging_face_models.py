@@ -1,0 +1,195 @@
+"""``hf:FOLDER``: an image classifier of the transformers library, from a folder on this machine.
+
+The resize and crop are translated from the folder's image processor (its PIL backend, which does not depend on the
+version of torchvision) and then *checked*: three images go through both, and a processor that does anything else
+(flipped channels, several crops) is refused instead of being approximated.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from snellen.classifier import Normalization, Task
+from snellen.errors import InputError, import_extra
+from snellen.models.loaded_model import LoadedModel
+from snellen.models.quiet_loading import quiet_loading
+from snellen.preparation import Preparation, Resize, to_image
+from snellen.randomness import Randomness
+
+#: Widths and heights of the images on which the translated preparation is compared with the processor.
+_CHECKED = ((97, 61), (61, 143), (300, 301))
+
+#: Layers whose output is what the last linear layer takes, by the ``model_type`` of the configuration.
+_POOLED = {"regnet": "model.regnet.pooler", "resnet": "model.resnet.pooler"}
+
+
+class Logits(nn.Module):
+    """A transformers classifier that returns the logits alone; its layers are named ``model.…``."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, 3, h, w) → logits (n, k)."""
+        logits: Tensor = self.model(pixel_values=images).logits
+        return logits
+
+
+def load(rest: str, device: torch.device) -> LoadedModel:
+    """Load a folder as ``save_pretrained`` writes it: config.json, model.safetensors, preprocessor_config.json.
+
+    Nothing is downloaded, no code of the folder is run, and no pickle is read.
+
+    Raises:
+        InputError: a hub id, missing files, weights that do not fit, or a processor that cannot be translated.
+    """
+    folder = Path(rest)
+    _check_files(folder)
+    with quiet_loading():
+        transformers = import_extra("transformers", "vlm", f"hf:{rest}")
+    with quiet_loading():  # a second time: now the library is there, its progress bars can be switched off
+        model = _model(transformers, folder)
+        preparation, normalization = translate(_processor(transformers, folder), name=folder.name)
+    config = model.config
+    names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
+    placeholders = all(name == f"LABEL_{index}" for index, name in enumerate(names))
+    return LoadedModel(
+        network=Logits(model),
+        name=f"hf:{folder.name}",
+        preparation=preparation,
+        normalization=normalization,
+        task=_task(config, folder),
+        output="logits",
+        class_names=names,
+        outputs=len(names),
+        feature_layer=_POOLED.get(config.model_type),
+        assumed={"class_names": "the folder has placeholder class names (LABEL_0, …)"} if placeholders else {},
+    )
+
+
+def translate(processor: Any, *, name: str) -> tuple[Preparation, Normalization]:  # noqa: ANN401 - of an extra
+    """Translate an image processor into a preparation and a normalisation, and check them against it.
+
+    ``rescale_factor`` r, mean m and std s act on bytes b as (r b − m) / s; in [0, 1] units x = b / 255 that is
+    (x − m / 255 r) / (s / 255 r).
+
+    Raises:
+        InputError: a processor that does something else than resize, centre crop, rescale and normalise.
+    """
+    resize, resize_to, size = _geometry(processor, name)
+    factor = 255.0 * (processor.rescale_factor if processor.do_rescale else 1.0)
+    mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else ((0.0,) * 3, (1.0,) * 3)
+    normalization = Normalization(tuple(value / factor for value in mean), tuple(value / factor for value in std))
+    preparation = Preparation.model_validate(
+        {
+            "crop_start": "floor",
+            "size": size,
+            "resize": resize,
+            "resize_to": resize_to,
+            "interpolation": Image.Resampling(int(processor.resample)).name.lower(),
+        }
+    )
+    _check_equal(processor, preparation, normalization, name)
+    return preparation, normalization
+
+
+def _geometry(processor: Any, name: str) -> tuple[Resize, tuple[int, int] | None, tuple[int, int] | None]:  # noqa: ANN401
+    """Mode and target of the resize, and size of the result, from the processor's settings."""
+    resize: Resize = "none"
+    target = size = None
+    if processor.do_resize:
+        wanted = processor.size
+        if wanted.height and wanted.width:
+            resize, target = "exact", (wanted.height, wanted.width)
+        elif wanted.shortest_edge and not wanted.longest_edge:
+            share = getattr(processor, "crop_pct", None)
+            edge = wanted.shortest_edge
+            resize, target = "shorter", (edge, edge)
+            # ConvNeXT: below 384 the shorter edge goes to edge / crop_pct and a crop follows; from 384 on, all is kept.
+            if share and edge < 384:
+                target, size = (int(edge / share),) * 2, (edge, edge)
+            elif share:
+                resize, size = "exact", (edge, edge)
+        else:
+            raise _not_understood(processor, name)
+    if getattr(processor, "do_center_crop", False):
+        size = (processor.crop_size.height, processor.crop_size.width)
+    return resize, target, size or (target if resize == "exact" else None)
+
+
+def _check_equal(processor: Any, preparation: Preparation, normalization: Normalization, name: str) -> None:  # noqa: ANN401
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in normalization)
+    for index, (width, height) in enumerate(_CHECKED):
+        noise = Randomness(0).for_examples([str(index)]).uniform("processor", (3, height, width))
+        image = to_image(noise[0])
+        theirs = processor(images=image, return_tensors="pt")["pixel_values"][0]
+        ours = (preparation(image) - mean) / std
+        if ours.shape != theirs.shape or float((ours - theirs).abs().max()) > 1e-5 * max(1.0, float(ours.abs().max())):
+            raise _not_understood(processor, name)
+
+
+def _not_understood(processor: object, name: str) -> InputError:
+    return InputError(
+        f"hf:{name}: its {type(processor).__name__} does more than resize, centre crop, rescale and normalise, which "
+        f"is not translated here; load the model in Python and pass it with preparation=Preparation(...)"
+    )
+
+
+def _check_files(folder: Path) -> None:
+    if not folder.is_dir():
+        raise InputError(
+            f"hf:{folder} is not a folder on this machine. If it is a model of the hub, download it first: "
+            f"hf download {folder} --local-dir FOLDER, then hf:FOLDER"
+        )
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder} has no config.json; expected a folder as save_pretrained() writes it")
+    if not any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")):
+        raise InputError(
+            f"{folder} has no model.safetensors (weights in pickles are not read); convert it once with "
+            f"model.save_pretrained(FOLDER)"
+        )
+    if not (folder / "preprocessor_config.json").is_file():
+        raise InputError(f"{folder} has no preprocessor_config.json, which says how its images are resized")
+
+
+def _model(transformers: ModuleType, folder: Path) -> Any:  # noqa: ANN401 - PreTrainedModel, of an extra
+    try:
+        model, report = transformers.AutoModelForImageClassification.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            dtype=torch.float32,
+        )
+    except Exception as error:
+        raise InputError(f"{folder} cannot be loaded as an image classifier: {error}") from error
+    missing = sorted({*map(str, report["missing_keys"]), *map(str, report["mismatched_keys"])})
+    if missing:
+        raise InputError(
+            f"{folder}: the weights lack {len(missing)} tensors of the classifier ({', '.join(missing[:4])}), which "
+            f"would be left random; is it a model without a classification head?"
+        )
+    return model
+
+
+def _processor(transformers: ModuleType, folder: Path) -> Any:  # noqa: ANN401 - of an extra
+    try:
+        return transformers.AutoImageProcessor.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, backend="pil"
+        )
+    except Exception as error:
+        raise InputError(f"{folder}: preprocessor_config.json cannot be read: {error}") from error
+
+
+def _task(config: Any, folder: Path) -> Task:  # noqa: ANN401 - PreTrainedConfig, of an extra
+    if config.problem_type == "regression":
+        raise InputError(f"{folder} is a regression model (problem_type), not a classifier")
+    return "multilabel" if config.problem_type == "multi_label_classification" else "single"

@@ -1,0 +1,67 @@
+"""Build a model of another library without noise and without touching the global random state."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+
+import torch
+
+_LOGGERS = ("timm", "transformers", "huggingface_hub", "torchvision")
+
+
+@contextlib.contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Inside a ``with`` block: no warnings, log lines, progress bars or prints, and torch's CPU generator is put back.
+
+    Libraries initialise weights from the global generator before they load a file over them. What they would have said
+    matters only when loading fails, and then it is in the exception.
+    """
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        stack.enter_context(_no_progress_bars())
+        for name in _LOGGERS:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
+
+
+def first_line(error: BaseException) -> str:
+    r"""First line of what another library's error says.
+
+    >>> first_line(ValueError("no such file\nTraceback ..."))
+    'no such file'
+    """
+    return (str(error).strip().splitlines() or ["no message"])[0]
+
+
+@contextlib.contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Switch off the bars of transformers and of the hub, as far as these libraries are loaded."""
+    transformers = sys.modules.get("transformers.utils.logging")
+    hub = sys.modules.get("huggingface_hub.utils")
+    # In this order: transformers switches the hub's bars along with its own.
+    hub_shown = hub is not None and not hub.are_progress_bars_disabled()
+    transformers_shown = transformers is not None and transformers.is_progress_bar_enabled()
+    if transformers is not None and transformers_shown:
+        transformers.disable_progress_bar()
+    if hub is not None and hub_shown:
+        hub.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if transformers is not None and transformers_shown:
+            transformers.enable_progress_bar()
+        if hub is not None:
+            (hub.enable_progress_bars if hub_shown else hub.disable_progress_bars)()
