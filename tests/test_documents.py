@@ -1,0 +1,256 @@
+"""What the documents say is true of the code, and what they point to is there."""
+
+import ast
+import importlib.util
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import snellen
+from snellen.cli import app as command_line
+from snellen.evidence import SCHEMA
+from snellen.experiments.result import ClaimResult, Result
+from snellen.method import VERBS
+from snellen.models.references import SCHEMES
+from snellen.system import System
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "src" / "snellen" / "assets").glob("*.md")]
+)
+README, CHANGELOG, SECURITY = (
+    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CHANGELOG.md", "SECURITY.md")
+)
+TEST_COMMAND = "pip install -e '.[test]' && pytest"
+
+
+@pytest.fixture(scope="module")
+def table_script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("write_systems_table", ROOT / "scripts" / "write_systems_table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def section(text: str, title: str) -> str:
+    """The text under a heading, up to the next heading of the same or a higher rank."""
+    match = re.search(rf"^(#+) {re.escape(title)}\n(.*?)(?=^#{{1,2}} |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert match is not None, f"no section {title!r}"
+    return match[2]
+
+
+def fenced(text: str, language: str = "") -> list[str]:
+    """Blocks between fences, of this language."""
+    parts = re.split(r"^```(.*)\n", text, flags=re.MULTILINE)
+    # text, language, block, "", text, language, block, …
+    return [block for told, block in zip(parts[1::4], parts[2::4], strict=True) if told == language]
+
+
+def first_cells(table: str) -> list[str]:
+    """Names in backticks in the first column of a table."""
+    rows = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| ")]
+    return [name for cell in rows for name in re.findall(r"`([^`]+)`", cell)]
+
+
+def listed(text: str, after: str) -> list[str]:
+    """Names in backticks of the list item that begins with these words."""
+    item = re.search(rf"^- \*\*{re.escape(after)}(.*?)(?=^- |^$)", text, re.MULTILINE | re.DOTALL)
+    assert item is not None, f"no item {after!r}"
+    return re.findall(r"`([^`]+)`", item[1])
+
+
+# -- the table of systems --------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_systems_is_fresh(table_script):
+    table_script.main(["--check"])
+    rows = README.partition(table_script.BEGIN)[2].partition(table_script.END)[0].strip().splitlines()[2:]
+    assert [int(row.split("|")[1]) for row in rows] == list(range(1, 40))
+
+
+def test_a_stale_table_fails_and_is_written_anew(table_script, tmp_path):
+    stale = tmp_path / "README.md"
+    stale.write_text(README.replace("MedMNIST-C: Comprehensive", "MedMNIST-C: Partial"), encoding="utf-8")
+    with pytest.raises(SystemExit, match="stale"):
+        table_script.main(["--check"], stale)
+    table_script.main([], stale)
+    assert stale.read_text(encoding="utf-8") == README
+
+
+@pytest.mark.parametrize("text", ["no markers", "<!-- systems:begin -->", "<!-- systems:end --><!-- systems:begin -->"])
+def test_missing_markers_fail(table_script, text):
+    with pytest.raises(SystemExit, match="once each"):
+        table_script.with_table(text, "table")
+
+
+def test_commands_are_planned_until_a_system_has_methods(table_script):
+    fields = {"title": "A | B", "source": "-", "area": "attacks", "command": "snellen attack a", "summary": "Does."}
+    unbuilt, built = System(number=1, acronym="X", **fields), System(number=2, acronym="Y", methods=("a",), **fields)
+    alone = table_script.systems_table([unbuilt])
+    assert "| planned command |" in alone
+    assert alone.splitlines()[2] == r"| 1 | A \| B (X) | Does. | `snellen attack a` | not run |"
+    both = table_script.systems_table([unbuilt, built]).splitlines()
+    assert "| command |" in both[0]
+    assert "`snellen attack a` (planned)" in both[2]
+    assert "`snellen attack a` | not run" in both[3]
+
+
+# -- README.md ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_test_command_stands_once_and_ci_takes_it_from_there():
+    lines = [line for block in fenced(README) for line in block.splitlines()]
+    assert lines.count(TEST_COMMAND) == 1
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    function = re.search(r"^readme_test_command\(\) \{.*?^\}$", script, re.MULTILINE | re.DOTALL)
+    assert function is not None
+    found = subprocess.run(
+        ["bash", "-c", f"{function[0]}\nreadme_test_command"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.splitlines() == [TEST_COMMAND]
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_the_examples_in_python_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    blocks = fenced(section(README, "In Python"), "python")
+    assert len(blocks) == 3
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+        assert capsys.readouterr().out.strip()
+    assert not list(tmp_path.iterdir()), "an example leaves files behind"
+
+
+def test_extras_are_those_of_the_project():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert first_cells(section(README, "Extras")) == list(project["optional-dependencies"])
+
+
+def test_every_scheme_of_a_model_is_listed_and_no_other():
+    assert {name.split(":")[0] for name in first_cells(section(README, "Models"))} == set(SCHEMES)
+
+
+def test_exit_codes_are_those_of_the_command_line():
+    rows = re.findall(r"^\| (\d+) \|", section(README, "Exit codes"), re.MULTILINE)
+    told = re.findall(r"\b(\d+) [a-z]", str(command_line.app.info.epilog))
+    assert rows == told
+    assert {str(command_line.EXIT_ERROR), str(command_line.EXIT_INTERNAL)} <= set(rows)
+
+
+def test_commands_that_the_loop_calls_built_exist_and_no_other():
+    commands = {command.callback.__name__ for command in command_line.app.registered_commands if command.callback}
+    assert set(re.findall(r"`snellen (\w+)", section(README, "The loop"))) == commands
+
+
+# -- CHANGELOG.md ------------------------------------------------------------------------------------------------------
+
+
+def test_public_names_are_those_of_the_package():
+    names = listed(CHANGELOG, "Python names**")[1:]
+    assert names == [name for name in snellen.__all__ if name != "__version__"]
+
+
+def test_verbs_and_columns_are_those_of_the_code():
+    assert listed(CHANGELOG, "Verbs**")[1:] == list(VERBS)
+    assert listed(CHANGELOG, "Columns of evidence**") == SCHEMA.names
+
+
+def test_fields_of_a_result_are_those_of_the_code():
+    names = [name for name in listed(CHANGELOG, "`snellen reproduce`**") if not name.startswith("--")]
+    assert names == [*Result.model_fields, *ClaimResult.model_fields]
+
+
+def test_options_are_those_of_the_command_line():
+    # Parameters whose option is not spelled like the parameter.
+    spelled = {"as_json": "--json"}
+    for command in command_line.app.registered_commands:
+        assert command.callback is not None
+        if command.callback.__name__ == "systems":
+            continue
+        names = listed(CHANGELOG, f"`snellen {command.callback.__name__}`**")
+        parameters = [
+            name for name in command.callback.__annotations__ if name not in ("return", "model", "data", "system")
+        ]
+        expected = [spelled.get(name, "--" + name.replace("_", "-")) for name in parameters]
+        assert [name for name in names if name.startswith("--")] == expected
+
+
+# -- all documents -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if target.startswith("https://"):
+            continue
+        file, _, anchor = target.partition("#")
+        reached = (path.parent / file).resolve() if file else path
+        assert reached.exists(), f"{path.name} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", reached.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_are_named_exist(path):
+    text = path.read_text(encoding="utf-8")
+    for name in re.findall(r"`((?:src|tests|scripts|docs|\.ci)/[\w./-]*)(?:::\w+)?`", text):
+        assert (ROOT / name).exists(), f"{path.name} names {name}"
+
+
+def test_tests_that_prove_a_promise_exist():
+    proofs = re.findall(r"`(tests/[\w./]+)::(\w+)`", SECURITY)
+    assert len(proofs) > 10
+    for file, name in proofs:
+        assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file} has no {name}"
+
+
+# -- promises about the source that no linter checks -------------------------------------------------------------------
+
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+
+
+def calls(path: Path) -> list[ast.Call]:
+    return [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+
+
+def test_torch_load_never_unpickles_objects():
+    found = 0
+    for path in SOURCES:
+        for call in calls(path):
+            if ast.unparse(call.func) == "torch.load":
+                found += 1
+                options = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+                assert options.get("weights_only") == "True", f"{path}: torch.load without weights_only=True"
+    assert found == 1, "one place reads torch files: weights that are pinned by hash"
+
+
+def test_no_module_talks_to_the_network_or_starts_programs():
+    banned = {"ftplib", "http", "httpx", "multiprocessing", "requests", "smtplib", "socket", "subprocess", "urllib"}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            assert not {name.split(".")[0] for name in names} & banned, f"{path} imports {names}"
+
+
+def test_no_code_of_a_model_repository_is_trusted():
+    options = [
+        ast.unparse(keyword.value)
+        for path in SOURCES
+        for call in calls(path)
+        for keyword in call.keywords
+        if keyword.arg == "trust_remote_code"
+    ]
+    assert options
+    assert set(options) == {"False"}
