@@ -13,9 +13,11 @@ Names are resolved on first use, so that ``import snellen`` costs next to nothin
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from snellen.version import __version__ as __version__
 
 # Public name → module. The checked-in list in tests/public_names.txt must agree.
 _PUBLIC = {
@@ -44,13 +46,25 @@ __all__ = ["__version__", *sorted(_PUBLIC)]  # noqa: PLE0604 - all entries are s
 def __getattr__(name: str) -> object:
     if name in _PUBLIC:
         value = getattr(importlib.import_module(_PUBLIC[name]), name)
-        globals()[name] = value  # the verb `audit` shares its name with its package: keep the function
+        globals()[name] = value
         return value
     raise AttributeError(f"module 'snellen' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_PUBLIC})
+
+
+class _Package(ModuleType):
+    """This package: its verbs ``audit`` and ``systems`` win over the sub-packages of the same names."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # The import system binds a sub-package when any module of it is first imported, by anyone.
+        if not (name in _PUBLIC and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ import numpy as np
 import PIL
 import torch
 
-import snellen
 from snellen.audit.check import Checking
 from snellen.audit.checks import resolve_checks
 from snellen.audit.engine import BATCHES_PER_SHARD, run_shards, shard_count
@@ -30,6 +29,7 @@ from snellen.images import ImageSet
 from snellen.progress import Progress, Silent
 from snellen.randomness import Randomness
 from snellen.run import Run, write_atomically
+from snellen.version import __version__
 
 NOTES = (
     "Intervals are 95 % (Wilson for shares) and count images as independent.",
@@ -189,7 +189,7 @@ def _plan(
         "device": classifier.device.type,
         "threads": torch.get_num_threads(),
         "versions": {
-            "snellen": snellen.__version__,
+            "snellen": __version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
             "numpy": np.__version__,

@@ -51,10 +51,12 @@ def _headline(metrics: Mapping[str, Measured]) -> list[tuple[str, Measured]]:
         for name, words in (("clean.accuracy", "clean accuracy"), ("clean.ece", "calibration error"))
         if name in metrics
     ]
-    for name, words in (("corruption.", "worst corruption"), ("adversarial.linf.", "worst-case accuracy, L∞")):
-        found = [m for key, m in metrics.items() if key.startswith(name) and key.endswith(".accuracy")]
+    for prefix, words in (("corruption.", "worst corruption"), ("adversarial.", "worst case")):
+        found = [key for key in metrics if key.startswith(prefix) and key.endswith(".accuracy")]
         if found:
-            chosen.append((words, min(found, key=lambda m: m.value)))
+            worst = min(found, key=lambda key: metrics[key].value)
+            which = worst.removeprefix(prefix).removesuffix(".accuracy").replace("_", " ").replace(".", " ", 1)
+            chosen.append((f"{words}: {which}", metrics[worst]))
     return chosen
 
 

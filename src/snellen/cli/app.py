@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-import snellen
 from snellen.cli.audit import audit
 from snellen.cli.reproduce import reproduce
 from snellen.cli.systems import systems
+from snellen.cli.text import printable
 from snellen.errors import SnellenError
+from snellen.version import __version__
 
 #: Documented in the README; 70 is EX_SOFTWARE of sysexits.h.
 EXIT_ERROR, EXIT_INTERNAL = 2, 70
@@ -36,7 +37,7 @@ def version(
 ) -> None:
     """Examine an image classifier and treat what is found."""
     if show:
-        typer.echo(snellen.__version__)
+        typer.echo(__version__)
         raise typer.Exit
 
 
@@ -45,7 +46,7 @@ def main() -> None:
     try:
         app()
     except SnellenError as error:
-        typer.secho(f"error: {error}", err=True, fg="red")
+        typer.secho(f"error: {printable(str(error))}", err=True, fg="red")
         sys.exit(EXIT_ERROR)
     except Exception:
         sys.excepthook(*sys.exc_info())

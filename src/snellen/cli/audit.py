@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snellen.cli.progress import TerminalProgress, loading
+from snellen.cli.text import markup
 from snellen.errors import InputError
 
 if TYPE_CHECKING:
@@ -95,11 +96,10 @@ def _free_folder() -> Path:
 
 def _show(report: AuditReport, folder: Path) -> None:
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     console = Console(highlight=False)
-    console.print(f"[bold]{escape(report.model['name'])}[/] on {escape(report.data['name'])}\n")
+    console.print(f"[bold]{markup(report.model['name'])}[/] on {markup(report.data['name'])}\n")
     single = Table("metric", "value", "95 % interval", "images", box=None, pad_edge=False)
     for column in single.columns[1:]:
         column.justify = "right"
@@ -109,7 +109,7 @@ def _show(report: AuditReport, folder: Path) -> None:
             _, kind, severity = name.removesuffix(".accuracy").split(".", 2)
             grid.setdefault(kind, {})[severity] = f"{figure.value:.3f}"
         else:
-            single.add_row(escape(name), f"{figure.value:.4f}", f"{figure.low:.4f} – {figure.high:.4f}", str(figure.n))
+            single.add_row(markup(name), f"{figure.value:.4f}", f"{figure.low:.4f} – {figure.high:.4f}", str(figure.n))
     console.print(single)
     if grid:
         severities = list(dict.fromkeys(severity for row in grid.values() for severity in row))
@@ -121,13 +121,13 @@ def _show(report: AuditReport, folder: Path) -> None:
     findings = Table("\nharm", "\nlevel", "\nfinding", box=None, pad_edge=False)
     for finding in report.findings:
         style = colours[finding.level]
-        findings.add_row(f"{finding.harm:.1%}", f"[{style}]{finding.level}[/]", escape(finding.title))
+        findings.add_row(f"{finding.harm:.1%}", f"[{style}]{finding.level}[/]", markup(finding.title))
     console.print(findings if report.findings else "\nNothing was found that is certain at 95 %.")
     for check in report.checks:
         if check.status == "skipped":
-            console.print(f"\n[dim]check {check.name} skipped:[/] {escape(check.reason or '')}")
+            console.print(f"\n[dim]check {check.name} skipped:[/] {markup(check.reason or '')}")
     if report.data["rejected"]:
-        console.print(f"\n{report.data['rejected']} images rejected, see {escape(str(folder / 'rejected.json'))}")
+        console.print(f"\n{report.data['rejected']} images rejected, see {markup(str(folder / 'rejected.json'))}")
     for note in report.model["notes"]:
-        console.print(f"\n[dim]model:[/] {escape(note)}")
-    console.print(f"\nReport: {escape(str(folder / 'report.html'))}", soft_wrap=True)
+        console.print(f"\n[dim]model:[/] {markup(note)}")
+    console.print(f"\nReport: {markup(str(folder / 'report.html'))}", soft_wrap=True)

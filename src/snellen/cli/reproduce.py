@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snellen.cli.progress import TerminalProgress
+from snellen.cli.text import markup
 
 if TYPE_CHECKING:
     from snellen.experiments.result import Result
@@ -51,17 +52,16 @@ def reproduce(
 
 def _show(result: Result) -> None:
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
-    console.print(f"[bold]{escape(result.title)}[/] at scale {result.scale}, {result.seeds} seeds", highlight=False)
+    console.print(f"[bold]{markup(result.title)}[/] at scale {result.scale}, {result.seeds} seeds", highlight=False)
     table = Table("claim", "statement", "ours", "baseline", "95 % interval", "holds", box=None, pad_edge=False)
     for claim in result.claims:
         baseline = "" if claim.baseline is None else f"{claim.baseline:.4g}"
         interval = f"{claim.low:.4g} – {claim.high:.4g}"
         verdict = "[green]yes[/]" if claim.holds else "[red]no[/]"
-        table.add_row(claim.id, escape(claim.statement), f"{claim.ours:.4g}", baseline, interval, verdict)
+        table.add_row(claim.id, markup(claim.statement), f"{claim.ours:.4g}", baseline, interval, verdict)
     console.print(table)
     for stand_in in result.stand_ins:
-        console.print(f"[dim]stand-in:[/] {escape(stand_in)}", highlight=False)
+        console.print(f"[dim]stand-in:[/] {markup(stand_in)}", highlight=False)

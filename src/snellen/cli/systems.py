@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from snellen.cli.text import markup
+
 
 def systems(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -20,10 +22,9 @@ def systems(
         typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
         return
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table("", "system", "what it does", "state", box=None, pad_edge=False)
     for system in known:
-        table.add_row(str(system.number), escape(system.acronym), escape(system.summary), system.state)
+        table.add_row(str(system.number), markup(system.acronym), markup(system.summary), system.state)
     Console().print(table)

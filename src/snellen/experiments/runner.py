@@ -21,6 +21,7 @@ from snellen.metrics.intervals import mean_interval
 from snellen.progress import Progress, Silent
 from snellen.run import canonical_json, write_atomically
 from snellen.system import Claim, Scale, System
+from snellen.version import __version__
 
 
 class Experiment(Protocol):
@@ -150,10 +151,8 @@ def _check_amendments(system: System, target: Path) -> None:
 def _environment() -> dict[str, str]:
     import torch
 
-    import snellen
-
     return {
-        "snellen": snellen.__version__,
+        "snellen": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",

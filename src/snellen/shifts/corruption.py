@@ -6,6 +6,7 @@ arXiv 1903.12261, section 4 and appendix B.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -18,6 +19,14 @@ from snellen.corruption.noise import gaussian_noise
 from snellen.corruption.tables import Strength, strength
 from snellen.method import Method
 from snellen.randomness import Randomness
+
+#: Corruptions without randomness.
+OPERATORS: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "gaussian_blur": gaussian_blur,
+    "brightness": brightness,
+    "contrast": contrast,
+    "pixelate": pixelate,
+}
 
 Kind = Literal["gaussian_noise", "gaussian_blur", "brightness", "contrast", "pixelate"]
 
@@ -49,13 +58,7 @@ class Corruption(Method):
         if self.kind == "gaussian_noise":
             draws = (rng or Randomness(0)).bind(len(images)).normal("gaussian_noise", images.shape[1:], like=images)
             return gaussian_noise(images, amount, draws)
-        operator = {
-            "gaussian_blur": gaussian_blur,
-            "brightness": brightness,
-            "contrast": contrast,
-            "pixelate": pixelate,
-        }[self.kind]
-        return operator(images, amount)
+        return OPERATORS[self.kind](images, amount)
 
     def strength(self, severity: float, images: Tensor) -> Strength:
         """The operator's parameter at this severity for images of this size, and whether it is a published one."""

@@ -140,7 +140,7 @@ class Adversarial(Check):
         return figures
 
     def findings(self, evidence: Evidence, clean: Evidence, names: Sequence[str]) -> list[Finding]:
-        """Told as what any undefended model shows; harm needs a declared threat."""
+        """Told without harm: undefended models show the same, and only a declared threat makes it one."""
         before = correct_by_id(clean, "clean")
         found = []
         for threat in self.threats:
@@ -157,7 +157,7 @@ class Adversarial(Check):
                     harm=0.0,
                     title=(
                         f"Changes of {threat.words} bring accuracy from {sum(before.values()) / len(before):.1%} to "
-                        f"{tally.accuracy:.1%}; undefended models do that, so without a declared threat it is no harm"
+                        f"{tally.accuracy:.1%} (no harm counted: no threat was declared)"
                     ),
                     facts={
                         "threat": threat.label,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, get_args
 
 from pydantic import Field
@@ -106,11 +106,11 @@ class CommonCorruptions(Check):
 
     def illustrate(self, finding: Finding, batch: Batch) -> Tensor | None:
         """The corrupted images at the worst severity."""
-        kind = Corruption(kind=str(finding.facts["corruption"]))  # type: ignore[arg-type]
+        kind = Corruption(kind=str(finding.facts["corruption"]))
         return kind.shift(batch.images, float(finding.facts["worst_severity"]), rng=batch.rng.child(kind.kind))
 
     def _examples(
-        self, evidence: Evidence, before: dict[str, bool], kind: str, severity: float, names: Sequence[str]
+        self, evidence: Evidence, before: Mapping[str, bool], kind: str, severity: float, names: Sequence[str]
     ) -> tuple[FindingExample, ...]:
         """Images that were right and are wrong, most confident first."""
         rows = evidence.where(setting=setting_name(kind, severity), status="ok").table
