@@ -223,3 +223,15 @@ def test_an_exported_problem_runs_through_onnx(run, tmp_path):
     assert any("probabilit" in note for note in report["model"]["notes"])
     assert "gradients" in (tmp_path / "run" / "report.html").read_text()
     assert "skipped" in out
+
+
+def test_names_cannot_drive_the_terminal(run, photos, tmp_path):
+    evil = "Bag\x1b[2J[red]"
+    (tmp_path / "names.txt").write_text("\n".join([evil, *"bcdefghij"]) + "\n")
+    code, _, err = run("audit", "bundled:fashion-cnn", photos, "--classes", "names.txt")
+    assert code == 2, "the folders Bag and Trouser are no classes of this list"
+    assert "\x1b[2J" not in err
+    pixels = np.zeros((4, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "\x1b[2Jdata[red].npz", test_images=pixels, test_labels=np.zeros((4, 1), dtype=np.uint8))
+    code, out, _ = run("audit", "bundled:fashion-cnn", "\x1b[2Jdata[red].npz", "--checks", "clean")
+    assert "\x1b[2J" not in out
