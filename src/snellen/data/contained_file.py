@@ -1,0 +1,102 @@
+"""Files below a folder, and no others: paths from listings and manifests are data, and may be hostile."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from snellen.errors import RejectedImageError
+
+
+def printable(path: str) -> str:
+    r"""A file name as text that can be stored: bytes that are not UTF-8 are written as escapes.
+
+    >>> printable("caf\udce9.png")
+    'caf\\xe9.png'
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def locate(root: Path, relative: str) -> Path:
+    """Find the file that a path relative to ``root`` names, with all links followed.
+
+    Raises:
+        RejectedImageError: the path is absolute, leads out of ``root`` (by ``..`` or by a link), goes round in a loop
+            of links, or names nothing or something that is not a regular file. The file is not opened.
+    """
+    if not relative:
+        raise RejectedImageError("the path is empty")
+    if PurePosixPath(relative).is_absolute() or PureWindowsPath(relative).drive:
+        raise RejectedImageError("the path is absolute; write it relative to the folder that holds the images")
+    try:
+        base = root.resolve(strict=True)
+        found = (base / relative).resolve(strict=True)
+        kind = found.stat().st_mode
+    except FileNotFoundError as error:
+        # A missing file outside is told as outside: whether it exists there is none of the manifest's business.
+        if not is_within(Path(os.path.normpath(root / relative)), Path(os.path.normpath(root))):
+            raise RejectedImageError(_OUTSIDE) from error
+        raise RejectedImageError("there is no such file") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        # RuntimeError: Python before 3.13 on a loop of links; ValueError: a zero byte in the name.
+        raise RejectedImageError(f"the path cannot be followed: {_words(error)}") from error
+    if not is_within(found, base):
+        raise RejectedImageError(_OUTSIDE)
+    if not stat.S_ISREG(kind):
+        raise RejectedImageError(f"not a file but {kind_of_file(kind)}")
+    return found
+
+
+_OUTSIDE = "the path leads out of its folder"
+
+
+def read_file(root: Path, relative: str, max_bytes: int) -> bytes:
+    """Read a whole file below ``root``.
+
+    Raises:
+        RejectedImageError: as :func:`locate`, or the file cannot be read or is larger than ``max_bytes``.
+    """
+    path = locate(root, relative)
+    # The file may have been exchanged since it was looked at: opening must not wait for a writer of a pipe, and what
+    # has been opened is looked at again.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise RejectedImageError(f"not a file but {kind_of_file(status.st_mode)}")
+            if status.st_size > max_bytes:
+                raise RejectedImageError(f"the file has {status.st_size} bytes, more than {max_bytes} (max_bytes)")
+            content = stream.read(max_bytes + 1)
+    except OSError as error:
+        raise RejectedImageError(f"cannot be read: {_words(error)}") from error
+    if len(content) > max_bytes:
+        raise RejectedImageError(f"the file has more than {max_bytes} bytes (max_bytes)")
+    return content
+
+
+def is_within(path: Path, folder: Path) -> bool:
+    """Whether a path lies below a folder, judged by its parts alone."""
+    return folder in path.parents
+
+
+def kind_of_file(mode: int) -> str:
+    """What something is that is not a regular file, in words.
+
+    >>> kind_of_file(stat.S_IFIFO)
+    'a named pipe'
+    """
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFBLK: "a device",
+        stat.S_IFCHR: "a device",
+        stat.S_IFLNK: "a link",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something else")
+
+
+def _words(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__

@@ -1,0 +1,56 @@
+"""Pixels from files below one folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from snellen.data.contained_file import read_file
+from snellen.data.decoding import DEFAULT_LIMITS, DecodingLimits, decode
+from snellen.data.grey_range import SIXTEEN_BIT, checked_range
+from snellen.errors import RejectedImageError
+
+
+class FileSource:
+    """Image files below a folder, by their paths relative to it.
+
+    Args:
+        root: the folder that no file may lie outside of.
+        paths: relative to ``root``, one for each row.
+        refused: row → reason, for rows that must not even be looked at.
+        skipped: how many other files the folder holds.
+        limits: see :class:`~snellen.data.decoding.DecodingLimits`.
+        grey_range: values of black and white in grey images of more than 8 bits.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        paths: Sequence[str],
+        *,
+        refused: Mapping[int, str] | None = None,
+        skipped: int = 0,
+        limits: DecodingLimits = DEFAULT_LIMITS,
+        grey_range: tuple[int, int] = SIXTEEN_BIT,
+    ) -> None:
+        self.root, self.paths, self.refused, self.skipped = root, tuple(paths), dict(refused or {}), skipped
+        self.limits, self.grey_range = limits, checked_range(grey_range)
+
+    def read(self, index: int) -> Image.Image:
+        """Decode one image to RGB. Raises RejectedImageError with the reason when it cannot."""
+        return decode(self._content(index), limits=self.limits, grey_range=self.grey_range)
+
+    def content_hash(self, index: int) -> str:
+        """Hash of the file's bytes (sha256, hex), or of the reason why they cannot be had."""
+        try:
+            return hashlib.sha256(self._content(index)).hexdigest()
+        except RejectedImageError as error:
+            return hashlib.sha256(f"rejected: {error}".encode()).hexdigest()
+
+    def _content(self, index: int) -> bytes:
+        if index in self.refused:
+            raise RejectedImageError(self.refused[index])
+        return read_file(self.root, self.paths[index], self.limits.max_bytes)

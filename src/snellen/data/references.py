@@ -1,0 +1,122 @@
+"""An image set from a reference: a name in the package, a folder, a manifest, an archive, or arrays."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from snellen.data.arrays import load_arrays
+from snellen.data.bundled import load_bundled
+from snellen.data.folder import load_folder
+from snellen.data.manifest import load_manifest
+from snellen.data.medmnist import load_npz
+from snellen.data.split_names import SPELLINGS, split_of
+from snellen.errors import InputError
+from snellen.images import ImageSet, Split
+
+Array = NDArray[np.generic] | Tensor
+
+_FORMS = (
+    "bundled:fashion-mnist, a folder of images (with class subfolders, or train/ and test/ of class subfolders), a "
+    "manifest FILE.csv or FILE.parquet with a column 'path', a MedMNIST-style FILE.npz; each may end in #train, #tune "
+    "or #test; in Python also images or (images, labels) as uint8 arrays"
+)
+
+
+def load_images(
+    ref: str | os.PathLike[str] | ImageSet | Array | tuple[Array, Array], *, name: str | None = None
+) -> ImageSet:
+    """Load images from wherever they are.
+
+    >>> pixels = np.zeros((3, 8, 8, 3), dtype=np.uint8)
+    >>> load_images((pixels, np.array([0, 1, 1])), name="black squares")
+    ImageSet('black squares', 3 images, 2 classes, split=None)
+
+    Args:
+        ref: ``bundled:fashion-mnist``; a folder (:func:`~snellen.data.folder.load_folder`); a manifest
+            (:func:`~snellen.data.manifest.load_manifest`); an ``.npz`` archive
+            (:func:`~snellen.data.medmnist.load_npz`); ``images`` or ``(images, labels)`` as arrays or tensors
+            (:func:`~snellen.data.arrays.load_arrays`); or an image set, which is passed through. A text reference that
+            ends in ``#train``, ``#tune`` or ``#test`` means that split only. Use these functions themselves to change
+            limits, grey ranges or class names.
+        name: shown in reports.
+
+    Raises:
+        InputError: nothing there, or not usable; the message says what was expected.
+    """
+    if isinstance(ref, ImageSet):
+        return ref if name is None else replace(ref, name=name)
+    if isinstance(ref, str | os.PathLike):
+        return _from_text(os.fspath(ref), name)
+    if isinstance(ref, tuple):
+        if len(ref) != 2:
+            raise InputError(f"a tuple of arrays is (images, labels); got {len(ref)} values")
+        return load_arrays(ref[0], ref[1], name=name)
+    if isinstance(ref, np.ndarray | Tensor):
+        return load_arrays(ref, name=name)
+    raise InputError(f"images cannot be loaded from {type(ref).__name__}; known forms: {_FORMS}")
+
+
+def _from_text(ref: str, name: str | None) -> ImageSet:
+    place, split = _split_suffix(ref)
+    if place.startswith("bundled:"):
+        return _only(load_bundled(place.removeprefix("bundled:"), name=name), split)
+    if not place or "\0" in place:
+        raise InputError(f"{ref!r} names no images; known forms: {_FORMS}")
+    path = Path(place)
+    if path.is_dir():
+        return _only(load_folder(path, name=name), split, name)
+    if not path.exists():
+        raise _missing(place, path)
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".parquet", ".npz") or not path.is_file():
+        what = f"a file ending in {suffix!r}" if path.is_file() else "neither a file nor a folder"
+        raise InputError(f"{place} is {what}; known forms: {_FORMS}")
+    if suffix == ".npz":
+        return load_npz(path, split=split, name=name)
+    return _only(load_manifest(path, name=name), split, name)
+
+
+def _split_suffix(ref: str) -> tuple[str, Split | None]:
+    """Part ``#test`` from the end, unless there is a file of that very name."""
+    place, mark, last = ref.rpartition("#")
+    if not mark or "\0" in ref or os.path.lexists(ref):
+        return ref, None
+    split = split_of(last)
+    if split is None:
+        if place.startswith("bundled:") or os.path.lexists(place):
+            raise InputError(f"{ref!r}: unknown split {last!r}; known: {', '.join(SPELLINGS)}")
+        return ref, None
+    return place, split
+
+
+def _only(images: ImageSet, split: Split | None, name: str | None = None) -> ImageSet:
+    if split is None:
+        return images
+    chosen = images.of_split(split)
+    several = len(chosen) < len(images)
+    return replace(chosen, name=name or (f"{images.name} ({split} split)" if several else images.name))
+
+
+def _missing(place: str, path: Path) -> InputError:
+    if scheme := re.match(r"[a-z][a-z0-9+.-]+:", place):
+        return InputError(f"unknown kind of reference {scheme.group()!r} in {place!r}; known forms: {_FORMS}")
+    folder = path.parent
+    if not folder.is_dir():
+        above = next((parent for parent in folder.parents if parent.is_dir()), None)
+        there = f"; {above} exists" if above else ""
+        return InputError(f"there is nothing at {place}: its folder {folder} does not exist{there}")
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        names = []
+    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(repr(str(folder / other)) for other in near)}?" if near else ""
+    return InputError(f"there is nothing at {place}{hint or f'; known forms: {_FORMS}'}")

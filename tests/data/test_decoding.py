@@ -1,0 +1,245 @@
+"""The decoder: what it accepts is decoded as torchvision and timm do; everything else is rejected with a reason."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageFile
+
+from snellen.data.decoding import FORMATS, DecodingLimits, decode
+from snellen.errors import InputError, RejectedImageError
+
+NOISE = np.random.default_rng(0).integers(0, 256, (9, 7, 3)).astype(np.uint8)
+
+
+def encode(image: Image.Image, kind: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_header(width: int, height: int, depth: int = 8, colour: int = 2) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+
+
+def png_announcing(width: int, height: int) -> bytes:
+    """A tiny file that announces any size."""
+    return png_header(width, height) + chunk(b"IDAT", zlib.compress(b"\0" * 10)) + chunk(b"IEND", b"")
+
+
+def same(content: bytes) -> None:
+    """Decoded as the loaders of torchvision and timm do: Image.open(...).convert("RGB")."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = Image.open(io.BytesIO(content)).convert("RGB")
+    found = decode(content)
+    assert found.mode == "RGB"
+    assert np.array_equal(np.asarray(found), np.asarray(expected))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM"])
+def test_every_format_as_the_usual_loaders(kind: str) -> None:
+    same(encode(Image.fromarray(NOISE), kind))
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("1", "PNG"), ("L", "PNG"), ("LA", "PNG"), ("P", "PNG"), ("RGBA", "PNG"), ("CMYK", "JPEG"), ("L", "PPM")],
+)
+def test_every_mode_of_eight_bits_as_the_usual_loaders(mode: str, kind: str) -> None:
+    same(encode(Image.fromarray(NOISE).convert(mode), kind))
+
+
+def test_alpha_is_dropped_not_blended() -> None:
+    content = encode(Image.new("RGBA", (2, 2), (200, 100, 50, 0)), "PNG")
+    assert decode(content).getpixel((0, 0)) == (200, 100, 50)
+
+
+def test_palette_with_transparency_in_bytes_is_read_without_a_warning() -> None:
+    content = encode(Image.fromarray(NOISE).convert("P"), "PNG", transparency=bytes(range(256)))
+    with pytest.warns(UserWarning, match="Palette images with Transparency"):
+        Image.open(io.BytesIO(content)).convert("RGB")
+    same(content)
+
+
+def test_exif_rotation_is_not_applied() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    same(encode(Image.fromarray(NOISE), "JPEG", exif=exif))
+    assert decode(encode(Image.fromarray(NOISE), "JPEG", exif=exif)).size == (7, 9)
+
+
+def test_jpeg_with_further_pictures_behind_is_the_jpeg_it_begins_with() -> None:
+    content = encode(Image.fromarray(NOISE), "MPO", save_all=True, append_images=[Image.new("RGB", (7, 9))])
+    assert Image.open(io.BytesIO(content)).format == "MPO"
+    same(content)
+
+
+# -- grey of sixteen bits ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bit_grey_is_scaled_with_rounding(kind: str) -> None:
+    values = np.array([[0, 128, 129, 32767, 65406, 65407, 65535]], dtype=np.uint16)
+    found = np.asarray(decode(encode(Image.fromarray(values), kind)))
+    expected = [0, 0, 1, 127, 254, 255, 255]  # v / 257, to the nearest
+    assert found[0, :, 0].tolist() == expected
+    assert (found == found[..., :1]).all()
+
+
+def test_sixteen_bit_grey_map_is_read_too() -> None:
+    content = b"P5 3 1 65535\n" + np.array([0, 257, 65535], dtype=">u2").tobytes()
+    assert np.asarray(decode(content))[0, :, 0].tolist() == [0, 1, 255]
+
+
+def test_declared_range_is_used_and_values_outside_it_are_rejected() -> None:
+    content = encode(Image.fromarray(np.array([[100, 2148, 4195]], dtype=np.uint16)), "PNG")
+    assert np.asarray(decode(content, grey_range=(100, 4195)))[0, :, 0].tolist() == [0, 128, 255]
+    with pytest.raises(RejectedImageError, match="100 to 4195 lie outside the declared range 0 to 4095"):
+        decode(content, grey_range=(0, 4095))
+    with pytest.raises(InputError, match="lower to a higher"):
+        decode(content, grey_range=(5, 5))
+
+
+def test_signed_grey_is_scaled_from_its_range() -> None:
+    content = encode(Image.fromarray(np.array([[-1000, 0, 1000]], dtype=np.int32)), "TIFF")
+    assert np.asarray(decode(content, grey_range=(-1000, 1000)))[0, :, 0].tolist() == [0, 128, 255]
+    with pytest.raises(RejectedImageError, match="outside the declared range"):
+        decode(content)
+
+
+def test_eight_bit_grey_ignores_the_range() -> None:
+    assert decode(encode(Image.new("L", (2, 2), 200), "PNG"), grey_range=(0, 4095)).getpixel((0, 0)) == (200,) * 3
+
+
+# -- what is rejected --------------------------------------------------------------------------------------------------
+
+
+def truncated(kind: str) -> bytes:
+    big = Image.fromarray(np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8))
+    content = encode(big, kind)
+    return content[: len(content) * 2 // 3]
+
+
+def animated(kind: str) -> bytes:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    return encode(frames[0], kind, save_all=True, append_images=frames[1:])
+
+
+REJECTED: dict[str, tuple[Callable[[], bytes], str]] = {
+    "empty": (lambda: b"", "the file is empty"),
+    "text": (lambda: b"<html>not an image</html>", "not a readable image of a known format"),
+    "svg": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a readable image"),
+    "a format that is not allowed": (lambda: encode(Image.fromarray(NOISE), "TGA"), "not a readable image"),
+    "a program for PostScript": (lambda: encode(Image.fromarray(NOISE), "EPS"), "not a readable image"),
+    "floating point": (lambda: encode(Image.new("F", (4, 4), 0.5), "TIFF"), "floating-point pixels"),
+    "lab colours": (lambda: encode(Image.new("LAB", (4, 4)), "TIFF"), "mode LAB"),
+    "a bomb beyond Pillow's error limit": (lambda: png_announcing(30000, 30000), "decompression bomb"),
+    "a bomb beyond Pillow's warning limit": (lambda: png_announcing(10000, 10000), "decompression bomb"),
+    "more than max_pixels": (lambda: png_announcing(8001, 8000), r"8001×8000 pixels are more than 64000000"),
+    "a strip": (lambda: png_announcing(201, 1), r"201×1 pixels: more than 200 to 1"),
+    "a standing strip": (lambda: png_announcing(3, 601), r"3×601 pixels: more than 200 to 1"),
+    "no width": (lambda: png_announcing(0, 5), "not a readable image|edge is shorter"),
+    "no pixels behind the header": (lambda: png_header(5, 5) + chunk(b"IEND", b""), "damaged|not a readable"),
+    "too few pixels": (lambda: png_announcing(50, 50), "damaged"),
+    "a wrong checksum": (
+        lambda: encode(Image.fromarray(NOISE), "PNG").replace(b"IDAT", b"IDAU", 1),
+        "damaged|not a readable",
+    ),
+    "truncated PNG": (lambda: truncated("PNG"), "damaged"),
+    "truncated JPEG": (lambda: truncated("JPEG"), "damaged: image file is truncated"),
+    "truncated BMP": (lambda: truncated("BMP"), "damaged"),
+    "truncated GIF": (lambda: truncated("GIF"), "damaged"),
+    "truncated WEBP": (lambda: truncated("WEBP"), "damaged|not a readable"),
+    "truncated TIFF": (lambda: truncated("TIFF"), "damaged|not a readable"),
+    "truncated PPM": (lambda: truncated("PPM"), "damaged"),
+    "animated GIF": (lambda: animated("GIF"), "a GIF of several frames"),
+    "animated PNG": (lambda: animated("PNG"), "a PNG of several frames"),
+    "animated WEBP": (lambda: animated("WEBP"), "a WEBP of several frames"),
+    "TIFF of several pages": (lambda: animated("TIFF"), "a TIFF of several frames"),
+}
+
+
+@pytest.mark.parametrize("case", REJECTED)
+def test_rejected_with_a_short_reason(case: str) -> None:
+    make, reason = REJECTED[case]
+    with pytest.raises(RejectedImageError, match=reason) as caught:
+        decode(make())
+    assert len(str(caught.value)) < 200
+    assert "\n" not in str(caught.value)
+
+
+def test_too_many_bytes_are_not_looked_at() -> None:
+    content = encode(Image.fromarray(NOISE), "PNG")
+    with pytest.raises(RejectedImageError, match=f"{len(content)} bytes, more than {len(content) - 1}"):
+        decode(content, limits=DecodingLimits(max_bytes=len(content) - 1))
+    assert decode(content, limits=DecodingLimits(max_bytes=len(content))).size == (7, 9)
+
+
+def test_shortest_edge_is_a_limit() -> None:
+    content = encode(Image.fromarray(NOISE), "PNG")
+    with pytest.raises(RejectedImageError, match="7×9 pixels: an edge is shorter than 8"):
+        decode(content, limits=DecodingLimits(min_edge=8))
+
+
+def test_limits_are_inclusive() -> None:
+    assert decode(encode(Image.new("L", (200, 1)), "PNG")).size == (200, 1)
+    assert decode(encode(Image.new("L", (10, 10)), "PNG"), limits=DecodingLimits(max_pixels=100)).size == (10, 10)
+    with pytest.raises(RejectedImageError, match="more than 99"):
+        decode(encode(Image.new("L", (10, 10)), "PNG"), limits=DecodingLimits(max_pixels=99))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_first_frame_on_request(kind: str) -> None:
+    red, green, blue = decode(animated(kind), limits=DecodingLimits(first_frame=True)).getpixel((4, 4))
+    assert red > 240
+    assert max(green, blue) < 15
+
+
+def test_limits_are_frozen_and_checked() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        DecodingLimits().max_bytes = 1  # type: ignore[misc]
+    with pytest.raises(ValueError, match="greater than or equal"):
+        DecodingLimits(max_pixels=0)
+
+
+def test_no_setting_of_pillow_is_changed_and_no_warning_escapes() -> None:
+    before = (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS, list(warnings.filters))
+    for make, _ in REJECTED.values():
+        with pytest.raises(RejectedImageError):
+            decode(make())
+    assert (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS, list(warnings.filters)) == before
+
+
+SEEDS = [encode(Image.fromarray(NOISE), kind) for kind in FORMATS] + [animated(kind) for kind in ("GIF", "PNG", "TIFF")]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(SEEDS),
+    st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), max_size=12),
+    st.integers(0, 64),
+)
+def test_damaged_files_are_decoded_or_rejected_never_anything_else(
+    content: bytes, changes: list[tuple[int, int]], cut: int
+) -> None:
+    damaged = bytearray(content)
+    for place, value in changes:
+        damaged[place % len(damaged)] = value
+    try:
+        image = decode(bytes(damaged[: len(damaged) - cut]), limits=DecodingLimits(max_pixels=100_000))
+    except RejectedImageError:
+        return
+    assert image.mode == "RGB"
