@@ -88,7 +88,7 @@ class Artifact:
                 raise InputError(f"{folder} is not an artifact: {path.name} is missing")
         try:
             card = Card(**json.loads(card_path.read_text(encoding="utf-8")))
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise InputError(f"{card_path}: not an artifact card: {error}") from error
         content = weights.read_bytes()
         if (found := hashlib.sha256(content).hexdigest()) != card.sha256:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ class Classifier:
             normalised = normalised.view_as(normalised)
             normalised.register_hook(self._count_gradient)  # type: ignore[no-untyped-call]
         scores = self._model(normalised)
-        if not isinstance(scores, Tensor) or len(scores) != len(images) or scores.ndim < 2:
+        if not isinstance(scores, Tensor) or scores.ndim < 2 or len(scores) != len(images):
             shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise ModelError(f"{self.name} returned {shape} for {len(images)} images; expected scores (n, k)")
         if scores.shape[1] != len(self.class_names):
@@ -145,7 +146,7 @@ class Classifier:
     def predict(self, scores: Tensor) -> Tensor:
         """Turn scores into decisions: (n, k) → classes (n,); for ``multilabel``, 0/1 (n, k)."""
         if self.task == "multilabel":
-            threshold = 0.0 if self.output == "logits" else float(torch.tensor(0.5).log())
+            threshold = {"logits": 0.0, "log-probabilities": math.log(0.5), "labels": 0.5}[self.output]
             return (scores > threshold).long()
         return scores.argmax(1)
 
@@ -236,10 +237,12 @@ class Classifier:
         return self._identity
 
     def _check_images(self, images: Tensor) -> None:
-        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        is_tensor = isinstance(images, Tensor)
+        if not is_tensor or images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            came = f"{images.dtype} {tuple(images.shape)}" if is_tensor else f"a {type(images).__name__}, not a tensor"
             raise InputError(
-                f"{self.name} takes prepared images: float (n, 3, h, w) in [0, 1]; got {images.dtype} "
-                f"{tuple(images.shape)}. Use classifier.prepare(image), one image at a time, and torch.stack"
+                f"{self.name} takes prepared images: float (n, 3, h, w) in [0, 1]; got {came}. "
+                f"Use classifier.prepare(image), one image at a time, and torch.stack"
             )
         if not len(images):
             raise InputError(f"{self.name} got an empty batch")

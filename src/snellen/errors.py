@@ -67,7 +67,7 @@ def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         # An ImportError raised *inside* an installed package is a broken install, not a missing extra.
-        if not (isinstance(error, ModuleNotFoundError) and error.name and module.startswith(error.name)):
+        if not (isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")):
             raise
         raise MissingExtraError(
             f"{purpose} needs the package {module!r}; install it with: pip install 'snellen[{extra}]'"

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, WithJsonSchema
 from torch import Tensor
 
 from snellen import index
@@ -101,14 +101,22 @@ def build(area: str, value: str | Mapping[str, Any] | Method) -> Method:
 
     Raises:
         UnknownNameError: no method of that name in the area.
-        InputError: parameters that the method refuses.
+        InputError: parameters that the method refuses, or a method of another area.
     """
     if isinstance(value, Method):
+        if not isinstance(value, VERBS[index.AREAS[area]]):
+            raise InputError(f"{value!r} is no method of {area}: it has no verb {index.AREAS[area]!r}")
         return value
-    parameters: dict[str, Any] = {"method": value} if isinstance(value, str) else {**value}
-    if "method" not in parameters:
+    parameters: dict[str, Any] = {"method": value} if not isinstance(value, Mapping) else {**value}
+    name = parameters.pop("method", None)
+    if not isinstance(name, str):
         raise InputError(f"a method of {area} is written as a name or as {{'method': name, ...}}; got {value!r}")
-    built = index.entry(area, parameters.pop("method")).load()(**parameters)
+    method_class = index.entry(area, name).load()
+    try:
+        built = method_class(**parameters)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or name}: {e['msg']}" for e in error.errors())
+        raise InputError(f"parameters of {name}: {wrong}") from error
     assert isinstance(built, Method)
     return built
 

@@ -69,6 +69,8 @@ class Randomness:
         """Return the randomness of some examples of the batch (used when finished images leave it)."""
         if self.ids is None:
             raise ValueError("bind the randomness to examples before taking a part of it")
+        if isinstance(indices, Tensor) and indices.dtype == torch.bool:
+            indices = indices.nonzero().flatten()  # a mask, as in indexing a tensor
         chosen = indices.tolist() if isinstance(indices, Tensor) else list(indices)
         return replace(self, ids=tuple(self.ids[i] for i in chosen))
 
@@ -83,7 +85,10 @@ class Randomness:
     def uniform(
         self, stream: str, shape: Sequence[int], low: float = 0.0, high: float = 1.0, *, like: Tensor | None = None
     ) -> Tensor:
-        """Draw uniform noise in [low, high): (n, *shape), float32, on the device of ``like``."""
+        """Draw uniform noise in [low, high): (n, *shape), float32, on the device of ``like``.
+
+        Rounding to float32 may give ``high`` itself where the range is not [0, 1).
+        """
         return self._draw(stream, lambda g: low + (high - low) * torch.rand(tuple(shape), generator=g), like)
 
     def integers(self, stream: str, shape: Sequence[int], low: int, high: int, *, like: Tensor | None = None) -> Tensor:

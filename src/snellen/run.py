@@ -73,14 +73,18 @@ class Run:
                 recorded = json.loads(manifest.read_bytes())
             except ValueError as error:
                 raise InputError(f"{manifest} is not readable JSON ({error}); choose another --out") from error
+            if not isinstance(recorded, dict):
+                raise InputError(f"{manifest} is not the manifest of a run; choose another --out")
             if recorded != plan:
-                differing = sorted(k for k in {*recorded, *plan} if recorded.get(k) != plan.get(k))
+                absent = object()
+                differing = sorted(k for k in {*recorded, *plan} if recorded.get(k, absent) != plan.get(k, absent))
                 raise RunConflictError(
                     f"{folder} holds another run (differs in: {', '.join(differing)}); choose another --out, or "
                     f"delete it first"
                 )
             return cls(folder, plan)
-        if folder.is_dir() and any(folder.iterdir()):
+        # A start that was killed leaves at most an unfinished manifest behind.
+        if folder.is_dir() and any(not path.name.startswith(".manifest.json.") for path in folder.iterdir()):
             raise InputError(f"{folder} is not empty and holds no run; choose another --out")
         try:
             write_atomically(manifest, canonical_json(plan))

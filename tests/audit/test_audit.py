@@ -197,7 +197,7 @@ def test_findings_are_ranked_and_no_adversarial_harm_without_a_threat(problem):
     assert [f.harm for f in findings] == sorted((f.harm for f in findings), reverse=True)
     adversarial = next(f for f in findings if f.kind == "adversarial")
     assert adversarial.harm == 0
-    assert "without a declared threat" in adversarial.title
+    assert "no threat was declared" in adversarial.title
     brightness = next(f for f in findings if f.facts.get("corruption") == "brightness")
     assert brightness.harm == brightness.facts["mean_drop_low"]
     assert 0 < brightness.harm < brightness.facts["mean_drop"]

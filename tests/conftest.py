@@ -1,0 +1,69 @@
+"""Settings of the whole suite: steady arithmetic and examples, shape checks, and the acceptance points it covers."""
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from tests.shapes import enforce
+
+# One thread: the same order of additions on every machine, and no oversubscription beside parallel test workers.
+torch.set_num_threads(1)
+
+# Nothing may depend on the clock or on luck: a slow machine is no failure, and each run sees the same examples.
+settings.register_profile(
+    "snellen", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("snellen")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shapes_enforced() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        enforce(monkeypatch)
+        yield
+
+
+@dataclass
+class Collected:
+    """What the session collected: acceptance points by the tests that name them, and whether it was the whole suite."""
+
+    points: dict[str, list[str]] = field(default_factory=dict)
+    whole: bool = True
+
+
+COLLECTED = pytest.StashKey[Collected]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    suite = Path(__file__).parent
+    arguments = [config.invocation_params.dir / argument.split("::")[0] for argument in config.args]
+    everything = any(suite.is_relative_to(argument.resolve()) for argument in arguments)
+    narrowed = any(config.getoption(name) for name in ("ignore", "ignore_glob", "deselect"))
+    config.stash[COLLECTED] = Collected(whole=everything and not narrowed)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if report.skipped:  # a file whose package is not installed: its marks are not known
+        collector.config.stash[COLLECTED].whole = False
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)  # before -k and -m take items away: they leave the suite whole
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        for mark in item.iter_markers("covers"):
+            for point in mark.args or ("",):
+                config.stash[COLLECTED].points.setdefault(point, []).append(item.nodeid)
+
+
+@pytest.fixture(scope="session")
+def collected(pytestconfig: pytest.Config) -> Collected:
+    """Acceptance points that the collected tests name."""
+    return pytestconfig.stash[COLLECTED]

@@ -1,0 +1,87 @@
+"""Shapes and types of the public tensor functions, checked at every call that the test-suite makes.
+
+The library itself does not depend on jaxtyping: what its docstrings promise is written down here once more, as data,
+and laid over the functions for the length of a test session. A letter stands for one number within a call.
+"""
+
+import functools
+import importlib
+import inspect
+import pkgutil
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+from beartype import beartype
+from jaxtyping import Bool, Float, Int, Shaped, jaxtyped
+from torch import Tensor
+
+Scores, Classes, Values = Float[Tensor, "n k"], Int[Tensor, "n"], Float[Tensor, "n"]
+Images = Float[Tensor, "n c h w"]
+
+#: module:function → annotation of each tensor argument and of the result.
+SHAPES: dict[str, dict[str, object]] = {
+    "snellen.criterion:margin": {"scores": Scores, "labels": Classes, "return": Values},
+    "snellen.criterion:Misclassified.success": {"scores": Scores, "labels": Classes, "return": Bool[Tensor, "n"]},
+    "snellen.perturbation.objectives:cross_entropy": {
+        "scores": Scores,
+        "labels": Classes | Shaped[Tensor, "n k"],
+        "return": Values,
+    },
+    "snellen.perturbation.objectives:negative_margin": {"scores": Scores, "labels": Classes, "return": Values},
+    "snellen.perturbation.objectives:difference_of_logits_ratio": {
+        "scores": Scores,
+        "labels": Classes,
+        "return": Values,
+    },
+    "snellen.perturbation.projections:l2_norm": {"values": Images, "return": Float[Tensor, "n 1 1 1"]},
+}
+
+#: Packages whose every public function of ``images`` gives images of the same shape back.
+OPERATORS = ("snellen.corruption",)
+
+
+def checked(function: Callable, shapes: Mapping[str, object]) -> Callable:
+    """The same function with these annotations, each enforced when it is called."""
+    twin = types.FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
+    twin.__kwdefaults__, twin.__doc__, twin.__module__ = function.__kwdefaults__, function.__doc__, function.__module__
+    twin.__annotations__ = dict(shapes)
+    return jaxtyped(typechecker=beartype)(twin)
+
+
+def operators(package: str) -> Iterator[str]:
+    """Targets ``module:function`` of a package whose first argument is called ``images``."""
+    for found in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+        module = importlib.import_module(found.name)
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            if (
+                function.__module__ == module.__name__
+                and not name.startswith("_")
+                and next(iter(inspect.signature(function).parameters), None) == "images"
+            ):
+                yield f"{module.__name__}:{name}"
+
+
+def enforce(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lay the checks over the functions: where they are defined, and wherever a module of ours holds them by name."""
+    table = SHAPES | {
+        target: {"images": Images, "return": Images} for package in OPERATORS for target in operators(package)
+    }
+    enforced: dict[int, Callable] = {}  # by identity of the function that is replaced
+    for target, shapes in table.items():
+        module, _, path = target.partition(":")
+        *outer, name = path.split(".")
+        owner = functools.reduce(getattr, outer, importlib.import_module(module))
+        original = getattr(owner, name)
+        enforced[id(original)] = checked(original, shapes)
+        monkeypatch.setattr(owner, name, enforced[id(original)])
+    for module in [module for name, module in sys.modules.items() if name.split(".")[0] in ("snellen", "tests")]:
+        for name, value in list(vars(module).items()):
+            if id(value) in enforced:
+                monkeypatch.setattr(module, name, enforced[id(value)])
+            for key, item in list(value.items()) if type(value) is dict else ():  # a table of functions
+                if id(item) in enforced:
+                    monkeypatch.setitem(value, key, enforced[id(item)])

@@ -1,0 +1,49 @@
+"""Every method of the index keeps the promises of its verb."""
+
+from typing import get_args
+
+import pytest
+
+from snellen.index import AREAS, methods
+from snellen.shifts.corruption import Corruption, Kind
+from snellen.testing import check_attack, check_method, check_shift
+
+#: Sizes at which the small problem has both broken and unbroken images.
+EPSILONS = {"linf": (0.01, 0.05), "l2": (0.1, 0.5)}
+
+EVERY = [entry for area in AREAS for entry in methods(area).values()]
+
+
+def of_area(area):
+    return [pytest.param(entry.load(), id=name) for name, entry in methods(area).items()]
+
+
+@pytest.mark.parametrize("entry", EVERY, ids=lambda entry: f"{entry.area}.{entry.name}")
+def test_method(entry):
+    check_method(entry)
+
+
+@pytest.mark.parametrize("attack", of_area("attacks"))
+def test_attack_with_its_defaults(attack):
+    check_attack(attack())
+
+
+@pytest.mark.parametrize(
+    ("norm", "epsilon"), [pytest.param(norm, size, id=f"{norm}-{size}") for norm in EPSILONS for size in EPSILONS[norm]]
+)
+@pytest.mark.parametrize("attack", of_area("attacks"))
+def test_attack_in_a_ball(attack, norm, epsilon):
+    parameters = {"norm": norm, "epsilon": epsilon}
+    if not set(parameters) <= set(attack.model_fields):
+        pytest.skip("not an attack in a norm ball")
+    check_attack(attack(**parameters), epsilon=epsilon)
+
+
+@pytest.mark.parametrize("shift", of_area("shifts"))
+def test_shift_with_its_defaults(shift):
+    check_shift(shift())
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_corruption(kind):
+    check_shift(Corruption(kind=kind))

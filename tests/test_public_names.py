@@ -1,0 +1,76 @@
+"""The public surface is what is written down, and looking at it costs next to nothing."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LIST = Path(__file__).with_name("public_names.txt")
+PACKAGES = ("snellen", "snellen.perturbation", "snellen.sweep", "snellen.testing", "snellen.training")
+
+
+def exported():
+    return sorted(f"{package}.{name}" for package in PACKAGES for name in importlib.import_module(package).__all__)
+
+
+def run(code, *arguments):
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+
+
+def test_the_list_is_what_the_packages_export():
+    assert LIST.read_text(encoding="utf-8").split() == exported()
+
+
+@pytest.mark.parametrize("name", exported())
+def test_every_name_is_there(name):
+    package, _, attribute = name.rpartition(".")
+    module = importlib.import_module(package)
+    assert getattr(module, attribute) is not None
+    assert attribute in dir(module)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_name_that_is_not_there_raises_as_usual(package):
+    with pytest.raises(AttributeError, match="no_such_name"):
+        importlib.import_module(package).no_such_name  # noqa: B018
+
+
+def test_verbs_win_over_the_packages_of_their_names_in_any_order():
+    code = (
+        "import snellen.audit.check, snellen.systems, snellen\n"  # binds both sub-packages, were it not prevented
+        "assert len(snellen.systems()) == 39 and snellen.audit.__name__ == 'audit' and callable(snellen.audit)\n"
+        "from snellen.audit.report import AuditReport\n"
+        "assert callable(snellen.audit)"
+    )
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_bare_import_loads_nothing_heavy():
+    code = (
+        "import sys, snellen\n"
+        "assert snellen.__version__ and dir(snellen)\n"
+        "print(*sorted({'torch', 'numpy', 'PIL', 'pyarrow', 'pydantic'} & set(sys.modules)))"
+    )
+    done = run(code)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["audit", "--help"], ["systems"], ["reproduce", "-h"]]
+)
+def test_the_command_line_shows_without_loading_what_computes(arguments):
+    code = (
+        "import sys\n"
+        "from snellen.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    heavy = {'torch', 'numpy', 'pyarrow', 'jinja2', 'torchvision', 'timm'} & set(sys.modules)\n"
+        "    print(*sorted(heavy), file=sys.stderr)"
+    )
+    done = run(code, *arguments)
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+    assert done.stdout.strip()

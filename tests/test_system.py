@@ -1,0 +1,244 @@
+"""The 39 published systems, their claims, and the state that a recorded result gives them."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from snellen import system as system_module
+from snellen.errors import InputError, UnknownNameError
+from snellen.index import AREAS, methods, normalise
+from snellen.system import Claim, System, find_system, load_system, recorded, systems
+
+ALL = systems()
+
+
+def make_claim(**changes):
+    return Claim(
+        **{
+            "id": "c1",
+            "statement": "s",
+            "source": "table 1",
+            "metric": "m",
+            "direction": ">",
+            "threshold": 0.0,
+            **changes,
+        }
+    )
+
+
+def make_system(**changes):
+    return System(
+        **{
+            "number": 7,
+            "title": "t",
+            "acronym": "A",
+            "source": "s",
+            "area": "attacks",
+            "command": "c",
+            "summary": "s.",
+            "claims": (make_claim(), make_claim(id="c2")),
+            **changes,
+        }
+    )
+
+
+# -- the descriptions -------------------------------------------------------------------------------------------------
+
+
+def test_all_are_present():
+    assert [system.number for system in ALL] == list(range(1, 40))
+    for name in ("title", "acronym", "source"):
+        assert len({getattr(system, name) for system in ALL}) == 39
+
+
+@pytest.mark.parametrize("system", ALL, ids=lambda system: f"{system.number:02d}")
+def test_each_is_well_formed(system):
+    assert system.area in AREAS
+    assert system.command.startswith("snellen ")
+    assert system.summary.endswith(".")
+    assert system.summary[0].isupper()
+    assert "arXiv" in system.source or "doi" in system.source.lower() or "20" in system.source
+    for name in system.methods:
+        assert name in methods(system.area)
+    assert all(point.isdecimal() and text for point, text in system.acceptance.items())
+    assert len({claim.id for claim in system.claims}) == len(system.claims)
+    assert bool(system.claims) or system.experiment is None, "an experiment without a claim"
+
+
+def test_spellings_lead_to_one_system_each():
+    spellings = [normalise(system.acronym) for system in ALL]
+    assert len(set(spellings)) == 39
+    assert not any(spelling.isdecimal() for spelling in spellings)
+
+
+@pytest.mark.parametrize("system", ALL, ids=lambda system: f"{system.number:02d}")
+def test_found_by_number_and_by_acronym(system):
+    acronym = system.acronym
+    for name in (str(system.number), f"{system.number:02d}", f" {system.number} ", acronym, acronym.lower()):
+        assert find_system(name).number == system.number
+    for separator in "-_ ":
+        messy = acronym.upper().replace("/", separator).replace(" ", separator).replace("-", separator)
+        assert find_system(messy).number == system.number
+
+
+def test_messy_acronyms_are_typed_as_one_word():
+    assert find_system("fgsm-cw-dd").number == 10
+    assert find_system("worst-case-forget-set").number == 24
+    assert find_system("cfg-for-captioning").number == 39
+    assert find_system("cns_bench").number == 2
+
+
+@pytest.mark.parametrize("name", ["0", "40", "", "1.0", "-1"])
+def test_an_unknown_number_is_refused(name):
+    with pytest.raises(UnknownNameError, match="unknown system"):
+        find_system(name)
+
+
+def test_an_unknown_acronym_suggests_near_ones():
+    with pytest.raises(UnknownNameError, match="did you mean 'medmnist_c'"):
+        find_system("medmnist-d")
+
+
+TEXT = """
+number = 7
+title = "t"
+acronym = "A"
+source = "s"
+area = "attacks"
+command = "c"
+summary = "s."
+[acceptance]
+1 = "first"
+[[claims]]
+id = "c1"
+statement = "s"
+source = "table 1"
+metric = "m"
+direction = ">"
+threshold = 0.5
+"""
+
+
+def test_a_description_is_read_from_toml(tmp_path):
+    path = tmp_path / "07.toml"
+    path.write_text(TEXT)
+    system = load_system(path)
+    assert (system.number, system.acceptance) == (7, {"1": "first"})
+    assert system.claims == (make_claim(threshold=0.5),)
+    (tmp_path / "README.toml").write_text("not a system")
+    assert systems([tmp_path]) == [system]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("number = ", "not a system description"),
+        (TEXT.replace('title = "t"', ""), "title\n  Field required"),
+        (TEXT + "color = 3", "color\n  Extra inputs are not permitted"),
+        (TEXT.replace('">"', '"≥"'), "direction"),
+        (TEXT.replace("number = 7", "number = 8"), "holds system 8, so it must be named 08.toml"),
+        (TEXT.replace("number = 7", "number = -7"), "greater than or equal to 0"),
+    ],
+)
+def test_a_malformed_description_is_refused_with_its_path(tmp_path, text, told):
+    path = tmp_path / "07.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=told) as raised:
+        load_system(path)
+    assert str(raised.value).startswith(f"{path}: ")
+
+
+def test_a_description_that_is_no_text_is_refused_with_its_path(tmp_path):
+    (tmp_path / "07.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"07\.toml: not a system description"):
+        systems([tmp_path])
+
+
+# -- claims -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_hash_of_a_claim_changes_with_everything_but_the_reason_of_an_amendment():
+    changes = {
+        "id": "c3",
+        "statement": "other",
+        "source": "table 2",
+        "metric": "n",
+        "baseline": "b",
+        "direction": "<",
+        "threshold": 0.1,
+        "controls": ("k",),
+        "scales": ("full",),
+    }
+    assert {*changes, "amended"} == set(Claim.model_fields)
+    hashes = {make_claim().hash, *(make_claim(**{name: value}).hash for name, value in changes.items())}
+    assert len(hashes) == len(changes) + 1
+    assert make_claim(amended="typing error").hash == make_claim().hash
+
+
+def test_the_hash_of_all_claims_knows_their_number_and_order():
+    one, two = make_claim(), make_claim(id="c2")
+    variants = [(), (one,), (two,), (one, two), (two, one)]
+    assert len({make_system(claims=claims).claims_hash for claims in variants}) == len(variants)
+    with pytest.raises(ValidationError):
+        one.threshold = -1.0
+
+
+# -- state ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def record(tmp_path, monkeypatch):
+    """Write a result for system 7 and look for results there only."""
+    monkeypatch.setattr(system_module, "results_folders", lambda: [tmp_path])
+
+    def write(system, scale, *, holds=(True, True), **changes):
+        claims = [{"id": claim.id, "holds": held} for claim, held in zip(system.claims, holds, strict=True)]
+        result = {"scale": scale, "claims": claims, "claims_hash": system.claims_hash, **changes}
+        (tmp_path / "07.json").write_text(json.dumps(result), encoding="utf-8")
+
+    return write
+
+
+def test_without_a_result_it_is_not_run(record):
+    assert recorded(7) is None
+    assert make_system().state == "not run"
+
+
+@pytest.mark.parametrize(
+    ("scale", "state"),
+    [("smoke", "not run"), ("small", "mechanism checked (small)"), ("full", "reproduced (full)"), ("huge", "not run")],
+)
+def test_a_result_that_holds_gives_the_state_of_its_scale(record, scale, state):
+    record(make_system(), scale)
+    assert make_system().state == state
+    assert make_system(number=8).state == "not run", "the result of another system"
+
+
+@pytest.mark.parametrize("scale", ["small", "full"])
+def test_claims_that_do_not_hold_are_named(record, scale):
+    record(make_system(), scale, holds=(True, False))
+    assert make_system().state == f"run ({scale}): c2 not holding"
+    record(make_system(), scale, holds=(False, False))
+    assert make_system().state == f"run ({scale}): c1, c2 not holding"
+
+
+def test_a_result_of_other_claims_does_not_count(record):
+    record(make_system(claims=(make_claim(threshold=0.5),)), "full", holds=(True,))
+    assert make_system().state == "not run"
+    record(make_system(), "full", claims_hash=None)
+    assert make_system().state == "not run"
+    amended = make_system(claims=(make_claim(amended="typing error"), make_claim(id="c2")))
+    record(make_system(), "full")
+    assert amended.state == "reproduced (full)", "the reason alone changes no claim"
+
+
+def test_results_are_looked_for_in_the_package_before_the_working_copy(tmp_path, monkeypatch):
+    package, copy = tmp_path / "src" / "snellen", tmp_path
+    monkeypatch.setattr(system_module, "__file__", str(package / "system.py"))
+    assert system_module.results_folders() == []
+    for folder in (package, copy):
+        (folder / "results").mkdir(parents=True)
+        (folder / "results" / "07.json").write_text(json.dumps({"scale": folder.name}))
+    assert system_module.results_folders() == [package / "results", copy / "results"]
+    assert recorded(7) == {"scale": "snellen"}
