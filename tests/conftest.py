@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
 from tests.shapes import enforce
 
 # One thread: the same order of additions on every machine, and no oversubscription beside parallel test workers.

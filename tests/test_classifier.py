@@ -8,12 +8,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from tests.tiny_network import NAMES, make_network
 
 from snellen.budget import Spent
 from snellen.classifier import Classifier, Normalization
 from snellen.errors import InputError, ModelError, UnsupportedError
 from snellen.preparation import Preparation
+from tests.tiny_network import NAMES, make_network
 
 
 @pytest.fixture

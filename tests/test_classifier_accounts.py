@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tests.tiny_network import NAMES, make_network
 from torch import nn
 
 from snellen.budget import Spent
 from snellen.classifier import Classifier, Normalization
+from tests.tiny_network import NAMES, make_network
 
 
 @pytest.fixture

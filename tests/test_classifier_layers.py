@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tests.tiny_network import NAMES, make_network
 from torch import nn
 
 from snellen.classifier import Classifier, hash_tensors
 from snellen.errors import InputError, UnknownNameError, UnsupportedError
+from tests.tiny_network import NAMES, make_network
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+from snellen.system import System, systems
 from tests.conftest import (
     COLLECTED,
     Collected,
@@ -12,8 +14,6 @@ from tests.conftest import (
     pytest_configure,
     pytest_make_collect_report,
 )
-
-from snellen.system import System, systems
 
 
 def acceptance_points(known: Iterable[System]) -> set[str]:

@@ -3,7 +3,6 @@
 import pyarrow as pa
 import pytest
 from pydantic import Field, ValidationError
-from tests.tiny_network import NAMES, make_network
 
 from snellen import index
 from snellen.attacks.fgsm import FGSM
@@ -14,6 +13,7 @@ from snellen.images import ImageSet
 from snellen.index import MethodEntry
 from snellen.method import Method, build, method_field, missing_needs
 from snellen.shifts.corruption import Corruption
+from tests.tiny_network import NAMES, make_network
 
 AttackField = method_field("attacks")
 

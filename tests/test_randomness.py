@@ -54,7 +54,7 @@ def test_a_draw_is_torchs_with_the_derived_seed():
     for row, example in enumerate(["a", "b"]):
         generator.manual_seed(derive_seed(7, "restart", "2", "noise", example))
         assert torch.equal(rng.normal("noise", (3, 2))[row], torch.randn(3, 2, generator=generator))
-    generator.manual_seed(derive_seed(7, "restart", "2", "order"))
+    generator.manual_seed(derive_seed(7, "restart", "2", 0, "order"))
     order = torch.randperm(9, generator=rng.generator("order"))
     assert torch.equal(order, torch.randperm(9, generator=generator))
 
@@ -176,3 +176,9 @@ def test_draws_go_to_the_device_of_the_images():
     assert meta.device.type == "meta"
     for first, second in itertools.combinations(Randomness(0).bind(4).normal("n", (2,)), 2):
         assert not torch.equal(first, second)
+
+
+def test_a_draw_of_the_run_is_none_of_an_example() -> None:
+    of_example = Randomness(0).child("a").for_examples(["x"]).normal("b", (4,))[0]
+    of_run = torch.randn(4, generator=Randomness(0).child("a", "b").generator("x"))
+    assert not torch.equal(of_example, of_run)

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from jaxtyping import TypeCheckError
-from tests.shapes import OPERATORS, SHAPES, checked, operators
 
 import snellen.corruption.blur
 import snellen.perturbation
@@ -11,6 +10,7 @@ import snellen.perturbation.objectives
 from snellen.criterion import Misclassified, margin
 from snellen.perturbation.projections import L2Ball, l2_norm
 from snellen.shifts.corruption import Corruption
+from tests.shapes import OPERATORS, SHAPES, checked, operators
 
 SCORES, LABELS = torch.rand(4, 3), torch.tensor([0, 1, 2, 0])
 ONE_SCORE_SHORT = SCORES[:3]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from snellen.errors import InputError
@@ -70,7 +70,7 @@ class Artifact:
         """Write the folder; returns the artifact with its hash filled in."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = folder / "weights.safetensors"
-        save_file({name: tensor.contiguous() for name, tensor in self.tensors.items()}, weights)
+        weights.write_bytes(save({name: tensor.contiguous() for name, tensor in self.tensors.items()}))
         card = self.card.model_copy(update={"sha256": hashlib.sha256(weights.read_bytes()).hexdigest()})
         (folder / "card.json").write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
         return Artifact(self.tensors, card)

@@ -133,8 +133,9 @@ class ImageSet:
         return len(self.table)
 
     def __getitem__(self, index: int) -> Example:
-        label = None if self.hidden or not self.has_labels else int(self._labels()[index])
-        return Example(self.ids[index], self.read(index), None if label == -1 else label)
+        has_label = not self.hidden and "label" in self.table.column_names
+        label = self.table["label"][index].as_py() if has_label else None
+        return Example(self.table["id"][index].as_py(), self.read(index), None if label == -1 else label)
 
     def __iter__(self) -> Iterator[Example]:
         return (self[index] for index in range(len(self)))
@@ -151,10 +152,11 @@ class ImageSet:
 
     @property
     def has_labels(self) -> bool:
-        """Whether at least one image has a label."""
-        if self.class_names is None or "label" not in self.table.column_names:
+        """Whether at least one image has a label, or labels, that this view may read."""
+        if self.class_names is None or self.hidden:
             return False
-        return bool((self._labels() >= 0).any())
+        several = "labels" in self.table.column_names and self.table["labels"].null_count < len(self)
+        return several or bool((self._labels() >= 0).any())
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -187,8 +189,11 @@ class ImageSet:
     def fingerprint(self) -> str:
         """Hash of everything that can change a result: ids, labels, class names and contents (sha256, hex)."""
         digest = hashlib.sha256(repr(self.class_names).encode())
-        for index, (example_id, label) in enumerate(zip(self.ids, self._labels().tolist(), strict=True)):
-            digest.update(f"{len(example_id)}:{example_id}\0{label}\0{self.content_hash(index)}\n".encode())
+        several = self.table["labels"].to_pylist() if "labels" in self.table.column_names else [None] * len(self)
+        rows = zip(self.ids, self._labels().tolist(), several, strict=True)
+        for index, (example_id, label, labels) in enumerate(rows):
+            known = label if labels is None else labels
+            digest.update(f"{len(example_id)}:{example_id}\0{known}\0{self.content_hash(index)}\n".encode())
         return digest.hexdigest()
 
     def select(self, indices: Sequence[int] | NDArray[np.int64], *, name: str | None = None) -> ImageSet:

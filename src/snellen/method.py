@@ -104,8 +104,10 @@ def build(area: str, value: str | Mapping[str, Any] | Method) -> Method:
         InputError: parameters that the method refuses, or a method of another area.
     """
     if isinstance(value, Method):
-        if not isinstance(value, VERBS[index.AREAS[area]]):
-            raise InputError(f"{value!r} is no method of {area}: it has no verb {index.AREAS[area]!r}")
+        verb = index.AREAS[area]
+        has_verb = isinstance(value, VERBS[verb])
+        if not has_verb:
+            raise InputError(f"{value!r} is no method of {area}: it has no verb {verb!r}")
         return value
     parameters: dict[str, Any] = {"method": value} if not isinstance(value, Mapping) else {**value}
     name = parameters.pop("method", None)

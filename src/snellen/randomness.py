@@ -76,7 +76,8 @@ class Randomness:
 
     def generator(self, stream: str) -> torch.Generator:
         """Return a CPU generator for a draw that belongs to the whole run (a permutation, an initialisation)."""
-        return torch.Generator().manual_seed(derive_seed(self.seed, *self.path, stream))
+        # The number keeps these seeds apart from those of examples: a name in the path is never a number.
+        return torch.Generator().manual_seed(derive_seed(self.seed, *self.path, 0, stream))
 
     def normal(self, stream: str, shape: Sequence[int], *, like: Tensor | None = None) -> Tensor:
         """Draw standard normal noise: (n, *shape), float32, on the device of ``like``."""

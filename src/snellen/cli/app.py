@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -43,6 +44,9 @@ def version(
 
 def main() -> None:
     """Run the command line; never returns. Wrong options exit with 2 and Ctrl-C with 130 by typer itself."""
+    # Threads of torch that wait by spinning starve the one that works as soon as a core is shared: on a busy machine
+    # that made an audit four times slower. Read when torch is imported, so it is set before.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except SnellenError as error:

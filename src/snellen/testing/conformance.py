@@ -32,13 +32,13 @@ def check_method(entry: MethodEntry) -> None:
     # A plugin's row is its entry point, which has no room for a summary: the docstring begins with one.
     summary = entry.summary or str(cls.__doc__).strip().split("\n")[0]
     assert summary.endswith("."), f"{entry.name}: the summary is one sentence with a full stop, got {summary!r}"
+    for name, field in cls.model_fields.items():
+        assert field.description, f"{entry.target}: field {name!r} has no description"
+        assert not field.is_required(), f"{entry.target}: field {name!r} has no default"
     method = cls()
     assert isinstance(method, VERBS[AREAS[entry.area]]), f"{entry.target} lacks the verb {AREAS[entry.area]!r}"
     for kind in (*cls.finds, *cls.treats):
         assert kind in KINDS or kind.startswith("x-"), f"{entry.target}: unknown kind of finding {kind!r}"
-    for name, field in cls.model_fields.items():
-        assert field.description, f"{entry.target}: field {name!r} has no description"
-        assert not field.is_required(), f"{entry.target}: field {name!r} has no default"
     _check_parameters(method, entry)
 
 
