@@ -123,8 +123,10 @@ def main() -> None:
         bare: list[float] = []
         for runner in runners.values():
             runner()  # warm up
-        for _ in range(options.repeats):
-            for who, runner in runners.items():
+        order = list(runners.items())
+        for repeat in range(options.repeats):
+            first = repeat % len(order)  # nobody always runs first, or after the same neighbour
+            for who, runner in order[first:] + order[:first]:
                 with classifier.counting() as spent:
                     started = time.perf_counter()
                     broken[who] = int(runner().sum())

@@ -9,7 +9,17 @@ from torch import Tensor, nn
 
 from snellen.errors import InputError, ModelError, UnknownNameError
 from snellen.randomness import Randomness
-from snellen.training import Batch, Examples, ImageStore, Trained, TrainingPlan, classify, cross_entropy, train
+from snellen.training import (
+    Batch,
+    Examples,
+    ImageStore,
+    Trained,
+    TrainingPlan,
+    accuracy,
+    classify,
+    cross_entropy,
+    train,
+)
 from snellen.training.transforms import random_flips
 
 PLAN = TrainingPlan(epochs=2, batch_size=8, optimizer="sgd", learning_rate=0.05, weight_decay=0.01)
@@ -101,10 +111,18 @@ def test_an_unknown_or_broken_figure_is_refused(toy: ImageStore, linear: nn.Modu
         train(linear, toy, plan=PLAN, tune=toy, evaluate=scripted([float("nan")]))
 
 
-def test_the_tune_split_changes_no_weight(toy: ImageStore, network: nn.Module) -> None:
-    # Judging (evaluation mode, other images) must leave BatchNorm statistics and randomness alone.
-    judged = train(network, toy, plan=PLAN, tune=toy, evaluate=scripted([0.1, 0.2]))
-    assert same(judged, train(network, toy, plan=PLAN))
+def test_the_tune_split_changes_no_weight(toy: ImageStore, toy_tune: ImageStore, network: nn.Module) -> None:
+    # Judging must happen in evaluation mode, and leave BatchNorm statistics and the mode of training alone.
+    modes: set[bool] = set()
+
+    def evaluate(model: nn.Module, examples: Examples) -> Mapping[str, float]:
+        modes.update(module.training for module in model.modules())
+        return accuracy(model, examples)
+
+    judged = train(network, toy, plan=PLAN, tune=toy_tune, evaluate=evaluate)
+    assert modes == {False}
+    # The loss of the second epoch shows what judging the first one did to the weights and to the mode.
+    assert judged.history[1]["train.loss"] == train(network, toy, plan=PLAN).history[1]["train.loss"]
 
 
 # -- randomness ----------------------------------------------------------------------------------------------------
@@ -123,16 +141,17 @@ def test_another_seed_gives_other_weights(toy: ImageStore, network: nn.Module) -
     assert not same(train(network, toy, plan=PLAN), train(network, toy, plan=other))
 
 
-def test_every_step_draws_anew(toy: ImageStore, linear: nn.Module) -> None:
-    draws: list[Tensor] = []
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_every_batch_draws_anew(toy: ImageStore, linear: nn.Module, accumulate: int) -> None:
+    draws: list[float] = []
 
     def objective(model: nn.Module, batch: Batch) -> Tensor:
-        draws.append(torch.rand(1))  # torch's own generator, as dropout uses it
-        draws.append(batch.rng.generator("pairs").seed() * torch.ones(1))
+        draws.append(torch.rand(1).item())  # torch's own generator, as dropout uses it
+        draws.append(torch.rand(1, generator=batch.rng.generator("pairs")).item())
         return classify(model, batch)
 
-    train(linear, toy, plan=PLAN, objective=objective)
-    assert len({float(draw) for draw in draws}) == len(draws) == 2 * 12
+    train(linear, toy, plan=PLAN.model_copy(update={"accumulate": accumulate}), objective=objective)
+    assert len(set(draws)) == len(draws) == 2 * 12
 
 
 def test_the_transform_draws_by_example_and_epoch(toy: ImageStore, linear: nn.Module) -> None:

@@ -10,7 +10,8 @@ from torch import nn
 
 from snellen.errors import InputError, RunConflictError
 from snellen.training import ImageStore, Trained, TrainingPlan, train
-from snellen.training.checkpoints import Checkpoint, TrainingState
+from snellen.training.checkpoints import Checkpoint, TrainingState, restore_optimizer
+from snellen.training.optimizers import build_optimizer
 from snellen.training.transforms import random_flips
 
 # 48 examples in batches of 5, two to a step: 5 steps an epoch, 15 in all.
@@ -196,3 +197,17 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert again.optimizer[3] == {"momentum_buffer": None}
     assert torch.equal(again.optimizer[0]["exp_avg"], optimizer[0]["exp_avg"])
     assert list(again.tensors["model"]) == ["a/b"]
+
+
+def test_a_restored_optimizer_keeps_the_memory_layout() -> None:
+    model = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    plan = TrainingPlan()
+    optimizer = build_optimizer(model, plan)
+    model(torch.rand(1, 3, 5, 5)).sum().backward()
+    optimizer.step()
+    saved = {n: {k: v.contiguous().clone() for k, v in e.items()} for n, e in optimizer.state_dict()["state"].items()}
+    fresh = build_optimizer(model, plan)
+    restore_optimizer(fresh, saved)
+    moment, expected = (one.state[model.weight]["exp_avg"] for one in (fresh, optimizer))
+    assert torch.equal(moment, expected)
+    assert moment.stride() == model.weight.stride() == expected.stride() != saved[0]["exp_avg"].stride()

@@ -170,25 +170,29 @@ class _Search:
     def record(self, positions: Tensor, candidates: Tensor, scores: Tensor, *, clean: bool) -> Tensor:
         """Judge candidates and keep what is worth keeping; returns which images are done: bool (len(positions),)."""
         met = self.criterion.success(scores, self.labels[positions])
-        distance = self.projection.distance(candidates, self.images[positions])
-        if self.keep == "last":
-            better = torch.ones_like(met)
-        elif self.keep == "closest":
-            better = met & (~self.success[positions] | (distance < self.distance[positions]))
-        else:
-            better = met
-        chosen = positions[better]
-        self.best[chosen] = candidates[better]
-        self.distance[chosen] = distance[better].to(self.distance.dtype)
-        self.scores[chosen] = scores[better].to(self.scores.dtype)
-        self.success[chosen] = met[better]
         if clean:
             self.already[positions] = met
             # A failed search returns the clean image, so it returns these scores.
             self.scores[positions] = scores.to(self.scores.dtype)
+        worth = torch.ones_like(met) if self.keep == "last" else met
+        if bool(worth.any()):
+            rows = worth.nonzero().flatten()
+            self._keep(positions[rows], candidates[rows], scores[rows], met[rows])
         if self.keep == "last":
             return torch.zeros_like(met)
         return met if self.keep == "first" else met & self.already[positions]
+
+    def _keep(self, positions: Tensor, candidates: Tensor, scores: Tensor, met: Tensor) -> None:
+        """Remember candidates; under ``closest`` only those that are nearer than what is remembered."""
+        distance = self.projection.distance(candidates, self.images[positions])
+        if self.keep == "closest":
+            nearer = ~self.success[positions] | (distance < self.distance[positions])
+            positions, candidates, scores = positions[nearer], candidates[nearer], scores[nearer]
+            distance, met = distance[nearer], met[nearer]
+        self.best[positions] = candidates
+        self.distance[positions] = distance.to(self.distance.dtype)
+        self.scores[positions] = scores.to(self.scores.dtype)
+        self.success[positions] = met
 
     def result(self) -> Attacked:
         """Pack up."""
