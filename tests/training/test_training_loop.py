@@ -90,6 +90,18 @@ def scripted(values: list[float], name: str = "accuracy") -> Callable[[nn.Module
     return lambda _model, _examples: {name: next(remaining)}
 
 
+def test_the_history_tells_the_mean_loss_of_each_epoch(toy: ImageStore, linear: nn.Module) -> None:
+    losses: list[Tensor] = []
+
+    def objective(model: nn.Module, batch: Batch) -> Tensor:
+        losses.append(classify(model, batch))
+        return losses[-1]
+
+    trained = train(linear, toy, plan=PLAN, objective=objective)
+    for row, batches in zip(trained.history, (losses[:6], losses[6:]), strict=True):
+        assert row["train.loss"] == pytest.approx(torch.cat(batches).mean().item(), abs=1e-6)
+
+
 @pytest.mark.parametrize(("highest", "best"), [(True, 2), (False, 4)])
 def test_the_best_epoch_on_the_tune_split_is_kept(toy: ImageStore, linear: nn.Module, highest: bool, best: int) -> None:
     # Epochs 2 and 3 tie for the highest, 4 and 5 for the lowest: the earlier one is kept.

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from snellen.errors import InputError, RunConflictError
-from snellen.training import ImageStore, Trained, TrainingPlan, train
+from snellen.training import Batch, ImageStore, Trained, TrainingPlan, classify, train
 from snellen.training.checkpoints import Checkpoint, TrainingState, restore_optimizer
 from snellen.training.optimizers import build_optimizer
 from snellen.training.transforms import random_flips
@@ -97,6 +97,22 @@ def test_a_finished_training_is_not_repeated(tmp_path: Path, toy: ImageStore, ne
         raise AssertionError("trained again")
 
     assert_same(first, train(network, toy, plan=PLAN, checkpoint=path, objective=objective))
+
+
+def test_completed_epochs_are_not_repeated(tmp_path: Path, toy: ImageStore, network: nn.Module) -> None:
+    path, plan = tmp_path / "training.safetensors", PLAN.model_copy(update={"checkpoint_every": None})
+    calls = 0
+
+    def objective(model: nn.Module, batch: Batch) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return classify(model, batch)
+
+    with pytest.raises(StoppedError):
+        train(network, toy, plan=plan, objective=objective, checkpoint=path, progress=StopAfter(12))
+    calls = 0
+    train(network, toy, plan=plan, objective=objective, checkpoint=path)
+    assert calls == 10  # the batches of the third epoch
 
 
 def test_the_best_weights_survive_a_stop(tmp_path: Path, toy: ImageStore, network: nn.Module) -> None:

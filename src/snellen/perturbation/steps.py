@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from snellen.perturbation.projections import l2_norm
@@ -37,7 +38,7 @@ class SignStep:
 
     def step(self, variables: Tensor, gradient: Tensor, memory: Memory, iteration: int) -> tuple[Tensor, Memory]:
         """One signed step."""
-        return variables + self.size * gradient.sign(), memory
+        return torch.add(variables, gradient.sign(), alpha=self.size), memory
 
 
 @dataclass(frozen=True)
