@@ -15,7 +15,7 @@ from torch import Tensor
 from snellen.corruption.blur import gaussian_blur
 from snellen.corruption.colour import brightness, contrast
 from snellen.corruption.digital import pixelate
-from snellen.corruption.noise import gaussian_noise
+from snellen.corruption.noise import gaussian_noise, same_in_grey
 from snellen.corruption.tables import Strength, strength
 from snellen.method import Method
 from snellen.randomness import Randomness
@@ -50,14 +50,14 @@ class Corruption(Method):
         """Corrupt prepared images (n, 3, h, w) in [0, 1]; severity in [0, 5], 0 returns the images unchanged.
 
         An example's noise is the same draw at every severity, scaled: a curve over severities compares strengths, not
-        draws.
+        draws. A grey image (three equal channels) stays grey.
         """
         amount = self.strength(severity, images).value
         if severity == 0:
             return images
         if self.kind == "gaussian_noise":
             draws = (rng or Randomness(0)).bind(len(images)).normal("gaussian_noise", images.shape[1:], like=images)
-            return gaussian_noise(images, amount, draws)
+            return gaussian_noise(images, amount, same_in_grey(draws, images))
         return OPERATORS[self.kind](images, amount)
 
     def strength(self, severity: float, images: Tensor) -> Strength:

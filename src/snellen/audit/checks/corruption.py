@@ -119,7 +119,7 @@ class CommonCorruptions(Check):
         return tuple(
             FindingExample(
                 example_id=row["example_id"],
-                caption=f"{names[row['label']]} → {names[row['prediction']]} at severity {severity:g}",
+                caption=f"{names[row['label']]} → {names[row['prediction']]}",
             )
             for row in broken[: self.examples]
         )
