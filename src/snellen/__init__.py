@@ -13,8 +13,6 @@ Names are resolved on first use, so that ``import snellen`` costs next to nothin
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from snellen.version import __version__ as __version__
@@ -33,7 +31,7 @@ _PUBLIC = {
     "Randomness": "snellen.randomness",
     "Run": "snellen.run",
     "Spent": "snellen.budget",
-    "audit": "snellen.audit.audit",
+    "audit": "snellen.auditing.audit",
     "load_classifier": "snellen.models.references",
     "load_images": "snellen.data.references",
     "reproduce": "snellen.experiments.runner",
@@ -55,21 +53,9 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_PUBLIC})
 
 
-class _Package(ModuleType):
-    """This package: its verbs ``audit`` and ``systems`` win over the sub-packages of the same names."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        # The import system binds a sub-package when any module of it is first imported, by anyone.
-        if not (name in _PUBLIC and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
-
-
 if TYPE_CHECKING:
     from snellen.artifact import Artifact as Artifact
-    from snellen.audit.audit import audit as audit
+    from snellen.auditing.audit import audit as audit
     from snellen.budget import Budget as Budget
     from snellen.budget import Spent as Spent
     from snellen.classifier import Classifier as Classifier

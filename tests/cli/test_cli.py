@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import save_file
 
-import snellen.audit.audit  # noqa: F401 - its module is patched below
+import snellen.auditing.audit  # noqa: F401 - its module is patched below
 from snellen.cli import main
 from snellen.testing.conformance import small_problem
 
@@ -159,7 +159,7 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(run, photos, monkeypatch):
     def interrupted(*_arguments, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["snellen.audit.audit"], "audit", interrupted)
+    monkeypatch.setattr(sys.modules["snellen.auditing.audit"], "audit", interrupted)
     code, _, err = run("audit", "bundled:fashion-cnn", photos, "--out", "here")
     assert code == 130
     assert "--out here goes on where this stopped" in flat(err)
@@ -169,7 +169,7 @@ def test_a_fault_of_ours_exits_with_70_and_a_traceback(run, photos, monkeypatch)
     def faulty(*_arguments, **_options):
         raise ZeroDivisionError("our fault")
 
-    monkeypatch.setattr(sys.modules["snellen.audit.audit"], "audit", faulty)
+    monkeypatch.setattr(sys.modules["snellen.auditing.audit"], "audit", faulty)
     code, _, err = run("audit", "bundled:fashion-cnn", photos)
     assert code == 70
     assert "our fault" in err

@@ -13,7 +13,7 @@ from snellen.cli.text import markup
 from snellen.errors import InputError
 
 if TYPE_CHECKING:
-    from snellen.audit.report import AuditReport
+    from snellen.auditing.report import AuditReport
 
 DEFAULT_MODEL, DEFAULT_DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
 
@@ -57,7 +57,7 @@ def audit(
             )
         data = DEFAULT_DATA
     with loading("reading images and model"):
-        from snellen.audit.audit import audit as run_audit
+        from snellen.auditing.audit import audit as run_audit
         from snellen.data.references import load_images
         from snellen.models.references import load_classifier
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from snellen.audit.check import Check, Checking
-from snellen.audit.checks.adversarial import Adversarial
-from snellen.audit.checks.clean import Clean
-from snellen.audit.checks.corruption import CommonCorruptions
+from snellen.auditing.check import Check, Checking
+from snellen.auditing.checks.adversarial import Adversarial
+from snellen.auditing.checks.clean import Clean
+from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.errors import InputError, unknown_name
 
 #: Cheap checks first: they run and report in this order.

@@ -14,12 +14,12 @@ import numpy as np
 import PIL
 import torch
 
-from snellen.audit.check import Checking
-from snellen.audit.checks import resolve_checks
-from snellen.audit.engine import BATCHES_PER_SHARD, run_shards, shard_count
-from snellen.audit.html import render_report
-from snellen.audit.pictures import illustrate_findings
-from snellen.audit.report import AuditReport, CheckStatus
+from snellen.auditing.check import Checking
+from snellen.auditing.checks import resolve_checks
+from snellen.auditing.engine import BATCHES_PER_SHARD, run_shards, shard_count
+from snellen.auditing.html import render_report
+from snellen.auditing.pictures import illustrate_findings
+from snellen.auditing.report import AuditReport, CheckStatus
 from snellen.classifier import Classifier
 from snellen.data.labels import align_labels
 from snellen.errors import InputError

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from snellen.audit.check import Batch, Checking
-from snellen.audit.engine import make_batch
+from snellen.auditing.check import Batch, Checking
+from snellen.auditing.engine import make_batch
 from snellen.classifier import Classifier
 from snellen.errors import RejectedImageError
 from snellen.finding import Finding

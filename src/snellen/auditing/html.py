@@ -10,9 +10,9 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from snellen.audit.charts import curve_chart
-from snellen.audit.check import Measured
-from snellen.audit.report import AuditReport
+from snellen.auditing.charts import curve_chart
+from snellen.auditing.check import Measured
+from snellen.auditing.report import AuditReport
 from snellen.evidence import Evidence
 from snellen.sweep import curve, setting_name
 
@@ -27,7 +27,7 @@ def render_report(
     rejected: Sequence[Mapping[str, str]],
 ) -> str:
     """Render the report; every name in it is data and is escaped."""
-    templates = files("snellen.audit") / "templates"
+    templates = files("snellen.auditing") / "templates"
     style = (templates / "report.css").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["percent"] = lambda value: f"{value:.1%}"

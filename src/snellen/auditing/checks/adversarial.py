@@ -12,7 +12,7 @@ from torch import Tensor
 from snellen.attacks.fgsm import FGSM
 from snellen.attacks.norms import Norm
 from snellen.attacks.pgd import PGD
-from snellen.audit.check import Batch, Check, Measured, correct_by_id
+from snellen.auditing.check import Batch, Check, Measured, correct_by_id
 from snellen.criterion import Misclassified
 from snellen.evidence import Evidence
 from snellen.finding import Finding, FindingExample

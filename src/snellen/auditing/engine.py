@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from snellen.audit.check import Batch, Checking
+from snellen.auditing.check import Batch, Checking
 from snellen.classifier import Classifier
 from snellen.data.loading import prepared_batches
 from snellen.errors import ModelError

@@ -8,7 +8,7 @@ from typing import ClassVar, get_args
 from pydantic import Field
 from torch import Tensor
 
-from snellen.audit.check import Batch, Check, Measured, correct_by_id
+from snellen.auditing.check import Batch, Check, Measured, correct_by_id
 from snellen.evidence import Evidence
 from snellen.finding import Finding, FindingExample
 from snellen.metrics.intervals import mean_interval

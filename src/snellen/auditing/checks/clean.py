@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 from torch import Tensor
 
-from snellen.audit.check import Batch, Check, Measured
+from snellen.auditing.check import Batch, Check, Measured
 from snellen.evidence import Evidence
 from snellen.finding import Finding, FindingExample
 from snellen.metrics.calibration import ReliabilityBins

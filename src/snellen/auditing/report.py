@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from snellen.audit.check import Measured
+from snellen.auditing.check import Measured
 from snellen.finding import Finding
 
 

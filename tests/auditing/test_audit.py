@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 from snellen.attacks.pgd import PGD
-from snellen.audit import engine
-from snellen.audit.audit import audit
-from snellen.audit.checks import resolve_checks
-from snellen.audit.checks.adversarial import Adversarial, Threat
-from snellen.audit.checks.clean import Clean
-from snellen.audit.checks.corruption import CommonCorruptions
+from snellen.auditing import engine
+from snellen.auditing.audit import audit
+from snellen.auditing.checks import resolve_checks
+from snellen.auditing.checks.adversarial import Adversarial, Threat
+from snellen.auditing.checks.clean import Clean
+from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.classifier import Classifier
 from snellen.data.references import load_images
 from snellen.errors import InputError, ModelError, RunConflictError, UnknownNameError

@@ -1,1 +1,0 @@
-"""One TOML file per published system; read by :mod:`snellen.system`."""
