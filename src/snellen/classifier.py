@@ -95,6 +95,7 @@ class Classifier:
         self.device = torch.device(device)
         self._identity = identity
         self._counter = _Counter()
+        self._edits = 0
         self._normalization: tuple[Tensor, Tensor] | None = None
         if normalization is not None and normalization != Normalization():
             mean, std = (torch.tensor(v, dtype=torch.float32, device=device).view(-1, 1, 1) for v in normalization)
@@ -194,9 +195,11 @@ class Classifier:
         0.0
         """
         handle = self._layer(layer).register_forward_hook(lambda _module, _inputs, output: change(output))
+        self._edits += 1
         try:
             yield self
         finally:
+            self._edits -= 1
             handle.remove()
 
     def _inner(self) -> nn.Module:
@@ -235,6 +238,20 @@ class Classifier:
         if self._identity is None and self.module is not None:
             self._identity = hash_tensors(self.module.state_dict())
         return self._identity
+
+    def fingerprint(self) -> str | None:
+        """Hash of everything that can change a score, as it is now: weights, architecture, preparation, normalisation.
+
+        None when that cannot be told: a plain callable without an identity, or inside :meth:`edit`.
+        """
+        if self._edits or (self.module is None and self._identity is None):
+            return None
+        scale = [tensor.flatten().tolist() for tensor in self._normalization or ()]
+        described = [self._identity, self.preparation.model_dump_json(), str(scale), self.task, self.output]
+        if self.module is not None:
+            # Hashed anew at each call: weights may have changed since the last one.
+            described += [hash_tensors(self.module.state_dict()), repr(self.module)]
+        return hashlib.sha256(repr(described).encode()).hexdigest()
 
     def _check_images(self, images: Tensor) -> None:
         is_tensor = isinstance(images, Tensor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -158,17 +157,20 @@ class Evidence:
             table = table.filter(pc.equal(table[name], value))
         return replace(self, table=table)
 
+    def correct(self, setting: str, model: str | None = None) -> dict[str, bool]:
+        """Whether each example was right in one setting, by id; only rows with status ok and a known label."""
+        equal = {"setting": setting, "status": "ok", **({} if model is None else {"model": model})}
+        table = self.where(**equal).table
+        table = table.filter(pc.is_valid(table["label"]))
+        right = pc.equal(table["label"], table["prediction"]).to_pylist()
+        return dict(zip(table["example_id"].to_pylist(), right, strict=True))
+
     def tally(self, setting: str) -> Tally:
         """Counts of one setting over rows with status ok and a known label."""
         table = self.where(setting=setting, status="ok").table
         table = table.filter(pc.is_valid(table["label"]))
         correct = pc.sum(pc.equal(table["label"], table["prediction"])).as_py() or 0
         return Tally(len(table), int(correct), float(pc.sum(table["value"]).as_py() or 0.0))
-
-    def with_blob(self, blob: bytes) -> tuple[Evidence, str]:
-        """Add bytes; returns the new evidence and the key (sha256)."""
-        key = hashlib.sha256(blob).hexdigest()
-        return replace(self, blobs={**self.blobs, key: blob}), key
 
     def write(self, path: Path) -> None:
         """Write the table as Parquet, with what was spent and assumed in its metadata (blobs are stored apart)."""

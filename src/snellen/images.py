@@ -14,6 +14,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.errors import InputError, LabelsHiddenError
+from snellen.progress import Progress, Silent
 from snellen.randomness import Randomness
 
 Split = Literal["train", "tune", "test"]
@@ -186,14 +187,21 @@ class ImageSet:
         """Hash of the stored bytes of one image (sha256, hex)."""
         return self.source.content_hash(self._row(index))
 
-    def fingerprint(self) -> str:
-        """Hash of everything that can change a result: ids, labels, class names and contents (sha256, hex)."""
+    def fingerprint(self, progress: Progress | None = None) -> str:
+        """Hash of everything that can change a result: ids, labels, class names and contents (sha256, hex).
+
+        Reads every image's bytes once; ``progress`` hears of it.
+        """
+        listener = progress or Silent()
+        listener.begin("hashing images", len(self))
         digest = hashlib.sha256(repr(self.class_names).encode())
         several = self.table["labels"].to_pylist() if "labels" in self.table.column_names else [None] * len(self)
         rows = zip(self.ids, self._labels().tolist(), several, strict=True)
         for index, (example_id, label, labels) in enumerate(rows):
             known = label if labels is None else labels
             digest.update(f"{len(example_id)}:{example_id}\0{known}\0{self.content_hash(index)}\n".encode())
+            listener.advance("hashing images", 1)
+        listener.finish("hashing images")
         return digest.hexdigest()
 
     def select(self, indices: Sequence[int] | NDArray[np.int64], *, name: str | None = None) -> ImageSet:

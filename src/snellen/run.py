@@ -2,11 +2,14 @@
 
 The manifest holds the resolved plan and is written before the first shard; it is never changed afterwards. A run that
 is opened again with the same plan goes on where it stopped; with another plan it raises. Clock readings live in
-``timing.json`` alone, so that everything else is byte-identical however often a run was interrupted.
+``timing.json`` alone, so that everything else is byte-identical however often a run was interrupted. What is written
+is flushed to the disk, names included, before it counts.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 import secrets
@@ -22,7 +25,7 @@ from snellen.evidence import Evidence
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is either whole or not there, also after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
         with temporary.open("xb") as stream:
@@ -33,6 +36,30 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    """Put a file's bytes, or the names in a folder, on the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders, and keeps their names by itself
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot flush a folder; a disk that fails is another matter.
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each with its name on the disk."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        _flush(path.parent)
 
 
 def canonical_json(value: object) -> bytes:
@@ -98,13 +125,29 @@ class Run:
         return self.folder / "shards" / f"{shard:06d}"
 
     def done(self, shard: int) -> bool:
-        """Whether a shard is complete."""
-        return self._shard(shard).is_dir()
+        """Whether a shard is complete: each of its files is there with the bytes that were written."""
+        try:
+            files = json.loads((self._shard(shard) / "extra.json").read_bytes())["files"]
+            self.shard_timing(shard)  # has no recorded hash, but must be readable
+            return all(_hash(self._shard(shard) / name) == recorded for name, recorded in files.items())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
 
-    def write_shard(self, shard: int, evidence: Mapping[str, Evidence], extra: Mapping[str, Any]) -> None:
-        """Write all evidence of a shard, pictures and some JSON beside it; it appears whole or not at all."""
+    def write_shard(
+        self,
+        shard: int,
+        evidence: Mapping[str, Evidence],
+        extra: Mapping[str, Any],
+        *,
+        timing: Mapping[str, float] | None = None,
+    ) -> None:
+        """Write all evidence of a shard, pictures and some JSON beside it; it appears whole or not at all.
+
+        ``extra.json`` holds the hash of each file beside it, by which :meth:`done` tells a damaged shard. ``timing`` is
+        a clock reading: it goes to a ``timing.json`` of its own, which nothing is compared with.
+        """
         final = self._shard(shard)
-        final.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(final.parent)
         with tempfile.TemporaryDirectory(dir=final.parent, prefix=".partial-") as partial:
             folder = Path(partial) / "shard"
             folder.mkdir()
@@ -112,10 +155,15 @@ class Run:
                 part.write(folder / f"{name}.parquet")
                 for key, blob in part.blobs.items():
                     self.write_blob(key, blob)
-            (folder / "extra.json").write_bytes(canonical_json(extra))
+            files = {path.name: _hash(path) for path in sorted(folder.iterdir())}
+            (folder / "extra.json").write_bytes(canonical_json({"extra": extra, "files": files}))
+            (folder / "timing.json").write_bytes(canonical_json(timing or {}))
+            for path in (*folder.iterdir(), folder):
+                _flush(path)
             if final.exists():
                 shutil.rmtree(final)
             os.replace(folder, final)
+            _flush(final.parent)
 
     def shard_evidence(self, shard: int, name: str) -> Evidence:
         """Read the evidence of one check in one shard."""
@@ -123,8 +171,13 @@ class Run:
 
     def shard_extra(self, shard: int) -> dict[str, Any]:
         """Read the JSON that was written with a shard."""
-        extra: dict[str, Any] = json.loads((self._shard(shard) / "extra.json").read_bytes())
+        extra: dict[str, Any] = json.loads((self._shard(shard) / "extra.json").read_bytes())["extra"]
         return extra
+
+    def shard_timing(self, shard: int) -> dict[str, float]:
+        """Read the clock readings of a shard."""
+        timing: dict[str, float] = json.loads((self._shard(shard) / "timing.json").read_bytes())
+        return timing
 
     def merge(self, shards: int, names: tuple[str, ...]) -> dict[str, Evidence]:
         """Merge the shards in order, write ``evidence/NAME.parquet``, and return the evidence by name."""
@@ -132,10 +185,12 @@ class Run:
         for name in names:
             merged[name] = Evidence.merge(self.shard_evidence(shard, name) for shard in range(shards))
             path = self.folder / "evidence" / f"{name}.parquet"
-            path.parent.mkdir(exist_ok=True)
+            _make_folder(path.parent)
             partial = path.with_name(f".{name}.parquet")
             merged[name].write(partial)
+            _flush(partial)
             os.replace(partial, path)
+            _flush(path.parent)
         return merged
 
     # -- files ---------------------------------------------------------------------------------------------------
@@ -144,11 +199,6 @@ class Run:
         """Write a JSON file at the top of the run."""
         write_atomically(self.folder / name, canonical_json(value))
         return self.folder / name
-
-    def read_json(self, name: str) -> Any:  # noqa: ANN401 - JSON
-        """Read a JSON file at the top of the run, or None when it does not exist."""
-        path = self.folder / name
-        return json.loads(path.read_bytes()) if path.is_file() else None
 
     def write_blob(self, key: str, blob: bytes) -> None:
         """Keep bytes under their hash in ``blobs/``."""
@@ -159,3 +209,7 @@ class Run:
     def read_blob(self, key: str) -> bytes:
         """Read bytes kept under their hash."""
         return (self.folder / "blobs" / key).read_bytes()
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -28,6 +28,14 @@ def test_grey_images_stay_grey_beside_coloured_ones(kind):
     assert (shifted[1] - shifted[1, :1]).abs().max() > 0.1
 
 
+def test_parity_draws_for_each_channel_of_a_grey_image():
+    images = torch.full((1, 3, 32, 32), 0.5)
+    rng = Randomness(0).bind(1)
+    published = Corruption(parity=True).shift(images, 1, rng=rng)
+    assert torch.equal(published, gaussian_noise(images, 0.04, rng.normal("gaussian_noise", (3, 32, 32))))
+    assert (published - published[:, :1]).abs().max() > 0.05
+
+
 def test_grey_noise_has_the_stated_deviation_for_a_model_that_averages_channels():
     images = torch.full((1, 3, 224, 224), 0.5)
     noise = (Corruption().shift(images, 1) - images).mean(1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from snellen.classifier import Classifier
-from snellen.errors import InputError, ModelError
+from snellen.errors import InputError
 from snellen.randomness import Randomness
 from snellen.sweep import curve, drops, failure_points, measure, ranking
 
@@ -94,6 +94,27 @@ def test_errors():
         measure([model, model], images, labels, transformation=lambda x, s, rng: x, **arguments)
     with pytest.raises(InputError, match=r"turned images \(4, 3, 2, 2\) into \(4, 3, 1, 2\)"):
         measure([model], images, labels, transformation=lambda x, s, rng: x[:, :, :1], **arguments)
-    nan = Classifier(lambda x: x.flatten(1)[:, :2] * float("nan"), class_names="ab", name="nan")
-    with pytest.raises(ModelError, match="nan gave scores that are not finite"):
-        measure([nan], images, labels, transformation=lambda x, s, rng: x, **arguments)
+    with pytest.raises(InputError, match="too close to be told apart"):
+        measure([model], images, labels, **{**arguments, "strengths": [1, 1.0000001]}, transformation=lambda x, s, r: x)
+
+
+def test_scores_that_are_not_finite_fail_their_rows_and_no_others():
+    def sometimes(images):
+        scores = images.flatten(1)[:, :2].clone()
+        scores[images[:, 0, 0, 0] > 0.6] = float("nan")
+        return scores
+
+    images = torch.tensor([0.1, 0.5]).view(2, 1, 1, 1).expand(2, 3, 2, 2).contiguous()
+    rows = measure(
+        [Classifier(sometimes, class_names="ab", name="m")],
+        images,
+        torch.tensor([0, 0]),
+        name="lift",
+        transformation=lambda x, strength, rng: x + 0.2 * strength,
+        strengths=[1],
+        ids=["a", "b"],
+        rng=Randomness(0),
+    )
+    assert rows.table["status"].to_pylist() == ["ok", "ok", "ok", "failed"]
+    assert rows.table["reason"].to_pylist()[-1] == "the model's scores are not finite"
+    assert [(p.strength, p.n) for p in curve(rows, "lift", "m")] == [(0, 2), (1, 1)]

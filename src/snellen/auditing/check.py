@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -61,8 +62,8 @@ class Batch:
         )
 
 
-class Check(BaseModel):
-    """Base of all checks: parameters, frozen; each check adds the four methods of :class:`Checking`."""
+class Check(BaseModel, ABC):
+    """A check: frozen parameters, and how its evidence is made and read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -79,46 +80,26 @@ class Check(BaseModel):
         """Why the check cannot run, or None when it can."""
         if classifier.task not in self.tasks:
             return f"handles {', '.join(sorted(self.tasks))} tasks, and {classifier.name} is {classifier.task}"
+        if images.has_labels and not (images.labels >= 0).any():
+            return f"needs one label for each image, and {images.name} has several"
         return missing_needs(self.needs, classifier, images)
 
-
-class Checking(Protocol):
-    """What the audit calls. The base class above cannot declare these abstractly and stay a plain parameter model."""
-
-    name: ClassVar[str]
-    summary: ClassVar[str]
-
-    def record(self) -> dict[str, Any]:
-        """Name and parameters."""
-        ...
-
-    def missing(self, classifier: Classifier, images: ImageSet) -> str | None:
-        """Why the check cannot run, or None."""
-        ...
-
+    @abstractmethod
     def cost(self) -> float:
         """Estimated passes through the model for each image (a backward pass counts as two)."""
-        ...
 
+    @abstractmethod
     def measure(self, batch: Batch) -> Evidence:
         """Evidence of one batch."""
-        ...
 
+    @abstractmethod
     def metrics(self, evidence: Evidence, clean: Evidence) -> dict[str, Measured]:
-        """Figures from the merged evidence."""
-        ...
+        """Figures from the merged evidence, by dotted name."""
 
+    @abstractmethod
     def findings(self, evidence: Evidence, clean: Evidence, names: Sequence[str]) -> list[Finding]:
         """What is wrong; ``names`` are the class names. Examples carry ids and captions; pictures come later."""
-        ...
 
+    @abstractmethod
     def illustrate(self, finding: Finding, batch: Batch) -> Tensor | None:
         """The images of a finding's examples as the check changed them, or None when it changes nothing."""
-        ...
-
-
-def correct_by_id(evidence: Evidence, setting: str) -> Mapping[str, bool]:
-    """Whether each example with a label was right in one setting, by id; only rows with status ok."""
-    table = evidence.where(setting=setting, status="ok").table
-    columns = (table["example_id"].to_pylist(), table["label"].to_pylist(), table["prediction"].to_pylist())
-    return {key: label == prediction for key, label, prediction in zip(*columns, strict=True) if label is not None}

@@ -8,16 +8,18 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from snellen.auditing.check import Batch, Checking
+from snellen.auditing.check import Batch, Check
 from snellen.classifier import Classifier
 from snellen.data.loading import prepared_batches
-from snellen.errors import ModelError
 from snellen.evidence import Evidence
 from snellen.images import ImageSet
 from snellen.preparation import to_unit
 from snellen.progress import Progress
 from snellen.randomness import Randomness
 from snellen.run import Run
+
+#: Why an image was set aside whose clean scores cannot be used.
+NOT_FINITE = "the model's scores are not finite (NaN or infinity)"
 
 #: Batches in one shard; what a killed run loses at most.
 BATCHES_PER_SHARD = 8
@@ -32,20 +34,19 @@ def run_shards(
     run: Run,
     classifier: Classifier,
     images: ImageSet,
-    checks: Sequence[Checking],
+    checks: Sequence[Check],
     *,
     batch_size: int,
     workers: int,
     rng: Randomness,
     progress: Progress,
 ) -> dict[str, float]:
-    """Run what is not done yet; returns seconds spent by check (a clock reading, for timing.json).
+    """Run what is not done yet; returns seconds by check, over all shards, whenever they ran (for timing.json).
 
     Raises:
-        ModelError: every image of the first batch has scores that are not finite, or scores have a wrong shape.
+        ModelError: scores have a wrong shape.
     """
     cost = {check.name: check.cost() for check in checks}
-    seconds: dict[str, float] = dict.fromkeys(["reading", *cost], 0.0)
     progress.begin("audit", sum(cost.values()) * len(images))
     for shard in range(shard_count(len(images), batch_size)):
         first = shard * batch_size * BATCHES_PER_SHARD
@@ -53,9 +54,13 @@ def run_shards(
         if run.done(shard):
             progress.advance("audit", sum(cost.values()) * len(members), "already done")
             continue
-        _run_shard(run, shard, classifier, members, checks, cost, batch_size, workers, rng, progress, seconds)
+        _run_shard(run, shard, classifier, members, checks, cost, batch_size, workers, rng, progress)
     progress.finish("audit")
-    return seconds
+    total = dict.fromkeys(["reading", *cost], 0.0)
+    for shard in range(shard_count(len(images), batch_size)):
+        for name, value in run.shard_timing(shard).items():
+            total[name] += value
+    return total
 
 
 def _run_shard(
@@ -63,14 +68,14 @@ def _run_shard(
     shard: int,
     classifier: Classifier,
     members: ImageSet,
-    checks: Sequence[Checking],
+    checks: Sequence[Check],
     cost: dict[str, float],
     batch_size: int,
     workers: int,
     rng: Randomness,
     progress: Progress,
-    seconds: dict[str, float],
 ) -> None:
+    seconds: dict[str, float] = dict.fromkeys(["reading", *cost], 0.0)
     evidence: dict[str, list[Evidence]] = {check.name: [] for check in checks}
     rejected: list[dict[str, str]] = []
     units, labels = members.column("unit_id"), members.labels
@@ -97,7 +102,7 @@ def _run_shard(
         progress.advance("audit", sum(cost.values()) * len(loaded.rejected), "rejected")
         started = time.perf_counter()
     merged = {name: Evidence.merge(parts) for name, parts in evidence.items()}
-    run.write_shard(shard, merged, {"rejected": rejected})
+    run.write_shard(shard, merged, {"rejected": rejected}, timing=seconds)
 
 
 def make_batch(
@@ -108,20 +113,11 @@ def make_batch(
     labels: np.ndarray,
     rng: Randomness,
 ) -> tuple[Batch | None, list[dict[str, str]]]:
-    """Clean scores of a batch; images whose scores are not finite are set aside by name.
-
-    Raises:
-        ModelError: no image of the batch has finite scores.
-    """
+    """Clean scores of a batch; images whose scores are not finite are set aside by name, None when none is left."""
     batch_images = to_unit(pixels).to(classifier.device)
     with torch.no_grad():
         scores = classifier(batch_images)
     finite = torch.isfinite(scores).flatten(1).all(1)
-    if not bool(finite.any()):
-        raise ModelError(
-            f"{classifier.name} gives no finite scores (NaN or infinity) for any of {len(ids)} images, first "
-            f"{ids[0]!r}; check the weights and the preprocessing"
-        )
     batch = Batch(
         classifier,
         tuple(ids),
@@ -133,7 +129,5 @@ def make_batch(
     )
     if bool(finite.all()):
         return batch, []
-    lost = [
-        {"id": ids[p], "reason": "the model's scores are not finite"} for p in (~finite).nonzero().flatten().tolist()
-    ]
-    return batch.take(finite.nonzero().flatten()), lost
+    lost = [{"id": ids[p], "reason": NOT_FINITE} for p in (~finite).nonzero().flatten().tolist()]
+    return (batch.take(finite.nonzero().flatten()) if bool(finite.any()) else None), lost

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from snellen.auditing.check import Batch, Checking
+from snellen.auditing.check import Batch, Check
 from snellen.auditing.engine import make_batch
 from snellen.classifier import Classifier
 from snellen.errors import RejectedImageError
@@ -25,7 +25,7 @@ SIDE = 92
 
 def illustrate_findings(
     findings: Sequence[Finding],
-    makers: Mapping[int, Checking],
+    makers: Mapping[int, Check],
     classifier: Classifier,
     images: ImageSet,
     rng: Randomness,
@@ -50,7 +50,9 @@ def illustrate_findings(
         examples = []
         for row, example in enumerate(finding.examples):
             before = _keep(blobs, batch.images[row])
-            after = None if changed is None else _keep(blobs, changed[row])
+            # A search that is made again may fail where scores differ in the last digit: then there is no picture.
+            same = changed is None or torch.equal(changed[row], batch.images[row])
+            after = None if changed is None or same else _keep(blobs, changed[row])
             examples.append(example.model_copy(update={"image": before, "after": after}))
         illustrated.append(finding.model_copy(update={"examples": tuple(examples)}))
     return illustrated, blobs

@@ -46,18 +46,23 @@ class Corruption(Method):
 
     kind: Kind = Field("gaussian_noise", description="what is done to the images")
 
+    parity: bool = Field(
+        False, description="noise as published: drawn for each channel, so that it colours grey images too"
+    )
+
     def shift(self, images: Tensor, severity: float, *, rng: Randomness | None = None) -> Tensor:
         """Corrupt prepared images (n, 3, h, w) in [0, 1]; severity in [0, 5], 0 returns the images unchanged.
 
         An example's noise is the same draw at every severity, scaled: a curve over severities compares strengths, not
-        draws. A grey image (three equal channels) stays grey.
+        draws. A grey image (three equal channels) stays grey; ``parity=True`` gives the published noise, which does
+        not.
         """
         amount = self.strength(severity, images).value
         if severity == 0:
             return images
         if self.kind == "gaussian_noise":
             draws = (rng or Randomness(0)).bind(len(images)).normal("gaussian_noise", images.shape[1:], like=images)
-            return gaussian_noise(images, amount, same_in_grey(draws, images))
+            return gaussian_noise(images, amount, draws if self.parity else same_in_grey(draws, images))
         return OPERATORS[self.kind](images, amount)
 
     def strength(self, severity: float, images: Tensor) -> Strength:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from snellen.classifier import Classifier
-from snellen.errors import InputError, ModelError
+from snellen.errors import InputError
 from snellen.evidence import Evidence
 from snellen.randomness import Randomness
 
@@ -65,13 +65,17 @@ def measure(
         neutral_scores: scores (n, k) by model name, when they are known already.
 
     Returns:
-        One row per image, setting and model: the confidence (largest probability) as value.
+        One row per image, setting and model: the confidence (largest probability) as value. Rows whose scores are not
+        finite have the status ``failed``.
     """
     if len({model.name for model in models}) != len(models):
         raise InputError(f"models of a sweep need different names, got {[model.name for model in models]}")
+    chosen = list(dict.fromkeys([float(neutral), *map(float, strengths)]))
+    if len({setting_name(name, strength) for strength in chosen}) != len(chosen):
+        raise InputError(f"strengths of {name} are too close to be told apart by name: {sorted(chosen)}")
     bound = rng.for_examples(ids)
     parts = []
-    for strength in dict.fromkeys([neutral, *strengths]):
+    for strength in chosen:
         shifted = images if strength == neutral else transformation(images, strength, bound)
         if shifted.shape != images.shape:
             raise InputError(f"{name} turned images {tuple(images.shape)} into {tuple(shifted.shape)}")
@@ -99,16 +103,20 @@ def _rows(
     """Evidence of one model at one setting."""
     predictions: list[int | None] = [None] * len(ids)
     confidences: list[float | None] = [None] * len(ids)
+    status = ["ok" if reason is None else "invalid" for reason in reasons]
+    why = list(reasons)
     with model.counting() as spent, torch.no_grad():
         if bool(valid.any()):
             scores = known[valid] if known is not None else model(images[valid])
-            if not bool(torch.isfinite(scores).all()):
-                raise ModelError(f"{model.name} gave scores that are not finite (NaN or infinity) at {setting}")
+            finite = torch.isfinite(scores).flatten(1).all(1).tolist()
             confidence = model.probabilities(scores).amax(1).tolist() if model.output != "labels" else None
             predicted = model.predict(scores).tolist()
             for row, position in enumerate(valid.nonzero().flatten().tolist()):
-                predictions[position] = predicted[row]
-                confidences[position] = None if confidence is None else confidence[row]
+                if finite[row]:
+                    predictions[position] = predicted[row]
+                    confidences[position] = None if confidence is None else confidence[row]
+                else:
+                    status[position], why[position] = "failed", "the model's scores are not finite"
         used = spent()
     return Evidence.of(
         ids,
@@ -118,8 +126,8 @@ def _rows(
         label=[None if label < 0 else label for label in labels.tolist()],
         prediction=predictions,
         value=confidences,
-        status=["ok" if reason is None else "invalid" for reason in reasons],
-        reason=list(reasons),
+        status=status,
+        reason=why,
         spent=used,
         control="the same images at the neutral point",
     )

@@ -5,10 +5,8 @@ Images that are invalid at a setting count at neither end of a paired figure the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import pyarrow.compute as pc
 
 from snellen.evidence import Evidence
 from snellen.metrics.intervals import paired_difference, wilson
@@ -37,14 +35,6 @@ class Drop:
     high: float
 
 
-def outcomes(evidence: Evidence, name: str, strength: float, model: str) -> Mapping[str, bool]:
-    """Whether each valid labelled image was right at one strength, by example id."""
-    table = evidence.where(setting=setting_name(name, strength), model=model, status="ok").table
-    table = table.filter(pc.is_valid(table["label"]))
-    right = pc.equal(table["label"], table["prediction"]).to_pylist()
-    return dict(zip(table["example_id"].to_pylist(), right, strict=True))
-
-
 def strengths(evidence: Evidence, name: str) -> list[float]:
     """Strengths that were measured, ascending."""
     prefix = f"{name}."
@@ -55,7 +45,7 @@ def curve(evidence: Evidence, name: str, model: str) -> list[CurvePoint]:
     """Accuracy over strength."""
     points = []
     for strength in strengths(evidence, name):
-        right = outcomes(evidence, name, strength, model)
+        right = evidence.correct(setting_name(name, strength), model)
         if right:
             low, high = wilson(sum(right.values()), len(right))
             points.append(CurvePoint(strength, len(right), sum(right.values()) / len(right), low, high))
@@ -64,12 +54,12 @@ def curve(evidence: Evidence, name: str, model: str) -> list[CurvePoint]:
 
 def drops(evidence: Evidence, name: str, model: str, *, neutral: float = 0.0, confidence: float = 0.95) -> list[Drop]:
     """Accuracy lost at every strength but the neutral one, paired over the images that are valid there."""
-    before = outcomes(evidence, name, neutral, model)
+    before = evidence.correct(setting_name(name, neutral), model)
     found = []
     for strength in strengths(evidence, name):
         if strength == neutral:
             continue
-        after = outcomes(evidence, name, strength, model)
+        after = evidence.correct(setting_name(name, strength), model)
         both = [key for key in after if key in before]
         if not both:
             continue
@@ -85,10 +75,10 @@ def failure_points(evidence: Evidence, name: str, model: str, *, neutral: float 
 
     None when it stays right throughout. Strengths at which the image is invalid are passed over.
     """
-    right_at_first = [key for key, right in outcomes(evidence, name, neutral, model).items() if right]
+    right_at_first = [key for key, right in evidence.correct(setting_name(name, neutral), model).items() if right]
     points: dict[str, float | None] = dict.fromkeys(right_at_first)
     for strength in sorted(strengths(evidence, name), key=lambda s: abs(s - neutral)):
-        for key, right in outcomes(evidence, name, strength, model).items():
+        for key, right in evidence.correct(setting_name(name, strength), model).items():
             if key in points and points[key] is None and not right:
                 points[key] = strength
     return points

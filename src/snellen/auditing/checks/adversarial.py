@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from snellen.attacks.fgsm import FGSM
 from snellen.attacks.norms import Norm
 from snellen.attacks.pgd import PGD
-from snellen.auditing.check import Batch, Check, Measured, correct_by_id
+from snellen.auditing.check import Batch, Check, Measured
 from snellen.criterion import Misclassified
 from snellen.evidence import Evidence
 from snellen.finding import Finding, FindingExample
 from snellen.metrics.intervals import wilson
+ZERO_GRADIENT = "not found, zero gradient"
+
+#: Share of images with an exactly zero gradient from which on it is told.
+MASKED_SHARE = 0.01
 
 
 class Threat(BaseModel):
@@ -61,6 +66,14 @@ class Adversarial(Check):
     restarts: int = Field(1, ge=1, description="PGD restarts")
     examples: int = Field(5, ge=0, description="pictures for each finding")
 
+    @field_validator("threats")
+    @classmethod
+    def _once_each(cls, threats: tuple[Threat, ...]) -> tuple[Threat, ...]:
+        labels = [threat.label for threat in threats]
+        if len(set(labels)) != len(labels):
+            raise ValueError(f"each threat only once, got {labels}")
+        return threats
+
     def cost(self) -> float:
         """Upper estimate: every step a forward and a backward pass for every image; broken ones leave early."""
         return len(self.threats) * (4 + self.restarts * 3 * self.steps)
@@ -78,32 +91,38 @@ class Adversarial(Check):
 
     def _under(self, threat: Threat, batch: Batch) -> list[Evidence]:
         labelled = batch.labels >= 0
-        right = labelled & (batch.scores.argmax(1) == batch.labels)
-        predictions, distances = batch.scores.argmax(1), torch.zeros(len(batch.ids), dtype=torch.float64)
-        reasons = ["not found" if r else "already" for r in right.tolist()]
-        still, parts = right.clone(), []
+        predictions = batch.classifier.predict(batch.scores)
+        open_ = labelled & (predictions == batch.labels)
+        distances = torch.zeros(len(batch.ids), dtype=torch.float64)
+        status = ["ok" if known else "skipped" for known in labelled.tolist()]
+        reasons = ["not found" if right else "already" for right in open_.tolist()]
+        parts = []
         for attack_name, attack in self.attacks(threat).items():
-            if bool(still.any()):
-                tried = still.nonzero().flatten()
-                part = batch.take(tried)
-                attacked = attack.attack(
-                    batch.classifier, part.images, part.labels, criterion=Misclassified(), rng=part.rng
+            tried = open_.nonzero().flatten()
+            if not len(tried):
+                break
+            part = batch.take(tried)
+            attacked = attack.attack(
+                batch.classifier, part.images, part.labels, criterion=Misclassified(), rng=part.rng
+            )
+            parts.append(
+                attacked.evidence(
+                    batch.classifier,
+                    part.ids,
+                    part.labels,
+                    setting=f"{threat.label}.{attack_name}",
+                    unit_ids=part.unit_ids,
                 )
-                parts.append(
-                    attacked.evidence(
-                        batch.classifier,
-                        part.ids,
-                        part.labels,
-                        setting=f"{threat.label}.{attack_name}",
-                        unit_ids=part.unit_ids,
-                    )
-                )
-                broken = tried[attacked.success]
-                predictions[broken] = batch.classifier.predict(attacked.scores[attacked.success])
-                distances[broken.cpu()] = attacked.distance[attacked.success].double().cpu()
-                for position in broken.tolist():
+            )
+            for row, position in enumerate(tried.tolist()):
+                if attacked.status[row] == "found":
                     reasons[position] = f"found by {attack_name}"
-                still[broken] = False
+                elif attacked.status[row] == "not finite":
+                    status[position], reasons[position] = "failed", "scores are not finite inside the attack"
+            broken = tried[attacked.success]
+            predictions[broken] = batch.classifier.predict(attacked.scores[attacked.success])
+            distances[broken.cpu()] = attacked.distance[attacked.success].double().cpu()
+            open_[broken] = False
         worst = Evidence.of(
             batch.ids,
             setting=threat.label,
@@ -112,7 +131,7 @@ class Adversarial(Check):
             label=[None if label < 0 else label for label in batch.labels.tolist()],
             prediction=predictions.tolist(),
             value=distances.tolist(),
-            status=["ok" if known else "skipped" for known in labelled.tolist()],
+            status=status,
             reason=[r if known else "no label" for r, known in zip(reasons, labelled.tolist(), strict=True)],
             control="the same images unchanged (setting 'clean')",
             assumptions=[
@@ -129,11 +148,10 @@ class Adversarial(Check):
             tally = evidence.tally(threat.label)
             if not tally.n:
                 continue
-            by_fgsm = evidence.where(setting=f"{threat.label}.fgsm", reason="found")
-            clean_right = sum(correct_by_id(clean, "clean").values())
+            after_fgsm = sum(evidence.correct(f"{threat.label}.fgsm").values())
             for key, correct in (
                 (f"adversarial.{threat.label}.accuracy", tally.correct),
-                (f"adversarial.{threat.label}.fgsm.accuracy", clean_right - len(by_fgsm)),
+                (f"adversarial.{threat.label}.fgsm.accuracy", after_fgsm),
             ):
                 low, high = wilson(correct, tally.n)
                 figures[key] = Measured(value=correct / tally.n, low=low, high=high, n=tally.n)
@@ -141,43 +159,70 @@ class Adversarial(Check):
 
     def findings(self, evidence: Evidence, clean: Evidence, names: Sequence[str]) -> list[Finding]:
         """Told without harm: undefended models show the same, and only a declared threat makes it one."""
-        before = correct_by_id(clean, "clean")
-        found = []
-        for threat in self.threats:
-            tally = evidence.tally(threat.label)
-            lost = sum(before.values()) - tally.correct
-            if not tally.n or lost <= 0:
-                continue
-            rows = evidence.where(setting=threat.label, status="ok").table.to_pylist()
-            broken = [row for row in rows if str(row["reason"]).startswith("found")]
-            median = sorted(row["value"] for row in broken)[len(broken) // 2]
-            found.append(
-                Finding(
-                    kind="adversarial",
-                    harm=0.0,
-                    title=(
-                        f"Changes of {threat.words} bring accuracy from {sum(before.values()) / len(before):.1%} to "
-                        f"{tally.accuracy:.1%} (no harm counted: no threat was declared)"
-                    ),
-                    facts={
-                        "threat": threat.label,
-                        "clean_accuracy": sum(before.values()) / len(before),
-                        "accuracy": tally.accuracy,
-                        "median_distance": median,
-                    },
-                    examples=tuple(
-                        FindingExample(
-                            example_id=row["example_id"],
-                            caption=f"{names[row['label']]} → {names[row['prediction']]} ({row['reason']})",
-                        )
-                        for row in broken[: self.examples]
-                    ),
-                )
+        return [
+            *(finding for threat in self.threats for finding in self._fragility(threat, evidence, clean, names)),
+            *self._useless_gradients(evidence),
+        ]
+
+    def _fragility(self, threat: Threat, evidence: Evidence, clean: Evidence, names: Sequence[str]) -> list[Finding]:
+        before, after = clean.correct("clean"), evidence.correct(threat.label)
+        common = [key for key in after if key in before]
+        rows = evidence.where(setting=threat.label, status="ok").table.to_pylist()
+        broken = [row for row in rows if str(row["reason"]).startswith("found")]
+        if not broken:
+            return []
+        clean_accuracy = sum(before[key] for key in common) / len(common)
+        accuracy = sum(after[key] for key in common) / len(common)
+        return [
+            Finding(
+                kind="adversarial",
+                harm=0.0,
+                title=(
+                    f"Changes of {threat.words} bring accuracy from {clean_accuracy:.1%} to {accuracy:.1%} "
+                    f"(no harm counted: no threat was declared)"
+                ),
+                facts={
+                    "threat": threat.label,
+                    "clean_accuracy": clean_accuracy,
+                    "accuracy": accuracy,
+                    "median_distance_of_first_success": statistics.median(row["value"] for row in broken),
+                },
+                examples=tuple(
+                    FindingExample(
+                        example_id=row["example_id"],
+                        caption=f"{names[row['label']]} → {names[row['prediction']]} ({row['reason']})",
+                    )
+                    for row in broken[: self.examples]
+                ),
             )
-        return found
+        ]
+
+    def _useless_gradients(self, evidence: Evidence) -> list[Finding]:
+        """Where a gradient is exactly zero, an attack that follows it cannot search: unbroken is then not robust."""
+        searched, stuck = 0, 0
+        for threat in self.threats:
+            rows = evidence.where(setting=f"{threat.label}.fgsm").table
+            searched += len(rows)
+            stuck += len(evidence.where(setting=f"{threat.label}.fgsm", reason=ZERO_GRADIENT))
+        share = stuck / searched if searched else 0.0
+        if share < MASKED_SHARE:
+            return []
+        return [
+            Finding(
+                kind="gradient_masking",
+                harm=0.0,
+                title=(
+                    f"Gradients are exactly zero on {share:.1%} of the images: the attacks could not search there, and "
+                    f"accuracy under attack says nothing about them"
+                ),
+                facts={"zero_gradient_share": share},
+            )
+        ]
 
     def illustrate(self, finding: Finding, batch: Batch) -> Tensor | None:
-        """The adversarial images: the same attacks again, on the examples alone (same seeds, so the same images)."""
+        """The adversarial images: the same attacks again from the same seeds, on the examples alone."""
+        if finding.kind != "adversarial":
+            return None
         threat = next(t for t in self.threats if t.label == finding.facts["threat"])
         images = batch.images.clone()
         open_ = torch.arange(len(batch.ids), device=images.device)

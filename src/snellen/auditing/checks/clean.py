@@ -6,20 +6,24 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 from torch import Tensor
 
+from snellen.auditing.calibration import CalibrationError, calibration_error
 from snellen.auditing.check import Batch, Check, Measured
+from snellen.auditing.examples import confident_mistakes
 from snellen.evidence import Evidence
-from snellen.finding import Finding, FindingExample
-from snellen.metrics.calibration import ReliabilityBins
+from snellen.finding import Finding
+from snellen.metrics.exact_test import fisher_greater
 from snellen.metrics.intervals import newcombe_difference, wilson
 
-#: Calibration has no error scale of its own. Expected calibration error beyond that of a calibrated model → harm.
-CALIBRATION_HARM: tuple[tuple[float, float], ...] = ((0.15, 0.05), (0.05, 0.005), (0.02, 0.0))
+#: Calibration has no error scale of its own. Lower bound of the expected calibration error → harm.
+CALIBRATION_HARM: tuple[tuple[float, float], ...] = ((0.15, 0.05), (0.05, 0.005), (0.0, 0.0))
+
+#: Error rate of each finding of this check, shared equally by what it tests.
+ALPHA = 0.05
 
 
 class Clean(Check):
@@ -29,7 +33,7 @@ class Clean(Check):
     summary: ClassVar[str] = "accuracy, calibration and the worst class on the images as they are"
 
     bins: int = Field(15, ge=2, description="equal-width bins of the expected calibration error")
-    resamples: int = Field(200, ge=50, description="bootstrap resamples for its interval")
+    resamples: int = Field(200, ge=50, description="resamples for its bounds")
     examples: int = Field(5, ge=0, description="pictures for each finding")
 
     def cost(self) -> float:
@@ -51,102 +55,118 @@ class Clean(Check):
         )
 
     def metrics(self, evidence: Evidence, clean: Evidence) -> dict[str, Measured]:
-        """Accuracy, mean accuracy over the classes, expected calibration error."""
+        """Accuracy and expected calibration error."""
         tally = evidence.tally("clean")
         if not tally.n:
             return {}
         low, high = wilson(tally.correct, tally.n)
         figures = {"clean.accuracy": Measured(value=tally.accuracy, low=low, high=high, n=tally.n)}
-        confidence, correct = _confidence_and_correct(evidence)
-        if len(confidence):
-            ece = ReliabilityBins.of(confidence, correct, self.bins).ece
-            draws = np.random.default_rng(0).integers(0, len(confidence), (self.resamples, len(confidence)))
-            resampled = [ReliabilityBins.of(confidence[d], correct[d], self.bins).ece for d in draws]
-            # A resampled error is biased upwards by about as much as the error itself: reflect around the estimate.
-            upper, lower = np.quantile(resampled, [0.975, 0.025])
-            figures["clean.ece"] = Measured(
-                value=ece,
-                low=max(2 * ece - float(upper), 0.0),
-                high=max(2 * ece - float(lower), ece),
-                n=len(confidence),
-            )
+        ece = self._calibration_error(evidence)
+        if ece is not None:
+            figures["clean.ece"] = Measured(value=ece.value, low=ece.low, high=ece.high, n=tally.n)
         return figures
 
     def findings(self, evidence: Evidence, clean: Evidence, names: Sequence[str]) -> list[Finding]:
-        """The worst class if it is worse than the rest for certain, and calibration if it is off for certain."""
-        return [*self._worst_class(evidence, names), *self._calibration(evidence)]
+        """No better than a constant answer; a class that is worse than the rest; confidence that is off."""
+        rows = _labelled(evidence)
+        return [*self._accuracy(rows, names), *self._worst_class(rows, names), *self._calibration(evidence)]
 
     def illustrate(self, finding: Finding, batch: Batch) -> Tensor | None:
         """Nothing is changed."""
         return None
 
-    def _worst_class(self, evidence: Evidence, names: Sequence[str]) -> list[Finding]:
-        rows = _labelled(evidence)
-        total, wrong = Counter(rows["label"].to_pylist()), Counter[int]()
-        confused: dict[int, Counter[int]] = {}
-        for label, prediction in zip(rows["label"].to_pylist(), rows["prediction"].to_pylist(), strict=True):
-            if label != prediction:
-                wrong[label] += 1
-                confused.setdefault(label, Counter())[prediction] += 1
-        if len(total) < 2:
+    def _accuracy(self, rows: pa.Table, names: Sequence[str]) -> list[Finding]:
+        """A classifier that cannot be told from one that always gives the same answer."""
+        labels = Counter(rows["label"].to_pylist())
+        if len(labels) < 2:
             return []
-        worst = max(total, key=lambda label: (wrong[label] / total[label], label))
-        n, rest = total[worst], sum(total.values()) - total[worst]
-        rest_wrong = sum(wrong.values()) - wrong[worst]
-        # The worst of k classes was picked after looking: Bonferroni over the classes.
-        low, _ = newcombe_difference(wrong[worst], n, rest_wrong, rest, 1 - 0.05 / len(total))
-        if low <= 0:
+        n, correct = len(rows), _correct(rows)
+        constant, times = labels.most_common(1)[0]
+        if wilson(correct, n).low > times / n:
             return []
-        taken_for, times = confused[worst].most_common(1)[0]
-        chosen = rows.filter(pc.and_(pc.equal(rows["label"], worst), pc.not_equal(rows["prediction"], worst)))
+        harm = wilson(n - correct, n).low
+        return [
+            Finding(
+                kind="accuracy",
+                harm=harm,
+                title=(
+                    f"Accuracy of {correct / n:.1%} cannot be told from always answering {names[constant]} "
+                    f"({times / n:.1%})"
+                ),
+                facts={"accuracy": correct / n, "constant_answer": names[constant], "its_accuracy": times / n},
+                examples=confident_mistakes(rows.to_pylist(), names, self.examples),
+            )
+        ]
+
+    def _worst_class(self, rows: pa.Table, names: Sequence[str]) -> list[Finding]:
+        """The class that loses most images against the others, if any loses some for certain."""
+        total = Counter(rows["label"].to_pylist())
+        right = Counter(rows.filter(pc.equal(rows["label"], rows["prediction"]))["label"].to_pylist())
+        wrong = {label: total[label] - right[label] for label in total}
+        everyone, all_wrong = sum(total.values()), sum(wrong.values())
+        candidates = []
+        for label, n in sorted(total.items()):
+            rest, rest_wrong = everyone - n, all_wrong - wrong[label]
+            # Every class is tested: Bonferroni. Fisher's test decides, since it holds its level for small classes; the
+            # interval then tells how much.
+            p = fisher_greater(wrong[label], n, rest_wrong, rest)
+            low, _ = newcombe_difference(wrong[label], n, rest_wrong, rest, 1 - ALPHA / len(total))
+            if rest and p <= ALPHA / 2 / len(total) and low > 0:
+                candidates.append((low * n / everyone, label, low))
+        if not candidates:
+            return []
+        harm, worst, low = max(candidates, key=lambda candidate: (candidate[0], -candidate[1]))
+        n, rest = total[worst], everyone - total[worst]
+        own = rows.filter(pc.equal(rows["label"], worst))
+        taken_for, times = Counter(p for p in own["prediction"].to_pylist() if p != worst).most_common(1)[0]
+        here, elsewhere = right[worst] / n, (everyone - all_wrong - right[worst]) / rest
         return [
             Finding(
                 kind="worst_class",
-                harm=low * n / len(rows),
-                title=(
-                    f"{names[worst]} is right in {1 - wrong[worst] / n:.0%} of its images, the other classes in "
-                    f"{1 - rest_wrong / rest:.0%}"
-                ),
+                harm=harm,
+                title=f"{names[worst]} is right in {here:.0%} of its images, the other classes in {elsewhere:.0%}",
                 facts={
                     "class": names[worst],
                     "images": n,
-                    "accuracy": 1 - wrong[worst] / n,
-                    "accuracy_elsewhere": 1 - rest_wrong / rest,
+                    "accuracy": here,
+                    "accuracy_elsewhere": elsewhere,
                     "gap_low": low,
                     "mostly_taken_for": names[taken_for],
                     "times": times,
                 },
-                examples=_examples(chosen, names, self.examples),
+                examples=confident_mistakes(own.to_pylist(), names, self.examples),
             )
         ]
 
+    def _calibration_error(self, evidence: Evidence) -> CalibrationError | None:
+        rows = _labelled(evidence)
+        rows = rows.filter(pc.is_valid(rows["value"]))
+        if not len(rows):
+            return None
+        correct = pc.equal(rows["label"], rows["prediction"]).cast(pa.float64())
+        return calibration_error(rows["value"].to_numpy(), correct.to_numpy(), bins=self.bins, resamples=self.resamples)
+
     def _calibration(self, evidence: Evidence) -> list[Finding]:
-        confidence, correct = _confidence_and_correct(evidence)
-        if not len(confidence):
+        ece = self._calibration_error(evidence)
+        if ece is None or ece.low == 0:
             return []
-        ece = ReliabilityBins.of(confidence, correct, self.bins).ece
-        # A calibrated model has an error too, the larger the fewer the images: compare with what it would show
-        # (consistency resampling, Bröcker and Smith 2007): outcomes drawn from the stated confidences.
-        draws = np.random.default_rng(0).random((self.resamples, len(confidence))) < confidence
-        calibrated = np.array([ReliabilityBins.of(confidence, drawn, self.bins).ece for drawn in draws])
-        if ece <= np.quantile(calibrated, 0.95):
-            return []
-        excess = ece - float(calibrated.mean())
-        harm = next((harm for bound, harm in CALIBRATION_HARM if excess >= bound), None)
-        if harm is None:
-            return []
-        gap = float(confidence.mean() - correct.mean())
-        direction = "overconfident" if gap > 0 else "underconfident"
+        rows = _labelled(evidence)
+        confidence, accuracy = float(pc.mean(rows["value"]).as_py()), _correct(rows) / len(rows)
+        direction = "overconfident" if confidence > accuracy else "underconfident"
         return [
             Finding(
                 kind="calibration",
-                harm=harm,
-                title=f"Confidence is off by {ece:.1%} on average; over all images {direction} by {abs(gap):.1%}",
+                harm=next(harm for bound, harm in CALIBRATION_HARM if ece.low >= bound),
+                title=(
+                    f"Confidence is off by {ece.value:.1%} on average; over all images {direction} by "
+                    f"{abs(confidence - accuracy):.1%}"
+                ),
                 facts={
-                    "ece": ece,
-                    "ece_if_calibrated": float(calibrated.mean()),
-                    "mean_confidence": float(confidence.mean()),
-                    "accuracy": float(correct.mean()),
+                    "ece": ece.value,
+                    "ece_low": ece.low,
+                    "ece_if_calibrated": ece.if_calibrated,
+                    "mean_confidence": confidence,
+                    "accuracy": accuracy,
                 },
             )
         ]
@@ -157,16 +177,5 @@ def _labelled(evidence: Evidence) -> pa.Table:
     return table.filter(pc.is_valid(table["label"]))
 
 
-def _confidence_and_correct(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
-    rows = _labelled(evidence)
-    rows = rows.filter(pc.is_valid(rows["value"]))
-    return rows["value"].to_numpy(), pc.equal(rows["label"], rows["prediction"]).to_numpy().astype(np.float64)
-
-
-def _examples(rows: pa.Table, names: Sequence[str], count: int) -> tuple[FindingExample, ...]:
-    """The most confident mistakes."""
-    rows = rows.sort_by([("value", "descending"), ("example_id", "ascending")]).slice(0, count)
-    return tuple(
-        FindingExample(example_id=row["example_id"], caption=f"{names[row['label']]} → {names[row['prediction']]}")
-        for row in rows.to_pylist()
-    )
+def _correct(rows: pa.Table) -> int:
+    return int(pc.sum(pc.equal(rows["label"], rows["prediction"])).as_py() or 0)

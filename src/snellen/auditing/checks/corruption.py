@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, get_args
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, get_args
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
-from snellen.auditing.check import Batch, Check, Measured, correct_by_id
+from snellen.auditing.check import Batch, Check, Measured
+from snellen.auditing.examples import confident_mistakes
+from snellen.corruption.tables import MAX_SEVERITY
 from snellen.evidence import Evidence
-from snellen.finding import Finding, FindingExample
+from snellen.finding import Finding
 from snellen.metrics.intervals import mean_interval
 from snellen.shifts.corruption import Corruption, Kind
 from snellen.sweep import curve, drops, failure_points, measure, setting_name
+
+Severity = Annotated[float, Field(gt=0, le=MAX_SEVERITY)]
+
+#: Added to the drops before the interval is taken: one image more that is lost and one more that is gained, as the
+#: adjusted Wald interval of Agresti and Min (2005) does for paired shares. Two images that are both lost prove nothing.
+PSEUDO_OBSERVATIONS = (1.0, -1.0)
 
 
 class CommonCorruptions(Check):
@@ -24,8 +32,15 @@ class CommonCorruptions(Check):
     needs: ClassVar = frozenset({"labels"})
 
     kinds: tuple[Kind, ...] = Field(get_args(Kind), min_length=1, description="which corruptions")
-    severities: tuple[float, ...] = Field((1, 2, 3, 4, 5), min_length=1, description="which severities, in (0, 5]")
+    severities: tuple[Severity, ...] = Field((1, 2, 3, 4, 5), min_length=1, description="which severities, in (0, 5]")
     examples: int = Field(5, ge=0, description="pictures for each finding")
+
+    @field_validator("kinds", "severities")
+    @classmethod
+    def _once_each(cls, values: tuple[object, ...]) -> tuple[object, ...]:
+        if len(set(values)) != len(values):
+            raise ValueError(f"each only once, got {values}")
+        return values
 
     def cost(self) -> float:
         """One pass for each kind and severity; making the images costs about a tenth of a pass."""
@@ -66,23 +81,24 @@ class CommonCorruptions(Check):
     def findings(self, evidence: Evidence, clean: Evidence, names: Sequence[str]) -> list[Finding]:
         """One finding for each kind that costs accuracy for certain, averaged over the severities."""
         model = evidence.table["model"][0].as_py()
-        before = correct_by_id(clean, "clean")
+        before = clean.correct("clean")
         found = []
         for kind in self.kinds:
-            after = [correct_by_id(evidence, setting_name(kind, severity)) for severity in self.severities]
+            after = [evidence.correct(setting_name(kind, severity)) for severity in self.severities]
             lost = [
                 before[key] - sum(right[key] for right in after) / len(after)
                 for key in before
                 if all(key in right for right in after)
             ]
-            if len(lost) < 2:
+            if not lost:
                 continue
             # Several kinds are tested in one audit: Bonferroni over them.
-            low, high = mean_interval(lost, 1 - 0.05 / len(self.kinds))
+            low, high = mean_interval([*lost, *PSEUDO_OBSERVATIONS], 1 - 0.05 / len(self.kinds))
             if low <= 0:
                 continue
             mean, clean_accuracy = sum(lost) / len(lost), sum(before.values()) / len(before)
             worst = max(drops(evidence, kind, model), key=lambda drop: drop.value)
+            rows = evidence.where(setting=setting_name(kind, worst.strength), status="ok").table.to_pylist()
             first_failures = [p for p in failure_points(evidence, kind, model).values() if p is not None]
             found.append(
                 Finding(
@@ -99,7 +115,9 @@ class CommonCorruptions(Check):
                         "worst_drop": worst.value,
                         "share_ever_broken": len(first_failures) / max(sum(before.values()), 1),
                     },
-                    examples=self._examples(evidence, before, kind, worst.strength, names),
+                    examples=confident_mistakes(
+                        [row for row in rows if before.get(row["example_id"])], names, self.examples
+                    ),
                 )
             )
         return found
@@ -108,21 +126,6 @@ class CommonCorruptions(Check):
         """The corrupted images at the worst severity."""
         kind = Corruption(kind=str(finding.facts["corruption"]))
         return kind.shift(batch.images, float(finding.facts["worst_severity"]), rng=batch.rng.child(kind.kind))
-
-    def _examples(
-        self, evidence: Evidence, before: Mapping[str, bool], kind: str, severity: float, names: Sequence[str]
-    ) -> tuple[FindingExample, ...]:
-        """Images that were right and are wrong, most confident first."""
-        rows = evidence.where(setting=setting_name(kind, severity), status="ok").table
-        rows = rows.sort_by([("value", "descending"), ("example_id", "ascending")]).to_pylist()
-        broken = [row for row in rows if before.get(row["example_id"]) and row["prediction"] != row["label"]]
-        return tuple(
-            FindingExample(
-                example_id=row["example_id"],
-                caption=f"{names[row['label']]} → {names[row['prediction']]}",
-            )
-            for row in broken[: self.examples]
-        )
 
 
 def _readable(kind: str) -> str:

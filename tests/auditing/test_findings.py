@@ -1,0 +1,154 @@
+"""What the checks call a finding: harm by hand, and how often healthy models are accused."""
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from snellen.auditing.calibration import calibration_error
+from snellen.auditing.checks.adversarial import Adversarial, Threat
+from snellen.auditing.checks.clean import Clean
+from snellen.auditing.checks.corruption import CommonCorruptions
+from snellen.evidence import Evidence
+from snellen.metrics.intervals import mean_interval, newcombe_difference, wilson
+
+
+def clean_rows(labels, predictions, confidence=None):
+    ids = [f"{i:05d}" for i in range(len(labels))]
+    return Evidence.of(
+        ids, setting="clean", model="m", label=labels, prediction=predictions, value=confidence or [0.9] * len(labels)
+    )
+
+
+def corrupted_rows(labels, before, after):
+    """Brightness at severity 1: predictions before and after."""
+    ids = [f"{i:05d}" for i in range(len(labels))]
+    return Evidence.merge(
+        Evidence.of(ids, setting=f"brightness.{s}", model="m", label=labels, prediction=p, value=[0.9] * len(labels))
+        for s, p in ((0, before), (1, after))
+    )
+
+
+ONE_KIND = CommonCorruptions(kinds=("brightness",), severities=(1,))
+
+
+def by_kind(check, evidence, clean, names):
+    return {finding.kind: finding for finding in check.findings(evidence, clean, names)}
+
+
+def test_worst_class_is_the_one_that_loses_most_images():
+    # One image of class a, wrong; half of class b, wrong; class c is fine.
+    labels = [0] + [1] * 500 + [2] * 500
+    predictions = [2] + [1] * 250 + [2] * 250 + [2] * 500
+    rows = clean_rows(labels, predictions)
+    finding = by_kind(Clean(), rows, rows, ["a", "b", "c"])["worst_class"]
+    low, _ = newcombe_difference(250, 500, 1, 501, 1 - 0.05 / 3)
+    assert finding.facts["class"] == "b"
+    assert finding.harm == pytest.approx(low * 500 / 1001)
+    assert 0.2 < finding.harm < 0.25
+    assert finding.facts["mostly_taken_for"] == "c"
+    assert finding.facts["times"] == 250
+
+
+@pytest.mark.parametrize(("images", "classes"), [(100, 100), (1000, 100), (20, 10), (300, 3)])
+def test_healthy_models_are_seldom_accused_of_a_worst_class(images, classes):
+    rng = np.random.default_rng(0)
+    accused = 0
+    for _ in range(100):
+        labels = rng.integers(0, classes, images)
+        predictions = np.where(rng.random(images) < 0.9, labels, (labels + 1) % classes)
+        rows = clean_rows(labels.tolist(), predictions.tolist())
+        accused += "worst_class" in by_kind(Clean(resamples=50), rows, rows, [str(c) for c in range(classes)])
+    assert accused <= 5
+
+
+def test_harm_of_a_corruption_is_the_lower_bound_of_the_mean_drop():
+    labels = [0, 1] * 100
+    before, after = [0, 1] * 100, [0, 1] * 70 + [1, 0] * 30
+    rows, clean = corrupted_rows(labels, before, after), clean_rows(labels, before)
+    finding = by_kind(ONE_KIND, rows, clean, ["a", "b"])["corruption"]
+    drops = [0.0] * 140 + [1.0] * 60 + [1.0, -1.0]
+    assert finding.facts["mean_drop"] == pytest.approx(0.3)
+    assert finding.harm == pytest.approx(mean_interval(drops, 0.95).low)
+    assert 0.2 < finding.harm < 0.3
+
+
+def test_two_images_prove_nothing():
+    rows, clean = corrupted_rows([0, 1], [0, 1], [1, 0]), clean_rows([0, 1], [0, 1])
+    assert not ONE_KIND.findings(rows, clean, ["a", "b"])
+
+
+@pytest.mark.parametrize("images", [2, 5, 30, 300])
+def test_corruptions_without_effect_are_seldom_findings(images):
+    rng = np.random.default_rng(1)
+    found = 0
+    for _ in range(200):
+        labels = np.zeros(images, dtype=int)
+        before, after = ((rng.random(images) < 0.3).astype(int) for _ in range(2))
+        rows = corrupted_rows(labels.tolist(), before.tolist(), after.tolist())
+        found += bool(ONE_KIND.findings(rows, clean_rows(labels.tolist(), before.tolist()), ["a", "b"]))
+    assert found <= 10
+
+
+def test_a_classifier_that_guesses_is_told_so():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 1000).tolist()
+    guesses = rng.integers(0, 10, 1000).tolist()
+    rows = clean_rows(labels, guesses, [0.1] * 1000)
+    finding = by_kind(Clean(), rows, rows, [str(c) for c in range(10)])["accuracy"]
+    wrong = sum(a != b for a, b in zip(labels, guesses, strict=True))
+    assert finding.harm == pytest.approx(wilson(wrong, 1000).low)
+    assert finding.level == "severe"
+    always = clean_rows([0] * 95 + [1] * 5, [0] * 100)
+    assert "always answering a (95.0%)" in by_kind(Clean(), always, always, ["a", "b"])["accuracy"].title
+    good = clean_rows(labels, labels)
+    assert "accuracy" not in by_kind(Clean(), good, good, [str(c) for c in range(10)])
+
+
+def simulated(n, temperature, seed):
+    """Confidences and outcomes of a model whose true calibration error is known when the temperature is 1: zero."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(n, 5, generator=generator) * 1.5
+    truth = logits.softmax(1).amax(1)
+    correct = (torch.rand(n, generator=generator) < truth).double()
+    return (logits / temperature).softmax(1).amax(1).double().numpy(), correct.numpy(), truth.numpy()
+
+
+def test_the_interval_of_the_calibration_error_covers():
+    missed_calibrated, missed_off = 0, 0
+    for seed in range(100):
+        confidence, correct, _ = simulated(500, 1.0, seed)
+        missed_calibrated += calibration_error(confidence, correct, bins=15, resamples=60).low > 0
+        confidence, correct, truth = simulated(500, 0.6, seed)
+        error = calibration_error(confidence, correct, bins=15, resamples=60)
+        edges = np.minimum((confidence * 15).astype(int), 14)
+        true = sum(abs((confidence - truth)[edges == b].sum()) for b in range(15)) / 500
+        missed_off += not error.low <= true <= error.high
+    assert missed_calibrated <= 7
+    assert missed_off <= 10
+
+
+@pytest.mark.parametrize(("temperature", "found"), [(1.0, False), (0.25, True), (4.0, True)])
+def test_calibration_is_a_finding_only_beyond_what_a_calibrated_model_shows(temperature, found):
+    confidence, correct, _ = simulated(400, temperature, 0)
+    rows = clean_rows([0] * 400, [int(not right) for right in correct], confidence.tolist())
+    assert ("calibration" in by_kind(Clean(), rows, rows, ["a", "b"])) == found
+    few = clean_rows([0, 1], [0, 0], [0.6, 0.9])
+    ece = Clean().metrics(few, few)["clean.ece"]
+    assert (ece.low, ece.high) == (0.0, 1.0), "two images bound nothing"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: CommonCorruptions(severities=(0,)),
+        lambda: CommonCorruptions(severities=(7,)),
+        lambda: CommonCorruptions(severities=(1, 1)),
+        lambda: CommonCorruptions(kinds=("contrast", "contrast")),
+        lambda: Adversarial(threats=(Threat(norm="linf", size=8), Threat(norm="linf", size=8.0))),
+        lambda: Threat(norm="linf", size=0),
+    ],
+)
+def test_parameters_that_would_count_twice_or_not_at_all(wrong):
+    with pytest.raises(ValidationError):
+        wrong()
