@@ -12,6 +12,10 @@ from snellen.budget import Spent
 from snellen.classifier import Classifier
 from snellen.evidence import Evidence
 
+#: Reasons in the evidence of an attack, beside the statuses of :class:`Attacked`.
+ZERO_GRADIENT = "not found, zero gradient"
+NOT_FINITE = "scores are not finite inside the attack"
+
 
 @dataclass(frozen=True, eq=False)
 class Attacked:
@@ -19,12 +23,21 @@ class Attacked:
 
     Attributes:
         images: (n, 3, h, w) in [0, 1]; the *clean* image wherever the attack failed.
-        success: bool (n,), judged by the criterion on the returned image.
+        success: bool (n,), judged by the criterion on the returned image, which lies in the attack's allowed set.
         distance: float (n,), between returned and clean image in the attack's own norm; 0 where it failed.
         queries: int (n,), images of this example sent through the classifier.
         gradients: int (n,), gradients taken for this example.
-        scores: (n, k) of the returned image.
-        status: per image ``found``, ``not found``, or ``already`` (the clean image meets the criterion).
+        scores: (n, k) of the returned image; NaN where none were finite.
+        status: per image ``found``; ``already`` (the clean image meets the criterion and is returned); ``not found``;
+            or ``not finite``: without a success, the search of this image met scores, an objective or a gradient that
+            are NaN or infinite and ended there, so it tells nothing about robustness.
+        zero_gradient: bool (n,), at least one step was taken and the gradient was exactly zero at every one, in all
+            restarts: the search was blind. A failure there is a sign of masked gradients, not of robustness.
+
+    A search that keeps the last iterates (``keep="last"`` of :func:`snellen.perturbation.perturb`) is the exception:
+    images are the last iterates (of ``not finite`` images the last finite ones), successful or not, distance and scores
+    are theirs, success is judged on them, and no status is ``already``: an image that was misclassified from the start
+    is ``found`` if its last iterate is misclassified too, else ``not found``.
     """
 
     images: Tensor
@@ -34,6 +47,7 @@ class Attacked:
     gradients: Tensor
     scores: Tensor
     status: tuple[str, ...]
+    zero_gradient: Tensor
 
     @property
     def spent(self) -> Spent:
@@ -49,16 +63,28 @@ class Attacked:
         setting: str,
         unit_ids: Sequence[str | None] | None = None,
     ) -> Evidence:
-        """One row per image: prediction after the attack, distance as value, the attack's status as reason."""
+        """One row per image: prediction after the attack, distance as value, the attack's status as reason.
+
+        Two statuses are told apart further. ``not found`` becomes the reason "not found, zero gradient" where every
+        gradient was zero. ``not finite`` becomes a row of status ``failed`` with the reason "scores are not finite
+        inside the attack", without prediction and value: such an image counts neither as right nor as broken.
+        """
+        failed = [status == "not finite" for status in self.status]
+        reasons = [
+            NOT_FINITE if status == "not finite" else ZERO_GRADIENT if status == "not found" and blind else status
+            for status, blind in zip(self.status, self.zero_gradient.tolist(), strict=True)
+        ]
+        predictions, distances = classifier.predict(self.scores).tolist(), self.distance.double().tolist()
         return Evidence.of(
             example_ids,
             setting=setting,
             model=classifier.name,
             unit_ids=unit_ids,
             label=labels.tolist(),
-            prediction=classifier.predict(self.scores).tolist(),
-            value=self.distance.double().tolist(),
-            reason=self.status,
+            prediction=[None if f else prediction for f, prediction in zip(failed, predictions, strict=True)],
+            value=[None if f else distance for f, distance in zip(failed, distances, strict=True)],
+            status=["failed" if f else "ok" for f in failed],
+            reason=reasons,
             spent=self.spent,
             control="the same images unchanged (setting 'clean')",
         )

@@ -68,4 +68,6 @@ def test_parameters_are_validated():
     for wrong in ({"epsilon": -0.1}, {"steps": 0}, {"norm": "l1"}, {"step_size": 0}, {"restarts": 0}, {"step": 3}):
         with pytest.raises(ValidationError):
             PGD(**wrong)
+    with pytest.raises(ValidationError, match="5 restarts without a random start would walk the same path 5 times"):
+        PGD(random_start=False, restarts=5)
     assert repr(PGD(steps=3)).startswith("PGD(epsilon=0.031")

@@ -4,13 +4,18 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import nn
 
+from snellen.auditing.audit import audit
 from snellen.auditing.calibration import calibration_error
 from snellen.auditing.checks.adversarial import Adversarial, Threat
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.checks.corruption import CommonCorruptions
+from snellen.data.references import load_images
 from snellen.evidence import Evidence
 from snellen.metrics.intervals import mean_interval, newcombe_difference, wilson
+from snellen.models.references import load_classifier
+from snellen.testing.conformance import small_problem
 
 
 def clean_rows(labels, predictions, confidence=None):
@@ -152,3 +157,32 @@ def test_calibration_is_a_finding_only_beyond_what_a_calibrated_model_shows(temp
 def test_parameters_that_would_count_twice_or_not_at_all(wrong):
     with pytest.raises(ValidationError):
         wrong()
+
+
+def test_zero_gradients_are_told_instead_of_read_as_robustness():
+    classifier, images, labels = small_problem(count=40, size=12)
+    module = classifier.module
+    saturated = load_classifier(
+        nn.Sequential(module, Times(1e4), nn.Softmax(1)), list("abcde"), preparation=classifier.preparation, name="sat"
+    )
+    pixels = (images * 255).round().byte()
+    labels = classifier(pixels / 255).argmax(1)
+    images = load_images((pixels.permute(0, 2, 3, 1).numpy(), labels.numpy()))
+    check = Adversarial(threats=(Threat(norm="linf", size=2),), steps=3)
+    masked, open_ = (audit(model, images, checks=[check]) for model in (saturated, classifier))
+    told = {finding.kind: finding for finding in masked.findings}["gradient_masking"]
+    assert told.facts["zero_gradient_share"] > 0.5
+    assert "says nothing about them" in told.title
+    assert open_.metrics["adversarial.linf.2.accuracy"].value < masked.metrics["adversarial.linf.2.accuracy"].value
+    assert "gradient_masking" not in {finding.kind for finding in open_.findings}
+
+
+class Times(nn.Module):
+    """Scores made so large that softmax rounds to exactly one."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, scores):
+        return scores * self.factor

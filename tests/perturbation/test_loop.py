@@ -165,6 +165,81 @@ def test_tanh_space_stays_in_the_box_and_moves():
     assert torch.equal(PixelSpace().decode(images, images), images)
 
 
+def test_tanh_space_succeeds_inside_the_ball_only():
+    classifier, images, labels = small_problem(count=24)
+    epsilon = 0.3
+    free, bound = (
+        perturb(
+            classifier, images, labels, evaluate=on_scores(classifier, negative_margin), projection=L2Ball(size),
+            step_rule=NormalizedStep(0.5), criterion=Misclassified(), steps=20, rng=Randomness(0), space=TanhSpace(),
+        )
+        for size in (float("inf"), epsilon)
+    )  # fmt: skip
+    outside = free.success & (free.distance > epsilon)
+    assert outside.any(), "the search must leave the ball, or this test proves little"
+    assert bound.success.any()
+    assert not (bound.success & outside).any()
+    assert ((bound.images - images).flatten(1).norm(dim=1) <= epsilon + 1e-5).all()
+    assert torch.equal(bound.images[~bound.success], images[~bound.success])
+
+
+@pytest.mark.parametrize("keep", ["first", "closest"])
+def test_tanh_space_returns_the_clean_image_where_that_is_misclassified_already(keep):
+    classifier, images, labels = small_problem()
+    labels = (labels + 1) % 5
+    attacked = perturb(
+        classifier, images, labels, evaluate=on_scores(classifier, negative_margin), projection=L2Ball(1.0),
+        step_rule=NormalizedStep(0.5), criterion=Misclassified(), steps=3, rng=Randomness(0), space=TanhSpace(),
+        keep=keep,
+    )  # fmt: skip
+    space = TanhSpace()
+    assert not torch.equal(space.decode(space.encode(images, images), images), images)
+    assert attacked.status == ("already",) * 12
+    assert torch.equal(attacked.images, images)
+    assert not attacked.distance.any()
+
+
+@pytest.mark.parametrize("random_start", [False, True])
+def test_last_returns_and_judges_the_last_iterates(random_start):
+    classifier, images, labels = small_problem(count=24)
+    labels = labels.clone()
+    labels[:6] = (labels[:6] + 1) % 5
+    attacked = perturb(
+        classifier, images, labels, evaluate=on_scores(classifier, cross_entropy), projection=LinfBall(0.01),
+        step_rule=SignStep(0.004), criterion=Misclassified(), steps=4, rng=Randomness(0), random_start=random_start,
+        keep="last",
+    )  # fmt: skip
+    assert set(attacked.status) == {"found", "not found"}
+    assert [status == "found" for status in attacked.status] == attacked.success.tolist()
+    assert torch.equal(attacked.success, classifier(attacked.images).argmax(1) != labels)
+    assert torch.equal(attacked.distance, (attacked.images - images).abs().flatten(1).amax(1))
+    assert (attacked.distance[~attacked.success] > 0).all()
+    assert attacked.success[:6].all()
+
+
+def test_last_judges_in_the_ball_too():
+    classifier, images, labels = small_problem()
+    attacked = perturb(
+        classifier, images, labels, evaluate=on_scores(classifier, negative_margin), projection=L2Ball(0.01),
+        step_rule=NormalizedStep(3.0), criterion=Misclassified(), steps=5, rng=Randomness(0), space=TanhSpace(),
+        keep="last",
+    )  # fmt: skip
+    assert (classifier(attacked.images).argmax(1) != labels).any()
+    assert not attacked.success.any()
+
+
+def test_restarts_that_repeat_or_overwrite_are_refused():
+    classifier, images, labels = small_problem()
+    arguments = {
+        "evaluate": on_scores(classifier, cross_entropy), "projection": LinfBall(0.1), "step_rule": SignStep(0.1),
+        "criterion": Misclassified(), "steps": 2, "rng": Randomness(0), "restarts": 2,
+    }  # fmt: skip
+    with pytest.raises(InputError, match="got 2 restarts, but each would overwrite the last iterate"):
+        perturb(classifier, images, labels, random_start=True, keep="last", **arguments)
+    with pytest.raises(InputError, match="got 2 restarts, but without a random start all are the same"):
+        perturb(classifier, images, labels, **arguments)
+
+
 def test_errors_name_the_cause():
     classifier, images, labels = small_problem()
     arguments = {

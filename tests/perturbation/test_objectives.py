@@ -1,8 +1,10 @@
 """Objectives against hand computation."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 
+from snellen.errors import InputError
 from snellen.perturbation.objectives import cross_entropy, difference_of_logits_ratio, negative_margin
 
 SCORES = torch.tensor([[2.0, 1.0, -1.0, 0.0], [0.0, 3.0, 1.0, 2.0]])
@@ -24,6 +26,12 @@ def test_margin_and_ratio_by_hand():
     assert negative_margin(SCORES, LABELS).tolist() == [-1.0, 2.0]
     # Croce and Hein (2020), eq. 4: −(z_y − max_{i≠y} z_i) / (z_π1 − z_π3).
     assert torch.allclose(difference_of_logits_ratio(SCORES, LABELS), torch.tensor([-1 / 2, 2 / 2]))
+
+
+def test_ratio_refuses_two_classes():
+    with pytest.raises(InputError, match=r"needs k >= 3 classes; got k = 2"):
+        difference_of_logits_ratio(SCORES[:, :2], torch.tensor([0, 1]))
+    assert difference_of_logits_ratio(SCORES[:, :3], LABELS).isfinite().all()
 
 
 def test_ratio_is_invariant_to_scale_and_shift_where_cross_entropy_saturates():

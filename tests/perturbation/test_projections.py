@@ -25,6 +25,7 @@ def test_projection_is_inside_and_idempotent_and_leaves_the_inside_alone(ball, e
     assert projected.min() >= 0
     assert projected.max() <= 1
     assert torch.allclose(allowed.project(projected, images), projected, atol=1e-6)
+    assert allowed.contains(projected, images).all()
 
 
 @pytest.mark.parametrize("ball", BALLS)
@@ -37,6 +38,25 @@ def test_samples_lie_inside_and_depend_on_the_example_only(ball):
     assert distance.max() > 0.29, "samples reach the border of the ball"
     assert torch.equal(ball(0.3).sample(images[[7]], rng[[7]])[0], samples[7])
     assert not torch.equal(samples[0], samples[1])
+
+
+@pytest.mark.parametrize("ball", BALLS)
+def test_contains_is_the_distance_at_most_epsilon(ball):
+    images = torch.full((3, 3, 4, 4), 0.5)
+    candidates = images.clone()
+    candidates[1, 0, 0, 0] += 0.1
+    candidates[2, 0, 0, 0] += 0.1002
+    assert ball(0.1).contains(candidates, images).tolist() == [True, True, False]
+    assert ball(0.0).contains(candidates, images).tolist() == [True, False, False]
+    assert ball(float("inf")).contains(candidates, images).all()
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 3.0, 30.0])
+def test_rounding_does_not_carry_large_images_out_of_the_ball(epsilon):
+    generator = torch.Generator().manual_seed(0)
+    images = 0.4 + 0.2 * torch.rand(2, 3, 512, 512, generator=generator)
+    far = images + torch.randn(images.shape, generator=generator) * (epsilon / 100)
+    assert L2Ball(epsilon).contains(L2Ball(epsilon).project(far, images), images).all()
 
 
 def test_linf_samples_are_uniform():

@@ -16,8 +16,8 @@ EPSILON = 0.02
 class Around:
     """PGD, with something done before or after it."""
 
-    def __init__(self, *, before=None, after=None, epsilon=EPSILON):
-        self.before, self.after = before, after
+    def __init__(self, *, before=None, after=None, epsilon=EPSILON, norm="linf"):
+        self.before, self.after, self.norm = before, after, norm
         self.pgd = PGD(epsilon=epsilon, steps=4)
 
     def attack(self, classifier, images, labels, *, criterion, rng):
@@ -67,6 +67,18 @@ def distance_of_a_failure(attacked):
     return replace(attacked, distance=put(attacked.distance, first(~attacked.success), 0.001))
 
 
+def understates_the_distance(attacked):
+    return replace(attacked, distance=attacked.distance / 2)
+
+
+def forgets_the_distance(attacked):
+    return replace(attacked, distance=put(attacked.distance, first(attacked.success & searched(attacked)), 0))
+
+
+def blind_without_a_gradient(attacked):
+    return replace(attacked, zero_gradient=put(attacked.zero_gradient, 0, True))
+
+
 def leaves_the_range(attacked):
     return replace(attacked, images=attacked.images - 1e-3)
 
@@ -94,6 +106,9 @@ def alters_what_was_misclassified(attacked):
         (claims_a_success, "success mask"),
         (hides_a_success, "success mask"),
         (distance_of_a_failure, "a failed attack has distance 0"),
+        (understates_the_distance, "the distance is not that of the image"),
+        (forgets_the_distance, "not zero exactly where nothing changed"),
+        (blind_without_a_gradient, "a zero gradient where none was taken"),
         (leaves_the_range, r"images leave \[0, 1\]"),
         (forgets_queries, "counts differ"),
         (invents_gradients, "counts differ"),
@@ -104,6 +119,12 @@ def alters_what_was_misclassified(attacked):
 def test_a_false_result_of_an_attack_is_refused(after, told):
     with pytest.raises(AssertionError, match=told):
         check_attack(Around(after=after), epsilon=EPSILON)
+
+
+def test_the_distance_of_an_attack_without_a_norm_is_its_own_matter():
+    check_attack(Around(after=understates_the_distance, norm=None))
+    with pytest.raises(AssertionError, match="not zero exactly where nothing changed"):
+        check_attack(Around(after=forgets_the_distance, norm=None))
 
 
 def changes_its_input(classifier, images, rng):

@@ -7,9 +7,9 @@ several restarts.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from snellen.attacks.norms import Norm, ball, steepest
@@ -25,6 +25,9 @@ class PGD(Method):
     """Steps of steepest ascent on cross-entropy inside a norm ball; an image leaves at its first success.
 
     Targeted attacks pass ``criterion=Targeted()`` and the target classes as labels.
+
+    With a random start the clean images are looked at first, so that those that meet the criterion already are returned
+    unchanged: one query in ``restarts · (steps + 1) + 1``, also for a caller who knows the clean scores.
 
     >>> import torch
     >>> from torch import nn
@@ -47,7 +50,16 @@ class PGD(Method):
         None, gt=0, description="length of a step, in the units of epsilon; by default 2.5 · epsilon / steps"
     )
     random_start: bool = Field(True, description="start from a random point of the ball instead of the clean image")
-    restarts: int = Field(1, ge=1, description="independent starts; only unbroken images go on to the next")
+    restarts: int = Field(1, ge=1, description="independent random starts; only unbroken images go on to the next")
+
+    @model_validator(mode="after")
+    def _restarts_differ(self) -> Self:
+        if self.restarts > 1 and not self.random_start:
+            raise ValueError(
+                f"{self.restarts} restarts without a random start would walk the same path {self.restarts} times; "
+                f"set random_start=True or restarts=1"
+            )
+        return self
 
     def attack(
         self,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from snellen.classifier import Classifier
 from snellen.criterion import margin
+from snellen.errors import InputError
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 
@@ -33,7 +34,16 @@ def negative_margin(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def difference_of_logits_ratio(scores: Tensor, labels: Tensor) -> Tensor:
-    """Difference of logits ratio (Croce and Hein 2020, eq. 4): (n, k ≥ 3), (n,) → (n,); scale-invariant."""
+    """Difference of logits ratio (Croce and Hein 2020, eq. 4): (n, k ≥ 3), (n,) → (n,); scale-invariant.
+
+    Raises:
+        InputError: fewer than three classes.
+    """
+    if scores.shape[1] < 3:
+        raise InputError(
+            f"the difference of logits ratio (Croce and Hein's DLR) divides by the distance to the third-largest score "
+            f"and needs k >= 3 classes; got k = {scores.shape[1]}. Use negative_margin or cross_entropy"
+        )
     ordered = scores.sort(1, descending=True).values
     return -margin(scores, labels) / (ordered[:, 0] - ordered[:, 2] + 1e-12)
 

@@ -86,8 +86,9 @@ def small_problem(count: int = 12, size: int = 8, seed: int = 0) -> tuple[Classi
 def check_attack(attack: Attack, *, epsilon: float | None = None) -> None:
     """What every attack promises.
 
-    Images in [0, 1]; the clean image, distance 0, wherever it failed; a success mask that is true; counts that agree
-    with the classifier's; untouched inputs; the same result again, in any batch and beside any other image.
+    Images in [0, 1]; the clean image, distance 0, wherever it failed; a success mask that is true; a distance that is
+    the one of the returned image, measured here for attacks with a field ``norm``; counts that agree with the
+    classifier's; untouched inputs; the same result again, in any batch and beside any other image.
     """
     classifier, images, labels = small_problem()
     # A few wrong labels: these images meet the criterion before anything is done to them.
@@ -108,12 +109,20 @@ def check_attack(attack: Attack, *, epsilon: float | None = None) -> None:
     assert not bool(attacked.distance[failed].any()), "a failed attack has distance 0"
     assert attacked.success[:2].all(), "an image that is misclassified already counts as success"
     assert torch.equal(attacked.images[:2], images[:2]), "an image that is misclassified already is returned unchanged"
+    change = (attacked.images - images).flatten(1)
+    assert torch.equal(attacked.distance > 0, change.any(1)), "the distance is not zero exactly where nothing changed"
+    order = {"linf": torch.inf, "l2": 2}.get(getattr(attack, "norm", ""))
+    if order is not None:
+        measured = torch.linalg.vector_norm(change, order, dim=1)
+        assert torch.allclose(attacked.distance, measured, rtol=0, atol=1e-5), "the distance is not that of the image"
     if epsilon is not None:
         assert float(attacked.distance.max()) <= epsilon + 1e-6, "the distance passes epsilon"
+    assert not bool(attacked.zero_gradient[attacked.gradients == 0].any()), "a zero gradient where none was taken"
     for chosen in ([5], [7, 3, 5]):
         part = attack.attack(classifier, images[chosen], labels[chosen], criterion=Misclassified(), rng=rng[chosen])
         assert torch.allclose(part.images, attacked.images[chosen], atol=1e-5), "another batch gives another result"
         assert torch.equal(part.success, attacked.success[chosen])
+        assert torch.equal(part.zero_gradient, attacked.zero_gradient[chosen])
 
 
 def check_shift(shift: Shift, severities: tuple[float, ...] = (1.0, 2.5, 5.0)) -> None:

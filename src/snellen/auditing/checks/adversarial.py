@@ -18,7 +18,7 @@ from snellen.criterion import Misclassified
 from snellen.evidence import Evidence
 from snellen.finding import Finding, FindingExample
 from snellen.metrics.intervals import wilson
-ZERO_GRADIENT = "not found, zero gradient"
+from snellen.outcomes import NOT_FINITE, ZERO_GRADIENT
 
 #: Share of images with an exactly zero gradient from which on it is told.
 MASKED_SHARE = 0.01
@@ -118,7 +118,7 @@ class Adversarial(Check):
                 if attacked.status[row] == "found":
                     reasons[position] = f"found by {attack_name}"
                 elif attacked.status[row] == "not finite":
-                    status[position], reasons[position] = "failed", "scores are not finite inside the attack"
+                    status[position], reasons[position] = "failed", NOT_FINITE
             broken = tried[attacked.success]
             predictions[broken] = batch.classifier.predict(attacked.scores[attacked.success])
             distances[broken.cpu()] = attacked.distance[attacked.success].double().cpu()
