@@ -15,7 +15,6 @@ from pathlib import Path
 from snellen.system import System, systems
 
 README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- systems:begin -->", "<!-- systems:end -->"
 
 
 def systems_table(known: Sequence[System]) -> str:
@@ -41,17 +40,18 @@ def systems_table(known: Sequence[System]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
 
-def with_table(text: str, table: str) -> str:
-    """The document with this table between its markers.
+def with_block(text: str, name: str, content: str) -> str:
+    """The document with this content between the markers of this name.
 
     Raises:
         SystemExit: the markers do not stand there once each, in order.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in after:
-        raise SystemExit(f"README.md must hold {BEGIN} and, after it, {END}, once each")
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, found, rest = text.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not found or not ended or begin in rest or end in after:
+        raise SystemExit(f"README.md must hold {begin} and, after it, {end}, once each")
+    return f"{before}{begin}\n{content}\n{end}{after}"
 
 
 def main(arguments: Sequence[str] | None = None, readme: Path = README) -> None:
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None, readme: Path = README) -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; fail when the table is stale")
     options = parser.parse_args(arguments)
     text = readme.read_text(encoding="utf-8")
-    fresh = with_table(text, systems_table(systems()))
+    fresh = with_block(text, "systems", systems_table(systems()))
     if not options.check:
         readme.write_text(fresh, encoding="utf-8")
     elif fresh != text:

@@ -1,7 +1,7 @@
 """What the documents say is true of the code, and what they point to is there."""
 
 import ast
-import importlib.util
+import importlib
 import os
 import re
 import subprocess
@@ -29,14 +29,10 @@ README, CHANGELOG, SECURITY = (
 TEST_COMMAND = "pip install -e '.[test]' && pytest"
 
 
-@pytest.fixture(scope="module")
-def table_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("write_systems_table", ROOT / "scripts" / "write_systems_table.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def table_script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    return importlib.import_module("write_systems_table")
 
 
 def section(text: str, title: str) -> str:
@@ -71,7 +67,7 @@ def listed(text: str, after: str) -> list[str]:
 
 def test_the_table_of_systems_is_fresh(table_script):
     table_script.main(["--check"])
-    rows = README.partition(table_script.BEGIN)[2].partition(table_script.END)[0].strip().splitlines()[2:]
+    rows = README.partition("<!-- systems:begin -->")[2].partition("<!-- systems:end -->")[0].strip().splitlines()[2:]
     assert [int(row.split("|")[1]) for row in rows] == list(range(1, 40))
 
 
@@ -87,7 +83,7 @@ def test_a_stale_table_fails_and_is_written_anew(table_script, tmp_path):
 @pytest.mark.parametrize("text", ["no markers", "<!-- systems:begin -->", "<!-- systems:end --><!-- systems:begin -->"])
 def test_missing_markers_fail(table_script, text):
     with pytest.raises(SystemExit, match="once each"):
-        table_script.with_table(text, "table")
+        table_script.with_block(text, "systems", "table")
 
 
 def test_commands_are_planned_until_a_system_has_methods(table_script):
@@ -181,6 +177,16 @@ def test_options_are_those_of_the_command_line():
         ]
         expected = [spelled.get(name, "--" + name.replace("_", "-")) for name in parameters]
         assert [name for name in names if name.startswith("--")] == expected
+
+
+# -- the checks --------------------------------------------------------------------------------------------------------
+
+
+def test_all_of_floor_0_is_typed_strictly():
+    overrides = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]["overrides"]
+    nouns = {f"snellen.{path.stem}" for path in (ROOT / "src" / "snellen").glob("*.py")} - {"snellen.__init__"}
+    assert len(overrides) == 1
+    assert set(overrides[0]["module"]) == nouns
 
 
 # -- all documents -----------------------------------------------------------------------------------------------------

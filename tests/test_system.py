@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from snellen import system as system_module
 from snellen.errors import InputError, UnknownNameError
 from snellen.index import AREAS, methods, normalise
-from snellen.system import Claim, System, find_system, load_system, recorded, systems
+from snellen.system import Claim, System, find_system, load_system, read_record, recorded, systems
 
 ALL = systems()
 
@@ -194,7 +194,15 @@ def record(tmp_path, monkeypatch):
 
     def write(system, scale, *, holds=(True, True), **changes):
         claims = [{"id": claim.id, "holds": held} for claim, held in zip(system.claims, holds, strict=True)]
-        result = {"scale": scale, "claims": claims, "claims_hash": system.claims_hash, **changes}
+        result = {
+            "scale": scale,
+            "seeds": 3,
+            "claims": claims,
+            "claims_hash": system.claims_hash,
+            "claim_hashes": {claim.id: claim.hash for claim in system.claims},
+            "amendments": {},
+            **changes,
+        }
         (tmp_path / "07.json").write_text(json.dumps(result), encoding="utf-8")
 
     return write
@@ -233,12 +241,60 @@ def test_a_result_of_other_claims_does_not_count(record):
     assert amended.state == "reproduced (full)", "the reason alone changes no claim"
 
 
-def test_results_are_looked_for_in_the_package_before_the_working_copy(tmp_path, monkeypatch):
-    package, copy = tmp_path / "src" / "snellen", tmp_path
+@pytest.mark.parametrize(("seeds", "state"), [(1, "not run"), (2, "not run"), (3, "reproduced (full)")])
+def test_a_few_seeds_earn_no_state(record, seeds, state):
+    record(make_system(), "full", seeds=seeds)
+    assert make_system().state == state
+
+
+def test_a_result_without_all_claims_of_its_scale_earns_no_state(record):
+    system = make_system(claims=(make_claim(), make_claim(id="c2"), make_claim(id="c3", scales=("full",))))
+    judged = [{"id": name, "holds": True} for name in ("c1", "c2")]
+    for scale, claims, state in (
+        ("full", judged, "not run"),
+        ("small", judged[:1], "not run"),
+        ("small", [], "not run"),
+        ("small", judged, "mechanism checked (small)"),
+    ):
+        record(system, scale, holds=(True, True, True), claims=claims)
+        assert system.state == state
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]", b"{}", b'{"scale": "full"}', b""])
+def test_a_file_that_is_no_result_is_not_run_and_is_named_when_it_is_read(record, tmp_path, content):
+    path = tmp_path / "07.json"
+    path.write_bytes(content)
+    assert make_system().state == "not run"
+    with pytest.raises(InputError, match="not a result that 'snellen reproduce --record' wrote") as raised:
+        read_record(path)
+    assert str(raised.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seeds": "3"}, {"claims": [{"id": "c1"}]}, {"claims": [{"id": "c1", "holds": 1}]}]
+)
+def test_a_result_with_a_wrong_value_is_not_run(record, changes):
+    record(make_system(), "full", **changes)
+    assert make_system().state == "not run"
+
+
+def test_results_are_looked_for_here_then_in_the_package_then_in_the_working_copy(record, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    here, copy = tmp_path / "here", tmp_path / "copy"
+    package = copy / "src" / "snellen"
+    here.mkdir()
+    monkeypatch.chdir(here)
     monkeypatch.setattr(system_module, "__file__", str(package / "system.py"))
     assert system_module.results_folders() == []
-    for folder in (package, copy):
+    for folder, scale in ((copy, "small"), (package, "full"), (here, "smoke")):
+        record(make_system(), scale)
         (folder / "results").mkdir(parents=True)
-        (folder / "results" / "07.json").write_text(json.dumps({"scale": folder.name}))
-    assert system_module.results_folders() == [package / "results", copy / "results"]
-    assert recorded(7) == {"scale": "snellen"}
+        (tmp_path / "07.json").rename(folder / "results" / "07.json")
+        found = recorded(7)
+        assert found is not None
+        assert found.scale == scale, "each is looked for before those written earlier"
+    assert [folder.resolve() for folder in system_module.results_folders()] == [
+        folder / "results" for folder in (here, package, copy)
+    ]
+    (here / "results" / "07.json").write_text("no result")
+    assert make_system().state == "reproduced (full)", "a file that is no result hides none"

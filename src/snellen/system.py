@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -16,21 +17,30 @@ from snellen.index import normalise
 
 Scale = Literal["smoke", "small", "full"]
 
+#: A state is earned by at least so many seeds; with fewer, an interval says next to nothing.
+MINIMUM_SEEDS = 3
+
 #: Folders that are searched for systems, in order.
 FOLDERS: list[Path] = [Path(__file__).parent / "systems"]
 
 
 def results_folders() -> list[Path]:
-    """Where recorded results ship: inside the installed package, or at the root of a working copy."""
+    """Where recorded results are looked for, in order.
+
+    ``./results``, where ``snellen reproduce --record`` writes, then where results ship: inside the installed package,
+    or at the root of a working copy.
+    """
     package = Path(__file__).parent
-    return [folder for folder in (package / "results", package.parents[1] / "results") if folder.is_dir()]
+    folders = (Path("results"), package / "results", package.parents[1] / "results")
+    return [folder for folder in folders if folder.is_dir()]
 
 
 class Claim(BaseModel):
     """A statement that a measurement can refute, written before anything is run.
 
     ``metric`` names a figure that the experiment returns, ``baseline`` another one to subtract from it (if any). The
-    claim holds when the whole 95 % interval over the seeds lies on the claimed side of ``threshold``.
+    claim holds when the whole 95 % interval over the seeds lies on the claimed side of ``threshold``. One seed has no
+    interval: then the figure itself is judged, and the verdict cannot be recorded.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,7 +54,11 @@ class Claim(BaseModel):
     threshold: float
     controls: tuple[str, ...] = ()
     scales: tuple[Scale, ...] = ("small", "full")
-    amended: str | None = Field(None, description="reason, when the claim changed after a result was recorded")
+    amended: str | None = Field(
+        None,
+        min_length=1,
+        description="reason, when the claim changed after a result was recorded; a new one each time",
+    )
 
     @property
     def hash(self) -> str:
@@ -78,30 +92,66 @@ class System(BaseModel):
     def state(self) -> str:
         """*not run*, *mechanism checked (small)*, *reproduced (full)*, or that a claim does not hold.
 
-        Only a recorded result of the current claims counts.
+        Only a recorded result of the current claims, all of those at its scale, over enough seeds counts.
         """
-        result = recorded(self.number)
-        if result is None or result.get("claims_hash") != self.claims_hash:
+        record = recorded(self.number)
+        if record is None or record.claims_hash != self.claims_hash or record.seeds < MINIMUM_SEEDS:
             return "not run"
-        reached = {"small": "mechanism checked (small)", "full": "reproduced (full)"}.get(str(result.get("scale")))
-        if reached is None:
+        reached = {"small": "mechanism checked (small)", "full": "reproduced (full)"}.get(record.scale)
+        judged = {claim.id for claim in record.claims}
+        if reached is None or not judged or judged != {c.id for c in self.claims if record.scale in c.scales}:
             return "not run"
-        claims = result.get("claims", [])
-        failing = [str(c["id"]) for c in claims if not c["holds"]] if isinstance(claims, list) else []
-        return reached if not failing else f"run ({result['scale']}): {', '.join(failing)} not holding"
+        failing = [claim.id for claim in record.claims if not claim.holds]
+        return reached if not failing else f"run ({record.scale}): {', '.join(failing)} not holding"
 
 
 def _short_hash(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def recorded(number: int) -> Mapping[str, object] | None:
-    """The recorded result of a system, if there is one."""
+class Verdict(BaseModel):
+    """What a recorded result says of one claim."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    id: str
+    holds: bool
+
+
+class Record(BaseModel):
+    """What is read again of a recorded result, ``NN.json``; the file holds more."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    scale: str
+    seeds: int
+    claims: tuple[Verdict, ...]
+    claims_hash: str
+    claim_hashes: dict[str, str]
+    amendments: dict[str, str]
+
+
+def read_record(path: Path) -> Record:
+    """Read a recorded result.
+
+    Raises:
+        InputError: the file cannot be read, is not JSON, or is not a recorded result.
+    """
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: not a result that 'snellen reproduce --record' wrote; move it away, or restore it: {error}"
+        ) from error
+
+
+def recorded(number: int) -> Record | None:
+    """The recorded result of a system, if there is one. Files that are no results are passed over."""
     for folder in results_folders():
         path = folder / f"{number:02d}.json"
         if path.is_file():
-            result: Mapping[str, object] = json.loads(path.read_text(encoding="utf-8"))
-            return result
+            with suppress(InputError):
+                return read_record(path)
     return None
 
 

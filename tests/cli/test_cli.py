@@ -1,5 +1,6 @@
 """The command line as a user meets it: output, exit codes, messages."""
 
+import inspect
 import json
 import sys
 
@@ -8,7 +9,8 @@ import pytest
 from PIL import Image
 from safetensors.torch import save_file
 
-import snellen.auditing.audit  # noqa: F401 - its module is patched below
+import snellen
+import snellen.auditing.audit  # its module is patched below
 from snellen.cli import main
 from snellen.testing.conformance import small_problem
 
@@ -77,8 +79,8 @@ def test_audit_without_out_takes_a_free_folder_and_prints_json(run, photos, tmp_
     code, out, _ = run("audit", "bundled:fashion-cnn", photos, "--checks", "clean", "--json")
     assert code == 0
     assert json.loads(out)["checks"] == [{"name": "clean", "status": "done", "reason": None}]
+    assert out.encode() == (tmp_path / "snellen-audit-1" / "report.json").read_bytes()
     run("audit", "bundled:fashion-cnn", photos, "--checks", "clean")
-    assert (tmp_path / "snellen-audit-1").is_dir()
     assert (tmp_path / "snellen-audit-2").is_dir()
 
 
@@ -89,6 +91,8 @@ def test_audit_without_out_takes_a_free_folder_and_prints_json(run, photos, tmp_
         (["audit", "--batchsize", "3"], "No such option"),
         (["audit", "--batch-size", "0"], "greater than or equal to 1"),
         (["audit", "--checks", "adversaril"], "did you mean 'adversarial'"),
+        (["audit", "--checks", ","], "names no check; name one or more of clean, corruption, adversarial"),
+        (["audit", "--checks", ""], "names no check"),
         (["audit", "bundled:fashion-cn", "photos"], "fashion-cnn"),
         (["audit", "timm:resnet10t@missing.safetensors", "photos"], "missing.safetensors"),
         (["audit", "onnx:missing.onnx", "photos"], "missing.onnx"),
@@ -176,6 +180,19 @@ def test_a_fault_of_ours_exits_with_70_and_a_traceback(run, photos, monkeypatch)
     assert "a fault in Snellen" in err
 
 
+def test_options_have_the_defaults_of_the_functions_they_stand_for():
+    from snellen.cli.audit import audit
+    from snellen.cli.reproduce import reproduce
+
+    shared = set()
+    for command, function in ((audit, snellen.audit), (reproduce, snellen.reproduce)):
+        options, parameters = inspect.signature(command).parameters, inspect.signature(function).parameters
+        for name in options.keys() & parameters.keys() - {"system"}:
+            assert options[name].default == parameters[name].default, name
+            shared.add(name)
+    assert shared >= {"checks", "batch_size", "workers", "limit", "seed", "out", "scale", "seeds"}
+
+
 def test_systems(run):
     code, out, _ = run("systems", "--json")
     assert code == 0
@@ -236,3 +253,18 @@ def test_names_cannot_drive_the_terminal(run, photos, tmp_path):
     np.savez(tmp_path / "\x1b[2Jdata[red].npz", test_images=pixels, test_labels=np.zeros((4, 1), dtype=np.uint8))
     code, out, _ = run("audit", "bundled:fashion-cnn", "\x1b[2Jdata[red].npz", "--checks", "clean")
     assert "\x1b[2J" not in out
+    code, _, err = run("audit", "bundled:fashion-cnn", "\udce9.csv")
+    assert code == 2, "half a character, as names that are not UTF-8 hold, cannot be encoded"
+    assert "�.csv" in err
+
+
+def test_images_without_labels_are_said_to_measure_nothing(run, photos, tmp_path):
+    (tmp_path / "flat").mkdir()
+    for index, path in enumerate(sorted(photos.rglob("*.png"))):
+        path.rename(tmp_path / "flat" / f"{index}.png")
+    code, out, _ = run("audit", "bundled:fashion-cnn", "flat")
+    assert code == 0
+    assert "Nothing could be measured: the images have no labels." in flat(out)
+    assert "Nothing was found" not in out
+    page = (tmp_path / "snellen-audit-1" / "report.html").read_text()
+    assert "Nothing could be measured: the images have no labels." in page

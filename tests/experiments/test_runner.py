@@ -10,53 +10,6 @@ from snellen.errors import InputError, SnellenError
 from snellen.experiments.runner import reproduce
 from snellen.system import load_system
 
-TOML = """
-number = 99
-title = "A system that measures a coin"
-acronym = "COIN"
-source = "nobody, nowhere"
-area = "scans"
-command = "snellen scan coin"
-summary = "Tells how often a coin falls on heads."
-experiment = "tests.experiments.coin:run"
-
-[[claims]]
-id = "99.a"
-statement = "Heads come up more often than the control"
-source = "table 1"
-metric = "heads"
-baseline = "fair"
-direction = ">"
-threshold = 0.05
-controls = ["shuffled"]
-
-[[claims]]
-id = "99.b"
-statement = "Heads come up in nearly every throw"
-source = "table 2"
-metric = "heads"
-direction = ">"
-threshold = 0.9
-scales = ["small"]
-"""
-
-
-@pytest.fixture
-def coin(tmp_path, monkeypatch):
-    module = tmp_path / "coin_experiment.py"
-    module.write_text(
-        "def run(scale, seed, progress):\n"
-        "    return {'heads': 0.7 + 0.01 * seed, 'fair': 0.5 + 0.002 * seed, 'shuffled': 0.5}\n"
-        "run.stand_ins = {'small': ['a simulated coin for a real one']}\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    folder = tmp_path / "systems"
-    folder.mkdir()
-    path = folder / "99.toml"
-    path.write_text(TOML.replace("tests.experiments.coin:run", "coin_experiment:run"))
-    monkeypatch.setattr(system_module, "FOLDERS", [*system_module.FOLDERS, folder])
-    return path
-
 
 def test_claims_are_judged_by_the_interval_over_seeds(coin, tmp_path):
     result = reproduce(load_system(coin), scale="small", seeds=3, record_in=tmp_path / "results")
@@ -83,19 +36,52 @@ def test_scale_chooses_the_claims(coin):
     assert reproduce(load_system(coin), scale="smoke", seeds=1).claims == ()
 
 
-def test_a_claim_changed_after_the_run_needs_a_reason(coin, tmp_path):
-    results = tmp_path / "results"
-    reproduce(load_system(coin), seeds=2, record_in=results)
-    coin.write_text(coin.read_text().replace("threshold = 0.9", "threshold = 0.6"))
-    with pytest.raises(InputError, match=r"changed without an 'amended' reason: 99\.b"):
-        reproduce(load_system(coin), seeds=2, record_in=results)
-    coin.write_text(coin.read_text().replace("threshold = 0.6", 'threshold = 0.6\namended = "the paper says 0.6"'))
-    amended = reproduce(load_system(coin), seeds=2, record_in=results)
-    assert amended.holds
-    assert amended.claims[1].amended == "the paper says 0.6"
-    coin.write_text(coin.read_text().split('[[claims]]\nid = "99.b"')[0])
-    with pytest.raises(InputError, match=r"dropped: 99\.b"):
-        reproduce(load_system(coin), seeds=2, record_in=results)
+# -- what an experiment may return ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("figure", ["float('nan')", "float('inf')", "'0.7'", "None", "[0.7]"])
+def test_a_figure_that_is_no_finite_number_is_named_at_once(coin, calls, figure):
+    module = coin.parents[1] / "coin_experiment.py"
+    module.write_text(module.read_text().replace("'shuffled': 0.5", f"'shuffled': {figure} if seed else 0.5"))
+    with pytest.raises(SnellenError, match="system 99, seed 1, must return finite numbers, got 'shuffled'"):
+        reproduce(load_system(coin), seeds=3)
+    assert calls() == [0, 1], "not after all the work"
+
+
+def test_an_experiment_that_returns_no_figures_is_told(coin):
+    module = coin.parents[1] / "coin_experiment.py"
+    module.write_text(module.read_text() + "\ndef run(scale, seed, progress):\n    return None\n")
+    with pytest.raises(SnellenError, match="must return figures by name, got NoneType"):
+        reproduce(load_system(coin))
+
+
+@pytest.mark.parametrize("seeds", [0, -1])
+def test_no_seed_is_no_run(coin, seeds):
+    with pytest.raises(InputError, match=f"at least 1, got {seeds}"):
+        reproduce(load_system(coin), seeds=seeds)
+
+
+@pytest.mark.parametrize(
+    "target", ["no_such_module:run", "coin_experiment.part:run", "coin_experiment:walk", "coin_experiment", ":run"]
+)
+def test_an_experiment_that_is_not_there_is_named(coin, target):
+    coin.write_text(coin.read_text().replace("coin_experiment:run", target))
+    with pytest.raises(InputError, match=rf"names the experiment '{target}', but there is no such function"):
+        reproduce(load_system(coin))
+
+
+def test_a_package_that_an_experiment_lacks_is_its_own_matter(coin):
+    (coin.parents[1] / "coin_experiment.py").write_text("import no_such_package_at_all\n")
+    with pytest.raises(ModuleNotFoundError, match="no_such_package_at_all"):
+        reproduce(load_system(coin))
+
+
+def test_systems_are_named_by_number_or_acronym(coin):
+    whole = reproduce(load_system(coin), seeds=2)
+    for name in (99, "99", "coin"):
+        assert reproduce(name, seeds=2).claims == whole.claims
+    with pytest.raises(InputError, match="unknown system '1000'"):
+        reproduce(1000)
 
 
 def test_a_missing_figure_is_an_error_that_names_it(coin, tmp_path):
@@ -120,7 +106,8 @@ def test_command_line_exit_codes(coin, tmp_path, monkeypatch, capsys):
             main()
         return stopped.value.code
 
-    assert run("99", "--scale", "full", "--seeds", "2", "--record") == 0
+    assert run("99", "--scale", "full", "--record") == 0
+    assert system_module.find_system("99").state == "reproduced (full)", "looked for where it was written"
     assert (tmp_path / "results" / "99.json").is_file()
     shutil.rmtree(tmp_path / "results")
     assert run("coin", "--seeds", "2") == 1
@@ -129,3 +116,12 @@ def test_command_line_exit_codes(coin, tmp_path, monkeypatch, capsys):
     assert run("38") == 2
     assert run("1000") == 2
     assert "unknown system '1000'" in capsys.readouterr().err
+    assert run("99", "--scale", "smoke", "--record") == 2
+    assert run("99", "--scale", "full", "--record", "--json") == 0
+    assert capsys.readouterr().out.encode() == (tmp_path / "results" / "99.json").read_bytes()
+    (tmp_path / "results" / "99.json").write_text("{")
+    monkeypatch.setattr("sys.argv", ["snellen", "systems", "--json"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code in (0, None)
+    assert {row["number"]: row["state"] for row in json.loads(capsys.readouterr().out)}[99] == "not run"

@@ -11,7 +11,7 @@ import typer
 from snellen.cli.audit import audit
 from snellen.cli.reproduce import reproduce
 from snellen.cli.systems import systems
-from snellen.cli.text import printable
+from snellen.cli.text import harmless
 from snellen.errors import SnellenError
 from snellen.version import __version__
 
@@ -50,7 +50,7 @@ def main() -> None:
     try:
         app()
     except SnellenError as error:
-        typer.secho(f"error: {printable(str(error))}", err=True, fg="red")
+        typer.secho(f"error: {harmless(str(error))}", err=True, fg="red")
         sys.exit(EXIT_ERROR)
     except Exception:
         sys.excepthook(*sys.exc_info())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,7 +41,7 @@ def audit(
     classes: Annotated[Path | None, typer.Option(help="File with the class names, one a line.")] = None,
     checks: Annotated[str | None, typer.Option(help="Comma-separated: clean, corruption, adversarial.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    workers: Annotated[int, typer.Option(min=0, help="Threads that read images ahead.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Threads that read images ahead; 0 reads them in between.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass.")] = 64,
     limit: Annotated[int | None, typer.Option(min=1, help="Audit at most so many images, drawn at random.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
@@ -56,10 +55,17 @@ def audit(
                 f"each class, a manifest .csv or .parquet, or a MedMNIST-style .npz)"
             )
         data = DEFAULT_DATA
+    names = None if checks is None else [name.strip() for name in checks.split(",") if name.strip()]
+    if names == []:
+        raise InputError(
+            f"--checks {checks!r} names no check; name one or more of clean, corruption, adversarial, with commas "
+            f"between them, or leave the option out for all"
+        )
     with loading("reading images and model"):
         from snellen.auditing.audit import audit as run_audit
         from snellen.data.references import load_images
         from snellen.models.references import load_classifier
+        from snellen.run import canonical_json
 
         images = load_images(data)
         classifier = load_classifier(model or DEFAULT_MODEL, classes, device=device)
@@ -70,7 +76,7 @@ def audit(
                 classifier,
                 images,
                 out=folder,
-                checks=None if checks is None else [name.strip() for name in checks.split(",") if name.strip()],
+                checks=names,
                 batch_size=batch_size,
                 workers=workers,
                 limit=limit,
@@ -81,7 +87,7 @@ def audit(
         typer.echo(f"stopped; the same command with --out {folder} goes on where this stopped", err=True)
         raise
     if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=1, ensure_ascii=False))
+        typer.echo(canonical_json(report.to_json()), nl=False)
     else:
         _show(report, folder)
 
@@ -110,7 +116,8 @@ def _show(report: AuditReport, folder: Path) -> None:
             grid.setdefault(kind, {})[severity] = f"{figure.value:.3f}"
         else:
             single.add_row(markup(name), f"{figure.value:.4f}", f"{figure.low:.4f} – {figure.high:.4f}", str(figure.n))
-    console.print(single)
+    if report.metrics:
+        console.print(single)
     if grid:
         severities = list(dict.fromkeys(severity for row in grid.values() for severity in row))
         table = Table("\naccuracy at severity", *(f"\n{s}" for s in severities), box=None, pad_edge=False)
@@ -122,7 +129,12 @@ def _show(report: AuditReport, folder: Path) -> None:
     for finding in report.findings:
         style = colours[finding.level]
         findings.add_row(f"{finding.harm:.1%}", f"[{style}]{finding.level}[/]", markup(finding.title))
-    console.print(findings if report.findings else "\nNothing was found that is certain at 95 %.")
+    if report.findings:
+        console.print(findings)
+    elif report.data["labelled"]:
+        console.print("\nNothing was found that is certain at 95 %.")
+    else:
+        console.print("Nothing could be measured: the images have no labels.")
     for check in report.checks:
         if check.status == "skipped":
             console.print(f"\n[dim]check {check.name} skipped:[/] {markup(check.reason or '')}")

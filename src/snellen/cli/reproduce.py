@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,21 +29,20 @@ def reproduce(
         ScaleOption,
         typer.Option(help="smoke: all stages on two images; small: minutes on a CPU; full: the paper's table."),
     ] = ScaleOption.small,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds; --record needs at least 3.")] = 3,
     record: Annotated[bool, typer.Option("--record", help="Write results/NN.json in this folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Measure a published system's claims here, beside its baselines. Exit 0 when all hold, 1 when one does not."""
     from snellen.experiments.runner import reproduce as run
-    from snellen.system import find_system
+    from snellen.run import canonical_json
 
-    found = find_system(system)
     with TerminalProgress() as progress:
         result = run(
-            found, scale=scale.value, seeds=seeds, record_in=Path("results") if record else None, progress=progress
+            system, scale=scale.value, seeds=seeds, record_in=Path("results") if record else None, progress=progress
         )
     if as_json:
-        typer.echo(json.dumps(result.model_dump(mode="json"), indent=1, ensure_ascii=False))
+        typer.echo(canonical_json(result.model_dump(mode="json")), nl=False)
     else:
         _show(result)
     raise typer.Exit(0 if result.holds else 1)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import unicodedata
 
 
-def printable(text: str) -> str:
-    r"""Replace control characters, which could move the cursor or recolour the screen; new lines stay.
+def harmless(text: str) -> str:
+    r"""Replace what could move the cursor, recolour the screen or stop the encoder; new lines stay.
 
-    >>> printable("cat\x1b[31m.png\n")
+    >>> harmless("cat\x1b[31m.png\n")
     'cat�[31m.png\n'
     """
-    return "".join("�" if unicodedata.category(c) in {"Cc", "Cf"} and c != "\n" else c for c in text)
+    return "".join("�" if unicodedata.category(c) in {"Cc", "Cf", "Cs"} and c != "\n" else c for c in text)
 
 
 def markup(text: str) -> str:
@@ -22,4 +22,4 @@ def markup(text: str) -> str:
     """
     from rich.markup import escape
 
-    return escape(printable(text))
+    return escape(harmless(text))

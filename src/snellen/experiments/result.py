@@ -6,7 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class ClaimResult(BaseModel):
-    """One claim beside what was measured. ``low`` and ``high`` bound what the claim is about (ours − baseline)."""
+    """One claim beside what was measured.
+
+    ``low`` and ``high`` bound what the claim is about (ours − baseline). One seed has no interval: both are then the
+    figure itself, and such a result is never recorded.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,6 +41,9 @@ class Result(BaseModel):
     claims: tuple[ClaimResult, ...]
     claims_hash: str
     claim_hashes: dict[str, str] = Field(description="hash of each claim as written, also of other scales")
+    amendments: dict[str, str] = Field(
+        default_factory=dict, description="reason by amended claim, also of other scales"
+    )
     controls: dict[str, float] = Field(default_factory=dict, description="means of the control figures")
     environment: dict[str, str]
     duration_s: float

@@ -1,26 +1,30 @@
 """Run a system's experiment over seeds and judge its claims.
 
 The claims are data, written before anything is run; their hash goes into the record. When a record of other claims
-exists, every changed claim must carry an ``amended`` line with the reason, or nothing is run.
+exists, every changed claim must carry an ``amended`` line with a reason that the record does not hold yet, or nothing
+is run.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
+import math
 import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Protocol
 
 from snellen.errors import InputError, SnellenError
+from snellen.experiments.finished_seeds import FinishedSeeds
+from snellen.experiments.record_rules import check_recordable
 from snellen.experiments.result import ClaimResult, Result
 from snellen.metrics.intervals import mean_interval
 from snellen.progress import Progress, Silent
 from snellen.run import canonical_json, write_atomically
-from snellen.system import Claim, Scale, System
+from snellen.system import Claim, Scale, System, find_system
 from snellen.version import __version__
 
 
@@ -33,7 +37,7 @@ class Experiment(Protocol):
 
 
 def reproduce(
-    system: System,
+    system: System | str | int,
     *,
     scale: Scale = "small",
     seeds: int = 3,
@@ -42,17 +46,26 @@ def reproduce(
 ) -> Result:
     """Measure the claims of one system.
 
+    With ``record_in``, each finished seed is kept in ``NN.partial.json`` there until the result is written, and a run
+    that was stopped goes on from it when claims, scale and version are the same. Delete that file after a change of the
+    experiment.
+
     Args:
-        system: see :func:`snellen.system.find_system`.
+        system: a system, or its number or acronym as :func:`snellen.system.find_system` takes them.
         scale: smoke, small or full.
-        seeds: number of independent runs, with seeds 0, 1, ….
+        seeds: number of independent runs, with seeds 0, 1, …; recording needs at least 3.
         record_in: folder for ``NN.json``; None records nothing.
         progress: who hears of progress.
 
     Raises:
-        InputError: the system is not built, has no claim at this scale, or its claims changed without a reason.
-        SnellenError: the experiment did not return a figure that a claim names.
+        InputError: the system is unknown, not built, has no claim at this scale, or its experiment is not there; or the
+            result may not be recorded, see :func:`snellen.experiments.record_rules.check_recordable`.
+        SnellenError: the experiment did not return a figure that a claim names, or one that is no finite number.
     """
+    if seeds < 1:
+        raise InputError(f"seeds must be at least 1, got {seeds}")
+    if not isinstance(system, System):
+        system = find_system(str(system))
     if system.experiment is None:
         raise InputError(
             f"system {system.number} ({system.acronym}) is not built yet, so there is nothing to run; "
@@ -61,20 +74,24 @@ def reproduce(
     claims = [claim for claim in system.claims if scale in claim.scales]
     if not claims and scale != "smoke":
         raise InputError(f"system {system.number} states no claim at scale {scale!r}")
-    target = None if record_in is None else record_in / f"{system.number:02d}.json"
-    if target is not None:
-        _check_amendments(system, target)
-    experiment = _load(system.experiment)
+    target = partial = None
+    if record_in is not None:
+        target, partial = (record_in / f"{system.number:02d}{ending}" for ending in (".json", ".partial.json"))
+        check_recordable(system, scale, seeds, target)
+    finished = FinishedSeeds.resume(partial, system, scale, _environment())
+    experiment = _load(system, system.experiment)
     listener = progress or Silent()
     listener.begin("seeds", seeds)
-    started = time.perf_counter()
-    runs = []
     for seed in range(seeds):
-        figures = dict(experiment(scale, seed, listener))
-        _check_figures(system, claims, figures)
-        runs.append(figures)
+        if seed not in finished.figures:
+            started = time.perf_counter()
+            figures = _checked(system, claims, seed, experiment(scale, seed, listener))
+            finished = finished.adding(seed, figures, time.perf_counter() - started)
+            if partial is not None:
+                finished.save(partial)
         listener.advance("seeds", 1)
     listener.finish("seeds")
+    runs = [finished.figures[seed] for seed in range(seeds)]
     named = {name for claim in claims for name in claim.controls}
     result = Result(
         system=system.number,
@@ -84,20 +101,35 @@ def reproduce(
         claims=tuple(_judge(claim, runs) for claim in claims),
         claims_hash=system.claims_hash,
         claim_hashes={claim.id: claim.hash for claim in system.claims},
+        amendments={claim.id: claim.amended for claim in system.claims if claim.amended is not None},
         controls={name: sum(run[name] for run in runs) / seeds for name in sorted(named)},
-        environment=_environment(),
-        duration_s=round(time.perf_counter() - started, 1),
+        environment=finished.environment,
+        duration_s=round(finished.duration_s, 1),
         stand_ins=tuple(getattr(experiment, "stand_ins", {}).get(scale, ())),
     )
-    if target is not None:
+    if target is not None and partial is not None:
         write_atomically(target, canonical_json(result.model_dump(mode="json")))
+        partial.unlink(missing_ok=True)
     return result
 
 
-def _load(target: str) -> Callable[..., Mapping[str, float]]:
+def _load(system: System, target: str) -> Callable[..., object]:
+    """Import the experiment; an ImportError inside of a module that is there is its own."""
     module, _, name = target.partition(":")
-    experiment: Callable[..., Mapping[str, float]] = getattr(importlib.import_module(module), name)
-    return experiment
+    experiment = None
+    if module and name:
+        try:
+            experiment = getattr(importlib.import_module(module), name, None)
+        except ModuleNotFoundError as error:
+            if not f"{module}.".startswith(f"{error.name}."):
+                raise
+    if not callable(experiment):
+        raise InputError(
+            f"system {system.number} ({system.acronym}) names the experiment {target!r}, but there is no such "
+            f"function; expected module:function, of a module that can be imported"
+        )
+    found: Callable[..., object] = experiment
+    return found
 
 
 def _judge(claim: Claim, runs: Sequence[Mapping[str, float]]) -> ClaimResult:
@@ -123,29 +155,22 @@ def _judge(claim: Claim, runs: Sequence[Mapping[str, float]]) -> ClaimResult:
     )
 
 
-def _check_figures(system: System, claims: Sequence[Claim], figures: Mapping[str, float]) -> None:
+def _checked(system: System, claims: Sequence[Claim], seed: int, returned: object) -> dict[str, float]:
+    """The figures of one seed, each a finite number, those that the claims name among them."""
+    whose = f"the experiment of system {system.number}, seed {seed},"
+    if not isinstance(returned, Mapping):
+        raise SnellenError(f"{whose} must return figures by name, got {type(returned).__name__}")
+    for name, figure in returned.items():
+        if not (isinstance(figure, Real) and math.isfinite(figure)):
+            raise SnellenError(f"{whose} must return finite numbers, got {name!r} = {figure!r}")
     for claim in claims:
         for name in (claim.metric, *([claim.baseline] if claim.baseline else []), *claim.controls):
-            if name not in figures:
+            if name not in returned:
                 raise SnellenError(
-                    f"the experiment of system {system.number} gave no figure {name!r}, which claim {claim.id} names; "
-                    f"it gave: {', '.join(sorted(figures)) or 'none'}"
+                    f"{whose} gave no figure {name!r}, which claim {claim.id} names; "
+                    f"it gave: {', '.join(sorted(returned)) or 'none'}"
                 )
-
-
-def _check_amendments(system: System, target: Path) -> None:
-    """Refuse to overwrite a record of other claims unless each changed claim says why."""
-    if not target.is_file():
-        return
-    before: dict[str, str] = json.loads(target.read_text(encoding="utf-8"))["claim_hashes"]
-    silent = [claim.id for claim in system.claims if claim.amended is None and before.get(claim.id) != claim.hash]
-    dropped = sorted(set(before) - {claim.id for claim in system.claims})
-    if silent or dropped:
-        raise InputError(
-            f"the claims of system {system.number} differ from those recorded in {target} "
-            f"(changed without an 'amended' reason: {', '.join(silent) or 'none'}; dropped: "
-            f"{', '.join(dropped) or 'none'}); write the reason into the claim, or restore it"
-        )
+    return {str(name): float(figure) for name, figure in returned.items()}
 
 
 def _environment() -> dict[str, str]:
