@@ -242,7 +242,8 @@ class Classifier:
     def fingerprint(self) -> str | None:
         """Hash of everything that can change a score, as it is now: weights, architecture, preparation, normalisation.
 
-        None when that cannot be told: a plain callable without an identity, or inside :meth:`edit`.
+        None when that cannot be told: a plain callable without an identity, or inside :meth:`edit`. The code of a
+        module's ``forward`` and its plain attributes are not seen.
         """
         if self._edits or (self.module is None and self._identity is None):
             return None
@@ -250,7 +251,8 @@ class Classifier:
         described = [self._identity, self.preparation.model_dump_json(), str(scale), self.task, self.output]
         if self.module is not None:
             # Hashed anew at each call: weights may have changed since the last one.
-            described += [hash_tensors(self.module.state_dict()), repr(self.module)]
+            tensors = {**self.module.state_dict(), **dict(self.module.named_buffers())}
+            described += [hash_tensors(tensors), repr(self.module)]
         return hashlib.sha256(repr(described).encode()).hexdigest()
 
     def _check_images(self, images: Tensor) -> None:

@@ -211,6 +211,7 @@ def test_checks_that_cannot_run_are_skipped_with_the_reason(problem):
     assert status["adversarial"] == ("skipped", "needs gradients, and blind gives none")
     assert status["corruption"] == ("done", None)
     pixels = np.stack([np.asarray(example.image) for example in images])
+    assert not audit(classifier, images.unlabelled(), checks=QUICK).metrics
     unlabelled = audit(classifier, load_images(pixels), checks=QUICK)
     assert not unlabelled.metrics
     assert {c.name for c in unlabelled.checks if c.status == "skipped"} == {"corruption", "adversarial"}

@@ -6,15 +6,19 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from snellen.attacks.fgsm import FGSM
 from snellen.auditing.audit import audit
 from snellen.auditing.calibration import calibration_error
+from snellen.auditing.check import Batch
 from snellen.auditing.checks.adversarial import Adversarial, Threat
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.data.references import load_images
+from snellen.errors import ModelError
 from snellen.evidence import Evidence
 from snellen.metrics.intervals import mean_interval, newcombe_difference, wilson
 from snellen.models.references import load_classifier
+from snellen.randomness import Randomness
 from snellen.testing.conformance import small_problem
 
 
@@ -172,7 +176,7 @@ def test_zero_gradients_are_told_instead_of_read_as_robustness():
     masked, open_ = (audit(model, images, checks=[check]) for model in (saturated, classifier))
     told = {finding.kind: finding for finding in masked.findings}["gradient_masking"]
     assert told.facts["zero_gradient_share"] > 0.5
-    assert "says nothing about them" in told.title
+    assert "says nothing about these images" in told.title
     assert open_.metrics["adversarial.linf.2.accuracy"].value < masked.metrics["adversarial.linf.2.accuracy"].value
     assert "gradient_masking" not in {finding.kind for finding in open_.findings}
 
@@ -186,3 +190,68 @@ class Times(nn.Module):
 
     def forward(self, scores):
         return scores * self.factor
+
+
+def adversarial_rows(fgsm_status, pgd_status):
+    """Ten images that are right; FGSM breaks none, and PGD meets what the arguments say."""
+    ids = [f"{i:05d}" for i in range(10)]
+
+    def rows(setting, status):
+        return Evidence.of(
+            ids, setting=setting, model="m", label=[0] * 10, status=status,
+            prediction=[0 if s == "ok" else None for s in status], value=[0.0] * 10, reason="not found",
+        )  # fmt: skip
+
+    return Evidence.merge(
+        [rows("linf.8.fgsm", fgsm_status), rows("linf.8.pgd", pgd_status), rows("linf.8", pgd_status)]
+    )
+
+
+def test_images_that_pgd_could_not_judge_count_in_neither_accuracy():
+    check = Adversarial(threats=(Threat(norm="linf", size=8),))
+    clean = clean_rows([0] * 10, [0] * 10)
+    figures = check.metrics(adversarial_rows(["ok"] * 10, ["failed"] * 6 + ["ok"] * 4), clean)
+    assert {name: (m.value, m.n) for name, m in figures.items()} == {
+        "adversarial.linf.8.accuracy": (1.0, 4),
+        "adversarial.linf.8.fgsm.accuracy": (1.0, 4),
+    }
+
+
+def test_an_image_that_pgd_breaks_counts_although_fgsm_met_nan(monkeypatch):
+    classifier, images, labels = small_problem(count=12, size=12)
+    batch = Batch(
+        classifier, tuple(map(str, range(12))), (None,) * 12, images, labels, classifier(images), Randomness(0).bind(12)
+    )
+    check = Adversarial(threats=(Threat(norm="linf", size=8),), steps=10)
+    attacks = check.attacks(check.threats[0])
+
+    class Blind(FGSM):
+        def attack(self, classifier, images, labels, *, criterion=None, rng=None):
+            raise ModelError("not finite anywhere")
+
+    monkeypatch.setattr(Adversarial, "attacks", lambda *_: {"fgsm": Blind(), "pgd": attacks["pgd"]})
+    rows = check.measure(batch).where(setting="linf.8").table.to_pylist()
+    broken = [row for row in rows if row["reason"] == "found by pgd"]
+    assert broken
+    assert {row["status"] for row in broken} == {"ok"}
+    assert all(row["prediction"] != row["label"] for row in broken)
+    failed = [row for row in rows if row["status"] == "failed"]
+    assert all(row["prediction"] is None and row["value"] is None for row in failed)
+
+
+def test_a_decision_that_a_corruption_prevents_is_a_lost_one():
+    labels = [0, 1] * 100
+    rows = corrupted_rows(labels, labels, labels)
+    nowhere = Evidence.of(
+        [f"{i:05d}" for i in range(200)], setting="brightness.1", model="m", label=labels, status="failed", reason="nan"
+    )
+    rows = Evidence.merge([rows.where(setting="brightness.0"), nowhere])
+    finding = by_kind(ONE_KIND, rows, clean_rows(labels, labels), ["a", "b"])["corruption"]
+    assert finding.facts["mean_drop"] == 1.0
+    assert finding.level == "severe"
+
+
+def test_a_calibration_error_of_zero_is_not_certain():
+    error = calibration_error(np.full(40, 0.99), np.ones(40), bins=15, resamples=50)
+    assert error.value == pytest.approx(0.01)
+    assert error.high > 0.07, "40 of 40 right allow an accuracy of 91 %"

@@ -264,7 +264,7 @@ def test_images_without_labels_are_said_to_measure_nothing(run, photos, tmp_path
         path.rename(tmp_path / "flat" / f"{index}.png")
     code, out, _ = run("audit", "bundled:fashion-cnn", "flat")
     assert code == 0
-    assert "Nothing could be measured: the images have no labels." in flat(out)
+    assert "Nothing could be measured: no usable image has a label." in flat(out)
     assert "Nothing was found" not in out
     page = (tmp_path / "snellen-audit-1" / "report.html").read_text()
-    assert "Nothing could be measured: the images have no labels." in page
+    assert "Nothing could be measured: no usable image has a label." in page

@@ -31,7 +31,8 @@ NOTES = (
     "bootstrap for the calibration error.",
     "Harm is a lower 95 % bound of accuracy lost, times the share of the images concerned. It is corrected "
     "(Bonferroni) for the classes, or for the corruptions, that one kind of finding tests, and not across kinds. For "
-    "calibration it is read from a table: 0.005 from an error of 5 % on, 0.05 from 15 % on, both for certain.",
+    "calibration it is read from a table: 0.005 from an error of 5 % on, 0.05 from 15 % on, both for certain. For a "
+    "classifier that cannot be told from a constant answer it is the lower bound of the error rate.",
 )
 
 
@@ -53,7 +54,7 @@ def audit(
         classifier: the model; see :func:`snellen.load_classifier`.
         images: see :func:`snellen.load_images`. Labels are matched to the classifier's classes by name.
         out: run directory. An unfinished or finished run of the same plan in it is taken up, another plan is an error.
-            None: nothing is kept.
+            A model that cannot be hashed (a plain callable, an edited model) is not taken up. None: nothing is kept.
         checks: names of checks or check objects; None means all. ``clean`` always runs.
         batch_size: images in one pass. Another batch size may change scores by about 1e-5.
         workers: threads that read images ahead; changes no result.
@@ -157,7 +158,7 @@ def _conclude(
     assumptions = tuple(dict.fromkeys(a for part in evidence.values() for a in part.assumptions))
     failed = {name: len(part.where(status="failed")) for name, part in evidence.items()}
     failures = tuple(
-        f"Check {name}: {n} rows failed and count nowhere, see the evidence" for name, n in failed.items() if n
+        f"Check {name}: {n} rows failed, see the evidence; figures leave them out" for name, n in failed.items() if n
     )
     report = AuditReport(
         model=describe(classifier),

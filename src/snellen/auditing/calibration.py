@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.metrics.calibration import ReliabilityBins
+from snellen.metrics.intervals import wilson
 
 #: Fewer images than this many a bin bound nothing from above.
 IMAGES_PER_BIN = 2
@@ -55,5 +56,7 @@ def calibration_error(
     bias = float(calibrated.mean())
     rejected = value > np.quantile(calibrated, 0.975)
     low = max(value - bias - 1.96 * spread, 0.0) if rejected else 0.0
-    high = value + 1.96 * spread if n >= IMAGES_PER_BIN * bins else 1.0
+    # Where all or no predictions are right, the bootstrap sees no spread: the accuracy itself is not that certain.
+    off = max(abs(float(confidence.mean()) - end) for end in wilson(int(correct.sum()), n))
+    high = max(value + 1.96 * spread, off) if n >= IMAGES_PER_BIN * bins else 1.0
     return CalibrationError(value, bias, low, min(high, 1.0))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from snellen.auditing.check import Batch, Check
 from snellen.classifier import Classifier
@@ -78,7 +79,7 @@ def _run_shard(
     seconds: dict[str, float] = dict.fromkeys(["reading", *cost], 0.0)
     evidence: dict[str, list[Evidence]] = {check.name: [] for check in checks}
     rejected: list[dict[str, str]] = []
-    units, labels = members.column("unit_id"), members.labels
+    units, labels = members.column("unit_id"), known_labels(members)
     started = time.perf_counter()
     for loaded in prepared_batches(members, classifier.preparation, batch_size, workers=workers):
         rejected += [{"id": key, "reason": reason} for key, reason in loaded.rejected]
@@ -103,6 +104,11 @@ def _run_shard(
         started = time.perf_counter()
     merged = {name: Evidence.merge(parts) for name, parts in evidence.items()}
     run.write_shard(shard, merged, {"rejected": rejected}, timing=seconds)
+
+
+def known_labels(images: ImageSet) -> NDArray[np.int64]:
+    """Labels, −1 where there is none or where this view may not read it."""
+    return images.labels if images.has_labels else np.full(len(images), -1, dtype=np.int64)
 
 
 def make_batch(

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from snellen.auditing.check import Batch, Check
-from snellen.auditing.engine import make_batch
+from snellen.auditing.engine import known_labels, make_batch
 from snellen.classifier import Classifier
 from snellen.errors import RejectedImageError
 from snellen.finding import Finding
@@ -61,7 +61,7 @@ def illustrate_findings(
 def _batch(classifier: Classifier, images: ImageSet, rows: Sequence[int], rng: Randomness) -> Batch:
     chosen = images.select(np.asarray(rows))
     pixels = torch.stack([classifier.preparation.pixels(chosen.read(row)) for row in range(len(chosen))])
-    batch, lost = make_batch(classifier, chosen.ids, chosen.column("unit_id"), pixels, chosen.labels, rng)
+    batch, lost = make_batch(classifier, chosen.ids, chosen.column("unit_id"), pixels, known_labels(chosen), rng)
     if batch is None or lost:
         raise RejectedImageError(f"an image changed while the audit ran: {chosen.ids}")
     return batch

@@ -131,10 +131,10 @@ def _show(report: AuditReport, folder: Path) -> None:
         findings.add_row(f"{finding.harm:.1%}", f"[{style}]{finding.level}[/]", markup(finding.title))
     if report.findings:
         console.print(findings)
-    elif report.data["labelled"]:
+    elif report.metrics:
         console.print("\nNothing was found that is certain at 95 %.")
     else:
-        console.print("Nothing could be measured: the images have no labels.")
+        console.print("Nothing could be measured: no usable image has a label.")
     for check in report.checks:
         if check.status == "skipped":
             console.print(f"\n[dim]check {check.name} skipped:[/] {markup(check.reason or '')}")

@@ -47,10 +47,7 @@ class FinishedSeeds(BaseModel):
             raise InputError(
                 f"{path} holds finished seeds at scale {found.scale}; finish that run first, or delete the file"
             )
-        both = {
-            name: value if found.environment.get(name, value) == value else f"{found.environment[name]}; {value}"
-            for name, value in environment.items()
-        }
+        both = {name: _with(found.environment.get(name, value), value) for name, value in environment.items()}
         return found.model_copy(update={"environment": both})
 
     def adding(self, seed: int, figures: Mapping[str, float], seconds: float) -> FinishedSeeds:
@@ -62,3 +59,8 @@ class FinishedSeeds(BaseModel):
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
         write_atomically(path, canonical_json(self.model_dump(mode="json")))
+
+
+def _with(known: str, value: str) -> str:
+    """Several environments of one run, each once."""
+    return known if value in known.split("; ") else f"{known}; {value}"

@@ -14,9 +14,12 @@ from snellen.attacks.fgsm import FGSM
 from snellen.attacks.norms import Norm
 from snellen.attacks.pgd import PGD
 from snellen.auditing.check import Batch, Check, Measured
+from snellen.classifier import Classifier
 from snellen.criterion import Misclassified
+from snellen.errors import ModelError
 from snellen.evidence import Evidence
 from snellen.finding import Finding, FindingExample
+from snellen.images import ImageSet
 from snellen.metrics.intervals import wilson
 from snellen.outcomes import NOT_FINITE, ZERO_GRADIENT
 
@@ -74,6 +77,12 @@ class Adversarial(Check):
             raise ValueError(f"each threat only once, got {labels}")
         return threats
 
+    def missing(self, classifier: Classifier, images: ImageSet) -> str | None:
+        """Why the check cannot run: besides its needs, there must be a class to be taken for."""
+        if len(classifier.class_names) < 2:
+            return f"needs two classes, and {classifier.name} has one"
+        return super().missing(classifier, images)
+
     def cost(self) -> float:
         """Upper estimate: every step a forward and a backward pass for every image; broken ones leave early."""
         return len(self.threats) * (4 + self.restarts * 3 * self.steps)
@@ -102,9 +111,14 @@ class Adversarial(Check):
             if not len(tried):
                 break
             part = batch.take(tried)
-            attacked = attack.attack(
-                batch.classifier, part.images, part.labels, criterion=Misclassified(), rng=part.rng
-            )
+            try:
+                attacked = attack.attack(
+                    batch.classifier, part.images, part.labels, criterion=Misclassified(), rng=part.rng
+                )
+            except ModelError:  # not one image of this batch can be attacked; others may be
+                for position in tried.tolist():
+                    status[position], reasons[position] = "failed", NOT_FINITE
+                continue
             parts.append(
                 attacked.evidence(
                     batch.classifier,
@@ -116,7 +130,7 @@ class Adversarial(Check):
             )
             for row, position in enumerate(tried.tolist()):
                 if attacked.status[row] == "found":
-                    reasons[position] = f"found by {attack_name}"
+                    status[position], reasons[position] = "ok", f"found by {attack_name}"
                 elif attacked.status[row] == "not finite":
                     status[position], reasons[position] = "failed", NOT_FINITE
             broken = tried[attacked.success]
@@ -129,8 +143,8 @@ class Adversarial(Check):
             model=batch.classifier.name,
             unit_ids=batch.unit_ids,
             label=[None if label < 0 else label for label in batch.labels.tolist()],
-            prediction=predictions.tolist(),
-            value=distances.tolist(),
+            prediction=[None if s == "failed" else p for s, p in zip(status, predictions.tolist(), strict=True)],
+            value=[None if s == "failed" else d for s, d in zip(status, distances.tolist(), strict=True)],
             status=status,
             reason=[r if known else "no label" for r, known in zip(reasons, labelled.tolist(), strict=True)],
             control="the same images unchanged (setting 'clean')",
@@ -148,7 +162,8 @@ class Adversarial(Check):
             tally = evidence.tally(threat.label)
             if not tally.n:
                 continue
-            after_fgsm = sum(evidence.correct(f"{threat.label}.fgsm").values())
+            worst = evidence.correct(threat.label)
+            after_fgsm = sum(r for key, r in evidence.correct(f"{threat.label}.fgsm").items() if key in worst)
             for key, correct in (
                 (f"adversarial.{threat.label}.accuracy", tally.correct),
                 (f"adversarial.{threat.label}.fgsm.accuracy", after_fgsm),
@@ -201,8 +216,7 @@ class Adversarial(Check):
         """Where a gradient is exactly zero, an attack that follows it cannot search: unbroken is then not robust."""
         searched, stuck = 0, 0
         for threat in self.threats:
-            rows = evidence.where(setting=f"{threat.label}.fgsm").table
-            searched += len(rows)
+            searched += len(evidence.where(setting=f"{threat.label}.fgsm", status="ok"))
             stuck += len(evidence.where(setting=f"{threat.label}.fgsm", reason=ZERO_GRADIENT))
         share = stuck / searched if searched else 0.0
         if share < MASKED_SHARE:
@@ -212,8 +226,8 @@ class Adversarial(Check):
                 kind="gradient_masking",
                 harm=0.0,
                 title=(
-                    f"Gradients are exactly zero on {share:.1%} of the images: the attacks could not search there, and "
-                    f"accuracy under attack says nothing about them"
+                    f"Gradients are exactly zero in {share:.1%} of the searches: the attacks could go nowhere, and "
+                    f"accuracy under attack says nothing about these images"
                 ),
                 facts={"zero_gradient_share": share},
             )

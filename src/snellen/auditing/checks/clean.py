@@ -82,7 +82,7 @@ class Clean(Check):
             return []
         n, correct = len(rows), _correct(rows)
         constant, times = labels.most_common(1)[0]
-        if wilson(correct, n).low > times / n:
+        if correct == n or wilson(correct, n).low > times / n:
             return []
         harm = wilson(n - correct, n).low
         return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, get_args
 
+import pyarrow.compute as pc
 from pydantic import Field, field_validator
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from snellen.evidence import Evidence
 from snellen.finding import Finding
 from snellen.metrics.intervals import mean_interval
 from snellen.shifts.corruption import Corruption, Kind
-from snellen.sweep import curve, drops, failure_points, measure, setting_name
+from snellen.sweep import curve, failure_points, measure, setting_name
 
 Severity = Annotated[float, Field(gt=0, le=MAX_SEVERITY)]
 
@@ -84,21 +85,19 @@ class CommonCorruptions(Check):
         before = clean.correct("clean")
         found = []
         for kind in self.kinds:
-            after = [evidence.correct(setting_name(kind, severity)) for severity in self.severities]
-            lost = [
-                before[key] - sum(right[key] for right in after) / len(after)
-                for key in before
-                if all(key in right for right in after)
-            ]
-            if not lost:
+            after = {s: decisions(evidence, setting_name(kind, s)) for s in self.severities}
+            paired = [key for key in before if all(key in right for right in after.values())]
+            if not paired:
                 continue
+            lost = [before[key] - sum(right[key] for right in after.values()) / len(after) for key in paired]
             # Several kinds are tested in one audit: Bonferroni over them.
             low, high = mean_interval([*lost, *PSEUDO_OBSERVATIONS], 1 - 0.05 / len(self.kinds))
             if low <= 0:
                 continue
-            mean, clean_accuracy = sum(lost) / len(lost), sum(before.values()) / len(before)
-            worst = max(drops(evidence, kind, model), key=lambda drop: drop.value)
-            rows = evidence.where(setting=setting_name(kind, worst.strength), status="ok").table.to_pylist()
+            mean, clean_accuracy = sum(lost) / len(lost), sum(before[key] for key in paired) / len(paired)
+            remaining = {severity: sum(right[key] for key in paired) / len(paired) for severity, right in after.items()}
+            worst = min(remaining, key=remaining.__getitem__)
+            rows = evidence.where(setting=setting_name(kind, worst), status="ok").table.to_pylist()
             first_failures = [p for p in failure_points(evidence, kind, model).values() if p is not None]
             found.append(
                 Finding(
@@ -111,8 +110,8 @@ class CommonCorruptions(Check):
                         "mean_drop": mean,
                         "mean_drop_low": low,
                         "mean_drop_high": high,
-                        "worst_severity": worst.strength,
-                        "worst_drop": worst.value,
+                        "worst_severity": worst,
+                        "worst_drop": clean_accuracy - remaining[worst],
                         "share_ever_broken": len(first_failures) / max(sum(before.values()), 1),
                     },
                     examples=confident_mistakes(
@@ -126,6 +125,13 @@ class CommonCorruptions(Check):
         """The corrupted images at the worst severity."""
         kind = Corruption(kind=str(finding.facts["corruption"]))
         return kind.shift(batch.images, float(finding.facts["worst_severity"]), rng=batch.rng.child(kind.kind))
+
+
+def decisions(evidence: Evidence, setting: str) -> dict[str, bool]:
+    """Whether each labelled example was right; no decision at all (scores that are not finite) is a wrong one."""
+    table = evidence.where(setting=setting, status="failed").table
+    undecided = table.filter(pc.is_valid(table["label"]))["example_id"].to_pylist()
+    return {**dict.fromkeys(undecided, False), **evidence.correct(setting)}
 
 
 def _readable(kind: str) -> str:
