@@ -14,7 +14,7 @@ from snellen.auditing.charts import curve_chart
 from snellen.auditing.check import Measured
 from snellen.auditing.report import AuditReport
 from snellen.evidence import Evidence
-from snellen.sweep import curve, setting_name
+from snellen.sweep import curve
 
 #: Names of rejected images that are listed; the rest is in rejected.json.
 LISTED = 50
@@ -66,11 +66,11 @@ def _charts(report: AuditReport, evidence: Mapping[str, Evidence]) -> list[tuple
         return []
     rows = evidence["corruption"]
     model = rows.table["model"][0].as_py()
-    names = dict.fromkeys(setting.rsplit(".", 1)[0] for setting in rows.settings if setting.endswith(".0"))
+    # Every sweep has its neutral point, strength 0, under a setting of its own.
+    names = [setting.removesuffix(".0") for setting in rows.settings if setting.endswith(".0")]
     charts = []
     for name in names:
-        points = curve(rows, name, model)
-        if points and points[0].strength == 0 and setting_name(name, 0) in rows.settings:
-            words = name.replace("_", " ")
+        words, points = name.replace("_", " "), curve(rows, name, model)
+        if points:
             charts.append((words, curve_chart(points, words, 1 / report.model["classes"])))
     return charts
