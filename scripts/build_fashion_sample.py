@@ -19,18 +19,6 @@ from numpy.typing import NDArray
 SOURCE = Path("/usr/share/datasets/fashion-mnist")
 TARGET = Path(__file__).parents[1] / "src" / "snellen" / "assets" / "fashion-mnist-2000.npz"
 COUNT = 2000
-CLASS_NAMES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:

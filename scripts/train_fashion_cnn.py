@@ -14,11 +14,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from build_fashion_sample import CLASS_NAMES, SOURCE, read_idx
+from build_fashion_sample import SOURCE, read_idx
 from torch import Tensor
 
 from snellen import __version__
 from snellen.artifact import Artifact, Card, Lineage
+from snellen.data.bundled import FASHION_CLASSES
 from snellen.images import Split
 from snellen.models.fashion_cnn import FashionCNN
 from snellen.preparation import Preparation
@@ -147,7 +148,7 @@ def main() -> None:
             "in single precision. test.accuracy: all 10,000 test images, looked at once; tune.accuracy: the 5,000 "
             "training images on which the epoch was chosen."
         ),
-        class_names=CLASS_NAMES,
+        class_names=FASHION_CLASSES,
         preparation=PREPARATION.model_dump(mode="json"),
         normalization={"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
         metrics=metrics,

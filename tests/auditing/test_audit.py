@@ -19,7 +19,7 @@ from snellen.auditing.checks.clean import Clean
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.classifier import Classifier
 from snellen.data.references import load_images
-from snellen.errors import InputError, ModelError, RunConflictError, UnknownNameError
+from snellen.errors import InputError, ModelError, RejectedImageError, RunConflictError, UnknownNameError
 from snellen.randomness import Randomness
 from snellen.shifts.corruption import Corruption
 
@@ -308,3 +308,24 @@ def test_errors(problem, tmp_path):
     Image.new("RGB", (2, 2)).save(file, "PNG")
     with pytest.raises(InputError, match="cannot write to"):
         audit(classifier, images, out=file / "run", checks=["clean"])
+
+
+def test_a_file_that_vanishes_after_it_was_measured_costs_the_pictures_alone(problem, monkeypatch):
+    classifier, images, _ = problem
+    whole = audit(classifier, images, checks=QUICK)
+
+    def gone(_set, index):
+        raise RejectedImageError("the file is gone")
+
+    measured = CommonCorruptions.findings
+
+    def findings(check, evidence, clean, names):
+        monkeypatch.setattr(type(images), "read", gone)  # after the last shard, before the pictures
+        return measured(check, evidence, clean, names)
+
+    monkeypatch.setattr(CommonCorruptions, "findings", findings)
+    report = audit(classifier, images, checks=QUICK)
+    assert report.metrics == whole.metrics
+    assert [f.title for f in report.findings] == [f.title for f in whole.findings]
+    assert whole.findings[0].examples[0].image is not None
+    assert all(e.image is None for f in report.findings for e in f.examples)

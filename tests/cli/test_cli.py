@@ -54,6 +54,8 @@ def test_help_version_and_no_arguments(run):
     assert run("--version")[:2] == (0, "0.1.0\n")
     code, out, _ = run("audit", "--help")
     assert code == 0
+    for default in ("bundled:fashion-cnn", "bundled:fashion-mnist", "snellen-audit-N"):
+        assert f"[default: ({default})]" in flat(out), "square brackets in a help text are markup and vanish"
     for option in ("--out", "--classes", "--checks", "--device", "--workers", "--batch-size", "--limit", "--seed"):
         assert option in out
     assert run()[0] == 2

@@ -45,7 +45,12 @@ def illustrate_findings(
         if not finding.examples:
             illustrated.append(finding)
             continue
-        batch = _batch(classifier, images, [position[e.example_id] for e in finding.examples], rng)
+        try:
+            batch = _batch(classifier, images, [position[e.example_id] for e in finding.examples], rng)
+        except RejectedImageError:
+            # A file that was readable before is not any more: the finding stands on its evidence, without pictures.
+            illustrated.append(finding)
+            continue
         changed = makers[number].illustrate(finding, batch)
         examples = []
         for row, example in enumerate(finding.examples):

@@ -22,21 +22,21 @@ def audit(
         str | None,
         typer.Argument(
             help="Reference of the classifier: bundled:NAME, timm:NAME@FILE.safetensors, torchvision:NAME, onnx:FILE, "
-            "hf:FOLDER, artifact:FOLDER.  [default: bundled:fashion-cnn]",
-            show_default=False,
+            "hf:FOLDER, artifact:FOLDER.",
+            show_default=DEFAULT_MODEL,
         ),
     ] = None,
     data: Annotated[
         str | None,
         typer.Argument(
             help="Images: a folder (class subfolders), a manifest (.csv, .parquet), a MedMNIST-style .npz, "
-            "bundled:fashion-mnist.  [default with the default model: bundled:fashion-mnist]",
-            show_default=False,
+            "bundled:fashion-mnist. Needed beside a model of your own.",
+            show_default=DEFAULT_DATA,
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Run directory; the same plan goes on where it stopped.  [default: snellen-audit-N]"),
+        typer.Option(help="Run directory; the same plan goes on where it stopped.", show_default="snellen-audit-N"),
     ] = None,
     classes: Annotated[Path | None, typer.Option(help="File with the class names, one a line.")] = None,
     checks: Annotated[str | None, typer.Option(help="Comma-separated: clean, corruption, adversarial.")] = None,
