@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -48,6 +48,7 @@ class Randomness:
     seed: int
     ids: tuple[str, ...] | None = None
     path: tuple[str, ...] = ()
+    _memory: dict[tuple[object, ...], Tensor] | None = field(default=None, repr=False, compare=False)
 
     def for_examples(self, ids: Sequence[str]) -> Randomness:
         """Return the same randomness for the examples with these ids."""
@@ -65,6 +66,18 @@ class Randomness:
         """Return an independent randomness for a part of the work ("restart", 2)."""
         return replace(self, path=(*self.path, *(str(name) for name in names)))
 
+    def remembering(self) -> Randomness:
+        """Return the same randomness that keeps its draws: who asks twice for a draw gets the same tensor at once.
+
+        For one batch under several strengths. Draws must not be changed in place; the memory lives as long as this
+        object and its children.
+
+        >>> rng = Randomness(0).bind(2).remembering()
+        >>> rng.normal("noise", (3,)) is rng.normal("noise", (3,))
+        True
+        """
+        return replace(self, _memory={})
+
     def __getitem__(self, indices: Sequence[int] | Tensor) -> Randomness:
         """Return the randomness of some examples of the batch (used when finished images leave it)."""
         if self.ids is None:
@@ -81,7 +94,8 @@ class Randomness:
 
     def normal(self, stream: str, shape: Sequence[int], *, like: Tensor | None = None) -> Tensor:
         """Draw standard normal noise: (n, *shape), float32, on the device of ``like``."""
-        return self._draw(stream, lambda g: torch.randn(tuple(shape), generator=g), like)
+        key = ("normal", tuple(shape))
+        return self._draw(stream, lambda _, g: torch.randn(tuple(shape), generator=g), like, key)
 
     def uniform(
         self, stream: str, shape: Sequence[int], low: float = 0.0, high: float = 1.0, *, like: Tensor | None = None
@@ -90,18 +104,41 @@ class Randomness:
 
         Rounding to float32 may give ``high`` itself where the range is not [0, 1).
         """
-        return self._draw(stream, lambda g: low + (high - low) * torch.rand(tuple(shape), generator=g), like)
+        key = ("uniform", tuple(shape), low, high)
+        return self._draw(stream, lambda _, g: low + (high - low) * torch.rand(tuple(shape), generator=g), like, key)
 
     def integers(self, stream: str, shape: Sequence[int], low: int, high: int, *, like: Tensor | None = None) -> Tensor:
         """Draw integers in [low, high): (n, *shape), int64, on the device of ``like``."""
-        return self._draw(stream, lambda g: torch.randint(low, high, tuple(shape), generator=g), like)
+        key = ("integers", tuple(shape), low, high)
+        return self._draw(stream, lambda _, g: torch.randint(low, high, tuple(shape), generator=g), like, key)
 
-    def _draw(self, stream: str, draw: Callable[[torch.Generator], Tensor], like: Tensor | None) -> Tensor:
+    def poisson(self, stream: str, rates: Tensor) -> Tensor:
+        """Draw Poisson counts for rates (n, ...) ≥ 0: float32, of the same shape and on the same device."""
+        if not len(rates):
+            return rates.float()
+        on_cpu = rates.float().cpu()
+        return self._draw(stream, lambda row, g: torch.poisson(on_cpu[row], generator=g), rates, None)
+
+    def _draw(
+        self,
+        stream: str,
+        draw: Callable[[int, torch.Generator], Tensor],
+        like: Tensor | None,
+        key: tuple[object, ...] | None,
+    ) -> Tensor:
+        """Draw row by row; ``key`` names the distribution for the memory, None is never remembered."""
         if self.ids is None:
             raise ValueError("bind the randomness to examples first: rng.for_examples(ids) or rng.bind(n)")
+        device = torch.device("cpu") if like is None else like.device
+        name = (self.ids, self.path, stream, key, device)
+        if self._memory is not None and key is not None and name in self._memory:
+            return self._memory[name]
         generator = torch.Generator()
         rows = [
-            draw(generator.manual_seed(derive_seed(self.seed, *self.path, stream, example))) for example in self.ids
+            draw(row, generator.manual_seed(derive_seed(self.seed, *self.path, stream, example)))
+            for row, example in enumerate(self.ids)
         ]
-        stacked = torch.stack(rows) if rows else draw(generator)[None][:0]
-        return stacked if like is None else stacked.to(like.device)
+        drawn = (torch.stack(rows) if rows else draw(0, generator)[None][:0]).to(device)
+        if self._memory is not None and key is not None:
+            self._memory[name] = drawn
+        return drawn

@@ -15,6 +15,7 @@ from torch import Tensor
 from snellen.data.arrays import load_arrays
 from snellen.data.bundled import load_bundled
 from snellen.data.folder import load_folder
+from snellen.data.idx import holds_idx, load_idx
 from snellen.data.manifest import load_manifest
 from snellen.data.medmnist import load_npz
 from snellen.data.split_names import SPELLINGS, split_of
@@ -25,8 +26,8 @@ Array = NDArray[np.generic] | Tensor
 
 _FORMS = (
     "bundled:fashion-mnist, a folder of images (with class subfolders, or train/ and test/ of class subfolders), a "
-    "manifest FILE.csv or FILE.parquet with a column 'path', a MedMNIST-style FILE.npz; each may end in #train, #tune "
-    "or #test; in Python also images or (images, labels) as uint8 arrays"
+    "manifest FILE.csv or FILE.parquet with a column 'path', a MedMNIST-style FILE.npz, a folder of IDX files; each "
+    "may end in #train, #tune or #test; in Python also images or (images, labels) as uint8 arrays"
 )
 
 
@@ -42,7 +43,8 @@ def load_images(
     Args:
         ref: ``bundled:fashion-mnist``; a folder (:func:`~snellen.data.folder.load_folder`); a manifest
             (:func:`~snellen.data.manifest.load_manifest`); an ``.npz`` archive
-            (:func:`~snellen.data.medmnist.load_npz`); ``images`` or ``(images, labels)`` as arrays or tensors
+            (:func:`~snellen.data.medmnist.load_npz`); a folder of IDX files as MNIST and Fashion-MNIST come in
+            (:func:`~snellen.data.idx.load_idx`); ``images`` or ``(images, labels)`` as arrays or tensors
             (:func:`~snellen.data.arrays.load_arrays`); or an image set, which is passed through. A text reference that
             ends in ``#train``, ``#tune`` or ``#test`` means that split only. Use these functions themselves to change
             limits, grey ranges or class names.
@@ -71,6 +73,8 @@ def _from_text(ref: str, name: str | None) -> ImageSet:
     if not place or "\0" in place:
         raise InputError(f"{ref!r} names no images; known forms: {_FORMS}")
     path = Path(place)
+    if path.is_dir() and holds_idx(path):
+        return load_idx(path, split=split or "test", name=name)
     if path.is_dir():
         return _only(load_folder(path, name=name), split, name)
     if not path.exists():

@@ -1,0 +1,66 @@
+"""Several image sets as one: the train and the tune part of an archive, or the folders of two hospitals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+from PIL import Image
+
+from snellen.errors import InputError
+from snellen.images import COLUMNS, ImageSet
+
+
+@dataclass(frozen=True, eq=False)
+class JoinedSource:
+    """Images of several sets, one set after the other."""
+
+    parts: tuple[ImageSet, ...]
+
+    def read(self, index: int) -> Image.Image:
+        """Decode one image to RGB, at its own size."""
+        part, position = self._find(index)
+        return part.read(position)
+
+    def content_hash(self, index: int) -> str:
+        """Hash of the stored bytes of one image (sha256, hex)."""
+        part, position = self._find(index)
+        return part.content_hash(position)
+
+    def _find(self, index: int) -> tuple[ImageSet, int]:
+        for part in self.parts:
+            if index < len(part):
+                return part, index
+            index -= len(part)
+        raise IndexError(index)
+
+
+def join(parts: Sequence[ImageSet], *, name: str | None = None) -> ImageSet:
+    """Put sets of the same classes together, in this order; ids must stay unique.
+
+    Raises:
+        InputError: no sets, sets of other classes, or ids that occur twice.
+    """
+    if not parts:
+        raise InputError("at least one image set is needed")
+    classes = {part.class_names for part in parts}
+    if len(classes) > 1:
+        raise InputError(f"sets of different classes cannot be joined: {', '.join(part.name for part in parts)}")
+    tables = pa.concat_tables([_with_split(part) for part in parts], promote_options="default")
+    splits = {part.split for part in parts}
+    return ImageSet(
+        JoinedSource(tuple(parts)),
+        tables,
+        parts[0].class_names,
+        name or " + ".join(part.name for part in parts),
+        split=splits.pop() if len(splits) == 1 else None,
+        hidden=any(part.hidden for part in parts),
+    )
+
+
+def _with_split(part: ImageSet) -> pa.Table:
+    """The table of a set, with its split in it: a test set must stay one among others."""
+    if part.split is None or "split" in part.table.column_names:
+        return part.table
+    return part.table.append_column("split", pa.array([part.split] * len(part), COLUMNS["split"]))
