@@ -4,6 +4,7 @@ The library itself does not depend on jaxtyping: what its docstrings promise is 
 and laid over the functions for the length of a test session. A letter stands for one number within a call.
 """
 
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -14,11 +15,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 from beartype import beartype
-from jaxtyping import Bool, Float, Int, Shaped, jaxtyped
+from jaxtyping import Bool, Float, Float32, Float64, Int, Shaped, jaxtyped
 from torch import Tensor
 
 Scores, Classes, Values = Float[Tensor, "n k"], Int[Tensor, "n"], Float[Tensor, "n"]
-Images = Float[Tensor, "n c h w"]
+Images, Planes = Float[Tensor, "n c h w"], Float[Tensor, "n h w"]
+Parameters = Float64[Tensor, "n"]
 
 #: module:function → annotation of each tensor argument and of the result.
 SHAPES: dict[str, dict[str, object]] = {
@@ -36,9 +38,58 @@ SHAPES: dict[str, dict[str, object]] = {
         "return": Values,
     },
     "snellen.perturbation.projections:l2_norm": {"values": Images, "return": Float[Tensor, "n 1 1 1"]},
+    # Functions of ``images`` in the operators' package that give something else back.
+    "snellen.corruption.apply:is_grey": {"images": Images, "return": Bool[Tensor, "n"]},
+    "snellen.corruption.augmentation:draw_parameters": {"images": Images, "return": dict[str, Parameters]},
+    "snellen.corruption.glass:draw_moves": {"images": Images, "return": Int[Tensor, "n passes 2 h w"]},
+    # Its other tensor functions.
+    "snellen.corruption.apply:settle_channels": {"changed": Images, "images": Images, "return": Images},
+    "snellen.corruption.apply:stay_grey": {
+        "changed": Images,
+        "images": Images,
+        "grey": Float[Tensor, "n 1 h w"] | Float[Tensor, "n c h w"],
+        "return": Images,
+    },
+    "snellen.corruption.borders:pad": {"planes": Shaped[Tensor, "*n h w"], "return": Shaped[Tensor, "*n tall wide"]},
+    "snellen.corruption.defocus:disk": {"return": Float64[Tensor, "k k"]},
+    "snellen.corruption.digital:box_resampling": {"return": Float64[Tensor, "target source"]},
+    "snellen.corruption.edges:box": {"planes": Planes, "return": Planes},
+    "snellen.corruption.edges:canny": {"planes": Shaped[Tensor, "n h w"], "return": Bool[Tensor, "n h w"]},
+    "snellen.corruption.edges:distance_to_edge": {"edges": Bool[Tensor, "n h w"], "return": Float32[Tensor, "n h w"]},
+    "snellen.corruption.edges:emboss": {"planes": Planes, "return": Planes},
+    "snellen.corruption.edges:equalise": {"planes": Shaped[Tensor, "n h w"], "return": Float32[Tensor, "n h w"]},
+    "snellen.corruption.filters:filter_matrix": {"kernel": Float[Tensor, "taps"], "return": Float64[Tensor, "s s"]},
+    "snellen.corruption.filters:fourier_filter": {
+        "planes": Images,
+        "kernel": Float[Tensor, "kh kw"],
+        "return": Images,
+    },
+    "snellen.corruption.filters:gaussian_filter": {"planes": Images, "return": Images},
+    "snellen.corruption.filters:gaussian_kernel": {"return": Float64[Tensor, "taps"]},
+    "snellen.corruption.filters:separable_filter": {
+        "planes": Images,
+        "vertical": Float[Tensor, "tall h"],
+        "horizontal": Float[Tensor, "wide w"],
+        "return": Float[Tensor, "n c tall wide"],
+    },
+    "snellen.corruption.fog:plasma_fractal": {
+        "draws": Float[Tensor, "n draws"],
+        "return": Float[Tensor, "n side side"],
+    },
+    "snellen.corruption.glass:shuffle": {"moves": Int[Tensor, "n passes 2 h w"], "return": Int[Tensor, "n pixels"]},
+    "snellen.corruption.motion:motion_filter": {"planes": Images, "angles": Values, "return": Images},
+    "snellen.corruption.motion:motion_kernel": {"return": Float64[Tensor, "taps"]},
+    "snellen.corruption.poisson:small_counts": {
+        "rates": Float[Tensor, "*draws"],
+        "uniforms": Float[Tensor, "*draws"],
+        "return": Float32[Tensor, "*draws"],
+    },
+    "snellen.corruption.spatter:water_relief": {"liquid": Planes, "return": Planes},
+    "snellen.corruption.zoom:central_zoom": {"planes": Images, "return": Images},
+    "snellen.corruption.zoom:zoom_matrix": {"return": Float64[Tensor, "side side"]},
 }
 
-#: Packages whose every public function of ``images`` gives images of the same shape back.
+#: Packages whose every public function of ``images``, unless the table says otherwise, gives images of the same shape.
 OPERATORS = ("snellen.corruption",)
 
 
@@ -67,9 +118,8 @@ def operators(package: str) -> Iterator[str]:
 
 def enforce(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lay the checks over the functions: where they are defined, and wherever a module of ours holds them by name."""
-    table = SHAPES | {
-        target: {"images": Images, "return": Images} for package in OPERATORS for target in operators(package)
-    }
+    same = {target: {"images": Images, "return": Images} for package in OPERATORS for target in operators(package)}
+    table = same | SHAPES
     enforced: dict[int, Callable] = {}  # by identity of the function that is replaced
     for target, shapes in table.items():
         module, _, path = target.partition(":")
@@ -85,3 +135,6 @@ def enforce(monkeypatch: pytest.MonkeyPatch) -> None:
             for key, item in list(value.items()) if type(value) is dict else ():  # a table of functions
                 if id(item) in enforced:
                     monkeypatch.setitem(value, key, enforced[id(item)])
+                elif dataclasses.is_dataclass(item) and id(getattr(item, "function", None)) in enforced:
+                    # In the instance's own dictionary: it may be frozen.
+                    monkeypatch.setitem(vars(item), "function", enforced[id(item.function)])

@@ -1,9 +1,30 @@
-"""What digital processing does: pixelation."""
+"""What digital processing does: pixelation and JPEG.
+
+ImageNet-C (arXiv 1903.12261, appendix B), and with other strengths MedMNIST-C (arXiv 2406.17536).
+"""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
+
+from snellen.randomness import Randomness
+
+
+def pixelate(images: Tensor, rng: Randomness, *, factor: float) -> Tensor:
+    """Shrink the sides to ``int(side · factor)`` and enlarge again, both with a box filter: (n, c, h, w) in [0, 1]."""
+    height, width = images.shape[2:]
+    small_height, small_width = max(int(height * factor), 1), max(int(width * factor), 1)
+    small = box_resampling(height, small_height).to(images) @ images @ box_resampling(width, small_width).to(images).T
+    # Enlarging by a box filter repeats pixels: each row of its matrix has one weight, a one.
+    rows = box_resampling(small_height, height).argmax(1).to(images.device)
+    columns = box_resampling(small_width, width).argmax(1).to(images.device)
+    return small.index_select(3, columns).index_select(2, rows).clamp_(0, 1)
 
 
 def box_resampling(source: int, target: int) -> Tensor:
@@ -22,11 +43,29 @@ def box_resampling(source: int, target: int) -> Tensor:
     return inside / inside.sum(1, keepdim=True)
 
 
-def pixelate(images: Tensor, factor: float) -> Tensor:
-    """Shrink the sides to ``int(side · factor)`` and enlarge again, both with a box filter: (n, c, h, w) in [0, 1]."""
-    for axis in (2, 3):
-        side = images.shape[axis]
-        small = max(int(side * factor), 1)
-        there_and_back = box_resampling(small, side) @ box_resampling(side, small)
-        images = torch.tensordot(images, there_and_back.to(images), dims=([axis], [1])).movedim(-1, axis)
-    return images.contiguous().clamp_(0, 1)
+def jpeg_compression(images: Tensor, rng: Randomness, *, quality: float) -> Tensor:
+    """Encode as JPEG and decode: (n, 3, h, w) in [0, 1], rounded to bytes; quality in [1, 100], rounded.
+
+    Pillow's encoder with its own chroma subsampling, as published; on as many threads as torch may use. It runs on the
+    CPU, wherever the images are. Quality 100 still rounds, and halves the resolution of colour.
+    """
+    if not len(images):
+        return images.clone()
+    level = min(max(round(quality), 1), 100)
+    pixels = torch.stack((images * 255).round_().byte().cpu().unbind(1), -1).numpy()
+    workers = min(torch.get_num_threads(), len(pixels))
+    if workers == 1:
+        decoded = [_through_jpeg(image, level) for image in pixels]
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            decoded = list(pool.map(lambda image: _through_jpeg(image, level), pixels))
+    changed = torch.from_numpy(np.stack(decoded)).to(images.device).permute(0, 3, 1, 2)
+    return changed.to(images.dtype, memory_format=torch.contiguous_format).div_(255)
+
+
+def _through_jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
+    """Encode and decode one image: uint8 (h, w, 3) → uint8 (h, w, 3)."""
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+    with Image.open(file) as image:
+        return np.asarray(image)

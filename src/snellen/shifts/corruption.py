@@ -1,70 +1,86 @@
-"""Common corruptions at a continuous severity.
+"""Common and medical corruptions at a continuous severity.
 
 Hendrycks and Dietterich, "Benchmarking neural network robustness to common corruptions and perturbations", ICLR 2019,
-arXiv 1903.12261, section 4 and appendix B.
+arXiv 1903.12261 (ImageNet-C, CIFAR-10-C); Di Salvo, Doerrich and Ledig, "MedMNIST-C: Comprehensive benchmark and
+improved classifier robustness by simulating realistic image corruptions", 2024, arXiv 2406.17536.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from snellen.corruption.blur import gaussian_blur
-from snellen.corruption.colour import brightness, contrast
-from snellen.corruption.digital import pixelate
-from snellen.corruption.noise import gaussian_noise, same_in_grey
-from snellen.corruption.tables import Strength, strength
+from snellen.corruption.apply import corrupt
+from snellen.corruption.benchmarks import BenchmarkName, benchmark
+from snellen.corruption.tables import Strength
+from snellen.corruption.textures import load_textures
+from snellen.errors import InputError
 from snellen.method import Method
 from snellen.randomness import Randomness
 
-#: Corruptions without randomness.
-OPERATORS: dict[str, Callable[[Tensor, float], Tensor]] = {
-    "gaussian_blur": gaussian_blur,
-    "brightness": brightness,
-    "contrast": contrast,
-    "pixelate": pixelate,
-}
-
-Kind = Literal["gaussian_noise", "gaussian_blur", "brightness", "contrast", "pixelate"]
-
 
 class Corruption(Method):
-    """One kind of corruption.
+    """One kind of corruption of a benchmark.
 
     >>> import torch
     >>> images = torch.rand(2, 3, 32, 32)
-    >>> blur = Corruption(kind="gaussian_blur")
+    >>> blur = Corruption(kind="defocus_blur")
     >>> torch.equal(blur.shift(images, 0.0), images), torch.equal(blur.shift(images, 2.5), images)
     (True, False)
+    >>> Corruption(benchmark="bloodmnist", kind="bubble").strength(3, torch.zeros(1, 3, 224, 224)).published
+    True
     """
 
     name: ClassVar[str] = "corruption"
     finds: ClassVar[tuple[str, ...]] = ("corruption",)
 
-    kind: Kind = Field("gaussian_noise", description="what is done to the images")
-
-    parity: bool = Field(
-        False, description="noise as published: drawn for each channel, so that it colours grey images too"
+    benchmark: BenchmarkName = Field(
+        "imagenet-c", description="whose kinds and strengths: imagenet-c, or a data set of MedMNIST-C"
     )
+    kind: str = Field("gaussian_noise", description="what is done to the images; every benchmark has its own kinds")
+    strict: bool = Field(
+        False, description="published settings in the order of their mean change, where the published order is another"
+    )
+    parity: bool = Field(
+        False,
+        description="as published to the last step: values cut to bytes, and noise that colours grey images too",
+    )
+    textures: str | None = Field(
+        None, description="folder of images to use for frost or stains in place of the built-in ones"
+    )
+
+    @model_validator(mode="after")
+    def _known_kind(self) -> Corruption:
+        try:
+            benchmark(self.benchmark).operator(self.kind)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return self
 
     def shift(self, images: Tensor, severity: float, *, rng: Randomness | None = None) -> Tensor:
         """Corrupt prepared images (n, 3, h, w) in [0, 1]; severity in [0, 5], 0 returns the images unchanged.
 
-        An example's noise is the same draw at every severity, scaled: a curve over severities compares strengths, not
-        draws. A grey image (three equal channels) stays grey; ``parity=True`` gives the published noise, which does
-        not.
+        See :func:`snellen.corruption.apply.corrupt` for randomness and grey images.
         """
-        amount = self.strength(severity, images).value
-        if severity == 0:
-            return images
-        if self.kind == "gaussian_noise":
-            draws = (rng or Randomness(0)).bind(len(images)).normal("gaussian_noise", images.shape[1:], like=images)
-            return gaussian_noise(images, amount, draws if self.parity else same_in_grey(draws, images))
-        return OPERATORS[self.kind](images, amount)
+        return corrupt(
+            images,
+            benchmark(self.benchmark),
+            self.kind,
+            severity,
+            (rng or Randomness(0)).bind(len(images)),
+            strict=self.strict,
+            parity=self.parity,
+            textures=None if self.textures is None else load_textures(self.textures),
+        )
 
     def strength(self, severity: float, images: Tensor) -> Strength:
-        """The operator's parameter at this severity for images of this size, and whether it is a published one."""
-        return strength(self.kind, severity, images.shape[2], images.shape[3])
+        """The operator's parameters at this severity for images of this size, and whether they are published ones.
+
+        Built-in textures are not the published ones.
+        """
+        chosen = benchmark(self.benchmark)
+        found = chosen.strength(self.kind, severity, images.shape[2], images.shape[3], strict=self.strict)
+        own = chosen.operator(self.kind).textures and self.textures is None
+        return Strength(found.values, found.mixture, published=False) if own else found

@@ -73,7 +73,7 @@ def measure(
     chosen = list(dict.fromkeys([float(neutral), *map(float, strengths)]))
     if len({setting_name(name, strength) for strength in chosen}) != len(chosen):
         raise InputError(f"strengths of {name} are too close to be told apart by name: {sorted(chosen)}")
-    bound = rng.for_examples(ids)
+    bound = rng.for_examples(ids).remembering()  # the same draws serve every strength
     parts = []
     for strength in chosen:
         shifted = images if strength == neutral else transformation(images, strength, bound)
