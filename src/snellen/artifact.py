@@ -42,6 +42,7 @@ class Card(BaseModel):
     architecture: dict[str, Any] = Field(description="what builds the module: name and arguments")
     description: str = ""
     class_names: tuple[str, ...] = ()
+    task: Literal["single", "multilabel", "ordinal"] = Field("single", description="what a classifier's scores decide")
     preparation: dict[str, Any] = Field(default_factory=dict)
     normalization: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, float] = Field(default_factory=dict, description="measured figures, by dotted name")

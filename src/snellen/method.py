@@ -23,6 +23,7 @@ from snellen.criterion import Criterion
 from snellen.errors import InputError
 from snellen.images import ImageSet
 from snellen.outcomes import Attacked, Certified, Explained, Scanned, Searched
+from snellen.progress import Progress
 from snellen.randomness import Randomness
 
 Need = Literal["labels", "scores", "gradients", "logits", "layers", "units", "groups", "masks", "captions", "bags"]
@@ -187,8 +188,10 @@ class Scanner(Protocol):
 class Recipe(Protocol):
     """Make something trained."""
 
-    def fit(self, data: ImageSet, *, base: Artifact | None = None, rng: Randomness) -> Artifact:
-        """Fit to data, starting from ``base`` if given."""
+    def fit(
+        self, data: ImageSet, *, base: Artifact | None = None, rng: Randomness, progress: Progress | None = None
+    ) -> Artifact:
+        """Fit to data, starting from ``base`` if given; ``progress`` hears of every step."""
         ...
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ class Architecture(NamedTuple):
 #: Architectures by their name in a card; further fields of the card are arguments of the class.
 ARCHITECTURES: dict[str, Architecture] = {
     "fashion_cnn": Architecture("snellen.models.fashion_cnn:FashionCNN", "pool"),
+    "timm": Architecture("snellen.models.timm_models:build_untrained", "global_pool"),
 }
 
 
@@ -44,28 +46,35 @@ def load_artifact(folder: Path, *, name: str) -> LoadedModel:
     card = artifact.card
     if card.kind != "classifier":
         raise InputError(f"{folder} holds a {card.kind}, not a classifier")
-    network = _build(dict(card.architecture), folder)
+    with torch.random.fork_rng(devices=[]):
+        network = build_network(card.architecture, str(folder / "card.json"))
     load_strictly(network, artifact.tensors, source=str(folder / "weights.safetensors"))
     return LoadedModel(
         network=network,
         name=name,
         preparation=read_preparation(card.preparation, source=str(folder / "card.json")),
         normalization=recorded_normalization(card.normalization, source=folder / "card.json"),
+        task=card.task,
         class_names=card.class_names or None,
         identity=card.sha256,
         feature_layer=ARCHITECTURES[str(card.architecture["name"])].feature_layer,
     )
 
 
-def _build(architecture: dict[str, object], folder: Path) -> nn.Module:
-    name = str(architecture.pop("name", ""))
+def build_network(architecture: Mapping[str, object], where: str) -> nn.Module:
+    """Build the network that a card's ``architecture`` describes; its initial weights come from torch's generator.
+
+    Raises:
+        InputError: an architecture that is not known, or arguments that it does not take.
+    """
+    arguments = dict(architecture)
+    name = str(arguments.pop("name", ""))
     if name not in ARCHITECTURES:
-        raise unknown_name(f"architecture in {folder / 'card.json'}:", name, ARCHITECTURES)
+        raise unknown_name(f"architecture in {where}:", name, ARCHITECTURES)
     module, _, attribute = ARCHITECTURES[name].target.partition(":")
-    with torch.random.fork_rng(devices=[]):
-        try:
-            network = getattr(importlib.import_module(module), attribute)(**architecture)
-        except TypeError as error:
-            raise InputError(f"{folder / 'card.json'}: {name} cannot be built from {architecture}: {error}") from error
+    try:
+        network = getattr(importlib.import_module(module), attribute)(**arguments)
+    except TypeError as error:
+        raise InputError(f"{where}: {name} cannot be built from {arguments}: {error}") from error
     assert isinstance(network, nn.Module)
     return network

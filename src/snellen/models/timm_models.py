@@ -52,6 +52,19 @@ def load(rest: str, device: torch.device) -> LoadedModel:
     )
 
 
+def build_untrained(*, model: str, class_count: int) -> nn.Module:
+    """One of timm's architectures with initial weights, for ``class_count`` classes.
+
+    Raises:
+        UnknownNameError: timm has no such model.
+    """
+    with quiet_loading():
+        timm = import_extra("timm", "models", f"timm:{model}")
+        check_name(timm, model)
+        network: nn.Module = timm.create_model(model, pretrained=False, num_classes=class_count)
+    return network
+
+
 def check_name(timm: ModuleType, name: str) -> None:
     """Refuse a name, or a tag, that timm does not have; the message lists near ones."""
     architecture, _, tag = name.partition(".")

@@ -46,6 +46,26 @@ def cross_entropy(scores: Tensor, targets: Tensor, *, label_smoothing: float = 0
     return F.cross_entropy(scores, soft, reduction="none", label_smoothing=label_smoothing)
 
 
+def label_cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross-entropy of several labels, averaged over the labels of each example, in nats.
+
+    >>> label_cross_entropy(torch.zeros(1, 2), torch.tensor([[0.0, 1.0]]))
+    tensor([0.6931])
+
+    Args:
+        scores: logits (n, l).
+        targets: 0 and 1, or probabilities, (n, l).
+
+    Returns:
+        Losses (n,).
+    """
+    if scores.ndim != 2 or targets.shape != scores.shape:
+        raise InputError(
+            f"label_cross_entropy takes scores and targets (n, l); got {tuple(scores.shape)} and {tuple(targets.shape)}"
+        )
+    return F.binary_cross_entropy_with_logits(scores, targets.to(scores.dtype), reduction="none").mean(1)
+
+
 def on_scores(loss: Callable[[Tensor, Tensor], Tensor]) -> Objective:
     """Make an objective of a loss on scores: (scores, targets) → (n,)."""
 

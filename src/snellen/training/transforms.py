@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from snellen.errors import import_extra
 from snellen.randomness import Randomness
 
 BatchTransform = Callable[[Tensor, Tensor, Randomness], tuple[Tensor, Tensor]]
@@ -39,6 +40,30 @@ def random_shifts(pixels: int) -> BatchTransform:
         return padded[which, channel, rows[:, None, :, None], columns[:, None, None, :]], targets
 
     return shift
+
+
+def rand_augment(operations: int = 2, magnitude: int = 9) -> BatchTransform:
+    """RandAugment (Cubuk et al. 2020, arXiv 1909.13719) as torchvision has it: ``operations`` of 14 at one magnitude.
+
+    Each image draws its own, from its own seed.
+
+    Raises:
+        MissingExtraError: torchvision is not installed.
+    """
+    transforms = import_extra("torchvision.transforms.v2", "models", "RandAugment")
+    augment = transforms.RandAugment(num_ops=operations, magnitude=magnitude)
+
+    def apply(images: Tensor, targets: Tensor, rng: Randomness) -> tuple[Tensor, Tensor]:
+        seeds = rng.integers("rand augment", (), 0, 2**62).tolist()
+        pixels = (images * 255).round().to(torch.uint8)
+        changed = []
+        with torch.random.fork_rng(devices=[]):
+            for image, seed in zip(pixels, seeds, strict=True):
+                torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU too
+                changed.append(augment(image))
+        return torch.stack(changed).to(images.dtype) / 255, targets
+
+    return apply
 
 
 def in_sequence(*transforms: BatchTransform) -> BatchTransform:

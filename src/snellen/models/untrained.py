@@ -1,0 +1,32 @@
+"""Networks with initial weights, by the architecture that an artifact's card names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from snellen.errors import InputError, import_extra
+from snellen.models.artifact_models import build_network
+from snellen.models.timm_models import check_name
+
+
+def architecture_of(reference: str, class_count: int) -> dict[str, Any]:
+    """The record of an architecture in a card: ``fashion_cnn``, or ``timm:NAME`` for any of timm's.
+
+    >>> architecture_of("fashion_cnn", 10)
+    {'name': 'fashion_cnn', 'class_count': 10}
+    """
+    kind, _, name = reference.partition(":")
+    if kind == "timm":
+        timm = import_extra("timm", "models", reference)
+        check_name(timm, name)
+        return {"name": "timm", "model": name, "class_count": class_count}
+    if name:
+        raise InputError(f"architecture {reference!r}: expected fashion_cnn or timm:NAME")
+    return {"name": reference, "class_count": class_count}
+
+
+def untrained(architecture: dict[str, Any]) -> nn.Module:
+    """Build a network from its record; its initial weights come from torch's global generator."""
+    return build_network(dict(architecture), "the recipe")

@@ -1,0 +1,1 @@
+"""Recipes: what is trained differently, so that a classifier no longer has a problem."""

@@ -1,0 +1,84 @@
+"""Targeted augmentation: train on images under the corruptions of a benchmark.
+
+Di Salvo, Doerrich and Ledig, "MedMNIST-C: Comprehensive benchmark and improved classifier robustness by simulating
+realistic image corruptions", 2024, arXiv 2406.17536. The training numbers below are the paper's (100 epochs, AdamW,
+learning rate 1e-4, cosine); the batch size is not given there.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field, model_validator
+
+from snellen.artifact import Artifact
+from snellen.corruption.augmentation import targeted_augmentation
+from snellen.corruption.benchmarks import BenchmarkName, benchmark
+from snellen.errors import InputError
+from snellen.fitting.classifiers import fit_classifier
+from snellen.images import ImageSet
+from snellen.method import Method, Need
+from snellen.progress import Progress
+from snellen.randomness import Randomness
+from snellen.training.plan import TrainingPlan
+
+PAPER_PLAN = TrainingPlan(
+    epochs=100, batch_size=64, optimizer="adamw", learning_rate=1e-4, schedule="cosine", select="accuracy"
+)
+
+
+class TargetedAugmentation(Method):
+    """Train with the corruptions of a benchmark as augmentation.
+
+    >>> TargetedAugmentation(benchmark="bloodmnist", hold_out="noise")
+    Traceback (most recent call last):
+    pydantic_core._pydantic_core.ValidationError: 1 validation error for TargetedAugmentation
+      Value error, unknown family of bloodmnist 'noise'; known: digital, blur, colour, task_specific [...]
+    """
+
+    name: ClassVar[str] = "targeted_augmentation"
+    needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
+    treats: ClassVar[tuple[str, ...]] = ("corruption",)
+
+    benchmark: BenchmarkName = Field(
+        "imagenet-c", description="whose kinds and strengths: imagenet-c, or a data set of MedMNIST-C"
+    )
+    hold_out: str | None = Field(
+        None, description="family of corruptions to leave out, so that testing on it is free of leakage"
+    )
+    architecture: str = Field("timm:resnet18", description="fashion_cnn or timm:NAME; a base brings its own")
+    side: int = Field(224, ge=8, description="height and width of the images, pixels; a base brings its own")
+    plan: TrainingPlan = Field(PAPER_PLAN, description="all numbers of the training")
+
+    @model_validator(mode="after")
+    def _known_family(self) -> TargetedAugmentation:
+        try:
+            self.kinds  # noqa: B018
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds that are trained on."""
+        chosen = benchmark(self.benchmark)
+        kept = chosen.kinds if self.hold_out is None else chosen.without_family(self.hold_out)
+        return tuple(kind for kind in kept if kind in chosen.main)
+
+    def fit(
+        self, data: ImageSet, *, base: Artifact | None = None, rng: Randomness, progress: Progress | None = None
+    ) -> Artifact:
+        """Train on labelled images; see :func:`snellen.fitting.classifiers.fit_classifier`."""
+        record: dict[str, Any] = {**self.record(), "kinds": list(self.kinds)}
+        return fit_classifier(
+            data,
+            name=f"targeted-augmentation-{self.benchmark}",
+            architecture=self.architecture,
+            side=self.side,
+            plan=self.plan,
+            transform=targeted_augmentation(benchmark(self.benchmark), self.kinds),
+            base=base,
+            rng=rng,
+            recipe=record,
+            progress=progress,
+        )
