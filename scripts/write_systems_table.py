@@ -40,7 +40,7 @@ def systems_table(known: Sequence[System]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
 
-def with_block(text: str, name: str, content: str) -> str:
+def with_block(text: str, name: str, content: str, document: str = "README.md") -> str:
     """The document with this content between the markers of this name.
 
     Raises:
@@ -50,7 +50,7 @@ def with_block(text: str, name: str, content: str) -> str:
     before, found, rest = text.partition(begin)
     _, ended, after = rest.partition(end)
     if not found or not ended or begin in rest or end in after:
-        raise SystemExit(f"README.md must hold {begin} and, after it, {end}, once each")
+        raise SystemExit(f"{document} must hold {begin} and, after it, {end}, once each")
     return f"{before}{begin}\n{content}\n{end}{after}"
 
 

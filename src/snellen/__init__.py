@@ -35,6 +35,7 @@ _PUBLIC = {
     "load_classifier": "snellen.models.references",
     "load_images": "snellen.data.references",
     "reproduce": "snellen.experiments.runner",
+    "shift": "snellen.writing.shifted_images",
     "systems": "snellen.system",
 }
 
@@ -71,3 +72,4 @@ if TYPE_CHECKING:
     from snellen.randomness import Randomness as Randomness
     from snellen.run import Run as Run
     from snellen.system import systems as systems
+    from snellen.writing.shifted_images import shift as shift

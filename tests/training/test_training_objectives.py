@@ -7,7 +7,7 @@ from torch import nn
 from snellen.errors import InputError, ModelError
 from snellen.randomness import Randomness
 from snellen.training import Batch, classify, cross_entropy, on_scores
-from snellen.training.objectives import check_losses
+from snellen.training.objectives import check_losses, label_cross_entropy
 
 SCORES = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0]])
 
@@ -55,6 +55,28 @@ def test_losses_are_not_averaged() -> None:
 def test_wrong_targets_are_refused(targets: torch.Tensor, message: str) -> None:
     with pytest.raises(InputError, match=message):
         cross_entropy(SCORES, targets)
+
+
+def test_losses_of_several_labels_are_the_formula_averaged_over_the_labels() -> None:
+    targets = torch.tensor([[1, 0, 1], [0, 0, 1]], dtype=torch.uint8)
+    share = SCORES.double().sigmoid()
+    by_hand = -(targets * share.log() + (1 - targets) * (1 - share).log()).mean(1)
+    losses = label_cross_entropy(SCORES, targets)
+    assert losses.shape == (2,)
+    assert torch.allclose(losses.double(), by_hand, atol=1e-6)
+    assert torch.allclose(label_cross_entropy(SCORES[1:], targets[1:]), losses[1:], atol=1e-7), "no mean over examples"
+    doubt = torch.full((1, 3), 0.25)
+    soft = -(0.25 * share[:1].log() + 0.75 * (1 - share[:1]).log()).mean(1)
+    assert torch.allclose(label_cross_entropy(SCORES[:1], doubt).double(), soft, atol=1e-6)
+    assert float(label_cross_entropy(torch.tensor([[1000.0]]), torch.zeros(1, 1))) == 1000.0, "large scores stay finite"
+
+
+@pytest.mark.parametrize("targets", [torch.zeros(2), torch.zeros(2, 4), torch.zeros(1, 3)])
+def test_label_targets_of_another_shape_are_refused(targets: torch.Tensor) -> None:
+    with pytest.raises(InputError, match=r"label_cross_entropy takes scores and targets \(n, l\); got \(2, 3\) and"):
+        label_cross_entropy(SCORES, targets)
+    with pytest.raises(InputError, match="label_cross_entropy"):
+        label_cross_entropy(torch.zeros(2), torch.zeros(2))
 
 
 def test_classify_is_cross_entropy_on_scores() -> None:

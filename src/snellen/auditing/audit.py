@@ -41,7 +41,7 @@ def audit(
     images: ImageSet,
     *,
     out: Path | str | None = None,
-    checks: Sequence[str | Check] | None = None,
+    checks: Sequence[str | Mapping[str, Any] | Check] | None = None,
     batch_size: int = 64,
     workers: int = 0,
     limit: int | None = None,
@@ -55,7 +55,8 @@ def audit(
         images: see :func:`snellen.load_images`. Labels are matched to the classifier's classes by name.
         out: run directory. An unfinished or finished run of the same plan in it is taken up, another plan is an error.
             A model that cannot be hashed (a plain callable, an edited model) is not taken up. None: nothing is kept.
-        checks: names of checks or check objects; None means all. ``clean`` always runs.
+        checks: names of checks, records (``{"check": "corruption", "benchmark": "bloodmnist"}``) or check objects; None
+            means all. ``clean`` always runs.
         batch_size: images in one pass. Another batch size may change scores by about 1e-5.
         workers: threads that read images ahead; changes no result.
         limit: audit at most so many images, drawn at random by the seed.
@@ -156,6 +157,7 @@ def _conclude(
     makers = {n: next(check for f, check in made if f is finding) for n, finding in enumerate(findings)}
     illustrated, pictures = illustrate_findings(findings, makers, classifier, images, rng)
     assumptions = tuple(dict.fromkeys(a for part in evidence.values() for a in part.assumptions))
+    told = tuple(note for check in chosen if check.name in evidence for note in check.notes(classifier))
     failed = {name: len(part.where(status="failed")) for name, part in evidence.items()}
     failures = tuple(
         f"Check {name}: {n} rows failed, see the evidence; figures leave them out" for name, n in failed.items() if n
@@ -174,6 +176,6 @@ def _conclude(
             CheckStatus(name=c.name, status="skipped" if skipped[c.name] else "done", reason=skipped[c.name])
             for c in chosen
         ),
-        notes=(*NOTES, *assumptions, *failures),
+        notes=(*NOTES, *told, *assumptions, *failures),
     )
     return report, pictures

@@ -84,6 +84,10 @@ class Check(BaseModel, ABC):
             return f"needs one label for each image, and {images.name} has several"
         return missing_needs(self.needs, classifier, images)
 
+    def notes(self, classifier: Classifier) -> tuple[str, ...]:
+        """What a reader of the figures must know about how they were made."""
+        return ()
+
     @abstractmethod
     def cost(self) -> float:
         """Estimated passes through the model for each image (a backward pass counts as two)."""

@@ -48,7 +48,11 @@ def _headline(metrics: Mapping[str, Measured]) -> list[tuple[str, Measured]]:
     """The few figures that lead the page."""
     chosen = [
         (words, metrics[name])
-        for name, words in (("clean.accuracy", "clean accuracy"), ("clean.ece", "calibration error"))
+        for name, words in (
+            ("clean.accuracy", "clean accuracy"),
+            ("clean.ece", "calibration error"),
+            ("corruption.mce", "mean corruption error (mCE)"),
+        )
         if name in metrics
     ]
     for prefix, words in (("corruption.", "worst corruption"), ("adversarial.", "worst case")):

@@ -9,9 +9,12 @@ from typing import Annotated
 import typer
 
 from snellen.cli.audit import audit
+from snellen.cli.method_commands import method_commands
 from snellen.cli.reproduce import reproduce
+from snellen.cli.shift import shift
 from snellen.cli.systems import systems
 from snellen.cli.text import harmless
+from snellen.cli.train import train
 from snellen.errors import SnellenError
 from snellen.version import __version__
 
@@ -30,6 +33,8 @@ app = typer.Typer(
 app.command()(audit)
 app.command()(systems)
 app.command()(reproduce)
+app.add_typer(method_commands("shifts", shift), name="shift")
+app.add_typer(method_commands("recipes", train), name="train")
 
 
 @app.callback(invoke_without_command=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +41,16 @@ def audit(
     ] = None,
     classes: Annotated[Path | None, typer.Option(help="File with the class names, one a line.")] = None,
     checks: Annotated[str | None, typer.Option(help="Comma-separated: clean, corruption, adversarial.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="CHECK.FIELD=VALUE",
+            help="Parameter of a check, repeatable: --set corruption.benchmark=bloodmnist, "
+            "--set corruption.reference=alexnet/bloodmnist, --set 'corruption.severities=[1,3]'.",
+            show_default="each check's own",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     workers: Annotated[int, typer.Option(min=0, help="Threads that read images ahead; 0 reads them in between.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass.")] = 64,
@@ -61,6 +72,7 @@ def audit(
             f"--checks {checks!r} names no check; name one or more of clean, corruption, adversarial, with commas "
             f"between them, or leave the option out for all"
         )
+    parameters = _parameters(settings or [])
     with loading("reading images and model"):
         from snellen.auditing.audit import audit as run_audit
         from snellen.data.references import load_images
@@ -76,7 +88,7 @@ def audit(
                 classifier,
                 images,
                 out=folder,
-                checks=names,
+                checks=_with_parameters(names, parameters),
                 batch_size=batch_size,
                 workers=workers,
                 limit=limit,
@@ -90,6 +102,37 @@ def audit(
         typer.echo(canonical_json(report.to_json()), nl=False)
     else:
         _show(report, folder)
+
+
+def _parameters(settings: list[str]) -> dict[str, dict[str, object]]:
+    """``CHECK.FIELD=VALUE`` as parameters by check; a value that is JSON is taken as such."""
+    found: dict[str, dict[str, object]] = {}
+    for setting in settings:
+        place, equals, text = setting.partition("=")
+        check, dot, field = place.strip().partition(".")
+        if not (check and dot and field and equals):
+            raise InputError(f"--set {setting!r}: expected CHECK.FIELD=VALUE, such as corruption.benchmark=bloodmnist")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        found.setdefault(check, {})[field.replace("-", "_")] = value
+    return found
+
+
+def _with_parameters(
+    names: list[str] | None, parameters: dict[str, dict[str, object]]
+) -> list[str | dict[str, object]] | None:
+    """The named checks (None: all), with parameters where some were given."""
+    if not parameters:
+        return list(names) if names is not None else None
+    from snellen.auditing.checks import CHECKS
+
+    running = list(CHECKS) if names is None else names
+    idle = [check for check in parameters if check not in running]
+    if idle:
+        raise InputError(f"--set names {', '.join(idle)}, no check of this audit; these are {', '.join(running)}")
+    return [{"check": name, **parameters[name]} if name in parameters else name for name in running]
 
 
 def _free_folder() -> Path:
@@ -111,10 +154,10 @@ def _show(report: AuditReport, folder: Path) -> None:
         column.justify = "right"
     grid: dict[str, dict[str, str]] = {}
     for name, figure in report.metrics.items():
-        if name.startswith("corruption."):
+        if name.startswith("corruption.") and name.endswith(".accuracy"):
             _, kind, severity = name.removesuffix(".accuracy").split(".", 2)
             grid.setdefault(kind, {})[severity] = f"{figure.value:.3f}"
-        else:
+        elif name.count(".") == 1:  # errors by kind are in the report
             single.add_row(markup(name), f"{figure.value:.4f}", f"{figure.low:.4f} – {figure.high:.4f}", str(figure.n))
     if report.metrics:
         console.print(single)

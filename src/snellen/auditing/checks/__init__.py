@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
 
 from snellen.auditing.check import Check
 from snellen.auditing.checks.adversarial import Adversarial
@@ -14,11 +17,31 @@ from snellen.errors import InputError, unknown_name
 CHECKS: dict[str, type[Check]] = {check.name: check for check in (Clean, CommonCorruptions, Adversarial)}
 
 
-def resolve_checks(checks: Sequence[str | Check] | None) -> list[Check]:
-    """Turn names or check objects into checks, in running order; None means all.
+def build_check(name: str, parameters: Mapping[str, Any]) -> Check:
+    """Make a check from its name and parameters.
+
+    Raises:
+        UnknownNameError: no check of that name.
+        InputError: parameters that the check refuses.
+    """
+    if name not in CHECKS:
+        raise unknown_name("check", name, CHECKS)
+    try:
+        return CHECKS[name](**parameters)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or name}: {e['msg']}" for e in error.errors())
+        raise InputError(f"parameters of the check {name}: {wrong}") from error
+
+
+def resolve_checks(checks: Sequence[str | Mapping[str, Any] | Check] | None) -> list[Check]:
+    """Turn names, records (``{"check": name, **parameters}``) or check objects into checks, in running order.
+
+    None means all.
 
     >>> [check.name for check in resolve_checks(["adversarial"])]
     ['clean', 'adversarial']
+    >>> resolve_checks([{"check": "corruption", "benchmark": "bloodmnist"}])[1].chosen[:2]
+    ('pixelate', 'jpeg_compression')
 
     Raises:
         InputError: no check is named, or one twice; UnknownNameError for a name that is none.
@@ -29,9 +52,11 @@ def resolve_checks(checks: Sequence[str | Check] | None) -> list[Check]:
         raise InputError(f"no check is named; leave checks out for all of them, or name some of: {', '.join(CHECKS)}")
     chosen: dict[str, Check] = {}
     for named in CHECKS if checks is None else checks:
-        if isinstance(named, str) and named not in CHECKS:
-            raise unknown_name("check", named, CHECKS)
-        check = CHECKS[named]() if isinstance(named, str) else named
+        if isinstance(named, Mapping):
+            parameters = dict(named)
+            check = build_check(str(parameters.pop("check", None)), parameters)
+        else:
+            check = build_check(named, {}) if isinstance(named, str) else named
         if check.name in chosen:
             raise InputError(f"check {check.name!r} is asked for twice")
         chosen[check.name] = check

@@ -1,0 +1,101 @@
+"""A command group with a subcommand for each method of an area, made from the index and the fields of the method.
+
+Methods are listed without importing any; a method is imported when its subcommand is used.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, get_args
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.models import OptionInfo
+
+from snellen import index
+from snellen.cli.method_options import FieldOption, dashed, field_options, methods_of
+from snellen.cli.text import markup
+
+
+def method_commands(area: str, run: Callable[..., None]) -> typer.Typer:
+    """A command group with a subcommand for each method of an area.
+
+    Args:
+        area: of the index.
+        run: what a subcommand does. Its first parameter takes the methods; the others are arguments and options of
+            every subcommand, declared as for any command. Its docstring is the help text of the group.
+    """
+    group = type(f"{area.title()}Group", (_MethodGroup,), {"area": area, "run": staticmethod(run)})
+    return typer.Typer(
+        cls=group, help=inspect.cleandoc(run.__doc__ or ""), no_args_is_help=True, subcommand_metavar="METHOD ..."
+    )
+
+
+class _MethodGroup(TyperGroup):
+    """Lists methods from the index, and makes the subcommand of a method when it is used."""
+
+    area: ClassVar[str]
+    run: ClassVar[Callable[..., None]]
+
+    def list_commands(self, ctx: object) -> list[str]:
+        return [dashed(name) for name in index.methods(self.area)]
+
+    def get_command(self, ctx: object, cmd_name: str) -> TyperCommand:
+        """What help texts and completion show: name and summary."""
+        found = index.entry(self.area, cmd_name)
+        return TyperCommand(dashed(found.name), help=markup(found.summary))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's types are private
+        if ctx.resilient_parsing or args[0].startswith("-"):
+            return super().resolve_command(ctx, args)
+        found = index.entry(self.area, args[0])
+        return dashed(found.name), _command(found, self.run), args[1:]
+
+
+def _command(entry: index.MethodEntry, run: Callable[..., None]) -> object:
+    """The subcommand of one method: a function with its fields as parameters, beside those of ``run``."""
+    from snellen.method import Method
+
+    signature = inspect.signature(run, eval_str=True, locals={"Method": Method})
+    shared = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in list(signature.parameters.values())[1:]]
+    options = field_options(entry.load(), [flag for one in shared for flag in _flags(one)], dashed(entry.name))
+    own = [_parameter(option) for option in options]
+
+    def command(**values: Any) -> None:  # noqa: ANN401 - what was given for each parameter
+        given = {option.field: values.pop(parameter.name) for option, parameter in zip(options, own, strict=True)}
+        run(methods_of(entry, options, given), **values)
+
+    parameters = [*own, *shared]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    single.command(dashed(entry.name), help=markup(entry.summary))(command)
+    return typer.main.get_command(single)
+
+
+def _parameter(option: FieldOption) -> inspect.Parameter:
+    shown: dict[str, Any] = {
+        "help": markup(option.help),
+        "show_default": False if option.default is None else option.default,
+        "rich_help_panel": "Parameters of the method",
+    }
+    if option.form == "flag":
+        declared = typer.Option(f"{option.flag}/{option.flag.replace('--', '--no-', 1)}", **shown)
+        kind: object = bool if option.required else bool | None
+    else:
+        declared = typer.Option(option.flag, metavar=f"<{option.expected}>", **shown)
+        kind = list[str] if option.required else list[str] | None
+    return inspect.Parameter(
+        f"field_{option.field}",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if option.required else None,
+        annotation=Annotated[kind, declared],
+    )
+
+
+def _flags(parameter: inspect.Parameter) -> list[str]:
+    """How the option of a parameter is spelled."""
+    declared = [info for info in get_args(parameter.annotation)[1:] if isinstance(info, OptionInfo)]
+    spellings = [s for info in declared for s in (info.default, *(info.param_decls or ())) if isinstance(s, str)]
+    return [flag for s in spellings or [f"--{dashed(parameter.name)}"] for flag in s.split("/")]

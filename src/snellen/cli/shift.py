@@ -1,0 +1,106 @@
+"""``snellen shift``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from snellen.cli.progress import TerminalProgress, loading
+from snellen.cli.text import markup
+
+if TYPE_CHECKING:
+    from snellen.method import Method
+    from snellen.writing.shifted_set import ShiftedSet
+
+
+class FormatOption(StrEnum):
+    """What is written."""
+
+    folder = "folder"
+    medmnist_c = "medmnist-c"
+
+
+def shift(
+    methods: list[Method],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="Images: a folder (class subfolders), a manifest (.csv, .parquet), a MedMNIST-style .npz, "
+            "bundled:fashion-mnist."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="New folder; the same command goes on where it stopped.")],
+    severity: Annotated[
+        list[float] | None, typer.Option(help="In 0 to 5; repeat it for several.", show_default="1 2 3 4 5")
+    ] = None,
+    format: Annotated[
+        FormatOption,
+        typer.Option(help="folder: PNG files and manifest.csv; medmnist-c: an .npz archive for each method."),
+    ] = FormatOption.folder,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass; changes no pixel.")] = 32,
+    workers: Annotated[int, typer.Option(min=0, help="Threads that read images ahead; 0 reads them in between.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Shift at most so many images, drawn at random.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    contact_sheet: Annotated[
+        bool, typer.Option("--contact-sheet/--no-contact-sheet", help="Also draw a few examples for each method.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print shift.json instead of the summary.")] = False,
+) -> None:
+    """Write the same images under a nuisance, as a data set that any tool can read."""
+    with loading("reading images"):
+        from snellen.data.references import load_images
+        from snellen.run import canonical_json
+        from snellen.writing.shifted_images import shift as write_shifted
+
+        images = load_images(data)
+    strengths = {} if not severity else {"severities": tuple(severity)}
+    try:
+        with TerminalProgress() as progress:
+            written = write_shifted(
+                images,
+                methods,
+                out=out,
+                format=format.value,
+                batch_size=batch_size,
+                workers=workers,
+                limit=limit,
+                seed=seed,
+                contact_sheet=contact_sheet,
+                progress=progress,
+                **strengths,
+            )
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; {out} is incomplete, and the same command goes on where this stopped", err=True)
+        raise
+    if as_json:
+        typer.echo(canonical_json(written.to_json()), nl=False)
+    else:
+        _show(written)
+
+
+#: Rejected images that are named; all are in shift.json.
+_NAMED = 5
+
+
+def _show(written: ShiftedSet) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    severities = written.plan["severities"]
+    table = Table("setting", "severities", "images", box=None, pad_edge=False)
+    table.columns[2].justify = "right"
+    for setting, count in written.written.items():
+        told = " ".join(f"{severity:g}" for severity in severities)
+        table.add_row(markup(setting), told, f"{len(severities)} × {count}")
+    console.print(table)
+    for rejected in written.rejected[:_NAMED]:
+        where = "" if rejected.setting is None else f" under {rejected.setting}"
+        console.print(f"[yellow]rejected{markup(where)}:[/] {markup(rejected.id)}: {markup(rejected.reason)}")
+    if len(written.rejected) > _NAMED:
+        console.print(f"… {len(written.rejected)} rejected in all, see shift.json")
+    for path in (*filter(None, [written.manifest]), *written.archives, *written.contact_sheets):
+        console.print(f"Written: {markup(str(path))}", soft_wrap=True)

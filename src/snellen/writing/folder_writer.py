@@ -1,0 +1,141 @@
+"""A folder of PNG files with a manifest that :func:`snellen.load_images` reads."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from snellen.data.file_source import FileSource
+from snellen.images import ImageSet, Provenance
+from snellen.writing.layout import Layout
+from snellen.writing.settings import Setting, severity_name
+from snellen.writing.whole_file import whole_file
+from snellen.writing.writer import Row, sha256
+
+MANIFEST = "manifest.csv"
+
+#: Columns of the source that hold for its shifted images too. Masks and boxes do not: a shift may move things.
+KEPT = ("split", "unit_id", "caption", "attributes", "bag_id")
+
+
+class FolderWriter:
+    """Files ``SETTING/SEVERITY/CLASS/NAME.png``, and last ``manifest.csv``.
+
+    Grey results (three equal channels) are grey files, others RGB, 8 bits.
+
+    Args:
+        out: the folder.
+        images: the set that is shifted.
+        severities: in order.
+        seed: of everything random, for the manifest.
+    """
+
+    def __init__(self, out: Path, images: ImageSet, severities: Sequence[float], seed: int) -> None:
+        self.out, self.images, self.severities, self.seed = out, images, severities, seed
+        self.layout = Layout(images)
+
+    def write(self, setting: Setting, index: int, position: int, pixels: NDArray[np.uint8]) -> str:
+        """Write one file; see :class:`~snellen.writing.writer.Writer`."""
+        grey = bool((pixels == pixels[..., :1]).all())
+        stream = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(pixels[..., 0] if grey else pixels)).save(stream, "PNG")
+        path = self.out / self.layout.path(setting.name, self.severities[position], index)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_bytes(stream.getvalue())
+        os.replace(partial, path)
+        return sha256(stream.getvalue())
+
+    def holds(self, setting: Setting, row: Row) -> bool:
+        """Whether the files of an image are there, byte for byte."""
+        try:
+            return all(
+                sha256((self.out / self.layout.path(setting.name, severity, row.index)).read_bytes()) == recorded
+                for severity, recorded in zip(self.severities, row.hashes, strict=True)
+            )
+        except OSError:
+            return False
+
+    def conclude(self, settings: Sequence[Setting], rows: Mapping[str, Sequence[Row]]) -> list[str]:
+        """Write the manifest: one row per file."""
+        with whole_file(self.out / MANIFEST) as stream:
+            text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
+            table = csv.writer(text)
+            known = _known(self.images, self.layout.classes)
+            columns = ["path", "id", "group", "provenance", *known, *_FURTHER]
+            table.writerow(columns)
+            for values in self._rows(settings, rows, known):
+                table.writerow([values[column] for column in columns])
+            text.detach()
+        return [MANIFEST]
+
+    def _rows(
+        self, settings: Sequence[Setting], rows: Mapping[str, Sequence[Row]], known: Mapping[str, Sequence[str]]
+    ) -> Iterator[dict[str, str]]:
+        ids, groups, paths = self.images.ids, self.images.column("group"), _source_paths(self.images)
+        for setting in settings:
+            method = json.dumps(setting.method.record(), sort_keys=True, ensure_ascii=False)
+            for position, severity in enumerate(self.severities):
+                for row in rows[setting.name]:
+                    source = ids[row.index]
+                    made = Provenance(origin="edited", generator=setting.method.name, seed=self.seed, source_id=source)
+                    published = row.published[position]
+                    yield {
+                        "path": self.layout.path(setting.name, severity, row.index),
+                        "id": f"{setting.name}/{severity_name(severity)}/{source}",
+                        "group": setting.name,
+                        "provenance": made.model_dump_json(exclude_none=True),
+                        **{column: values[row.index] for column, values in known.items()},
+                        "method": method,
+                        "severity": severity_name(severity),
+                        "seed": str(self.seed),
+                        "published": "" if published is None else str(published).lower(),
+                        "source_id": source,
+                        "source_path": paths[row.index],
+                        "source_group": "" if groups[row.index] is None else str(groups[row.index]),
+                        "sha256": row.hashes[position],
+                    }
+
+
+_FURTHER = ("method", "severity", "seed", "published", "source_id", "source_path", "source_group", "sha256")
+
+
+def _known(images: ImageSet, classes: Sequence[str | None]) -> dict[str, list[str]]:
+    """Columns of the source as text, those that say something."""
+    columns: dict[str, list[str]] = {}
+    several = [None] * len(images) if images.hidden else images.column("labels")
+    if any(value is not None for value in several):
+        columns["labels"] = ["" if value is None else json.dumps(value) for value in several]
+    elif any(name is not None for name in classes):
+        columns["label"] = _label_texts(images, classes)
+    for column in KEPT:
+        values = images.column(column)
+        if column == "split" and images.split is not None:
+            values = [value or images.split for value in values]
+        if any(value is not None for value in values):
+            columns[column] = ["" if value is None else str(value) for value in values]
+    return columns
+
+
+def _label_texts(images: ImageSet, classes: Sequence[str | None]) -> list[str]:
+    """Class names; their numbers where a manifest would take a name for something else."""
+    if all(name and not re.fullmatch(r"-\d+|-?\d+\.0", name) for name in set(classes) - {None}):
+        return [name or "" for name in classes]
+    return ["" if label < 0 else str(label) for label in images.labels.tolist()]
+
+
+def _source_paths(images: ImageSet) -> list[str]:
+    """Paths of the source's files, relative to its folder; empty where there are none."""
+    source = images.source
+    if not isinstance(source, FileSource) or images.rows is None:
+        return [""] * len(images)
+    return [source.paths[row] for row in images.rows.tolist()]

@@ -1,0 +1,99 @@
+"""What is done to the images: methods and severities, and how folders and files are called after them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from snellen.errors import InputError
+from snellen.images import ImageSet
+from snellen.method import Method, Shift, build
+from snellen.writing.safe_names import folder_names
+
+#: The severity of every shift ends here.
+MAX_SEVERITY = 5.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One method with its name in this data set, which is also the name of its folder or archive."""
+
+    name: str
+    method: Method
+
+    @property
+    def shift(self) -> Shift:
+        """The method by its verb."""
+        return cast(Shift, self.method)
+
+
+def settings_of(method: Method | Sequence[Method], images: ImageSet) -> list[Setting]:
+    """Check methods and name them.
+
+    A setting is called after the field ``kind`` where the method has one, else after the method, and where that names
+    two, after the parameters in which they differ.
+
+    Raises:
+        InputError: no method, one that does not shift, one that occurs twice, or one that needs what the images lack.
+    """
+    given = [method] if isinstance(method, Method) else list(method)
+    if not given:
+        raise InputError("no method to shift by; give one or more, such as Corruption(kind='fog')")
+    methods = [build("shifts", one) if isinstance(one, Method) else _not_a_method(one) for one in given]
+    for one in methods:
+        lacking = one.missing(images=images)
+        if lacking is not None:
+            raise InputError(f"{one.name} {lacking}")
+    records = [one.record() for one in methods]
+    texts = [_base(record) for record in records]
+    for base in {text for text in texts if texts.count(text) > 1}:
+        rows = [row for row, record in enumerate(records) if _base(record) == base]
+        differing = [key for key in records[rows[0]] if len({_text(records[row].get(key)) for row in rows}) > 1]
+        for row in rows:
+            texts[row] = "+".join([base, *(f"{key}={_text(records[row].get(key))}" for key in differing)])
+    if len(set(texts)) < len(texts):
+        twice = next(methods[row] for row, text in enumerate(texts) if texts.count(text) > 1)
+        raise InputError(f"{twice!r} is given twice")
+    names = folder_names(texts)
+    return [Setting(names[text], one) for text, one in zip(texts, methods, strict=True)]
+
+
+def checked_severities(severities: Sequence[float]) -> tuple[float, ...]:
+    """Severities as given, in their order.
+
+    Raises:
+        InputError: none, one twice, or one outside of [0, 5].
+    """
+    checked = tuple(float(severity) for severity in severities)
+    if not checked:
+        raise InputError("no severities; give one or more in [0, 5], such as (1, 2, 3, 4, 5)")
+    for severity in checked:
+        if not 0 <= severity <= MAX_SEVERITY:
+            raise InputError(f"a severity lies in [0, {MAX_SEVERITY:g}], got {severity!r}")
+        if checked.count(severity) > 1:
+            raise InputError(f"severity {severity_name(severity)} is given twice")
+    return checked
+
+
+def severity_name(severity: float) -> str:
+    """A severity as text, without loss.
+
+    >>> severity_name(3.0), severity_name(2.5)
+    ('3', '2.5')
+    """
+    return str(int(severity)) if severity == int(severity) else repr(severity)
+
+
+def _base(record: Mapping[str, Any]) -> str:
+    kind = record.get("kind")
+    return kind if isinstance(kind, str) and kind else str(record["method"])
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _not_a_method(value: object) -> Method:
+    raise InputError(f"a shift is a method such as Corruption(kind='fog'); got {value!r}")

@@ -1,0 +1,179 @@
+"""``snellen shift`` as a user meets it."""
+
+import inspect
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import snellen
+import snellen.writing.shifted_images  # its function is patched below
+from snellen.cli import main
+from snellen.shifts.corruption import Corruption
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run the command in an empty folder; returns exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["snellen", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return stopped.value.code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two classes of images of two sizes, and a damaged file."""
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for index, size in enumerate(((40, 32), (32, 32))):
+            pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{index}.png")
+    (tmp_path / "photos" / "dog" / "[red]broken.png").write_bytes(b"no image")
+    return tmp_path / "photos"
+
+
+def flat(text):
+    """Rich wraps and draws boxes; messages are compared without either."""
+    return " ".join(text.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["shift", "--help"], ["shift", "-h"], ["shift"]])
+def test_help_loads_nothing_that_computes(arguments):
+    code = (
+        "import sys\n"
+        "from snellen.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    print(*sorted({'torch', 'numpy', 'pyarrow', 'PIL'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.stderr.strip() == ""
+    assert ("corruption" if "shift" in arguments else "shift") in done.stdout
+
+
+def test_help_of_a_method_shows_its_fields_with_their_defaults(run):
+    code, out, _ = run("shift", "corruption", "--help")
+    assert code == 0
+    shown = flat(out)
+    for field, info in Corruption.model_fields.items():
+        assert f"--{field.replace('_', '-')}" in shown
+        assert info.description.split(";")[0].split(",")[0] in shown
+    for text in ("[default: (imagenet-c)]", "[default: (gaussian_noise)]", "[default: (1 2 3 4 5)]", "bloodmnist"):
+        assert text in shown
+
+
+def test_shift_of_a_folder(run, photos, tmp_path):
+    asked = ["shift", "corruption", photos, "--kind", "contrast", "--kind", "brightness", "--out", "here"]
+    code, out, err = run(*asked, "--severity", "1", "--severity", "2.5", "--workers", "2", "--seed", "3")
+    assert (code, err.strip()) == (0, "")
+    told = flat(out)
+    assert "contrast 1 2.5 2 × 4 brightness 1 2.5 2 × 4" in told
+    assert "rejected: dog/[red]broken.png: not a readable image" in told
+    assert "Written: here/manifest.csv Written: here/contact-sheet-contrast.png" in told
+    again = snellen.load_images(tmp_path / "here" / "manifest.csv")
+    assert len(again) == 16
+    assert set(again.column("seed")) == {"3"}
+    methods = [Corruption(kind="contrast"), Corruption(kind="brightness")]
+    snellen.shift(snellen.load_images(photos), methods, severities=(1, 2.5), seed=3, out=tmp_path / "python")
+    files = {path.relative_to(tmp_path / "here") for path in (tmp_path / "here").rglob("*") if path.is_file()}
+    assert files == {
+        path.relative_to(tmp_path / "python") for path in (tmp_path / "python").rglob("*") if path.is_file()
+    }
+    for file in files:
+        assert (tmp_path / "here" / file).read_bytes() == (tmp_path / "python" / file).read_bytes()
+    # A second time: the record as it is; another plan: an error.
+    code, out, _ = run(*asked, "--severity", "1", "--severity", "2.5", "--seed", "3", "--json")
+    assert code == 0
+    assert out == (tmp_path / "here" / "shift.json").read_text()
+    code, _, err = run(*asked, "--seed", "4")
+    assert code == 2
+    assert "holds another shifted data set (differs in: seed, severities)" in flat(err)
+
+
+def test_archives_by_an_alias_and_a_limit(run, tmp_path):
+    code, _, _ = run(
+        "shift", "medmnist-c", "bundled:fashion-mnist", "--limit", "6", "--kind", "fog", "--format", "medmnist-c",
+        "--out", tmp_path / "a" / "b", "--no-contact-sheet", "--json",
+    )  # fmt: skip
+    assert code == 0
+    assert {path.name for path in (tmp_path / "a" / "b").iterdir()} == {"fog.npz", "shift.json"}
+    assert json.loads((tmp_path / "a" / "b" / "shift.json").read_text())["written"] == {"fog": 6}
+    assert len(snellen.load_images(tmp_path / "a" / "b" / "fog.npz")) == 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["corupt", "photos", "--out", "o"], "unknown shift 'corupt'; did you mean 'corruption'"),
+        (["corruption", "photos"], "Missing option '--out'"),
+        (["corruption", "--out", "o"], "Missing argument"),
+        (["corruption", "photos", "--out", "o", "--kind", "fgo"], "with --kind fgo: unknown corruption of imagenet-c"),
+        (["corruption", "photos", "--out", "o", "--benchmark", "imagenet"], "--benchmark 'imagenet': input should be"),
+        (["corruption", "photos", "--out", "o", "--severity", "7"], "a severity lies in [0, 5], got 7.0"),
+        (["corruption", "photos", "--out", "o", "--severity", "high"], "--severity"),
+        (["corruption", "photos", "--out", "o", "--format", "tar"], "--format"),
+        (["corruption", "photos", "--out", "o", "--batchsize", "3"], "No such option"),
+        (["corruption", "phots", "--out", "o"], "did you mean 'photos'"),
+        (["corruption", "photos", "--out", "photos"], "is not empty and holds no shifted data set"),
+        (["corruption", "photos", "--out", "photos/cat/0.png"], "is a file"),
+        (["corruption", "photos", "--out", "o", "--format", "medmnist-c"], "needs images of one size"),
+    ],
+)
+def test_mistakes_exit_with_2_and_one_clear_message(run, photos, tmp_path, arguments, message):
+    code, _, err = run("shift", *arguments)
+    assert code == 2
+    assert message in flat(err)
+    assert "Traceback" not in err
+    assert not (tmp_path / "o").exists()
+
+
+def test_ctrl_c_exits_with_130_and_says_how_to_go_on(run, photos, monkeypatch, tmp_path):
+    from snellen.writing.folder_writer import FolderWriter
+
+    real, left = FolderWriter.write, iter(range(5))
+
+    def interrupted(*arguments):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FolderWriter, "write", interrupted)
+        code, _, err = run("shift", "corruption", photos, "--kind", "contrast", "--out", "here")
+    assert code == 130
+    assert "here is incomplete, and the same command goes on where this stopped" in flat(err)
+    assert {path.name for path in (tmp_path / "here").iterdir()} == {"contrast", "unfinished"}
+    assert run("shift", "corruption", photos, "--kind", "contrast", "--out", "here")[0] == 0
+    assert not (tmp_path / "here" / "unfinished").exists()
+
+
+def test_names_cannot_drive_the_terminal(run, photos):
+    (photos / "dog" / "\x1b[2Jx.png").write_bytes(b"no image")
+    code, out, err = run("shift", "corruption", photos, "--kind", "contrast", "--out", "he\x1b[2Jre")
+    assert code == 0
+    assert "\x1b[2J" not in out + err
+
+
+def test_options_have_the_defaults_of_the_function_they_stand_for():
+    from snellen.cli.shift import shift
+
+    options, parameters = inspect.signature(shift).parameters, inspect.signature(snellen.shift).parameters
+    spelled = {"severity": "severities", "data": "images", "methods": "method", "as_json": None}
+    for name, option in options.items():
+        stands_for = spelled.get(name, name)
+        if stands_for and option.default is not inspect.Parameter.empty and name != "severity":
+            assert option.default == parameters[stands_for].default, name
+    assert {spelled.get(name, name) for name in options} - {None} == set(parameters) - {"progress"}
