@@ -143,6 +143,7 @@ def test_exit_codes_are_those_of_the_command_line():
 
 def test_commands_that_the_loop_calls_built_exist_and_no_other():
     commands = {command.callback.__name__ for command in command_line.app.registered_commands if command.callback}
+    commands |= {str(group.name) for group in command_line.app.registered_groups}
     assert set(re.findall(r"`snellen (\w+)", section(README, "The loop"))) == commands
 
 
@@ -166,7 +167,7 @@ def test_fields_of_a_result_are_those_of_the_code():
 
 def test_options_are_those_of_the_command_line():
     # Parameters whose option is not spelled like the parameter.
-    spelled = {"as_json": "--json"}
+    spelled = {"as_json": "--json", "settings": "--set"}
     for command in command_line.app.registered_commands:
         assert command.callback is not None
         if command.callback.__name__ == "systems":

@@ -9,6 +9,7 @@ import snellen.perturbation
 import snellen.perturbation.objectives
 from snellen.criterion import Misclassified, margin
 from snellen.perturbation.projections import L2Ball, l2_norm
+from snellen.randomness import Randomness
 from snellen.shifts.corruption import Corruption
 from tests.shapes import OPERATORS, SHAPES, checked, operators
 
@@ -33,7 +34,7 @@ def test_a_right_call_passes_unchanged():
         lambda: snellen.perturbation.cross_entropy(ONE_SCORE_SHORT, LABELS),  # re-exported by a package
         lambda: snellen.perturbation.objectives.negative_margin(ONE_SCORE_SHORT, LABELS),
         lambda: L2Ball(0.1).distance(torch.rand(3, 4), torch.rand(3, 4)),  # called inside the library
-        lambda: snellen.corruption.blur.gaussian_blur(torch.rand(3, 8, 8), 1.0),
+        lambda: snellen.corruption.blur.gaussian_blur(torch.rand(3, 8, 8), Randomness(0), deviation=1.0),
         lambda: Corruption(kind="contrast").shift(torch.rand(1, 2, 3, 8, 8), 1.0),  # held in a table
     ],
 )

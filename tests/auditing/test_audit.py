@@ -49,6 +49,8 @@ def test_the_run_directory_holds_what_is_promised(problem, tmp_path):
     assert record["metrics"]["clean.accuracy"].keys() == {"value", "low", "high", "n"}
     assert set(record["metrics"]) == {
         "clean.accuracy", "clean.ece",
+        "corruption.clean_error", "corruption.error",
+        "corruption.brightness.error", "corruption.gaussian_noise.error",
         "corruption.brightness.1.accuracy", "corruption.brightness.5.accuracy",
         "corruption.gaussian_noise.1.accuracy", "corruption.gaussian_noise.5.accuracy",
         "adversarial.linf.1.accuracy", "adversarial.linf.1.fgsm.accuracy",

@@ -111,3 +111,12 @@ def test_equal_to_the_installed_peer(kind, severity):
         torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 255, Randomness(0).bind(1), **settings
     )[0]
     assert float((ours * 255 - expected).abs().max()) < 0.01
+
+
+@pytest.mark.parametrize("kind", STRENGTHS)
+def test_gradients_pass(kind, images):
+    images = images.clone().requires_grad_()
+    FUNCTIONS[kind](images, Randomness(0).bind(3), **STRENGTHS[kind][1]).sum().backward()
+    # A blur hands on what it gets: the gradient of the sum is about 1 but for the borders.
+    assert images.grad is not None
+    assert float(images.grad.mean()) == pytest.approx(1, abs=0.1)

@@ -62,6 +62,7 @@ def test_filter_keeps_constants_and_takes_any_layout():
     wide = planes_of(20, 31)
     for view in (wide[:, :, 3:9, 4:], wide.transpose(2, 3), wide.to(memory_format=torch.channels_last), wide[:, ::2]):
         assert torch.equal(gaussian_filter(view, 1.5), gaussian_filter(view.contiguous(), 1.5))
+        assert gaussian_filter(view, 0.0).is_contiguous()
         kernel = torch.rand(3, 3)
         assert torch.equal(fourier_filter(view, kernel), fourier_filter(view.contiguous(), kernel))
 

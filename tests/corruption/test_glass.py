@@ -57,7 +57,7 @@ def test_swaps_keep_every_pixel_and_copies_do_not():
 def test_blur_shuffle_blur(parity, monkeypatch):
     monkeypatch.setattr(glass, "AT_ONCE", 2)
     images, rng = torch.rand(3, 3, 24, 19), Randomness(1).bind(3)
-    moves = draw_moves(rng, like=images, displacement=2, passes=2)
+    moves = draw_moves(images, rng, displacement=2, passes=2)
     glassy = glass_blur(images, rng, **STRENGTHS, parity=parity)
     for image, own, ours in zip(images.double().numpy(), moves, glassy, strict=True):
         blurred = gaussian_filter(image, 0.7, axes=(1, 2), mode="nearest")
@@ -67,7 +67,7 @@ def test_blur_shuffle_blur(parity, monkeypatch):
 
 @pytest.mark.parametrize("displacement", [1, 2, 4])
 def test_whole_displacements_are_uniform(displacement):
-    moves = draw_moves(Randomness(0).bind(4), like=torch.zeros(4, 3, 100, 100), displacement=displacement, passes=2)
+    moves = draw_moves(torch.zeros(4, 3, 100, 100), Randomness(0).bind(4), displacement=displacement, passes=2)
     values, counts = moves.unique(return_counts=True)
     assert values.tolist() == list(range(-displacement, displacement))
     assert torch.allclose(counts / counts.sum(), torch.tensor(0.5 / displacement), rtol=0.03)
@@ -77,13 +77,13 @@ def test_whole_displacements_are_uniform(displacement):
 
 def test_real_strengths_lie_between_the_whole_ones():
     images, rng = torch.zeros(2, 3, 100, 100), Randomness(0).bind(2)
-    one, between, two = (draw_moves(rng, like=images, displacement=d, passes=2) for d in (1, 1.25, 2))
+    one, between, two = (draw_moves(images, rng, displacement=d, passes=2) for d in (1, 1.25, 2))
     as_one, as_two = (between == one).all(2), (between == two).all(2)
     assert bool((as_one | as_two).all())
     assert float((as_two & ~as_one).double().mean()) == pytest.approx(
         0.25 * float((one != two).any(2).double().mean()), rel=0.05
     )
-    partly = draw_moves(rng, like=images, displacement=2, passes=1.3)
+    partly = draw_moves(images, rng, displacement=2, passes=1.3)
     assert torch.equal(partly[:, 0], two[:, 0])
     kept = (partly[:, 1] == two[:, 1]).all(1)
     assert bool(((partly[:, 1] == 0).all(1) | kept).all())

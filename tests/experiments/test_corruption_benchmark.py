@@ -1,4 +1,4 @@
-"""Errors under corruption, checked by hand: a classifier that decides by brightness, and corruptions made one by one."""
+"""Errors under corruption by hand: a classifier that decides by brightness, and corruptions made one by one."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_ordinal_classes_are_decided_by_the_largest_probability() -> None:
     assert 0 < expected[0] < expected[-1]
 
 
-# -- against corruptions made one by one, and scikit-learn --------------------------------------------------------------
+# -- against corruptions made one by one, and scikit-learn -------------------------------------------------------------
 
 
 def network(classes: int, seed: int = 0) -> nn.Module:
@@ -212,7 +212,7 @@ def test_all_kinds_that_the_benchmark_averages_are_measured_by_default() -> None
     assert {len(values) for values in (*found.errors.values(), *found.aurocs.values())} == {5}
 
 
-# -- classifiers, images and tasks ---------------------------------------------------------------------------------------
+# -- classifiers, images and tasks -------------------------------------------------------------------------------------
 
 
 def test_a_model_that_gives_labels_only_has_errors_and_no_areas() -> None:
@@ -273,7 +273,7 @@ def test_images_of_which_none_can_be_used() -> None:
             by_brightness(), replace(images, source=Broken(images, set(range(6)))), kinds=["brightness"]
         )
     for unlabelled in (load_arrays(plain_images()), images.unlabelled()):
-        with pytest.raises(InputError, match="needs labels, and .* has none"):
+        with pytest.raises(InputError, match=r"needs labels, and .* has none"):
             corruption_benchmark(by_brightness(), unlabelled, kinds=["brightness"])
 
 

@@ -228,7 +228,7 @@ def test_a_base_is_gone_on_from_and_recorded(trained: Artifact, tmp_path: Path) 
 def test_another_base_is_refused(trained: Artifact, change: dict[str, object]) -> None:
     other = Artifact(trained.tensors, trained.card.model_copy(update=change))
     with pytest.raises(
-        InputError, match="the base 'squares' is a .* expected a classifier of the 2 classes of squares"
+        InputError, match=r"the base 'squares' is a .* expected a classifier of the 2 classes of squares"
     ):
         fit(squares(8), base=other)
 

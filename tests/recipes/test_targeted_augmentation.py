@@ -69,9 +69,7 @@ def test_a_family_that_is_held_out_is_not_trained_on(name: str) -> None:
 
 
 def test_an_unknown_family_is_named_with_the_known() -> None:
-    with pytest.raises(
-        ValidationError, match="unknown family of bloodmnist 'noise'; known|unknown family of bloodmnist"
-    ):
+    with pytest.raises(ValidationError, match=r"unknown family of bloodmnist 'noise'.* Known: blur, colour, digital"):
         recipe(hold_out="noise")
     with pytest.raises(InputError, match="unknown family of dermamnist 'nois'; did you mean 'noise'"):
         build("recipes", {"method": "targeted_augmentation", "benchmark": "dermamnist", "hold_out": "nois"})

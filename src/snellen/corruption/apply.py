@@ -45,7 +45,8 @@ def corrupt(
         severity: in [0, 5]; 0 returns the images themselves.
         rng: bound to the n examples.
         strict: see :func:`snellen.corruption.tables.strength`.
-        parity: as published to the last step: values cut to bytes, and grey images treated as coloured ones.
+        parity: as published to the last step: values cut to bytes, grey images treated as coloured ones, and faults of
+            the published code repeated (glass blur copies neighbours instead of swapping with them).
         textures: (3, h, w) in [0, 1], used by frost and stains instead of our own.
 
     Raises:
@@ -56,7 +57,9 @@ def corrupt(
     if severity == 0:
         return images
     operator = benchmark.operator(kind)
-    extra = {"textures": textures} if operator.textures and textures else {}
+    extra: dict[str, object] = {"textures": textures} if operator.textures and textures else {}
+    if operator.mended:
+        extra["parity"] = parity
     changed = operator.function(images, rng.bind(len(images)).child(kind), **found.values, **extra)
     if found.mixture < 1:
         changed = torch.lerp(images, changed, found.mixture)

@@ -2,7 +2,7 @@
 
 Di Salvo, Doerrich and Ledig, "MedMNIST-C", arXiv 2406.17536: each image gets one of the K kinds or stays as it is, each
 with probability 1 / (K + 1); each parameter is uniform between its values at severities 1 and 5 (parameters of one kind
-independently), integers are cut.
+independently), integers are cut, kernels to odd ones.
 
 The published code draws salt and pepper from a fixed seed, so that the same pixels are hit at every call; here every
 call draws anew. It also returns the identity as another type of image; here the type is always the same.
@@ -86,7 +86,9 @@ def draw_parameters(images: Tensor, benchmark: Benchmark, kind: str, rng: Random
         last = table.augmentation_end.get(name, column[-1])
         value = first + (last - first) * shares[:, position]
         parameter = operator.parameters[name]
-        if parameter.whole:
+        if parameter.whole or parameter.odd:
             value = value.trunc()
+        if parameter.odd:
+            value = value - (value + 1) % 2
         values[name] = value * (side / table.side) if parameter.pixels else value
     return values

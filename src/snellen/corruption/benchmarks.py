@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any, Literal, get_args
@@ -103,17 +103,31 @@ class Benchmark:
         self.operator(kind)
         return self.small[kind] if kind in self.small and side < SMALL_BELOW else self.large[kind]
 
-    def strength(self, kind: str, severity: float, height: int, width: int, *, strict: bool = False) -> Strength:
+    def strength(
+        self,
+        kind: str,
+        severity: float,
+        height: int,
+        width: int,
+        *,
+        strict: bool = False,
+        parity: bool = False,
+        textures: bool = False,
+    ) -> Strength:
         """Parameters of a kind at a severity in [0, 5], for images of this size.
+
+        They count as published when they are the numbers of the table, for its image size, and the operator does with
+        them what the published one does: not with our own textures in place of the published ones (``textures``: the
+        user gave some), and not where the published code has a fault that is mended here (``parity`` repeats it).
 
         >>> found = benchmark("imagenet-c").strength("gaussian_noise", 3, 224, 224)
         >>> dict(found.values), found.published
         ({'deviation': 0.18}, True)
         """
-        side = min(height, width)
-        table = self.table(kind, side)
-        found = strength(table, self.operator(kind), severity, side, strict=strict)
-        return found if height == width else Strength(found.values, found.mixture, published=False)
+        side, operator = min(height, width), self.operator(kind)
+        found = strength(self.table(kind, side), operator, severity, side, strict=strict)
+        same = (textures or not operator.textures) and (parity or not operator.mended)
+        return replace(found, published=found.published and height == width and same)
 
     def family(self, kind: str) -> str:
         """The family of a kind."""

@@ -92,7 +92,7 @@ def gaussian_filter(planes: Tensor, deviation: float, *, truncate: float = 4.0, 
     """
     kernel = gaussian_kernel(deviation, truncate)
     if len(kernel) == 1:
-        return planes.clone()
+        return planes.clone(memory_format=torch.contiguous_format)
     height, width = planes.shape[-2:]
     return separable_filter(planes, filter_matrix(height, kernel, border), filter_matrix(width, kernel, border))
 

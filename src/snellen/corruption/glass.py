@@ -62,18 +62,18 @@ def shuffle(moves: Tensor, reach: int, *, parity: bool = False) -> Tensor:
     return pixels.T.contiguous()
 
 
-def draw_moves(rng: Randomness, *, like: Tensor, displacement: float, passes: float) -> Tensor:
+def draw_moves(images: Tensor, rng: Randomness, *, displacement: float, passes: float) -> Tensor:
     """Offsets for :func:`shuffle` at any real strengths: int32 (n, ⌈passes⌉, 2, h, w).
 
     A share of the visits that is the fraction of ``displacement`` uses the next whole number, the others the one below;
     the last pass moves only the share of its visits that is the fraction of ``passes``. A draw is the same at all
-    strengths; ``like`` are the images (n, c, h, w).
+    strengths.
     """
-    shape = like.shape[-2:]
-    moves = like.new_empty(len(like), math.ceil(passes), 2, *shape)
+    shape = images.shape[-2:]
+    moves = images.new_empty(len(images), math.ceil(passes), 2, *shape)
     for number in range(moves.shape[1]):
         # One draw has 24 random bits: 12 for the direction down, 12 for that to the right.
-        drawn = rng.uniform(f"glass_blur directions {number}", shape, like=like)
+        drawn = rng.uniform(f"glass_blur directions {number}", shape, like=images)
         down, right = moves[:, number, 0], moves[:, number, 1]
         right.copy_(drawn).mul_(4096)
         down.copy_(right).floor_()
@@ -82,12 +82,12 @@ def draw_moves(rng: Randomness, *, like: Tensor, displacement: float, passes: fl
         # In [-1, 1), so that whole reaches give offsets in [-reach, reach) of equal chance.
         directions = moves[:, number].mul_(2).sub_(1)
         if displacement % 1:
-            further = rng.uniform(f"glass_blur further {number}", (1, *shape), like=like) < displacement % 1
+            further = rng.uniform(f"glass_blur further {number}", (1, *shape), like=images) < displacement % 1
             directions *= math.floor(displacement) + further
         else:
             directions *= displacement
         if passes - number < 1:
-            directions *= rng.uniform(f"glass_blur moved {number}", (1, *shape), like=like) < passes - number
+            directions *= rng.uniform(f"glass_blur moved {number}", (1, *shape), like=images) < passes - number
         directions.floor_()
     return moves.int()
 
@@ -109,8 +109,12 @@ def glass_blur(
     blurred = gaussian_filter(images, deviation)
     reach = math.ceil(displacement)
     if reach > 0 and passes > 0 and len(images):
-        moves = draw_moves(rng, like=images, displacement=displacement, passes=passes)
-        for part, its_moves in zip(blurred.split(AT_ONCE), moves.split(AT_ONCE), strict=True):
-            for image, pixels in zip(part.flatten(2), shuffle(its_moves, reach, parity=parity), strict=True):
-                image.copy_(image.index_select(1, pixels))
+        moves = draw_moves(images, rng, displacement=displacement, passes=passes)
+        blurred = torch.stack(
+            [
+                image.index_select(1, pixels)
+                for part, its_moves in zip(blurred.flatten(2).split(AT_ONCE), moves.split(AT_ONCE), strict=True)
+                for image, pixels in zip(part, shuffle(its_moves, reach, parity=parity), strict=True)
+            ]
+        ).view(images.shape)
     return gaussian_filter(blurred, deviation).clamp_(0, 1)

@@ -40,12 +40,14 @@ class Parameter:
         reciprocal: interpolated as 1 / value, because that is what the change grows with.
         pixels: a length, which grows with the image.
         whole: an integer in the published code; what training draws is cut to one.
+        odd: as ``whole``, and cut to an odd one.
     """
 
     identity: float | None = None
     reciprocal: bool = False
     pixels: bool = False
     whole: bool = False
+    odd: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Operator:
         noise: what it does to a grey image is drawn once for all channels, not turned grey afterwards.
         textures: takes textures of the user; without, it draws its own, which are not the published ones.
         own: draws something of our own, so that no setting is exactly a published one.
+        mended: the published code has a fault that changes results; the function takes ``parity`` to repeat it.
     """
 
     function: Callable[..., Tensor]
@@ -68,6 +71,7 @@ class Operator:
     noise: bool = False
     textures: bool = False
     own: bool = False
+    mended: bool = False
 
     @property
     def fades(self) -> bool:
@@ -84,10 +88,12 @@ OPERATORS: dict[str, Operator] = {
     "impulse_noise": Operator(impulse_noise, {"share": _FROM_ZERO}, batched=True, noise=True),
     "speckle_noise": Operator(speckle_noise, {"deviation": _FROM_ZERO}, batched=True, noise=True),
     "gaussian_blur": Operator(gaussian_blur, {"deviation": _LENGTH_FROM_ZERO}),
-    "kernel_blur": Operator(kernel_blur, {"kernel": Parameter(1.0, pixels=True, whole=True)}),
+    "kernel_blur": Operator(kernel_blur, {"kernel": Parameter(1.0, pixels=True, odd=True)}),
     "defocus_blur": Operator(defocus_blur, {"radius": _LENGTH_FROM_ZERO, "alias": _LENGTH_FROM_ZERO}),
     "glass_blur": Operator(
-        glass_blur, {"deviation": _LENGTH_FROM_ZERO, "displacement": _LENGTH_FROM_ZERO, "passes": _HELD}
+        glass_blur,
+        {"deviation": _LENGTH_FROM_ZERO, "displacement": _LENGTH_FROM_ZERO, "passes": _HELD},
+        mended=True,
     ),
     "motion_blur": Operator(motion_blur, {"radius": _LENGTH, "deviation": _LENGTH_FROM_ZERO}),
     "zoom_blur": Operator(zoom_blur, {"end": _FROM_ONE, "step": _HELD}),

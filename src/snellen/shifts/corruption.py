@@ -45,7 +45,8 @@ class Corruption(Method):
     )
     parity: bool = Field(
         False,
-        description="as published to the last step: values cut to bytes, and noise that colours grey images too",
+        description="as published to the last step: values cut to bytes, noise that colours grey images too, and "
+        "faults of the published code repeated",
     )
     textures: str | None = Field(
         None, description="folder of images to use for frost or stains in place of the built-in ones"
@@ -76,11 +77,13 @@ class Corruption(Method):
         )
 
     def strength(self, severity: float, images: Tensor) -> Strength:
-        """The operator's parameters at this severity for images of this size, and whether they are published ones.
-
-        Built-in textures are not the published ones.
-        """
-        chosen = benchmark(self.benchmark)
-        found = chosen.strength(self.kind, severity, images.shape[2], images.shape[3], strict=self.strict)
-        own = chosen.operator(self.kind).textures and self.textures is None
-        return Strength(found.values, found.mixture, published=False) if own else found
+        """The operator's parameters at this severity for images of this size, and whether they are published ones."""
+        return benchmark(self.benchmark).strength(
+            self.kind,
+            severity,
+            images.shape[2],
+            images.shape[3],
+            strict=self.strict,
+            parity=self.parity,
+            textures=self.textures is not None,
+        )

@@ -83,21 +83,12 @@ class CommonCorruptions(Check):
         told = [f"Corruptions are those of {self.benchmark}; severities 1 to 5 are those of its published tables."]
         size = classifier.preparation.size
         if size is not None:
-            chosen = benchmark(self.benchmark)
-            scaled = [
-                kind
-                for kind in self.chosen
-                for severity in self.severities
-                if not chosen.strength(kind, severity, *size, strict=self.strict).published
-            ]
-            own = [kind for kind in self.chosen if chosen.operator(kind).textures and self.textures is None]
-            if scaled:
+            unpublished = [kind for kind in self.chosen if not self._published(kind, size)]
+            if unpublished:
                 told.append(
-                    f"Images of {size[0]} × {size[1]} pixels have no published strengths of "
-                    f"{len(set(scaled))} of the {len(self.chosen)} kinds: lengths are scaled."
+                    f"Not exactly as published (image size {size[1]} × {size[0]}, severity, built-in textures, or a "
+                    f"fault of the published code that is mended): {', '.join(unpublished)}."
                 )
-            if own:
-                told.append(f"Textures of {', '.join(own)} are built-in ones, not the published pictures.")
         if self.reference is not None:
             told.append(
                 f"corruption.mce and corruption.relative_mce divide errors by those of {self.reference.name} "
@@ -194,6 +185,15 @@ class CommonCorruptions(Check):
         """The corrupted images at the worst severity."""
         kind = str(finding.facts["corruption"])
         return self._shift(kind).shift(batch.images, float(finding.facts["worst_severity"]), rng=batch.rng.child(kind))
+
+    def _published(self, kind: str, size: tuple[int, int]) -> bool:
+        chosen = benchmark(self.benchmark)
+        return all(
+            chosen.strength(
+                kind, severity, *size, strict=self.strict, parity=self.parity, textures=self.textures is not None
+            ).published
+            for severity in self.severities
+        )
 
     def _transformation(self, kind: str) -> Transformation:
         shift = self._shift(kind)
