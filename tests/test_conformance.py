@@ -1,11 +1,8 @@
 """Every method of the index keeps the promises of its verb."""
 
-from typing import get_args
-
 import pytest
 
 from snellen.index import AREAS, methods
-from snellen.shifts.corruption import Corruption, Kind
 from snellen.testing import check_attack, check_method, check_shift
 
 #: Sizes at which the small problem has both broken and unbroken images.
@@ -42,8 +39,3 @@ def test_attack_in_a_ball(attack, norm, epsilon):
 @pytest.mark.parametrize("shift", of_area("shifts"))
 def test_shift_with_its_defaults(shift):
     check_shift(shift())
-
-
-@pytest.mark.parametrize("kind", get_args(Kind))
-def test_corruption(kind):
-    check_shift(Corruption(kind=kind))

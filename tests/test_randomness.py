@@ -182,3 +182,98 @@ def test_a_draw_of_the_run_is_none_of_an_example() -> None:
     of_example = Randomness(0).child("a").for_examples(["x"]).normal("b", (4,))[0]
     of_run = torch.randn(4, generator=Randomness(0).child("a", "b").generator("x"))
     assert not torch.equal(of_example, of_run)
+
+
+def draws(rng, like=None):
+    return {
+        "normal": rng.normal("s", (3, 2), like=like),
+        "uniform": rng.uniform("s", (3, 2), like=like),
+        "range": rng.uniform("s", (3, 2), -1, 1, like=like),
+        "integers": rng.integers("s", (3, 2), 0, 5, like=like),
+        "more integers": rng.integers("s", (3, 2), 0, 6, like=like),
+        "shape": rng.normal("s", (6,), like=like),
+        "stream": rng.normal("t", (3, 2), like=like),
+    }
+
+
+def test_remembering_changes_no_value():
+    rng = Randomness(2).for_examples(["a", "b"])
+    plain, remembering = draws(rng), rng.remembering()
+    for _ in range(2):
+        assert all(torch.equal(draw, plain[name]) for name, draw in draws(remembering).items())
+    assert remembering == rng
+    assert repr(remembering) == repr(rng)
+
+
+def test_a_remembered_draw_is_the_same_tensor_for_children_too():
+    rng = Randomness(2).for_examples(["a", "b"]).remembering()
+    first, again = draws(rng), draws(rng)
+    assert all(again[name] is draw for name, draw in first.items())
+    assert len({id(draw) for draw in first.values()}) == len(first), "another stream, shape or range is another draw"
+    child = rng.child("frost").uniform("place", (2,))
+    assert rng.child("frost").uniform("place", (2,)) is child
+    assert rng.child("snow").uniform("place", (2,)) is not child
+    assert rng.bind(2).child("frost").uniform("place", (2,)) is child
+
+
+def test_without_remembering_each_draw_is_a_new_tensor():
+    rng = Randomness(2).bind(2)
+    assert rng.normal("s", (3,)) is not rng.normal("s", (3,))
+    remembering = rng.remembering()
+    assert remembering.normal("s", (3,)) is not remembering.remembering().normal("s", (3,)), "a memory of its own"
+    changed = rng.normal("s", (3,)).zero_()
+    assert not torch.equal(rng.normal("s", (3,)), changed)
+
+
+def test_memory_keeps_batches_apart():
+    rng = Randomness(2).remembering()
+    whole = rng.for_examples(["a", "b", "c"])
+    drawn = whole.normal("s", (4,))
+    for ids in (["a", "b"], ["c", "b", "a"], ["d", "e", "f"], ["a"], []):
+        other = rng.for_examples(ids)
+        assert torch.equal(other.normal("s", (4,)), Randomness(2).for_examples(ids).normal("s", (4,)))
+    assert torch.equal(whole[[2, 0]].normal("s", (4,)), drawn[[2, 0]])
+    assert rng.for_examples(["a", "b", "c"]).normal("s", (4,)) is drawn
+
+
+def test_memory_keeps_devices_apart():
+    rng = Randomness(2).bind(1).remembering()
+    on_meta, on_cpu = draws(rng, torch.zeros(1, device="meta")), draws(rng)
+    assert {draw.device.type for draw in on_meta.values()} == {"meta"}
+    assert {draw.device.type for draw in on_cpu.values()} == {"cpu"}
+    assert draws(rng, torch.zeros(7, dtype=torch.float64))["normal"] is on_cpu["normal"], "the device counts alone"
+
+
+def test_poisson_moments():
+    rates = torch.tensor([0.0, 0.3, 4.0, 60.0, 500.0]).repeat(2, 20_000, 1)
+    counts = Randomness(0).bind(2).poisson("p", rates)
+    assert counts.dtype == torch.float32
+    assert counts.shape == rates.shape
+    assert torch.equal(counts, counts.round())
+    assert bool((counts >= 0).all())
+    assert not counts[..., 0].any()
+    for row in counts:
+        error = (rates[0, 0] / 20_000).sqrt()
+        assert bool(((row.mean(0) - rates[0, 0]).abs() <= 5 * error).all())
+        assert torch.allclose(row.var(0)[1:], rates[0, 0, 1:], rtol=0.08)
+    assert float(torch.corrcoef(torch.stack([counts[0, :, 2], counts[1, :, 2]]))[0, 1]) < 5 / 20_000**0.5
+
+
+def test_poisson_does_not_depend_on_the_batch_or_on_memory():
+    rates = 20 * torch.rand(4, 3, 5, generator=torch.Generator().manual_seed(0))
+    rng = Randomness(1).for_examples(["a", "b", "c", "d"])
+    counts = rng.poisson("p", rates)
+    assert torch.equal(rng[[3, 1]].poisson("p", rates[[3, 1]]), counts[[3, 1]])
+    assert torch.equal(rng.poisson("p", rates.double()), counts)
+    assert not torch.equal(rng.poisson("q", rates), counts)
+    remembering = rng.remembering()
+    assert torch.equal(remembering.poisson("p", rates), counts)
+    assert not remembering.poisson("p", torch.zeros(4, 3, 5)).any(), "other rates are another draw"
+    assert torch.equal(remembering.poisson("p", rates), counts)
+
+
+def test_poisson_of_nothing():
+    empty = Randomness(0).bind(0).poisson("p", torch.zeros(0, 3, 2, dtype=torch.float64))
+    assert (empty.shape, empty.dtype) == ((0, 3, 2), torch.float32)
+    with pytest.raises(ValueError, match=r"rng\.for_examples\(ids\) or rng\.bind\(n\)"):
+        Randomness(0).poisson("p", torch.ones(1, 2))

@@ -60,7 +60,8 @@ def test_each_is_well_formed(system):
     assert system.summary[0].isupper()
     assert "arXiv" in system.source or "doi" in system.source.lower() or "20" in system.source
     for name in system.methods:
-        assert name in methods(system.area)
+        area, _, method = name.partition(".")
+        assert method in methods(area)
     assert all(point.isdecimal() and text for point, text in system.acceptance.items())
     assert len({claim.id for claim in system.claims}) == len(system.claims)
     assert bool(system.claims) or system.experiment is None, "an experiment without a claim"

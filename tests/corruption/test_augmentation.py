@@ -178,7 +178,7 @@ def test_salt_and_pepper_fall_elsewhere_at_each_call():
     images = torch.full((4, 3, 32, 32), 0.5)
     images[:, 0] = 0.6
     hit = [
-        corrupt_at_random(images, CHEST, "impulse_noise", Randomness(0).bind(4).child("epoch", epoch)) != images
+        corrupt_at_random(images, DERMA, "impulse_noise", Randomness(0).bind(4).child("epoch", epoch)) != images
         for epoch in range(2)
     ]
     assert all(bool(places.any()) for places in hit)

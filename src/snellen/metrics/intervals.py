@@ -161,7 +161,7 @@ def stratified_mean_interval(
     Strata of a single value take the pooled variance of the others; if all are single, the interval is (−∞, ∞).
 
     >>> [round(end, 4) for end in stratified_mean_interval([1, 0, 1, 1, 0, 0], [0, 0, 0, 1, 1, 1])]
-    [0.0381, 0.9619]
+    [0.038, 0.962]
 
     Args:
         values: (n,), finite.

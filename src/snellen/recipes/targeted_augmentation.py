@@ -33,7 +33,7 @@ class TargetedAugmentation(Method):
     >>> TargetedAugmentation(benchmark="bloodmnist", hold_out="noise")
     Traceback (most recent call last):
     pydantic_core._pydantic_core.ValidationError: 1 validation error for TargetedAugmentation
-      Value error, unknown family of bloodmnist 'noise'; known: digital, blur, colour, task_specific [...]
+      Value error, unknown family of bloodmnist 'noise'. Known: blur, colour, digital, task_specific ...
     """
 
     name: ClassVar[str] = "targeted_augmentation"
