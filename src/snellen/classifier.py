@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from PIL import Image
@@ -62,6 +62,7 @@ class Classifier:
         identity: hash of the weights; computed from the parameters when not given, None for plain callables.
         notes: what the loader assumed or changed; shown in reports.
         feature_layer: name of the layer whose output :meth:`features` gives by default.
+        recipe: what trained it, as the lineage of its artifact records it; empty when unknown.
         device: where the model runs.
     """
 
@@ -79,6 +80,7 @@ class Classifier:
         identity: str | None = None,
         notes: Sequence[str] = (),
         feature_layer: str | None = None,
+        recipe: Mapping[str, Any] | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
         self.module = model if isinstance(model, nn.Module) else None
@@ -92,6 +94,7 @@ class Classifier:
         self.task, self.output = task, output
         self.differentiable = (self.module is not None) if differentiable is None else differentiable
         self.name, self.notes, self.feature_layer = name, tuple(notes), feature_layer
+        self.recipe: Mapping[str, Any] = dict(recipe or {})
         self.device = torch.device(device)
         self._identity = identity
         self._counter = _Counter()
@@ -174,15 +177,19 @@ class Classifier:
             UnsupportedError: the model has no layers (ONNX, callable).
             UnknownNameError: no such layer; the message lists near names.
         """
+        return self.scores_and_features(images, layer)[1]
+
+    def scores_and_features(self, images: Tensor, layer: str | None = None) -> tuple[Tensor, Tensor]:
+        """Scores (n, k) and the output of a layer (n, ...) in one pass; errors as those of :meth:`features`."""
         caught: list[Tensor] = []
         handle = self._layer(layer).register_forward_hook(lambda _module, _inputs, output: caught.append(output))
         try:
-            self(images)
+            scores = self(images)
         finally:
             handle.remove()
         if not caught or not isinstance(caught[-1], Tensor):
             raise UnsupportedError(f"layer {layer or self.feature_layer!r} of {self.name} does not output one tensor")
-        return caught[-1]
+        return scores, caught[-1]
 
     @contextmanager
     def edit(self, layer: str, change: Callable[[Tensor], Tensor]) -> Iterator[Classifier]:

@@ -73,7 +73,9 @@ class Finding(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str
+    subject: str = Field("", description="what it is about: a corruption, a class, a threat; the same in every run")
     harm: float = Field(ge=0, le=1, description="share of the data lost for certain")
+    p_value: float | None = Field(None, ge=0, le=1, description="one-sided, of no harm; None when nothing was tested")
     title: str
     facts: dict[str, float | int | str] = Field(default_factory=dict, description="figures behind the title")
     examples: tuple[FindingExample, ...] = ()
@@ -85,6 +87,11 @@ class Finding(BaseModel):
         if kind not in KINDS and not kind.startswith("x-"):
             raise unknown_name("kind of finding", kind, KINDS)
         return kind
+
+    @property
+    def key(self) -> str:
+        """Name by which the finding is found again in another run: kind and subject."""
+        return f"{self.kind}:{self.subject}" if self.subject else self.kind
 
     @property
     def level(self) -> Level:

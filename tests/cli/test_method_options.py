@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import pytest
 import typer
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typer.testing import CliRunner
 
 from snellen import index
@@ -17,6 +17,8 @@ from snellen.method import Method, method_field
 
 
 class Range(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     low: int = 0
     high: int = 1
 
@@ -49,6 +51,22 @@ class Everything(Method):
         if self.whole == 13 and self.choice == "snow":
             raise ValueError("13 does not go with snow")
         return self
+
+    def shift(self, images, severity, *, rng):
+        return images
+
+
+class Weather(Method):
+    """Says what it stands for when no kind is given."""
+
+    name = "weather"
+    place: str = "land"
+    kind: str = Field("rain", json_schema_extra={"x-snellen-left-out": "all of the place"})
+
+    @classmethod
+    def when_left_out(cls, given):
+        kinds = {"land": ("rain", "fog"), "sea": ("storm",)}[given.get("place", "land")]
+        return {} if "kind" in given else {"kind": kinds}
 
     def shift(self, images, severity, *, rng):
         return images
@@ -156,6 +174,19 @@ def test_nothing_given_is_the_default_and_repeated_options_are_combined():
     assert {one.flag_on for one in found} == {False}
 
 
+def test_a_method_says_what_an_option_that_is_left_out_stands_for():
+    entry = index.MethodEntry(name="weather", area="shifts", target=f"{__name__}:Weather", summary="Weather.")
+    options = field_options(Weather)
+    assert {option.field: option.default for option in options} == {"place": "land", "kind": "all of the place"}
+
+    def kinds(**given):
+        return [(one.place, one.kind) for one in methods_of(entry, options, given)]
+
+    assert kinds() == [("land", "rain"), ("land", "fog")]
+    assert kinds(place=["sea", "land"]) == [("sea", "storm"), ("land", "rain"), ("land", "fog")]
+    assert kinds(kind=["hail"]) == [("land", "hail")]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -167,6 +198,9 @@ def test_nothing_given_is_the_default_and_repeated_options_are_combined():
         ({"pair": ["1", "2", "3"]}, "--pair '1 2 3': .*at most 2"),
         ({"table": ["{x"]}, "--table '{x': input should be a valid dictionary; expected JSON"),
         ({"inner": ["fgms"]}, "--inner 'fgms': unknown attack 'fgms'; did you mean 'fgsm'.*; expected method"),
+        ({"many_choices": ["bc"]}, r"--many-choices 'bc': input should be .*; did you mean 'c' or 'b'\? expected name"),
+        ({"span": ['{"hihg": 2}']}, "unknown key in --span 'hihg'; did you mean 'high'\\? Known: high, low$"),
+        ({"span": ['{"high": "x"}']}, "--span '.*': high: Input should be a valid integer.*; expected JSON"),
         ({"whole": ["13"], "choice": ["snow"]}, "every_thing with --whole 13, --choice snow: 13 does not go with snow"),
     ],
 )

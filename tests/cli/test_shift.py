@@ -12,6 +12,7 @@ from PIL import Image
 import snellen
 import snellen.writing.shifted_images  # its function is patched below
 from snellen.cli import main
+from snellen.corruption.benchmarks import benchmark
 from snellen.shifts.corruption import Corruption
 
 
@@ -71,7 +72,12 @@ def test_help_of_a_method_shows_its_fields_with_their_defaults(run):
     for field, info in Corruption.model_fields.items():
         assert f"--{field.replace('_', '-')}" in shown
         assert info.description.split(";")[0].split(",")[0] in shown
-    for text in ("[default: (imagenet-c)]", "[default: (gaussian_noise)]", "[default: (1 2 3 4 5)]", "bloodmnist"):
+    for text in (
+        "[default: (imagenet-c)]",
+        "[default: (all that the benchmark's figures are means of)]",
+        "[default: (1 2 3 4 5)]",
+        "bloodmnist",
+    ):
         assert text in shown
 
 
@@ -118,10 +124,15 @@ def test_archives_by_an_alias_and_a_limit(run, tmp_path):
     ("arguments", "message"),
     [
         (["corupt", "photos", "--out", "o"], "unknown shift 'corupt'; did you mean 'corruption'"),
-        (["corruption", "photos"], "Missing option '--out'"),
         (["corruption", "--out", "o"], "Missing argument"),
         (["corruption", "photos", "--out", "o", "--kind", "fgo"], "with --kind fgo: unknown corruption of imagenet-c"),
         (["corruption", "photos", "--out", "o", "--benchmark", "imagenet"], "--benchmark 'imagenet': input should be"),
+        (["corruption", "photos", "--out", "o", "--benchmark", "blood"], "did you mean 'bloodmnist'?"),
+        (["corruption", "photos", "--out", "o", "--kind", "fog", "--kind", "fog"], "error: fog is given twice"),
+        (
+            ["corruption", "photos", "--out", "o", "--kind", "frost", "--textures", "none"],
+            "cannot use its textures: none",
+        ),
         (["corruption", "photos", "--out", "o", "--severity", "7"], "a severity lies in [0, 5], got 7.0"),
         (["corruption", "photos", "--out", "o", "--severity", "high"], "--severity"),
         (["corruption", "photos", "--out", "o", "--format", "tar"], "--format"),
@@ -138,6 +149,40 @@ def test_mistakes_exit_with_2_and_one_clear_message(run, photos, tmp_path, argum
     assert message in flat(err)
     assert "Traceback" not in err
     assert not (tmp_path / "o").exists()
+
+
+def test_without_a_kind_all_that_the_figures_average_are_written_to_a_free_folder(run, photos, tmp_path):
+    (tmp_path / "snellen-shift-1").mkdir()
+    asked = ["shift", "corruption", photos, "--benchmark", "octmnist", "--severity", "1", "--no-contact-sheet"]
+    code, _, err = run(*asked)
+    assert (code, err.strip()) == (0, "")
+    record = json.loads((tmp_path / "snellen-shift-2" / "shift.json").read_text())
+    assert set(record["written"]) == set(benchmark("octmnist").main)
+    assert not any((tmp_path / "snellen-shift-1").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--severity", "6"], "a severity lies in [0, 5], got 6.0"),
+        (["--severity", "1", "--severity", "1"], "severity 1 is given twice"),
+        (["--kind", "frost", "--textures", "none"], "cannot use its textures: none"),
+        (["--kind", "fog", "--kind", "fog"], "fog is given twice"),
+        (["--out", "photos"], "is not empty and holds no shifted data set"),
+    ],
+)
+def test_what_needs_no_images_is_refused_before_they_are_read(run, photos, monkeypatch, arguments, message):
+    monkeypatch.setattr("snellen.data.references.load_images", lambda data: pytest.fail("images were read"))
+    code, _, err = run("shift", "corruption", "photos", *arguments)
+    assert code == 2
+    assert message in flat(err)
+
+
+def test_textures_that_cannot_be_read_do_not_block_the_folder(run, photos, tmp_path):
+    asked = ["shift", "corruption", photos, "--kind", "frost", "--severity", "1", "--out", "here"]
+    assert run(*asked, "--textures", "none_such")[0] == 2
+    assert not (tmp_path / "here").exists()
+    assert run(*asked)[0] == 0
 
 
 def test_ctrl_c_exits_with_130_and_says_how_to_go_on(run, photos, monkeypatch, tmp_path):
@@ -174,6 +219,6 @@ def test_options_have_the_defaults_of_the_function_they_stand_for():
     spelled = {"severity": "severities", "data": "images", "methods": "method", "as_json": None}
     for name, option in options.items():
         stands_for = spelled.get(name, name)
-        if stands_for and option.default is not inspect.Parameter.empty and name != "severity":
+        if stands_for and option.default is not inspect.Parameter.empty and name not in ("severity", "out"):
             assert option.default == parameters[stands_for].default, name
     assert {spelled.get(name, name) for name in options} - {None} == set(parameters) - {"progress"}

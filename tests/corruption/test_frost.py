@@ -33,6 +33,20 @@ def test_crops_of_textures_as_published() -> None:
     assert set(which.int().tolist()) == set(range(6))
 
 
+def test_with_parity_the_sixth_texture_and_the_last_places_are_never_drawn() -> None:
+    count, side = 300, 96
+    textures = [tells_place(99, 98, index) for index in range(6)]
+    images = torch.zeros(count, 3, side, side)
+    crops = frost(images, Randomness(0).bind(count), keep=1.0, amount=1.0, textures=textures, parity=True) * 100
+    assert set(crops[:, 0, 0, 0].round().int().tolist()) == {0, 1, 2}
+    assert set(crops[:, 1, 0, 0].round().int().tolist()) == {0, 1}
+    assert set(crops[:, 2, 0, 0].round().int().tolist()) == set(range(5))
+    # Where a texture fits in one place only, that is taken; the published code fails.
+    for few in (textures[:1], [tells_place(96, 96)]):
+        crops = frost(images[:2], Randomness(0).bind(2), keep=1.0, amount=1.0, textures=few, parity=True)
+        assert crops.shape == (2, 3, side, side)
+
+
 def test_formula() -> None:
     images = torch.rand(4, 3, 100, 120, generator=torch.Generator().manual_seed(0))
     texture = torch.rand(3, 100, 120, generator=torch.Generator().manual_seed(1))  # one place only

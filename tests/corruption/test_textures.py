@@ -1,12 +1,21 @@
-"""Folders of textures: what is read, in which order, and what is refused."""
+"""Folders of textures: what is read, in which order, what is refused, and which count as the published ones."""
+
+import hashlib
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from snellen.corruption.textures import load_textures
+from snellen.corruption import published_textures, textures
+from snellen.corruption.benchmarks import benchmark
+from snellen.corruption.stains import stain_deposit
+from snellen.corruption.textures import load_textures, texture_hashes
 from snellen.errors import InputError
+from snellen.randomness import Randomness
 
 
 def save(folder, name, value, size=(6, 4), mode="RGB"):
@@ -66,3 +75,74 @@ def test_a_folder_that_failed_is_read_again_once_it_is_mended(tmp_path):
         load_textures(str(tmp_path))
     save(tmp_path, "a.png", (1, 2, 3))
     assert len(load_textures(str(tmp_path))) == 1
+
+
+# -- which are the published ones --------------------------------------------------------------------------------------
+
+
+def published(folder, name, kind, hashes=None, **options):
+    """Whether a setting counts as published with the textures of a folder; ``hashes`` in place of the real ones."""
+    chosen = benchmark(name)
+    if hashes is not None:
+        operator = replace(chosen.operator(kind), textures=tuple(hashes))
+        chosen = replace(chosen, operators={**chosen.operators, kind: operator})
+    return chosen.strength(kind, 3, 224, 224, textures=str(folder), **options).published
+
+
+@pytest.mark.parametrize(("name", "kind"), [("imagenet-c", "frost"), ("bloodmnist", "stain_deposit")])
+def test_only_exactly_the_published_files_are_published(tmp_path, name, kind):
+    for file, value in (("frost1.png", (255, 0, 0)), ("frost2.png", (0, 255, 0))):
+        save(tmp_path, file, value)
+    hashes = [hashlib.sha256((tmp_path / f"frost{number}.png").read_bytes()).hexdigest() for number in (1, 2)]
+    assert texture_hashes(str(tmp_path)) == tuple(hashes)
+    assert not published(tmp_path, name, kind, parity=True), "a red picture is not the published one"
+    assert published(tmp_path, name, kind, hashes, parity=True)
+    assert not published(tmp_path, name, kind, hashes[::-1], parity=True), "the order decides which are drawn"
+    for others in (hashes[:1], [*hashes, "0" * 64], ["0" * 64] * 2):
+        assert not published(tmp_path, name, kind, others, parity=True)
+    assert not benchmark(name).strength(kind, 3, 224, 224, parity=True, textures=True).published
+    with pytest.raises(InputError, match="nowhere is not a folder"):
+        published(tmp_path / "nowhere", name, kind, parity=True)
+
+
+def test_frost_is_published_with_parity_alone(tmp_path):
+    save(tmp_path, "frost1.png", (255, 0, 0))
+    hashes = texture_hashes(str(tmp_path))
+    assert published(tmp_path, "imagenet-c", "frost", hashes, parity=True)
+    assert not published(tmp_path, "imagenet-c", "frost", hashes), "the sixth photograph is drawn too"
+    assert published(tmp_path, "bloodmnist", "stain_deposit", hashes)
+
+
+@pytest.mark.skipif(find_spec("imagecorruptions") is None, reason="needs imagecorruptions-imaug")
+def test_the_photographs_that_the_peer_ships_are_the_published_ones():
+    folder = Path(find_spec("imagecorruptions").origin).parent / "frost"
+    assert texture_hashes(str(folder)) == published_textures.FROST
+    assert len(load_textures(str(folder))) == 6
+    assert published(folder, "imagenet-c", "frost", parity=True)
+
+
+def test_the_archive_of_inks_is_read_as_its_shapes_of_the_two_sizes_in_use(tmp_path, monkeypatch):
+    shapes = np.random.default_rng(0).integers(0, 2, (10, 32, 32)).astype(np.uint64)
+    sizes = {"1": 12, "2": 16, "3": 24, "4": 32, "5": 42}
+    arrays = {key: np.resize(shapes, (10, side, side)) for key, side in sizes.items()}
+    np.savez(tmp_path / "inks.npz", **arrays)
+    with pytest.raises(InputError, match=r"inks\.npz in .* cannot be read"):
+        load_textures(str(tmp_path))
+    found = hashlib.sha256((tmp_path / "inks.npz").read_bytes()).hexdigest()
+    monkeypatch.setattr(textures, "INKS", (found,))
+    inks = load_textures(str(tmp_path))
+    assert [tuple(ink.shape) for ink in inks] == [(3, 24, 24)] * 10 + [(3, 32, 32)] * 10
+    assert torch.equal(inks[3][1], 1 - torch.from_numpy(arrays["3"][3].astype(np.float32)))
+    assert published(tmp_path, "bloodmnist", "stain_deposit", [found])
+    # Of each size only the shapes that have it are drawn, as they are.
+    white = torch.ones(20, 3, 224, 224)
+    for key, side in (("3", 24), ("4", 32)):
+        stained = stain_deposit(white, Randomness(0).bind(20), marks=1, side=side, textures=inks)
+        for image in stained:
+            rows, columns = (image[0] == 0).nonzero(as_tuple=True)
+            crops = {
+                image[0, top : top + side, left : left + side].numpy().tobytes()
+                for top in range(max(int(rows.max()) - side + 1, 0), int(rows.min()) + 1)
+                for left in range(max(int(columns.max()) - side + 1, 0), int(columns.min()) + 1)
+            }
+            assert crops & {(1 - shape.astype(np.float32)).tobytes() for shape in arrays[key]}

@@ -40,16 +40,27 @@ def figures(change: Tensor) -> np.ndarray:
     return torch.cat([change.mean((2, 3)), change.std((2, 3), correction=0), torch.stack(bands, 1)], 1).numpy()
 
 
-def deviations(operator: Callable[..., Tensor], draws: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ours minus the peer's figures at each severity, (5, 12), and the standard errors of these differences."""
-    kind, images = operator.__name__, picture().expand(draws, 3, 224, 224)
+def deviations(operator: Callable[..., Tensor], draws: int, **extra: object) -> tuple[np.ndarray, np.ndarray]:
+    """Ours minus the peer's figures at each severity, (5, 12), and the standard errors of these differences.
+
+    ``extra`` is handed to the operator.
+    """
+    kind = operator.__name__
+    return beside(operator, draws, [{**one, **extra} for one in published(kind)], GOLDEN["kinds"][kind])
+
+
+def beside(
+    operator: Callable[..., Tensor], draws: int, settings: list[dict[str, object]], golden: list[dict[str, object]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same at any settings and for any figures of a peer."""
+    images = picture().expand(draws, 3, 224, 224)
     differences, errors = [], []
-    for severity, (parameters, peer) in enumerate(zip(published(kind), GOLDEN["kinds"][kind], strict=True)):
-        rng = Randomness(severity).bind(draws)  # independent draws, as the peer's are
+    for number, (parameters, peer) in enumerate(zip(settings, golden, strict=True)):
+        rng = Randomness(number).bind(draws)  # independent draws, as the peer's are
         ours = figures(operator(images, rng, **parameters) - images)
         differences.append(ours.mean(0) - peer["mean"])
-        squares = ours.var(0, ddof=1) / draws + np.square(peer["deviation"]) / GOLDEN["draws"]
-        errors.append(np.sqrt(squares))
+        count = peer.get("draws", GOLDEN["draws"])
+        errors.append(np.sqrt(ours.var(0, ddof=1) / draws + np.square(peer["deviation"]) / count))
     return np.stack(differences), np.stack(errors)
 
 

@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snellen.metrics.incomplete_beta import beta_quantile, regularised_incomplete_beta, student_t_quantile
+from snellen.metrics.incomplete_beta import (
+    beta_quantile,
+    regularised_incomplete_beta,
+    student_t_probability,
+    student_t_quantile,
+)
 
 parameters = st.floats(0.05, 1e4)
 shares = st.floats(0.0, 1.0)
@@ -89,3 +94,35 @@ def test_impossible_values(x: float) -> None:
         student_t_quantile(x, 1)
     with pytest.raises(ValueError, match="degrees of freedom"):
         student_t_quantile(0.5, 0)
+
+
+def test_student_t_probability_against_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    for degrees in (0.5, 1, 2.5, 10, 60, 399, 1e5):
+        for t in (1e-9, 0.01, 0.7, 1, 1.96, 5, 12, 40, -0.3, -2, -20):
+            expected = stats.t.sf(t, degrees)
+            assert student_t_probability(t, degrees) == pytest.approx(expected, rel=1e-8, abs=1e-300)
+
+
+def test_student_t_probability_closed_forms() -> None:
+    for t in (-30.0, -1.0, 0.0, 0.2, 3.0, 1e6):
+        cauchy = math.atan2(1, t) / math.pi
+        assert student_t_probability(t, 1) == pytest.approx(cauchy, rel=1e-9)
+        assert student_t_probability(t, math.inf) == pytest.approx(math.erfc(t / math.sqrt(2)) / 2, rel=1e-12)
+        assert student_t_probability(t, 4.5) + student_t_probability(-t, 4.5) == pytest.approx(1, abs=1e-12)
+    assert student_t_probability(0.0, 7) == 0.5
+    assert (student_t_probability(math.inf, 3), student_t_probability(-math.inf, 3)) == (0, 1)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.floats(0.001, 0.999), st.floats(0.5, 500))
+def test_student_t_probability_undoes_the_quantile(probability: float, degrees: float) -> None:
+    assert student_t_probability(student_t_quantile(probability, degrees), degrees) == pytest.approx(
+        1 - probability, rel=1e-7
+    )
+
+
+def test_student_t_probability_of_what_is_no_number() -> None:
+    for t, degrees in ((math.nan, 3.0), (1.0, 0.0), (1.0, -2.0), (1.0, math.nan)):
+        with pytest.raises(ValueError, match="degrees of freedom > 0"):
+            student_t_probability(t, degrees)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from snellen import index
+from snellen.cli.method_options import field_options, methods_of
 from snellen.corruption.augmentation import targeted_augmentation
 from snellen.corruption.benchmarks import benchmark
 from snellen.data.arrays import load_arrays
@@ -56,6 +58,47 @@ def test_defaults_are_the_papers() -> None:
     assert (plan.epochs, plan.optimizer, plan.learning_rate, plan.schedule) == (100, "adamw", 1e-4, "cosine")
     assert default.treats == ("corruption",)
     assert default.kinds == benchmark("imagenet-c").main
+
+
+@pytest.mark.parametrize("given", [{"epochs": 1}, {}, {"learning_rate": 0.5, "seed": 3}])
+def test_numbers_that_a_plan_leaves_out_are_the_papers(given: dict[str, object]) -> None:
+    expected = PAPER_PLAN.model_copy(update=given)
+    assert TargetedAugmentation(plan=given).plan == expected
+    assert build("recipes", {"method": "targeted_augmentation", "plan": given}).plan == expected
+    entry = index.entry("recipes", "targeted_augmentation")
+    (made,) = methods_of(entry, field_options(TargetedAugmentation), {"plan": [json.dumps(given)]})
+    assert made == TargetedAugmentation(plan=expected)
+    assert made.record()["plan"] == expected.model_dump(mode="json")
+    assert set(made.record()["plan"]) == set(TrainingPlan.model_fields)
+    assert TargetedAugmentation(plan=TrainingPlan(epochs=1)).plan == TrainingPlan(epochs=1), (
+        "a whole plan is taken as it is"
+    )
+
+
+def test_wrong_numbers_are_named() -> None:
+    entry, options = index.entry("recipes", "targeted_augmentation"), field_options(TargetedAugmentation)
+    with pytest.raises(
+        InputError, match=r"unknown key in --plan 'batch'; did you mean 'batch_size'.* Known: accumulate"
+    ):
+        methods_of(entry, options, {"plan": ['{"epochs": 1, "batch": 3}']})
+    with pytest.raises(
+        InputError, match=r"--plan .*: epochs: Input should be greater than or equal to 1; expected JSON"
+    ):
+        methods_of(entry, options, {"plan": ['{"epochs": 0}']})
+
+
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [
+        ("resnet18", r"unknown architecture 'resnet18'; did you mean 'timm:resnet18'\?"),
+        ("fashion_cn", "unknown architecture 'fashion_cn'; did you mean 'fashion_cnn'"),
+        ("timm:resnet81", "unknown timm model 'resnet81'"),
+    ],
+)
+def test_an_architecture_that_does_not_exist(architecture: str, message: str) -> None:
+    assert re.search(f"cannot train: {message}", recipe(architecture=architecture).missing() or "")
+    assert recipe().missing() is None
+    assert recipe().missing(images=images()) is None
 
 
 @pytest.mark.covers("37.10")

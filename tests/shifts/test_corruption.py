@@ -1,5 +1,7 @@
 """The shift on top of the operators: its parameters, which benchmark, what is published, the promises of its verb."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
@@ -8,6 +10,7 @@ from pydantic import ValidationError
 from snellen import index
 from snellen.corruption.apply import corrupt
 from snellen.corruption.benchmarks import BENCHMARKS, benchmark
+from snellen.corruption.textures import texture_hashes
 from snellen.errors import InputError
 from snellen.randomness import Randomness
 from snellen.shifts.corruption import BenchmarkName, Corruption
@@ -150,10 +153,32 @@ def test_textures_of_our_own_are_not_the_published_ones(name, kind, textures):
     images = random_images(2, 224, 224)
     own, given = (Corruption(benchmark=name, kind=kind, textures=folder) for folder in (None, textures))
     assert not own.strength(3, images).published
-    assert given.strength(3, images).published
+    assert not given.strength(3, images).published
     assert own.strength(3, images).values == given.strength(3, images).values
-    assert not given.strength(2.5, images).published
     assert not torch.equal(own.shift(images, 3), given.shift(images, 3))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("imagenet-c", "frost"), ("bloodmnist", "stain_deposit")])
+def test_textures_with_the_published_files_are(name, kind, textures, monkeypatch):
+    operator = replace(benchmark(name).operator(kind), textures=texture_hashes(textures))
+    monkeypatch.setitem(benchmark(name).operators, kind, operator)
+    images, given = random_images(2, 224, 224), {"benchmark": name, "kind": kind, "textures": textures, "parity": True}
+    assert Corruption(**given).strength(3, images).published
+    assert not Corruption(**given).strength(2.5, images).published
+    assert Corruption(**{**given, "parity": False}).strength(3, images).published == (kind != "frost")
+
+
+def test_what_a_command_without_a_kind_stands_for():
+    for name in BENCHMARKS:
+        assert Corruption.when_left_out({"benchmark": name}) == {"kind": benchmark(name).main}
+    assert Corruption.when_left_out({}) == {"kind": benchmark("imagenet-c").main}
+    assert Corruption.when_left_out({"benchmark": "octmnist", "kind": "pixelate"}) == {}
+
+
+def test_textures_that_cannot_be_read_are_told_before_anything_runs(tmp_path):
+    frost = Corruption(kind="frost", textures=str(tmp_path / "nowhere"))
+    assert "cannot use its textures: " in frost.missing()
+    assert Corruption(kind="frost").missing() is None
 
 
 def test_textures_that_cannot_be_read(tmp_path):

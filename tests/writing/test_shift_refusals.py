@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import snellen
-from snellen.errors import InputError
+from snellen.errors import InputError, RunConflictError
+from snellen.run import Run
 from snellen.writing.shifted_images import shift
 from tests.writing.picture_sets import in_memory, pixels_by_source, rows_of, save
 from tests.writing.small_shifts import Cropping, Fade, Failing
@@ -46,6 +47,22 @@ def test_nothing_usable_is_an_error_and_leaves_the_folder_free(tmp_path):
     assert shift(snellen.load_images(tmp_path / "photos"), Fade(), out=tmp_path / "out").written == {"fade": 1}
 
 
+def test_a_failure_that_finished_nothing_leaves_the_folder_to_another_plan(tmp_path):
+    images, out = in_memory({"id": ["a", "b"]}), tmp_path / "out"
+    with pytest.raises(InputError, match="a shift keeps shape and range"):
+        shift(images, Cropping(), out=out)
+    assert not out.exists()
+    # A call that was killed before its first image leaves its record behind.
+    Run.open(out / "unfinished", {"kind": "another"})
+    assert shift(images, Fade(), out=out).written == {"fade": 2}
+    assert not (out / "unfinished").exists()
+    # What was begun is gone on with, and refused to another plan.
+    (tmp_path / "begun" / "fade").mkdir(parents=True)
+    Run.open(tmp_path / "begun" / "unfinished", {"kind": "another"})
+    with pytest.raises(RunConflictError, match="holds another run"):
+        shift(images, Fade(), out=tmp_path / "begun")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -54,7 +71,7 @@ def test_nothing_usable_is_an_error_and_leaves_the_folder_free(tmp_path):
         ({"severities": (float("nan"),)}, "got nan"),
         ({"severities": (1, 2, 1.0)}, "severity 1 is given twice"),
         ({"method": []}, "no method to shift by"),
-        ({"method": [Fade(), Fade()]}, "is given twice"),
+        ({"method": [Fade(), Fade()]}, "^fade is given twice"),
         ({"method": "fade"}, "a shift is a method such as"),
         ({"method": Cropping()}, r"Cropping\(\) made torch.float32 \(2, 3, 3, 6\) of images \(2, 3, 4, 6\)"),
         ({"format": "tar"}, "unknown format 'tar'; known: folder, medmnist-c"),

@@ -9,31 +9,27 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from snellen.auditing.check import Check
+from snellen.auditing.check import Check, Companion
 from snellen.auditing.checks import resolve_checks
-from snellen.auditing.engine import NOT_FINITE, run_shards, shard_count
+from snellen.auditing.concluding import Gathered, conclude
+from snellen.auditing.engine import CLEAN, NOT_FINITE, run_shards, shard_count
 from snellen.auditing.html import render_report
-from snellen.auditing.pictures import illustrate_findings
-from snellen.auditing.plan import describe, plan_of
-from snellen.auditing.report import AuditReport, CheckStatus
+from snellen.auditing.plan import plan_of
+from snellen.auditing.report import AuditReport
 from snellen.classifier import Classifier
 from snellen.data.labels import align_labels
 from snellen.errors import InputError, ModelError
 from snellen.evidence import Evidence
-from snellen.finding import Finding, rank
 from snellen.images import ImageSet
 from snellen.progress import Progress, Silent
 from snellen.randomness import Randomness
 from snellen.run import Run, write_atomically
 
-NOTES = (
-    "Intervals are 95 % and count images as independent: Wilson for accuracies; consistency resampling and the "
-    "bootstrap for the calibration error.",
-    "Harm is a lower 95 % bound of accuracy lost, times the share of the images concerned. It is corrected "
-    "(Bonferroni) for the classes, or for the corruptions, that one kind of finding tests, and not across kinds. For "
-    "calibration it is read from a table: 0.005 from an error of 5 % on, 0.05 from 15 % on, both for certain. For a "
-    "classifier that cannot be told from a constant answer it is the lower bound of the error rate.",
-)
+#: Evidence by check, rejected images with reasons, seconds by check.
+Measurements = tuple[dict[str, Evidence], list[dict[str, str]], dict[str, float]]
+
+#: At most so many training or tuning images are looked at, drawn at random.
+COMPANION_LIMIT = 20_000
 
 
 def audit(
@@ -42,6 +38,9 @@ def audit(
     *,
     out: Path | str | None = None,
     checks: Sequence[str | Mapping[str, Any] | Check] | None = None,
+    threats: Sequence[str] = (),
+    train: ImageSet | None = None,
+    tune: ImageSet | None = None,
     batch_size: int = 64,
     workers: int = 0,
     limit: int | None = None,
@@ -57,6 +56,9 @@ def audit(
             A model that cannot be hashed (a plain callable, an edited model) is not taken up. None: nothing is kept.
         checks: names of checks, records (``{"check": "corruption", "benchmark": "bloodmnist"}``) or check objects; None
             means all. ``clean`` always runs.
+        threats: what the model must withstand ("linf:8/255", "l2:0.5"): only under these is adversarial fragility harm.
+        train: images that the model was trained on, for leakage and drift. At most 20,000 are looked at.
+        tune: images that something may be fitted to, such as a temperature.
         batch_size: images in one pass. Another batch size may change scores by about 1e-5.
         workers: threads that read images ahead; changes no result.
         limit: audit at most so many images, drawn at random by the seed.
@@ -80,44 +82,75 @@ def audit(
         raise InputError(f"{images.name} holds no images")
     if images.has_labels:
         images = align_labels(images, classifier.class_names)
-    chosen = resolve_checks(checks)
-    skipped = {check.name: check.missing(classifier, images) for check in chosen}
+    companions = _companions({"train": train, "tune": tune}, classifier, seed)
+    chosen = resolve_checks(checks, threats)
+    skipped = {check.name: check.missing(classifier, images, frozenset(companions)) for check in chosen}
     if skipped["clean"] is not None:
         raise InputError(f"the check 'clean', which every other is compared with, cannot run: it {skipped['clean']}")
     running = [check for check in chosen if skipped[check.name] is None]
+    keep = frozenset(kept for check in running for kept in check.reads)
     rng, listener = Randomness(seed), progress or Silent()
     with ExitStack() as stack:
-        keep = out is not None
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
         if (folder / "manifest.json").exists() and classifier.fingerprint() is None:
             raise InputError(
                 f"{folder} holds a run, and {classifier.name} cannot be hashed (a plain callable, or an edited model): "
                 f"nobody can tell whether it is the model of that run; choose another out"
             )
-        run = Run.open(folder, plan_of(classifier, images, chosen, batch_size, seed, listener))
-        seconds = run_shards(
-            run,
-            classifier,
-            images,
-            running,
-            batch_size=batch_size,
-            workers=workers,
-            rng=rng,
-            progress=listener,
+        run = Run.open(folder, plan_of(classifier, images, companions, chosen, batch_size, seed, listener))
+
+        def measure(run: Run, images: ImageSet, checks: Sequence[Check], task: str) -> Measurements:
+            """Evidence by check, rejected images, seconds."""
+            seconds = run_shards(
+                run,
+                classifier,
+                images,
+                checks,
+                keep=keep,
+                batch_size=batch_size,
+                workers=workers,
+                rng=rng,
+                progress=listener,
+                task=task,
+            )
+            shards = shard_count(len(images), batch_size)
+            evidence = run.merge(shards, (CLEAN, *(check.name for check in checks)))
+            rejected = [row for shard in range(shards) for row in run.shard_extra(shard)["rejected"]]
+            run.write_json("rejected.json", rejected)
+            return evidence, rejected, seconds
+
+        measuring = [check for check in running if check.measures]
+        evidence, rejected, seconds = measure(run, images, measuring, "audit")
+        _check_usable(classifier, images, evidence[CLEAN], rejected)
+        beside: dict[Companion, tuple[Evidence, ImageSet]] = {}
+        for name, given in companions.items():
+            found, _, spent = measure(Run.open(folder / name, run.plan), given, (), f"{name} images")
+            beside[name] = (found[CLEAN], given)
+            seconds[name] = sum(spent.values())
+        report, pictures = conclude(
+            classifier, images, run.plan, chosen, Gathered(evidence, beside, rejected, skipped), rng
         )
-        shards = shard_count(len(images), batch_size)
-        evidence = run.merge(shards, tuple(check.name for check in running))
-        rejected = [row for shard in range(shards) for row in run.shard_extra(shard)["rejected"]]
-        run.write_json("rejected.json", rejected)
-        _check_usable(classifier, images, evidence["clean"], rejected)
-        report, pictures = _conclude(classifier, images, run.plan, chosen, skipped, evidence, rejected, rng)
         run.write_json("report.json", report.to_json())
         for key, blob in pictures.items():
             run.write_blob(key, blob)
-        write_atomically(folder / "report.html", render_report(report, evidence, pictures, rejected).encode())
+        write_atomically(folder / "report.html", render_report(report, pictures, rejected).encode())
         seconds["total"] = time.perf_counter() - started
         run.write_json("timing.json", {name: round(value, 3) for name, value in seconds.items()})
-        return report.model_copy(update={"folder": folder if keep else None})
+        return report.model_copy(update={"folder": folder if out is not None else None})
+
+
+def _companions(
+    given: Mapping[Companion, ImageSet | None], classifier: Classifier, seed: int
+) -> dict[Companion, ImageSet]:
+    """The sets that were given, limited in size, their labels in the classifier's classes."""
+    found = {name: images.limit(COMPANION_LIMIT, seed) for name, images in given.items() if images is not None}
+    for name, images in found.items():
+        if not len(images):
+            raise InputError(f"the {name} images {images.name} are none")
+    return {
+        name: align_labels(images, classifier.class_names) if images.has_labels else images
+        for name, images in found.items()
+    }
 
 
 def _check_usable(
@@ -133,49 +166,3 @@ def _check_usable(
             f"and the preprocessing"
         )
     raise InputError(f"none of the {len(images)} images of {images.name} could be used; {first}")
-
-
-def _conclude(
-    classifier: Classifier,
-    images: ImageSet,
-    plan: Mapping[str, Any],
-    chosen: Sequence[Check],
-    skipped: dict[str, str | None],
-    evidence: dict[str, Evidence],
-    rejected: Sequence[dict[str, str]],
-    rng: Randomness,
-) -> tuple[AuditReport, dict[str, bytes]]:
-    """Metrics, findings and pictures from the merged evidence."""
-    clean, metrics = evidence["clean"], {}
-    made: list[tuple[Finding, Check]] = []
-    for check in chosen:
-        if check.name in evidence and len(evidence[check.name]):
-            metrics.update(check.metrics(evidence[check.name], clean))
-            found = check.findings(evidence[check.name], clean, classifier.class_names)
-            made += [(finding, check) for finding in found]
-    findings = rank(finding for finding, _ in made)
-    makers = {n: next(check for f, check in made if f is finding) for n, finding in enumerate(findings)}
-    illustrated, pictures = illustrate_findings(findings, makers, classifier, images, rng)
-    assumptions = tuple(dict.fromkeys(a for part in evidence.values() for a in part.assumptions))
-    told = tuple(note for check in chosen if check.name in evidence for note in check.notes(classifier))
-    failed = {name: len(part.where(status="failed")) for name, part in evidence.items()}
-    failures = tuple(
-        f"Check {name}: {n} rows failed, see the evidence; figures leave them out" for name, n in failed.items() if n
-    )
-    report = AuditReport(
-        model=describe(classifier),
-        data={
-            **plan["data"],
-            "used": len(clean),
-            "rejected": len(rejected),
-            "labelled": images.has_labels,
-        },
-        metrics=metrics,
-        findings=tuple(illustrated),
-        checks=tuple(
-            CheckStatus(name=c.name, status="skipped" if skipped[c.name] else "done", reason=skipped[c.name])
-            for c in chosen
-        ),
-        notes=(*NOTES, *told, *assumptions, *failures),
-    )
-    return report, pictures

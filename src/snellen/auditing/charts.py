@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from snellen.sweep.views import CurvePoint
+from snellen.auditing.panels import Point
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 240, 150, 34, 24, 10, 8
 
 
-def curve_chart(points: Sequence[CurvePoint], title: str, chance: float) -> Markup:
+def curve_chart(points: Sequence[Point], title: str, chance: float) -> Markup:
     """Accuracy over severity with its interval, and the level of guessing: one small chart.
 
     Args:
@@ -19,7 +19,7 @@ def curve_chart(points: Sequence[CurvePoint], title: str, chance: float) -> Mark
         title: read out by screen readers.
         chance: accuracy of guessing, in [0, 1].
     """
-    last = max(points[-1].strength, 1e-9)
+    last = max(points[-1].x, 1e-9)
 
     def x(strength: float) -> float:
         return LEFT + strength / last * (WIDTH - LEFT - RIGHT)
@@ -27,9 +27,9 @@ def curve_chart(points: Sequence[CurvePoint], title: str, chance: float) -> Mark
     def y(accuracy: float) -> float:
         return TOP + (1 - accuracy) * (HEIGHT - TOP - BOTTOM)
 
-    band = [(x(p.strength), y(p.high)) for p in points] + [(x(p.strength), y(p.low)) for p in reversed(points)]
-    line = [(x(p.strength), y(p.accuracy)) for p in points]
-    described = ", ".join(f"{p.accuracy:.0%} at {p.strength:g}" for p in points)
+    band = [(x(p.x), y(p.y if p.high is None else p.high)) for p in points] + [(x(p.x), y(p.y if p.low is None else p.low)) for p in reversed(points)]
+    line = [(x(p.x), y(p.y)) for p in points]
+    described = ", ".join(f"{p.y:.0%} at {p.x:g}" for p in points)
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" class="chart">',
         f"<title>{escape(title)}: accuracy {described}</title>",
@@ -40,8 +40,8 @@ def curve_chart(points: Sequence[CurvePoint], title: str, chance: float) -> Mark
     chance_y = f"{y(chance):.1f}"
     parts.append(f'<line class="chance" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{chance_y}" y2="{chance_y}"/>')
     for point in points:
-        at = f"{x(point.strength):.1f}"
-        parts.append(f'<text class="tick" x="{at}" y="{HEIGHT - 8}" text-anchor="middle">{point.strength:g}</text>')
+        at = f"{x(point.x):.1f}"
+        parts.append(f'<text class="tick" x="{at}" y="{HEIGHT - 8}" text-anchor="middle">{point.x:g}</text>')
     parts.append(f'<polygon class="band" points="{_path(band)}"/>')
     parts.append(f'<polyline class="line" points="{_path(line)}"/>')
     parts += [f'<circle class="dot" cx="{px:.1f}" cy="{py:.1f}" r="2.6"/>' for px, py in line]

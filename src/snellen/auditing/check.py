@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from snellen.auditing.eye_chart import Column
+from snellen.auditing.hypothesis import Hypothesis
+from snellen.auditing.panels import Panel
+from snellen.auditing.per_image import PerImage
 from snellen.classifier import Classifier, Task
 from snellen.evidence import Evidence
 from snellen.finding import Finding
 from snellen.images import ImageSet
 from snellen.method import Need, missing_needs
 from snellen.randomness import Randomness
+
+#: What the clean evidence keeps of every image when a check reads it.
+Kept = Literal["scores", "features", "fingerprints", "properties"]
+
+#: Other sets of images that a check may compare with.
+Companion = Literal["train", "tune"]
 
 
 class Measured(BaseModel):
@@ -37,6 +47,7 @@ class Batch:
         images: prepared images (n, 3, h, w) in [0, 1], on the classifier's device.
         labels: (n,), in the classifier's classes, −1 where unknown.
         scores: clean scores (n, k), all finite.
+        features: (n, d) of the classifier's feature layer; None when no check reads them, or there are none.
         rng: bound to ``ids``.
     """
 
@@ -47,6 +58,7 @@ class Batch:
     labels: Tensor
     scores: Tensor
     rng: Randomness
+    features: Tensor | None = None
 
     def take(self, chosen: Tensor) -> Batch:
         """Some examples of the batch, by position."""
@@ -59,11 +71,59 @@ class Batch:
             self.labels[chosen],
             self.scores[chosen],
             self.rng[positions],
+            None if self.features is None else self.features[chosen],
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What a check concludes from.
+
+    Attributes:
+        evidence: what the check itself measured; empty when it measures nothing of its own.
+        images: what is known of every usable image.
+        classifier: the model.
+        companions: the same of the training and tuning images, where they were given.
+        rng: of the run.
+        data: fingerprint of the image set.
+    """
+
+    evidence: Evidence
+    images: PerImage
+    classifier: Classifier
+    companions: dict[Companion, PerImage] = field(default_factory=dict)
+    rng: Randomness = field(default_factory=lambda: Randomness(0))
+    data: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.classifier.class_names
+
+
+@dataclass(frozen=True, eq=False)
+class Conclusion:
+    """What a check says.
+
+    Attributes:
+        metrics: figures by dotted name.
+        hypotheses: what was tested; the audit decides over all checks together which of them become findings.
+        findings: what is certain and was not tested: exact duplicates, or what only needs telling.
+        columns: of the eye chart.
+        panels: curves and tables for the report.
+        notes: what a reader must know.
+    """
+
+    metrics: dict[str, Measured] = field(default_factory=dict)
+    hypotheses: Sequence[Hypothesis] = ()
+    findings: Sequence[Finding] = ()
+    columns: Sequence[Column] = ()
+    panels: Sequence[Panel] = ()
+    notes: Sequence[str] = ()
+
+
 class Check(BaseModel, ABC):
-    """A check: frozen parameters, and how its evidence is made and read."""
+    """A check: frozen parameters, how its evidence is made, and what is concluded from it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -71,39 +131,42 @@ class Check(BaseModel, ABC):
     summary: ClassVar[str]
     needs: ClassVar[frozenset[Need]] = frozenset()
     tasks: ClassVar[frozenset[Task]] = frozenset({"single", "ordinal"})
+    #: What must be kept of every image for it.
+    reads: ClassVar[frozenset[Kept]] = frozenset()
+    #: Sets of images that must be given beside the audited one.
+    compares_with: ClassVar[frozenset[Companion]] = frozenset()
 
     def record(self) -> dict[str, Any]:
         """Name and parameters as JSON values, for the manifest."""
         return {"check": self.name, **self.model_dump(mode="json")}
 
-    def missing(self, classifier: Classifier, images: ImageSet) -> str | None:
+    def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
         """Why the check cannot run, or None when it can."""
         if classifier.task not in self.tasks:
             return f"handles {', '.join(sorted(self.tasks))} tasks, and {classifier.name} is {classifier.task}"
         if images.has_labels and not (images.labels >= 0).any():
             return f"needs one label for each image, and {images.name} has several"
+        for companion in sorted(self.compares_with - companions):
+            return f"compares with {companion} images, and none were given (--{companion} DATA)"
         return missing_needs(self.needs, classifier, images)
 
-    def notes(self, classifier: Classifier) -> tuple[str, ...]:
-        """What a reader of the figures must know about how they were made."""
-        return ()
+    @property
+    def measures(self) -> bool:
+        """Whether the check measures something of its own, batch by batch."""
+        return type(self).measure is not Check.measure
 
     @abstractmethod
     def cost(self) -> float:
         """Estimated passes through the model for each image (a backward pass counts as two)."""
 
-    @abstractmethod
-    def measure(self, batch: Batch) -> Evidence:
-        """Evidence of one batch."""
+    def measure(self, batch: Batch) -> Evidence | None:
+        """Evidence of one batch; None when the check only reads what is known of every image."""
+        return None
 
     @abstractmethod
-    def metrics(self, evidence: Evidence, clean: Evidence) -> dict[str, Measured]:
-        """Figures from the merged evidence, by dotted name."""
+    def conclude(self, reading: Reading) -> Conclusion:
+        """Figures, hypotheses and findings. Examples carry ids and captions; pictures come later."""
 
-    @abstractmethod
-    def findings(self, evidence: Evidence, clean: Evidence, names: Sequence[str]) -> list[Finding]:
-        """What is wrong; ``names`` are the class names. Examples carry ids and captions; pictures come later."""
-
-    @abstractmethod
     def illustrate(self, finding: Finding, batch: Batch) -> Tensor | None:
         """The images of a finding's examples as the check changed them, or None when it changes nothing."""
+        return None

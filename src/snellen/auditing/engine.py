@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from snellen.auditing.check import Batch, Check
+from snellen.auditing.check import Batch, Check, Kept
+from snellen.auditing.clean_evidence import clean_evidence, score_batch
 from snellen.classifier import Classifier
 from snellen.data.loading import prepared_batches
 from snellen.evidence import Evidence
@@ -21,6 +22,9 @@ from snellen.run import Run
 
 #: Why an image was set aside whose clean scores cannot be used.
 NOT_FINITE = "the model's scores are not finite (NaN or infinity)"
+
+#: Name of the evidence that every run has, whatever its checks.
+CLEAN = "clean"
 
 #: Batches in one shard; what a killed run loses at most.
 BATCHES_PER_SHARD = 8
@@ -37,26 +41,33 @@ def run_shards(
     images: ImageSet,
     checks: Sequence[Check],
     *,
+    keep: Collection[Kept] = (),
     batch_size: int,
     workers: int,
     rng: Randomness,
     progress: Progress,
+    task: str = "audit",
 ) -> dict[str, float]:
     """Run what is not done yet; returns seconds by check, over all shards, whenever they ran (for timing.json).
+
+    Args:
+        checks: those that measure something of their own.
+        keep: what the clean evidence holds beside decisions and confidences.
+        task: what progress calls it.
 
     Raises:
         ModelError: scores have a wrong shape.
     """
-    cost = {check.name: check.cost() for check in checks}
-    progress.begin("audit", sum(cost.values()) * len(images))
+    cost = {CLEAN: 1.0, **{check.name: check.cost() for check in checks}}
+    progress.begin(task, sum(cost.values()) * len(images))
     for shard in range(shard_count(len(images), batch_size)):
         first = shard * batch_size * BATCHES_PER_SHARD
         members = images.select(np.arange(first, min(first + batch_size * BATCHES_PER_SHARD, len(images))))
         if run.done(shard):
-            progress.advance("audit", sum(cost.values()) * len(members), "already done")
+            progress.advance(task, sum(cost.values()) * len(members), "already done")
             continue
-        _run_shard(run, shard, classifier, members, checks, cost, batch_size, workers, rng, progress)
-    progress.finish("audit")
+        _run_shard(run, shard, classifier, members, checks, keep, cost, batch_size, workers, rng, progress, task)
+    progress.finish(task)
     total = dict.fromkeys(["reading", *cost], 0.0)
     for shard in range(shard_count(len(images), batch_size)):
         for name, value in run.shard_timing(shard).items():
@@ -70,14 +81,16 @@ def _run_shard(
     classifier: Classifier,
     members: ImageSet,
     checks: Sequence[Check],
+    keep: Collection[Kept],
     cost: dict[str, float],
     batch_size: int,
     workers: int,
     rng: Randomness,
     progress: Progress,
+    task: str,
 ) -> None:
     seconds: dict[str, float] = dict.fromkeys(["reading", *cost], 0.0)
-    evidence: dict[str, list[Evidence]] = {check.name: [] for check in checks}
+    evidence: dict[str, list[Evidence]] = {name: [] for name in cost}
     rejected: list[dict[str, str]] = []
     units, labels = members.column("unit_id"), known_labels(members)
     started = time.perf_counter()
@@ -85,6 +98,7 @@ def _run_shard(
         rejected += [{"id": key, "reason": reason} for key, reason in loaded.rejected]
         seconds["reading"] += time.perf_counter() - started
         if len(loaded.ids):
+            clock = time.perf_counter()
             batch, unusable = make_batch(
                 classifier,
                 loaded.ids,
@@ -92,15 +106,20 @@ def _run_shard(
                 loaded.pixels,
                 labels[np.asarray(loaded.indices)],
                 rng,
+                keep,
             )
             rejected += unusable
+            if batch is not None:
+                evidence[CLEAN].append(clean_evidence(batch, keep))
+            seconds[CLEAN] += time.perf_counter() - clock
+            progress.advance(task, cost[CLEAN] * len(loaded.ids), CLEAN)
             for check in checks:
                 clock = time.perf_counter()
-                if batch is not None:
-                    evidence[check.name].append(check.measure(batch))
+                if batch is not None and (measured := check.measure(batch)) is not None:
+                    evidence[check.name].append(measured)
                 seconds[check.name] += time.perf_counter() - clock
-                progress.advance("audit", cost[check.name] * len(loaded.ids), check.name)
-        progress.advance("audit", sum(cost.values()) * len(loaded.rejected), "rejected")
+                progress.advance(task, cost[check.name] * len(loaded.ids), check.name)
+        progress.advance(task, sum(cost.values()) * len(loaded.rejected), "rejected")
         started = time.perf_counter()
     merged = {name: Evidence.merge(parts) for name, parts in evidence.items()}
     run.write_shard(shard, merged, {"rejected": rejected}, timing=seconds)
@@ -118,11 +137,11 @@ def make_batch(
     pixels: torch.Tensor,
     labels: np.ndarray,
     rng: Randomness,
+    keep: Collection[Kept] = (),
 ) -> tuple[Batch | None, list[dict[str, str]]]:
     """Clean scores of a batch; images whose scores are not finite are set aside by name, None when none is left."""
     batch_images = to_unit(pixels).to(classifier.device)
-    with torch.no_grad():
-        scores = classifier(batch_images)
+    scores, features = score_batch(classifier, batch_images, keep)
     finite = torch.isfinite(scores).flatten(1).all(1)
     batch = Batch(
         classifier,
@@ -132,6 +151,7 @@ def make_batch(
         torch.from_numpy(np.ascontiguousarray(labels)).to(classifier.device),
         scores,
         rng.for_examples(ids),
+        features,
     )
     if bool(finite.all()):
         return batch, []

@@ -1,26 +1,37 @@
-"""Which images show a finding: the most confident mistakes among some rows of evidence."""
+"""Which images show a finding."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import numpy as np
+from numpy.typing import NDArray
 
+from snellen.auditing.per_image import PerImage
 from snellen.finding import FindingExample
 
 
 def confident_mistakes(
-    rows: Sequence[Mapping[str, Any]], names: Sequence[str], count: int
+    images: PerImage,
+    names: tuple[str, ...],
+    count: int,
+    *,
+    predictions: NDArray[np.int64] | None = None,
+    confidence: NDArray[np.float64] | None = None,
 ) -> tuple[FindingExample, ...]:
-    """Examples of rows whose prediction is not the label, largest value first, ties by id.
+    """Images whose prediction is not the label, most confident first, ties by id.
 
     Args:
-        rows: rows of evidence (``Table.to_pylist()``) with label and prediction.
+        images: those to choose from.
         names: class names.
         count: how many at most.
+        predictions: (n,) decisions to judge, −1 where there is none; by default those on the clean images.
+        confidence: (n,) of those decisions, NaN where there is none.
     """
-    wrong = [row for row in rows if row["label"] is not None and row["prediction"] not in (None, row["label"])]
-    wrong.sort(key=lambda row: (-(row["value"] or 0.0), row["example_id"]))
+    decided = images.predictions if predictions is None else predictions
+    sure = images.confidence if predictions is None else confidence
+    wrong = np.flatnonzero(images.labelled & (decided >= 0) & (decided != images.labels))
+    weight = np.zeros(len(images)) if sure is None else np.nan_to_num(sure)
+    ranked = sorted(wrong.tolist(), key=lambda row: (-weight[row], images.ids[row]))
     return tuple(
-        FindingExample(example_id=row["example_id"], caption=f"{names[row['label']]} → {names[row['prediction']]}")
-        for row in wrong[:count]
+        FindingExample(example_id=images.ids[row], caption=f"{names[images.labels[row]]} → {names[decided[row]]}")
+        for row in ranked[:count]
     )

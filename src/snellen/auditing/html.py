@@ -12,9 +12,8 @@ from markupsafe import Markup
 
 from snellen.auditing.charts import curve_chart
 from snellen.auditing.check import Measured
+from snellen.auditing.panels import Point
 from snellen.auditing.report import AuditReport
-from snellen.evidence import Evidence
-from snellen.sweep import curve
 
 #: Names of rejected images that are listed; the rest is in rejected.json.
 LISTED = 50
@@ -22,7 +21,6 @@ LISTED = 50
 
 def render_report(
     report: AuditReport,
-    evidence: Mapping[str, Evidence],
     pictures: Mapping[str, bytes],
     rejected: Sequence[Mapping[str, str]],
 ) -> str:
@@ -37,7 +35,7 @@ def render_report(
         style=Markup(style),  # noqa: S704 - our own file
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         headline=_headline(report.metrics),
-        charts=_charts(report, evidence),
+        charts=_charts(report),
         pictures={key: base64.b64encode(blob).decode() for key, blob in pictures.items()},
         rejected=rejected[:LISTED],
         rejected_total=len(rejected),
@@ -50,7 +48,7 @@ def _headline(metrics: Mapping[str, Measured]) -> list[tuple[str, Measured]]:
         (words, metrics[name])
         for name, words in (
             ("clean.accuracy", "clean accuracy"),
-            ("clean.ece", "calibration error"),
+            ("calibration.ece", "calibration error"),
             ("corruption.mce", "mean corruption error (mCE)"),
         )
         if name in metrics
@@ -64,17 +62,17 @@ def _headline(metrics: Mapping[str, Measured]) -> list[tuple[str, Measured]]:
     return chosen
 
 
-def _charts(report: AuditReport, evidence: Mapping[str, Evidence]) -> list[tuple[str, Markup]]:
+def _charts(report: AuditReport) -> list[tuple[str, Markup]]:
     """One curve for each corruption."""
-    if not len(evidence.get("corruption", ())):
-        return []
-    rows = evidence["corruption"]
-    model = rows.table["model"][0].as_py()
-    # Every sweep has its neutral point, strength 0, under a setting of its own.
-    names = [setting.removesuffix(".0") for setting in rows.settings if setting.endswith(".0")]
+    points: dict[str, list[Point]] = {}
+    for name, figure in report.metrics.items():
+        if name.startswith("corruption.") and name.endswith(".accuracy"):
+            _, kind, severity = name.removesuffix(".accuracy").split(".", 2)
+            points.setdefault(kind, []).append(
+                Point(x=float(severity), y=figure.value, low=figure.low, high=figure.high)
+            )
     charts = []
-    for name in names:
-        words, points = name.replace("_", " "), curve(rows, name, model)
-        if points:
-            charts.append((words, curve_chart(points, words, 1 / report.model["classes"])))
+    for kind, found in points.items():
+        words = kind.replace("_", " ")
+        charts.append((words, curve_chart(found, words, 1 / report.model["classes"])))
     return charts

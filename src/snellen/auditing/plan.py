@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import PIL
 import torch
 
-from snellen.auditing.check import Check
+from snellen.auditing.check import Check, Companion
 from snellen.auditing.engine import BATCHES_PER_SHARD
 from snellen.classifier import Classifier
 from snellen.images import ImageSet
@@ -39,7 +39,13 @@ def describe(classifier: Classifier) -> dict[str, Any]:
 
 
 def plan_of(
-    classifier: Classifier, images: ImageSet, checks: Sequence[Check], batch_size: int, seed: int, progress: Progress
+    classifier: Classifier,
+    images: ImageSet,
+    companions: Mapping[Companion, ImageSet],
+    checks: Sequence[Check],
+    batch_size: int,
+    seed: int,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Everything that can change a result."""
     return {
@@ -49,7 +55,8 @@ def plan_of(
             "fingerprint": classifier.fingerprint(),
             "class_names": list(classifier.class_names),
         },
-        "data": {"name": images.name, "fingerprint": images.fingerprint(progress), "images": len(images)},
+        "data": describe_data(images, progress),
+        "companions": {name: describe_data(given, progress) for name, given in companions.items()},
         "checks": [check.record() for check in checks],
         "batch_size": batch_size,
         "batches_per_shard": BATCHES_PER_SHARD,
@@ -65,6 +72,11 @@ def plan_of(
             **_installed(),
         },
     }
+
+
+def describe_data(images: ImageSet, progress: Progress) -> dict[str, Any]:
+    """Name, fingerprint and size of a set of images; its fingerprint reads every file once."""
+    return {"name": images.name, "fingerprint": images.fingerprint(progress), "images": len(images)}
 
 
 def _installed() -> dict[str, str]:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.auditing.check import Measured
+from snellen.auditing.eye_chart import EyeChart
+from snellen.auditing.panels import Panel
 from snellen.finding import Finding
 
 
@@ -23,6 +25,16 @@ class CheckStatus(BaseModel):
     reason: str | None = None
 
 
+class Tested(BaseModel):
+    """How many hypotheses the audit tested together, and how many became findings, at which false discovery rate."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hypotheses: int
+    findings: int
+    rate: float
+
+
 class AuditReport(BaseModel):
     """Everything an audit found. Holds no clock reading: equal inputs give equal bytes.
 
@@ -31,6 +43,9 @@ class AuditReport(BaseModel):
         data: name, fingerprint, number of images used and rejected.
         metrics: figures by dotted name.
         findings: ranked by harm.
+        tested: how many hypotheses were tested together.
+        eye_chart: retained accuracy by severity and nuisance; None when nothing of the kind was measured.
+        panels: curves and tables.
         checks: what ran, what was skipped and why.
         notes: how to read the figures.
     """
@@ -41,15 +56,18 @@ class AuditReport(BaseModel):
     data: dict[str, Any]
     metrics: dict[str, Measured]
     findings: tuple[Finding, ...]
+    tested: Tested
+    eye_chart: EyeChart | None = None
+    panels: tuple[Panel, ...] = ()
     checks: tuple[CheckStatus, ...]
     notes: tuple[str, ...] = ()
     folder: Path | None = Field(None, exclude=True, description="the run directory, when the audit wrote one")
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values, each finding with its level."""
+        """JSON values, each finding with its level and key."""
         record = self.model_dump(mode="json")
         for row, finding in zip(record["findings"], self.findings, strict=True):
-            row["level"] = finding.level
+            row |= {"level": finding.level, "key": finding.key}
         return record
 
     def __repr__(self) -> str:

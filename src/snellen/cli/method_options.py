@@ -2,24 +2,26 @@
 
 Fields are written as text: numbers, names, ``--flag/--no-flag``, an option repeated for each item of a sequence, JSON
 for anything else, and the name of a method (or ``{"method": name, ...}``) for a method in a field. An option that is
-repeated for a field of one value makes a method for each value, and for each combination where several options are.
+repeated for a field of one value makes a method for each value, and for each combination where several options are. A
+method says by ``when_left_out`` what values an option stands for that is not given, where that is not the default.
 """
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import json
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Union, get_args, get_origin, runtime_checkable
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from snellen import index
-from snellen.errors import InputError
+from snellen.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
     from snellen.method import Method
@@ -44,6 +46,8 @@ class FieldOption:
         default: the default as text; None where there is none to show.
         required: whether it must be given.
         adapter: checks and converts a value.
+        choices: the values there are; empty where there are too many to list.
+        keys: keys of a value that is a mapping of named parameters, else empty.
     """
 
     field: str
@@ -54,6 +58,8 @@ class FieldOption:
     default: str | None
     required: bool
     adapter: TypeAdapter[Any]
+    choices: Sequence[str] = ()
+    keys: Sequence[str] = ()
 
     def values(self, given: bool | Sequence[str]) -> list[object]:
         """The values that were given, each for a method of its own.
@@ -72,15 +78,25 @@ class FieldOption:
     def _convert(self, came: str, *candidates: object) -> object:
         """The first reading that the field takes: as it is, nothing, JSON."""
         readings = [*candidates, *([None] if came.lower() == "none" else []), _from_json(came)]
-        first: ValidationError | None = None
+        told: ValidationError | None = None
         for reading in readings:
             if reading is not _NO_JSON:
                 try:
                     return self.adapter.validate_python(reading)
                 except ValidationError as error:
-                    first = first or error
-        assert first is not None
-        raise InputError(f"{self.flag} {came!r}: {_reasons(first)}; expected {self.expected}")
+                    # What was written as a JSON object is refused for its content, not for being text.
+                    told = error if told is None or isinstance(reading, dict) else told
+        assert told is not None
+        raise self._refused(came, told)
+
+    def _refused(self, came: str, error: ValidationError) -> InputError:
+        """The error for a value that the field does not take, with near names where a name is wrong."""
+        for one in error.errors():
+            if self.keys and one["type"] == "extra_forbidden" and len(one["loc"]) == 1:
+                return unknown_name(f"key in {self.flag}", str(one["loc"][0]), self.keys)
+        near = difflib.get_close_matches(came, self.choices, n=3, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        return InputError(f"{self.flag} {came!r}: {_reasons(error)}{hint or ';'} expected {self.expected}")
 
 
 def field_options(method_class: type[BaseModel], taken: Sequence[str] = (), name: str = "") -> list[FieldOption]:
@@ -109,6 +125,8 @@ def field_options(method_class: type[BaseModel], taken: Sequence[str] = (), name
                 default=_default(info, word),
                 required=info.is_required(),
                 adapter=TypeAdapter(annotation),
+                choices=choices,
+                keys=_keys(annotation),
             )
         )
     return options
@@ -125,13 +143,30 @@ def methods_of(entry: index.MethodEntry, options: Sequence[FieldOption], given: 
     method_class = entry.load()
     made: list[Method] = []
     for combination in itertools.product(*chosen.values()):
-        parameters = dict(zip(chosen, combination, strict=True))
-        try:
-            made.append(method_class(**parameters))
-        except ValidationError as error:
-            told = ", ".join(f"{by_field[field].flag} {value}" for field, value in parameters.items())
-            raise InputError(f"{entry.name}{f' with {told}' if told else ''}: {_reasons(error)}") from error
+        written = dict(zip(chosen, combination, strict=True))
+        for parameters in _filled(method_class, written):
+            try:
+                made.append(method_class(**parameters))
+            except ValidationError as error:
+                told = ", ".join(f"{by_field[field].flag} {value}" for field, value in written.items())
+                raise InputError(f"{entry.name}{f' with {told}' if told else ''}: {_reasons(error)}") from error
     return made
+
+
+@runtime_checkable
+class SaysWhatIsMeant(Protocol):
+    """A method class that says what values stand for options that were not given."""
+
+    @classmethod
+    def when_left_out(cls, given: Mapping[str, object]) -> Mapping[str, Sequence[object]]:
+        """Values by field, each for a method of its own; ``given`` is what was given, by field."""
+        ...
+
+
+def _filled(method_class: type, written: Mapping[str, object]) -> list[dict[str, object]]:
+    """Parameters with every combination of what the method class fills in for fields that were left out."""
+    meant = method_class.when_left_out(written) if isinstance(method_class, SaysWhatIsMeant) else {}
+    return [{**written, **dict(zip(meant, values, strict=True))} for values in itertools.product(*meant.values())]
 
 
 def _form(annotation: object) -> tuple[Literal["flag", "one", "items"], str, list[str]]:
@@ -147,6 +182,12 @@ def _form(annotation: object) -> tuple[Literal["flag", "one", "items"], str, lis
             return "items", f"{'|'.join(map(str, words))}, {times}", []
     choices = [str(choice) for choice in parts] if origin is Literal else []
     return "one", "method" if _holds_method(annotation) else _word(core) or "JSON", choices
+
+
+def _keys(annotation: object) -> tuple[str, ...]:
+    """Names of the parameters that a value has, where it is a model."""
+    core = _core(annotation)
+    return tuple(core.model_fields) if isinstance(core, type) and issubclass(core, BaseModel) else ()
 
 
 def _holds_method(annotation: object) -> bool:
@@ -182,6 +223,8 @@ def _core(annotation: object) -> object:
 def _default(info: FieldInfo, word: str) -> str | None:
     if info.is_required():
         return None
+    if isinstance(info.json_schema_extra, dict) and "x-snellen-left-out" in info.json_schema_extra:
+        return str(info.json_schema_extra["x-snellen-left-out"])
     value = info.get_default(call_default_factory=True)
     if value is None or value == ():
         return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snellen.cli.free_folder import free_folder
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.text import markup
 
@@ -32,7 +33,10 @@ def shift(
             "bundled:fashion-mnist."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="New folder; the same command goes on where it stopped.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="New folder; the same command goes on where it stopped.", show_default="snellen-shift-N"),
+    ] = None,
     severity: Annotated[
         list[float] | None, typer.Option(help="In 0 to 5; repeat it for several.", show_default="1 2 3 4 5")
     ] = None,
@@ -50,19 +54,25 @@ def shift(
     as_json: Annotated[bool, typer.Option("--json", help="Print shift.json instead of the summary.")] = False,
 ) -> None:
     """Write the same images under a nuisance, as a data set that any tool can read."""
+    folder = out or free_folder("snellen-shift")
     with loading("reading images"):
         from snellen.data.references import load_images
         from snellen.run import canonical_json
+        from snellen.writing.settings import checked_severities, named_settings
+        from snellen.writing.shifted_images import check_free
         from snellen.writing.shifted_images import shift as write_shifted
 
+        # What can be refused without the images is refused before they are read.
+        strengths = {} if not severity else {"severities": checked_severities(severity)}
+        named_settings(methods)
+        check_free(folder)
         images = load_images(data)
-    strengths = {} if not severity else {"severities": tuple(severity)}
     try:
         with TerminalProgress() as progress:
             written = write_shifted(
                 images,
                 methods,
-                out=out,
+                out=folder,
                 format=format.value,
                 batch_size=batch_size,
                 workers=workers,
@@ -73,7 +83,8 @@ def shift(
                 **strengths,
             )
     except KeyboardInterrupt:
-        typer.echo(f"stopped; {out} is incomplete, and the same command goes on where this stopped", err=True)
+        again = "the same command" if out else f"the same command with --out {folder}"
+        typer.echo(f"stopped; {folder} is incomplete, and {again} goes on where this stopped", err=True)
         raise
     if as_json:
         typer.echo(canonical_json(written.to_json()), nl=False)

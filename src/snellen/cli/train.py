@@ -34,6 +34,7 @@ def train(
         raise InputError("train one classifier at a time: give each option of the recipe once")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not an empty folder; name a new one with --out")
+    recipe = cast("Recipe", methods[0])
     with loading("reading images"):
         from snellen.artifact import Artifact
         from snellen.data.joining import join
@@ -41,11 +42,14 @@ def train(
         from snellen.data.splits import as_split
         from snellen.randomness import Randomness
 
+        parent = None if base is None else Artifact.load(base)
+        # What can be refused without the images is refused before they are read. A base brings its own architecture.
+        lacking = methods[0].missing() if parent is None else None
+        if lacking is not None:
+            raise InputError(f"{methods[0].name} {lacking}")
         images = load_images(data)
         if tune is not None:
             images = join([as_split(images.for_fitting(), "train"), as_split(load_images(tune).for_fitting(), "tune")])
-        parent = None if base is None else Artifact.load(base)
-    recipe = cast("Recipe", methods[0])
     with TerminalProgress() as progress:
         artifact = recipe.fit(images, base=parent, rng=Randomness(seed), progress=progress)
     artifact.save(out)

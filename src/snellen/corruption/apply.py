@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 
 from snellen.corruption.benchmarks import Benchmark
+from snellen.corruption.luma import PILLOW_LUMA
 from snellen.corruption.operators import Operator
 from snellen.randomness import Randomness
-
-#: Weights of red, green and blue in Pillow's grey (ITU-R 601-2 luma), in 65536ths.
-LUMA = (19595, 38470, 7471)
 
 #: Added before values are cut to bytes, so that a byte that was divided by 255 in float32 stays that byte.
 CUT = 1e-4
@@ -46,7 +44,8 @@ def corrupt(
         rng: bound to the n examples.
         strict: see :func:`snellen.corruption.tables.strength`.
         parity: as published to the last step: values cut to bytes, grey images treated as coloured ones, and faults of
-            the published code repeated (glass blur copies neighbours instead of swapping with them).
+            the published code repeated (glass blur copies neighbours instead of swapping with them; frost
+            draws five of its six photographs).
         textures: (3, h, w) in [0, 1], used by frost and stains instead of our own.
 
     Raises:
@@ -98,7 +97,7 @@ def luminance(images: Tensor, *, parity: bool = False) -> Tensor:
 
     ``parity``: of values cut to bytes, as Pillow converts them.
     """
-    weights = torch.tensor(LUMA, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
+    weights = torch.tensor(PILLOW_LUMA, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
     if parity:
         # Whole numbers below 2 ** 24 throughout: exact in float32.
         weighted = (torch.floor(images * 255 + CUT) * weights).sum(1, keepdim=True)

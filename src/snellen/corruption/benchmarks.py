@@ -14,15 +14,13 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal, get_args
 
+from snellen.corruption.image_sizes import LARGE_SIDE, SMALL_BELOW, SMALL_SIDE
 from snellen.corruption.operators import OPERATORS, Operator
 from snellen.corruption.tables import SEVERITIES, Strength, Table, strength
+from snellen.corruption.textures import texture_hashes
 from snellen.errors import unknown_name
 
 ProtocolTask = Literal["multi-class", "binary-class", "multi-label", "ordinal-regression"]
-
-LARGE_SIDE, SMALL_SIDE = 224, 32
-#: Images whose shorter side is below this use the tables for small images, where a benchmark has them.
-SMALL_BELOW = 96
 
 BenchmarkName = Literal[
     "imagenet-c",
@@ -112,13 +110,25 @@ class Benchmark:
         *,
         strict: bool = False,
         parity: bool = False,
-        textures: bool = False,
+        textures: str | bool | None = None,
     ) -> Strength:
         """Parameters of a kind at a severity in [0, 5], for images of this size.
 
-        They count as published when they are the numbers of the table, for its image size, and the operator does with
-        them what the published one does: not with our own textures in place of the published ones (``textures``: the
-        user gave some), and not where the published code has a fault that is mended here (``parity`` repeats it).
+        They count as published when they are the numbers of a published setting, for images of the size that it was
+        published for (square), and the operator does with them what the published one does: not where the published
+        code has a fault that is mended here (``parity`` repeats it), not with letters of our own, and not with other
+        textures than the published ones. It says nothing of what comes after the operator: without ``parity`` values
+        are not cut to bytes, and grey photos get one draw of noise.
+
+        Args:
+            kind: one of the benchmark's.
+            severity: in [0, 5].
+            height: of the images, pixels.
+            width: of the images, pixels.
+            strict: see :func:`snellen.corruption.tables.strength`.
+            parity: whether faults of the published code are repeated.
+            textures: folder of the user's textures. They are the published ones when its files are, by their sha256
+                (:mod:`snellen.corruption.published_textures`). True: textures that nobody can look at, which are not.
 
         >>> found = benchmark("imagenet-c").strength("gaussian_noise", 3, 224, 224)
         >>> dict(found.values), found.published
@@ -126,7 +136,7 @@ class Benchmark:
         """
         side, operator = min(height, width), self.operator(kind)
         found = strength(self.table(kind, side), operator, severity, side, strict=strict)
-        same = (textures or not operator.textures) and (parity or not operator.mended)
+        same = (parity or not operator.mended) and (not operator.textures or _published(operator, textures))
         return replace(found, published=found.published and height == width and same)
 
     def family(self, kind: str) -> str:
@@ -154,6 +164,11 @@ def benchmark(name: str) -> Benchmark:
     if name not in BENCHMARKS:
         raise unknown_name("corruption benchmark", name, BENCHMARKS)
     return _imagenet_c() if name == IMAGENET_C else _medmnist_c(name)
+
+
+def _published(operator: Operator, textures: str | bool | None) -> bool:
+    """Whether a folder holds exactly the published textures."""
+    return isinstance(textures, str) and texture_hashes(textures) == operator.textures
 
 
 def _imagenet_c() -> Benchmark:

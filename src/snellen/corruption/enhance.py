@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from snellen.corruption.colour import saturate
+from snellen.corruption.luma import PILLOW_LUMA
 from snellen.randomness import Randomness
-
-#: Pillow's weights of red, green and blue in grey, in 1/65536.
-_LUMA = (19595, 38470, 7471)
 
 
 def enhance_brightness(images: Tensor, rng: Randomness, *, factor: float | Tensor) -> Tensor:
@@ -42,7 +40,7 @@ def _grey_mean(images: Tensor) -> Tensor:
 
     Pillow rounds the grey of each pixel, and their mean, to bytes; the second is the value that contrast turns about.
     """
-    weights = [weight * 255 / 65536 for weight in _LUMA]
+    weights = [weight * 255 / 65536 for weight in PILLOW_LUMA]
     red, green, blue = images.unbind(1)
     grey = (red * weights[0]).add_(green, alpha=weights[1]).add_(blue, alpha=weights[2]).add_(0.5).floor_()
     # Sums of whole numbers are exact in float64, in any order.

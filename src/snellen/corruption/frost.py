@@ -8,23 +8,31 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from snellen.corruption.frost_texture import frost_panes
+from snellen.corruption.image_sizes import SMALL_BELOW
 from snellen.errors import InputError
 from snellen.randomness import Randomness
 
-#: Images with a shorter side below this see the textures shrunk, as CIFAR-10-C does.
-SMALL_BELOW = 96
 #: Every fifth pixel is what OpenCV's bilinear resize to 0.2 of the size comes to.
 SHRINK = 5
+#: Of the six photographs, the published code draws one of the first five.
+DRAWN = 5
 
 
 def frost(
-    images: Tensor, rng: Randomness, *, keep: float, amount: float, textures: Sequence[Tensor] | None = None
+    images: Tensor,
+    rng: Randomness,
+    *,
+    keep: float,
+    amount: float,
+    textures: Sequence[Tensor] | None = None,
+    parity: bool = False,
 ) -> Tensor:
     """``keep`` · image + ``amount`` · a random crop of a random texture: (n, 3, h, w) in [0, 1].
 
     Without textures it is our own procedural frost, which is not the published one: see
-    :mod:`snellen.corruption.frost_texture`. With the photographs of the authors' repository it is, but for two slips of
-    theirs: they never draw the sixth photograph, nor the last row and column of places.
+    :mod:`snellen.corruption.frost_texture`. With the six photographs of the authors' repository it is, but for two
+    slips of theirs, which ``parity`` repeats: they draw among the first five photographs only, and never the last row
+    and column of places.
 
     Source: Hendrycks and Dietterich, arXiv 1903.12261, and their code.
 
@@ -39,6 +47,7 @@ def frost(
         amount: how much of the texture is added; 0 with ``keep`` 1 is the identity.
         textures: (3, height, width) each, in [0, 1]. For images whose shorter side is below 96 they are shrunk to 0.2
             of their size; what is then smaller than the image is enlarged to cover it.
+        parity: draw among the first five textures, and not the last row and column of places where there are others.
 
     Raises:
         InputError: there is no texture, or one of another shape.
@@ -47,16 +56,22 @@ def frost(
     panes = frost_panes(images.device) if textures is None else _checked(textures)
     if min(height, width) < SMALL_BELOW:
         panes = [_shrunk(pane) for pane in panes]
-    chosen = rng.integers("texture", (), 0, len(panes)).tolist()
+    among = min(len(panes), DRAWN) if parity else len(panes)
+    chosen = rng.integers("texture", (), 0, among).tolist()
     places = rng.uniform("place", (2,)).tolist()
     fitted = {index: _covering(panes[index].to(images), height, width) for index in set(chosen)}
     frosted = images * keep
     for image, index, (down, right) in zip(frosted, chosen, places, strict=True):
         pane = fitted[index]
-        top = int(down * (pane.shape[1] - height + 1))
-        left = int(right * (pane.shape[2] - width + 1))
+        top = int(down * _places(pane.shape[1] - height, parity))
+        left = int(right * _places(pane.shape[2] - width, parity))
         image.add_(pane[:, top : top + height, left : left + width], alpha=amount)
     return frosted.clamp_(0, 1)
+
+
+def _places(room: int, parity: bool) -> int:
+    """How many places there are along an axis with so many pixels to spare."""
+    return max(room, 1) if parity else room + 1
 
 
 def _checked(textures: Sequence[Tensor]) -> Sequence[Tensor]:

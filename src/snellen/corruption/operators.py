@@ -25,6 +25,7 @@ from snellen.corruption.frost import frost
 from snellen.corruption.glass import glass_blur
 from snellen.corruption.motion import motion_blur
 from snellen.corruption.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
+from snellen.corruption.published_textures import FROST, INKS
 from snellen.corruption.snow import snow
 from snellen.corruption.spatter import spatter
 from snellen.corruption.stains import stain_deposit
@@ -60,7 +61,8 @@ class Operator:
             result of severity 1.
         batched: parameters may be tensors (n, 1, 1, 1), a value for each image.
         noise: what it does to a grey image is drawn once for all channels, not turned grey afterwards.
-        textures: takes textures of the user; without, it draws its own, which are not the published ones.
+        textures: not empty: takes textures of the user; without, it draws its own, which are not the published ones.
+            These are the sha256 of the published files, in the order of their names.
         own: draws something of our own, so that no setting is exactly a published one.
         mended: the published code has a fault that changes results; the function takes ``parity`` to repeat it.
     """
@@ -69,7 +71,7 @@ class Operator:
     parameters: Mapping[str, Parameter]
     batched: bool = False
     noise: bool = False
-    textures: bool = False
+    textures: tuple[str, ...] = ()
     own: bool = False
     mended: bool = False
 
@@ -109,7 +111,7 @@ OPERATORS: dict[str, Operator] = {
             "keep": _HELD,
         },
     ),
-    "frost": Operator(frost, {"keep": _FROM_ONE, "amount": _FROM_ZERO}, textures=True),
+    "frost": Operator(frost, {"keep": _FROM_ONE, "amount": _FROM_ZERO}, textures=FROST, mended=True),
     "fog": Operator(fog, {"amount": _FROM_ZERO, "decay": _HELD}),
     "spatter": Operator(
         spatter,
@@ -134,7 +136,7 @@ OPERATORS: dict[str, Operator] = {
     "enhance_contrast": Operator(enhance_contrast, {"factor": _FROM_ONE}, batched=True),
     "add_saturation": Operator(add_saturation, {"offset": _FROM_ZERO}, batched=True),
     "gamma": Operator(gamma, {"exponent": _FROM_ONE}, batched=True),
-    "stain_deposit": Operator(stain_deposit, {"marks": Parameter(0.0, whole=True), "side": _LENGTH}, textures=True),
+    "stain_deposit": Operator(stain_deposit, {"marks": Parameter(0.0, whole=True), "side": _LENGTH}, textures=INKS),
     "bubble": Operator(bubble, {"radius": Parameter(pixels=True, whole=True), "count": Parameter(whole=True)}),
     "black_corner": Operator(black_corner, {"radius": _HELD}),
     "characters": Operator(

@@ -5,12 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from snellen.corruption.luma import LUMA
 from snellen.corruption.motion import motion_filter
 from snellen.corruption.zoom import central_zoom
 from snellen.randomness import Randomness
-
-#: Weights of red, green and blue in the grey of OpenCV (ITU-R 601-2 luma).
-LUMA = (0.299, 0.587, 0.114)
 
 
 def snow(

@@ -44,13 +44,15 @@ def stain_deposit(
         marks: the largest number of stains; below 1 the probability of one.
         side: of the square round a stain, pixels; rounded, at least 1.
         textures: ink shapes in place of ours, (1 or 3, height, width) in [0, 1], black is ink; scaled to ``side``.
+            Where some are of this side already, only these are drawn: the published ones come in several sizes.
     """
     height, width = images.shape[2:]
     shorter = min(height, width)
     margin = round(MARGIN * shorter / PUBLISHED_SIDE)
     pixels = max(round(side), 1)
     numbers = rng.uniform("number of stains", (1,)).flatten().tolist()
-    shapes = [_scaled(texture, pixels) for texture in textures or ()]
+    fitting = [texture for texture in textures or () if tuple(texture.shape[1:]) == (pixels, pixels)]
+    shapes = [_scaled(texture, pixels) for texture in fitting or textures or ()]
     share = _share(side * PUBLISHED_SIDE / max(shorter, 1))
     changed = images.clone()
     for example, draws in enumerate(mark_draws(rng, "stains", math.ceil(marks), 3)):

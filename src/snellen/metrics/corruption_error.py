@@ -44,6 +44,7 @@ class Reference:
         errors_by_severity: kind → error at each severity, for all kinds or for none (where only means are known).
         extra: kinds that the benchmark keeps for development; they do not count in its means.
         source: where the figures are from.
+        conditions: what the figures depend on, by name (benchmark, severities, data …); empty where nothing is known.
 
     Raises:
         InputError: errors that are not shares, or means and severities that contradict each other.
@@ -56,6 +57,7 @@ class Reference:
     errors_by_severity: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     extra: tuple[str, ...] = ()
     source: str = ""
+    conditions: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.severities < 1 or not self.mean_errors:

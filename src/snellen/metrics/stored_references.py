@@ -39,4 +39,5 @@ def stored_reference(name: str) -> Reference:
         severities=row["severities"],
         extra=tuple(row.get("extra", ())),
         source=_FILE["sources"][row["source"]],
+        conditions={"benchmark": name.partition("/")[2], "severities": [1, 2, 3, 4, 5]},
     )

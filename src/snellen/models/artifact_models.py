@@ -58,6 +58,7 @@ def load_artifact(folder: Path, *, name: str) -> LoadedModel:
         class_names=card.class_names or None,
         identity=card.sha256,
         feature_layer=ARCHITECTURES[str(card.architecture["name"])].feature_layer,
+        recipe=card.lineage.recipe,
     )
 
 

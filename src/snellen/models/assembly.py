@@ -53,6 +53,7 @@ def assemble(
         identity=_identity(loaded, kind),
         notes=(*loaded.notes, *loaded.assumed.values(), *((note,) if note else ())),
         feature_layer=_feature_layer(loaded, kind),
+        recipe=loaded.recipe,
         device=device,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -33,6 +33,7 @@ class LoadedModel:
         outputs: number of outputs, when it is known without running the model.
         identity: hash of the weights, when the loader has it; else it is computed from the parameters.
         feature_layer: the pooled layer before the last linear layer, when that is certain.
+        recipe: what trained it, where its files tell.
         notes: what the loader changed or found remarkable.
         assumed: what the loader assumed, by field: told only where the caller does not give that field.
         advice: how a user supplies what is missing; the end of an error message.
@@ -48,6 +49,7 @@ class LoadedModel:
     outputs: int | None = None
     identity: str | None = None
     feature_layer: str | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     assumed: Mapping[Field, str] = field(default_factory=dict)
     advice: str = "pass preparation=Preparation(...) to load_classifier()"

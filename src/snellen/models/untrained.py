@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from snellen.errors import InputError, import_extra
-from snellen.models.artifact_models import build_network
+from snellen.errors import InputError, MissingExtraError, import_extra, unknown_name
+from snellen.models.artifact_models import ARCHITECTURES, build_network
 from snellen.models.timm_models import check_name
 
 
@@ -16,6 +16,10 @@ def architecture_of(reference: str, class_count: int) -> dict[str, Any]:
 
     >>> architecture_of("fashion_cnn", 10)
     {'name': 'fashion_cnn', 'class_count': 10}
+
+    Raises:
+        InputError: there is none of that name; where timm has it, the message says how to write it.
+        MissingExtraError: one of timm's, and timm is not installed.
     """
     kind, _, name = reference.partition(":")
     if kind == "timm":
@@ -24,7 +28,18 @@ def architecture_of(reference: str, class_count: int) -> dict[str, Any]:
         return {"name": "timm", "model": name, "class_count": class_count}
     if name:
         raise InputError(f"architecture {reference!r}: expected fashion_cnn or timm:NAME")
+    if reference not in ARCHITECTURES:
+        raise unknown_name("architecture", reference, ["fashion_cnn", "timm:NAME", *_of_timm(reference)])
     return {"name": reference, "class_count": class_count}
+
+
+def _of_timm(name: str) -> list[str]:
+    """A bare name as a reference to timm's architecture, where it has one of that name."""
+    try:
+        known = import_extra("timm", "models", name).is_model(name)
+    except MissingExtraError:
+        return []
+    return [f"timm:{name}"] if known else []
 
 
 def untrained(architecture: dict[str, Any]) -> nn.Module:

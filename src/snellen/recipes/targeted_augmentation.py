@@ -7,17 +7,20 @@ learning rate 1e-4, cosine); the batch size is not given there.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from snellen.artifact import Artifact
+from snellen.classifier import Classifier
 from snellen.corruption.augmentation import targeted_augmentation
 from snellen.corruption.benchmarks import BenchmarkName, benchmark
-from snellen.errors import InputError
+from snellen.errors import InputError, SnellenError
 from snellen.fitting.classifiers import fit_classifier
 from snellen.images import ImageSet
 from snellen.method import Method, Need
+from snellen.models.untrained import architecture_of
 from snellen.progress import Progress
 from snellen.randomness import Randomness
 from snellen.training.plan import TrainingPlan
@@ -25,6 +28,15 @@ from snellen.training.plan import TrainingPlan
 PAPER_PLAN = TrainingPlan(
     epochs=100, batch_size=64, optimizer="adamw", learning_rate=1e-4, schedule="cosine", select="accuracy"
 )
+
+
+def over_the_papers(plan: object) -> object:
+    """Lay the numbers of a mapping over the paper's; anything else, such as a whole plan, stays as it is.
+
+    >>> over_the_papers({"epochs": 1})["batch_size"], over_the_papers("no plan")
+    (64, 'no plan')
+    """
+    return {**PAPER_PLAN.model_dump(), **plan} if isinstance(plan, Mapping) else plan
 
 
 class TargetedAugmentation(Method):
@@ -48,7 +60,9 @@ class TargetedAugmentation(Method):
     )
     architecture: str = Field("timm:resnet18", description="fashion_cnn or timm:NAME; a base brings its own")
     side: int = Field(224, ge=8, description="height and width of the images, pixels; a base brings its own")
-    plan: TrainingPlan = Field(PAPER_PLAN, description="all numbers of the training")
+    plan: Annotated[TrainingPlan, BeforeValidator(over_the_papers)] = Field(
+        PAPER_PLAN, description="numbers of the training; those that a mapping leaves out are the paper's"
+    )
 
     @model_validator(mode="after")
     def _known_family(self) -> TargetedAugmentation:
@@ -57,6 +71,14 @@ class TargetedAugmentation(Method):
         except InputError as error:
             raise ValueError(str(error)) from error
         return self
+
+    def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
+        """Say why this cannot run without a base: an architecture that does not exist."""
+        try:
+            architecture_of(self.architecture, 2)
+        except SnellenError as error:
+            return f"cannot train: {error}"
+        return super().missing(classifier, images)
 
     @property
     def kinds(self) -> tuple[str, ...]:

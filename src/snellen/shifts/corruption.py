@@ -7,16 +7,19 @@ improved classifier robustness by simulating realistic image corruptions", 2024,
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from snellen.classifier import Classifier
 from snellen.corruption.apply import corrupt
 from snellen.corruption.benchmarks import BenchmarkName, benchmark
 from snellen.corruption.tables import Strength
 from snellen.corruption.textures import load_textures
 from snellen.errors import InputError
+from snellen.images import ImageSet
 from snellen.method import Method
 from snellen.randomness import Randomness
 
@@ -39,7 +42,11 @@ class Corruption(Method):
     benchmark: BenchmarkName = Field(
         "imagenet-c", description="whose kinds and strengths: imagenet-c, or a data set of MedMNIST-C"
     )
-    kind: str = Field("gaussian_noise", description="what is done to the images; every benchmark has its own kinds")
+    kind: str = Field(
+        "gaussian_noise",
+        description="what is done to the images; every benchmark has its own kinds",
+        json_schema_extra={"x-snellen-left-out": "all that the benchmark's figures are means of"},
+    )
     strict: bool = Field(
         False, description="published settings in the order of their mean change, where the published order is another"
     )
@@ -49,7 +56,9 @@ class Corruption(Method):
         "faults of the published code repeated",
     )
     textures: str | None = Field(
-        None, description="folder of images to use for frost or stains in place of the built-in ones"
+        None,
+        description="folder of images to use for frost or stains in place of the built-in ones; the published ones are "
+        "known by the sha256 of their files",
     )
 
     @model_validator(mode="after")
@@ -59,6 +68,25 @@ class Corruption(Method):
         except InputError as error:
             raise ValueError(str(error)) from error
         return self
+
+    @classmethod
+    def when_left_out(cls, given: Mapping[str, object]) -> Mapping[str, Sequence[object]]:
+        """What a command stands for that names no kind: all kinds that the benchmark's figures are means of.
+
+        >>> Corruption.when_left_out({"benchmark": "octmnist"})["kind"][:2]
+        ('pixelate', 'jpeg_compression')
+        """
+        name = given.get("benchmark", cls.model_fields["benchmark"].default)
+        return {} if "kind" in given else {"kind": benchmark(str(name)).main}
+
+    def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
+        """Say why this cannot run: textures that cannot be read."""
+        try:
+            if self.textures is not None:
+                load_textures(self.textures)
+        except InputError as error:
+            return f"cannot use its {error}"
+        return super().missing(classifier, images)
 
     def shift(self, images: Tensor, severity: float, *, rng: Randomness | None = None) -> Tensor:
         """Corrupt prepared images (n, 3, h, w) in [0, 1]; severity in [0, 5], 0 returns the images unchanged.
@@ -77,7 +105,10 @@ class Corruption(Method):
         )
 
     def strength(self, severity: float, images: Tensor) -> Strength:
-        """The operator's parameters at this severity for images of this size, and whether they are published ones."""
+        """The operator's parameters at this severity for images of this size, and whether they are published ones.
+
+        See :meth:`snellen.corruption.benchmarks.Benchmark.strength` for what counts as published.
+        """
         return benchmark(self.benchmark).strength(
             self.kind,
             severity,
@@ -85,5 +116,5 @@ class Corruption(Method):
             images.shape[3],
             strict=self.strict,
             parity=self.parity,
-            textures=self.textures is not None,
+            textures=self.textures,
         )

@@ -38,12 +38,26 @@ def settings_of(method: Method | Sequence[Method], images: ImageSet) -> list[Set
     Raises:
         InputError: no method, one that does not shift, one that occurs twice, or one that needs what the images lack.
     """
+    settings = named_settings(method)
+    for setting in settings:
+        lacking = setting.method.missing(images=images)
+        if lacking is not None:
+            raise InputError(f"{setting.method.name} {lacking}")
+    return settings
+
+
+def named_settings(method: Method | Sequence[Method]) -> list[Setting]:
+    """Name methods, and check what can be checked without images; see :func:`settings_of`.
+
+    Raises:
+        InputError: no method, one that does not shift, one that occurs twice, or one that cannot run on any images.
+    """
     given = [method] if isinstance(method, Method) else list(method)
     if not given:
         raise InputError("no method to shift by; give one or more, such as Corruption(kind='fog')")
     methods = [build("shifts", one) if isinstance(one, Method) else _not_a_method(one) for one in given]
     for one in methods:
-        lacking = one.missing(images=images)
+        lacking = one.missing()
         if lacking is not None:
             raise InputError(f"{one.name} {lacking}")
     records = [one.record() for one in methods]
@@ -54,8 +68,8 @@ def settings_of(method: Method | Sequence[Method], images: ImageSet) -> list[Set
         for row in rows:
             texts[row] = "+".join([base, *(f"{key}={_text(records[row].get(key))}" for key in differing)])
     if len(set(texts)) < len(texts):
-        twice = next(methods[row] for row, text in enumerate(texts) if texts.count(text) > 1)
-        raise InputError(f"{twice!r} is given twice")
+        twice = next(text for text in texts if texts.count(text) > 1)
+        raise InputError(f"{twice} is given twice; a data set holds each setting once")
     names = folder_names(texts)
     return [Setting(names[text], one) for text, one in zip(texts, methods, strict=True)]
 

@@ -100,7 +100,7 @@ def shift(
         raise InputError(f"{images.name} holds no images")
     chosen, strengths = settings_of(method, images), checked_severities(severities)
     listener, folder, parts = progress or Silent(), Path(out), Path(out) / UNFINISHED
-    _check_free(folder)
+    check_free(folder)
     writer: Writer = (
         FolderWriter(folder, images, strengths, seed)
         if format == "folder"
@@ -111,21 +111,41 @@ def shift(
     if done is not None:
         shutil.rmtree(parts, ignore_errors=True)
         return done
+    new = not folder.exists()
+    _forget_fruitless(folder)
     run, rng = Run.open(parts, plan), Randomness(seed)
-    _write(run, writer, images, chosen, strengths, rng, batch_size, workers, listener)
+    try:
+        _write(run, writer, images, chosen, strengths, rng, batch_size, workers, listener)
+    except Exception:
+        if _forget_fruitless(folder) and new:
+            folder.rmdir()
+        raise
     result = _conclude(run, writer, images, chosen, strengths, rng, contact_sheet)
     write_atomically(folder / RECORD, canonical_json(result.to_json()))
     shutil.rmtree(parts)
     return result
 
 
-def _check_free(folder: Path) -> None:
-    """Refuse a folder that holds something else than a shifted data set, whole or unfinished."""
+def check_free(folder: Path) -> None:
+    """Refuse a folder that holds something else than a shifted data set, whole or unfinished.
+
+    Raises:
+        InputError: it does, or it is a file.
+    """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; name a folder with --out")
     ours = any((folder / name).exists() for name in (RECORD, UNFINISHED))
     if folder.is_dir() and not ours and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty and holds no shifted data set; choose another --out")
+
+
+def _forget_fruitless(folder: Path) -> bool:
+    """Take away the record of a call that wrote nothing to go on with, so that another plan may have the folder."""
+    parts = folder / UNFINISHED
+    fruitless = parts.is_dir() and [*folder.iterdir()] == [parts] and not any(parts.glob("shards/[0-9]*"))
+    if fruitless:
+        shutil.rmtree(parts)
+    return fruitless
 
 
 def _plan(

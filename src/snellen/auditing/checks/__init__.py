@@ -9,12 +9,17 @@ from pydantic import ValidationError
 
 from snellen.auditing.check import Check
 from snellen.auditing.checks.adversarial import Adversarial
+from snellen.auditing.checks.calibration import Calibration
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.checks.corruption import CommonCorruptions
+from snellen.auditing.checks.group_gap import GroupGap
+from snellen.auditing.checks.selective import Selective
 from snellen.errors import InputError, unknown_name
 
 #: Cheap checks first: they run and report in this order.
-CHECKS: dict[str, type[Check]] = {check.name: check for check in (Clean, CommonCorruptions, Adversarial)}
+CHECKS: dict[str, type[Check]] = {
+    check.name: check for check in (Clean, Calibration, Selective, GroupGap, CommonCorruptions, Adversarial)
+}
 
 
 def build_check(name: str, parameters: Mapping[str, Any]) -> Check:
@@ -33,10 +38,12 @@ def build_check(name: str, parameters: Mapping[str, Any]) -> Check:
         raise InputError(f"parameters of the check {name}: {wrong}") from error
 
 
-def resolve_checks(checks: Sequence[str | Mapping[str, Any] | Check] | None) -> list[Check]:
+def resolve_checks(
+    checks: Sequence[str | Mapping[str, Any] | Check] | None, threats: Sequence[str] = ()
+) -> list[Check]:
     """Turn names, records (``{"check": name, **parameters}``) or check objects into checks, in running order.
 
-    None means all.
+    None means all. ``threats`` are declared to the check ``adversarial``, which then must run.
 
     >>> [check.name for check in resolve_checks(["adversarial"])]
     ['clean', 'adversarial']
@@ -61,5 +68,10 @@ def resolve_checks(checks: Sequence[str | Mapping[str, Any] | Check] | None) -> 
             raise InputError(f"check {check.name!r} is asked for twice")
         chosen[check.name] = check
     chosen.setdefault("clean", Clean())
+    if threats:
+        given = chosen.get("adversarial")
+        if not isinstance(given, Adversarial):
+            raise InputError(f"threats are declared ({', '.join(threats)}), but the check 'adversarial' does not run")
+        chosen["adversarial"] = build_check("adversarial", {**given.model_dump(), "declared": tuple(threats)})
     order = [name for name in CHECKS if name in chosen]
     return [chosen[name] for name in (*order, *(name for name in chosen if name not in CHECKS))]

@@ -3,56 +3,37 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
+import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
 from snellen.attacks.fgsm import FGSM
-from snellen.attacks.norms import Norm
 from snellen.attacks.pgd import PGD
-from snellen.auditing.check import Batch, Check, Measured
+from snellen.auditing.check import Batch, Check, Companion, Conclusion, Measured, Reading
+from snellen.auditing.eye_chart import Column, chance_level, column, retained
+from snellen.auditing.hypothesis import Hypothesis
+from snellen.auditing.per_image import ABSENT, RIGHT, PerImage
+from snellen.auditing.threat import Threat, parse_threat
 from snellen.classifier import Classifier
 from snellen.criterion import Misclassified
 from snellen.errors import ModelError
 from snellen.evidence import Evidence
 from snellen.finding import Finding, FindingExample
 from snellen.images import ImageSet
-from snellen.metrics.intervals import wilson
+from snellen.metrics.clustered import clustered_mean, clustered_share
 from snellen.outcomes import NOT_FINITE, ZERO_GRADIENT
 
 #: Share of images with an exactly zero gradient from which on it is told.
 MASKED_SHARE = 0.01
 
+#: Line of the eye chart at which a threat stands: it has one size, and no scale of severities.
+LAST_LINE = 5.0
 
-class Threat(BaseModel):
-    """What an attacker may change.
-
-    >>> Threat(norm="linf", size=8).label, round(Threat(norm="linf", size=8).epsilon, 5)
-    ('linf.8', 0.03137)
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    norm: Norm
-    size: float = Field(gt=0, description="linf: grey levels out of 255; l2: length in [0, 1] pixel units")
-
-    @property
-    def epsilon(self) -> float:
-        """In [0, 1] pixel units."""
-        return self.size / 255 if self.norm == "linf" else self.size
-
-    @property
-    def label(self) -> str:
-        """Part of metric and setting names."""
-        return f"{self.norm}.{self.size:g}"
-
-    @property
-    def words(self) -> str:
-        """For titles."""
-        return f"at most {self.size:g}/255 in any pixel" if self.norm == "linf" else f"an L2 length of {self.size:g}"
+#: A threat, or its words: "linf:8/255".
+AnyThreat = Annotated[Threat, BeforeValidator(parse_threat)]
 
 
 class Adversarial(Check):
@@ -62,30 +43,40 @@ class Adversarial(Check):
     summary: ClassVar[str] = "accuracy under FGSM and PGD, L-infinity and L2"
     needs: ClassVar = frozenset({"labels", "gradients"})
 
-    threats: tuple[Threat, ...] = Field(
-        (Threat(norm="linf", size=8), Threat(norm="l2", size=0.5)), min_length=1, description="what may be changed"
+    threats: tuple[AnyThreat, ...] = Field(
+        (Threat(norm="linf", size=8), Threat(norm="l2", size=0.5)), description="what is tried"
+    )
+    declared: tuple[AnyThreat, ...] = Field(
+        (), description="threats that the classifier must withstand (--threat): only under these is fragility harm"
     )
     steps: int = Field(20, ge=1, description="PGD steps")
     restarts: int = Field(1, ge=1, description="PGD restarts")
     examples: int = Field(5, ge=0, description="pictures for each finding")
 
-    @field_validator("threats")
-    @classmethod
-    def _once_each(cls, threats: tuple[Threat, ...]) -> tuple[Threat, ...]:
-        labels = [threat.label for threat in threats]
-        if len(set(labels)) != len(labels):
-            raise ValueError(f"each threat only once, got {labels}")
-        return threats
+    @model_validator(mode="after")
+    def _once_each(self) -> Adversarial:
+        for threats in (self.threats, self.declared):
+            labels = [threat.label for threat in threats]
+            if len(set(labels)) != len(labels):
+                raise ValueError(f"each threat only once, got {labels}")
+        return self
 
-    def missing(self, classifier: Classifier, images: ImageSet) -> str | None:
+    @property
+    def tried(self) -> tuple[Threat, ...]:
+        """All threats, declared ones first."""
+        return tuple(dict.fromkeys((*self.declared, *self.threats)))
+
+    def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
         """Why the check cannot run: besides its needs, there must be a class to be taken for."""
+        if not self.tried:
+            return "tries the threats that are named, and none is, such as linf:8/255"
         if len(classifier.class_names) < 2:
             return f"needs two classes, and {classifier.name} has one"
-        return super().missing(classifier, images)
+        return super().missing(classifier, images, companions)
 
     def cost(self) -> float:
         """Upper estimate: every step a forward and a backward pass for every image; broken ones leave early."""
-        return len(self.threats) * (4 + self.restarts * 3 * self.steps)
+        return len(self.tried) * (4 + self.restarts * 3 * self.steps)
 
     def attacks(self, threat: Threat) -> dict[Literal["fgsm", "pgd"], FGSM | PGD]:
         """The attacks under one threat, cheap first."""
@@ -96,7 +87,7 @@ class Adversarial(Check):
 
     def measure(self, batch: Batch) -> Evidence:
         """For each threat, rows for each attack and for the worst of them."""
-        return Evidence.merge(part for threat in self.threats for part in self._under(threat, batch))
+        return Evidence.merge(part for threat in self.tried for part in self._under(threat, batch))
 
     def _under(self, threat: Threat, batch: Batch) -> list[Evidence]:
         labelled = batch.labels >= 0
@@ -155,67 +146,81 @@ class Adversarial(Check):
         )
         return [*parts, worst]
 
-    def metrics(self, evidence: Evidence, clean: Evidence) -> dict[str, Measured]:
-        """Accuracy under the worst attack of each threat, and under FGSM alone."""
-        figures = {}
-        for threat in self.threats:
-            tally = evidence.tally(threat.label)
-            if not tally.n:
+    def conclude(self, reading: Reading) -> Conclusion:
+        """Accuracy under each threat. Harm only under a declared one: undefended models all show the rest."""
+        images, metrics, columns = reading.images, dict[str, Measured](), list[Column]()
+        chance = chance_level(images.labels[images.labelled], len(reading.names))
+        hypotheses, findings = list[Hypothesis](), list[Finding]()
+        for threat in self.tried:
+            after = images.outcomes(reading.evidence, threat.label)
+            known = images.labelled & (after != ABSENT)
+            if not known.any():
                 continue
-            worst = evidence.correct(threat.label)
-            after_fgsm = sum(r for key, r in evidence.correct(f"{threat.label}.fgsm").items() if key in worst)
-            for key, correct in (
-                (f"adversarial.{threat.label}.accuracy", tally.correct),
-                (f"adversarial.{threat.label}.fgsm.accuracy", after_fgsm),
-            ):
-                low, high = wilson(correct, tally.n)
-                figures[key] = Measured(value=correct / tally.n, low=low, high=high, n=tally.n)
-        return figures
+            right = after[known] == RIGHT
+            fgsm = images.outcomes(reading.evidence, f"{threat.label}.fgsm")[known]
+            after_fgsm = np.where(fgsm == ABSENT, images.correct[known], fgsm == RIGHT)
+            for name, values in ((f"{threat.label}.accuracy", right), (f"{threat.label}.fgsm.accuracy", after_fgsm)):
+                low, high = clustered_share(values, images.units_of(known))
+                metrics[f"adversarial.{name}"] = Measured(value=float(values.mean()), low=low, high=high, n=len(values))
+            cell = retained(images.correct[known], right, chance, LAST_LINE, images.units_of(known))
+            columns += [one for one in (column(threat.label, self.name, [cell], scale=False),) if one is not None]
+            if not (images.correct[known] & ~right).any():
+                continue
+            if threat in self.declared:
+                hypotheses.append(self._hypothesis(threat, reading, known, right))
+            else:
+                findings.append(self._fragility(threat, reading, known, right, None, None))
+        findings += self._useless_gradients(reading.evidence)
+        return Conclusion(metrics=metrics, hypotheses=hypotheses, findings=findings, columns=columns)
 
-    def findings(self, evidence: Evidence, clean: Evidence, names: Sequence[str]) -> list[Finding]:
-        """Told without harm: undefended models show the same, and only a declared threat makes it one."""
-        return [
-            *(finding for threat in self.threats for finding in self._fragility(threat, evidence, clean, names)),
-            *self._useless_gradients(evidence),
-        ]
+    def _hypothesis(self, threat: Threat, reading: Reading, known: np.ndarray, right: np.ndarray) -> Hypothesis:
+        """That a declared threat costs no accuracy."""
+        lost = reading.images.correct[known].astype(float) - right
+        drop = clustered_mean(lost, reading.images.units_of(known), pseudo_units=1.0)
+        p_value = drop.p_value()
+        return Hypothesis(
+            p_value, drop.lower, lambda harm: self._fragility(threat, reading, known, right, harm, p_value)
+        )
 
-    def _fragility(self, threat: Threat, evidence: Evidence, clean: Evidence, names: Sequence[str]) -> list[Finding]:
-        before, after = clean.correct("clean"), evidence.correct(threat.label)
-        common = [key for key in after if key in before]
-        rows = evidence.where(setting=threat.label, status="ok").table.to_pylist()
+    def _fragility(
+        self,
+        threat: Threat,
+        reading: Reading,
+        known: np.ndarray,
+        right: np.ndarray,
+        harm: float | None,
+        p_value: float | None,
+    ) -> Finding:
+        images: PerImage = reading.images
+        rows = reading.evidence.where(setting=threat.label, status="ok").table.to_pylist()
         broken = [row for row in rows if str(row["reason"]).startswith("found")]
-        if not broken:
-            return []
-        clean_accuracy = sum(before[key] for key in common) / len(common)
-        accuracy = sum(after[key] for key in common) / len(common)
-        return [
-            Finding(
-                kind="adversarial",
-                harm=0.0,
-                title=(
-                    f"Changes of {threat.words} bring accuracy from {clean_accuracy:.1%} to {accuracy:.1%} "
-                    f"(no harm counted: no threat was declared)"
-                ),
-                facts={
-                    "threat": threat.label,
-                    "clean_accuracy": clean_accuracy,
-                    "accuracy": accuracy,
-                    "median_distance_of_first_success": statistics.median(row["value"] for row in broken),
-                },
-                examples=tuple(
-                    FindingExample(
-                        example_id=row["example_id"],
-                        caption=f"{names[row['label']]} → {names[row['prediction']]} ({row['reason']})",
-                    )
-                    for row in broken[: self.examples]
-                ),
-            )
-        ]
+        before, after = float(images.correct[known].mean()), float(right.mean())
+        remark = " (no harm counted: no threat was declared)" if harm is None else ", a threat that was declared"
+        return Finding(
+            kind="adversarial",
+            subject=threat.label,
+            harm=harm or 0.0,
+            p_value=p_value,
+            title=f"Changes of {threat.words} bring accuracy from {before:.1%} to {after:.1%}{remark}",
+            facts={
+                "threat": threat.label,
+                "clean_accuracy": before,
+                "accuracy": after,
+                "median_distance_of_first_success": statistics.median(row["value"] for row in broken),
+            },
+            examples=tuple(
+                FindingExample(
+                    example_id=row["example_id"],
+                    caption=f"{reading.names[row['label']]} → {reading.names[row['prediction']]} ({row['reason']})",
+                )
+                for row in broken[: self.examples]
+            ),
+        )
 
     def _useless_gradients(self, evidence: Evidence) -> list[Finding]:
         """Where a gradient is exactly zero, an attack that follows it cannot search: unbroken is then not robust."""
         searched, stuck = 0, 0
-        for threat in self.threats:
+        for threat in self.tried:
             searched += len(evidence.where(setting=f"{threat.label}.fgsm", status="ok"))
             stuck += len(evidence.where(setting=f"{threat.label}.fgsm", reason=ZERO_GRADIENT))
         share = stuck / searched if searched else 0.0
@@ -237,7 +242,7 @@ class Adversarial(Check):
         """The adversarial images: the same attacks again from the same seeds, on the examples alone."""
         if finding.kind != "adversarial":
             return None
-        threat = next(t for t in self.threats if t.label == finding.facts["threat"])
+        threat = next(t for t in self.tried if t.label == finding.facts["threat"])
         images = batch.images.clone()
         open_ = torch.arange(len(batch.ids), device=images.device)
         for attack in self.attacks(threat).values():

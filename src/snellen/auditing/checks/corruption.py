@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from torch import Tensor
 
-from snellen.auditing.check import Batch, Check, Measured
-from snellen.auditing.checks.corruption_figures import class_breaks, decisions, error_metrics, half_lost_at
-from snellen.auditing.checks.corruption_reference import find_reference
+from snellen.auditing.check import Batch, Check, Conclusion, Measured, Reading
+from snellen.auditing.checks.corruption_figures import (
+    class_breaks,
+    error_metrics,
+    failure_severities,
+    half_lost_at,
+    normalised_errors,
+    outcomes_by_kind,
+)
+from snellen.auditing.checks.corruption_reference import check_conditions, find_reference
 from snellen.auditing.examples import confident_mistakes
+from snellen.auditing.eye_chart import Column, chance_level, column, retained
+from snellen.auditing.hypothesis import Hypothesis
+from snellen.auditing.per_image import ABSENT, RIGHT
 from snellen.classifier import Classifier
 from snellen.corruption.benchmarks import IMAGENET_C, BenchmarkName, benchmark
 from snellen.corruption.tables import MAX_SEVERITY
 from snellen.evidence import Evidence
 from snellen.finding import Finding
+from snellen.metrics.clustered import ClusteredMean, clustered_mean, clustered_share
 from snellen.metrics.corruption_error import Reference
-from snellen.metrics.intervals import mean_interval
 from snellen.shifts.corruption import Corruption
-from snellen.sweep import Transformation, curve, failure_points, measure, setting_name
+from snellen.sweep import Transformation, measure, setting_name
 
 Severity = Annotated[float, Field(gt=0, le=MAX_SEVERITY)]
 
-#: Added to the drops before the interval is taken: one image more that is lost and one more that is gained, as the
-#: adjusted Wald interval of Agresti and Min (2005) does for paired shares. Two images that are both lost prove nothing.
-PSEUDO_OBSERVATIONS = (1.0, -1.0)
+#: Of the two images that are added to the drops before the interval is taken, one is lost and one gained, as in the
+#: adjusted Wald interval of Agresti and Min (2005) for paired shares. Two images that are both lost prove nothing.
+PSEUDO_UNITS = 1.0
 
 
 class CommonCorruptions(Check):
@@ -66,11 +78,7 @@ class CommonCorruptions(Check):
             missing = [kind for kind in self.chosen if kind not in self.reference.mean_errors]
             if missing:
                 raise ValueError(f"the reference {self.reference.name!r} has no error for {', '.join(missing)}")
-            if self.reference.severities != len(self.severities):
-                raise ValueError(
-                    f"the reference {self.reference.name!r} is a mean over {self.reference.severities} severities, "
-                    f"this check one over {len(self.severities)}"
-                )
+            check_conditions(self.reference, self.model_dump(mode="json", exclude={"reference"}))
         return self
 
     @property
@@ -78,7 +86,7 @@ class CommonCorruptions(Check):
         """The kinds that are measured."""
         return self.kinds or benchmark(self.benchmark).main
 
-    def notes(self, classifier: Classifier) -> tuple[str, ...]:
+    def _notes(self, classifier: Classifier) -> tuple[str, ...]:
         """Whose strengths these are, for which size, and whose errors they are divided by."""
         told = [f"Corruptions are those of {self.benchmark}; severities 1 to 5 are those of its published tables."]
         size = classifier.preparation.size
@@ -89,12 +97,33 @@ class CommonCorruptions(Check):
                     f"Not exactly as published (image size {size[1]} × {size[0]}, severity, built-in textures, or a "
                     f"fault of the published code that is mended): {', '.join(unpublished)}."
                 )
-        if self.reference is not None:
+        seen = [kind for kind in self.chosen if kind in _trained_on(classifier)]
+        if seen:
             told.append(
-                f"corruption.mce and corruption.relative_mce divide errors by those of {self.reference.name} "
-                f"({self.reference.source}), taken as known."
+                f"{classifier.name} was trained on images under {', '.join(seen)}, as its card says: what is measured "
+                f"there is no robustness to the unknown."
             )
         return tuple(told)
+
+    def _notes_on_reference(self, metrics: Mapping[str, Measured], data: str) -> list[str]:
+        """Whose errors were divided by, and what the means leave out."""
+        if self.reference is None or not metrics:
+            return []
+        found = normalised_errors(metrics, self.reference)
+        told = [
+            f"corruption.mce and corruption.relative_mce divide errors by those of {self.reference.name} "
+            f"({self.reference.source}), taken as known."
+        ]
+        if self.reference.conditions.get("data", data) != data:
+            told.append(f"{self.reference.name} was measured on other images than these.")
+        told += [f"No corruption.mce of {kind}: {why}." for kind, why in found.undefined.items()]
+        told += [f"No corruption.relative_mce of {kind}: {why}." for kind, why in found.relative_undefined.items()]
+        if found.unmeasured:
+            told.append(
+                f"The means leave out {', '.join(found.unmeasured)}, which were not measured: they are not the "
+                f"benchmark's mCE."
+            )
+        return told
 
     def cost(self) -> float:
         """One pass for each kind and severity; making the images costs about half a pass of a small network."""
@@ -118,67 +147,96 @@ class CommonCorruptions(Check):
             for kind in self.chosen
         )
 
-    def metrics(self, evidence: Evidence, clean: Evidence) -> dict[str, Measured]:
-        """Accuracy for each kind and severity; errors over the severities, also divided by the reference's."""
-        model = evidence.table["model"][0].as_py()
+    def conclude(self, reading: Reading) -> Conclusion:
+        """Accuracy by kind and severity; one hypothesis for each kind: it costs no accuracy over the severities."""
+        outcomes = outcomes_by_kind(reading.evidence, reading.images, self.chosen, self.severities)
         accuracies = {
-            f"corruption.{kind}.{point.strength:g}.accuracy": Measured(
-                value=point.accuracy, low=point.low, high=point.high, n=point.n
-            )
-            for kind in self.chosen
-            for point in curve(evidence, kind, model)
-            if point.strength > 0
+            f"corruption.{kind}.{severity:g}.accuracy": _accuracy(rows, reading.images.units)
+            for kind, by_severity in outcomes.items()
+            for severity, rows in sorted(zip(self.severities, by_severity, strict=True), key=lambda pair: pair[0])
+            if (rows != ABSENT).any()
         }
         errors = error_metrics(
-            evidence,
-            clean,
-            self.chosen,
-            self.severities,
-            balanced=self.benchmark != IMAGENET_C,
-            reference=self.reference,
+            reading.images, outcomes, balanced=self.benchmark != IMAGENET_C, reference=self.reference
         )
-        return {**accuracies, **errors}
+        tested = [self._hypothesis(kind, rows, reading) for kind, rows in outcomes.items()]
+        return Conclusion(
+            metrics={**accuracies, **errors},
+            hypotheses=[hypothesis for hypothesis in tested if hypothesis is not None],
+            columns=self._columns(reading, outcomes),
+            notes=(*self._notes(reading.classifier), *self._notes_on_reference(errors, reading.data)),
+        )
 
-    def findings(self, evidence: Evidence, clean: Evidence, names: Sequence[str]) -> list[Finding]:
-        """One finding for each kind that costs accuracy for certain, averaged over the severities."""
-        return [found for kind in self.chosen if (found := self._finding(kind, evidence, clean, names)) is not None]
+    def _columns(self, reading: Reading, outcomes: Mapping[str, NDArray[np.int8]]) -> list[Column]:
+        """One column of the eye chart for each kind."""
+        images = reading.images
+        chance = chance_level(images.labels[images.labelled], len(reading.names))
 
-    def _finding(self, kind: str, evidence: Evidence, clean: Evidence, names: Sequence[str]) -> Finding | None:
-        model = evidence.table["model"][0].as_py()
-        before = clean.correct("clean")
-        after = {severity: decisions(evidence, setting_name(kind, severity)) for severity in self.severities}
-        paired = [key for key in before if all(key in right for right in after.values())]
-        if not paired:
+        def cells(rows: NDArray[np.int8]) -> list:
+            return [
+                retained(images.correct[known], after[known] == RIGHT, chance, severity, images.units_of(known))
+                for severity, after in zip(self.severities, rows, strict=True)
+                if (known := images.labelled & (after != ABSENT)).any()
+            ]
+
+        found = [column(kind, self.name, cells(rows)) for kind, rows in outcomes.items()]
+        return [one for one in found if one is not None]
+
+    def _hypothesis(self, kind: str, outcomes: NDArray[np.int8], reading: Reading) -> Hypothesis | None:
+        images = reading.images
+        paired = images.labelled & (outcomes != ABSENT).all(0)
+        if not paired.any():
             return None
-        lost = [before[key] - sum(right[key] for right in after.values()) / len(after) for key in paired]
-        # Several kinds are tested in one audit: Bonferroni over them.
-        low, high = mean_interval([*lost, *PSEUDO_OBSERVATIONS], 1 - 0.05 / len(self.chosen))
-        if low <= 0:
-            return None
-        mean, clean_accuracy = sum(lost) / len(lost), sum(before[key] for key in paired) / len(paired)
-        remaining = {severity: sum(right[key] for key in paired) / len(paired) for severity, right in after.items()}
-        worst = min(remaining, key=remaining.__getitem__)
-        rows = evidence.where(setting=setting_name(kind, worst), status="ok").table.to_pylist()
-        points = failure_points(evidence, kind, model)
-        broken = class_breaks(evidence, clean, kind, self.severities, names)
-        half = half_lost_at(points)
+        lost = images.correct[paired] - (outcomes[:, paired] == RIGHT).mean(0)
+        drop = clustered_mean(lost, images.units_of(paired), pseudo_units=PSEUDO_UNITS)
+        return Hypothesis(
+            drop.p_value(), drop.lower, lambda harm: self._finding(kind, outcomes, paired, drop, reading, harm)
+        )
+
+    def _finding(
+        self,
+        kind: str,
+        outcomes: NDArray[np.int8],
+        paired: NDArray[np.bool_],
+        drop: ClusteredMean,
+        reading: Reading,
+        harm: float,
+    ) -> Finding:
+        images = reading.images
+        accuracy, remaining = float(images.correct[paired].mean()), (outcomes[:, paired] == RIGHT).mean(1)
+        mean = accuracy - float(remaining.mean())
+        worst = int(remaining.argmin())
+        failures = failure_severities(images, outcomes, self.severities)
+        broken = class_breaks(images, outcomes, self.severities, reading.names, kinds=len(self.chosen))
+        half = half_lost_at(failures)
+        interval = drop.interval(0.95)
+        decided, sure = images.decisions(reading.evidence, setting_name(kind, self.severities[worst]))
         return Finding(
             kind="corruption",
-            harm=min(low, 1.0),
+            subject=kind,
+            harm=harm,
+            p_value=drop.p_value(),
             title=f"{_readable(kind)} costs {100 * mean:.1f} points of accuracy on average over the severities",
             facts={
                 "corruption": kind,
-                "clean_accuracy": clean_accuracy,
+                "clean_accuracy": accuracy,
                 "mean_drop": mean,
-                "mean_drop_low": low,
-                "mean_drop_high": high,
-                "worst_severity": worst,
-                "worst_drop": clean_accuracy - remaining[worst],
-                "share_ever_broken": sum(p is not None for p in points.values()) / max(len(points), 1),
+                "mean_drop_low": interval.low,
+                "mean_drop_high": interval.high,
+                "worst_severity": self.severities[worst],
+                "worst_drop": accuracy - float(remaining[worst]),
+                "share_ever_broken": float(np.isfinite(failures).mean()) if len(failures) else 0.0,
                 "half_lost_by_severity": "never" if half is None else half,
                 "classes_broken": ", ".join(f"{name} from {at:g}" for name, at in broken.items()) or "none",
             },
-            examples=confident_mistakes([row for row in rows if before.get(row["example_id"])], names, self.examples),
+            examples=confident_mistakes(
+                images,
+                reading.names,
+                self.examples,
+                predictions=np.where(images.correct, decided, ABSENT),
+                confidence=sure,
+            ),
+            treatments=(f"snellen train targeted_augmentation IMAGES --benchmark {self.benchmark}",),
         )
 
     def illustrate(self, finding: Finding, batch: Batch) -> Tensor | None:
@@ -203,6 +261,19 @@ class CommonCorruptions(Check):
         return Corruption(
             benchmark=self.benchmark, kind=kind, strict=self.strict, parity=self.parity, textures=self.textures
         )
+
+
+def _accuracy(outcomes: NDArray[np.int8], units: NDArray[np.int64] | None) -> Measured:
+    known = outcomes != ABSENT
+    right = outcomes[known] == RIGHT
+    low, high = clustered_share(right, None if units is None else units[known])
+    return Measured(value=float(right.mean()), low=low, high=high, n=len(right))
+
+
+def _trained_on(classifier: Classifier) -> tuple[str, ...]:
+    """Kinds, of this benchmark or of the same name in another, that augmented the training of an artifact."""
+    kinds = classifier.recipe.get("kinds", ())
+    return tuple(str(kind) for kind in kinds) if isinstance(kinds, (list, tuple)) else ()
 
 
 def _readable(kind: str) -> str:

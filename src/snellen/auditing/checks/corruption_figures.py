@@ -1,43 +1,37 @@
-"""Figures of the corruption check, from its evidence: errors by kind, normalised errors, which class breaks where."""
+"""Figures of the corruption check: errors by kind, normalised errors, where images and classes break."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from snellen.auditing.check import Measured
+from snellen.auditing.per_image import ABSENT, RIGHT, WRONG, PerImage
 from snellen.evidence import Evidence
-from snellen.metrics.corruption_error import Reference
-from snellen.metrics.intervals import stratified_mean_interval, wilson
+from snellen.metrics.corruption_error import NormalisedErrors, Reference, normalise
+from snellen.metrics.intervals import clopper_pearson
+from snellen.metrics.stratified import stratified_interval
 from snellen.sweep import setting_name
 
 #: A class is broken when more than this share of its images that are right when clean is lost, for certain.
 BROKEN = 0.5
 
-#: A reference that loses no more than this to a kind has no rise to divide by.
-ROUNDING = 1e-9
 
-
-def decisions(evidence: Evidence, setting: str) -> dict[str, bool]:
-    """Whether each labelled example was right; no decision at all (scores that are not finite) is a wrong one."""
-    table = evidence.where(setting=setting, status="failed").table
-    undecided = table.filter(pc.is_valid(table["label"]))["example_id"].to_pylist()
-    return {**dict.fromkeys(undecided, False), **evidence.correct(setting)}
-
-
-def mean_errors(evidence: Evidence, kind: str, severities: Sequence[float], ids: Sequence[str]) -> np.ndarray:
-    """Error of each example, averaged over the severities: float64 (n,)."""
-    after = [decisions(evidence, setting_name(kind, severity)) for severity in severities]
-    return 1.0 - np.array([[right[key] for right in after] for key in ids], dtype=np.float64).mean(1)
+def outcomes_by_kind(
+    evidence: Evidence, images: PerImage, kinds: Sequence[str], severities: Sequence[float]
+) -> dict[str, NDArray[np.int8]]:
+    """Outcome of every image at every severity, by kind: int8 (severities, n), see :meth:`PerImage.outcomes`."""
+    return {
+        kind: np.stack([images.outcomes(evidence, setting_name(kind, severity)) for severity in severities])
+        for kind in kinds
+    }
 
 
 def error_metrics(
-    evidence: Evidence,
-    clean: Evidence,
-    kinds: Sequence[str],
-    severities: Sequence[float],
+    images: PerImage,
+    outcomes: Mapping[str, NDArray[np.int8]],
     *,
     balanced: bool,
     reference: Reference | None,
@@ -48,34 +42,34 @@ def error_metrics(
     the kinds) and ``corruption.relative_mce`` (over the kinds of which the reference loses anything). Balanced errors
     weigh every class alike. Intervals take the reference's errors as known.
     """
-    before = clean.correct("clean")
-    after = [decisions(evidence, setting_name(kind, severity)) for kind in kinds for severity in severities]
-    usable = [key for key in before if all(key in right for right in after)]
-    if not usable:
+    usable = images.labelled & np.all([(rows != ABSENT).all(0) for rows in outcomes.values()], axis=0)
+    if not usable.any():
         return {}
-    label_of = dict(zip(clean.table["example_id"].to_pylist(), clean.table["label"].to_pylist(), strict=True))
-    strata = np.array([label_of[key] if balanced else 0 for key in usable])
-    clean_error = 1.0 - np.array([before[key] for key in usable], dtype=np.float64)
-    by_kind = {kind: mean_errors(evidence, kind, severities, usable) for kind in kinds}
+    strata = images.labels[usable] if balanced else np.zeros(int(usable.sum()), dtype=np.int64)
+    units = images.units_of(usable)
+    clean_error = 1.0 - images.correct[usable]
+    by_kind = {kind: 1.0 - (rows[:, usable] == RIGHT).mean(0) for kind, rows in outcomes.items()}
 
-    def measured(values: np.ndarray, least: float = 0.0, most: float = 1.0) -> Measured:
-        """Mean and interval, cut to what is possible: an image for each class says nothing about their spread."""
-        mean = float(np.mean([values[strata == stratum].mean() for stratum in np.unique(strata)]))
-        low, high = stratified_mean_interval(values, strata)
+    def measured(values: NDArray[np.float64], least: float = 0.0, most: float = 1.0) -> Measured:
+        mean, low, high = stratified_interval(values, strata, units)
         return Measured(value=mean, low=max(low, least), high=min(high, most), n=len(values))
 
     found = {f"corruption.{kind}.error": measured(values) for kind, values in by_kind.items()}
     found["corruption.clean_error"] = measured(clean_error)
     found["corruption.error"] = measured(np.mean(list(by_kind.values()), axis=0))
     if reference is not None:
-        counting = {kind: reference.mean_errors[kind] for kind in kinds if kind not in reference.extra}
-        divisors = {kind: error for kind, error in counting.items() if error > 0}
+        normalised = normalised_errors(found, reference)
+        counting = {kind: reference.mean_errors[kind] for kind in outcomes if kind not in reference.extra}
+        divisors = {kind: error for kind, error in counting.items() if kind not in normalised.undefined}
         if divisors:
             ratios = [by_kind[kind] / error for kind, error in divisors.items()]
             most = float(np.mean([1 / error for error in divisors.values()]))
             found["corruption.mce"] = measured(np.mean(ratios, axis=0), most=most)
-        rises = {kind: error - reference.clean_error for kind, error in counting.items()}
-        rises = {kind: rise for kind, rise in rises.items() if rise > ROUNDING}
+        rises = {
+            kind: error - reference.clean_error
+            for kind, error in counting.items()
+            if kind not in normalised.relative_undefined
+        }
         if rises:
             relative = [(by_kind[kind] - clean_error) / rise for kind, rise in rises.items()]
             most = float(np.mean([1 / rise for rise in rises.values()]))
@@ -83,37 +77,56 @@ def error_metrics(
     return found
 
 
+def normalised_errors(metrics: Mapping[str, Measured], reference: Reference) -> NormalisedErrors:
+    """The errors of :func:`error_metrics` in units of a reference: which kinds have no ratio, and which are missing."""
+    errors = {
+        name.split(".")[1]: [figure.value] * reference.severities
+        for name, figure in metrics.items()
+        if name.count(".") == 2 and name.endswith(".error")
+    }
+    return normalise(errors, metrics["corruption.clean_error"].value, reference)
+
+
 def class_breaks(
-    evidence: Evidence,
-    clean: Evidence,
-    kind: str,
+    images: PerImage,
+    outcomes: NDArray[np.int8],
     severities: Sequence[float],
     names: Sequence[str],
+    *,
+    kinds: int = 1,
 ) -> dict[str, float]:
     """Classes that a kind breaks, and the smallest severity at which it does.
 
-    A class is broken when, of its images that are right when clean, more than half are wrong for certain (lower end of
-    the 95 % Wilson interval).
+    A class is broken when, of its images that are right when clean, more than half are wrong for certain: the lower end
+    of the exact interval (Clopper and Pearson 1934), at 95 % over all classes, severities and the number of ``kinds``
+    tested together (Bonferroni). Images count as independent.
     """
-    before = clean.correct("clean")
-    label_of = dict(zip(clean.table["example_id"].to_pylist(), clean.table["label"].to_pylist(), strict=True))
-    members: dict[int, list[str]] = {}
-    for key, right in before.items():
-        if right:
-            members.setdefault(label_of[key], []).append(key)
+    present = images.classes_present()
+    confidence = 1 - 0.05 / max(len(present) * len(severities) * kinds, 1)
     found: dict[str, float] = {}
-    for severity in sorted(severities):
-        after = decisions(evidence, setting_name(kind, severity))
-        for label, keys in sorted(members.items()):
-            known = [key for key in keys if key in after]
-            lost = sum(not after[key] for key in known)
-            if names[label] not in found and wilson(lost, len(known)).low > BROKEN:
+    for row, severity in sorted(enumerate(severities), key=lambda pair: pair[1]):
+        for label in present:
+            after = outcomes[row, images.correct & (images.labels == label)]
+            known, lost = int((after != ABSENT).sum()), int((after == WRONG).sum())
+            broken = 2 * lost > known and clopper_pearson(lost, known, confidence).low > BROKEN
+            if broken and names[label] not in found:
                 found[names[label]] = severity
     return found
 
 
-def half_lost_at(points: Mapping[str, float | None]) -> float | None:
+def failure_severities(
+    images: PerImage, outcomes: NDArray[np.int8], severities: Sequence[float]
+) -> NDArray[np.float64]:
+    """Smallest severity at which each image that is right when clean is wrong, ∞ where it stays right: (n_right,)."""
+    order = np.argsort(severities)
+    wrong = outcomes[order][:, images.correct] == WRONG
+    first = np.where(wrong.any(0), wrong.argmax(0), -1)
+    return np.where(first >= 0, np.asarray(severities, dtype=np.float64)[order][first], np.inf)
+
+
+def half_lost_at(failures: NDArray[np.float64]) -> float | None:
     """Smallest severity by which half of the images that are right when clean have been wrong; None if none is."""
-    failed = sorted(point for point in points.values() if point is not None)
-    middle = (len(points) + 1) // 2
-    return failed[middle - 1] if points and len(failed) >= middle else None
+    if not len(failures):
+        return None
+    middle = float(np.sort(failures)[(len(failures) + 1) // 2 - 1])
+    return middle if np.isfinite(middle) else None

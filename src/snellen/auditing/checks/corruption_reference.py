@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from snellen.errors import InputError, unknown_name
 from snellen.metrics.corruption_error import Reference
 from snellen.metrics.stored_references import stored_reference, stored_reference_names
+
+#: Parameters of the check that the reference must share.
+CONDITIONS = ("benchmark", "severities", "strict", "parity", "textures")
 
 
 def find_reference(given: object) -> object:
@@ -28,20 +32,44 @@ def find_reference(given: object) -> object:
 def _from_run(folder: Path) -> Reference:
     try:
         report = json.loads((folder / "report.json").read_text("utf-8"))
+        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
         figures = {name: figure["value"] for name, figure in report["metrics"].items()}
         source = f"audited on {report['data']['name']}"
-        name = str(report["model"]["name"])
+        name, data = str(report["model"]["name"]), str(report["data"]["fingerprint"])
+        check = next((check for check in manifest["checks"] if check["check"] == "corruption"), None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder} is no run directory of a finished audit: {error}") from error
     parts = [(metric.split("."), value) for metric, value in figures.items() if metric.startswith("corruption.")]
     errors = {part[1]: float(value) for part, value in parts if len(part) == 3 and part[2] == "error"}
-    severities = {".".join(part[2:-1]) for part, _ in parts if len(part) > 3 and part[-1] == "accuracy"}
-    if not errors:
+    if not errors or check is None:
         raise InputError(f"the audit in {folder} measured no corruption; run it with the check corruption")
     return Reference(
         name=name,
         clean_error=float(figures["corruption.clean_error"]),
         mean_errors=errors,
-        severities=len(severities),
+        severities=len(check["severities"]),
         source=source,
+        conditions={**{key: check[key] for key in CONDITIONS}, "data": data},
     )
+
+
+def check_conditions(reference: Reference, check: Mapping[str, object]) -> None:
+    """Refuse a reference whose errors were measured under other conditions.
+
+    Args:
+        reference: where a condition is not known, nothing is asked of it.
+        check: the parameters of the check, as JSON values.
+
+    Raises:
+        ValueError: a condition that differs, both of its values.
+    """
+    for key in CONDITIONS:
+        theirs, ours = reference.conditions.get(key, check[key]), check[key]
+        if key == "severities":
+            theirs, ours = sorted(map(float, _many(theirs))), sorted(map(float, _many(ours)))
+        if theirs != ours:
+            raise ValueError(f"the reference {reference.name!r} was measured at {key} {theirs}, this check at {ours}")
+
+
+def _many(values: object) -> list[float]:
+    return list(values) if isinstance(values, (list, tuple)) else []

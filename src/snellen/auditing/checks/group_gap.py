@@ -1,0 +1,90 @@
+"""Known groups, such as hospitals or cameras: is one of them served worse than the rest."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from snellen.auditing.check import Check, Conclusion, Measured, Reading
+from snellen.auditing.examples import confident_mistakes
+from snellen.auditing.gaps import error_gap
+from snellen.auditing.hypothesis import Hypothesis
+from snellen.auditing.panels import Panel
+from snellen.auditing.per_image import PerImage, rows_of
+from snellen.finding import Finding
+from snellen.method import Need
+from snellen.metrics.clustered import clustered_share
+
+
+class GroupGap(Check):
+    """Accuracy of each group of the column ``group`` against all others."""
+
+    name: ClassVar[str] = "group_gap"
+    summary: ClassVar[str] = "is a known group (hospital, camera, background) served worse than the rest"
+    needs: ClassVar[frozenset[Need]] = frozenset({"labels", "groups"})
+
+    examples: int = Field(5, ge=0, description="pictures for each finding")
+
+    def cost(self) -> float:
+        """Nothing but the clean scores is needed."""
+        return 0.0
+
+    def conclude(self, reading: Reading) -> Conclusion:
+        """One hypothesis for each group: it is no worse than the others."""
+        kept = np.array([group is not None for group in reading.images.groups]) & reading.images.labelled
+        known = reading.images.select(kept)
+        members = rows_of(known.groups)
+        if not members:
+            return Conclusion()
+        figures = {name: _accuracy(known, rows) for name, rows in sorted(members.items())}
+        worst = min(figures, key=lambda name: figures[name].value)
+        tested = [self._hypothesis(name, rows, known, reading.names) for name, rows in sorted(members.items())]
+        return Conclusion(
+            metrics={"group_gap.worst_accuracy": figures[worst]},
+            hypotheses=[hypothesis for hypothesis in tested if hypothesis is not None],
+            panels=[
+                Panel(
+                    check=self.name,
+                    title="Accuracy by group",
+                    about="With 95 % intervals over independent units.",
+                    head=("group", "images", "accuracy", "from", "to"),
+                    rows=tuple(
+                        (name, figure.n, round(figure.value, 4), round(figure.low, 4), round(figure.high, 4))
+                        for name, figure in sorted(figures.items(), key=lambda pair: pair[1].value)
+                    ),
+                )
+            ],
+        )
+
+    def _hypothesis(self, name: str, rows: np.ndarray, known: PerImage, names: tuple[str, ...]) -> Hypothesis | None:
+        member = np.zeros(len(known), dtype=bool)
+        member[rows] = True
+        gap = error_gap(~known.correct, member, known.units)
+        if gap is None:
+            return None
+
+        def finding(harm: float) -> Finding:
+            return Finding(
+                kind="group_gap",
+                subject=name,
+                harm=harm,
+                p_value=gap.p_value,
+                title=f"Group {name} is right in {1 - gap.inside:.0%} of its images, others in {1 - gap.outside:.0%}",
+                facts={
+                    "group": name,
+                    "images": gap.inside_n,
+                    "accuracy": 1 - gap.inside,
+                    "accuracy_elsewhere": 1 - gap.outside,
+                },
+                examples=confident_mistakes(known.select(member), names, self.examples),
+            )
+
+        return Hypothesis(gap.p_value, gap.harm, finding)
+
+
+def _accuracy(known: PerImage, rows: np.ndarray) -> Measured:
+    right = known.correct[rows]
+    low, high = clustered_share(right, known.units_of(rows))
+    return Measured(value=float(right.mean()), low=low, high=high, n=len(rows))

@@ -1,0 +1,84 @@
+"""What is measured of every image whatever the checks: decision and confidence, and what the checks ask to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from snellen.auditing.check import Batch, Kept
+from snellen.auditing.kept_columns import (
+    FEATURES,
+    PIXEL_HASH,
+    SCORES,
+    array_column,
+    fingerprint_columns,
+    property_columns,
+)
+from snellen.classifier import Classifier
+from snellen.evidence import Evidence
+from snellen.inspection.fingerprints import fingerprint, pixel_hashes
+from snellen.inspection.properties import image_properties
+
+#: Features of more dimensions are projected to so many at random, which keeps distances (Johnson and Lindenstrauss).
+LARGEST_WIDTH = 512
+
+
+def keeps_features(classifier: Classifier) -> bool:
+    """Whether the classifier has a layer that is known to hold its features."""
+    return classifier.module is not None and classifier.feature_layer is not None
+
+
+def score_batch(classifier: Classifier, images: Tensor, keep: Collection[Kept]) -> tuple[Tensor, Tensor | None]:
+    """Clean scores (n, k), and the features (n, d) where they are to be kept: (n, 3, h, w) → both.
+
+    Of a feature map, or of tokens, the mean over places is taken. A classifier without a known feature layer has its
+    scores as features: where they tell images apart, they tell them apart as the model does.
+    """
+    with torch.no_grad():
+        if "features" not in keep or not keeps_features(classifier):
+            scores = classifier(images)
+            return scores, scores if "features" in keep and classifier.output != "labels" else None
+        scores, features = classifier.scores_and_features(images)
+    if features.ndim == 4:
+        features = features.mean((2, 3))
+    elif features.ndim == 3:
+        features = features.mean(1)
+    return scores, _projected(features.flatten(1).float())
+
+
+def _projected(features: Tensor) -> Tensor:
+    width = features.shape[1]
+    if width <= LARGEST_WIDTH:
+        return features
+    generator = torch.Generator().manual_seed(width)
+    matrix = torch.randn(width, LARGEST_WIDTH, generator=generator) / LARGEST_WIDTH**0.5
+    return features @ matrix.to(features)
+
+
+def clean_evidence(batch: Batch, keep: Collection[Kept]) -> Evidence:
+    """One row for each image of a batch, setting "clean": decision, confidence, and the columns that are kept."""
+    labels_only = batch.classifier.output == "labels"
+    confidence = None if labels_only else batch.classifier.probabilities(batch.scores).amax(1).tolist()
+    extra: dict[str, pa.Array] = {}
+    if "scores" in keep:
+        extra[SCORES] = array_column(batch.scores.detach().float().cpu().numpy())
+    if "features" in keep and batch.features is not None:
+        extra[FEATURES] = array_column(batch.features.detach().float().cpu().numpy())
+    if "fingerprints" in keep:
+        extra[PIXEL_HASH] = pa.array(pixel_hashes(batch.images), pa.string())
+        extra |= fingerprint_columns(fingerprint(batch.images))
+    if "properties" in keep:
+        extra |= property_columns(image_properties(batch.images))
+    return Evidence.of(
+        batch.ids,
+        setting="clean",
+        model=batch.classifier.name,
+        unit_ids=batch.unit_ids,
+        label=[None if label < 0 else label for label in batch.labels.tolist()],
+        prediction=batch.classifier.predict(batch.scores).tolist(),
+        value=confidence,
+        extra=extra,
+    )

@@ -1,0 +1,76 @@
+"""Are some images more often wrong than the rest: one test and one bound for classes, groups and slices alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.metrics.clustered import clustered_difference
+from snellen.metrics.exact_test import fisher_greater
+from snellen.metrics.intervals import newcombe_difference
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorGap:
+    """Errors of some images beside those of the others.
+
+    Attributes:
+        inside, outside: shares of wrong decisions.
+        inside_n, outside_n: images.
+        p_value: one-sided, of a gap at least as large if there is none.
+        lower: confidence → one-sided lower bound of inside − outside.
+    """
+
+    inside: float
+    outside: float
+    inside_n: int
+    outside_n: int
+    p_value: float
+    lower: Callable[[float], float]
+
+    def harm(self, confidence: float) -> float:
+        """Lower bound of the share of all images that is lost for the gap."""
+        return max(self.lower(confidence), 0.0) * self.inside_n / (self.inside_n + self.outside_n)
+
+
+def error_gap(
+    wrong: NDArray[np.bool_], member: NDArray[np.bool_], units: NDArray[np.int64] | None = None
+) -> ErrorGap | None:
+    """Compare the errors of the members with those of the others; None when either are missing.
+
+    Where every image is a unit of its own, Fisher's exact test decides, since it holds its level for small groups, and
+    Newcombe's interval tells how much. Where units have several images, both come from the difference of means with a
+    variance over units (:func:`snellen.metrics.clustered.clustered_difference`).
+
+    >>> wrong = np.array([True] * 30 + [False] * 70 + [True] * 10 + [False] * 90)
+    >>> gap = error_gap(wrong, np.arange(200) < 100)
+    >>> round(gap.inside - gap.outside, 2), gap.p_value < 0.001, round(gap.lower(0.95), 3)
+    (0.2, True, 0.109)
+
+    Args:
+        wrong: (n,), whether each decision is wrong.
+        member: (n,), whether each image is one of those asked about.
+        units: (n,), code of each image's unit; None when each is its own.
+    """
+    inside_n = int(member.sum())
+    outside_n = len(member) - inside_n
+    if not inside_n or not outside_n:
+        return None
+    lost, elsewhere = int(wrong[member].sum()), int(wrong[~member].sum())
+    if units is None:
+        return ErrorGap(
+            lost / inside_n,
+            elsewhere / outside_n,
+            inside_n,
+            outside_n,
+            fisher_greater(lost, inside_n, elsewhere, outside_n),
+            lambda confidence: newcombe_difference(lost, inside_n, elsewhere, outside_n, 2 * confidence - 1).low,
+        )
+    values = wrong.astype(np.float64)
+    found = clustered_difference(values[member], values[~member], units[member], units[~member])
+    return ErrorGap(
+        lost / inside_n, elsewhere / outside_n, inside_n, outside_n, found.p_value(), lambda level: found.lower(level)
+    )

@@ -1,0 +1,184 @@
+"""What is known about every usable image: the clean evidence, as arrays in one order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from snellen.auditing.kept_columns import (
+    FEATURES,
+    PIXEL_HASH,
+    SCORES,
+    read_array,
+    read_fingerprints,
+    read_properties,
+    select_properties,
+)
+from snellen.evidence import Evidence
+from snellen.images import ImageSet
+from snellen.inspection.fingerprints import Fingerprints
+from snellen.inspection.properties import ImageProperties
+from snellen.metrics.units import unit_codes
+
+#: What :meth:`PerImage.outcomes` says of an image in a setting.
+RIGHT, WRONG, ABSENT = 1, 0, -1
+
+
+@dataclass(frozen=True, eq=False)
+class PerImage:
+    """Arrays over the usable images, in the order of the image set.
+
+    Attributes:
+        ids: their ids.
+        labels: (n,), −1 where unknown.
+        predictions: (n,).
+        confidence: largest probability (n,); None for a classifier that gives labels only.
+        unit_ids: name of each image's independent unit, its own id where none is known.
+        units: code of that unit (n,); None when every image is a unit of its own.
+        groups: name of each image's group, None where unknown.
+        splits: split of each image, None where unknown.
+        scores: (n, k) as the classifier gave them; None when they were not kept.
+        features: (n, d); None when they were not kept.
+        pixel_hashes: hash of the prepared pixels of each image; None when they were not kept.
+        fingerprints: of each image; None when they were not kept.
+        properties: brightness, sharpness, …; None when they were not kept.
+    """
+
+    ids: tuple[str, ...]
+    labels: NDArray[np.int64]
+    predictions: NDArray[np.int64]
+    confidence: NDArray[np.float64] | None = None
+    unit_ids: tuple[str, ...] = ()
+    units: NDArray[np.int64] | None = None
+    groups: tuple[str | None, ...] = ()
+    splits: tuple[str | None, ...] = ()
+    scores: NDArray[np.float64] | None = None
+    features: NDArray[np.float32] | None = None
+    pixel_hashes: tuple[str, ...] | None = None
+    fingerprints: Fingerprints | None = None
+    properties: ImageProperties | None = None
+
+    @classmethod
+    def of(cls, clean: Evidence, images: ImageSet | None = None) -> PerImage:
+        """Read the clean evidence.
+
+        Args:
+            clean: rows of the setting "clean", one for each usable image.
+            images: where groups and splits are known.
+        """
+        table = clean.table
+        ids, units = tuple(table["example_id"].to_pylist()), tuple(table["unit_id"].to_pylist())
+        features, known = read_array(table, FEATURES), table["value"].null_count < len(table)
+        scores = read_array(table, SCORES)
+        return cls(
+            ids=ids,
+            labels=_integers(table["label"]),
+            predictions=_integers(table["prediction"]),
+            confidence=table["value"].to_numpy().astype(np.float64) if known else None,
+            unit_ids=units,
+            units=None if len(set(units)) == len(ids) else unit_codes(units),
+            groups=_of_ids(images, "group", ids),
+            splits=_of_ids(images, "split", ids),
+            scores=None if scores is None else scores.astype(np.float64),
+            features=features,
+            pixel_hashes=tuple(table[PIXEL_HASH].to_pylist()) if PIXEL_HASH in table.column_names else None,
+            fingerprints=read_fingerprints(table),
+            properties=read_properties(table),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def labelled(self) -> NDArray[np.bool_]:
+        """Whether each image has a label, (n,)."""
+        return self.labels >= 0
+
+    @cached_property
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether each prediction is the label, (n,); False without a label."""
+        return self.labelled & (self.predictions == self.labels)
+
+    def units_of(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Unit codes of some images, or None when every image is a unit of its own."""
+        return None if self.units is None else self.units[chosen]
+
+    def select(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> PerImage:
+        """Some of the images: by mask (n,) or by positions."""
+        rows = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+
+        def part(values: NDArray | None) -> NDArray | None:
+            return None if values is None else values[rows]
+
+        hashes = self.pixel_hashes
+        return replace(
+            self,
+            ids=tuple(self.ids[row] for row in rows),
+            labels=self.labels[rows],
+            predictions=self.predictions[rows],
+            confidence=part(self.confidence),
+            unit_ids=tuple(self.unit_ids[row] for row in rows) if self.unit_ids else (),
+            units=part(self.units),
+            groups=tuple(self.groups[row] for row in rows) if self.groups else (),
+            splits=tuple(self.splits[row] for row in rows) if self.splits else (),
+            scores=part(self.scores),
+            features=part(self.features),
+            pixel_hashes=None if hashes is None else tuple(hashes[row] for row in rows),
+            fingerprints=None if self.fingerprints is None else self.fingerprints.select(rows),
+            properties=None if self.properties is None else select_properties(self.properties, rows),
+        )
+
+    def outcomes(self, evidence: Evidence, setting: str) -> NDArray[np.int8]:
+        """What became of each image in a setting: :data:`RIGHT`, :data:`WRONG` or :data:`ABSENT`, int8 (n,).
+
+        A decision that was prevented (scores not finite) is a wrong one; images without a label, and images that the
+        method skipped or found invalid there, are absent.
+        """
+        table = evidence.where(setting=setting).table
+        table = table.filter(
+            pc.and_(pc.is_valid(table["label"]), pc.is_in(table["status"], pa.array(["ok", "failed"])))
+        )
+        right = pc.and_(pc.equal(table["status"], "ok"), pc.equal(table["label"], table["prediction"]))
+        found = np.full(len(self), ABSENT, dtype=np.int8)
+        places = pc.index_in(table["example_id"], pa.array(self.ids)).to_numpy()
+        found[places.astype(np.int64)] = pc.fill_null(right, False).to_numpy()
+        return found
+
+    def decisions(self, evidence: Evidence, setting: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Prediction of each image in a setting, −1 where there is none, and its value, NaN where there is none."""
+        table = evidence.where(setting=setting, status="ok").table
+        places = pc.index_in(table["example_id"], pa.array(self.ids)).to_numpy().astype(np.int64)
+        decided, values = np.full(len(self), ABSENT, dtype=np.int64), np.full(len(self), np.nan)
+        decided[places] = _integers(table["prediction"])
+        values[places] = table["value"].cast(pa.float64()).to_numpy()
+        return decided, values
+
+    def classes_present(self) -> list[int]:
+        """Classes that have labelled images, ascending."""
+        return np.unique(self.labels[self.labelled]).tolist()
+
+
+def rows_of(names: Sequence[str | None]) -> dict[str, NDArray[np.int64]]:
+    """Positions by name, in order of first appearance; those without a name are left out."""
+    found: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        if name is not None:
+            found.setdefault(name, []).append(row)
+    return {name: np.array(rows, dtype=np.int64) for name, rows in found.items()}
+
+
+def _integers(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    return column.fill_null(-1).to_numpy().astype(np.int64)
+
+
+def _of_ids(images: ImageSet | None, column: str, ids: Sequence[str]) -> tuple[str | None, ...]:
+    if images is None:
+        return (None,) * len(ids)
+    values = dict(zip(images.ids, images.column(column), strict=True))
+    return tuple(None if values[key] is None else str(values[key]) for key in ids)

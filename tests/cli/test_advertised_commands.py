@@ -1,0 +1,68 @@
+"""The command that the list of systems advertises for each built system runs as it stands; train's early refusals."""
+
+import shlex
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from snellen.cli import main
+from snellen.system import systems
+
+BUILT = [system for system in systems() if system.experiment is not None]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run a command in an empty folder; returns exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["snellen", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return stopped.value.code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Two classes of one small image each."""
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        pixels = rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "data" / name / "0.png")
+    return tmp_path / "data"
+
+
+def test_some_systems_are_built():
+    assert 37 in {system.number for system in BUILT}
+
+
+@pytest.mark.parametrize("system", BUILT, ids=lambda system: str(system.number))
+def test_the_advertised_command_runs(run, data, system):
+    stands_for = {"DATA": str(data), "MODEL": "bundled:fashion-cnn"}
+    program, *arguments = [stands_for.get(word, word) for word in shlex.split(system.command)]
+    assert program == "snellen"
+    code, out, err = run(*arguments)
+    assert (code, err.strip()) == (0, "")
+    assert "Written" in out or "Report" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--architecture", "resnet18"], "unknown architecture 'resnet18'; did you mean 'timm:resnet18'"),
+        (["--plan", '{"epochs": 1, "batch": 3}'], "unknown key in --plan 'batch'; did you mean 'batch_size'"),
+        (["--plan", '{"epochs": 0}'], "epochs: Input should be greater than or equal to 1"),
+        (["--benchmark", "blood"], "did you mean 'bloodmnist'?"),
+    ],
+)
+def test_train_refuses_what_needs_no_images_before_they_are_read(run, data, monkeypatch, arguments, message):
+    monkeypatch.setattr("snellen.data.references.load_images", lambda data: pytest.fail("images were read"))
+    code, _, err = run("train", "targeted-augmentation", data, "--out", "trained", *arguments)
+    assert code == 2
+    assert message in " ".join(err.split())
