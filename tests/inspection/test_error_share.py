@@ -35,7 +35,7 @@ def spoilt(labels: np.ndarray, share: float, seed: int, classes: int = 10) -> np
 @pytest.mark.parametrize("temperature", [0.33, 1.0, 2.0], ids=["overconfident", "calibrated", "underconfident"])
 def test_healthy_labels_are_spared_and_errors_found(temperature: float) -> None:
     accused = 0
-    for seed in range(4):
+    for seed in range(2):
         scores, labels = healthy(seed)
         probabilities = softmax(scores / temperature)
         accused += estimated_error_share(probabilities, labels).p_value < 0.05
@@ -47,9 +47,9 @@ def test_healthy_labels_are_spared_and_errors_found(temperature: float) -> None:
 
 
 def test_the_bound_and_the_test_agree() -> None:
-    for seed, share in ((0, 0.0), (1, 0.01), (2, 0.02), (3, 0.1)):
+    for seed, share in ((0, 0.0), (1, 0.01), (2, 0.1)):
         scores, labels = healthy(seed)
-        for tolerated in (0.0, TOLERATED, 0.02):
+        for tolerated in (0.0, TOLERATED):
             found = estimated_error_share(softmax(scores), spoilt(labels, share, seed), tolerated=tolerated)
             assert (found.low > tolerated) == (found.p_value < 0.05), (share, tolerated)
 

@@ -27,7 +27,9 @@ def curve_chart(points: Sequence[Point], title: str, chance: float) -> Markup:
     def y(accuracy: float) -> float:
         return TOP + (1 - accuracy) * (HEIGHT - TOP - BOTTOM)
 
-    band = [(x(p.x), y(p.y if p.high is None else p.high)) for p in points] + [(x(p.x), y(p.y if p.low is None else p.low)) for p in reversed(points)]
+    band = [(x(p.x), y(p.y if p.high is None else p.high)) for p in points] + [
+        (x(p.x), y(p.y if p.low is None else p.low)) for p in reversed(points)
+    ]
     line = [(x(p.x), y(p.y)) for p in points]
     described = ", ".join(f"{p.y:.0%} at {p.x:g}" for p in points)
     parts = [

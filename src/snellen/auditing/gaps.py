@@ -70,7 +70,7 @@ def error_gap(
             lambda confidence: newcombe_difference(lost, inside_n, elsewhere, outside_n, 2 * confidence - 1).low,
         )
     values = wrong.astype(np.float64)
-    found = clustered_difference(values[member], values[~member], units[member], units[~member])
+    found = clustered_difference(values[member], values[~member], units[member], units[~member], pseudo_units=1.0)
     return ErrorGap(
         lost / inside_n, elsewhere / outside_n, inside_n, outside_n, found.p_value(), lambda level: found.lower(level)
     )

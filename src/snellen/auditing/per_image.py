@@ -40,6 +40,7 @@ class PerImage:
         predictions: (n,).
         confidence: largest probability (n,); None for a classifier that gives labels only.
         unit_ids: name of each image's independent unit, its own id where none is known.
+        unit_names: the same, None where none is known.
         units: code of that unit (n,); None when every image is a unit of its own.
         groups: name of each image's group, None where unknown.
         splits: split of each image, None where unknown.
@@ -55,6 +56,7 @@ class PerImage:
     predictions: NDArray[np.int64]
     confidence: NDArray[np.float64] | None = None
     unit_ids: tuple[str, ...] = ()
+    unit_names: tuple[str | None, ...] = ()
     units: NDArray[np.int64] | None = None
     groups: tuple[str | None, ...] = ()
     splits: tuple[str | None, ...] = ()
@@ -82,6 +84,7 @@ class PerImage:
             predictions=_integers(table["prediction"]),
             confidence=table["value"].to_numpy().astype(np.float64) if known else None,
             unit_ids=units,
+            unit_names=_of_ids(images, "unit_id", ids),
             units=None if len(set(units)) == len(ids) else unit_codes(units),
             groups=_of_ids(images, "group", ids),
             splits=_of_ids(images, "split", ids),
@@ -124,6 +127,7 @@ class PerImage:
             predictions=self.predictions[rows],
             confidence=part(self.confidence),
             unit_ids=tuple(self.unit_ids[row] for row in rows) if self.unit_ids else (),
+            unit_names=tuple(self.unit_names[row] for row in rows) if self.unit_names else (),
             units=part(self.units),
             groups=tuple(self.groups[row] for row in rows) if self.groups else (),
             splits=tuple(self.splits[row] for row in rows) if self.splits else (),

@@ -1,4 +1,4 @@
-"""Has one set of images other properties (brightness, contrast …) or other classes than another?"""
+"""Drift of single columns: properties of images (brightness, contrast …) and classes."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def property_drift(
 ) -> tuple[PropertyDrift, ...]:
     """Test each property by the two-sample statistic of Kolmogorov and Smirnov; smallest p values first.
 
-    Independent images: the asymptotic law with the correction of Stephens (1970), on the safe side with ties. Images in
-    units: whole units change sides, at most ``permutations`` times.
+    Independent images: :func:`kolmogorov_p_value`, on the safe side with ties. Images in units: whole units change
+    sides, at most ``permutations`` times.
 
     >>> light, dark = np.linspace(0.2, 1, 200), np.linspace(0, 0.8, 200)
     >>> found = property_drift({"brightness": light}, {"brightness": dark})[0]
@@ -101,16 +101,16 @@ def property_drift(
 
 
 def kolmogorov_p_value(distance: float, first_n: int, second_n: int) -> float:
-    """P value of the two-sample statistic of Kolmogorov and Smirnov, by its limit with a correction for small samples.
+    """P value of the two-sample statistic of Kolmogorov and Smirnov, by its limiting law (Smirnov 1948).
 
-    2 Σ (−1)^(k−1) exp(−2 k² λ²) with λ = (√e + 0.12 + 0.11/√e) D and e = n m / (n + m) (Stephens, Journal of the Royal
-    Statistical Society B 32, 1970).
+    2 Σ (−1)^(k−1) exp(−2 k² λ²) with λ = √(n m / (n + m)) D. Without the usual corrections for small samples (Stephens
+    1970, or the exact law of one sample), which give p values down to 0.65 of the exact ones for sets of equal size, 20
+    each, and 0.8 for 200. This one is never below 0.99 of the exact p value, nor above 1.2 of it for sets of 20 to 200.
 
     >>> round(kolmogorov_p_value(0.25, 60, 60), 3)
-    0.042
+    0.047
     """
-    root = math.sqrt(first_n * second_n / (first_n + second_n))
-    scaled = (root + 0.12 + 0.11 / root) * distance
+    scaled = math.sqrt(first_n * second_n / (first_n + second_n)) * distance
     if scaled < 0.2:
         return 1.0  # to 12 digits; the sum would need many terms here
     terms = ((-1) ** (k - 1) * math.exp(-2 * k * k * scaled * scaled) for k in range(1, 101))

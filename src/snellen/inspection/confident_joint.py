@@ -89,12 +89,14 @@ class ConfidentJoint:
 
     @property
     def estimated_counts(self) -> NDArray[np.int64]:
-        """:attr:`calibrated` in whole images, (k, k): rows keep their sums, the largest remainders are rounded up."""
-        exact = self.calibrated
-        whole = np.floor(exact + CLOSE)
-        short = self.support - whole.sum(1).astype(np.int64)
-        place = np.argsort(np.argsort(-(exact - whole).round(9), axis=1, kind="stable"), axis=1, kind="stable")
-        return whole.astype(np.int64) + (place < short[:, None])
+        """:attr:`calibrated` in whole images, (k, k): errors are rounded down, and rows keep their sums.
+
+        No error that was counted is lost, because calibration scales up.
+        """
+        whole = np.floor(self.calibrated + CLOSE).astype(np.int64)
+        np.fill_diagonal(whole, 0)
+        np.fill_diagonal(whole, self.support - whole.sum(1))
+        return whole
 
     @property
     def prior(self) -> NDArray[np.float64]:

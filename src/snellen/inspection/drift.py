@@ -1,4 +1,4 @@
-"""Has one set of images another distribution than another, in the features of a frozen network?"""
+"""Drift: whether two sets of images have different distributions in the features of a frozen network."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ FOURIER_FEATURES = 128
 #: Images for each whitened coordinate.
 IMAGES_PER_AXIS = 20
 
-#: Units are parted into so many folds; each is scored by a discriminant of the others.
-FOLDS = 5
+#: Fewest units of a set: half fit the classifier, half measure it.
+FEWEST_UNITS = 10
 
 #: Images of each set that the kernel test compares, drawn by unit; its memory is 8 (2 · KERNEL_IMAGES)² bytes.
 KERNEL_IMAGES = 2_500
@@ -40,7 +40,7 @@ class FeatureDrift:
         p_value: of "one distribution" (kernel test, permutations by unit).
         auroc: probability that a held-out image of the second set looks more like the second set than a held-out one
             of the first does; 0.5 means that a simple classifier cannot tell the sets apart.
-        interval: 95 %, of the area, by unit, for the classifiers as they were fitted.
+        interval: 95 %, of the area, by unit, for the classifier as it was fitted.
         foreign: int64, positions in the second set, of the images examined, that look least like the first, strangest
             first.
     """
@@ -69,16 +69,18 @@ def feature_drift(
     blur) weigh as much as one along the classes; on plain features the same test misses it.
 
     **The effect size** is that of a classifier two-sample test (Lopez-Paz and Oquab 2017, ICLR): the area under the ROC
-    curve of a cross-fitted linear discriminant on the same axes and random Fourier features (Rahimi and Recht 2007).
-    Its own permutation test was the weaker one for changes of spread and no stronger elsewhere. A p value may thus be
-    small where the interval of the area holds 0.5: the sets differ then, but no image tells.
+    curve of a linear discriminant on the same axes and random Fourier features (Rahimi and Recht 2007), fitted on half
+    of the units and measured on the other. Not cross-fitted: the areas of folds depend on one another, and an interval
+    of their mean held the truth in 81 % of simulated cases. As a test, the classifier was weaker for changes of spread
+    and no stronger elsewhere. The p value may be small where the interval of the area holds 0.5: the sets differ, but
+    hardly any image tells. A change of 5 % of the images may stay unseen.
 
     Features of the audited model may take training images otherwise than new ones, if it has memorised them; an encoder
     that saw neither set settles it.
 
     >>> rng = np.random.default_rng(0)
     >>> found = feature_drift(rng.normal(size=(300, 5)), rng.normal(size=(200, 5)) + 0.7, permutations=99)
-    >>> found.p_value, found.auroc > 0.75, found.interval.low > 0.7
+    >>> found.p_value, found.auroc > 0.75, found.interval.low > 0.65
     (0.01, True, True)
 
     Args:
@@ -98,8 +100,8 @@ def feature_drift(
         raise InputError(f"features of one layer are needed, got {before.shape[1]} and {after.shape[1]} numbers")
     units, unit_in_second = joined_units(len(before), len(after), first_units, second_units)
     smallest = int(min(unit_in_second.sum(), (~unit_in_second).sum()))
-    if smallest < 2 * FOLDS:
-        raise InputError(f"each set needs {2 * FOLDS} units or more, got {smallest}")
+    if smallest < FEWEST_UNITS:
+        raise InputError(f"each set needs {FEWEST_UNITS} units or more, got {smallest}")
     rng = np.random.default_rng(seed)
     used = _sample(units, unit_in_second, CLASSIFIER_IMAGES, rng)
     points = np.concatenate([before, after])[used]
@@ -120,7 +122,7 @@ def _kernel_p_value(
     permutations: int,
     rng: np.random.Generator,
 ) -> float:
-    """Σ a_u a_v k(u, v) over pairs of units, with a = 1/m for images of the second set and −1/n for those of the first."""
+    """Test Σ a_u a_v k(u, v) over pairs of units: a is 1/m for images of the second set, −1/n for those of the first."""
     squares = (points**2).sum(1)
     distances = np.maximum(squares[:, None] + squares - 2 * points @ points.T, 0)
     some = distances[:1000, :1000] if len(points) <= 1000 else distances[:: len(points) // 1000, :: len(points) // 1000]
@@ -143,29 +145,28 @@ def _kernel_p_value(
 def _told_apart(
     axes: NDArray[np.float64], units: NDArray[np.int64], unit_in_second: NDArray[np.bool_], rng: np.random.Generator
 ) -> tuple[float, Interval, NDArray[np.float64]]:
-    """Mean area of the folds, its interval by unit (Obuchowski 1997), and a score in [0, 1] for each image."""
+    """Area on one half of the units, its interval by unit (Obuchowski 1997), and a score in [0, 1] for each image."""
     waves = axes @ (rng.normal(size=(axes.shape[1], FOURIER_FEATURES // 2)) / np.sqrt(max(axes.shape[1], 1)))
     points = _whitened(np.concatenate([axes, np.cos(waves), np.sin(waves)], 1), AXES + FOURIER_FEATURES, rng)
-    fold_of_unit = np.empty(len(unit_in_second), dtype=np.int64)
+    half_of_unit = np.empty(len(unit_in_second), dtype=np.int64)
     for side in (unit_in_second, ~unit_in_second):
-        fold_of_unit[side] = rng.permutation(int(side.sum())) % FOLDS
-    folds, in_second = fold_of_unit[units], unit_in_second[units]
-    scores, influence, areas = np.empty(len(points)), np.zeros(len(unit_in_second)), []
-    for fold in range(FOLDS):
-        held, fitted = folds == fold, folds != fold
+        half_of_unit[side] = rng.permutation(int(side.sum())) % 2
+    halves, in_second = half_of_unit[units], unit_in_second[units]
+    scores = np.empty(len(points))
+    # Both halves are scored, for the strangest images; the area is that of the last alone.
+    for half in (1, 0):
+        held, fitted = halves == half, halves != half
         # In coordinates whitened by the whole, the difference of the means is the linear discriminant.
         direction = points[fitted & in_second].mean(0) - points[fitted & ~in_second].mean(0)
         along, second = points[held] @ direction, in_second[held]
-        below = _share_below(along, along[~second])
+        # Against the first set of its own half, because directions have scales of their own.
+        scores[held] = below = _share_below(along, along[~second])
         placement = np.where(second, below, 1 - _share_below(along, along[second]))
-        areas.append(float(placement[second].mean()))
-        # Against the first set of its own fold, because directions of folds have scales of their own.
-        scores[held] = below
-        own = (placement - areas[-1]) / np.where(second, second.sum(), (~second).sum()) / FOLDS
-        influence += np.bincount(units[held], own, minlength=len(influence))
-    area = float(np.mean(areas))
-    half = NormalDist().inv_cdf(0.975) * float(np.sqrt((influence**2).sum()))
-    return area, Interval(max(area - half, 0.0), min(area + half, 1.0)), scores
+    area = float(placement[second].mean())
+    influence = (placement - area) / np.where(second, second.sum(), (~second).sum())
+    spread = float(np.sqrt((np.bincount(units[held], influence) ** 2).sum()))
+    reach = NormalDist().inv_cdf(0.975) * spread
+    return area, Interval(max(area - reach, 0.0), min(area + reach, 1.0)), scores
 
 
 def _share_below(values: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -76,9 +76,11 @@ def estimated_error_share(
     labels.
 
     What is assumed: images are independent; wrong labels are as frequent where the model is sure as where it is not;
-    the model's mistakes become rare as it becomes sure. Mistakes that stay as frequent however sure the model is cannot
-    be told from wrong labels by any model's probabilities; and where a model is never surer of one image than of
-    another (labels only, a constant), nothing is found.
+    the model's mistakes become rare as it becomes sure. Where wrong labels fall on classes of which the model is surest,
+    the share is that among sure images and too large for all of them (a fifth of two such classes of ten, 3.9 % of all
+    labels, gave 5.6 % and a bound of 3.7 %); where they fall on classes of which it is never sure, it is too small or 0.
+    Mistakes that stay frequent however sure the model is cannot be told from wrong labels; and where a model is never
+    surer of one image than of another (labels only, a constant), nothing is found.
 
     >>> rng = np.random.default_rng(0)
     >>> sure = 1 / (1 + np.exp(-rng.uniform(0, 12, 2000)))
@@ -151,6 +153,7 @@ def _profile(
     fit = start.copy()
     value = _likelihood(share, groups, fit)
     damping = np.full(len(fit), 1e-6)
+    stalled = 0
     for _ in range(steps):
         fall = groups.sureness
         risk = _sigmoid(fit[:, :1] - fit[:, 1:] * fall)
@@ -170,7 +173,9 @@ def _profile(
         gain = float(np.where(better, reached - value, 0).max())
         fit, value = np.where(better[:, None], moved, fit), np.where(better, reached, value)
         damping = np.where(better, damping / 10, np.maximum(damping, 1e-3) * 10)
-        if gain < 1e-9 and damping.min() > 1e3:
+        # A step that was too long gains nothing, and the next, shorter one may.
+        stalled = stalled + 1 if gain < 1e-6 else 0
+        if stalled == 4:
             break
     return float(value.max()), fit
 
@@ -187,16 +192,19 @@ def _most_likely(groups: _Groups, fit: NDArray[np.float64]) -> tuple[float, floa
     ratio = (math.sqrt(5) - 1) / 2
     low, high = 0.0, math.sqrt(min(_LARGEST_SHARE, float(groups.disagreeing.sum() / groups.images.sum()) * 1.5))
     points = [high - ratio * (high - low), low + ratio * (high - low)]
-    values = [_profile(point**2, groups, fit)[0] for point in points]
-    for _ in range(24):
+    values = []
+    for point in points:
+        value, fit = _profile(point**2, groups, fit)
+        values.append(value)
+    for _ in range(18):
+        # The better half keeps one inner point; the other is new.
         if values[0] >= values[1]:
-            high, points, values = points[1], [0.0, points[0]], [0.0, values[0]]
-            points[0] = high - ratio * (high - low)
-            values[0] = _profile(points[0] ** 2, groups, fit)[0]
+            high, new = points[1], 0
         else:
-            low, points, values = points[0], [points[1], 0.0], [values[1], 0.0]
-            points[1] = low + ratio * (high - low)
-            values[1] = _profile(points[1] ** 2, groups, fit)[0]
+            low, new = points[0], 1
+        points[1 - new], values[1 - new] = points[new], values[new]
+        points[new] = high - ratio * (high - low) if new == 0 else low + ratio * (high - low)
+        values[new], fit = _profile(points[new] ** 2, groups, fit)
     chosen = int(values[1] > values[0])
     return points[chosen] ** 2, values[chosen]
 
@@ -204,9 +212,10 @@ def _most_likely(groups: _Groups, fit: NDArray[np.float64]) -> tuple[float, floa
 def _lower(groups: _Groups, fit: NDArray[np.float64], share: float, limit: float) -> float:
     """Bisect for the smallest share whose profile likelihood reaches a limit."""
     low, high = 0.0, share
-    for _ in range(20):
+    for _ in range(15):
         middle = (low + high) / 2
-        if _profile(middle, groups, fit)[0] >= limit:
+        value, fit = _profile(middle, groups, fit)
+        if value >= limit:
             high = middle
         else:
             low = middle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -88,8 +89,8 @@ class _Side:
         cls, prints: Fingerprints, limits: NDArray[np.float64], features: NDArray[np.float32] | None, mirrored: bool
     ) -> _Side:
         side = prints.mirrored() if mirrored else prints
-        pixels = side.thumbnails.reshape(len(side), -1).astype(np.float32) / 255
-        chroma = side.chroma.reshape(len(side), -1).astype(np.float32) / 255
+        pixels = side.thumbnails.reshape(len(side), math.prod(side.thumbnails.shape[1:])).astype(np.float32) / 255
+        chroma = side.chroma.reshape(len(side), math.prod(side.chroma.shape[1:])).astype(np.float32) / 255
         contrast = np.asarray(np.std(pixels, axis=1))
         return cls(side.codes, shapes(side), pixels.mean(1), contrast, chroma, limits, features)
 
@@ -103,17 +104,18 @@ def shapes(prints: Fingerprints) -> NDArray[np.float32]:
     >>> round(float(np.linalg.norm(shapes(fingerprint(ramp)))), 6)
     1.0
     """
-    pixels = prints.thumbnails.reshape(len(prints), -1).astype(np.float32)
+    pixels = prints.thumbnails.reshape(len(prints), math.prod(prints.thumbnails.shape[1:])).astype(np.float32)
     pixels -= pixels.mean(1, keepdims=True)
     length = np.sqrt((pixels.astype(np.float64) ** 2).sum(1, keepdims=True))
     return (pixels / np.maximum(length, 1e-9)).astype(np.float32)
 
 
 def sample(prints: Fingerprints) -> NDArray[np.int64]:
-    """Positions of at most 2,000 images, drawn by what they show, so that the order of a set does not matter."""
-    # An odd multiplier mixes all lower bits into the highest (Knuth, volume 3, section 6.4).
-    mixed = (prints.frequency ^ (prints.gradient * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(0xD6E8FEB86659FD93)
-    return np.sort(np.lexsort((prints.gradient, prints.frequency, mixed))[:REFERENCES])
+    """Positions of at most 2,000 images, drawn and ordered by what they show: the order of a set does not matter."""
+    # A random linear code of the thumbnails, modulo 2^64: images with equal bits still have an order of their own.
+    weights = np.random.default_rng(0).integers(0, 2**64, math.prod(prints.thumbnails.shape[1:]), np.uint64)
+    mixed = prints.thumbnails.reshape(len(prints), len(weights)).astype(np.uint64) @ weights
+    return np.lexsort((prints.gradient, prints.frequency, mixed))[:REFERENCES].astype(np.int64)
 
 
 def matches(

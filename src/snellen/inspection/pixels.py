@@ -49,8 +49,8 @@ def unit_luma(images: Tensor) -> Tensor:
     >>> unit_luma(torch.full((1, 3, 8, 8), 51, dtype=torch.uint8)).unique().numpy().round(6)
     array([0.2])
     """
-    red, green, blue = (weight / 255 * images[:, channel] for channel, weight in enumerate(LUMA_WEIGHTS))
-    return (red.double() + green.double() + blue.double()).clamp_(0, 1)
+    red, green, blue = (weight / 255 * images[:, channel].double() for channel, weight in enumerate(LUMA_WEIGHTS))
+    return (red + green + blue).clamp_(0, 1)
 
 
 @lru_cache(maxsize=64)

@@ -18,6 +18,9 @@ from snellen.inspection.pixels import area_means, deviation, eight_bits, unit_lu
 #: Luma up to 1/255 is clipped to black, from 254/255 on to white: compression moves clipped pixels by a step.
 CLIPPED_STEPS = 1
 
+#: Variance of the Laplacian of what rounding to eight bits leaves: 1/12 of a squared step, times 1 + 1 + 1 + 1 + 16.
+ROUNDING = 20 / 12 / 255**2
+
 
 @dataclass(frozen=True, eq=False)
 class ImageProperties:
@@ -28,7 +31,9 @@ class ImageProperties:
         contrast: standard deviation of luma, in [0, 0.5].
         shadow: luma that 1 % of the pixels do not exceed, in [0, 1].
         highlight: luma that 99 % of the pixels do not exceed, in [0, 1].
-        sharpness: fine over coarse detail, from 0 on; 0.5 to 1 in photographs, 2 for white noise, 0 when constant.
+        sharpness: fine over coarse detail, from 0 on: 0.5 to 1 in photographs, 2 for white noise, at most 0.25 where
+            all is smooth (second differences fall to a quarter when the step is halved), 0 when constant. The part of
+            rounding to eight bits is taken off.
             The standard deviation of the Laplacian over that of the same image at half size. Unlike the variance of the
             Laplacian (Pech-Pacheco et al. 2000) it changes neither with contrast nor with the amount of texture.
         saturation: mean of (largest − smallest channel) / largest channel, in [0, 1]; black pixels count 0.
@@ -126,10 +131,10 @@ def _histogram(luma: Tensor) -> Tensor:
 
 def _sharpness(luma: Tensor) -> Tensor:
     height, width = luma.shape[1:]
-    fine = deviation(_laplacian(luma))
-    coarse = deviation(_laplacian(area_means(luma, height // 2, width // 2)))
-    # Below a thousandth of a grey level there is no detail, only rounding.
-    return torch.where(coarse > 1e-6, fine / coarse.clamp(min=1e-6), torch.where(fine > 1e-6, 2.0, 0.0).double())
+    fine = deviation(_laplacian(luma)).square() - ROUNDING
+    coarse = deviation(_laplacian(area_means(luma, height // 2, width // 2))).square() - ROUNDING / 4
+    # Detail below that of rounding cannot be told from it: a smooth image must not pass for a grainy one.
+    return (fine.clamp(min=0) / coarse.clamp(min=ROUNDING / 4)).sqrt()
 
 
 def _laplacian(luma: Tensor) -> Tensor:

@@ -12,14 +12,32 @@ from snellen.auditing.checks.adversarial import Adversarial
 from snellen.auditing.checks.calibration import Calibration
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.checks.corruption import CommonCorruptions
+from snellen.auditing.checks.data_quality import DataQuality
+from snellen.auditing.checks.drift import Drift
+from snellen.auditing.checks.duplicates import Duplicates
 from snellen.auditing.checks.group_gap import GroupGap
+from snellen.auditing.checks.label_noise import LabelNoise
+from snellen.auditing.checks.leakage import Leakage
 from snellen.auditing.checks.selective import Selective
+from snellen.auditing.checks.slices import Slices
 from snellen.errors import InputError, unknown_name
 
 #: Cheap checks first: they run and report in this order.
-CHECKS: dict[str, type[Check]] = {
-    check.name: check for check in (Clean, Calibration, Selective, GroupGap, CommonCorruptions, Adversarial)
-}
+_IN_ORDER: tuple[type[Check], ...] = (
+    Clean,
+    Calibration,
+    Selective,
+    GroupGap,
+    Slices,
+    LabelNoise,
+    Duplicates,
+    Leakage,
+    Drift,
+    DataQuality,
+    CommonCorruptions,
+    Adversarial,
+)
+CHECKS: dict[str, type[Check]] = {check.name: check for check in _IN_ORDER}
 
 
 def build_check(name: str, parameters: Mapping[str, Any]) -> Check:

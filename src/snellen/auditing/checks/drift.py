@@ -1,0 +1,154 @@
+"""Do the audited images come from another distribution than the training images."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from snellen.auditing.check import Check, Companion, Conclusion, Kept, Measured, Reading
+from snellen.auditing.checks.slices import WORDS
+from snellen.auditing.hypothesis import Hypothesis
+from snellen.auditing.panels import Panel
+from snellen.auditing.per_image import PerImage
+from snellen.finding import Finding, FindingExample
+from snellen.inspection.column_drift import LabelDrift, PropertyDrift, label_drift, property_drift
+from snellen.inspection.drift import FEWEST_UNITS, FeatureDrift, feature_drift
+from snellen.inspection.properties import ImageProperties
+
+#: Drift has no error scale of its own. Area under the ROC curve of telling the sets apart, lower bound → harm.
+DRIFT_HARM: tuple[tuple[float, float], ...] = ((0.9, 0.05), (0.7, 0.005), (0.0, 0.0))
+
+
+class Drift(Check):
+    """Two-sample tests on features, image properties and labels."""
+
+    name: ClassVar[str] = "drift"
+    summary: ClassVar[str] = "differences between training and audited images"
+    reads: ClassVar[frozenset[Kept]] = frozenset({"features", "properties"})
+    compares_with: ClassVar[frozenset[Companion]] = frozenset({"train"})
+
+    permutations: int = Field(999, ge=99, description="permutations of the test on features")
+    examples: int = Field(9, ge=0, description="pictures of the most foreign images")
+
+    def cost(self) -> float:
+        """Features come with the clean scores."""
+        return 0.1
+
+    def conclude(self, reading: Reading) -> Conclusion:
+        """One hypothesis for the features, one for each property, one for the labels: nothing has changed."""
+        train, images = reading.companions["train"], reading.images
+        enough = min(len(set(train.unit_ids)), len(set(images.unit_ids))) >= FEWEST_UNITS
+        if not enough:
+            return Conclusion(notes=[f"Drift is tested from {FEWEST_UNITS} images or units in each set on."])
+        metrics, hypotheses, panels = dict[str, Measured](), list[Hypothesis](), list[Panel]()
+        if train.features is not None and images.features is not None:
+            found = feature_drift(
+                train.features,
+                images.features,
+                first_units=train.units,
+                second_units=images.units,
+                permutations=self.permutations,
+                shown=self.examples,
+                seed=reading.rng.seed,
+            )
+            low, high = found.interval
+            metrics["drift.auroc"] = Measured(value=found.auroc, low=low, high=high, n=len(images))
+            hypotheses.append(self._of_features(found, images))
+        if train.properties is not None and images.properties is not None:
+            properties = property_drift(
+                _columns(train.properties),
+                _columns(images.properties),
+                first_units=train.units,
+                second_units=images.units,
+                seed=reading.rng.seed,
+            )
+            hypotheses += [_of_property(one) for one in properties]
+            panels.append(_panel(properties))
+        if train.labelled.any() and images.labelled.any():
+            labels = label_drift(
+                train.labels[train.labelled],
+                images.labels[images.labelled],
+                classes=len(reading.names),
+                first_units=train.units_of(train.labelled),
+                second_units=images.units_of(images.labelled),
+                seed=reading.rng.seed,
+            )
+            hypotheses.append(_of_labels(labels, reading.names))
+        return Conclusion(
+            metrics=metrics,
+            hypotheses=hypotheses,
+            panels=panels,
+            notes=[
+                "Harm of drift is read from a table, by the lower end of the area with which a simple classifier tells "
+                "training and audited images apart: 0.005 from 0.7 on, 0.05 from 0.9 on. Drift is no loss of accuracy. "
+                "A model that has memorised its training images may take them otherwise than new ones."
+            ],
+        )
+
+    def _of_features(self, found: FeatureDrift, images: PerImage) -> Hypothesis:
+        harm = next(harm for bound, harm in DRIFT_HARM if found.interval.low >= bound)
+        finding = Finding(
+            kind="drift",
+            subject="features",
+            harm=harm,
+            p_value=found.p_value,
+            title=(
+                f"Audited images differ from training images: a simple classifier tells them apart with an area of "
+                f"{found.auroc:.2f} (0.5 is chance)"
+            ),
+            facts={"auroc": found.auroc, "auroc_low": found.interval.low, "auroc_high": found.interval.high},
+            examples=tuple(
+                FindingExample(example_id=images.ids[row], caption="looks least like training")
+                for row in found.foreign.tolist()
+            ),
+        )
+        return Hypothesis(found.p_value, lambda _: harm, lambda told: finding.model_copy(update={"harm": told}))
+
+
+def _of_property(one: PropertyDrift) -> Hypothesis:
+    words = WORDS.get(one.name, (f"of less {one.name}", f"of more {one.name}"))[one.difference > 0]
+    finding = Finding(
+        kind="drift",
+        subject=one.name,
+        harm=0.0,
+        p_value=one.p_value,
+        title=f"Audited images are {words} than training images, by {abs(one.difference):.1f} standard deviations",
+        facts={"property": one.name, "difference_in_sd": one.difference, "kolmogorov_distance": one.distance},
+    )
+    return Hypothesis(one.p_value, lambda _: 0.0, lambda _: finding)
+
+
+def _of_labels(found: LabelDrift, names: tuple[str, ...]) -> Hypothesis:
+    most = int(np.abs(found.changes).argmax())
+    finding = Finding(
+        kind="drift",
+        subject="labels",
+        harm=0.0,
+        p_value=found.p_value,
+        title=(
+            f"Classes are of other shares than in training; {names[most]} most, by "
+            f"{100 * found.changes[most]:+.1f} points"
+        ),
+        facts={"total_variation": found.distance, "class": names[most], "change": float(found.changes[most])},
+    )
+    return Hypothesis(found.p_value, lambda _: 0.0, lambda _: finding)
+
+
+def _columns(properties: ImageProperties) -> dict[str, np.ndarray]:
+    return {part.name: getattr(properties, part.name) for part in fields(ImageProperties)}
+
+
+def _panel(properties: tuple[PropertyDrift, ...]) -> Panel:
+    return Panel(
+        check="drift",
+        title="Properties of training and audited images",
+        about="Difference of the means, audited less training, in standard deviations.",
+        head=("property", "difference", "distance of the distributions", "p"),
+        rows=tuple(
+            (one.name, round(one.difference, 3), round(one.distance, 3), float(f"{one.p_value:.2g}"))
+            for one in properties
+        ),
+    )

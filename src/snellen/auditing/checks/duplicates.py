@@ -1,0 +1,80 @@
+"""The same image more than once, exactly or nearly."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from snellen.auditing.check import Check, Conclusion, Kept, Reading
+from snellen.auditing.per_image import PerImage
+from snellen.finding import Finding, FindingExample
+from snellen.inspection.duplicates import exact_groups, near_groups
+
+
+class Duplicates(Check):
+    """Groups of equal images, and of near duplicates that are no exact ones."""
+
+    name: ClassVar[str] = "duplicates"
+    summary: ClassVar[str] = "images that occur more than once, exactly or nearly"
+    reads: ClassVar[frozenset[Kept]] = frozenset({"fingerprints", "features"})
+
+    mirrored: bool = Field(True, description="whether mirror images count as near duplicates")
+    examples: int = Field(12, ge=0, description="pictures for each finding")
+
+    def cost(self) -> float:
+        """Fingerprints are cheap beside a network."""
+        return 0.1
+
+    def conclude(self, reading: Reading) -> Conclusion:
+        """Counted, not inferred: harm is the share of images that are copies and add no evidence."""
+        images = reading.images
+        if images.pixel_hashes is None or images.fingerprints is None:
+            return Conclusion()
+        exact = exact_groups(images.pixel_hashes)
+        same = {row: number for number, group in enumerate(exact) for row in group}
+        near = [
+            group.members
+            for group in near_groups(images.fingerprints, images.features, mirrored=self.mirrored)
+            if len({same.get(row, -1 - row) for row in group.members}) > 1
+        ]
+        findings = [self._finding("exact", "equal, pixel for pixel", exact, reading)] if exact else []
+        findings += [self._finding("near", "near duplicates", near, reading)] if near else []
+        return Conclusion(
+            findings=findings,
+            notes=[
+                "Duplicates are compared as the model sees them, resized and cropped; of near ones, one pair in the "
+                "whole set is expected to be alike by chance."
+            ],
+        )
+
+    def _finding(self, subject: str, words: str, groups: list | tuple, reading: Reading) -> Finding:
+        images = reading.images
+        surplus = sum(len(group) - 1 for group in groups)
+        differing = sum(len({int(images.labels[row]) for row in group} - {-1}) > 1 for group in groups)
+        return Finding(
+            kind="duplicate",
+            subject=subject,
+            harm=surplus / len(images),
+            title=f"{surplus} images are {words} of others, in {len(groups)} groups",
+            facts={
+                "groups": len(groups),
+                "surplus_images": surplus,
+                "largest_group": max(len(group) for group in groups),
+                "groups_with_different_labels": differing,
+            },
+            examples=_examples(groups, images, reading.names, self.examples),
+        )
+
+
+def _examples(groups: list | tuple, images: PerImage, names: tuple[str, ...], count: int) -> tuple[FindingExample, ...]:
+    """Two of each group, those with different labels first."""
+    ordered = sorted(groups, key=lambda group: len({int(images.labels[row]) for row in group}) < 2)
+    shown = [(number, row) for number, group in enumerate(ordered, start=1) for row in group[:2]]
+    return tuple(
+        FindingExample(
+            example_id=images.ids[row],
+            caption=f"group {number}" + (f", {names[images.labels[row]]}" if images.labels[row] >= 0 else ""),
+        )
+        for number, row in shown[:count]
+    )

@@ -1,0 +1,118 @@
+"""Labels that contradict the model where it is sure."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from snellen.auditing.check import Check, Conclusion, Kept, Measured, Reading
+from snellen.auditing.hypothesis import Hypothesis
+from snellen.auditing.panels import Panel
+from snellen.auditing.per_image import PerImage
+from snellen.finding import Finding, FindingExample
+from snellen.inspection.error_share import ErrorShare, estimated_error_share
+from snellen.inspection.label_errors import LabelErrors, label_errors
+from snellen.method import Need
+from snellen.metrics.temperature import tempered_probabilities
+
+#: Fewer labelled images are not judged, and so many pairs of classes are listed.
+FEWEST, PAIRS = 50, 10
+
+
+class LabelNoise(Check):
+    """Confident learning: which labels are suspect, and are there more than the model's own mistakes explain."""
+
+    name: ClassVar[str] = "label_noise"
+    summary: ClassVar[str] = "labels that look wrong (confident learning), and whether there are more than by chance"
+    needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
+    reads: ClassVar[frozenset[Kept]] = frozenset({"scores"})
+
+    examples: int = Field(12, ge=0, description="pictures of suspects")
+
+    def cost(self) -> float:
+        """Nothing but the clean scores is needed."""
+        return 0.0
+
+    def conclude(self, reading: Reading) -> Conclusion:
+        """The hypothesis that the labels are right, up to a tolerated share."""
+        known = reading.images.select(reading.images.labelled)
+        if known.scores is None or len(known) < FEWEST or len(reading.names) < 2:
+            return Conclusion()
+        sure = tempered_probabilities(known.scores, 1.0)
+        suspects = label_errors(sure, known.labels)
+        independent = _one_of_each_unit(known)
+        share = estimated_error_share(sure[independent], known.labels[independent])
+
+        def low(confidence: float) -> float:
+            return estimated_error_share(sure[independent], known.labels[independent], confidence=confidence).low
+
+        return Conclusion(
+            metrics={
+                "label_noise.share": Measured(
+                    value=share.share, low=min(share.low, share.share), high=1.0, n=int(independent.sum())
+                )
+            },
+            hypotheses=[
+                Hypothesis(share.p_value, low, lambda harm: self._finding(known, suspects, share, reading.names, harm))
+            ],
+            panels=self._pairs(suspects, reading.names),
+            notes=[
+                "Suspect labels are disagreements with the model where it is sure, not proven errors; the model must "
+                "not have been trained on these images. label_noise.share has a lower bound only."
+            ],
+        )
+
+    def _finding(
+        self, known: PerImage, suspects: LabelErrors, share: ErrorShare, names: tuple[str, ...], harm: float
+    ) -> Finding:
+        shown = suspects.suspects[: self.examples].tolist()
+        return Finding(
+            kind="label_noise",
+            harm=harm,
+            p_value=share.p_value,
+            title=f"About {share.share:.1%} of the labels look wrong; {len(suspects.suspects)} images are suspect",
+            facts={
+                "share": share.share,
+                "at_least": share.low,
+                "suspects": len(suspects.suspects),
+                "disagreements": share.disagreements,
+                **(
+                    {"most_frequent": f"{names[suspects.pairs[0].given]} for {names[suspects.pairs[0].suggested]}"}
+                    if suspects.pairs
+                    else {}
+                ),
+            },
+            examples=tuple(
+                FindingExample(
+                    example_id=known.ids[row],
+                    caption=f"labelled {names[known.labels[row]]}, looks like {names[int(suggested)]}",
+                )
+                for row, suggested in zip(shown, suspects.suggested[: self.examples], strict=True)
+            ),
+        )
+
+    def _pairs(self, suspects: LabelErrors, names: tuple[str, ...]) -> list[Panel]:
+        if not suspects.pairs:
+            return []
+        return [
+            Panel(
+                check=self.name,
+                title="Labels that may be another's",
+                about="Estimated by confident learning, the model's own mistakes included.",
+                head=("labelled", "looks like", "images"),
+                rows=tuple((names[p.given], names[p.suggested], p.images) for p in suspects.pairs[:PAIRS]),
+            )
+        ]
+
+
+def _one_of_each_unit(known: PerImage) -> np.ndarray:
+    """Which images are the first of their unit, by id: the test counts images as independent."""
+    if known.units is None:
+        return np.ones(len(known), dtype=bool)
+    order = np.array(sorted(range(len(known)), key=lambda row: known.ids[row]))
+    _, first = np.unique(known.units[order], return_index=True)
+    chosen = np.zeros(len(known), dtype=bool)
+    chosen[order[first]] = True
+    return chosen

@@ -1,0 +1,129 @@
+"""Hidden subgroups, found without group labels and confirmed on images that had no part in the search."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from snellen.auditing.check import Check, Conclusion, Kept, Reading
+from snellen.auditing.hypothesis import Hypothesis
+from snellen.auditing.per_image import PerImage
+from snellen.finding import Finding, FindingExample
+from snellen.inspection.properties import ImageProperties
+from snellen.inspection.slices import FEWEST, ErrorSlice, find_slices
+from snellen.method import Need
+
+#: A slice is named for its class, and for a property, from these on.
+MOSTLY, STANDS_OUT = 0.6, 0.5
+
+#: What is said of a property that is less, and more, than that of the rest.
+WORDS: dict[str, tuple[str, str]] = {
+    "brightness": ("darker", "brighter"),
+    "contrast": ("of less contrast", "of more contrast"),
+    "sharpness": ("more blurred", "sharper"),
+    "saturation": ("paler", "more saturated"),
+    "colourfulness": ("less colourful", "more colourful"),
+    "noise": ("smoother", "noisier"),
+    "entropy": ("plainer", "busier"),
+}
+
+
+class Slices(Check):
+    """Coherent groups of images, in the features of the model, on which it errs more than on the rest."""
+
+    name: ClassVar[str] = "slices"
+    summary: ClassVar[str] = "hidden subgroups on which the model errs, found without group labels"
+    needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
+    reads: ClassVar[frozenset[Kept]] = frozenset({"features", "properties"})
+
+    most: int = Field(8, ge=1, description="how many slices are tested")
+    examples: int = Field(12, ge=0, description="pictures for each finding")
+
+    def cost(self) -> float:
+        """Features come with the clean scores."""
+        return 0.1
+
+    def conclude(self, reading: Reading) -> Conclusion:
+        """One hypothesis for each slice that half of the images proposed: on the other half it is no worse."""
+        known = reading.images.select(reading.images.labelled)
+        units = len(set(known.unit_ids))
+        if known.features is None or min(len(known), units) < FEWEST:
+            return Conclusion(notes=[f"Slices are sought from {FEWEST} labelled images and units on."])
+        found = find_slices(
+            known.features,
+            ~known.correct,
+            labels=known.labels,
+            predictions=known.predictions,
+            confidence=known.confidence,
+            units=known.units,
+            properties=_named(known.properties),
+            most=self.most,
+            seed=reading.rng.seed,
+        )
+        return Conclusion(
+            hypotheses=[self._hypothesis(number, one, known, reading.names) for number, one in enumerate(found.slices)],
+            notes=[
+                f"Slices were proposed by one half of the images and tested on the other: {len(found.slices)} were. "
+                f"Each must be worse than the rest and, class by class, than the rest of its classes."
+            ],
+        )
+
+    def _hypothesis(self, number: int, one: ErrorSlice, known: PerImage, names: tuple[str, ...]) -> Hypothesis:
+        p_value = max(one.p_value, one.excess.p_within_classes)
+
+        def finding(harm: float) -> Finding:
+            return Finding(
+                kind="slice",
+                subject=f"{number + 1}: {_name(one, names)}",
+                harm=harm,
+                p_value=p_value,
+                title=(
+                    f"A slice of {one.share:.0%} of the images, {_name(one, names)}, is right in "
+                    f"{1 - one.excess.inside:.0%}, the rest in {1 - one.excess.outside:.0%}"
+                ),
+                facts={
+                    "images": len(one.members),
+                    "tested_on": one.excess.inside_n,
+                    "accuracy": 1 - one.excess.inside,
+                    "accuracy_elsewhere": 1 - one.excess.outside,
+                    "gap_within_classes": one.excess.gap_within_classes,
+                    "mostly": f"{names[one.label]} ({one.label_share:.0%})",
+                    "mostly_taken_for": f"{names[one.prediction]} ({one.prediction_share:.0%})",
+                    **({} if np.isnan(one.confidence) else {"mean_confidence": one.confidence}),
+                },
+                examples=_examples(one, known, names, self.examples),
+            )
+
+        return Hypothesis(p_value, lambda level: max(one.lower(level), 0.0) * one.share, finding)
+
+
+def _named(properties: ImageProperties | None) -> dict[str, np.ndarray]:
+    """Those properties for which there are words."""
+    if properties is None:
+        return {}
+    return {part.name: getattr(properties, part.name) for part in fields(ImageProperties) if part.name in WORDS}
+
+
+def _name(one: ErrorSlice, names: tuple[str, ...]) -> str:
+    """What the slice has in common, in words."""
+    parts = [f"mostly {names[one.label]}"] if one.label_share >= MOSTLY else ["of several classes"]
+    if one.contrasts and abs(one.contrasts[0].difference) >= STANDS_OUT:
+        first = one.contrasts[0]
+        parts.append(f"{WORDS[first.name][first.difference > 0]} than the rest by {abs(first.difference):.1f} sd")
+    return ", ".join(parts)
+
+
+def _examples(one: ErrorSlice, known: PerImage, names: tuple[str, ...], count: int) -> tuple[FindingExample, ...]:
+    """Mistakes nearest to the middle of the slice, then other members."""
+    prototypes = one.prototypes.tolist()
+    rest = [row for row in one.members.tolist() if row not in set(prototypes)]
+    ordered = sorted(prototypes + rest, key=lambda row: bool(known.correct[row]))
+    return tuple(
+        FindingExample(
+            example_id=known.ids[row], caption=f"{names[known.labels[row]]} → {names[known.predictions[row]]}"
+        )
+        for row in ordered[:count]
+    )

@@ -1,0 +1,203 @@
+"""Two sets of images: equal ones are not accused, changed ones are found, with units, against scipy, bad input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from snellen.data.bundled import load_bundled
+from snellen.errors import InputError
+from snellen.inspection.column_drift import kolmogorov_p_value, label_drift, property_drift
+from snellen.inspection.drift import feature_drift
+from snellen.inspection.unit_exchange import exchange_p_value, joined_units
+from snellen.models.references import load_classifier
+
+
+def in_units(rng: np.random.Generator, units: int, size: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    codes = np.repeat(np.arange(units), size)
+    return 0.8 * rng.normal(size=(units, 8))[codes] + 0.6 * rng.normal(size=(len(codes), 8)), codes
+
+
+@pytest.mark.parametrize(("first_units", "second_units", "size"), [(80, 80, 1), (160, 40, 1), (20, 15, 8)])
+def test_equal_sets_are_not_accused(first_units: int, second_units: int, size: int) -> None:
+    small = np.zeros(3)
+    runs = 60
+    for seed in range(runs):
+        rng = np.random.default_rng([1, seed])
+        (first, before), (second, after) = in_units(rng, first_units, size), in_units(rng, second_units, size)
+        settings = {"first_units": before, "second_units": after, "permutations": 39, "seed": seed}
+        classes = rng.integers(0, 4, first_units)[before], rng.integers(0, 4, second_units)[after]
+        small += [
+            feature_drift(first, second, **settings).p_value <= 0.05,
+            property_drift({"x": first[:, 0]}, {"x": second[:, 0]}, **settings)[0].p_value <= 0.05,
+            label_drift(*classes, classes=4, **settings).p_value <= 0.05,
+        ]
+    assert (small <= 8).all(), small  # 5 % of 60 are 3; more than 8 has probability 0.003
+
+
+def test_the_interval_of_the_area_holds_one_half_for_equal_sets() -> None:
+    held = 0
+    for seed in range(60):
+        rng = np.random.default_rng([2, seed])
+        (first, before), (second, after) = in_units(rng, 40, 4), in_units(rng, 40, 4)
+        found = feature_drift(first, second, first_units=before, second_units=after, permutations=19)
+        held += found.interval.low <= 0.5 <= found.interval.high
+    assert held >= 51  # 95 % of 60 are 57
+
+
+@pytest.mark.parametrize("kind", ["mean", "spread", "part"])
+def test_changes_are_found(kind: str) -> None:
+    rng = np.random.default_rng(3)
+    first, second = rng.normal(size=(400, 10)), rng.normal(size=(300, 10))
+    foreign = rng.random(300) < 0.2
+    if kind == "mean":
+        second += 0.3
+    elif kind == "spread":
+        second *= 1.5
+    else:
+        second[foreign, 0] += 5
+    found = feature_drift(first, second, permutations=199)
+    assert found.p_value == 1 / 200
+    assert found.interval.low < found.auroc < found.interval.high
+    if kind == "part":
+        assert foreign[found.foreign].mean() > 0.8
+    if kind != "spread":
+        assert found.interval.low > 0.5
+
+
+def test_units_count_once() -> None:
+    rng = np.random.default_rng(4)
+    first, before = in_units(rng, 15, 20)
+    second, after = in_units(rng, 15, 20)
+    alone = feature_drift(first, second, permutations=99)
+    together = feature_drift(first, second, first_units=before, second_units=after, permutations=99)
+    assert alone.p_value < 0.05 < together.p_value
+    column = {"x": first[:, 0]}, {"x": second[:, 0]}
+    assert property_drift(*column)[0].p_value < 0.05
+    assert property_drift(*column, first_units=before, second_units=after)[0].p_value > 0.05
+
+
+@pytest.fixture(scope="module")
+def fashion() -> NDArray[np.float32]:
+    images = load_bundled("fashion-mnist")
+    pixels = np.stack([np.asarray(images.source.read(row).convert("L")) for row in range(len(images))])
+    return pixels[np.random.default_rng(0).permutation(len(pixels))].astype(np.float32) / 255
+
+
+def features_of(pixels: NDArray[np.float32]) -> NDArray[np.float64]:
+    with torch.inference_mode():
+        images = torch.from_numpy(pixels)[:, None].expand(-1, 3, -1, -1).contiguous()
+        return load_classifier("bundled:fashion-cnn").features(images, "pool").double().numpy()
+
+
+def test_real_images(fashion: NDArray[np.float32]) -> None:
+    half = len(fashion) // 2
+    first, second = features_of(fashion[:half]), features_of(fashion[half:])
+    assert feature_drift(first, second, permutations=99).p_value > 0.05
+    padded = np.pad(fashion[half:], ((0, 0), (1, 1), (1, 1)))
+    blurred = sum(
+        weight * padded[:, row : row + 28, column : column + 28]
+        for row, column, weight in [(1, 1, 0.6), (0, 1, 0.1), (2, 1, 0.1), (1, 0, 0.1), (1, 2, 0.1)]
+    )
+    for changed in (blurred, 0.7 * fashion[half:]):
+        found = feature_drift(first, features_of(changed.astype(np.float32)), permutations=99)
+        assert found.p_value == 0.01
+        assert found.interval.low > 0.5
+    light = {"brightness": fashion[:half].mean((1, 2))}
+    dark = property_drift(light, {"brightness": 0.8 * fashion[half:].mean((1, 2))})[0]
+    assert dark.p_value < 1e-4
+    assert -0.7 < dark.difference < -0.3
+    assert property_drift(light, {"brightness": fashion[half:].mean((1, 2))})[0].p_value > 0.05
+
+
+@settings(max_examples=40)
+@given(st.integers(20, 200), st.integers(20, 200), st.integers(0, 10))
+def test_kolmogorov_against_scipy(first_n: int, second_n: int, seed: int) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(seed)
+    first, second = rng.normal(size=first_n), rng.normal(size=second_n) + 0.05 * seed
+    found = property_drift({"x": first}, {"x": second})[0]
+    expected = stats.ks_2samp(first, second, method="exact")
+    assert found.distance == pytest.approx(expected.statistic, abs=1e-12)
+    # On the safe side of the exact law, and not far from it.
+    assert 0.97 * expected.pvalue <= found.p_value <= 1.3 * expected.pvalue + 0.02
+    limit = stats.kstwobign.sf(np.sqrt(first_n * second_n / (first_n + second_n)) * found.distance)
+    assert found.p_value == pytest.approx(limit, abs=1e-9)
+
+
+def test_kolmogorov_far_out_and_near_zero() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    assert kolmogorov_p_value(0, 50, 50) == 1
+    limit = stats.kstwobign.sf
+    for distance in (0.005, 0.02, 0.05):
+        assert kolmogorov_p_value(distance, 20_000, 20_000) == pytest.approx(limit(100 * distance), rel=1e-9)
+
+
+def test_ties_count_at_their_end() -> None:
+    found = property_drift({"x": [0, 0, 1, 1]}, {"x": [0, 1, 1, 1]})[0]
+    assert (found.distance, round(found.difference, 4)) == (0.25, 0.5345)
+    flat = property_drift({"x": [1, 1, 1]}, {"x": [1, 1]})[0]
+    assert (flat.distance, flat.p_value, flat.difference) == (0, 1, 0)
+
+
+def test_label_drift_against_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(5)
+    first, second = rng.integers(0, 4, 300), rng.choice(5, 200, p=[0.4, 0.2, 0.2, 0.15, 0.05])
+    table = np.stack([np.bincount(part, minlength=5) for part in (first, second)])
+    found = label_drift(first, second[second < 4], classes=6)
+    expected = stats.chi2_contingency(np.stack([table[0][:4], table[1][:4]]), correction=False)
+    assert found.p_value == pytest.approx(expected.pvalue, rel=1e-9)
+    assert found.changes[4:].tolist() == [0, 0]
+    # One image of a class: units change sides.
+    rare = label_drift([0] * 20 + [1], [0] * 20, classes=2)
+    assert rare.p_value > 0.4
+    assert label_drift([1] * 20, [1] * 20, classes=3).p_value == 1
+
+
+def test_exchange_holds_its_level_and_ends_early() -> None:
+    drawn = []
+
+    def statistic(sides: NDArray[np.bool_]) -> NDArray[np.float64]:
+        drawn.append(sides.shape[1])
+        assert (sides.sum(0) == 3).all()
+        return np.zeros(sides.shape[1])
+
+    sides = np.arange(9) < 3
+    assert exchange_p_value(statistic, sides, permutations=9999, rng=np.random.default_rng(0)) == 1
+    assert drawn == [1, 50]
+
+
+def test_the_same_seed_gives_the_same_result() -> None:
+    rng = np.random.default_rng(6)
+    first, second = rng.normal(size=(60, 4)), rng.normal(size=(50, 4))
+    one, two = (feature_drift(first, second, permutations=39, seed=3) for _ in range(2))
+    assert (one.p_value, one.auroc, one.foreign.tolist()) == (two.p_value, two.auroc, two.foreign.tolist())
+
+
+TEN, ZEROS = np.zeros((10, 2)), np.zeros(10)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: feature_drift(TEN, np.zeros((10, 3))), "2 and 3 numbers"),
+        (lambda: feature_drift(ZEROS, TEN), r"the first set must be finite and \(n, d\), got \(10,\)"),
+        (lambda: feature_drift(TEN, np.full((10, 2), np.nan)), "the second set must be finite"),
+        (lambda: feature_drift(TEN, np.zeros((9, 2))), "10 units or more, got 9"),
+        (lambda: feature_drift(TEN, TEN, permutations=9), "19 permutations"),
+        (lambda: feature_drift(TEN, TEN, first_units=np.zeros(3, int)), "10 values need as many"),
+        (lambda: joined_units(3, 3, np.zeros(3, int), None), "two units or more, got 1 and 3"),
+        (lambda: property_drift({"a": ZEROS}, {"b": ZEROS}), r"same properties, got \['a'\] and \['b'\]"),
+        (lambda: property_drift({"a": ZEROS}, {"a": TEN}), r"property 'a' must be finite numbers \(n,\)"),
+        (lambda: label_drift([0, 1], [0, 2], classes=2), r"0 … 1, got 0 to 2"),
+        (lambda: label_drift([0.0, 1], [0, 1], classes=2), "must be integers"),
+    ],
+)
+def test_refused(call, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        call()
