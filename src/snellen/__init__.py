@@ -32,6 +32,7 @@ _PUBLIC = {
     "Run": "snellen.run",
     "Spent": "snellen.budget",
     "audit": "snellen.auditing.audit",
+    "compare": "snellen.comparing.compare",
     "load_classifier": "snellen.models.references",
     "load_images": "snellen.data.references",
     "reproduce": "snellen.experiments.runner",
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from snellen.budget import Budget as Budget
     from snellen.budget import Spent as Spent
     from snellen.classifier import Classifier as Classifier
+    from snellen.comparing.compare import compare as compare
     from snellen.data.references import load_images as load_images
     from snellen.evidence import Evidence as Evidence
     from snellen.experiments.runner import reproduce as reproduce

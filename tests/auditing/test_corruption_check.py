@@ -15,17 +15,26 @@ from snellen.auditing.audit import audit
 from snellen.auditing.check import Batch
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.checks.corruption import CommonCorruptions
-from snellen.auditing.checks.corruption_figures import class_breaks, error_metrics, half_lost_at
+from snellen.auditing.checks.corruption_figures import (
+    class_breaks,
+    error_metrics,
+    failure_severities,
+    half_lost_at,
+    outcomes_by_kind,
+)
+from snellen.auditing.per_image import PerImage
+from snellen.classifier import Classifier
 from snellen.corruption.benchmarks import benchmark
 from snellen.errors import InputError, UnknownNameError
 from snellen.evidence import Evidence
 from snellen.metrics.corruption_error import Reference
-from snellen.metrics.intervals import wilson
+from snellen.metrics.intervals import clopper_pearson
 from snellen.metrics.stored_references import stored_reference
 from snellen.randomness import Randomness
 from snellen.run import canonical_json
 from snellen.shifts.corruption import Corruption
 from snellen.testing.conformance import small_problem
+from tests.auditing.readings import conclusion, findings
 
 LABELS = [0, 0, 0, 1]
 CLEAN = [0, 0, 1, 1]
@@ -53,8 +62,19 @@ def evidence(after: dict, clean: list[int], labels: list[int]) -> tuple[Evidence
 
 
 def figures(*, balanced: bool = False, reference: Reference | None = None) -> dict:
-    changed, clean = evidence(AFTER, CLEAN, LABELS)
-    return error_metrics(changed, clean, KINDS, SEVERITIES, balanced=balanced, reference=reference)
+    return errors_of(evidence(AFTER, CLEAN, LABELS), KINDS, balanced=balanced, reference=reference)
+
+
+def errors_of(measured, kinds, severities=SEVERITIES, **options) -> dict:
+    changed, clean = measured
+    images = PerImage.of(clean)
+    return error_metrics(images, outcomes_by_kind(changed, images, kinds, severities), **options)
+
+
+def half_width(values) -> float:
+    """Half of Student's 95 % interval of a mean of four values and of two more, of 1 and −1 beside their mean."""
+    values = np.asarray(values, dtype=float)
+    return 2.570582 * np.std([*(values - values.mean()), 1, -1], ddof=1) / math.sqrt(6)
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
@@ -70,9 +90,10 @@ def test_errors_by_hand() -> None:
     }
     assert {figure.n for figure in found.values()} == {4}
     values = np.array([0.5, 1, 1, 0])
-    half = 1.959964 * values.std(ddof=1) / 2
+    # The spread is taken without bias, √(4/3) times the deviations, before the two are added.
+    half = half_width(values * math.sqrt(4 / 3))
     error = found["corruption.brightness.error"]
-    assert (error.low, error.high) == pytest.approx((0.625 - half, min(0.625 + half, 1.0)), abs=1e-5)
+    assert (error.low, error.high) == pytest.approx((max(0.625 - half, 0), min(0.625 + half, 1.0)), abs=1e-5)
 
 
 def test_balanced_errors_weigh_the_classes_alike() -> None:
@@ -81,10 +102,8 @@ def test_balanced_errors_weigh_the_classes_alike() -> None:
     assert found["corruption.fog.error"].value == pytest.approx((1 / 3 + 0) / 2)
     assert found["corruption.clean_error"].value == pytest.approx((1 / 3 + 0) / 2)
     # Class 1 has one image only and takes the variance of the other.
-    variance = np.array([0.5, 1, 1]).var(ddof=1)
-    half = 1.959964 * math.sqrt(variance / 3 + variance) / 2
     error = found["corruption.brightness.error"]
-    assert (error.low, error.high) == pytest.approx((max(error.value - half, 0), error.value + half), abs=1e-5)
+    assert (error.low, error.high) == (0.0, 1.0)
 
 
 def test_errors_in_units_of_a_reference() -> None:
@@ -93,11 +112,11 @@ def test_errors_in_units_of_a_reference() -> None:
     # The reference loses nothing to fog, so there is nothing to divide by.
     assert found["corruption.relative_mce"].value == pytest.approx((0.625 - 0.25) / (0.5 - 0.1))
     ratios = (np.array([0.5, 1, 1, 0]) / 0.5 + np.array([0, 0, 1, 0]) / 0.1) / 2
-    half = 1.959964 * ratios.std(ddof=1) / 2
+    half = half_width(ratios * math.sqrt(4 / 3))
     mce = found["corruption.mce"]
     assert (mce.low, mce.high) == pytest.approx((max(ratios.mean() - half, 0), min(ratios.mean() + half, 6)), abs=1e-5)
     rises = (np.array([0.5, 1, 1, 0]) - np.array([0, 0, 1, 0])) / 0.4
-    half = 1.959964 * rises.std(ddof=1) / 2
+    half = half_width(rises * math.sqrt(4 / 3))
     relative = found["corruption.relative_mce"]
     assert (relative.low, relative.high) == pytest.approx((rises.mean() - half, rises.mean() + half), abs=1e-5)
     balanced = figures(balanced=True, reference=REFERENCE)
@@ -118,7 +137,7 @@ def test_an_image_of_each_class_has_an_interval_that_can_be_written() -> None:
     labels = [0, 1]
     changed, clean = evidence({"fog": {1: [0, 0], 3: [1, 1]}}, [0, 1], labels)
     reference = Reference("theirs", 0.1, {"fog": 0.3}, severities=2)
-    found = error_metrics(changed, clean, ["fog"], SEVERITIES, balanced=True, reference=reference)
+    found = errors_of((changed, clean), ["fog"], balanced=True, reference=reference)
     assert (found["corruption.error"].low, found["corruption.error"].high) == (0.0, 1.0)
     mce, relative = found["corruption.mce"], found["corruption.relative_mce"]
     assert (mce.low, mce.high) == pytest.approx((0, 1 / 0.3))
@@ -129,10 +148,18 @@ def test_an_image_of_each_class_has_an_interval_that_can_be_written() -> None:
 
 
 def test_what_is_not_decided_is_wrong_and_what_is_missing_does_not_count() -> None:
-    changed, clean = evidence({"fog": {1: [0, 0, 1, 1], 3: None}}, CLEAN, LABELS)
-    found = error_metrics(changed, clean, ["fog"], SEVERITIES, balanced=False, reference=None)
+    measured = evidence({"fog": {1: [0, 0, 1, 1], 3: None}}, CLEAN, LABELS)
+    found = errors_of(measured, ["fog"], balanced=False, reference=None)
     assert found["corruption.fog.error"].value == pytest.approx((0.25 + 1) / 2)
-    assert error_metrics(changed, clean, ["fog"], (1, 2), balanced=False, reference=None) == {}
+    assert errors_of(measured, ["fog"], (1, 2), balanced=False, reference=None) == {}
+
+
+def test_twelve_right_images_do_not_prove_that_all_are() -> None:
+    labels = [0] * 12
+    found = errors_of(evidence({"fog": {1: labels}}, labels, labels), ["fog"], (1,), balanced=False, reference=None)
+    error = found["corruption.clean_error"]
+    assert (error.value, error.low) == (0.0, 0.0)
+    assert 0.15 < error.high < 0.3
 
 
 def test_the_check_takes_the_errors_of_its_benchmark() -> None:
@@ -141,11 +168,12 @@ def test_the_check_takes_the_errors_of_its_benchmark() -> None:
     changed, clean = evidence(after, CLEAN, LABELS)
     theirs = Reference.measured("theirs", 0.1, {"pixelate": [0.4, 0.6], "contrast_down": [0.1, 0.1]})
     check = CommonCorruptions(benchmark="octmnist", kinds=kinds, severities=SEVERITIES, reference=theirs)
-    found = check.metrics(changed, clean)
+    found = conclusion(check, changed, clean, ["a", "b"]).metrics
     assert found["corruption.pixelate.error"].value == pytest.approx(2.5 / 3 / 2)
     assert found["corruption.mce"].value == figures(balanced=True, reference=REFERENCE)["corruption.mce"].value
     assert found["corruption.pixelate.1.accuracy"].value == pytest.approx(2 / 4), "accuracies count images alike"
-    plain = CommonCorruptions(kinds=KINDS, severities=SEVERITIES).metrics(*evidence(AFTER, CLEAN, LABELS))
+    plain = CommonCorruptions(kinds=KINDS, severities=SEVERITIES)
+    plain = conclusion(plain, *evidence(AFTER, CLEAN, LABELS), ["a", "b"]).metrics
     assert plain["corruption.brightness.error"].value == pytest.approx(0.625)
     assert "corruption.mce" not in plain
 
@@ -153,38 +181,63 @@ def test_the_check_takes_the_errors_of_its_benchmark() -> None:
 # -- what a finding tells ----------------------------------------------------------------------------------------------
 
 
+def breaks(after: dict, clean: list[int], labels: list[int], severities: tuple[float, ...], kinds: int = 1) -> dict:
+    changed, unchanged = evidence(after, clean, labels)
+    images = PerImage.of(unchanged)
+    outcomes = outcomes_by_kind(changed, images, ["fog"], severities)["fog"]
+    return class_breaks(images, outcomes, severities, ["a", "b", "c"], kinds=kinds)
+
+
 def test_a_class_breaks_where_more_than_half_is_lost_for_certain() -> None:
-    labels = [0] * 10 + [1] * 10 + [2] * 2
-    clean = [0] * 10 + [1] * 10 + [2] * 2
+    labels = [0] * 20 + [1] * 20 + [2] * 4
     after = {
         "fog": {
-            1: [0] * 3 + [1] * 7 + [1] * 9 + [0] + [0] * 2,  # 7 of 10 lost proves nothing, and neither do 2 of 2
-            2.5: [0] + [1] * 9 + [1] * 9 + [0] + [0] * 2,
-            5: [1] * 10 + [0] * 10 + [0] * 2,
+            1: [0] * 6 + [1] * 14 + [1] * 19 + [0] + [0] * 4,  # 14 of 20 lost proves nothing, and neither do 4 of 4
+            2.5: [0] + [1] * 19 + [1] * 19 + [0] + [0] * 4,
+            5: [1] * 20 + [0] * 20 + [0] * 4,
         }
     }
-    assert wilson(9, 10).low > 0.5 > wilson(7, 10).low
-    found = class_breaks(*evidence(after, clean, labels), "fog", (5, 2.5, 1), ["a", "b", "c"])
-    assert found == {"a": 2.5, "b": 5}
+    level = 1 - 0.05 / 9  # three classes at three severities
+    assert clopper_pearson(19, 20, level).low > 0.5 > clopper_pearson(14, 20, level).low
+    assert clopper_pearson(4, 4, 0.95).low < 0.5
+    assert breaks(after, labels, labels, (5, 2.5, 1)) == {"a": 2.5, "b": 5}
     # Images that are wrong when clean are not lost to the corruption.
-    half = [0] * 10 + [0] * 9 + [1] + [2] * 2
-    assert class_breaks(*evidence(after, half, labels), "fog", (1, 2.5, 5), ["a", "b", "c"]) == {"a": 2.5}
+    half = [0] * 20 + [0] * 19 + [1] + [2] * 4
+    assert breaks(after, half, labels, (1, 2.5, 5)) == {"a": 2.5}
+
+
+def test_classes_that_lose_less_than_half_are_seldom_called_broken() -> None:
+    rng, severities, called = np.random.default_rng(0), (1, 2, 3, 4, 5), 0
+    labels = np.repeat(np.arange(10), 4)
+    images = PerImage(ids=tuple(map(str, range(40))), labels=labels, predictions=labels)
+    for _ in range(20):
+        for _ in range(15):
+            outcomes = (rng.random((5, 40)) >= 0.45).astype(np.int8)
+            called += bool(class_breaks(images, outcomes, severities, [str(n) for n in range(10)], kinds=15))
+    assert called <= 1
 
 
 @pytest.mark.parametrize(
     ("points", "expected"),
     [
-        ({}, None),
-        ({"a": None, "b": None}, None),
-        ({"a": 2.0}, 2.0),
-        ({"a": 5.0, "b": 1.0, "c": None}, 5.0),
-        ({"a": 5.0, "b": 1.0, "c": None, "d": None}, 5.0),
-        ({"a": 5.0, "b": None, "c": None}, None),
-        ({"a": 3.0, "b": 1.0, "c": 2.0, "d": 4.0}, 2.0),
+        ([], None),
+        ([None, None], None),
+        ([2.0], 2.0),
+        ([5.0, 1.0, None], 5.0),
+        ([5.0, 1.0, None, None], 5.0),
+        ([5.0, None, None], None),
+        ([3.0, 1.0, 2.0, 4.0], 2.0),
     ],
 )
-def test_the_severity_at_which_half_is_lost(points: dict[str, float | None], expected: float | None) -> None:
-    assert half_lost_at(points) == expected
+def test_the_severity_at_which_half_is_lost(points: list[float | None], expected: float | None) -> None:
+    assert half_lost_at(np.array([math.inf if point is None else point for point in points])) == expected
+
+
+def test_the_severity_at_which_an_image_is_first_wrong() -> None:
+    labels = np.zeros(4, dtype=int)
+    images = PerImage(ids=tuple("abcd"), labels=labels, predictions=np.array([0, 0, 0, 1]))
+    outcomes = np.array([[0, 1, 1, 0], [1, 0, 1, 0]], dtype=np.int8)
+    assert failure_severities(images, outcomes, (5, 1)).tolist() == [5.0, 1.0, math.inf]
 
 
 def test_facts_of_a_finding() -> None:
@@ -192,21 +245,45 @@ def test_facts_of_a_finding() -> None:
     after = {"brightness": {1: [0, 1] * 15 + [0, 0] * 5, 5: [0, 0] * 20}}
     changed, clean = evidence(after, labels, labels)
     check = CommonCorruptions(kinds=("brightness",), severities=(1, 5), examples=2)
-    (finding,) = check.findings(changed, clean, ["cat", "dog"])
+    (finding,) = findings(check, changed, clean, ["cat", "dog"])
     facts = finding.facts
     assert (facts["corruption"], facts["clean_accuracy"]) == ("brightness", 1.0)
     assert facts["mean_drop"] == pytest.approx((5 / 40 + 20 / 40) / 2)
     assert (facts["worst_severity"], facts["worst_drop"]) == (5, 0.5)
     assert (facts["share_ever_broken"], facts["half_lost_by_severity"]) == (0.5, 5.0)
     assert facts["classes_broken"] == "dog from 5"
-    assert finding.harm == facts["mean_drop_low"] > 0
+    assert finding.harm > facts["mean_drop_low"] > 0, "one-sided and two-sided bounds at 95 %"
     assert len(finding.examples) == 2
     mild, _ = evidence({"brightness": {1: [0, 1] * 15 + [0, 0] * 5, 5: [0, 1] * 10 + [0, 0] * 10}}, labels, labels)
-    (finding,) = check.findings(mild, clean, ["cat", "dog"])
+    (finding,) = findings(check, mild, clean, ["cat", "dog"])
     assert (finding.facts["half_lost_by_severity"], finding.facts["classes_broken"]) == ("never", "none")
 
 
 # -- references --------------------------------------------------------------------------------------------------------
+
+
+def test_kinds_without_a_ratio_are_named(problem) -> None:
+    classifier, images, _ = problem
+    check = CommonCorruptions(
+        benchmark="pneumoniamnist", kinds=("contrast_up", "pixelate"), reference="alexnet/pneumoniamnist"
+    )
+    notes = audit(classifier, images.limit(30), checks=[check]).notes
+    assert any("No corruption.relative_mce of contrast_up: alexnet/pneumoniamnist is not worse" in n for n in notes)
+    assert not any("No corruption.relative_mce of pixelate" in n for n in notes)
+
+
+def test_corruptions_that_were_trained_on_are_named(problem) -> None:
+    classifier, images, _ = problem
+    trained = Classifier(
+        classifier.module, class_names="abcde", preparation=classifier.preparation, name="trained",
+        recipe={"method": "targeted_augmentation", "kinds": ["fog", "snow"]},
+    )  # fmt: skip
+    check = CommonCorruptions(kinds=("fog", "contrast"), severities=(1,))
+    told = [note for note in audit(trained, images.limit(20), checks=[check]).notes if "was trained on" in note]
+    assert told == [
+        "trained was trained on images under fog, as its card says: what is measured there is no robustness to the "
+        "unknown."
+    ]
 
 
 def test_a_stored_reference_by_name() -> None:
@@ -222,8 +299,12 @@ def test_references_that_cannot_be_used() -> None:
         resolve_checks([{"check": "corruption", "reference": "alexnet/imagenet"}])
     with pytest.raises(ValidationError, match="'alexnet/octmnist' has no error for gaussian_noise, shot_noise"):
         CommonCorruptions(reference="alexnet/octmnist")
-    with pytest.raises(ValidationError, match="is a mean over 5 severities, this check one over 2"):
+    with pytest.raises(ValidationError, match=r"was measured at severities \[1.0, .*, this check at \[1.0, 5.0\]"):
         CommonCorruptions(reference="alexnet/imagenet-c", severities=(1, 5))
+    with pytest.raises(ValidationError, match="was measured at benchmark pathmnist, this check at bloodmnist"):
+        CommonCorruptions(benchmark="bloodmnist", reference="alexnet/pathmnist")
+    with pytest.raises(ValidationError, match="was measured at benchmark bloodmnist, this check at imagenet-c"):
+        CommonCorruptions(kinds=("pixelate", "defocus_blur"), reference="alexnet/bloodmnist")
 
 
 def test_a_reference_that_was_audited_here(problem, tmp_path: Path) -> None:
@@ -247,8 +328,16 @@ def test_a_reference_that_was_audited_here(problem, tmp_path: Path) -> None:
     assert kept["reference"]["mean_errors"] == dict(check.reference.mean_errors), "figures, not the folder they were in"
     with pytest.raises(ValidationError, match="has no error for fog"):
         CommonCorruptions(kinds=("fog",), severities=(1, 2), reference=str(tmp_path / "first"))
-    with pytest.raises(ValidationError, match="is a mean over 2 severities, this check one over 1"):
+    with pytest.raises(ValidationError, match=r"was measured at severities \[1.0, 2.5\], this check at \[1.0\]"):
         CommonCorruptions(kinds=("contrast",), severities=(1,), reference=str(tmp_path / "first"))
+    with pytest.raises(ValidationError, match="was measured at parity False, this check at True"):
+        CommonCorruptions(**options, parity=True, reference=str(tmp_path / "first"))
+    other = audit(classifier, images.select(range(100)), checks=[check])
+    assert any("was measured on other images" in note for note in other.notes)
+    assert not any("was measured on other images" in note for note in second.notes)
+    part = CommonCorruptions(**{**options, "kinds": ("contrast",)}, reference=str(tmp_path / "first"))
+    notes = audit(classifier, images, checks=[part]).notes
+    assert any("leave out brightness" in note and "not the benchmark's mCE" in note for note in notes)
 
 
 def test_folders_that_hold_no_reference(problem, tmp_path: Path) -> None:
@@ -311,7 +400,7 @@ def test_all_that_the_benchmark_averages_at_five_severities_by_default() -> None
     assert len(measured) == 3 * 15 * 6
     names = {f"corruption.{kind}.{severity}.accuracy" for kind in check.chosen for severity in range(1, 6)}
     clean = Evidence.of(ids, setting="clean", model=classifier.name, label=labels.tolist(), prediction=labels.tolist())
-    assert names <= set(check.metrics(measured, clean))
+    assert names <= set(conclusion(check, measured, clean, list("abcde")).metrics)
     assert len(CommonCorruptions(benchmark="dermamnist").chosen) == 15
 
 
@@ -334,5 +423,5 @@ def test_a_medical_benchmark_on_coloured_images(problem) -> None:
     error = report.metrics["corruption.saturate.error"]
     assert error.value == pytest.approx(1 - np.mean(recalls))
     assert error.low <= error.value <= error.high
-    assert {name.split(".")[1] for name in report.metrics if name.endswith("accuracy")} == {"accuracy", *kinds}
+    assert {name.split(".")[1] for name in report.metrics if name.endswith(".accuracy")} == {"accuracy", *kinds}
     assert any("bloodmnist" in note for note in report.notes)

@@ -95,3 +95,13 @@ def test_gradients_pass():
 def test_fast_lengths():
     smooth = [2**a * 3**b * 5**c for a in range(1, 10) for b in range(6) for c in range(4)]
     assert all(fast_length(least) == min(s for s in smooth if s >= least) for least in range(1, 400))
+
+
+@pytest.mark.parametrize("side", [28, 150, 299])
+def test_not_a_bit_of_an_image_depends_on_the_others(side):
+    images = torch.rand(7, 3, side, side, generator=torch.Generator().manual_seed(side))
+    for deviation in (0.9, 3.0):
+        together = gaussian_filter(images, deviation)
+        assert torch.equal(gaussian_filter(images[2:5], deviation), together[2:5])
+        for row in range(7):
+            assert torch.equal(gaussian_filter(images[row : row + 1], deviation)[0], together[row])

@@ -24,7 +24,7 @@ def in_units(rng: np.random.Generator, units: int, size: int) -> tuple[NDArray[n
 
 @pytest.mark.parametrize(("first_units", "second_units", "size"), [(80, 80, 1), (160, 40, 1), (20, 15, 8)])
 def test_equal_sets_are_not_accused(first_units: int, second_units: int, size: int) -> None:
-    small = np.zeros(3)
+    small = np.zeros(4)
     runs = 60
     for seed in range(runs):
         rng = np.random.default_rng([1, seed])
@@ -33,6 +33,7 @@ def test_equal_sets_are_not_accused(first_units: int, second_units: int, size: i
         classes = rng.integers(0, 4, first_units)[before], rng.integers(0, 4, second_units)[after]
         small += [
             feature_drift(first, second, **settings).p_value <= 0.05,
+            feature_drift(first, second, **settings).classifier_p_value <= 0.05,
             property_drift({"x": first[:, 0]}, {"x": second[:, 0]}, **settings)[0].p_value <= 0.05,
             label_drift(*classes, classes=4, **settings).p_value <= 0.05,
         ]
@@ -61,12 +62,22 @@ def test_changes_are_found(kind: str) -> None:
     else:
         second[foreign, 0] += 5
     found = feature_drift(first, second, permutations=199)
-    assert found.p_value == 1 / 200
+    assert found.kernel_p_value == 1 / 200
+    assert found.p_value <= 1 / 100
     assert found.interval.low < found.auroc < found.interval.high
     if kind == "part":
         assert foreign[found.foreign].mean() > 0.8
-    if kind != "spread":
+    if kind == "mean":
         assert found.interval.low > 0.5
+        assert found.classifier_p_value < 0.005
+
+
+def test_a_perfect_border_and_equal_images() -> None:
+    points = np.arange(20.0)[:, None]
+    apart = feature_drift(points, points + 100, permutations=19)
+    assert (apart.auroc, apart.classifier_p_value, apart.interval) == (1, 0, (1, 1))
+    alike = feature_drift(np.ones((20, 2)), np.ones((20, 2)), permutations=19)
+    assert (alike.auroc, alike.p_value) == (0.5, 1)
 
 
 def test_units_count_once() -> None:
@@ -75,7 +86,7 @@ def test_units_count_once() -> None:
     second, after = in_units(rng, 15, 20)
     alone = feature_drift(first, second, permutations=99)
     together = feature_drift(first, second, first_units=before, second_units=after, permutations=99)
-    assert alone.p_value < 0.05 < together.p_value
+    assert alone.kernel_p_value < 0.05 < together.p_value
     column = {"x": first[:, 0]}, {"x": second[:, 0]}
     assert property_drift(*column)[0].p_value < 0.05
     assert property_drift(*column, first_units=before, second_units=after)[0].p_value > 0.05
@@ -105,7 +116,8 @@ def test_real_images(fashion: NDArray[np.float32]) -> None:
     )
     for changed in (blurred, 0.7 * fashion[half:]):
         found = feature_drift(first, features_of(changed.astype(np.float32)), permutations=99)
-        assert found.p_value == 0.01
+        assert found.kernel_p_value == 0.01
+        assert found.p_value <= 0.02
         assert found.interval.low > 0.5
     light = {"brightness": fashion[:half].mean((1, 2))}
     dark = property_drift(light, {"brightness": 0.8 * fashion[half:].mean((1, 2))})[0]

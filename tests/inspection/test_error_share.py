@@ -46,6 +46,18 @@ def test_healthy_labels_are_spared_and_errors_found(temperature: float) -> None:
     assert accused == 0
 
 
+@pytest.mark.parametrize("power", [0.5, 1.5, 3.0])
+def test_mistakes_that_fall_at_any_speed_are_no_wrong_labels(power: float) -> None:
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        odds = rng.uniform(0, 12, 3000)
+        wrong = rng.random(3000) < 1 / (1 + np.exp(12 * (odds / 12) ** power))
+        sure = 1 / (1 + np.exp(-odds))
+        found = estimated_error_share(np.stack([sure, 1 - sure], 1), wrong.astype(int))
+        assert found.low < TOLERATED
+        assert found.share < 0.02
+
+
 def test_the_bound_and_the_test_agree() -> None:
     for seed, share in ((0, 0.0), (1, 0.01), (2, 0.1)):
         scores, labels = healthy(seed)
@@ -71,6 +83,11 @@ def test_a_model_that_is_never_surer_tells_nothing() -> None:
         found = estimated_error_share(probabilities, labels)
         assert found.low == 0
         assert found.p_value > 0.4
+    # Nor does one that errs the more the surer it is.
+    sure = np.linspace(0.55, 0.999, 600)
+    wrong = np.random.default_rng(0).random(600) < np.linspace(0.05, 0.6, 600)
+    found = estimated_error_share(np.stack([sure, 1 - sure], 1), wrong.astype(int))
+    assert found.low == 0
     right = estimated_error_share(np.eye(3)[labels], labels)
     assert (right.disagreements, right.share, right.low, right.p_value) == (0, 0, 0, 1)
     one = estimated_error_share([[0.9, 0.1]], [1])

@@ -1,6 +1,7 @@
 """What cannot be used: images, arguments, methods."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import snellen
 from snellen.errors import InputError, RunConflictError
 from snellen.run import Run
+from snellen.writing.folder_writer import FolderWriter
 from snellen.writing.shifted_images import shift
 from tests.writing.picture_sets import in_memory, pixels_by_source, rows_of, save
 from tests.writing.small_shifts import Cropping, Fade, Failing
@@ -47,11 +49,32 @@ def test_nothing_usable_is_an_error_and_leaves_the_folder_free(tmp_path):
     assert shift(snellen.load_images(tmp_path / "photos"), Fade(), out=tmp_path / "out").written == {"fade": 1}
 
 
-def test_a_failure_that_finished_nothing_leaves_the_folder_to_another_plan(tmp_path):
+def fail_after(write, times):
+    left = iter(range(times))
+
+    def failing(*arguments):
+        if next(left, None) is None:
+            raise OSError("no space")
+        return write(*arguments)
+
+    return failing
+
+
+def test_a_failure_that_finished_nothing_leaves_the_folder_to_another_plan(tmp_path, monkeypatch):
     images, out = in_memory({"id": ["a", "b"]}), tmp_path / "out"
     with pytest.raises(InputError, match="a shift keeps shape and range"):
         shift(images, Cropping(), out=out)
     assert not out.exists()
+    # Nor does one that wrote some images: they would be written again. What was there before stays.
+    with pytest.raises(InputError, match="a shift keeps shape and range"):
+        shift(images, [Fade(), Cropping()], out=out / "deeper")
+    assert (out / "deeper" / "fade").is_dir(), "a finished setting is kept, to go on with"
+    monkeypatch.setattr(FolderWriter, "write", fail_after(FolderWriter.write, 3))
+    with pytest.raises(OSError, match="no space"):
+        shift(images, Fade(), out=tmp_path / "full")
+    assert not (tmp_path / "full").exists()
+    monkeypatch.undo()
+    shutil.rmtree(out)
     # A call that was killed before its first image leaves its record behind.
     Run.open(out / "unfinished", {"kind": "another"})
     assert shift(images, Fade(), out=out).written == {"fade": 2}

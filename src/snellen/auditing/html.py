@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from snellen.auditing.charts import curve_chart
-from snellen.auditing.check import Measured
-from snellen.auditing.panels import Point
+from snellen.auditing.charts import line_chart
+from snellen.auditing.eye_chart import EyeChart
+from snellen.auditing.eye_chart_picture import acuity_words, column_words, eye_chart_picture
+from snellen.auditing.figure_picture import (
+    figures_with_evidence,
+    finding_evidence,
+    leading_figures,
+    severity_panels,
+)
+from snellen.auditing.finding_picture import arrange_findings, embed_pictures, picture_groups
 from snellen.auditing.report import AuditReport
+from snellen.finding import LEVELS, Finding
 
 #: Names of rejected images that are listed; the rest is in rejected.json.
 LISTED = 50
+
+#: Rows of a table that are listed; the rest is in report.json.
+ROWS = 200
+
+#: Columns of an eye chart beside which the leading figures still have room.
+BESIDE = 18
 
 
 def render_report(
@@ -24,55 +40,127 @@ def render_report(
     pictures: Mapping[str, bytes],
     rejected: Sequence[Mapping[str, str]],
 ) -> str:
-    """Render the report; every name in it is data and is escaped."""
-    templates = files("snellen.auditing") / "templates"
-    style = (templates / "report.css").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["percent"] = lambda value: f"{value:.1%}"
-    template = environment.from_string((templates / "report.html.j2").read_text(encoding="utf-8"))
-    return template.render(
-        report=report,
-        style=Markup(style),  # noqa: S704 - our own file
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        headline=_headline(report.metrics),
-        charts=_charts(report),
-        pictures={key: base64.b64encode(blob).decode() for key, blob in pictures.items()},
-        rejected=rejected[:LISTED],
-        rejected_total=len(rejected),
-    )
+    """Render the report; every name in it is data and is escaped.
 
-
-def _headline(metrics: Mapping[str, Measured]) -> list[tuple[str, Measured]]:
-    """The few figures that lead the page."""
-    chosen = [
-        (words, metrics[name])
-        for name, words in (
-            ("clean.accuracy", "clean accuracy"),
-            ("calibration.ece", "calibration error"),
-            ("corruption.mce", "mean corruption error (mCE)"),
+    Args:
+        report: what was found.
+        pictures: WebP files by the names that examples give.
+        rejected: id and reason of each image that could not be used.
+    """
+    style = _text("parts.css") + _text("report.css")
+    script = _text("report.js")
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            **_parts(report, pictures),
+            style=Markup(style),  # noqa: S704 - our own file
+            style_hash=content_hash(style),
+            script=Markup(script),  # noqa: S704 - our own file
+            script_hash=content_hash(script),
+            severity_panels=severity_panels(report.metrics, 1 / report.model["classes"]),
+            small_chart=lambda panel: line_chart(panel, width=300, height=190),
+            chart=line_chart,
+            rows=ROWS,
+            rejected=rejected[:LISTED],
+            rejected_total=len(rejected),
         )
-        if name in metrics
-    ]
-    for prefix, words in (("corruption.", "worst corruption"), ("adversarial.", "worst case")):
-        found = [key for key in metrics if key.startswith(prefix) and key.endswith(".accuracy")]
-        if found:
-            worst = min(found, key=lambda key: metrics[key].value)
-            which = worst.removeprefix(prefix).removesuffix(".accuracy").replace("_", " ").replace(".", " ", 1)
-            chosen.append((f"{words}: {which}", metrics[worst]))
-    return chosen
+    )
+    # A file name of undecodable bytes holds characters that UTF-8 cannot hold.
+    return page.encode("utf-8", "replace").decode("utf-8")
 
 
-def _charts(report: AuditReport) -> list[tuple[str, Markup]]:
-    """One curve for each corruption."""
-    points: dict[str, list[Point]] = {}
-    for name, figure in report.metrics.items():
-        if name.startswith("corruption.") and name.endswith(".accuracy"):
-            _, kind, severity = name.removesuffix(".accuracy").split(".", 2)
-            points.setdefault(kind, []).append(
-                Point(x=float(severity), y=figure.value, low=figure.low, high=figure.high)
-            )
-    charts = []
-    for kind, found in points.items():
-        words = kind.replace("_", " ")
-        charts.append((words, curve_chart(found, words, 1 / report.model["classes"])))
-    return charts
+def render_notebook(report: AuditReport, pictures: Mapping[str, bytes]) -> str:
+    """The head of the report, its eye chart and its findings, for the output of a notebook cell: no script."""
+    template = _environment().get_template("notebook.html.j2")
+    style = Markup(_text("parts.css"))  # noqa: S704 - our own file
+    page: str = template.render(**_parts(report, pictures), style=style)
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def content_hash(text: str) -> str:
+    """What a content security policy calls a style or a script by: base64 of its SHA-256."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def verdict(report: AuditReport) -> str:
+    """What a reader in a hurry needs: how many findings of which level, and the weakest column of the eye chart."""
+    levels = Counter(finding.level for finding in report.findings)
+    told = [f"{levels[level]} {level}" for level in LEVELS if levels[level] and level != "note"]
+    notes = levels["note"]
+    if told:
+        counted = told[0] if len(told) == 1 else f"{', '.join(told[:-1])} and {told[-1]}"
+        alone = sum(levels.values()) - notes == 1
+        sentences = [f"{counted} finding{'' if alone else 's'}."]
+    elif not report.metrics:
+        sentences = ["Nothing could be measured: no usable image has a label."]
+    else:
+        sentences = ["Nothing that is certain and more than a note."]
+    if report.eye_chart is not None:
+        sentences += _sight(report.eye_chart)
+    return " ".join(sentences)
+
+
+def _sight(chart: EyeChart) -> list[str]:
+    measured = [column for column in chart.columns if column.acuity is not None]
+    unread = [column for column in measured if column.acuity is not None and not column.acuity.censored]
+    if not measured:
+        return []
+    if not unread:
+        return ["It reads every line of the eye chart." if len(measured) > 1 else "It reads every line that was shown."]
+    weakest = min(unread, key=lambda column: column.acuity.value if column.acuity else 0.0)
+    assert weakest.acuity is not None
+    value, interval = acuity_words(weakest.acuity)
+    name, last = column_words(weakest.name, weakest.check), weakest.cells[-1].severity
+    return [f"Weakest against {name}: reads to severity {value} of {last:g} ({interval})."]
+
+
+def _parts(report: AuditReport, pictures: Mapping[str, bytes]) -> dict[str, object]:
+    """What the page and the notebook share."""
+    figures = figures_with_evidence(report.metrics)
+    chart = report.eye_chart
+    levels = Counter(finding.level for finding in report.findings)
+
+    def evidence(finding: Finding) -> dict[str, object]:
+        words, figure = finding_evidence(finding, figures)
+        return {"words": words, "figure": figure}
+
+    return {
+        "report": report,
+        "verdict": verdict(report),
+        "leading": leading_figures(figures),
+        "figures": figures,
+        "levels": {level: levels[level] for level in LEVELS if levels[level]},
+        "eye_chart": None if chart is None else eye_chart_picture([(report.model["name"], chart)]),
+        "wide": chart is not None and len(chart.columns) > BESIDE,
+        "arranged": arrange_findings(report.findings),
+        "pictures": embed_pictures(report.findings, pictures),
+        "groups": picture_groups,
+        "evidence": evidence,
+    }
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_text)
+    )
+    environment.filters["percent"] = lambda value: f"{value:.1%}"
+    environment.filters["fact"] = _fact
+    return environment
+
+
+def _fact(value: float | int | str) -> str:
+    """A figure in words: three digits are what an interval of an audit can bear.
+
+    >>> _fact(0.12345), _fact(12345), _fact("fog"), _fact(1.0)
+    ('0.123', '12345', 'fog', '1')
+    """
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    return str(value)
+
+
+@cache
+def _text(name: str) -> str:
+    return (files("snellen.auditing") / "templates" / name).read_text(encoding="utf-8")

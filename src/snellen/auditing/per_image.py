@@ -138,20 +138,21 @@ class PerImage:
             properties=None if self.properties is None else select_properties(self.properties, rows),
         )
 
-    def outcomes(self, evidence: Evidence, setting: str) -> NDArray[np.int8]:
+    def outcomes(self, evidence: Evidence, setting: str, *, undecided: int = WRONG) -> NDArray[np.int8]:
         """What became of each image in a setting: :data:`RIGHT`, :data:`WRONG` or :data:`ABSENT`, int8 (n,).
 
-        A decision that was prevented (scores not finite) is a wrong one; images without a label, and images that the
-        method skipped or found invalid there, are absent.
+        A decision that was prevented (scores not finite) is a wrong one, or what ``undecided`` says; images without a
+        label, and images that the method skipped or found invalid there, are absent.
         """
         table = evidence.where(setting=setting).table
         table = table.filter(
             pc.and_(pc.is_valid(table["label"]), pc.is_in(table["status"], pa.array(["ok", "failed"])))
         )
-        right = pc.and_(pc.equal(table["status"], "ok"), pc.equal(table["label"], table["prediction"]))
+        right = pc.fill_null(pc.equal(table["label"], table["prediction"]), False).to_numpy()
+        decided = pc.equal(table["status"], "ok").to_numpy()
         found = np.full(len(self), ABSENT, dtype=np.int8)
         places = pc.index_in(table["example_id"], pa.array(self.ids)).to_numpy()
-        found[places.astype(np.int64)] = pc.fill_null(right, False).to_numpy()
+        found[places.astype(np.int64)] = np.where(decided, right, undecided)
         return found
 
     def decisions(self, evidence: Evidence, setting: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -19,8 +19,11 @@ from snellen.images import ImageSet
 from snellen.preparation import to_image
 from snellen.randomness import Randomness
 
-#: Longer side of a picture in the report, pixels; small images are enlarged without smoothing.
-SIDE = 92
+#: Longest side of a picture in the report, pixels. Smaller images stay as they are: the page enlarges them, sharply.
+SIDE = 160
+
+#: Up to this side, no pixel may change: compression would blur the very thing that is shown.
+EXACT = 64
 
 
 def illustrate_findings(
@@ -74,12 +77,12 @@ def _batch(classifier: Classifier, images: ImageSet, rows: Sequence[int], rng: R
 
 def _keep(blobs: dict[str, bytes], image: torch.Tensor) -> str:
     picture = to_image(image)
-    scale = SIDE / max(picture.size)
+    scale = min(SIDE / max(picture.size), 1.0)
     size = (max(round(picture.width * scale), 1), max(round(picture.height * scale), 1))
-    filter_ = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
+    if size != picture.size:
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    # Lossless for enlarged pixels, where compression would blur the very thing that is shown.
-    picture.resize(size, filter_).save(stream, "WEBP", lossless=scale > 1, quality=85, method=4)
+    picture.save(stream, "WEBP", lossless=max(size) <= EXACT, quality=85, method=4)
     key = hashlib.sha256(stream.getvalue()).hexdigest()
     blobs[key] = stream.getvalue()
     return key

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Sequence
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +12,9 @@ from snellen.auditing.check import Measured
 from snellen.auditing.eye_chart import EyeChart
 from snellen.auditing.panels import Panel
 from snellen.finding import Finding
+
+#: Names of pictures are hashes, never paths.
+HASH = re.compile("[0-9a-f]{64}")
 
 
 class CheckStatus(BaseModel):
@@ -78,14 +80,15 @@ class AuditReport(BaseModel):
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
-        return _table(
-            ["harm", "level", "finding"], [[f"{f.harm:.3f}", f.level, f.title] for f in self.findings]
-        ) + _table(
-            ["metric", "value", "95 % interval", "n"],
-            [[k, f"{m.value:.4f}", f"{m.low:.4f} – {m.high:.4f}", str(m.n)] for k, m in self.metrics.items()],
-        )
+        # The page needs the report, and the report, here alone, needs the page.
+        from snellen.auditing.html import render_notebook
 
+        return render_notebook(self, self._pictures())
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    cells = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in row) + "</tr>" for row in rows)
-    return "<table><tr>" + "".join(f"<th>{name}" for name in head) + f"</tr>{cells}</table>"
+    def _pictures(self) -> dict[str, bytes]:
+        """Pictures of the examples that the run directory holds, by name; none when nothing was kept."""
+        if self.folder is None:
+            return {}
+        named = {name for f in self.findings for e in f.examples for name in (e.image, e.after) if name is not None}
+        files = {name: self.folder / "blobs" / name for name in sorted(named) if HASH.fullmatch(name)}
+        return {name: file.read_bytes() for name, file in files.items() if file.is_file()}

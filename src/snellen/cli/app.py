@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from snellen.cli.audit import audit
+from snellen.cli.compare import compare
 from snellen.cli.method_commands import method_commands
 from snellen.cli.reproduce import reproduce
 from snellen.cli.shift import shift
@@ -24,13 +25,15 @@ EXIT_ERROR, EXIT_INTERNAL = 2, 70
 app = typer.Typer(
     name="snellen",
     help="Examine an image classifier and treat what is found.",
-    epilog="Exit codes: 0 done, 1 a claim does not hold, 2 wrong input, 70 a fault in Snellen, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 a claim does not hold, 2 wrong input, 3 a requirement is not met, 70 a fault in "
+    "Snellen, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(audit)
+app.command()(compare)
 app.command()(systems)
 app.command()(reproduce)
 app.add_typer(method_commands("shifts", shift), name="shift")

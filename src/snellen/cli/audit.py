@@ -8,6 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snellen.cli.check_names import CHECK_NAMES
+from snellen.cli.free_folder import free_folder
+from snellen.cli.gate_options import (
+    EXIT_GATE,
+    LevelOption,
+    check_gate_options,
+    judge_audit,
+    read_gate_options,
+    show_gate,
+)
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.text import markup
 from snellen.errors import InputError
@@ -40,7 +50,9 @@ def audit(
         typer.Option(help="Run directory; the same plan goes on where it stopped.", show_default="snellen-audit-N"),
     ] = None,
     classes: Annotated[Path | None, typer.Option(help="File with the class names, one a line.")] = None,
-    checks: Annotated[str | None, typer.Option(help="Comma-separated: clean, corruption, adversarial.")] = None,
+    checks: Annotated[
+        str | None, typer.Option(help=f"Comma-separated: {', '.join(CHECK_NAMES)}.", show_default="all")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -51,11 +63,41 @@ def audit(
             show_default="each check's own",
         ),
     ] = None,
+    threat: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NORM:SIZE",
+            help="What the model must withstand, repeatable: linf:8/255, l2:0.5. Only under these is adversarial "
+            "fragility harm.",
+        ),
+    ] = None,
+    train: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Images the model was trained on, for leakage and drift.")
+    ] = None,
+    tune: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Images that something may be fitted to, such as a temperature.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     workers: Annotated[int, typer.Option(min=0, help="Threads that read images ahead; 0 reads them in between.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass.")] = 64,
     limit: Annotated[int | None, typer.Option(min=1, help="Audit at most so many images, drawn at random.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="'METRIC>=VALUE'",
+            help="Exit with 3 unless it holds, repeatable; >=, <=, > or <. The harder end of the 95 % interval counts, "
+            "with METRIC.value the estimate. Also findings.LEVEL<=N and acuity.NUISANCE>=SEVERITY.",
+        ),
+    ] = None,
+    fail_on: Annotated[
+        LevelOption | None, typer.Option(help="Exit with 3 when there is a finding of this level or worse.")
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Run directory of an earlier audit: exit with 3 when a figure is worse."),
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the outcome as JUnit XML.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print report.json instead of the summary.")] = False,
 ) -> None:
     """Find where a classifier fails: findings ranked by harm, report.html and report.json."""
@@ -69,26 +111,37 @@ def audit(
     names = None if checks is None else [name.strip() for name in checks.split(",") if name.strip()]
     if names == []:
         raise InputError(
-            f"--checks {checks!r} names no check; name one or more of clean, corruption, adversarial, with commas "
-            f"between them, or leave the option out for all"
+            f"--checks {checks!r} names no check; name one or more of {', '.join(CHECK_NAMES)}, with commas between "
+            f"them, or leave the option out for all"
         )
     parameters = _parameters(settings or [])
+    threats = tuple(threat or ())
+    asked = read_gate_options(require, fail_on, baseline, junit)
+    folder = out or free_folder("snellen-audit")
     with loading("reading images and model"):
         from snellen.auditing.audit import audit as run_audit
+        from snellen.auditing.checks import resolve_checks
         from snellen.data.references import load_images
         from snellen.models.references import load_classifier
         from snellen.run import canonical_json
 
+        # What can be refused without the images is refused before they are read.
+        chosen = _with_parameters(names, parameters)
+        earlier = check_gate_options(asked, resolve_checks(chosen, threats), folder)
         images = load_images(data)
+        training = None if train is None else load_images(train)
+        tuning = None if tune is None else load_images(tune)
         classifier = load_classifier(model or DEFAULT_MODEL, classes, device=device)
-    folder = out or _free_folder()
     try:
         with TerminalProgress() as progress:
             report = run_audit(
                 classifier,
                 images,
                 out=folder,
-                checks=_with_parameters(names, parameters),
+                checks=chosen,
+                threats=threats,
+                train=training,
+                tune=tuning,
                 batch_size=batch_size,
                 workers=workers,
                 limit=limit,
@@ -102,6 +155,10 @@ def audit(
         typer.echo(canonical_json(report.to_json()), nl=False)
     else:
         _show(report, folder)
+    gate = judge_audit(asked, report, earlier, folder)
+    show_gate(gate, on_error_stream=as_json)
+    if not gate.passes:
+        raise typer.Exit(EXIT_GATE)
 
 
 def _parameters(settings: list[str]) -> dict[str, dict[str, object]]:
@@ -133,14 +190,6 @@ def _with_parameters(
     if idle:
         raise InputError(f"--set names {', '.join(idle)}, no check of this audit; these are {', '.join(running)}")
     return [{"check": name, **parameters[name]} if name in parameters else name for name in running]
-
-
-def _free_folder() -> Path:
-    """First of snellen-audit-1, -2, … that does not exist."""
-    number = 1
-    while Path(f"snellen-audit-{number}").exists():
-        number += 1
-    return Path(f"snellen-audit-{number}")
 
 
 def _show(report: AuditReport, folder: Path) -> None:

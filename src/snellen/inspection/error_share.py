@@ -76,11 +76,11 @@ def estimated_error_share(
     labels.
 
     What is assumed: images are independent; wrong labels are as frequent where the model is sure as where it is not;
-    the model's mistakes become rare as it becomes sure. Where wrong labels fall on classes of which the model is surest,
-    the share is that among sure images and too large for all of them (a fifth of two such classes of ten, 3.9 % of all
-    labels, gave 5.6 % and a bound of 3.7 %); where they fall on classes of which it is never sure, it is too small or 0.
-    Mistakes that stay frequent however sure the model is cannot be told from wrong labels; and where a model is never
-    surer of one image than of another (labels only, a constant), nothing is found.
+    the model's mistakes become rare as it becomes sure. Where wrong labels fall on classes of which the model is
+    surest, the share is that among sure images and too large for all of them (a fifth of two such classes of ten, 3.9 %
+    of all labels, gave 5.6 % and a bound of 3.7 %); where they fall on classes of which it is never sure, it is too
+    small or 0. Mistakes that stay frequent however sure the model is cannot be told from wrong labels; and where a
+    model is never surer of one image than of another (labels only, a constant), nothing is found.
 
     >>> rng = np.random.default_rng(0)
     >>> sure = 1 / (1 + np.exp(-rng.uniform(0, 12, 2000)))

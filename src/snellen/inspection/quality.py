@@ -36,6 +36,9 @@ ODD = 3.5
 #: Fewest images that make a set: below, only constant images can be told.
 SMALLEST_SET = 20
 
+#: Standard deviation of luma below which contrast is low.
+LOW_CONTRAST = 0.05
+
 Values = NDArray[np.float64]
 
 
@@ -88,6 +91,11 @@ def _clipped(properties: ImageProperties) -> Values:
     return properties.clipped_black + properties.clipped_white
 
 
+def _sharpness(properties: ImageProperties) -> Values:
+    # Where there is hardly any contrast, sharpness is that of rounding and noise: no trouble can be told.
+    return np.where(properties.contrast < LOW_CONTRAST, math.inf, properties.sharpness)
+
+
 #: Less than half a grey level of contrast and no colour.
 CONSTANT_CONTRAST, CONSTANT_COLOUR = 0.5 / 255, 0.01
 
@@ -99,11 +107,14 @@ _RULES: dict[IssueName, _Rule] = {
         lambda one: one.shadow, 0.7, True, lambda one: one.shadow, 0.02, "99 % of the pixels have luma above"
     ),
     "low contrast": _Rule(
-        lambda one: one.contrast, 0.05, False, lambda one: _log(one.contrast), 0.1, "the deviation of luma is below"
+        lambda one: one.contrast,
+        LOW_CONTRAST,
+        False,
+        lambda one: _log(one.contrast),
+        0.2,
+        "the deviation of luma is below",
     ),
-    "blurred": _Rule(
-        lambda one: one.sharpness, 0.35, False, lambda one: _log(one.sharpness), 0.1, "fine over coarse detail is below"
-    ),
+    "blurred": _Rule(_sharpness, 0.35, False, lambda one: _log(one.sharpness), 0.2, "fine over coarse detail is below"),
     "mostly clipped": _Rule(_clipped, 0.5, True, _clipped, 0.05, "the share of black and white pixels is above"),
 }
 

@@ -62,7 +62,7 @@ def shift(
     :class:`~snellen.writing.archive_writer.ArchiveWriter`. Both write ``shift.json``, the record, last.
 
     A call that was interrupted leaves a folder ``unfinished`` and no record; the same call goes on where it stopped,
-    and when everything is there, it writes nothing.
+    and when everything is there, it writes nothing. One that failed before anything was finished leaves nothing.
 
     >>> import tempfile, snellen
     >>> from snellen.shifts.corruption import Corruption
@@ -117,8 +117,9 @@ def shift(
     try:
         _write(run, writer, images, chosen, strengths, rng, batch_size, workers, listener)
     except Exception:
-        if _forget_fruitless(folder) and new:
-            folder.rmdir()
+        # What this call wrote is of no use to the next one, which would do it again.
+        if new and not _any_shard(parts):
+            shutil.rmtree(folder)
         raise
     result = _conclude(run, writer, images, chosen, strengths, rng, contact_sheet)
     write_atomically(folder / RECORD, canonical_json(result.to_json()))
@@ -139,13 +140,16 @@ def check_free(folder: Path) -> None:
         raise InputError(f"{folder} is not empty and holds no shifted data set; choose another --out")
 
 
-def _forget_fruitless(folder: Path) -> bool:
-    """Take away the record of a call that wrote nothing to go on with, so that another plan may have the folder."""
+def _forget_fruitless(folder: Path) -> None:
+    """Take away what a killed call left that wrote nothing to go on with: another plan may have the folder."""
     parts = folder / UNFINISHED
-    fruitless = parts.is_dir() and [*folder.iterdir()] == [parts] and not any(parts.glob("shards/[0-9]*"))
-    if fruitless:
+    if parts.is_dir() and [*folder.iterdir()] == [parts] and not _any_shard(parts):
         shutil.rmtree(parts)
-    return fruitless
+
+
+def _any_shard(parts: Path) -> bool:
+    """Whether an unfinished call recorded a shard."""
+    return any(parts.glob("shards/[0-9]*"))
 
 
 def _plan(

@@ -152,12 +152,12 @@ class Adversarial(Check):
         chance = chance_level(images.labels[images.labelled], len(reading.names))
         hypotheses, findings = list[Hypothesis](), list[Finding]()
         for threat in self.tried:
-            after = images.outcomes(reading.evidence, threat.label)
+            after = images.outcomes(reading.evidence, threat.label, undecided=ABSENT)
             known = images.labelled & (after != ABSENT)
             if not known.any():
                 continue
             right = after[known] == RIGHT
-            fgsm = images.outcomes(reading.evidence, f"{threat.label}.fgsm")[known]
+            fgsm = images.outcomes(reading.evidence, f"{threat.label}.fgsm", undecided=ABSENT)[known]
             after_fgsm = np.where(fgsm == ABSENT, images.correct[known], fgsm == RIGHT)
             for name, values in ((f"{threat.label}.accuracy", right), (f"{threat.label}.fgsm.accuracy", after_fgsm)):
                 low, high = clustered_share(values, images.units_of(known))

@@ -1,0 +1,129 @@
+"""Figures of a report beside the evidence that they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from snellen.auditing.check import Check, Measured
+from snellen.auditing.checks import CHECKS
+from snellen.auditing.eye_chart_picture import column_words
+from snellen.auditing.panels import Line, Panel, Point
+from snellen.finding import Finding
+
+#: What the figures that lead the page are called.
+LEADING: dict[str, str] = {
+    "clean.accuracy": "clean accuracy",
+    "calibration.ece": "calibration error",
+    "corruption.mce": "mean corruption error",
+    "corruption.error": "error under corruption",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: its name, value and interval, where its evidence lies, and its place in the page."""
+
+    name: str
+    measured: Measured
+    evidence: str
+    setting: str
+    anchor: str
+
+
+@dataclass(frozen=True)
+class LeadingFigure:
+    """A figure at the head of the page, in words."""
+
+    words: str
+    figure: Figure
+
+
+def figures_with_evidence(metrics: Mapping[str, Measured]) -> list[Figure]:
+    """All figures in the order of the report."""
+    return [
+        Figure(name, measured, *evidence_of(name), anchor=f"figure-{number}")
+        for number, (name, measured) in enumerate(metrics.items(), start=1)
+    ]
+
+
+def evidence_of(metric: str) -> tuple[str, str]:
+    """File of the run, and setting in it, that a figure is computed from.
+
+    >>> evidence_of("corruption.fog.3.accuracy"), evidence_of("calibration.ece")
+    (('evidence/corruption.parquet', 'fog.3'), ('evidence/clean.parquet', 'clean'))
+    >>> evidence_of("corruption.clean_error")
+    ('evidence/clean.parquet', 'clean')
+    >>> evidence_of("corruption.fog.error"), evidence_of("corruption.error")
+    (('evidence/corruption.parquet', 'fog, all severities'), ('evidence/corruption.parquet', 'all settings'))
+    """
+    check, _, rest = metric.partition(".")
+    setting, _, what = rest.rpartition(".")
+    if not _measures(check) or what.startswith("clean"):
+        return "evidence/clean.parquet", "clean"
+    if what == "accuracy" and setting:
+        return f"evidence/{check}.parquet", setting
+    return f"evidence/{check}.parquet", f"{setting}, all severities" if setting else "all settings"
+
+
+def finding_evidence(finding: Finding, figures: Sequence[Figure]) -> tuple[str, Figure | None]:
+    """Where the rows behind a finding are, in words, and the figure to look at first."""
+    if not _measures(finding.kind):
+        own = [one for one in figures if one.name.startswith(f"{finding.kind}.")]
+        return "evidence/clean.parquet, setting clean", next(iter(own or figures), None)
+    which = f"settings that begin with {finding.subject}" if finding.subject else "all settings"
+    own = [one for one in figures if one.name.startswith(f"{finding.kind}.{finding.subject}.")]
+    return f"evidence/{finding.kind}.parquet, {which}", next(iter(own), None)
+
+
+def leading_figures(figures: Sequence[Figure]) -> list[LeadingFigure]:
+    """The few figures that lead the page: how right, how sure, and the worst of each kind of disturbance."""
+    by_name = {figure.name: figure for figure in figures}
+    chosen = [LeadingFigure(words, by_name[name]) for name, words in LEADING.items() if name in by_name]
+    if "corruption.mce" in by_name:
+        chosen = [one for one in chosen if one.figure.name != "corruption.error"]
+    for check, words in (("corruption", "worst corruption"), ("adversarial", "worst threat")):
+        found = [one for one in figures if one.name.startswith(f"{check}.") and one.name.endswith(".accuracy")]
+        if found:
+            worst = min(found, key=lambda one: one.measured.value)
+            name = worst.name.removeprefix(f"{check}.").removesuffix(".accuracy").removesuffix(".fgsm")
+            kind, _, severity = name.rpartition(".") if check == "corruption" else (name, "", "")
+            at = f", severity {severity}" if severity else ""
+            chosen.append(LeadingFigure(f"{words}: {column_words(kind, check)}{at}", worst))
+    return chosen
+
+
+def severity_panels(metrics: Mapping[str, Measured], chance: float) -> list[Panel]:
+    """Accuracy over severity, one panel for each corruption, with the level of guessing dashed."""
+    points: dict[str, list[Point]] = {}
+    for name, figure in metrics.items():
+        if name.startswith("corruption.") and name.endswith(".accuracy"):
+            kind, _, severity = name.removeprefix("corruption.").removesuffix(".accuracy").partition(".")
+            points.setdefault(kind, []).append(
+                Point(x=float(severity), y=figure.value, low=figure.low, high=figure.high)
+            )
+    panels = []
+    for kind, found in points.items():
+        ordered = tuple(sorted(found, key=lambda point: point.x))
+        ends = tuple(dict.fromkeys((ordered[0].x, ordered[-1].x)))
+        guessing = Line(name="guessing", points=tuple(Point(x=end, y=chance) for end in ends), reference=True)
+        panels.append(
+            Panel(
+                check="corruption",
+                title=kind.replace("_", " "),
+                x_label="severity",
+                y_label="accuracy",
+                lines=(Line(name="accuracy", points=ordered), guessing),
+            )
+        )
+    return panels
+
+
+def _measures(check: str) -> bool:
+    """Whether a check, or one that is not known here, writes evidence of its own."""
+    found = CHECKS.get(check)
+    return (found is None and check not in _CLEAN_KINDS) or (found is not None and found.measure is not Check.measure)
+
+
+#: Kinds of findings whose checks have other names, and read the clean evidence.
+_CLEAN_KINDS = frozenset({"accuracy", "worst_class", "slice", "duplicate", "leakage", "drift", "data_quality"})

@@ -1,0 +1,19 @@
+"""Names of the checks for help texts, without the checks: those import torch, and help must not."""
+
+from __future__ import annotations
+
+#: In the order of :data:`snellen.auditing.checks.CHECKS`.
+CHECK_NAMES = (
+    "clean",
+    "calibration",
+    "selective",
+    "group_gap",
+    "slices",
+    "label_noise",
+    "duplicates",
+    "leakage",
+    "drift",
+    "data_quality",
+    "corruption",
+    "adversarial",
+)

@@ -1,0 +1,114 @@
+"""``snellen compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from snellen.cli.gate_options import EXIT_GATE
+from snellen.cli.progress import loading
+from snellen.cli.text import harmless, markup
+from snellen.errors import InputError
+
+if TYPE_CHECKING:
+    from snellen.comparing.comparison import Comparison
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="Run directory of the earlier audit.")],
+    second: Annotated[Path, typer.Argument(help="Run directory of the later audit.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for comparison.json and comparison.html, which are replaced."),
+    ] = None,
+    margin: Annotated[
+        float,
+        typer.Option(min=0, help="Same: the whole 95 % interval lies within plus or minus this."),
+    ] = 0.02,
+    every: Annotated[bool, typer.Option("--every", help="Show every figure, and not only those that changed.")] = False,
+    fail_on_loss: Annotated[
+        bool, typer.Option("--fail-on-loss", help="Exit with 3 when a figure got worse for certain.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print comparison.json instead of the tables.")] = False,
+) -> None:
+    """Tell what got better and what got worse between two audits, image by image where both saw the same."""
+    with loading("comparing"):
+        from snellen.comparing.compare import compare_records
+        from snellen.comparing.page import render_comparison
+        from snellen.comparing.run_record import RunRecord
+        from snellen.run import canonical_json, write_atomically
+
+        earlier, later = RunRecord.read(first), RunRecord.read(second)
+        comparison = compare_records(earlier, later, margin=margin)
+    if out is not None:
+        page = render_comparison(comparison, earlier.report, later.report)
+        try:
+            write_atomically(out / "comparison.json", canonical_json(comparison.to_json()))
+            write_atomically(out / "comparison.html", page.encode("utf-8", "replace"))
+        except OSError as error:
+            raise InputError(f"cannot write to {out}: {error.strerror or error}") from error
+    if as_json:
+        typer.echo(canonical_json(comparison.to_json()), nl=False)
+    else:
+        _show(comparison, out, every=every)
+    if fail_on_loss and comparison.losses:
+        raise typer.Exit(EXIT_GATE)
+
+
+_COLOURS = {"worse": "red", "new": "red", "better": "green", "mended": "green", "same": "default"}
+
+
+def _show(comparison: Comparison, out: Path | None, *, every: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from snellen.comparing.comparison import percent, shown
+
+    console = Console(highlight=False)
+    first, second = comparison.first, comparison.second
+    console.print(f"[bold]{markup(first.model)}[/] → [bold]{markup(second.model)}[/] on {markup(second.data)}")
+    how = "each compared with itself" if comparison.paired else "[yellow]not paired[/]"
+    console.print(f"{comparison.shared} images, {how}; differences are second − first\n")
+    figures = [one for one in comparison.figures if every or one.verdict in ("worse", "better")]
+    if figures:
+        table = Table("figure", "first", "second", "difference", "95 % interval", "verdict", box=None, pad_edge=False)
+        table.columns[0].overflow = "fold"
+        for column in table.columns[1:5]:
+            column.justify = "right"
+        for one in figures:
+            table.add_row(markup(one.name), *shown(one), _word(one.verdict))
+        console.print(table)
+    rest = {
+        verdict: sum(one.verdict == verdict for one in comparison.figures)
+        for verdict in ("worse", "better", "same", "unclear", "not compared")
+    }
+    console.print(f"\nFigures: {', '.join(f'{count} {verdict}' for verdict, count in rest.items() if count)}")
+    if comparison.findings:
+        table = Table("\nverdict", "\nfirst harm", "\nsecond harm", "\nfinding", box=None, pad_edge=False)
+        for finding in comparison.findings:
+            harms = percent(finding.first_harm), percent(finding.second_harm)
+            table.add_row(_word(finding.verdict), *harms, markup(finding.title))
+        console.print(table)
+    if comparison.acuities:
+        table = Table("\nacuity", "\nfirst", "\nsecond", "\ndifference", "\n95 % interval", box=None, pad_edge=False)
+        for acuity in comparison.acuities:
+            ends = f"{acuity.low:+.2f} – {acuity.high:+.2f}"
+            reached = [
+                f"{'≥ ' if censored else ''}{value:.2f}"
+                for value, censored in (
+                    (acuity.first, acuity.first_censored),
+                    (acuity.second, acuity.second_censored),
+                )
+            ]
+            table.add_row(markup(acuity.name), *reached, f"{acuity.difference:+.2f}", ends)
+        console.print(table)
+    for note in comparison.notes[2:]:
+        console.print(f"\n[dim]{markup(note)}[/]")
+    if out is not None:
+        typer.echo(harmless(f"\nWritten: {out / 'comparison.html'}, {out / 'comparison.json'}"))
+
+
+def _word(verdict: str) -> str:
+    return f"[{_COLOURS.get(verdict, 'dim')}]{verdict}[/]"

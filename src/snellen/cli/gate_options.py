@@ -1,0 +1,133 @@
+"""Options that let an audit fail a pipeline: read before the audit runs, judged and shown after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from snellen.cli.text import harmless
+from snellen.errors import InputError
+
+if TYPE_CHECKING:
+    from snellen.auditing.check import Check
+    from snellen.auditing.report import AuditReport
+    from snellen.comparing.gate import Gate
+    from snellen.comparing.requirement import Requirement
+    from snellen.comparing.run_record import RunRecord
+
+#: Documented in the README beside the other exit codes.
+EXIT_GATE = 3
+
+
+class LevelOption(StrEnum):
+    """Levels of findings, from the worst on."""
+
+    severe = "severe"
+    moderate = "moderate"
+    mild = "mild"
+    note = "note"
+
+
+@dataclass(frozen=True)
+class GateOptions:
+    """What is asked of an audit.
+
+    Attributes:
+        requirements: those of --require and --fail-on.
+        baseline: the run directory of --baseline.
+        junit: the file of --junit.
+        level: of --fail-on; findings of this level or worse get a case of their own in the JUnit file.
+    """
+
+    requirements: tuple[Requirement, ...] = ()
+    baseline: Path | None = None
+    junit: Path | None = None
+    level: LevelOption = LevelOption.moderate
+
+    @property
+    def asked(self) -> bool:
+        """Whether the audit can fail."""
+        return bool(self.requirements) or self.baseline is not None
+
+
+def read_gate_options(
+    require: Sequence[str] | None, fail_on: LevelOption | None, baseline: Path | None, junit: Path | None
+) -> GateOptions:
+    """Parse the options; imports nothing heavy.
+
+    >>> [str(one) for one in read_gate_options(["clean.accuracy >= 0.9"], LevelOption.severe, None, None).requirements]
+    ['clean.accuracy>=0.9', 'findings.severe<=0']
+
+    Raises:
+        InputError: a requirement of another form, or a JUnit file that cannot be written.
+    """
+    from snellen.comparing.requirement import at_level, parse_requirement
+
+    requirements = [parse_requirement(text) for text in require or ()]
+    if fail_on is not None:
+        requirements.append(at_level(fail_on.value))
+    if junit is not None and junit.is_dir():
+        raise InputError(f"--junit {junit} is a folder; name a file, such as {junit / 'snellen.xml'}")
+    return GateOptions(tuple(requirements), baseline, junit, fail_on or LevelOption.moderate)
+
+
+def check_gate_options(options: GateOptions, checks: Sequence[Check], out: Path) -> RunRecord | None:
+    """Refuse before the audit runs what would only fail after it: misspelled names, a baseline that is none.
+
+    Returns:
+        The baseline, read before the audit: an audit into the same folder would otherwise be compared with itself.
+
+    Raises:
+        InputError: what is wrong, and how to mend it.
+    """
+    from snellen.comparing.measurable import check_names
+    from snellen.comparing.run_record import RunRecord
+
+    check_names(options.requirements, checks)
+    if options.baseline is None:
+        return None
+    if out.resolve() == options.baseline.resolve():
+        raise InputError(f"--baseline {options.baseline} is also the folder of this audit; name another --out")
+    return RunRecord.read(options.baseline)
+
+
+def judge_audit(options: GateOptions, report: AuditReport, baseline: RunRecord | None, folder: Path) -> Gate:
+    """Judge a finished audit and write the JUnit file, if one is asked for."""
+    from snellen.comparing.compare import compare_records
+    from snellen.comparing.gate import gate
+    from snellen.comparing.junit import junit_xml
+    from snellen.comparing.run_record import RunRecord
+    from snellen.run import write_atomically
+
+    comparison = None if baseline is None else compare_records(baseline, RunRecord.read(folder))
+    found = gate(report, options.requirements, comparison)
+    if options.junit is not None:
+        try:
+            write_atomically(options.junit, junit_xml(report, found, level=options.level.value))
+        except OSError as error:
+            raise InputError(f"cannot write {options.junit}: {error.strerror or error}") from error
+    return found
+
+
+def show_gate(gate: Gate, *, on_error_stream: bool) -> None:
+    """Tell what was required and what came out, one line each; on standard error beside JSON."""
+    if not gate.judgements and gate.comparison is None:
+        return
+    lines = [f"{'met    ' if one.met else 'not met'}  {one.requirement}: {one.reason}" for one in gate.judgements]
+    if gate.comparison is not None:
+        comparison = gate.comparison
+        how = "each image with itself" if comparison.paired else "not paired, since the data differ"
+        lines.append(
+            f"{'not met' if comparison.losses else 'met    '}  baseline {comparison.first.model}: "
+            f"{len(comparison.losses)} of {comparison.tested['figures']} figures worse, {len(comparison.gains)} better "
+            f"({comparison.shared} images, {how})"
+        )
+        lines += [f"         {failure}" for failure in gate.failures[sum(not one.met for one in gate.judgements) :]]
+    typer.echo("", err=on_error_stream)
+    for line in lines:
+        typer.echo(harmless(line), err=on_error_stream)

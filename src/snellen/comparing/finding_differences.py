@@ -1,0 +1,187 @@
+"""What each finding is about, measured again in both runs whether or not it was told there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.auditing.check import Measured
+from snellen.auditing.panels import Panel
+from snellen.auditing.report import AuditReport
+from snellen.comparing.difference import Difference, paired_difference, unpaired_difference
+from snellen.comparing.estimate import Estimate, FromInterval, Gap, Mean, OfWeights
+from snellen.comparing.figures import mean_right, right_under
+from snellen.comparing.pairing import Pair, Side, differing_parameters
+from snellen.finding import Finding
+from snellen.metrics.intervals import newcombe_difference, wilson
+from snellen.metrics.weighted import weighted_calibration_error
+
+#: Kinds of finding by the check that makes them, where its parameters decide what is measured.
+CHECK_OF = {"corruption": "corruption", "adversarial": "adversarial", "calibration": "calibration"}
+
+
+def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
+    """Difference of the quantity behind each finding that either run could have told, by key; a rise is worse.
+
+    ========================  =========================================================================================
+    ``accuracy``              error
+    ``worst_class:NAME``      error of the class less that of the others
+    ``group_gap:NAME``        error of the group less that of the others, from the tables of the reports (not paired)
+    ``corruption:KIND``       accuracy lost, on average over the severities
+    ``adversarial:THREAT``    accuracy lost
+    ``calibration``           expected calibration error
+    ========================  =========================================================================================
+
+    All of them are returned, so that all count in the correction for their number: a finding is looked at because it
+    was told, and it was told because its quantity was large.
+    """
+    unlike = differing_parameters(pair.first.record, pair.second.record)
+    found = {"accuracy": _difference(pair, *(_error(side) for side in _sides(pair)))}
+    for label, name in enumerate(pair.first.record.class_names):
+        gaps = [_class_gap(side, label) for side in _sides(pair)]
+        if gaps[0] is not None and gaps[1] is not None:
+            found[f"worst_class:{name}"] = _difference(pair, gaps[0], gaps[1])
+    found |= _group_gaps(pair)
+    if "corruption" not in unlike:
+        found |= _corruptions(pair)
+    if "adversarial" not in unlike:
+        found |= _threats(pair)
+    if "calibration" not in unlike and all("calibration" in side.record.parameters for side in _sides(pair)):
+        errors = [_calibration(side, resamples) for side in _sides(pair)]
+        if errors[0] is not None and errors[1] is not None:
+            found["calibration"] = _difference(pair, errors[0], errors[1])
+    return found
+
+
+def unmeasurable(finding: Finding, pair: Pair) -> str:
+    """Why nothing can be said about a finding that has no difference."""
+    check = CHECK_OF.get(finding.kind)
+    if check is None:
+        return f"findings of the kind {finding.kind} have no test of a difference"
+    unlike = differing_parameters(pair.first.record, pair.second.record).get(check)
+    if unlike is not None:
+        return unlike
+    for side, which in ((pair.first, "first"), (pair.second, "second")):
+        if check not in side.record.parameters:
+            return f"the check {check} did not run in the {which} run"
+    return f"{finding.subject or finding.kind} was not measured in both runs under the same conditions"
+
+
+def _sides(pair: Pair) -> tuple[Side, Side]:
+    return pair.first, pair.second
+
+
+def _difference(pair: Pair, first: Estimate, second: Estimate) -> Difference:
+    units = [side.images.units for side in _sides(pair)]
+    if pair.paired:
+        return paired_difference(first, second, units[0])
+    return unpaired_difference(first, second, units[0], units[1])
+
+
+def _error(side: Side) -> Mean:
+    return Mean(1.0 - side.images.correct.astype(np.float64))
+
+
+def _class_gap(side: Side, label: int) -> Gap | None:
+    member = side.images.labels == label
+    if not member.any() or member.all():
+        return None
+    return Gap(1.0 - side.images.correct.astype(np.float64), member)
+
+
+def _drop(pair: Pair, rights: list[NDArray[np.float64]]) -> Difference | None:
+    """Difference of what is lost of the clean accuracy."""
+    masks = [~np.isnan(right) for right in rights]
+    if pair.paired:
+        masks = [masks[0] & masks[1]] * 2
+    if not (masks[0].any() and masks[1].any()):
+        return None
+    drops, units = [], []
+    for side, right, known in zip(_sides(pair), rights, masks, strict=True):
+        drops.append(Mean(side.images.correct[known] - right[known]))
+        units.append(side.images.units_of(known))
+    if pair.paired:
+        return paired_difference(drops[0], drops[1], units[0])
+    return unpaired_difference(drops[0], drops[1], units[0], units[1])
+
+
+def _corruptions(pair: Pair) -> dict[str, Difference]:
+    if not all("corruption" in side.record.parameters for side in _sides(pair)):
+        return {}
+    severities = [sorted(side.record.parameters["corruption"]["severities"]) for side in _sides(pair)]
+    if severities[0] != severities[1]:
+        return {}
+    found = {}
+    for kind in _measured_between(pair, "corruption.", ".error"):
+        drop = _drop(pair, [mean_right(side, kind) for side in _sides(pair)])
+        if drop is not None:
+            found[f"corruption:{kind}"] = drop
+    return found
+
+
+def _threats(pair: Pair) -> dict[str, Difference]:
+    found = {}
+    for label in _measured_between(pair, "adversarial.", ".accuracy"):
+        if label.endswith(".fgsm"):
+            continue
+        drop = _drop(pair, [right_under(side, "adversarial", label) for side in _sides(pair)])
+        if drop is not None:
+            found[f"adversarial:{label}"] = drop
+    return found
+
+
+def _measured_between(pair: Pair, prefix: str, suffix: str) -> list[str]:
+    """Middles of the names of metrics that both runs have."""
+    ours, theirs = (side.record.report.metrics for side in _sides(pair))
+    return [
+        name.removeprefix(prefix).removesuffix(suffix)
+        for name in ours
+        if name in theirs and name.startswith(prefix) and name.endswith(suffix) and len(name) > len(prefix + suffix)
+    ]
+
+
+def _calibration(side: Side, resamples: int) -> OfWeights | None:
+    images = side.images
+    if images.confidence is None:
+        return None
+    bins = int(side.record.parameters["calibration"]["bins"])
+    return OfWeights(weighted_calibration_error(images.confidence, images.correct, bins), len(images), resamples)
+
+
+def _group_gaps(pair: Pair) -> dict[str, Difference]:
+    """Groups are not in the evidence: both runs' gaps come from the table in their report, and are not paired."""
+    ours, theirs = (_gaps_of(side.record.report) for side in _sides(pair))
+    return {
+        f"group_gap:{name}": unpaired_difference(FromInterval(ours[name]), FromInterval(theirs[name]), None, None)
+        for name in ours
+        if name in theirs
+    }
+
+
+def _gaps_of(report: AuditReport) -> Mapping[str, Measured]:
+    table = next((panel for panel in report.panels if _is_group_table(panel)), None)
+    if table is None:
+        return {}
+    counts = {str(row[0]): (int(row[1]), round(float(row[1]) * (1 - float(row[2])))) for row in table.rows}
+    images, wrong = sum(n for n, _ in counts.values()), sum(lost for _, lost in counts.values())
+    found = {}
+    for name, (n, lost) in counts.items():
+        if n == images:
+            continue
+        low, high = newcombe_difference(lost, n, wrong - lost, images - n)
+        gap = lost / n - (wrong - lost) / (images - n)
+        # Images of a unit go together: the interval widens as that of the group's accuracy does in the table.
+        widening = _widening(n, lost, next(row for row in table.rows if str(row[0]) == name))
+        found[name] = Measured(value=gap, low=gap - widening * (gap - low), high=gap + widening * (high - gap), n=n)
+    return found
+
+
+def _is_group_table(panel: Panel) -> bool:
+    return panel.check == "group_gap" and panel.head[:3] == ("group", "images", "accuracy")
+
+
+def _widening(n: int, lost: int, row: tuple[float | int | str, ...]) -> float:
+    low, high = wilson(n - lost, n)
+    return max((float(row[4]) - float(row[3])) / (high - low), 1.0) if high > low else 1.0

@@ -1,0 +1,143 @@
+"""Which images of two runs are the same, and whether the runs can be compared at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.auditing.per_image import ABSENT, PerImage
+from snellen.comparing.estimate import Units
+from snellen.comparing.run_record import RunRecord
+from snellen.errors import InputError
+from snellen.evidence import Evidence
+
+#: Parameters of a check that change no figure, or of which only what both runs have is compared.
+HARMLESS = frozenset({"examples", "resamples", "kinds", "severities", "threats", "declared", "reference"})
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One run, on the images that are compared.
+
+    Attributes:
+        record: the run.
+        rows: positions of these images among all of the run, by ascending id, (n,).
+        images: what is known of them; labels and decisions in the classes of the earlier run.
+    """
+
+    record: RunRecord
+    rows: NDArray[np.int64]
+    images: PerImage
+
+    def outcomes(self, check: str, setting: str) -> NDArray[np.int8]:
+        """What became of each of these images in a setting, int8 (n,); absent where nothing was measured."""
+        evidence = self.record.evidence.get(check, Evidence.merge([]))
+        if not len(evidence.where(setting=setting)):
+            return np.full(len(self.rows), ABSENT, dtype=np.int8)
+        return self.record.images.outcomes(evidence, setting)[self.rows]
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two runs that can be compared.
+
+    Attributes:
+        first: the earlier run.
+        second: the later one.
+        paired: whether both were made on the same images, which then stand in the same order.
+        notes: what a reader must know.
+    """
+
+    first: Side
+    second: Side
+    paired: bool
+    notes: tuple[str, ...]
+
+    @property
+    def units(self) -> Units:
+        """Units of the shared images."""
+        return self.first.images.units
+
+
+def pair_runs(first: RunRecord, second: RunRecord) -> Pair:
+    """Match the images of two runs by id when their data are the same to the byte; else compare unpaired.
+
+    Raises:
+        InputError: other classes, another task, or no labelled images in a run, or none that both could use.
+    """
+    ours, theirs = first.class_names, second.class_names
+    if set(ours) != set(theirs):
+        only = [sorted(set(a) - set(b))[:3] for a, b in ((ours, theirs), (theirs, ours))]
+        raise InputError(
+            f"the runs have other classes ({len(ours)} and {len(theirs)}; only in the first: "
+            f"{', '.join(only[0]) or 'none'}; only in the second: {', '.join(only[1]) or 'none'}): no figure of one "
+            f"means the same in the other"
+        )
+    tasks = [record.report.model["task"] for record in (first, second)]
+    if tasks[0] != tasks[1]:
+        raise InputError(f"the runs have other tasks ({tasks[0]} and {tasks[1]}): their figures mean other things")
+    sides = [_labelled(record, ours) for record in (first, second)]
+    for side, which in zip(sides, ("first", "second"), strict=True):
+        if not len(side.rows):
+            raise InputError(f"the {which} run measured no labelled image: there is nothing to compare")
+    notes = []
+    if first.fingerprint != second.fingerprint:
+        notes.append(
+            f"The runs used other data ({len(sides[0].rows)} and {len(sides[1].rows)} labelled images), so that "
+            f"nothing is paired: intervals are wide, and a difference may come from the images as well as from the "
+            f"model."
+        )
+        return Pair(sides[0], sides[1], False, tuple(notes))
+    ids = sorted(set(sides[0].images.ids) & set(sides[1].images.ids))
+    if not ids:
+        raise InputError("not one image could be used in both runs; see rejected.json of each")
+    alone = [len(side.rows) - len(ids) for side in sides]
+    if any(alone):
+        notes.append(
+            f"Compared on the {len(ids)} images that both runs could use; {alone[0]} were used in the first alone and "
+            f"{alone[1]} in the second alone."
+        )
+    if first.plan.get("seed") != second.plan.get("seed"):
+        notes.append("The runs have other seeds: random corruptions and attacks differ between them.")
+    shared = [_on(side, ids) for side in sides]
+    return Pair(shared[0], shared[1], True, tuple(notes))
+
+
+def differing_parameters(first: RunRecord, second: RunRecord) -> dict[str, str]:
+    """By check that both ran: why figures of it cannot be compared."""
+    found = {}
+    for check in first.parameters.keys() & second.parameters.keys():
+        ours, theirs = first.parameters[check], second.parameters[check]
+        names = sorted(name for name in {*ours, *theirs} - HARMLESS if ours.get(name, _NONE) != theirs.get(name, _NONE))
+        if names:
+            told = ", ".join(f"{name} {ours.get(name)} and {theirs.get(name)}" for name in names)
+            found[check] = f"the check {check} had other parameters in the two runs ({told})"
+    return found
+
+
+_NONE = object()
+
+
+def _labelled(record: RunRecord, class_names: tuple[str, ...]) -> Side:
+    """The labelled images of a run by ascending id, in the given order of classes."""
+    images = record.images
+    order = sorted(np.flatnonzero(images.labelled).tolist(), key=lambda row: images.ids[row])
+    return _side(record, np.array(order, dtype=np.int64), class_names)
+
+
+def _on(side: Side, ids: list[str]) -> Side:
+    wanted = set(ids)
+    kept = np.array([key in wanted for key in side.images.ids], dtype=bool)
+    return Side(side.record, side.rows[kept], side.images.select(kept))
+
+
+def _side(record: RunRecord, rows: NDArray[np.int64], class_names: tuple[str, ...]) -> Side:
+    images = record.images.select(rows)
+    if record.class_names != class_names:
+        place = np.array([class_names.index(name) for name in record.class_names], dtype=np.int64)
+        labels, predictions = place[images.labels], place[images.predictions]
+        scores = None if images.scores is None else images.scores[:, np.argsort(place)]
+        images = replace(images, labels=labels, predictions=predictions, scores=scores)
+    return Side(record, rows, images)

@@ -1,0 +1,231 @@
+"""Audits of models that exist only as numbers: how often healthy ones are accused, and how often faults are found.
+
+A simulated model is calibrated, errs alike on all classes and groups, loses nothing under corruptions, and sees images
+like those it was trained on, with right labels. A fault changes one of these by a stated size. What is simulated goes
+through the checks and the joint judgement of a real audit; only pictures are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from snellen.auditing.check import Check, Reading
+from snellen.auditing.checks import resolve_checks
+from snellen.auditing.checks.corruption import CommonCorruptions
+from snellen.auditing.concluding import judge
+from snellen.auditing.per_image import PerImage
+from snellen.classifier import Classifier
+from snellen.errors import unknown_name
+from snellen.evidence import Evidence
+from snellen.finding import Finding
+from snellen.inspection.fingerprints import Fingerprints
+from snellen.inspection.properties import ImageProperties
+from snellen.preparation import Preparation
+from snellen.randomness import Randomness
+from snellen.sweep import setting_name
+
+Fault = Literal["none", "class", "group", "slice", "calibration", "label_noise", "corruption", "drift"]
+
+#: Kind of finding that tells each fault.
+TELLS: dict[Fault, str] = {
+    "class": "worst_class",
+    "group": "group_gap",
+    "slice": "slice",
+    "calibration": "calibration",
+    "label_noise": "label_noise",
+    "corruption": "corruption",
+    "drift": "drift",
+}
+
+#: Share of the images in the planted slice, and in each of the groups.
+SLICE_SHARE, GROUPS = 0.05, 4
+
+#: Checks that conclude from numbers alone.
+CHECKS = (
+    "clean",
+    "calibration",
+    "selective",
+    "group_gap",
+    "slices",
+    "label_noise",
+    "duplicates",
+    "leakage",
+    "drift",
+    "data_quality",
+    "corruption",
+)
+
+
+@dataclass(frozen=True)
+class World:
+    """What is simulated.
+
+    Attributes:
+        images: audited images, and as many of training.
+        classes: equally frequent.
+        unit_size: images of one unit, which share how hard they are.
+        accuracy: of the healthy model, roughly.
+        fault: what is wrong; ``none`` is a healthy model.
+        size: of the fault: accuracy lost (class, group, slice, corruption, as a share), share of wrong labels, how many
+            times too sure (calibration: the factor on the scores), shift in standard deviations (drift).
+    """
+
+    images: int = 1000
+    classes: int = 10
+    unit_size: int = 1
+    accuracy: float = 0.9
+    fault: Fault = "none"
+    size: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.fault != "none" and self.fault not in TELLS:
+            raise unknown_name("fault", self.fault, TELLS)
+
+
+def simulated_audit(world: World, seed: int, checks: Sequence[str] = CHECKS) -> list[Finding]:
+    """Findings of one audit of a simulated model, ranked.
+
+    >>> simulated_audit(World(images=300), 0, checks=["clean", "group_gap"])
+    []
+    """
+    rng = np.random.default_rng([seed, world.images, world.unit_size])
+    chosen: list[Check] = resolve_checks(list(checks))
+    audited, training = _images(world, rng, "test"), _images(replace(world, fault="none"), rng, "train")
+    evidence = {
+        check.name: _corrupted(world, audited, check.chosen, check.severities, rng)
+        for check in chosen
+        if isinstance(check, CommonCorruptions)
+    }
+    names = [f"class {number}" for number in range(world.classes)]
+    classifier = Classifier(nn.Flatten(), class_names=names, preparation=Preparation(size=(224, 224)), name="simulated")
+    conclusions = {
+        check.name: check.conclude(
+            Reading(
+                evidence=evidence.get(check.name, Evidence.merge([])),
+                images=audited,
+                classifier=classifier,
+                companions={"train": training},
+                rng=Randomness(seed),
+            )
+        )
+        for check in chosen
+    }
+    return judge(chosen, conclusions)[0]
+
+
+def told(world: World, findings: Sequence[Finding]) -> bool:
+    """Whether the fault of a world is among the findings."""
+    return any(finding.kind == TELLS[world.fault] for finding in findings) if world.fault != "none" else False
+
+
+def _images(world: World, rng: np.random.Generator, name: str) -> PerImage:
+    """Images of a model whose probabilities are true, unless the fault says otherwise."""
+    n, k = world.images, world.classes
+    units = np.arange(n) // world.unit_size
+    truth = np.repeat(rng.integers(0, k, units.max() + 1), world.unit_size)[:n]
+    groups = np.repeat(rng.integers(0, GROUPS, units.max() + 1), world.unit_size)[:n]
+    hidden = np.repeat(rng.random(units.max() + 1) < SLICE_SHARE, world.unit_size)[:n]
+    # Hardness is shared within a unit; labels are drawn from the stated probabilities, which are thus calibrated.
+    hardness = np.repeat(rng.gamma(1.0, 1.0, units.max() + 1), world.unit_size)[:n]
+    error = np.clip((1 - world.accuracy) * hardness, 0.001, 0.7)
+    scores, favoured = _scores(error, truth, k, rng)
+    labels = _drawn(scores, rng)
+    features = rng.normal(size=(n, 24))
+    features[:, :8] += 3.0 * np.random.default_rng(1).normal(size=(k, 8))[favoured]
+    spoilt = {"class": favoured == 0, "group": groups == 0, "slice": hidden}.get(world.fault)
+    if spoilt is not None:
+        lost = spoilt & (rng.random(n) < world.size / world.accuracy)
+        labels = np.where(lost & (labels == favoured), (labels + 1 + rng.integers(0, k - 1, n)) % k, labels)
+    if world.fault == "slice":
+        features[hidden, 12] += 4.0
+    if world.fault == "label_noise":
+        labels = np.where(rng.random(n) < world.size, (labels + 1 + rng.integers(0, k - 1, n)) % k, labels)
+    if world.fault == "drift":
+        features += world.size * np.random.default_rng(2).normal(size=24) / 24**0.5 * 2
+    if world.fault == "calibration":
+        scores = scores * world.size
+    sure = np.exp(scores - scores.max(1, keepdims=True))
+    return PerImage(
+        ids=tuple(f"{name}/{number:06d}" for number in range(n)),
+        labels=labels,
+        predictions=scores.argmax(1),
+        confidence=(sure / sure.sum(1, keepdims=True)).max(1),
+        unit_ids=tuple(f"{name}/unit {unit}" for unit in units),
+        unit_names=tuple(f"{name}/unit {unit}" for unit in units),
+        units=None if world.unit_size == 1 else units,
+        groups=tuple(f"group {group}" for group in groups),
+        splits=(name,) * n,
+        scores=scores,
+        features=features.astype(np.float32),
+        pixel_hashes=tuple(f"{name} {number}" for number in range(n)),
+        fingerprints=_fingerprints(n, rng),
+        properties=ImageProperties(*np.exp(0.2 * rng.normal(size=(len(ImageProperties.__annotations__), n))) / 3),
+    )
+
+
+def _scores(
+    error: NDArray[np.float64], truth: NDArray[np.int64], classes: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Log-probabilities (n, k) that favour one class by 1 − error, and that class."""
+    n = len(error)
+    rest = rng.dirichlet(np.ones(classes - 1), n) * error[:, None]
+    probabilities = np.empty((n, classes))
+    rows = np.arange(n)
+    others = (truth[:, None] + 1 + np.arange(classes - 1)) % classes
+    probabilities[rows, truth] = 1 - error
+    probabilities[rows[:, None], others] = rest
+    scores = np.log(np.maximum(probabilities, 1e-12))
+    return scores, scores.argmax(1)
+
+
+def _drawn(scores: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """A class for each row, drawn from its probabilities (Gumbel's trick)."""
+    return (scores + rng.gumbel(size=scores.shape)).argmax(1)
+
+
+def _fingerprints(n: int, rng: np.random.Generator) -> Fingerprints:
+    """Fingerprints of images that have nothing in common."""
+    frequency, gradient, *mirrored = rng.integers(0, 2**63, (4, n), dtype=np.int64).astype(np.uint64)
+    return Fingerprints(
+        frequency=frequency,
+        gradient=gradient,
+        mirrored_frequency=mirrored[0],
+        mirrored_gradient=mirrored[1],
+        thumbnails=rng.integers(0, 256, (n, 16, 16), dtype=np.uint8),
+        chroma=rng.integers(-20, 20, (n, 2, 4, 4), dtype=np.int8),
+        flat=np.zeros(n, dtype=bool),
+    )
+
+
+def _corrupted(
+    world: World, images: PerImage, kinds: Sequence[str], severities: Sequence[float], rng: np.random.Generator
+) -> Evidence:
+    """Decisions under corruptions: a twentieth is decided anew, as well as before; the first kind may lose accuracy."""
+    parts, n = [], len(images)
+    accuracy = float(images.correct.mean())
+    wrong = (images.labels + 1) % world.classes
+    for kind in kinds:
+        lost = world.size if world.fault == "corruption" and kind == kinds[0] else 0.0
+        for severity in severities:
+            anew = rng.random(n) < 0.05
+            right = np.where(anew, rng.random(n) < accuracy, images.correct)
+            right &= rng.random(n) >= lost / max(accuracy, 1e-9)
+            decided = np.where(right, images.labels, np.where(images.correct, wrong, images.predictions))
+            parts.append(
+                Evidence.of(
+                    images.ids,
+                    setting=setting_name(kind, severity),
+                    model="simulated",
+                    unit_ids=images.unit_ids,
+                    label=images.labels.tolist(),
+                    prediction=np.where(~right & (decided == images.labels), wrong, decided).tolist(),
+                    value=[0.9] * n,
+                )
+            )
+    return Evidence.merge(parts)

@@ -1,0 +1,36 @@
+"""What checks conclude from, made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from snellen.auditing.check import Check, Conclusion, Reading
+from snellen.auditing.concluding import judge
+from snellen.auditing.per_image import PerImage
+from snellen.classifier import Classifier
+from snellen.evidence import Evidence
+from snellen.finding import Finding
+from snellen.preparation import Preparation
+
+
+def reading(evidence: Evidence, clean: Evidence, names: Sequence[str], **more: object) -> Reading:
+    """A reading of evidence by a check; the classifier is one that nobody asks for scores."""
+    classifier = Classifier(nn.Flatten(), class_names=names, preparation=Preparation(size=(8, 8)), name="m")
+    return Reading(evidence=evidence, images=PerImage.of(clean), classifier=classifier, **more)
+
+
+def conclusion(check: Check, evidence: Evidence, clean: Evidence, names: Sequence[str]) -> Conclusion:
+    """What a check concludes."""
+    return check.conclude(reading(evidence, clean, names))
+
+
+def findings(check: Check, evidence: Evidence, clean: Evidence, names: Sequence[str]) -> list[Finding]:
+    """What an audit of this check alone would tell, ranked."""
+    return judge([check], {check.name: conclusion(check, evidence, clean, names)})[0]
+
+
+def by_kind(check: Check, evidence: Evidence, clean: Evidence, names: Sequence[str]) -> dict[str, Finding]:
+    """The most harmful finding of each kind."""
+    return {finding.kind: finding for finding in reversed(findings(check, evidence, clean, names))}
