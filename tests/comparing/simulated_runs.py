@@ -5,7 +5,8 @@ import numpy as np
 from snellen.auditing.check import Measured
 from snellen.auditing.eye_chart import EyeChart, chance_level, column, retained
 from snellen.auditing.kept_columns import array_column
-from snellen.auditing.report import AuditReport, CheckStatus, Tested
+from snellen.auditing.report import AuditReport, CheckStatus
+from snellen.auditing.report import Tested as Counted
 from snellen.comparing.run_record import RunRecord
 from snellen.evidence import Evidence
 
@@ -70,7 +71,7 @@ def run_of(right, confidence, under, *, labels=None, units=None, findings=(), fi
         data={"name": "images", "used": n},
         metrics=metrics,
         findings=tuple(findings),
-        tested=Tested(hypotheses=9, findings=len(findings), rate=0.05),
+        tested=Counted(hypotheses=9, findings=len(findings), rate=0.05),
         eye_chart=EyeChart(clean_accuracy=float(right.mean()), chance=0.25, columns=tuple(columns)),
         checks=tuple(CheckStatus(name=check["check"], status="done") for check in CHECKS),
     )

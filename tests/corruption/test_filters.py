@@ -97,7 +97,7 @@ def test_fast_lengths():
     assert all(fast_length(least) == min(s for s in smooth if s >= least) for least in range(1, 400))
 
 
-@pytest.mark.parametrize("side", [28, 150, 299])
+@pytest.mark.parametrize("side", [28, 97, 299])
 def test_not_a_bit_of_an_image_depends_on_the_others(side):
     images = torch.rand(7, 3, side, side, generator=torch.Generator().manual_seed(side))
     for deviation in (0.9, 3.0):

@@ -101,8 +101,10 @@ def value_range(values: Sequence[float], *, from_zero: bool = False) -> tuple[fl
         return 0.0, 1.0
     if from_zero and low > 0:
         low = 0.0
-    if low == high:
-        low, high = low - 0.5, high + 0.5
+    # Floats that hardly differ leave no room for ticks between them.
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        half = max(0.5, abs(low) / 100)
+        low, high = low - half, high + half
     return float(low), float(high)
 
 

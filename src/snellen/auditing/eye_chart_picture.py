@@ -171,7 +171,9 @@ def _key(names: Sequence[str]) -> str:
     """Which sign stands for which model; nothing for one model."""
     if len(names) == 1:
         return ""
-    entries = "".join(f"<li><b>{sign}</b> <bdi>{escape(name)}</bdi></li>" for sign, name in zip(SIGNS, names, strict=True))
+    entries = "".join(
+        f"<li><b>{sign}</b> <bdi>{escape(name)}</bdi></li>" for sign, name in zip(SIGNS, names, strict=True)
+    )
     return f'<ul class="models">{entries}</ul>'
 
 

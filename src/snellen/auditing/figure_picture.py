@@ -9,7 +9,7 @@ from snellen.auditing.check import Check, Measured
 from snellen.auditing.checks import CHECKS
 from snellen.auditing.eye_chart_picture import column_words
 from snellen.auditing.panels import Line, Panel, Point
-from snellen.finding import Finding
+from snellen.finding import KINDS, Finding
 
 #: What the figures that lead the page are called.
 LEADING: dict[str, str] = {
@@ -18,6 +18,18 @@ LEADING: dict[str, str] = {
     "corruption.mce": "mean corruption error",
     "corruption.error": "error under corruption",
 }
+
+#: Checks whose findings are of another kind than their name.
+MADE_BY: dict[str, str] = {
+    "accuracy": "clean",
+    "worst_class": "clean",
+    "gradient_masking": "adversarial",
+    "slice": "slices",
+    "duplicate": "duplicates",
+}
+
+#: Checks that compare with other images, whose evidence lies in a folder of their own.
+COMPARING = frozenset({"drift", "leakage"})
 
 
 @dataclass(frozen=True)
@@ -68,12 +80,15 @@ def evidence_of(metric: str) -> tuple[str, str]:
 
 def finding_evidence(finding: Finding, figures: Sequence[Figure]) -> tuple[str, Figure | None]:
     """Where the rows behind a finding are, in words, and the figure to look at first."""
-    if not _measures(finding.kind):
-        own = [one for one in figures if one.name.startswith(f"{finding.kind}.")]
-        return "evidence/clean.parquet, setting clean", next(iter(own or figures), None)
-    which = f"settings that begin with {finding.subject}" if finding.subject else "all settings"
-    own = [one for one in figures if one.name.startswith(f"{finding.kind}.{finding.subject}.")]
-    return f"evidence/{finding.kind}.parquet, {which}", next(iter(own), None)
+    check = MADE_BY.get(finding.kind, finding.kind)
+    if finding.kind in KINDS and not (check in CHECKS and _measures(check)):
+        own = [one for one in figures if one.name.startswith(f"{check}.")]
+        beside = ", and the same of the images compared with" if check in COMPARING else ""
+        return f"evidence/clean.parquet, setting clean{beside}", next(iter(own or figures), None)
+    prefix = f"{finding.subject}." if finding.subject else ""
+    own = [one for one in figures if one.name.startswith(f"{check}.{prefix}")]
+    which = f"settings that begin with {finding.subject}" if own and finding.subject else "all settings"
+    return f"evidence/{check}.parquet, {which}", next(iter(own), None)
 
 
 def leading_figures(figures: Sequence[Figure]) -> list[LeadingFigure]:
@@ -120,10 +135,5 @@ def severity_panels(metrics: Mapping[str, Measured], chance: float) -> list[Pane
 
 
 def _measures(check: str) -> bool:
-    """Whether a check, or one that is not known here, writes evidence of its own."""
-    found = CHECKS.get(check)
-    return (found is None and check not in _CLEAN_KINDS) or (found is not None and found.measure is not Check.measure)
-
-
-#: Kinds of findings whose checks have other names, and read the clean evidence.
-_CLEAN_KINDS = frozenset({"accuracy", "worst_class", "slice", "duplicate", "leakage", "drift", "data_quality"})
+    """Whether a check writes evidence of its own; a check that is not known here does."""
+    return check not in CHECKS or CHECKS[check].measure is not Check.measure

@@ -21,7 +21,7 @@ from snellen.auditing.figure_picture import (
     leading_figures,
     severity_panels,
 )
-from snellen.auditing.finding_picture import arrange_findings, embed_pictures, picture_groups
+from snellen.auditing.finding_picture import PICTURE_BYTES, arrange_findings, embed_pictures, picture_groups
 from snellen.auditing.report import AuditReport
 from snellen.finding import LEVELS, Finding
 
@@ -39,6 +39,8 @@ def render_report(
     report: AuditReport,
     pictures: Mapping[str, bytes],
     rejected: Sequence[Mapping[str, str]],
+    *,
+    picture_bytes: int = PICTURE_BYTES,
 ) -> str:
     """Render the report; every name in it is data and is escaped.
 
@@ -46,6 +48,7 @@ def render_report(
         report: what was found.
         pictures: WebP files by the names that examples give.
         rejected: id and reason of each image that could not be used.
+        picture_bytes: budget of the pictures, as base64; the findings of least harm go without first.
     """
     style = _text("parts.css") + _text("report.css")
     script = _text("report.js")
@@ -53,7 +56,7 @@ def render_report(
         _environment()
         .get_template("report.html.j2")
         .render(
-            **_parts(report, pictures),
+            **_parts(report, pictures, picture_bytes),
             style=Markup(style),  # noqa: S704 - our own file
             style_hash=content_hash(style),
             script=Markup(script),  # noqa: S704 - our own file
@@ -74,7 +77,7 @@ def render_notebook(report: AuditReport, pictures: Mapping[str, bytes]) -> str:
     """The head of the report, its eye chart and its findings, for the output of a notebook cell: no script."""
     template = _environment().get_template("notebook.html.j2")
     style = Markup(_text("parts.css"))  # noqa: S704 - our own file
-    page: str = template.render(**_parts(report, pictures), style=style)
+    page: str = template.render(**_parts(report, pictures, PICTURE_BYTES), style=style)
     return page.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -115,7 +118,7 @@ def _sight(chart: EyeChart) -> list[str]:
     return [f"Weakest against {name}: reads to severity {value} of {last:g} ({interval})."]
 
 
-def _parts(report: AuditReport, pictures: Mapping[str, bytes]) -> dict[str, object]:
+def _parts(report: AuditReport, pictures: Mapping[str, bytes], picture_bytes: int) -> dict[str, object]:
     """What the page and the notebook share."""
     figures = figures_with_evidence(report.metrics)
     chart = report.eye_chart
@@ -134,7 +137,7 @@ def _parts(report: AuditReport, pictures: Mapping[str, bytes]) -> dict[str, obje
         "eye_chart": None if chart is None else eye_chart_picture([(report.model["name"], chart)]),
         "wide": chart is not None and len(chart.columns) > BESIDE,
         "arranged": arrange_findings(report.findings),
-        "pictures": embed_pictures(report.findings, pictures),
+        "pictures": embed_pictures(report.findings, pictures, budget=picture_bytes),
         "groups": picture_groups,
         "evidence": evidence,
     }

@@ -132,6 +132,8 @@ def per_image(name: str, side: Side) -> NDArray[np.float64]:
         return 1.0 - mean_right(side, rest.removesuffix(".error"))
     if name == "corruption.error":
         kinds = [part.split(".")[1] for part in side.record.report.metrics if _is_error_of_kind(part)]
+        if not kinds:
+            return np.full(len(images), np.nan)
         return 1.0 - np.mean([mean_right(side, kind) for kind in kinds], axis=0)
     if check == "adversarial" and rest.endswith(".fgsm.accuracy"):
         found = right_under(side, check, rest.removesuffix(".accuracy"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +30,16 @@ class Side:
     record: RunRecord
     rows: NDArray[np.int64]
     images: PerImage
+    seen: dict[tuple[str, str], NDArray[np.int8]] = field(default_factory=dict, repr=False)
 
     def outcomes(self, check: str, setting: str) -> NDArray[np.int8]:
         """What became of each of these images in a setting, int8 (n,); absent where nothing was measured."""
+        # Several figures rest on each setting, and finding its rows among all of them is slow.
+        if (check, setting) not in self.seen:
+            self.seen[check, setting] = self._read(check, setting)
+        return self.seen[check, setting]
+
+    def _read(self, check: str, setting: str) -> NDArray[np.int8]:
         evidence = self.record.evidence.get(check, Evidence.merge([]))
         if not len(evidence.where(setting=setting)):
             return np.full(len(self.rows), ABSENT, dtype=np.int8)

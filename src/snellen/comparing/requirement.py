@@ -25,7 +25,7 @@ FINDINGS, ACUITY = "findings", "acuity"
 #: Levels from the worst on.
 LEVELS: tuple[Level, ...] = ("severe", "moderate", "mild", "note")
 
-_FORM = re.compile(r"\s*(?P<name>.+?)\s*(?P<relation>>=|<=|>|<)\s*(?P<bound>[^<>=\s]+)\s*")
+_FORM = re.compile(r"\s*(?P<name>[^<>=]+?)\s*(?P<relation>>=|<=|>|<)\s*(?P<bound>[^<>=\s]+)\s*")
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,7 @@ def corruption_benchmark(
         aurocs={kind: tuple(area(truth, scored.scores[f"{kind}.{s}"]) for s in SEVERITIES) for kind in names},
         published=stored is None
         and all(
-            chosen.strength(kind, s, *scored.sides, parity=parity, textures=loaded is not None).published
+            chosen.strength(kind, s, *scored.sides, parity=parity, textures=textures).published
             for kind in names
             for s in SEVERITIES
         ),

@@ -7,7 +7,7 @@ through the checks and the joint judgement of a real audit; only pictures are le
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -45,6 +45,9 @@ TELLS: dict[Fault, str] = {
 
 #: Share of the images in the planted slice, and in each of the groups.
 SLICE_SHARE, GROUPS = 0.05, 4
+
+#: How far the planted slice lies from the rest along one of 24 features, in standard deviations.
+SLICE_DISTANCE = 5.0
 
 #: Checks that conclude from numbers alone.
 CHECKS = (
@@ -88,8 +91,8 @@ class World:
             raise unknown_name("fault", self.fault, TELLS)
 
 
-def simulated_audit(world: World, seed: int, checks: Sequence[str] = CHECKS) -> list[Finding]:
-    """Findings of one audit of a simulated model, ranked.
+def simulated_audit(world: World, seed: int, checks: Sequence[str | Mapping[str, object]] = CHECKS) -> list[Finding]:
+    """Findings of one audit of a simulated model, ranked; checks as in :func:`snellen.audit`.
 
     >>> simulated_audit(World(images=300), 0, checks=["clean", "group_gap"])
     []
@@ -132,18 +135,19 @@ def _images(world: World, rng: np.random.Generator, name: str) -> PerImage:
     groups = np.repeat(rng.integers(0, GROUPS, units.max() + 1), world.unit_size)[:n]
     hidden = np.repeat(rng.random(units.max() + 1) < SLICE_SHARE, world.unit_size)[:n]
     # Hardness is shared within a unit; labels are drawn from the stated probabilities, which are thus calibrated.
-    hardness = np.repeat(rng.gamma(1.0, 1.0, units.max() + 1), world.unit_size)[:n]
-    error = np.clip((1 - world.accuracy) * hardness, 0.001, 0.7)
+    hardness = np.repeat(rng.gamma(0.35, 1 / 0.35, units.max() + 1), world.unit_size)[:n]
+    error = np.clip((1 - world.accuracy) * hardness, 0.0001, 0.7)
     scores, favoured = _scores(error, truth, k, rng)
     labels = _drawn(scores, rng)
     features = rng.normal(size=(n, 24))
     features[:, :8] += 3.0 * np.random.default_rng(1).normal(size=(k, 8))[favoured]
-    spoilt = {"class": favoured == 0, "group": groups == 0, "slice": hidden}.get(world.fault)
+    spoilt = {"class": labels == 0, "group": groups == 0, "slice": hidden}.get(world.fault)
     if spoilt is not None:
-        lost = spoilt & (rng.random(n) < world.size / world.accuracy)
-        labels = np.where(lost & (labels == favoured), (labels + 1 + rng.integers(0, k - 1, n)) % k, labels)
+        lost = spoilt & (labels == favoured) & (rng.random(n) < world.size / world.accuracy)
+        rows, other = np.flatnonzero(lost), ((labels + 1 + rng.integers(0, k - 1, n)) % k)[lost]
+        scores[rows, other], scores[rows, labels[lost]] = scores[rows, labels[lost]], scores[rows, other]
     if world.fault == "slice":
-        features[hidden, 12] += 4.0
+        features[hidden, 12] += SLICE_DISTANCE
     if world.fault == "label_noise":
         labels = np.where(rng.random(n) < world.size, (labels + 1 + rng.integers(0, k - 1, n)) % k, labels)
     if world.fault == "drift":

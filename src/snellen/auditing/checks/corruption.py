@@ -248,7 +248,7 @@ class CommonCorruptions(Check):
         chosen = benchmark(self.benchmark)
         return all(
             chosen.strength(
-                kind, severity, *size, strict=self.strict, parity=self.parity, textures=self.textures is not None
+                kind, severity, *size, strict=self.strict, parity=self.parity, textures=self.textures
             ).published
             for severity in self.severities
         )

@@ -1,0 +1,156 @@
+"""Requirements: how they are written, which end of the interval decides, and that nothing passes unmeasured."""
+
+import pytest
+
+from snellen.auditing.check import Measured
+from snellen.auditing.checks import resolve_checks
+from snellen.auditing.eye_chart import Acuity, Cell, Column, EyeChart
+from snellen.auditing.report import AuditReport, CheckStatus
+from snellen.auditing.report import Tested as Counted
+from snellen.comparing.measurable import check_names, measurable
+from snellen.comparing.requirement import at_level, judge, parse_requirement
+from snellen.errors import InputError
+from snellen.finding import Finding
+
+
+def report(**changes):
+    fields = {
+        "model": {"name": "m"},
+        "data": {"name": "d"},
+        "metrics": {
+            "clean.accuracy": Measured(value=0.92, low=0.89, high=0.94, n=300),
+            "calibration.ece": Measured(value=0.04, low=0.02, high=0.07, n=300),
+        },
+        "findings": (
+            Finding(kind="corruption", subject="fog", harm=0.3, title="fog"),
+            Finding(kind="corruption", subject="snow", harm=0.1, title="snow"),
+            Finding(kind="calibration", harm=0.0, title="sure"),
+        ),
+        "tested": Counted(hypotheses=3, findings=3, rate=0.05),
+        "checks": (
+            CheckStatus(name="clean", status="done"),
+            CheckStatus(name="calibration", status="done"),
+            CheckStatus(name="adversarial", status="skipped", reason="needs gradients"),
+        ),
+    }
+    return AuditReport(**{**fields, **changes})
+
+
+def met(text, **changes):
+    return judge([parse_requirement(text)], report(**changes))[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("clean.accuracy>=0.89", True),
+        ("clean.accuracy>=0.9", False),  # the estimate would do, the lower end does not
+        ("clean.accuracy.value>=0.9", True),
+        ("clean.accuracy > 0.89", False),
+        ("clean.accuracy<=0.95", True),
+        ("clean.accuracy<0.93", False),
+        ("calibration.ece<=0.05", False),
+        ("calibration.ece.value<=0.05", True),
+        ("calibration.ece<=7e-2", True),
+        ("findings.severe<=1", True),
+        ("findings.severe<=0", False),
+        ("findings.moderate<=1", False),  # of this level or worse
+        ("findings.moderate<=2", True),
+        ("findings.note<3", False),
+        ("findings.note>=3", True),
+    ],
+)
+def test_the_harder_end_of_the_interval_decides(text, holds):
+    assert met(text).met is holds
+
+
+def test_the_reason_says_what_was_seen_and_what_would_help():
+    told = met("clean.accuracy>=0.9").reason
+    assert "lower end 0.8900 of 0.9200" in told
+    assert "more images narrow the interval" in told
+    assert "the estimate is 0.9200" in met("clean.accuracy.value>=0.9").reason
+    assert "corruption:fog; corruption:snow" in met("findings.moderate<=1").reason
+
+
+def test_what_was_not_measured_fails_with_the_reason():
+    for text in ("adversarial.linf.8.accuracy>=0", "adversarial.linf.8.accuracy<=1"):
+        judged = met(text)
+        assert (judged.met, judged.reason) == (
+            False,
+            "not measured: the check adversarial was skipped, because it needs gradients",
+        )
+    assert met("drift.auroc<=1").reason == "not measured: the check drift did not run"
+    assert "gave no figure of this name (clean.accuracy)" in met("clean.auroc>=0").reason
+    assert not met("acuity.fog>=0").met
+    assert not met("findings.sever<=9").met
+
+
+def acuity(value, low, high, censored):
+    cell = Cell(severity=5.0, retained=0.9, low=0.8, high=1.0, n=9)
+    found = Acuity(value=value, low=low, high=high, censored=censored)
+    columns = (
+        Column(name="fog", check="corruption", cells=(cell,), acuity=found),
+        Column(name="linf.8", check="adversarial", cells=(cell,)),
+    )
+    return {"eye_chart": EyeChart(clean_accuracy=0.9, chance=0.1, columns=columns)}
+
+
+def test_acuity_by_its_harder_end_and_not_beyond_the_last_line():
+    chart = acuity(2.5, 1.8, 3.0, False)
+    assert met("acuity.fog>=1.8", **chart).met
+    assert not met("acuity.fog>=2", **chart).met
+    assert met("acuity.fog.value>=2", **chart).met
+    assert not met("acuity.linf.8>=0", **chart).met, "a threat has one size and no acuity"
+    reads_all = acuity(5.0, 4.0, 5.0, True)
+    assert met("acuity.fog>=4", **reads_all).met
+    assert not met("acuity.fog<=5", **reads_all).met, "how much further it reads nobody looked"
+    assert not met("acuity.fog.value<=5", **reads_all).met
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("clean.accuracy", "expected METRIC>=VALUE"),
+        ("clean.accuracy==0.9", "expected METRIC>=VALUE"),
+        ("clean.accuracy=>0.9", "expected METRIC>=VALUE"),
+        (">=0.9", "expected METRIC>=VALUE"),
+        ("clean.accuracy>=", "expected METRIC>=VALUE"),
+        ("clean.accuracy>=90%", "'90%' is no finite number"),
+        ("clean.accuracy>=nan", "no finite number"),
+        ("clean.accuracy<=inf", "no finite number"),
+    ],
+)
+def test_other_forms_are_refused(text, message):
+    with pytest.raises(InputError, match="requirement") as told:
+        parse_requirement(text)
+    assert message in str(told.value)
+
+
+def test_a_requirement_reads_as_it_is_written():
+    for text in ("clean.accuracy>=0.9", "calibration.ece.value<0.05", "findings.severe<=0"):
+        assert str(parse_requirement(text)) == text
+        assert parse_requirement(str(parse_requirement(text))) == parse_requirement(text)
+    assert str(at_level("moderate")) == "findings.moderate<=0"
+
+
+def test_names_are_checked_before_the_audit():
+    checks = resolve_checks(["clean", {"check": "corruption", "kinds": ["fog"], "severities": [2]}])
+    good = ["clean.accuracy>=0", "corruption.fog.2.accuracy>=0", "acuity.fog>=1", "findings.severe<=0"]
+    check_names([parse_requirement(text) for text in good], checks)
+    for text, message in (
+        ("clean.acuracy>=0", "did you mean 'clean.accuracy'"),
+        ("corruption.fog.3.accuracy>=0", "'corruption.fog.2.accuracy'"),
+        ("acuity.fogg>=1", "did you mean 'acuity.fog'"),
+        ("findings.sever<=0", "'findings.severe'"),
+        ("adversarial.linf.8.accuracy>=0", "the check adversarial does not run in this audit"),
+        ("zzzzzz>=1", "these are: acuity.fog"),
+    ):
+        with pytest.raises(InputError) as told:
+            check_names([parse_requirement(text)], checks)
+        assert message in str(told.value)
+
+
+def test_of_a_check_whose_names_are_not_known_the_first_part_is_enough():
+    checks = resolve_checks(["drift"])
+    assert measurable(checks[1]) is None
+    check_names([parse_requirement("drift.auroc<=0.6")], checks)
