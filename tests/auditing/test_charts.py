@@ -76,6 +76,8 @@ def test_what_is_not_finite_is_left_out():
 
 def test_a_legend_from_two_lines_on_and_lines_differ_by_more_than_colour():
     assert not Page(line_chart(panel(line((0, 0), (1, 1))))).all("ul", "legend")
+    two = Page(line_chart(panel(line((0, 0), (1, 1), name="a"), line((0, 1), (1, 0), name="b"))))
+    assert [li.text for li in two.all("li")] == ["a", "b"]
     drawn = line_chart(
         panel(
             line((0, 0), (1, 1), name="first"),

@@ -272,6 +272,7 @@ def test_kinds_without_a_ratio_are_named(problem) -> None:
     assert not any("No corruption.relative_mce of pixelate" in n for n in notes)
 
 
+@pytest.mark.covers("37.10")
 def test_corruptions_that_were_trained_on_are_named(problem) -> None:
     classifier, images, _ = problem
     trained = Classifier(

@@ -7,7 +7,6 @@ import pytest
 
 from snellen.comparing.report_schema import report_schema, shipped_schema
 from snellen.run import canonical_json
-from tests.comparing.test_compare import audits  # noqa: F401 - a fixture
 
 
 def test_the_shipped_file_is_up_to_date():
@@ -48,7 +47,7 @@ def follows(value, schema, whole, where="report"):
     return None
 
 
-def test_a_report_follows_it(audits):  # noqa: F811
+def test_a_report_follows_it(audits):
     record = json.loads((audits / "a" / "report.json").read_text())
     schema = json.loads(shipped_schema())
     assert record["metrics"]

@@ -154,3 +154,18 @@ def test_of_a_check_whose_names_are_not_known_the_first_part_is_enough():
     checks = resolve_checks(["drift"])
     assert measurable(checks[1]) is None
     check_names([parse_requirement("drift.auroc<=0.6")], checks)
+
+
+def test_the_names_are_those_that_audits_give(audits):
+    """Every figure of a real audit was known before it ran, check by check."""
+    from snellen.auditing.checks import build_check
+    from snellen.comparing.run_record import RunRecord
+
+    record = RunRecord.read(audits / "a")
+    known = {}
+    for parameters in record.plan["checks"]:
+        rest = {name: value for name, value in parameters.items() if name != "check"}
+        known[parameters["check"]] = measurable(build_check(parameters["check"], rest))
+    for name in record.report.metrics:
+        assert name in known[name.partition(".")[0]], name
+    assert set(record.report.metrics) >= known["clean"] | known["corruption"]

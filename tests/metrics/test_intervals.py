@@ -17,7 +17,6 @@ from snellen.metrics.intervals import (
     mean_interval,
     newcombe_difference,
     paired_difference,
-    stratified_mean_interval,
     wilson,
 )
 
@@ -139,64 +138,6 @@ def test_mean_interval_does_not_depend_on_order(values: list[float], order: obje
     shuffled = list(values)
     order.shuffle(shuffled)  # type: ignore[attr-defined]
     assert mean_interval(shuffled) == pytest.approx(mean_interval(values), rel=1e-9, abs=1e-6)
-
-
-def test_stratified_mean_by_hand() -> None:
-    # Means 2 and 7, variances 1 (n = 3) and 2 (n = 2): 4.5 ± z √(1/3 + 2/2) / 2.
-    half = 1.959963984540054 * math.sqrt(1 / 3 + 1) / 2
-    low, high = stratified_mean_interval([1, 6, 2, 8, 3], [0, 5, 0, 5, 0])
-    assert (low, high) == (pytest.approx(4.5 - half), pytest.approx(4.5 + half))
-    half = 1.6448536269514722 * math.sqrt(1 / 3 + 1) / 2
-    assert stratified_mean_interval([1, 6, 2, 8, 3], [0, 5, 0, 5, 0], 0.9) == pytest.approx((4.5 - half, 4.5 + half))
-    # A stratum of one takes the pooled variance, (2 · 1 + 1 · 2) / 3; means 2, 7 and 0.
-    half = 1.959963984540054 * math.sqrt(1 / 3 + 1 + 4 / 3) / 3
-    low, high = stratified_mean_interval([1, 6, 2, 8, 3, 0], [0, 5, 0, 5, 0, 1])
-    assert (low, high) == (pytest.approx(3 - half), pytest.approx(3 + half))
-
-
-def test_one_stratum_is_the_normal_interval_of_a_mean() -> None:
-    values = np.random.default_rng(0).normal(3, 2, 50)
-    half = 1.959963984540054 * values.std(ddof=1) / math.sqrt(50)
-    expected = (values.mean() - half, values.mean() + half)
-    assert stratified_mean_interval(values, np.zeros(50, dtype=int)) == pytest.approx(expected)
-
-
-def test_strata_without_spread() -> None:
-    assert stratified_mean_interval([0.2, 0.7], [0, 1]) == (-math.inf, math.inf)
-    assert stratified_mean_interval([1, 1, 0, 0], [0, 0, 1, 1]) == (0.5, 0.5)
-
-
-@settings(deadline=None)
-@given(
-    st.lists(st.tuples(st.floats(-1e3, 1e3), st.integers(0, 3)), min_size=2, max_size=20),
-    st.randoms(use_true_random=False),
-)
-def test_stratified_interval_does_not_depend_on_order_or_names(pairs: list[tuple[float, int]], order: object) -> None:
-    before = stratified_mean_interval(*zip(*pairs, strict=True))
-    shuffled = [(value, 7 - 2 * stratum) for value, stratum in pairs]
-    order.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert stratified_mean_interval(*zip(*shuffled, strict=True)) == pytest.approx(before, rel=1e-9, abs=1e-6)
-
-
-def test_stratified_interval_covers_a_balanced_accuracy() -> None:
-    generator = np.random.default_rng(0)
-    shares, sizes = (0.95, 0.7, 0.4), (400, 60, 40)
-    strata = np.repeat(np.arange(3), sizes)
-    covered = []
-    for _ in range(800):
-        values = np.concatenate([generator.random(n) < share for share, n in zip(shares, sizes, strict=True)])
-        low, high = stratified_mean_interval(values.astype(float), strata, 0.9)
-        covered.append(low <= sum(shares) / 3 <= high)
-    assert 0.87 <= np.mean(covered) <= 0.93  # three standard errors of the simulation
-
-
-def test_stratified_interval_refuses() -> None:
-    for values, strata in (([], []), ([1.0], [0, 1]), ([1.0, 2.0], [0]), ([1.0, math.nan], [0, 0]), ([math.inf], [0])):
-        with pytest.raises(InputError, match=r"values came with .* strata; both are needed"):
-            stratified_mean_interval(values, strata)
-    for confidence in (0.0, 1.0, 95.0, math.nan):
-        with pytest.raises(InputError, match="strictly between 0 and 1"):
-            stratified_mean_interval([1.0, 0.0], [0, 0], confidence)
 
 
 def test_impossible_arguments() -> None:

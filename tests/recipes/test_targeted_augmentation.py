@@ -19,6 +19,7 @@ from snellen.data.arrays import load_arrays
 from snellen.data.joining import join
 from snellen.data.splits import as_split
 from snellen.errors import InputError
+from snellen.experiments.corruption_benchmark import corruption_benchmark
 from snellen.fitting.classifiers import fit_classifier
 from snellen.images import ImageSet
 from snellen.method import build
@@ -138,6 +139,11 @@ def test_what_was_trained_on_is_in_the_lineage(tmp_path: Path) -> None:
     classifier = load_classifier(f"artifact:{tmp_path / 'blood'}")
     assert (classifier.class_names, classifier.task) == (("left", "right"), "single")
     assert made.card.name == "targeted-augmentation-bloodmnist"
+    assert classifier.recipe["kinds"] == record["kinds"]
+    errors = corruption_benchmark(
+        classifier, images(), benchmark_name="bloodmnist", kinds=["pixelate", "motion_blur"], batch_size=16
+    )
+    assert errors.seen_in_training == ("pixelate",), "what overlaps is told with the figures"
 
 
 def test_it_is_a_plain_fit_with_the_corruptions_as_the_transform() -> None:

@@ -171,4 +171,4 @@ def _size(picture: bytes) -> tuple[int, int]:
 
 
 def _name(key: str) -> str:
-    return f"picture-{key[:16]}"
+    return f"picture-{escape(key[:16])}"

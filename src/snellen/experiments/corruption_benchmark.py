@@ -54,7 +54,8 @@ class CorruptionErrors:
         errors: kind → error at each severity.
         clean_auroc: area under the ROC curve without corruption; NaN for a classifier that gives labels only.
         aurocs: kind → area at each severity.
-        published: whether every setting is exactly a published one, for the size of the prepared images.
+        published: whether every setting is exactly a published one, for this size; stored images cannot be told.
+        seen_in_training: kinds that augmented the training of the classifier, as the lineage of its artifact says.
     """
 
     benchmark: str
@@ -68,12 +69,12 @@ class CorruptionErrors:
     clean_auroc: float
     aurocs: Mapping[str, tuple[float, ...]]
     published: bool
+    seen_in_training: tuple[str, ...] = ()
 
     def reference(self) -> Reference:
         """These errors as the reference that other models are measured by."""
-        return Reference.measured(
-            f"{self.model} on {self.data}", self.clean_error, self.errors, source=f"measured here, {self.images} images"
-        )
+        name, source = f"{self.model} on {self.data}", f"measured here, {self.images} images"
+        return Reference.measured(name, self.clean_error, self.errors, source=source)
 
     def normalise(self, reference: Reference | str) -> NormalisedErrors:
         """In units of a reference: one that was measured, or a stored one by name ("alexnet/bloodmnist")."""
@@ -181,6 +182,7 @@ def corruption_benchmark(
             for kind in names
             for s in SEVERITIES
         ),
+        seen_in_training=tuple(kind for kind in names if kind in classifier.recipe.get("kinds", ())),
     )
 
 
@@ -250,12 +252,10 @@ def _task(chosen: Benchmark, classifier: Classifier) -> ProtocolTask:
     found = of_model.get(classifier.task, "multi-class")
     if classifier.task not in {"single", "ordinal", "multilabel"}:
         raise InputError(f"a corruption benchmark measures classifiers, and {classifier.name} is {classifier.task}")
-    if chosen.task is None:
-        return found
-    if (chosen.task == "multi-label") != (found == "multi-label"):
+    if chosen.task is not None and (chosen.task == "multi-label") != (found == "multi-label"):
         raise InputError(f"{chosen.name} is a {chosen.task} task, and {classifier.name} is {classifier.task}")
     # Another data set under this set's corruptions: its own classes, decided by the largest probability.
-    return chosen.task if chosen.labels in {None, len(classifier.class_names)} else found
+    return chosen.task if chosen.task and chosen.labels in {None, len(classifier.class_names)} else found
 
 
 def _area_of(task: ProtocolTask) -> Callable[[NDArray[np.int64], NDArray[np.float64]], float]:

@@ -150,41 +150,6 @@ def mean_interval(values: Sequence[float] | NDArray[np.floating], confidence: fl
     return Interval(mean - half, mean + half)
 
 
-def stratified_mean_interval(
-    values: Sequence[float] | NDArray[np.floating],
-    strata: Sequence[int] | NDArray[np.integer],
-    confidence: float = 0.95,
-) -> Interval:
-    """Normal interval for the mean of the means of strata, such as a balanced accuracy over classes.
-
-    mean ± z √(Σ variance_s / n_s) / k over the k strata that have values, with the unbiased variance within each.
-    Strata of a single value take the pooled variance of the others; if all are single, the interval is (−∞, ∞).
-
-    >>> [round(end, 4) for end in stratified_mean_interval([1, 0, 1, 1, 0, 0], [0, 0, 0, 1, 1, 1])]
-    [0.038, 0.962]
-
-    Args:
-        values: (n,), finite.
-        strata: (n,), the stratum of each.
-        confidence: in (0, 1).
-
-    Raises:
-        InputError: no values, or not as many strata.
-    """
-    numbers, groups = np.asarray(values, dtype=np.float64).reshape(-1), np.asarray(strata).reshape(-1)
-    if not len(numbers) or len(numbers) != len(groups) or not np.isfinite(numbers).all():
-        raise InputError(f"{len(numbers)} values came with {len(groups)} strata; both are needed, and finite values")
-    parts = [numbers[groups == stratum] for stratum in np.unique(groups)]
-    spread = [part for part in parts if len(part) > 1]
-    if not spread:
-        return Interval(-math.inf, math.inf)
-    pooled = sum(float(part.var(ddof=1)) * (len(part) - 1) for part in spread) / sum(len(part) - 1 for part in spread)
-    errors = [(float(part.var(ddof=1)) if len(part) > 1 else pooled) / len(part) for part in parts]
-    mean = float(np.mean([part.mean() for part in parts]))
-    half = _normal_quantile(confidence) * math.sqrt(sum(errors)) / len(parts)
-    return Interval(mean - half, mean + half)
-
-
 def _checked(confidence: float) -> float:
     if not 0 < confidence < 1:
         raise InputError(f"confidence lies strictly between 0 and 1, got {confidence}")

@@ -1,0 +1,74 @@
+"""Findings and figures in the report's page: what leads it, what is said, folded, and where the evidence lies."""
+
+import pytest
+
+from snellen.auditing.figure_picture import evidence_of, figures_with_evidence, finding_evidence
+from snellen.auditing.finding_picture import OPEN
+from snellen.auditing.html import render_report, verdict
+from snellen.finding import Finding
+from tests.auditing.example_reports import REJECTED, pictured, report
+from tests.auditing.parsed_page import Page
+
+
+@pytest.fixture(scope="module")
+def page():
+    return Page(render_report(report(), {}, REJECTED))
+
+
+@pytest.mark.parametrize(
+    ("harms", "start"),
+    [
+        ((), "Nothing that is certain and more than a note."),
+        ((0.0,), "Nothing that is certain and more than a note."),
+        ((0.3, 0.06), "1 severe and 1 moderate findings."),
+        ((0.3, 0.25, 0.06, 0.01, 0.0), "2 severe, 1 moderate and 1 mild findings."),
+    ],
+)
+def test_verdicts(harms, start):
+    findings = tuple(Finding(kind="drift", harm=harm, title=str(harm)) for harm in harms)
+    assert verdict(report(findings=findings, eye_chart=None)) == start
+
+
+def test_findings_say_how_harmful_how_sure_what_treats_them_and_where_the_evidence_is(page):
+    first = page.all("article")[0]
+    assert first.text.startswith("severe Fog costs 40 points")
+    for words in ("harm at least 30.0% of the images", "p value below 0.0001", "mean drop 0.412"):
+        assert words.replace(" ", "") in first.text.replace(" ", "")
+    assert "evidence/corruption.parquet, settings that begin with fog" in first.text
+    assert page.one("code", "command").text == "snellen train targeted_augmentation IMAGES"
+    assert "7 hypotheses were tested together, 1 became findings" in page.one("main").text
+
+
+def test_every_figure_names_its_evidence(page):
+    rows = [tr for tr in page.all("tr") if tr.attributes.get("id", "").startswith("figure-")]
+    assert len(rows) == 4
+    assert rows[1].text.endswith("evidence/corruption.parquetfog.1")
+    assert evidence_of("adversarial.linf.8.fgsm.accuracy") == ("evidence/adversarial.parquet", "linf.8.fgsm")
+    assert evidence_of("x-new.thing") == ("evidence/x-new.parquet", "all settings")
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "words", "figure"),
+    [
+        ("corruption", "fog", "evidence/corruption.parquet, settings that begin with fog", "corruption.fog.1.accuracy"),
+        ("gradient_masking", "", "evidence/adversarial.parquet, all settings", None),
+        ("worst_class", "cat", "evidence/clean.parquet, setting clean", "clean.accuracy"),
+        ("slice", "1: cat", "evidence/clean.parquet, setting clean", "clean.accuracy"),
+        ("leakage", "exact", "evidence/clean.parquet, setting clean, and the same of the images compared with", None),
+        ("x-new", "a", "evidence/x-new.parquet, all settings", None),
+    ],
+)
+def test_every_finding_names_its_evidence(kind, subject, words, figure):
+    figures = figures_with_evidence(report().metrics)
+    told, first = finding_evidence(Finding(kind=kind, subject=subject, harm=0, title=""), figures)
+    assert told == words
+    if figure is not None:
+        assert first.name == figure
+
+
+def test_a_ninth_finding_of_a_kind_is_folded_away():
+    findings = tuple(pictured(0.3 - n / 100, kind="slice", subject=str(n)) for n in range(OPEN + 2))
+    page = Page(render_report(report(findings=findings), {}, []))
+    inside = [article.within("details") for article in page.all("article")]
+    assert inside == [False] * OPEN + [True] * 2
+    assert page.one("summary").text == "2 more findings of the kind slice, each of less harm"

@@ -1,0 +1,80 @@
+"""``snellen compare`` as a user meets it."""
+
+import json
+
+import pytest
+
+from snellen.cli import main
+from snellen.comparing.verdicts import MARGIN
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["snellen", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return stopped.value.code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def audits(tmp_path_factory):
+    """The bundled model audited on other images than its own second audit."""
+    import snellen
+
+    folder = tmp_path_factory.mktemp("audits")
+    classifier, images = snellen.load_classifier("bundled:fashion-cnn"), snellen.load_images("bundled:fashion-mnist")
+    for name, count in (("a", 60), ("b", 60), ("fewer", 30)):
+        snellen.audit(
+            classifier,
+            images.limit(count),
+            out=folder / name,
+            checks=["clean", "calibration", {"check": "corruption", "kinds": ["fog"], "severities": [1]}],
+        )
+    return folder
+
+
+def test_equal_runs(run, audits, tmp_path):
+    code, out, err = run("compare", audits / "a", audits / "b", "--out", tmp_path / "compared", "--fail-on-loss")
+    assert (code, err) == (0, "")
+    assert "60 images, each compared with itself" in out
+    assert "worse" not in out
+    record = json.loads((tmp_path / "compared" / "comparison.json").read_text())
+    assert {figure["verdict"] for figure in record["figures"]} == {"same"}
+    page = (tmp_path / "compared" / "comparison.html").read_text()
+    assert "eye-chart" in page
+    assert "No figure got better or worse for certain." in page
+    assert run("compare", audits / "a", audits / "b", "--json")[1] == (
+        tmp_path / "compared" / "comparison.json"
+    ).read_text(encoding="utf-8")
+
+
+def test_other_images_are_compared_unpaired_and_said_so(run, audits):
+    code, out, _ = run("compare", audits / "a", audits / "fewer", "--every")
+    assert code == 0
+    assert "not paired" in out
+    assert "nothing is paired" in " ".join(out.split())
+    assert "clean.accuracy" in out
+
+
+def test_what_is_no_run_exits_with_2(run, audits, tmp_path):
+    code, _, err = run("compare", audits / "a", tmp_path)
+    assert code == 2
+    assert "it is no run directory of an audit" in " ".join(err.split())
+    (tmp_path / "file").write_text("")
+    code, _, err = run("compare", audits / "a", audits / "b", "--out", tmp_path / "file")
+    assert code == 2
+    assert "cannot write" in err
+
+
+def test_the_margin_is_that_of_the_python_call():
+    import inspect
+
+    import snellen
+    from snellen.cli.compare import compare
+
+    assert inspect.signature(compare).parameters["margin"].default == MARGIN
+    assert inspect.signature(snellen.compare).parameters["margin"].default == MARGIN

@@ -1,0 +1,143 @@
+"""``snellen audit`` as a gate: options, exit codes, what is refused before the audit runs."""
+
+import json
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from snellen.cli import main
+from snellen.cli.check_names import CHECK_NAMES
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run the command in an empty folder; returns exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["snellen", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return stopped.value.code, captured.out, captured.err
+
+    return call
+
+
+#: Clean scores of fifty bundled images: a second or two.
+QUICK = ("audit", "--limit", "50", "--checks", "clean,calibration")
+
+
+def flat(text):
+    return " ".join(text.replace("│", " ").split())
+
+
+def test_the_names_in_the_help_are_those_of_the_checks():
+    from snellen.auditing.checks import CHECKS
+
+    assert tuple(CHECKS) == CHECK_NAMES
+
+
+def test_what_is_met_exits_with_0_and_what_is_not_with_3(run, tmp_path):
+    code, out, _ = run(*QUICK, "--out", "one", "--require", "clean.accuracy>=0.5", "--junit", "one.xml")
+    assert code == 0
+    assert "met      clean.accuracy>=0.5: lower end 0." in out
+    code, out, _ = run(
+        *QUICK, "--out", "one", "--require", "clean.accuracy>=0.5", "--require", "clean.accuracy>0.999",
+        "--junit", "two.xml",
+    )  # fmt: skip
+    assert code == 3
+    assert "not met  clean.accuracy>0.999: lower end 0." in out
+    assert (tmp_path / "one" / "report.html").is_file(), "the report is there all the same"
+    failures = [int(ElementTree.parse(tmp_path / name).getroot().get("failures")) for name in ("one.xml", "two.xml")]
+    assert failures == [0, 1]
+
+
+def test_json_stays_json_and_the_gate_speaks_on_standard_error(run):
+    code, out, err = run(*QUICK, "--json", "--require", "calibration.ece<=0")
+    assert code == 3
+    assert json.loads(out)["metrics"]["calibration.ece"]["high"] > 0
+    assert "not met  calibration.ece<=0: upper end" in err
+
+
+def test_fail_on_a_level(run):
+    corruption = ("audit", "--limit", "50", "--checks", "corruption", "--set", 'corruption.kinds=["contrast"]')
+    code, out, _ = run(*corruption, "--out", "run", "--fail-on", "severe")
+    assert code == 3
+    assert "not met  findings.severe<=0: 1 finding of this level or worse: corruption:contrast" in out
+    assert run(*corruption, "--out", "run", "--require", "findings.severe<=1")[0] == 0
+
+
+def test_a_baseline_that_is_equal_passes_and_a_better_one_does_not(run, tmp_path):
+    assert run(*QUICK, "--out", "base")[0] == 0
+    code, out, _ = run(*QUICK, "--out", "now", "--baseline", "base")
+    assert code == 0
+    assert "met      baseline bundled:fashion-cnn: 0 of" in out
+    # Plant a baseline that was right wherever the model now is, and the model wrong on half of the images.
+    from snellen.evidence import Evidence
+
+    path = tmp_path / "base" / "evidence" / "clean.parquet"
+    clean = Evidence.read(path)
+    labels = clean.table["label"]
+    where = clean.table.column_names.index("prediction")
+    Evidence(clean.table.set_column(where, "prediction", labels)).write(path)
+    path = tmp_path / "now" / "evidence" / "clean.parquet"
+    wrong = [(label + 1) % 10 if row % 2 else label for row, label in enumerate(labels.to_pylist())]
+    import pyarrow as pa
+
+    Evidence(clean.table.set_column(where, "prediction", pa.array(wrong, pa.int64()))).write(path)
+    code, out, _ = run("compare", "base", "now", "--fail-on-loss")
+    assert code == 3
+    assert "clean.accuracy" in out
+
+
+def test_a_threat_is_declared_and_images_to_compare_with_are_read(run, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("Trouser", "Bag"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for index in range(3):
+            pixels = rng.integers(0, 256, (28, 28), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{index}.png")
+    code, _, _ = run(
+        "audit", "bundled:fashion-cnn", "photos", "--checks", "leakage,calibration,adversarial", "--out", "run",
+        "--threat", "linf:2/255", "--set", "adversarial.threats=[]", "--set", "adversarial.steps=1",
+        "--train", "photos", "--tune", "photos",
+    )  # fmt: skip
+    assert code == 0
+    plan = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert set(plan["companions"]) == {"train", "tune"}
+    declared = next(check for check in plan["checks"] if check["check"] == "adversarial")["declared"]
+    assert declared == [{"norm": "linf", "size": 2.0}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--require", "clean.acuracy>=0.9"], "did you mean 'clean.accuracy'"),
+        (["--require", "clean.accuracy=0.9"], "expected METRIC>=VALUE"),
+        (["--require", "clean.accuracy>=90%"], "'90%' is no finite number"),
+        (["--require", "corruption.error<=0.5"], "the check corruption does not run in this audit"),
+        (["--require", "findings.bad<=0"], "no figure of this audit has that name"),
+        (["--fail-on", "bad"], "'bad' is not one of"),
+        (["--baseline", "nowhere"], "nowhere cannot be compared: there is no such folder"),
+        (["--baseline", "run"], "is also the folder of this audit"),
+        (["--junit", "."], "is a folder"),
+        (["--threat", "linf:8"], "the check 'adversarial' does not run"),
+    ],
+)
+def test_what_would_fail_after_the_audit_is_refused_before_it(run, monkeypatch, arguments, message):
+    monkeypatch.setattr("snellen.data.references.load_images", lambda data: pytest.fail("images were read"))
+    code, _, err = run(*QUICK, "--out", "run", *arguments)
+    assert code == 2
+    assert message in flat(err)
+    assert "Traceback" not in err
+
+
+def test_a_requirement_on_a_check_that_was_skipped_fails(run):
+    code, out, _ = run(
+        "audit", "--limit", "20", "--checks", "clean,group_gap", "--require", "group_gap.worst_accuracy>=0"
+    )
+    assert code == 3
+    assert "not measured: the check group_gap was skipped, because it needs groups" in flat(out)
