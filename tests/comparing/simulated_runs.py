@@ -6,7 +6,7 @@ from snellen.auditing.check import Measured
 from snellen.auditing.eye_chart import EyeChart, chance_level, column, retained
 from snellen.auditing.kept_columns import array_column
 from snellen.auditing.report import AuditReport, CheckStatus
-from snellen.auditing.report import Tested as Counted
+from snellen.auditing.report import Judged as Counted
 from snellen.comparing.run_record import RunRecord
 from snellen.evidence import Evidence
 

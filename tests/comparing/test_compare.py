@@ -1,11 +1,13 @@
 """Two runs compared: what is planted is found, what is equal is the same, and what cannot be compared is said."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import snellen
+from snellen.auditing.panels import Panel
 from snellen.comparing.compare import compare_records
 from snellen.comparing.page import render_comparison
 from snellen.comparing.run_record import RunRecord, report_from_json
@@ -89,6 +91,39 @@ def test_a_finding_that_vanishes_with_most_images_is_unclear():
     assert finding(found).verdict == "unclear"
     assert finding(found).second_harm is None
     assert any("nothing is paired" in note for note in found.notes)
+
+
+def test_a_finding_that_is_no_longer_told_is_unclear_though_not_one_image_differs():
+    found = finding(compare_records(lossy(0.7, 1, findings=[FOG]), lossy(0.7, 1), resamples=50))
+    assert (found.verdict, found.difference) == ("unclear", 0.0)
+
+
+def with_groups(run, rows, told):
+    """The run with a table of accuracy by group: name, images, accuracy, ends of its interval."""
+    table = Panel(
+        check="group_gap", title="Accuracy by group", head=("group", "images", "accuracy", "from", "to"), rows=rows
+    )
+    findings = tuple(Finding(kind="group_gap", subject=name, harm=0.1, title=name) for name in told)
+    return replace(run, report=run.report.model_copy(update={"panels": (table,), "findings": findings}))
+
+
+def test_gaps_of_groups_come_from_the_tables_of_the_reports():
+    run = run_of(*outcomes(100))
+    even = (("north", 400, 0.9, 0.867, 0.926), ("south", 400, 0.9, 0.867, 0.926))
+    apart = (("north", 400, 0.9, 0.867, 0.926), ("south", 400, 0.6, 0.551, 0.647))
+    grown = compare_records(with_groups(run, even, []), with_groups(run, apart, ["south"]), resamples=50)
+    south = finding(grown, "group_gap:south")
+    assert (south.verdict, south.paired) == ("new", False)
+    assert south.difference == pytest.approx(0.3)
+    assert 0.2 < south.low < 0.3 < south.high < 0.4
+    shrunk = compare_records(with_groups(run, apart, ["south"]), with_groups(run, even, []), resamples=50)
+    assert finding(shrunk, "group_gap:south").verdict == "mended"
+    # The same shares in units of many images: the table's intervals are wide, and so is the gap's.
+    wide = (("north", 400, 0.9, 0.7, 1.0), ("south", 400, 0.6, 0.3, 0.9))
+    unsure = compare_records(with_groups(run, even, []), with_groups(run, wide, ["south"]), resamples=50)
+    assert finding(unsure, "group_gap:south").verdict == "unclear"
+    same = compare_records(with_groups(run, apart, ["south"]), with_groups(run, apart, ["south"]), resamples=50)
+    assert finding(same, "group_gap:south").verdict == "same"
 
 
 def test_a_gap_that_grows_because_the_others_improve_is_told_as_such():

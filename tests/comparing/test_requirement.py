@@ -6,7 +6,6 @@ from snellen.auditing.check import Measured
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.eye_chart import Acuity, Cell, Column, EyeChart
 from snellen.auditing.report import AuditReport, CheckStatus
-from snellen.auditing.report import Tested as Counted
 from snellen.comparing.measurable import check_names, measurable
 from snellen.comparing.requirement import at_level, judge, parse_requirement
 from snellen.errors import InputError
@@ -26,7 +25,7 @@ def report(**changes):
             Finding(kind="corruption", subject="snow", harm=0.1, title="snow"),
             Finding(kind="calibration", harm=0.0, title="sure"),
         ),
-        "tested": Counted(hypotheses=3, findings=3, rate=0.05),
+        "tested": Judged(hypotheses=3, findings=3, rate=0.05),
         "checks": (
             CheckStatus(name="clean", status="done"),
             CheckStatus(name="calibration", status="done"),

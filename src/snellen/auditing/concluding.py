@@ -13,7 +13,7 @@ from snellen.auditing.hypothesis import FALSE_DISCOVERY_RATE, confirmed
 from snellen.auditing.per_image import PerImage
 from snellen.auditing.pictures import illustrate_findings
 from snellen.auditing.plan import describe
-from snellen.auditing.report import AuditReport, CheckStatus, Tested
+from snellen.auditing.report import AuditReport, CheckStatus, Judged
 from snellen.auditing.treatments import treatments
 from snellen.classifier import Classifier
 from snellen.evidence import Evidence
@@ -113,7 +113,7 @@ def conclude(
 
 def judge(
     checks: Sequence[Check], conclusions: Mapping[str, Conclusion]
-) -> tuple[list[Finding], dict[int, Check], Tested]:
+) -> tuple[list[Finding], dict[int, Check], Judged]:
     """Findings of all checks, ranked; the check that made each; and how many hypotheses were tested."""
     hypotheses = [(check, one) for check in checks for one in conclusions[check.name].hypotheses]
     told = confirmed([one for _, one in hypotheses], FALSE_DISCOVERY_RATE)
@@ -126,7 +126,7 @@ def judge(
     ]
     findings = rank(found for found, _ in made)
     makers = {place: next(check for f, check in made if f is found) for place, found in enumerate(findings)}
-    return findings, makers, Tested(hypotheses=len(hypotheses), findings=chosen, rate=FALSE_DISCOVERY_RATE)
+    return findings, makers, Judged(hypotheses=len(hypotheses), findings=chosen, rate=FALSE_DISCOVERY_RATE)
 
 
 def _eye_chart(known: PerImage, conclusions: Mapping[str, Conclusion], classes: int) -> EyeChart | None:

@@ -27,7 +27,7 @@ class CheckStatus(BaseModel):
     reason: str | None = None
 
 
-class Tested(BaseModel):
+class Judged(BaseModel):
     """How many hypotheses the audit tested together, and how many became findings, at which false discovery rate."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,7 +58,7 @@ class AuditReport(BaseModel):
     data: dict[str, Any]
     metrics: dict[str, Measured]
     findings: tuple[Finding, ...]
-    tested: Tested
+    tested: Judged
     eye_chart: EyeChart | None = None
     panels: tuple[Panel, ...] = ()
     checks: tuple[CheckStatus, ...]

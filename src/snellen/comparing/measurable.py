@@ -29,7 +29,7 @@ def measurable(check: Check) -> frozenset[str] | None:
     elif isinstance(check, Calibration):
         names = ("ece", "adaptive_ece", "brier", "nll", "ece_with_temperature", "temperature")
     elif isinstance(check, Selective):
-        names = ("aurc", f"coverage_at_risk_{check.risk:g}")
+        names = ("aurc", "coverage")
     elif isinstance(check, GroupGap):
         names = ("worst_accuracy",)
     elif isinstance(check, CommonCorruptions):

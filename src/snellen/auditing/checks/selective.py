@@ -46,8 +46,15 @@ class Selective(Check):
         metrics = {"selective.aurc": Measured(value=curve.area, **self._interval(known), n=n)}
         coverage = curve.coverage_at(self.risk)
         low, high = wilson(round(coverage * n), n)
-        metrics[f"selective.coverage_at_risk_{self.risk:g}"] = Measured(value=coverage, low=low, high=high, n=n)
-        return Conclusion(metrics=metrics, panels=[self._panel(curve, known)])
+        metrics["selective.coverage"] = Measured(value=coverage, low=low, high=high, n=n)
+        return Conclusion(
+            metrics=metrics,
+            panels=[self._panel(curve, known)],
+            notes=[
+                f"selective.coverage is the share of images that can be answered, the surest first, with an error of at "
+                f"most {self.risk:.1%} among them. Its interval takes the threshold as given."
+            ],
+        )
 
     def _interval(self, known: PerImage) -> dict[str, float]:
         """95 % interval of the area, by the bootstrap over units."""
