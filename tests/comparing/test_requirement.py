@@ -5,7 +5,7 @@ import pytest
 from snellen.auditing.check import Measured
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.eye_chart import Acuity, Cell, Column, EyeChart
-from snellen.auditing.report import AuditReport, CheckStatus
+from snellen.auditing.report import AuditReport, CheckStatus, Judged
 from snellen.comparing.measurable import check_names, measurable
 from snellen.comparing.requirement import at_level, judge, parse_requirement
 from snellen.errors import InputError

@@ -206,7 +206,7 @@ def _show(report: AuditReport, folder: Path) -> None:
         if name.startswith("corruption.") and name.endswith(".accuracy"):
             _, kind, severity = name.removesuffix(".accuracy").split(".", 2)
             grid.setdefault(kind, {})[severity] = f"{figure.value:.3f}"
-        elif name.count(".") == 1:  # errors by kind are in the report
+        elif not (name.startswith("corruption.") and name.count(".") > 1):  # errors by kind are in the report
             single.add_row(markup(name), f"{figure.value:.4f}", f"{figure.low:.4f} – {figure.high:.4f}", str(figure.n))
     if report.metrics:
         console.print(single)

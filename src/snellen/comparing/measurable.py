@@ -27,7 +27,7 @@ def measurable(check: Check) -> frozenset[str] | None:
     if isinstance(check, Clean):
         names = ("accuracy", "balanced_accuracy")
     elif isinstance(check, Calibration):
-        names = ("ece", "adaptive_ece", "brier", "nll", "ece_with_temperature", "temperature")
+        names = ("ece", "adaptive_ece", "brier", "nll", "ece_with_temperature")
     elif isinstance(check, Selective):
         names = ("aurc", "coverage")
     elif isinstance(check, GroupGap):

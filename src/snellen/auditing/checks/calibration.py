@@ -51,7 +51,7 @@ class Calibration(Check):
         )
         after, temperature = self._tempered(known, reading)
         return Conclusion(
-            metrics={**self._metrics(known, error), **self._after(known, after, temperature)},
+            metrics={**self._metrics(known, error), **self._after(known, after)},
             hypotheses=[
                 Hypothesis(
                     error.p_value,
@@ -93,12 +93,11 @@ class Calibration(Check):
             found[f"calibration.{name}"] = Measured(value=mean.value, low=max(low, 0.0), high=high, n=n)
         return found
 
-    def _after(self, known: PerImage, after: NDArray[np.float64], temperature: float) -> dict[str, Measured]:
+    def _after(self, known: PerImage, after: NDArray[np.float64]) -> dict[str, Measured]:
         error = calibration_error(after, known.correct, known.units, bins=self.bins, resamples=self.resamples)
         low = error.lower(0.975) if error.p_value <= 0.025 else 0.0
         return {
             "calibration.ece_with_temperature": Measured(value=error.value, low=low, high=error.high, n=len(known)),
-            "calibration.temperature": Measured(value=temperature, low=temperature, high=temperature, n=len(known)),
         }
 
     def _tempered(self, known: PerImage, reading: Reading) -> tuple[NDArray[np.float64], float]:

@@ -277,4 +277,4 @@ def _trained_on(classifier: Classifier) -> tuple[str, ...]:
 
 
 def _readable(kind: str) -> str:
-    return kind.replace("_", " ").capitalize()
+    return kind.replace("_", " ").capitalize().replace("Jpeg", "JPEG")

@@ -51,8 +51,8 @@ class Selective(Check):
             metrics=metrics,
             panels=[self._panel(curve, known)],
             notes=[
-                f"selective.coverage is the share of images that can be answered, the surest first, with an error of at "
-                f"most {self.risk:.1%} among them. Its interval takes the threshold as given."
+                f"selective.coverage is the share of images that can be answered, the surest first, with an error of "
+                f"at most {self.risk:.1%} among them. Its interval takes the threshold as given."
             ],
         )
 
