@@ -8,7 +8,7 @@ from torch import nn
 
 from snellen.attacks.fgsm import FGSM
 from snellen.auditing.audit import audit
-from snellen.auditing.calibration import calibration_error
+from snellen.auditing.calibration import calibration_error, calibration_test
 from snellen.auditing.check import Batch
 from snellen.auditing.checks.adversarial import Adversarial
 from snellen.auditing.checks.calibration import Calibration
@@ -267,3 +267,17 @@ def test_a_calibration_error_of_zero_is_not_certain():
     error = calibration_error(np.full(40, 0.99), np.ones(40, dtype=bool), bins=15, resamples=50)
     assert error.value == pytest.approx(0.01)
     assert error.high > 0.07, "40 of 40 right allow an accuracy of 91 %"
+
+
+def test_the_calibration_test_holds_its_level_and_does_not_see_the_order():
+    rng, told, by_unit = np.random.default_rng(0), 0, 0
+    units = np.repeat(np.arange(60), 8)
+    for _ in range(300):
+        sure = np.round(rng.beta(6, 1, 480), 2)
+        told += calibration_test(sure, rng.random(480) < sure)[0] < 0.05
+        shared = np.repeat(np.round(rng.beta(6, 1, 60), 2), 8)
+        by_unit += calibration_test(shared, np.repeat(rng.random(60), 8) < shared, units)[0] < 0.05
+    assert told <= 27, "5 % of 300 are 15, with a standard error of 3.8"
+    assert by_unit <= 27
+    sure, correct, order = np.repeat([0.6, 0.9], 200), rng.random(400) < 0.8, rng.permutation(400)
+    assert calibration_test(sure[order], correct[order]) == pytest.approx(calibration_test(sure, correct))

@@ -20,6 +20,8 @@ IMAGES_PER_BIN = 2
 
 #: Bins of the test hold at least so much variance of the outcomes, and there are at most so many.
 VARIANCE_PER_BIN, TEST_BINS = 5.0, 10
+#: … and at least so many units, where images come in units.
+UNITS_PER_BIN = 20
 
 #: Added to the variance of each bin: among a hundred images that are sure to 99.9 % one error is no proof.
 EXTRA_VARIANCE = 0.5
@@ -96,27 +98,35 @@ def calibration_test(
 
     Hosmer and Lemeshow's statistic, Σ_m (right_m − expected_m)² / variance_m, over bins of equal variance Σ p (1 − p);
     no parameter is fitted, so there is a degree of freedom for each bin. Outcomes of a unit go together: the variance
-    of a bin is then that of the units' sums, where that is larger, and the statistic over the bins follows Fisher's F.
+    of a bin is then that of the units' sums, where that is larger, the bins hold 20 units or more on average, and the
+    statistic follows Fisher's F with as many degrees of freedom as a bin has units, less one.
 
     >>> sure = np.full(400, 0.9)
     >>> calibration_test(sure, np.arange(400) < 360)[0], calibration_test(sure, np.arange(400) < 300)[0] < 1e-6
     (1.0, True)
     """
-    order = np.argsort(confidence, kind="stable")
-    information = np.cumsum((confidence * (1 - confidence))[order])
-    count = int(np.clip(information[-1] // VARIANCE_PER_BIN, 1, TEST_BINS))
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.minimum((information / max(information[-1], 1e-12) * count * (1 - 1e-12)).astype(int), count - 1)
+    # Equal confidences share a bin, so that the order of the images cannot matter.
+    _, rank = np.unique(confidence, return_inverse=True)
+    own = np.bincount(rank, confidence * (1 - confidence))
+    whole = max(float(own.sum()), 1e-12)
+    # What a bin must hold is counted as if all images of a unit went together.
+    size = 1.0 if units is None else len(units) / len(np.unique(units))
+    most = TEST_BINS if units is None else min(TEST_BINS, int(len(units) / size) // UNITS_PER_BIN)
+    count = int(np.clip(whole / size // VARIANCE_PER_BIN, 1, max(most, 1)))
+    middle = (np.cumsum(own) - own / 2) / whole
+    place = np.minimum((middle * count).astype(np.int64), count - 1)[rank]
     misses = correct - confidence
     expected = np.bincount(place, confidence * (1 - confidence), minlength=count)
-    variance, freedom = expected, float(len(confidence))
+    variance, freedom = expected, float(len(confidence) - count)
     if units is not None:
         _, cells = np.unique(units * count + place, return_inverse=True)
         sums = np.bincount(cells, misses)
         bin_of = np.zeros(len(sums), dtype=np.int64)
         bin_of[cells] = place
-        variance, freedom = np.maximum(expected, np.bincount(bin_of, sums**2, minlength=count)), float(units.max() + 1)
+        variance = np.maximum(expected, np.bincount(bin_of, sums**2, minlength=count))
+        freedom = len(sums) / count - 1
     design_effect = float(variance.sum() / expected.sum()) if expected.sum() > 0 else 1.0
-    statistic = float((np.bincount(place, misses, minlength=count) ** 2 / (variance + EXTRA_VARIANCE)).sum())
-    rest = max(freedom - count, 1.0)
+    extra = EXTRA_VARIANCE * size**2
+    statistic = float((np.bincount(place, misses, minlength=count) ** 2 / (variance + extra)).sum())
+    rest = max(freedom, 1.0)
     return regularised_incomplete_beta(rest / (rest + statistic), rest / 2, count / 2), max(design_effect, 1.0)

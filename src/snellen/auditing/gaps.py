@@ -48,7 +48,7 @@ def error_gap(
     >>> wrong = np.array([True] * 30 + [False] * 70 + [True] * 10 + [False] * 90)
     >>> gap = error_gap(wrong, np.arange(200) < 100)
     >>> round(gap.inside - gap.outside, 2), gap.p_value < 0.001, round(gap.lower(0.95), 3)
-    (0.2, True, 0.109)
+    (0.2, True, 0.108)
 
     Args:
         wrong: (n,), whether each decision is wrong.
