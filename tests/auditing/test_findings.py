@@ -19,6 +19,7 @@ from snellen.auditing.threat import Threat
 from snellen.data.references import load_images
 from snellen.errors import ModelError
 from snellen.evidence import Evidence
+from snellen.metrics.calibration import ProbabilityScores
 from snellen.metrics.intervals import mean_interval, newcombe_difference, wilson
 from snellen.models.references import load_classifier
 from snellen.randomness import Randomness
@@ -281,3 +282,13 @@ def test_the_calibration_test_holds_its_level_and_does_not_see_the_order():
     assert by_unit <= 27
     sure, correct, order = np.repeat([0.6, 0.9], 200), rng.random(400) < 0.8, rng.permutation(400)
     assert calibration_test(sure[order], correct[order]) == pytest.approx(calibration_test(sure, correct))
+
+
+def test_proper_scores_are_those_of_the_metrics():
+    rng = np.random.default_rng(0)
+    confidence, labels = rng.uniform(0.5, 1, 60), rng.integers(0, 2, 60)
+    rows = scored_rows(labels.tolist(), confidence)
+    found = conclusion(Calibration(), rows, rows, ["a", "b"]).metrics
+    expected = ProbabilityScores.of(np.stack([confidence, 1 - confidence], 1), labels)
+    assert found["calibration.brier"].value == pytest.approx(expected.brier, abs=1e-6)
+    assert found["calibration.nll"].value == pytest.approx(expected.negative_log_likelihood, abs=1e-6)

@@ -25,6 +25,9 @@ from snellen.inspection.properties import image_properties
 #: Features of more dimensions are projected to so many at random, which keeps distances (Johnson and Lindenstrauss).
 LARGEST_WIDTH = 512
 
+#: Images below this many pixels a side have neither fingerprints nor properties.
+SMALLEST_SIDE = 8
+
 
 def keeps_features(classifier: Classifier) -> bool:
     """Whether the classifier has a layer that is known to hold its features."""
@@ -67,10 +70,11 @@ def clean_evidence(batch: Batch, keep: Collection[Kept]) -> Evidence:
         extra[SCORES] = array_column(batch.scores.detach().float().cpu().numpy())
     if "features" in keep and batch.features is not None:
         extra[FEATURES] = array_column(batch.features.detach().float().cpu().numpy())
-    if "fingerprints" in keep:
+    large = min(batch.images.shape[2:]) >= SMALLEST_SIDE
+    if "fingerprints" in keep and large:
         extra[PIXEL_HASH] = pa.array(pixel_hashes(batch.images), pa.string())
         extra |= fingerprint_columns(fingerprint(batch.images))
-    if "properties" in keep:
+    if "properties" in keep and large:
         extra |= property_columns(image_properties(batch.images))
     return Evidence.of(
         batch.ids,

@@ -16,6 +16,7 @@ from snellen.auditing.plan import describe
 from snellen.auditing.report import AuditReport, CheckStatus, Judged
 from snellen.auditing.treatments import treatments
 from snellen.classifier import Classifier
+from snellen.errors import InputError
 from snellen.evidence import Evidence
 from snellen.finding import Finding, rank
 from snellen.images import ImageSet
@@ -62,19 +63,21 @@ def conclude(
     known = PerImage.of(gathered.evidence[CLEAN], images)
     companions = {name: PerImage.of(evidence, given) for name, (evidence, given) in gathered.companions.items()}
     running = [check for check in checks if gathered.skipped[check.name] is None]
-    conclusions = {
-        check.name: check.conclude(
-            Reading(
-                evidence=gathered.evidence.get(check.name, Evidence.merge([])),
-                images=known,
-                classifier=classifier,
-                companions=companions,
-                rng=rng,
-                data=str(plan["data"]["fingerprint"]),
-            )
+    conclusions, failures = dict[str, Conclusion](), dict[str, str]()
+    for check in running:
+        reading = Reading(
+            evidence=gathered.evidence.get(check.name, Evidence.merge([])),
+            images=known,
+            classifier=classifier,
+            companions=companions,
+            rng=rng,
+            data=str(plan["data"]["fingerprint"]),
         )
-        for check in running
-    }
+        try:
+            conclusions[check.name] = check.conclude(reading)
+        except InputError as error:
+            # What one check cannot use must not cost the others, nor the hours that measured them.
+            conclusions[check.name], failures[check.name] = Conclusion(), str(error)
     findings, makers, tested = judge(running, conclusions)
     illustrated, pictures = illustrate_findings(findings, makers, classifier, images, rng)
     assumptions = tuple(dict.fromkeys(a for part in gathered.evidence.values() for a in part.assumptions))
@@ -93,14 +96,7 @@ def conclude(
         tested=tested,
         eye_chart=_eye_chart(known, conclusions, len(classifier.class_names)),
         panels=tuple(panel for found in conclusions.values() for panel in found.panels),
-        checks=tuple(
-            CheckStatus(
-                name=check.name,
-                status="done" if gathered.skipped[check.name] is None else "skipped",
-                reason=gathered.skipped[check.name],
-            )
-            for check in checks
-        ),
+        checks=tuple(_status(check.name, gathered.skipped[check.name], failures.get(check.name)) for check in checks),
         notes=(
             *NOTES,
             *(note for found in conclusions.values() for note in found.notes),
@@ -109,6 +105,12 @@ def conclude(
         ),
     )
     return report, pictures
+
+
+def _status(name: str, skipped: str | None, failure: str | None) -> CheckStatus:
+    if skipped is not None:
+        return CheckStatus(name=name, status="skipped", reason=skipped)
+    return CheckStatus(name=name, status="done" if failure is None else "failed", reason=failure)
 
 
 def judge(

@@ -18,12 +18,12 @@ HASH = re.compile("[0-9a-f]{64}")
 
 
 class CheckStatus(BaseModel):
-    """Whether a check ran, and if not, why."""
+    """Whether a check ran, and if not, or if it could conclude nothing, why."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    status: Literal["done", "skipped"]
+    status: Literal["done", "skipped", "failed"]
     reason: str | None = None
 
 

@@ -228,8 +228,8 @@ def _show(report: AuditReport, folder: Path) -> None:
     else:
         console.print("Nothing could be measured: no usable image has a label.")
     for check in report.checks:
-        if check.status == "skipped":
-            console.print(f"\n[dim]check {check.name} skipped:[/] {markup(check.reason or '')}")
+        if check.status != "done":
+            console.print(f"\n[dim]check {check.name} {check.status}:[/] {markup(check.reason or '')}")
     if report.data["rejected"]:
         console.print(f"\n{report.data['rejected']} images rejected, see {markup(str(folder / 'rejected.json'))}")
     for note in report.model["notes"]:

@@ -167,7 +167,7 @@ def _why(group: str, rest: str, report: AuditReport) -> str:
     status = next((one for one in report.checks if one.name == check), None)
     if status is None:
         return f"the check {check} did not run"
-    if status.status == "skipped":
+    if status.status != "done":
         return f"the check {check} was skipped, because it {status.reason}"
     what = (
         f"acuity for {rest}" if group == ACUITY else f"figure of this name ({', '.join(_of(group, report)) or 'none'})"

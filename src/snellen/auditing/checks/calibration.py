@@ -17,13 +17,16 @@ from snellen.auditing.per_image import PerImage
 from snellen.finding import Finding
 from snellen.method import Need
 from snellen.metrics.adaptive_calibration import adaptive_calibration_error
-from snellen.metrics.calibration import ProbabilityScores, ReliabilityBins
+from snellen.metrics.calibration import ReliabilityBins
 from snellen.metrics.clustered import clustered_mean
 from snellen.metrics.intervals import wilson
 from snellen.metrics.temperature import fit_temperature, tempered_probabilities
 
 #: Calibration has no error scale of its own. Lower bound of the expected calibration error → harm.
 CALIBRATION_HARM: tuple[tuple[float, float], ...] = ((0.15, 0.05), (0.05, 0.005), (0.0, 0.0))
+
+#: Largest Brier score, and what the log loss of one image is cut to: a model that is sure and wrong has no finite one.
+WORST_BRIER, WORST_NLL = 2.0, 1000.0
 
 
 class Calibration(Check):
@@ -79,18 +82,21 @@ class Calibration(Check):
         found = {
             "calibration.ece": Measured(value=error.value, low=low, high=error.high, n=n),
             "calibration.adaptive_ece": Measured(
-                value=adaptive, low=max(adaptive - 1.96 * error.spread, 0.0), high=adaptive + 1.96 * error.spread, n=n
+                value=adaptive,
+                low=max(adaptive - 1.96 * error.spread, 0.0),
+                high=min(adaptive + 1.96 * error.spread, 1.0),
+                n=n,
             ),
         }
         probabilities = tempered_probabilities(known.scores, 1.0)
-        each = [ProbabilityScores.of(probabilities[row : row + 1], known.labels[row : row + 1]) for row in range(n)]
-        for name, values in (
-            ("brier", [scores.brier for scores in each]),
-            ("nll", [min(scores.negative_log_likelihood, 1e3) for scores in each]),
-        ):
+        hit = probabilities[np.arange(n), known.labels]
+        # Of each image, as snellen.metrics.calibration.ProbabilityScores sums them.
+        brier = (probabilities**2).sum(1) - hit**2 + (1 - hit) ** 2
+        log_loss = np.minimum(-np.log(np.maximum(hit, 1e-300)), WORST_NLL)
+        for name, values, most in (("brier", brier, WORST_BRIER), ("nll", log_loss, WORST_NLL)):
             mean = clustered_mean(values, known.units)
             low, high = mean.interval(0.95)
-            found[f"calibration.{name}"] = Measured(value=mean.value, low=max(low, 0.0), high=high, n=n)
+            found[f"calibration.{name}"] = Measured(value=mean.value, low=max(low, 0.0), high=min(high, most), n=n)
         return found
 
     def _after(self, known: PerImage, after: NDArray[np.float64]) -> dict[str, Measured]:

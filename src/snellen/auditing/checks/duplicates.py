@@ -30,7 +30,7 @@ class Duplicates(Check):
         """Counted, not inferred: harm is the share of images that are copies and add no evidence."""
         images = reading.images
         if images.pixel_hashes is None or images.fingerprints is None:
-            return Conclusion()
+            return Conclusion(notes=["Images of fewer than 8 pixels a side are not searched for duplicates."])
         exact = exact_groups(images.pixel_hashes)
         same = {row: number for number, group in enumerate(exact) for row in group}
         near = [
