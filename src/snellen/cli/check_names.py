@@ -5,6 +5,7 @@ from __future__ import annotations
 #: In the order of :data:`snellen.auditing.checks.CHECKS`.
 CHECK_NAMES = (
     "clean",
+    "discrimination",
     "calibration",
     "selective",
     "group_gap",

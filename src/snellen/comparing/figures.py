@@ -17,11 +17,11 @@ from snellen.corruption.benchmarks import IMAGENET_C
 from snellen.metrics.adaptive_calibration import adaptive_calibration_error
 from snellen.metrics.selective import RiskCoverage
 from snellen.metrics.temperature import tempered_probabilities
-from snellen.metrics.weighted import WeightedStatistic, weighted_calibration_error
+from snellen.metrics.weighted import WeightedStatistic, weighted_calibration_error, weighted_macro_auroc
 from snellen.sweep import setting_name
 
 #: Last parts of names of figures of which more, or less, is better; of no other is a loss told.
-MORE = ("accuracy", "balanced_accuracy", "worst_accuracy")
+MORE = ("accuracy", "balanced_accuracy", "worst_accuracy", "auroc")
 LESS = ("ece", "adaptive_ece", "brier", "nll", "aurc", "error", "clean_error", "mce", "relative_mce")
 
 #: −log p of a class that was held impossible, as the audit counts it.
@@ -49,10 +49,12 @@ class FigureDifference:
 def direction(name: str) -> int:
     """1 where more is better, −1 where less is, 0 where neither is.
 
-    >>> direction("corruption.fog.3.accuracy"), direction("calibration.ece"), direction("calibration.temperature")
+    >>> direction("corruption.fog.3.accuracy"), direction("calibration.ece"), direction("drift.auroc")
     (1, -1, 0)
     """
     last = name.rpartition(".")[2]
+    if name.startswith("drift."):
+        return 0  # how plainly two sets differ, which is no merit of the model
     return 1 if last in MORE else -1 if last in LESS else 0
 
 
@@ -160,6 +162,9 @@ def estimate(name: str, side: Side, known: NDArray[np.bool_], resamples: int) ->
         return Mean(values)
     if name in ("calibration.brier", "calibration.nll") and images.scores is not None:
         return Mean(_proper_score(name, images.scores, images.labels), bounded=False)
+    if name == "discrimination.auroc" and images.scores is not None:
+        area = weighted_macro_auroc(images.labels, tempered_probabilities(images.scores, 1.0))
+        return OfWeights(area, len(images), resamples)
     statistic = _statistic(name, side, images.confidence, images.correct)
     return None if statistic is None else OfWeights(statistic, len(images), resamples)
 

@@ -11,6 +11,7 @@ from snellen.auditing.checks.adversarial import Adversarial
 from snellen.auditing.checks.calibration import Calibration
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.checks.corruption import CommonCorruptions
+from snellen.auditing.checks.discrimination import Discrimination
 from snellen.auditing.checks.group_gap import GroupGap
 from snellen.auditing.checks.selective import Selective
 from snellen.comparing.requirement import ACUITY, FINDINGS, LEVELS, Requirement
@@ -26,6 +27,8 @@ def measurable(check: Check) -> frozenset[str] | None:
     names: Iterable[str]
     if isinstance(check, Clean):
         names = ("accuracy", "balanced_accuracy")
+    elif isinstance(check, Discrimination):
+        names = ("auroc", "sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
     elif isinstance(check, Calibration):
         names = ("ece", "adaptive_ece", "brier", "nll", "ece_with_temperature")
     elif isinstance(check, Selective):

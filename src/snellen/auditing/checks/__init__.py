@@ -13,6 +13,7 @@ from snellen.auditing.checks.calibration import Calibration
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.checks.data_quality import DataQuality
+from snellen.auditing.checks.discrimination import Discrimination
 from snellen.auditing.checks.drift import Drift
 from snellen.auditing.checks.duplicates import Duplicates
 from snellen.auditing.checks.group_gap import GroupGap
@@ -25,6 +26,7 @@ from snellen.errors import InputError, unknown_name
 #: Cheap checks first: they run and report in this order.
 _IN_ORDER: tuple[type[Check], ...] = (
     Clean,
+    Discrimination,
     Calibration,
     Selective,
     GroupGap,

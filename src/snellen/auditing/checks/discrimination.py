@@ -1,0 +1,150 @@
+"""How well the scores tell the classes apart, whatever the threshold; of two classes, also at a chosen one."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from snellen.auditing.check import Check, Conclusion, Kept, Measured, Reading
+from snellen.auditing.panels import Line, Panel, Point
+from snellen.auditing.per_image import PerImage
+from snellen.errors import unknown_name
+from snellen.method import Need
+from snellen.metrics.bootstrap import cluster_bootstrap
+from snellen.metrics.clustered import clustered_share
+from snellen.metrics.discrimination import ScoreCounts
+from snellen.metrics.operating_point import OperatingPoint
+from snellen.metrics.temperature import tempered_probabilities
+from snellen.metrics.weighted import weighted_macro_auroc
+
+#: With fewer units nothing is said of how certain the area is; the resamples times scores are at most so many.
+LEAST_UNITS, MOST_WORK = 20, 400_000_000
+
+#: Points of the drawn curve.
+POINTS = 60
+
+
+class Discrimination(Check):
+    """Area under the ROC curve, each class against all others; of two classes sensitivity and predictive values."""
+
+    name: ClassVar[str] = "discrimination"
+    summary: ClassVar[str] = "area under the ROC curve; of two classes, sensitivity and predictive values"
+    needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
+    reads: ClassVar[frozenset[Kept]] = frozenset({"scores"})
+
+    positive: str | None = Field(None, description="which of two classes is the positive one; by default the last")
+    specificity: float = Field(0.95, gt=0, lt=1, description="at which the sensitivity is told")
+    prevalence: float | None = Field(
+        None, gt=0, lt=1, description="at which predictive values are told; by default that of the images"
+    )
+    resamples: int = Field(200, ge=50, description="resamples for the interval of the area")
+
+    def cost(self) -> float:
+        """Nothing but the clean scores is needed."""
+        return 0.0
+
+    def conclude(self, reading: Reading) -> Conclusion:
+        """Figures and the ROC curve; nothing is tested."""
+        known = reading.images.select(reading.images.labelled)
+        if self.positive is not None and self.positive not in reading.names:
+            raise unknown_name("class", self.positive, reading.names)
+        if known.scores is None or len(known.classes_present()) < 2:
+            return Conclusion()
+        probabilities = tempered_probabilities(known.scores, 1.0)
+        metrics = {"discrimination.auroc": self._area(known, probabilities)}
+        if len(reading.names) != 2:
+            return Conclusion(metrics=metrics)
+        place = 1 if self.positive is None else reading.names.index(self.positive)
+        counts = ScoreCounts.of((known.labels == place).astype(np.int64), probabilities[:, place])
+        found, note = self._operating_point(known, counts, probabilities[:, place], place, reading)
+        return Conclusion(
+            metrics={**metrics, **found},
+            panels=[_curve(counts, self.name, reading.names[place])],
+            notes=[f"The positive class is {reading.names[place]}. {note}"],
+        )
+
+    def _area(self, known: PerImage, probabilities: NDArray[np.float64]) -> Measured:
+        statistic = weighted_macro_auroc(known.labels, probabilities)
+        value = statistic(np.ones(len(known)))
+        resamples = min(self.resamples, MOST_WORK // probabilities.size)
+        if len(set(known.unit_ids)) < LEAST_UNITS or resamples < 50:
+            return Measured(value=value, low=0.0, high=1.0, n=len(known))
+        low, high = cluster_bootstrap(
+            statistic, len(known), known.units, resamples=resamples, rng=np.random.default_rng(0), jackknife_groups=2
+        ).percentile()
+        return Measured(value=value, low=low, high=high, n=len(known))
+
+    def _operating_point(
+        self,
+        known: PerImage,
+        counts: ScoreCounts,
+        scores: NDArray[np.float64],
+        place: int,
+        reading: Reading,
+    ) -> tuple[dict[str, Measured], str]:
+        """Figures at the threshold that the tuning images, or else these, choose for the wanted specificity."""
+        tune = reading.companions.get("tune")
+        chosen_on, chosen_from = counts, "these images, so that its figures are a little too good"
+        if tune is not None and tune.scores is not None and len(tune.classes_present()) == 2:
+            rows = tune.labelled
+            sure = tempered_probabilities(tune.scores[rows], 1.0)[:, place]
+            chosen_on = ScoreCounts.of((tune.labels[rows] == place).astype(np.int64), sure)
+            chosen_from = "the tuning images"
+        threshold = chosen_on.threshold_at_specificity(self.specificity)
+        positive, called = known.labels == place, scores >= threshold
+        point = OperatingPoint.of(positive, called)
+        prevalence = point.prevalence if self.prevalence is None else self.prevalence
+        figures = {
+            "discrimination.sensitivity": (called[positive], known.units_of(positive)),
+            "discrimination.specificity": (~called[~positive], known.units_of(~positive)),
+        }
+        found = {}
+        for name, (right, units) in figures.items():
+            low, high = clustered_share(right, units)
+            found[name] = Measured(value=float(right.mean()), low=low, high=high, n=len(right))
+        for name, value, interval in (
+            (
+                "positive_predictive_value",
+                point.positive_predictive_value_at(prevalence),
+                point.positive_predictive_value_interval_at(prevalence),
+            ),
+            (
+                "negative_predictive_value",
+                point.negative_predictive_value_at(prevalence),
+                point.negative_predictive_value_interval_at(prevalence),
+            ),
+        ):
+            if np.isfinite(value):
+                found[f"discrimination.{name}"] = Measured(
+                    value=value, low=interval.low, high=interval.high, n=len(known)
+                )
+        note = (
+            f"Its threshold, {threshold:.4g}, is the lowest with a specificity of {self.specificity:.0%} on "
+            f"{chosen_from}; average precision {counts.average_precision:.4f}; predictive values are those at a "
+            f"prevalence of {prevalence:.1%}, and their intervals count images as independent."
+        )
+        return found, note
+
+
+def _curve(counts: ScoreCounts, check: str, positive: str) -> Panel:
+    points = counts.roc_points()
+    rows = np.unique(np.linspace(0, len(points.sensitivity) - 1, POINTS).round().astype(int))
+    return Panel(
+        check=check,
+        title="ROC curve",
+        about=f"How many images of {positive} are found, against how many others are taken for it.",
+        x_label="1 − specificity",
+        y_label="sensitivity",
+        lines=(
+            Line(
+                name="at all thresholds",
+                points=tuple(
+                    Point(x=float(points.false_positive_rate[row]), y=float(points.sensitivity[row])) for row in rows
+                ),
+            ),
+            Line(name="guessing", points=(Point(x=0, y=0), Point(x=1, y=1)), reference=True),
+        ),
+    )
