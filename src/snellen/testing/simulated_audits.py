@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from snellen.auditing.check import Check, Reading
+from snellen.auditing.checks import CHECKS as ALL_CHECKS
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.concluding import judge
@@ -50,19 +51,7 @@ SLICE_SHARE, GROUPS = 0.05, 4
 SLICE_DISTANCE = 5.0
 
 #: Checks that conclude from numbers alone.
-CHECKS = (
-    "clean",
-    "calibration",
-    "selective",
-    "group_gap",
-    "slices",
-    "label_noise",
-    "duplicates",
-    "leakage",
-    "drift",
-    "data_quality",
-    "corruption",
-)
+CHECKS = tuple(name for name in ALL_CHECKS if name != "adversarial")
 
 
 @dataclass(frozen=True)
