@@ -1,6 +1,6 @@
 """Audit simulated models and write how often healthy ones are accused, and faults found, into docs/statistics.md.
 
-    python scripts/simulate_audits.py [--audits 200] [--repeats 40]
+    python scripts/simulate_audits.py [--audits 200] [--repeats 50]
 
 Takes about half an hour on one core. See snellen.testing.simulated_audits for what is simulated.
 """
@@ -25,7 +25,14 @@ PAGE = Path(__file__).parents[1] / "docs" / "statistics.md"
 #: Levels, the least harmful first.
 ORDER = tuple(reversed(LEVELS))
 
-HEALTHY = (World(images=400), World(images=1000), World(images=1000, unit_size=8), World(images=1000, classes=100))
+HEALTHY = (
+    World(images=50),
+    World(images=400),
+    World(images=1000),
+    World(images=1000, unit_size=8),
+    World(images=1000, classes=100),
+    World(images=400, classes=2, majority=0.9, accuracy=0.93),
+)
 
 #: Sizes of each fault, what they are, and which check must find it.
 FAULTS: dict[Fault, tuple[str, tuple[float, ...], str]] = {
@@ -42,8 +49,12 @@ WORLDS = (World(images=1000), World(images=2000), World(images=2000, unit_size=8
 
 def healthy(audits: int) -> Iterator[str]:
     """Rows: how many healthy audits end with their worst finding at each level."""
-    yield "| images | classes | images in a unit | audits | none | " + " | ".join(ORDER) + " | above mild |"
-    yield "| ---: " * (6 + len(ORDER)) + "|"
+    yield (
+        "| images | classes | largest class | images in a unit | audits | none | "
+        + " | ".join(ORDER)
+        + " | above mild |"
+    )
+    yield "| ---: " * (7 + len(ORDER)) + "|"
     for world in HEALTHY:
         worst = Counter(
             max(
@@ -78,7 +89,8 @@ def faults(repeats: int) -> Iterator[str]:
             for world in WORLDS:
                 planted = replace(world, fault=fault, size=size)
                 hits = sum(told(planted, simulated_audit(planted, seed, [check])) for seed in range(repeats))
-                found.append(f"{hits / repeats:.0%}")
+                low, high = wilson(hits, repeats)
+                found.append(f"{hits / repeats:.0%} ({low:.0%} – {high:.0%})")
             yield f"| {words} | {size:g} | " + " | ".join(found) + " |"
             print(fault, size, found, flush=True)
 
@@ -87,7 +99,7 @@ def main() -> None:
     """Run and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--audits", type=int, default=200)
-    parser.add_argument("--repeats", type=int, default=40)
+    parser.add_argument("--repeats", type=int, default=50)
     options = parser.parse_args()
     torch.set_num_threads(1)
     page = PAGE.read_text(encoding="utf-8")

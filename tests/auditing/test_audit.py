@@ -59,7 +59,7 @@ def test_the_run_directory_holds_what_is_promised(problem, tmp_path):
     assert record["findings"][0].keys() >= {
         "kind", "subject", "key", "harm", "level", "p_value", "title", "facts", "examples", "treatments",
     }  # fmt: skip
-    assert record["tested"] == {"hypotheses": 7, "findings": 2, "rate": 0.05}, "five classes and two corruptions"
+    assert record["tested"] == {"hypotheses": 8, "findings": 2, "rate": 0.05}, "guessing, classes, corruptions"
     assert [column["name"] for column in record["eye_chart"]["columns"]] == ["brightness", "gaussian_noise", "linf.1"]
     assert [check["name"] for check in record["checks"]] == ["clean", "corruption", "adversarial"]
     tables = {path.stem: pq.read_table(path) for path in (tmp_path / "run" / "evidence").glob("*.parquet")}

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from snellen.auditing.check import Check, Companion, Conclusion, Reading
 from snellen.auditing.engine import CLEAN
 from snellen.auditing.eye_chart import EyeChart, chance_level
@@ -30,7 +33,7 @@ NOTES = (
     "Harm is the lower bound of the error under the condition minus that of its control, times the share of the images "
     "concerned. The bound holds for 95 % of the findings that are told (Benjamini and Yekutieli). For calibration it "
     "is read from a table: 0.005 from an error of 5 % on, 0.05 from 15 % on, both for certain. For a classifier that "
-    "cannot be told from a constant answer it is the lower bound of the error rate.",
+    "hardly does more than guess it is the lower bound of the error rate.",
 )
 
 
@@ -61,13 +64,16 @@ def conclude(
 ) -> tuple[AuditReport, dict[str, bytes]]:
     """Metrics, findings and pictures from the evidence."""
     known = PerImage.of(gathered.evidence[CLEAN], images)
-    companions = {name: PerImage.of(evidence, given) for name, (evidence, given) in gathered.companions.items()}
+    companions = {
+        name: _with_features(PerImage.of(evidence, given))[0] for name, (evidence, given) in gathered.companions.items()
+    }
     running = [check for check in checks if gathered.skipped[check.name] is None]
     conclusions, failures = dict[str, Conclusion](), dict[str, str]()
+    with_features, without = _with_features(known)
     for check in running:
         reading = Reading(
             evidence=gathered.evidence.get(check.name, Evidence.merge([])),
-            images=known,
+            images=with_features if "features" in check.reads else known,
             classifier=classifier,
             companions=companions,
             rng=rng,
@@ -102,9 +108,20 @@ def conclude(
             *(note for found in conclusions.values() for note in found.notes),
             *assumptions,
             *(f"Check {name}: {n} rows failed, see the evidence." for name, n in failed.items() if n),
+            *([f"Checks that read features leave out {without} images whose features are not finite."] * bool(without)),
         ),
     )
     return report, pictures
+
+
+def _with_features(known: PerImage) -> tuple[PerImage, int]:
+    """The images whose features are finite, and how many are not; all images where none is, for the check to refuse."""
+    if known.features is None:
+        return known, 0
+    finite: NDArray[np.bool_] = np.asarray(np.isfinite(known.features).all(axis=1))
+    if finite.all() or not finite.any():
+        return known, 0
+    return known.select(finite), int((~finite).sum())
 
 
 def _status(name: str, skipped: str | None, failure: str | None) -> CheckStatus:

@@ -22,6 +22,7 @@ from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.concluding import judge
 from snellen.auditing.per_image import PerImage
 from snellen.classifier import Classifier
+from snellen.corruption.benchmarks import IMAGENET_C, benchmark
 from snellen.errors import unknown_name
 from snellen.evidence import Evidence
 from snellen.finding import Finding
@@ -60,8 +61,9 @@ class World:
 
     Attributes:
         images: audited images, and as many of training.
-        classes: equally frequent.
-        unit_size: images of one unit, which share how hard they are.
+        classes: how many.
+        unit_size: images of one unit, which share class, group, how hard they are, and what corruptions do to them.
+        majority: share of the first class; the others are equally frequent. None: all are.
         accuracy: of the healthy model, roughly.
         fault: what is wrong; ``none`` is a healthy model.
         size: of the fault: accuracy lost (class, group, slice, corruption, as a share), share of wrong labels, how many
@@ -71,6 +73,7 @@ class World:
     images: int = 1000
     classes: int = 10
     unit_size: int = 1
+    majority: float | None = None
     accuracy: float = 0.9
     fault: Fault = "none"
     size: float = 0.0
@@ -112,17 +115,47 @@ def simulated_audit(world: World, seed: int, checks: Sequence[str | Mapping[str,
 
 
 def told(world: World, findings: Sequence[Finding]) -> bool:
-    """Whether the fault of a world is among the findings."""
-    return any(finding.kind == TELLS[world.fault] for finding in findings) if world.fault != "none" else False
+    """Whether the fault of a world is among the findings: the very class, group, corruption or slice.
+
+    A slice is the planted one when most of the images that it shows are in that.
+    """
+    return any(
+        finding.kind == TELLS[world.fault] and _is_it(world, finding) for finding in findings if world.fault != "none"
+    )
+
+
+def in_slice(units: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether images of these units are in the planted slice: a twentieth of the units, scattered over them."""
+    return units * 2654435761 % 2**32 < SLICE_SHARE * 2**32
+
+
+def _is_it(world: World, finding: Finding) -> bool:
+    subjects = {
+        "class": "class 0",
+        "group": "group 0",
+        "corruption": benchmark(IMAGENET_C).main[0],
+        "drift": "features",
+    }
+    if world.fault == "slice":
+        shown = np.array([int(example.example_id.rpartition("/")[2]) for example in finding.examples])
+        return len(shown) > 0 and float(in_slice(shown // world.unit_size).mean()) > 0.5
+    return world.fault not in subjects or finding.subject == subjects[world.fault]
+
+
+def _majority(share: float, classes: int) -> NDArray[np.float64]:
+    frequent = np.full(classes, (1 - share) / (classes - 1))
+    frequent[0] = share
+    return frequent
 
 
 def _images(world: World, rng: np.random.Generator, name: str) -> PerImage:
     """Images of a model whose probabilities are true, unless the fault says otherwise."""
     n, k = world.images, world.classes
     units = np.arange(n) // world.unit_size
-    truth = np.repeat(rng.integers(0, k, units.max() + 1), world.unit_size)[:n]
+    frequent = np.full(k, 1 / k) if world.majority is None else _majority(world.majority, k)
+    truth = np.repeat(rng.choice(k, units.max() + 1, p=frequent), world.unit_size)[:n]
     groups = np.repeat(rng.integers(0, GROUPS, units.max() + 1), world.unit_size)[:n]
-    hidden = np.repeat(rng.random(units.max() + 1) < SLICE_SHARE, world.unit_size)[:n]
+    hidden = in_slice(units)
     # Hardness is shared within a unit; labels are drawn from the stated probabilities, which are thus calibrated.
     hardness = np.repeat(rng.gamma(0.35, 1 / 0.35, units.max() + 1), world.unit_size)[:n]
     error = np.clip((1 - world.accuracy) * hardness, 0.0001, 0.7)
@@ -199,17 +232,21 @@ def _fingerprints(n: int, rng: np.random.Generator) -> Fingerprints:
 def _corrupted(
     world: World, images: PerImage, kinds: Sequence[str], severities: Sequence[float], rng: np.random.Generator
 ) -> Evidence:
-    """Decisions under corruptions: a twentieth is decided anew, as well as before; the first kind may lose accuracy."""
+    """Decisions under corruptions: a twentieth is decided anew, as well as before; the first kind may lose accuracy.
+
+    What is lost at one severity is lost at the others too, and with the other images of its unit.
+    """
     parts, n = [], len(images)
     accuracy = float(images.correct.mean())
     wrong = (images.labels + 1) % world.classes
+    units = np.arange(n) // world.unit_size
     for kind in kinds:
         lost = world.size if world.fault == "corruption" and kind == kinds[0] else 0.0
+        anew, again, frail = (rng.random(units.max() + 1)[units] for _ in range(3))
+        right = np.where(anew < 0.05, again < accuracy, images.correct) & (frail >= lost / max(accuracy, 1e-9))
+        decided = np.where(right, images.labels, np.where(images.correct, wrong, images.predictions))
+        decided = np.where(~right & (decided == images.labels), wrong, decided).tolist()
         for severity in severities:
-            anew = rng.random(n) < 0.05
-            right = np.where(anew, rng.random(n) < accuracy, images.correct)
-            right &= rng.random(n) >= lost / max(accuracy, 1e-9)
-            decided = np.where(right, images.labels, np.where(images.correct, wrong, images.predictions))
             parts.append(
                 Evidence.of(
                     images.ids,
@@ -217,7 +254,7 @@ def _corrupted(
                     model="simulated",
                     unit_ids=images.unit_ids,
                     label=images.labels.tolist(),
-                    prediction=np.where(~right & (decided == images.labels), wrong, decided).tolist(),
+                    prediction=decided,
                     value=[0.9] * n,
                 )
             )

@@ -164,11 +164,9 @@ class Adversarial(Check):
                 metrics[f"adversarial.{name}"] = Measured(value=float(values.mean()), low=low, high=high, n=len(values))
             cell = retained(images.correct[known], right, chance, LAST_LINE, images.units_of(known))
             columns += [one for one in (column(threat.label, self.name, [cell], scale=False),) if one is not None]
-            if not (images.correct[known] & ~right).any():
-                continue
             if threat in self.declared:
                 hypotheses.append(self._hypothesis(threat, reading, known, right))
-            else:
+            elif (images.correct[known] & ~right).any():
                 findings.append(self._fragility(threat, reading, known, right, None, None))
         findings += self._useless_gradients(reading.evidence)
         return Conclusion(metrics=metrics, hypotheses=hypotheses, findings=findings, columns=columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import ClassVar
 
 import numpy as np
@@ -23,6 +24,12 @@ from snellen.metrics.stratified import stratified_interval
 #: Rows of the table of confusions.
 PAIRS = 12
 
+#: Share of the way from guessing to a perfect balanced accuracy below which a classifier is said to guess.
+SIGHT = 0.1
+
+#: Half the width of a normal 95 % interval, in standard errors.
+TWO_SIDED = NormalDist().inv_cdf(0.975)
+
 
 class Clean(Check):
     """Accuracy on the images as they are."""
@@ -38,38 +45,42 @@ class Clean(Check):
         return 0.0
 
     def conclude(self, reading: Reading) -> Conclusion:
-        """No better than a constant answer; classes that are worse than the rest."""
+        """Hardly better than guessing; classes that are worse than the rest."""
         known = reading.images.select(reading.images.labelled)
         if not len(known):
             return Conclusion()
         return Conclusion(
             metrics=_metrics(known, len(reading.names)),
-            hypotheses=self._classes(known, reading.names),
-            findings=self._guessing(known, reading.names),
+            hypotheses=[self._guessing(known, reading.names), *self._classes(known, reading.names)],
             panels=_confusions(known, reading.names),
         )
 
-    def _guessing(self, known: PerImage, names: tuple[str, ...]) -> list[Finding]:
-        """A classifier that cannot be told from one that always gives the same answer."""
-        counts = np.bincount(known.labels)
-        if np.count_nonzero(counts) < 2:
-            return []
-        n, correct, constant = len(known), int(known.correct.sum()), int(counts.argmax())
-        share = int(counts[constant]) / n
-        if correct == n or clustered_share(known.correct, known.units).low > share:
-            return []
-        return [
-            Finding(
+    def _guessing(self, known: PerImage, names: tuple[str, ...]) -> Hypothesis:
+        """That the classifier sees: of what balanced accuracy can be above guessing, it has at least a tenth."""
+        guessing = 1 / len(names)
+        bar = guessing + SIGHT * (1 - guessing)
+        balanced, _, high = stratified_interval(known.correct.astype(np.float64), known.labels, known.units)
+        # Where nothing is known of the spread, the interval is infinite, and the p value ½.
+        p_value = NormalDist().cdf((balanced - bar) / ((high - balanced) / TWO_SIDED))
+
+        def finding(harm: float) -> Finding:
+            return Finding(
                 kind="accuracy",
-                harm=clustered_share(~known.correct, known.units).low,
-                title=(
-                    f"Accuracy of {correct / n:.1%} cannot be told from always answering {names[constant]} "
-                    f"({share:.1%})"
-                ),
-                facts={"accuracy": correct / n, "constant_answer": names[constant], "its_accuracy": share},
+                harm=harm,
+                p_value=p_value,
+                title=f"Balanced accuracy of {balanced:.1%} is hardly above guessing ({guessing:.1%})",
+                facts={
+                    "balanced_accuracy": balanced,
+                    "guessing": guessing,
+                    "accuracy": float(known.correct.mean()),
+                    "mostly_answered": names[int(np.bincount(known.predictions).argmax())],
+                },
                 examples=confident_mistakes(known, names, self.examples),
             )
-        ]
+
+        return Hypothesis(
+            p_value, lambda level: clustered_share(~known.correct, known.units, 2 * level - 1).low, finding
+        )
 
     def _classes(self, known: PerImage, names: tuple[str, ...]) -> list[Hypothesis]:
         """One hypothesis for each class: it is no worse than the others."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import fields
 from typing import ClassVar
 
@@ -64,20 +65,20 @@ class Slices(Check):
             seed=reading.rng.seed,
         )
         return Conclusion(
-            hypotheses=[self._hypothesis(number, one, known, reading.names) for number, one in enumerate(found.slices)],
+            hypotheses=[self._hypothesis(one, known, reading.names) for one in found.slices],
             notes=[
                 f"Slices were proposed by one half of the images and tested on the other: {len(found.slices)} were. "
                 f"Each must be worse than the rest and, class by class, than the rest of its classes."
             ],
         )
 
-    def _hypothesis(self, number: int, one: ErrorSlice, known: PerImage, names: tuple[str, ...]) -> Hypothesis:
+    def _hypothesis(self, one: ErrorSlice, known: PerImage, names: tuple[str, ...]) -> Hypothesis:
         p_value = max(one.p_value, one.excess.p_within_classes)
 
         def finding(harm: float) -> Finding:
             return Finding(
                 kind="slice",
-                subject=f"{number + 1}: {_name(one, names)}",
+                subject=f"{names[one.label]} {_fingerprint(one, known)}",
                 harm=harm,
                 p_value=p_value,
                 title=(
@@ -97,7 +98,16 @@ class Slices(Check):
                 examples=_examples(one, known, names, self.examples),
             )
 
-        return Hypothesis(p_value, lambda level: max(one.lower(level), 0.0) * one.share, finding)
+        # What its classes lose anyhow is no harm of the slice.
+        within = one.excess.gap_within_classes
+        most = max(within, 0.0) if np.isfinite(within) else 0.0
+        return Hypothesis(p_value, lambda level: min(max(one.lower(level), 0.0), most) * one.share, finding)
+
+
+def _fingerprint(one: ErrorSlice, known: PerImage) -> str:
+    """Six letters that stand for the members: slices have no name of their own, and ranks change from run to run."""
+    members = "\0".join(sorted(known.ids[row] for row in one.members.tolist()))
+    return hashlib.sha256(members.encode()).hexdigest()[:6]
 
 
 def _named(properties: ImageProperties | None) -> dict[str, np.ndarray]:
