@@ -127,10 +127,12 @@ def audit(
             found, _, spent = measure(Run.open(folder / name, run.plan), given, (), f"{name} images")
             beside[name] = (found[CLEAN], given)
             seconds[name] = sum(spent.values())
-        report, pictures = conclude(
+        report, pictures, lists = conclude(
             classifier, images, run.plan, chosen, Gathered(evidence, beside, rejected, skipped), rng
         )
         run.write_json("report.json", report.to_json())
+        for listing, rows in lists.items():
+            run.write_json(f"lists/{listing}.json", rows)
         for key, blob in pictures.items():
             run.write_blob(key, blob)
         write_atomically(folder / "report.html", render_report(report, pictures, rejected).encode())

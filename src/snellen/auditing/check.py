@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -111,6 +111,7 @@ class Conclusion:
         findings: what is certain and was not tested: exact duplicates, or what only needs telling.
         columns: of the eye chart.
         panels: curves and tables for the report.
+        lists: images by name, in full: suspects, copies. They become ``lists/NAME.json`` in the run directory.
         notes: what a reader must know.
     """
 
@@ -119,6 +120,7 @@ class Conclusion:
     findings: Sequence[Finding] = ()
     columns: Sequence[Column] = ()
     panels: Sequence[Panel] = ()
+    lists: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
 

@@ -61,8 +61,8 @@ def conclude(
     checks: Sequence[Check],
     gathered: Gathered,
     rng: Randomness,
-) -> tuple[AuditReport, dict[str, bytes]]:
-    """Metrics, findings and pictures from the evidence."""
+) -> tuple[AuditReport, dict[str, bytes], dict[str, list[Mapping[str, object]]]]:
+    """Metrics, findings, pictures and lists of images from the evidence."""
     known = PerImage.of(gathered.evidence[CLEAN], images)
     companions = {
         name: _with_features(PerImage.of(evidence, given))[0] for name, (evidence, given) in gathered.companions.items()
@@ -111,7 +111,8 @@ def conclude(
             *([f"Checks that read features leave out {without} images whose features are not finite."] * bool(without)),
         ),
     )
-    return report, pictures
+    lists = {name: list(rows) for found in conclusions.values() for name, rows in found.lists.items()}
+    return report, pictures, lists
 
 
 def _with_features(known: PerImage) -> tuple[PerImage, int]:
