@@ -11,9 +11,12 @@ from PIL import Image
 
 import snellen
 from snellen.auditing.audit import audit
+from snellen.auditing.checks.drift import Drift, _of_property
 from snellen.data.arrays import load_arrays
 from snellen.data.bundled import FASHION_CLASSES
 from snellen.images import ImageSet
+from snellen.inspection.column_drift import PropertyDrift
+from snellen.inspection.drift import FeatureDrift
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +62,52 @@ def test_exact_and_near_duplicates(classifier, thumbnails) -> None:
     assert exact.facts["groups_with_different_labels"] == 1
     assert exact.examples[0].caption.startswith("group 1"), "the group whose labels contradict each other comes first"
     assert 16 <= near.facts["surplus_images"] <= 24, "JPEG at quality 92, of 20"
+    assert exact.title == "20 images are equal to others, pixel for pixel, in 20 groups"
     assert not found(audit(classifier, image_set(*(p[:500] for p in thumbnails)), checks=["duplicates"]), "duplicate")
+
+
+def test_copies_of_one_image_count_once_among_near_ones(classifier, thumbnails) -> None:
+    pixels, labels = (part[:200].copy() for part in thumbnails)
+    pixels[190:199], labels[190:199] = pixels[5], labels[5]
+    pixels[199], labels[199] = through_jpeg(pixels[5]), labels[5]
+    duplicates = found(audit(classifier, image_set(pixels, labels), checks=["duplicates"]), "duplicate")
+    assert duplicates["exact"].facts["surplus_images"] == 9
+    assert duplicates["exact"].title == "9 images are equal to others, pixel for pixel, in 1 group"
+    assert duplicates["near"].facts["surplus_images"] == 1
+    assert duplicates["near"].harm == pytest.approx(1 / 200)
+    assert duplicates["near"].title == "1 image is nearly equal to others, in 1 group"
+
+
+def test_leaks_between_training_tuning_and_audited_images(classifier, thumbnails) -> None:
+    pixels, labels = thumbnails
+    train = image_set(pixels[:100], labels[:100])
+    tune = image_set(pixels[80:200], labels[80:200])
+    test = image_set(pixels[199:400], labels[199:400], split=["tune"] * 50 + ["test"] * 151)
+    report = audit(classifier, test, checks=["leakage"], train=train, tune=tune)
+    leaks = found(report, "leakage")
+    exact = {subject for subject in leaks if subject.startswith("exact")}
+    assert exact == {"exact, training in tuning", "exact, tuning"}
+    between = leaks["exact, training in tuning"]
+    assert (between.facts["images"], between.harm, between.examples) == (20, 0, ())
+    assert between.title == "20 of 120 tuning images are, pixel for pixel, among those of training"
+    assert any("told without harm" in note for note in report.notes)
+    assert leaks["exact, tuning"].title == "1 of 201 images is, pixel for pixel, among those of tuning"
+    assert leaks["exact, tuning"].harm == pytest.approx(1 / 201)
+
+
+def test_leaks_from_training_images_that_were_not_looked_at(classifier, thumbnails, monkeypatch) -> None:
+    monkeypatch.setattr("snellen.auditing.audit.COMPANION_LIMIT", 100)
+    pixels, labels = thumbnails
+    train = image_set(pixels[:400], labels[:400], unit_id=[f"patient {n}" for n in range(400)])
+    test = image_set(pixels[:400], labels[:400], unit_id=[f"patient {n}" for n in range(400)])
+    report = audit(classifier, test, checks=["leakage"], train=train)
+    leaks = found(report, "leakage")
+    assert leaks["exact, training"].title.startswith("At least 100 of 400 images are, pixel for pixel,")
+    assert leaks["unit, training"].title == "400 of 400 images are of units that occur among those of training"
+    assert any(note.startswith("training: 100 of 400 images were looked at") for note in report.notes)
+    whole = audit(classifier, test.select(range(100)), checks=["leakage"], train=train.select(range(100)))
+    assert not any("were looked at" in note for note in whole.notes)
+    assert found(whole, "leakage")["exact, training"].title.startswith("100 of 100 images")
 
 
 def test_leaks_from_training_and_between_splits(classifier, thumbnails) -> None:
@@ -79,7 +127,16 @@ def test_leaks_from_training_and_between_splits(classifier, thumbnails) -> None:
         split=["train"] * 300 + ["test"] * 120,
     )
     leaks = found(audit(classifier, both, checks=["leakage"]), "leakage")
-    assert leaks["exact, the split train"].facts["images"] == 20
+    assert leaks["exact, the split train in test"].facts["images"] == 20
+    three = image_set(
+        np.concatenate([pixels[:200], pixels[:9], pixels[:4]]),
+        np.concatenate([labels[:200], labels[:9], labels[:4]]),
+        split=["train"] * 200 + ["tune"] * 9 + ["test"] * 4,
+    )
+    leaks = found(audit(classifier, three, checks=["leakage"], train=image_set(pixels[500:600], None)), "leakage")
+    counts = {subject: leak.facts["images"] for subject, leak in leaks.items() if subject.startswith("exact")}
+    places = ("train in tune", 9), ("train in test", 4), ("tune in test", 4)
+    assert counts == {f"exact, the split {name}": count for name, count in places}
     apart = image_set(pixels[:300], labels[:300], split=["train"] * 200 + ["test"] * 100)
     assert not found(audit(classifier, apart, checks=["leakage"]), "leakage")
     (skipped,) = [c for c in audit(classifier, test, checks=["leakage"]).checks if c.name == "leakage"]
@@ -130,6 +187,27 @@ def test_drift_is_told_and_none_where_there_is_none(classifier, thumbnails) -> N
         audit(classifier, image_set(pixels[chosen], labels[chosen]), checks=["drift"], train=train), "drift"
     )
     assert labels_drift["labels"].facts["total_variation"] > 0.3
+
+
+def drift_title(**facts: object) -> str:
+    drift = PropertyDrift(**{"name": "brightness", "p_value": 0.01, "distance": 0.5, "spread": 0.1, **facts})
+    return _of_property(drift).finding(0.0).title
+
+
+def test_drift_of_a_property_in_words() -> None:
+    assert drift_title(difference=-0.52) == "Audited images are darker than training images, by 0.5 standard deviations"
+    assert drift_title(difference=0.03) == "Audited images are differently spread in brightness than training images"
+    constant = drift_title(difference=0.0, spread=0.0)
+    assert constant == "All audited images have another brightness than the training images"
+    clipped = drift_title(name="clipped_black", difference=0.2)
+    assert clipped == "Audited images are of more clipped black than training images, by 0.2 standard deviations"
+
+
+def test_harm_of_drift_is_read_at_the_confidence_that_is_asked_for() -> None:
+    area = FeatureDrift(0.001, 0.001, 0.93, 0.012, 200, np.empty(0, np.int64))
+    hypothesis = Drift()._of_features(area, None)
+    assert [hypothesis.harm(confidence) for confidence in (0.95, 0.99999)] == [0.05, 0.005]
+    assert hypothesis.finding(0.005).harm == 0.005
 
 
 def test_constant_images_are_told_and_groups_compared(classifier, thumbnails) -> None:

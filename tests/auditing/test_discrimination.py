@@ -7,6 +7,7 @@ from sklearn.metrics import roc_auc_score
 from snellen.auditing.check import Reading
 from snellen.auditing.checks.discrimination import Discrimination
 from snellen.auditing.per_image import PerImage
+from snellen.data.references import load_images
 from snellen.errors import UnknownNameError
 from snellen.evidence import Evidence
 from snellen.metrics.auroc import macro_auroc
@@ -82,11 +83,24 @@ def test_the_positive_class_can_be_chosen():
     assert first.metrics["discrimination.auroc"] == last.metrics["discrimination.auroc"]
     assert first.notes[0].startswith("The positive class is no")
     assert first.metrics["discrimination.sensitivity"] != last.metrics["discrimination.sensitivity"]
+
+
+def test_a_misspelled_class_is_refused_before_the_run():
+    base = reading(Evidence.merge([]), Evidence.of(["x"], setting="clean", model="m", prediction=[0]), ["no", "yes"])
+    pixels, labels = np.zeros((2, 8, 8, 3), dtype=np.uint8), np.array([0, 1])
+    given = load_images((pixels, labels))
+    assert Discrimination(positive="yes").missing(base.classifier, given, frozenset()) is None
     with pytest.raises(UnknownNameError, match="unknown class 'yess'; did you mean 'yes'"):
-        conclude(known, ["no", "yes"], positive="yess")
+        Discrimination(positive="yess").missing(base.classifier, given, frozenset())
 
 
-def test_units_widen_the_interval_and_few_give_none():
+def test_what_many_classes_do_not_use_is_told():
+    found = conclude(images(100, 3, 0), ["a", "b", "c"], positive="a", prevalence=0.1)
+    assert found.notes == ["positive and prevalence not used: there are 3 classes, not two."]
+    assert not conclude(images(100, 3, 0), ["a", "b", "c"]).notes
+
+
+def test_units_widen_the_interval_and_one_unit_gives_none():
     rows = np.arange(400) // 8
     known, base = images(400, 2, 0, units=rows), images(50, 2, 3)
     repeated = PerImage(
@@ -96,8 +110,8 @@ def test_units_widen_the_interval_and_few_give_none():
     by_unit = conclude(repeated, ["no", "yes"]).metrics["discrimination.auroc"]
     alone = conclude(base, ["no", "yes"]).metrics["discrimination.auroc"]
     assert by_unit.high - by_unit.low == pytest.approx(alone.high - alone.low, abs=0.04)
-    few = conclude(images(160, 2, 0, units=np.arange(160) // 10), ["no", "yes"]).metrics["discrimination.auroc"]
-    assert (few.low, few.high) == (0.0, 1.0)
+    one = conclude(images(160, 2, 0, units=np.zeros(160, dtype=int)), ["no", "yes"]).metrics["discrimination.auroc"]
+    assert (one.low, one.high) == (0.0, 1.0)
 
 
 def test_one_class_has_no_area():

@@ -1,10 +1,12 @@
 """``snellen compare`` as a user meets it."""
 
 import json
+import re
 
 import pytest
 
 from snellen.cli import main
+from snellen.cli.compare import folded
 from snellen.comparing.verdicts import MARGIN
 
 
@@ -58,6 +60,32 @@ def test_other_images_are_compared_unpaired_and_said_so(run, audits):
     assert "not paired" in out
     assert "nothing is paired" in " ".join(out.split())
     assert "clean.accuracy" in out
+
+
+def test_at_eighty_columns_no_number_is_broken(run, audits, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = run("compare", audits / "a", audits / "fewer", "--every")
+    assert max(map(len, out.splitlines())) <= 80
+    table = out.partition("Figures:")[0]
+    rows = [line for line in table.splitlines() if line.startswith("clean.accuracy")]
+    assert re.search(r"clean\.accuracy +0\.\d{4} +0\.\d{4} +[+-]0\.\d{4} +[+-]\d\.\d{4} to [+-]\d\.\d{4} +\w+", rows[0])
+    for name in ("ece", "temperature"):
+        assert re.search(rf"^ ?[a-z_.]*{name}\b", table, re.MULTILINE), table
+
+
+@pytest.mark.parametrize("width", [8, 18, 23, 80])
+def test_names_fold_at_dots_and_lose_nothing(width):
+    for name in (
+        "corruption.gaussian_noise.1.accuracy",
+        "class.a.b.accuracy",
+        "x",
+        "",
+        "calibration.ece_with_temperature",
+    ):
+        lines = folded(name, width).split("\n")
+        assert "".join(line.strip() for line in lines) == name
+        assert all(line.endswith((".", "_")) for line in lines[:-1])
+    assert folded("corruption.gaussian_noise.1.accuracy", 23).split("\n")[0] == "corruption."
 
 
 def test_what_is_no_run_exits_with_2(run, audits, tmp_path):

@@ -9,6 +9,7 @@ from PIL import Image
 
 from snellen.cli import main
 from snellen.cli.check_names import CHECK_NAMES
+from snellen.cli.gate_options import check_baseline
 
 
 @pytest.fixture
@@ -70,6 +71,47 @@ def test_fail_on_a_level(run):
     assert run(*corruption, "--out", "run", "--require", "findings.severe<=1")[0] == 0
 
 
+def test_where_nothing_was_judged_fail_on_does_not_pass(run, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for index in range(3):
+        pixels = np.random.default_rng(index).integers(0, 256, (28, 28), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{index}.png")
+    unlabelled = ("audit", "bundled:fashion-cnn", "photos", "--checks", "clean,duplicates", "--out", "run")
+    code, out, _ = run(*unlabelled, "--fail-on", "note")
+    assert code == 3
+    assert "not met findings.note<=0: not known, because no labelled image was judged" in flat(out)
+    # Nor can it be a baseline, which is told before the audit.
+    code, _, err = run(*QUICK, "--out", "now", "--baseline", "run")
+    assert code == 2
+    assert "judged no labelled image" in flat(err)
+    assert not (tmp_path / "now").exists()
+
+
+def test_a_baseline_that_means_other_things_is_told_from_the_model_alone(run):
+    import snellen
+    from snellen.classifier import Classifier
+    from snellen.comparing.run_record import RunRecord
+    from snellen.errors import InputError
+
+    assert run(*QUICK, "--out", "base")[0] == 0
+    baseline = RunRecord.read("base")
+    classifier, images = snellen.load_classifier("bundled:fashion-cnn"), snellen.load_images("bundled:fashion-mnist")
+    check_baseline(baseline, classifier, images)
+    check_baseline(None, classifier, images)
+    names = classifier.class_names
+
+    def other(class_names, task="single"):
+        return Classifier(classifier.module, class_names=class_names, preparation=classifier.preparation, task=task)
+
+    with pytest.raises(InputError, match="the baseline and the model have other classes") as told:
+        check_baseline(baseline, other([*names[:-1], "sock"]), images)
+    assert f"{names[-1]} only in the baseline; sock only in the model" in str(told.value)
+    with pytest.raises(InputError, match=r"have other tasks \(single and ordinal\)"):
+        check_baseline(baseline, other(names, "ordinal"), images)
+    with pytest.raises(InputError, match="has no labels: nothing can be compared with the baseline"):
+        check_baseline(baseline, classifier, snellen.load_images(np.zeros((3, 28, 28, 3), dtype=np.uint8)))
+
+
 def test_a_baseline_that_is_equal_passes(run):
     assert run(*QUICK, "--out", "base")[0] == 0
     code, out, _ = run(*QUICK, "--out", "now", "--baseline", "base")
@@ -123,6 +165,7 @@ def test_a_threat_is_declared_and_images_to_compare_with_are_read(run, tmp_path)
         (["--require", "clean.accuracy=0.9"], "expected METRIC>=VALUE"),
         (["--require", "clean.accuracy>=90%"], "'90%' is no finite number"),
         (["--require", "corruption.error<=0.5"], "the check corruption does not run in this audit"),
+        (["--require", "findings.severe.value<=0"], "leave .value out"),
         (["--require", "findings.bad<=0"], "no figure of this audit has that name"),
         (["--fail-on", "bad"], "'bad' is not one of"),
         (["--baseline", "nowhere"], "nowhere cannot be compared: there is no such folder"),

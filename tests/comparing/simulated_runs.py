@@ -1,10 +1,12 @@
 """Finished audits made of chosen outcomes: no network, no files."""
 
 import numpy as np
+import pyarrow as pa
 
 from snellen.auditing.check import Measured
 from snellen.auditing.eye_chart import EyeChart, chance_level, column, retained
 from snellen.auditing.kept_columns import array_column
+from snellen.auditing.per_image import GROUP
 from snellen.auditing.report import AuditReport, CheckStatus
 from snellen.auditing.report import Judged as Counted
 from snellen.comparing.run_record import RunRecord
@@ -14,7 +16,13 @@ NAMES = ("cat", "dog", "owl", "fox")
 CHECKS = (
     {"check": "clean", "examples": 5},
     {"check": "calibration", "bins": 15, "resamples": 200},
-    {"check": "selective", "risk": 0.01, "resamples": 200},
+    {"check": "selective", "risk": 0.05, "resamples": 200},
+    {"check": "group_gap", "examples": 5},
+    {"check": "duplicates", "mirrored": True},
+    {"check": "leakage", "mirrored": True},
+    {"check": "data_quality"},
+    {"check": "label_noise"},
+    {"check": "drift", "permutations": 999},
     {"check": "corruption", "benchmark": "imagenet-c", "severities": [1.0, 3.0], "kinds": [], "strict": False},
     {"check": "adversarial", "steps": 3, "restarts": 1, "threats": [], "declared": []},
 )
@@ -32,7 +40,20 @@ def draw(rng, count, *, error=0.15, units=None, difficulty=None):
     return right, np.clip(rng.beta(6, 2, size=count) + 0.1 * right, 0.26, 0.999)
 
 
-def run_of(right, confidence, under, *, labels=None, units=None, findings=(), fingerprint="same", ids=None, **changes):
+def run_of(
+    right,
+    confidence,
+    under,
+    *,
+    labels=None,
+    units=None,
+    findings=(),
+    fingerprint="same",
+    ids=None,
+    groups=None,
+    extra=None,
+    **changes,
+):
     """A run from decisions (n,), confidences (n,) and decisions under each setting {(check, setting): (n,)}."""
     n = len(right)
     labels = np.arange(n) % len(NAMES) if labels is None else np.asarray(labels)
@@ -48,14 +69,27 @@ def run_of(right, confidence, under, *, labels=None, units=None, findings=(), fi
             prediction=np.where(decided, labels, (labels + 1) % len(NAMES)).tolist(), value=value.tolist(), extra=extra,
         )  # fmt: skip
 
-    evidence = {"clean": rows("clean", right, confidence, {"scores": array_column(scores)})}
+    evidence = {
+        "clean": rows(
+            "clean",
+            right,
+            confidence,
+            {
+                "scores": array_column(scores),
+                **({} if groups is None else {GROUP: pa.array(groups, pa.string())}),
+                **(extra or {}),
+            },
+        )
+    }
     for check in ("corruption", "adversarial"):
         evidence[check] = Evidence.merge(
             rows(setting, decided, confidence) for (of, setting), decided in under.items() if of == check
         )
     metrics = dict.fromkeys(
         ("clean.accuracy", "clean.balanced_accuracy", "calibration.ece", "calibration.adaptive_ece",
-         "calibration.brier", "calibration.nll", "calibration.temperature", "selective.aurc", "corruption.error"),
+         "calibration.brier", "calibration.nll", "calibration.temperature", "calibration.ece_with_temperature",
+         "selective.aurc", "selective.coverage", "corruption.error",
+         *(["group_gap.worst_accuracy"] if groups is not None else ())),
         figure(),
     )  # fmt: skip
     columns = []

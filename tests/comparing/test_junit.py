@@ -71,6 +71,23 @@ def test_a_loss_against_the_baseline_is_a_failure():
     assert int(suite.get("failures")) == len(found.failures)
 
 
+@pytest.mark.parametrize(
+    ("text", "errors", "passes"),
+    [("findings.severe<=9", 1, False), ("drift.auroc<=1", 1, False), ("clean.accuracy>=0.3", 0, True)],
+)
+def test_a_check_that_failed_is_an_error_just_where_the_gate_fails_for_it(text, errors, passes):
+    report = hostile_report()
+    checks = tuple(one for one in report.checks if one.name != "drift")
+    failed = CheckStatus(name="drift", status="failed", reason="no features")
+    report = report.model_copy(update={"checks": (*checks, failed)})
+    found = gate(report, [parse_requirement(text)])
+    suite, cases = parsed(report, found)
+    assert found.passes is passes
+    assert (int(suite.get("errors")), int(suite.get("failures"))) == (errors, errors)
+    note = cases["snellen.check", "drift"].find("error" if errors else "skipped")
+    assert "it failed: no features" in note.get("message")
+
+
 @pytest.mark.parametrize("level", ["severe", "moderate", "mild", "note"])
 def test_the_form_is_that_of_the_usual_schema(level):
     """Elements, their order and attributes as in jenkins-junit.xsd."""

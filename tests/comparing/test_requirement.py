@@ -1,6 +1,8 @@
 """Requirements: how they are written, which end of the interval decides, and that nothing passes unmeasured."""
 
+import numpy as np
 import pytest
+from scipy.stats import binom
 
 from snellen.auditing.check import Measured
 from snellen.auditing.checks import resolve_checks
@@ -10,6 +12,7 @@ from snellen.comparing.measurable import check_names, measurable
 from snellen.comparing.requirement import at_level, judge, parse_requirement
 from snellen.errors import InputError
 from snellen.finding import Finding
+from snellen.metrics.clustered import clustered_share
 
 
 def report(**changes):
@@ -84,6 +87,51 @@ def test_what_was_not_measured_fails_with_the_reason():
     assert not met("findings.sever<=9").met
 
 
+FINDINGS = ("findings.severe<=5", "findings.note<=9", "findings.note>=0")
+
+
+@pytest.mark.parametrize("text", FINDINGS)
+def test_a_check_that_failed_meets_no_requirement_on_findings(text):
+    assert met(text).met
+    failed = (
+        CheckStatus(name="clean", status="done"),
+        CheckStatus(name="drift", status="failed", reason="no features"),
+    )
+    judged = met(text, checks=failed)
+    assert not judged.met
+    assert "not known, because checks failed: drift (no features)" in judged.reason
+    assert met("drift.auroc<=1", checks=failed).reason == "not measured: the check drift failed: no features"
+    assert met("clean.accuracy>=0.5", checks=failed).met
+
+
+@pytest.mark.parametrize("text", FINDINGS)
+def test_where_no_labelled_image_was_judged_no_number_of_findings_is_met(text):
+    judged = met(text, metrics={}, findings=())
+    assert not judged.met
+    assert "no labelled image was judged" in judged.reason
+
+
+def test_checks_that_were_skipped_are_named_beside_the_number_of_findings():
+    judged = met("findings.severe<=5")
+    assert judged.met
+    assert judged.reason.endswith("; skipped: adversarial")
+
+
+def test_how_often_a_share_passes_that_just_misses_its_bound():
+    """By the binomial distribution: the bound is where the lower end of k right of n lies, the worst there is."""
+    worst = {0.5: 0.0, 0.8: 0.0, 0.9: 0.0}
+    for n in (10, 20, 40, 50, 100, 300, 1000):
+        for k in range(1, n + 1):
+            bound = clustered_share(np.arange(n) < k).low
+            passes = float(binom.sf(k - 1, n, bound))
+            for least in worst:
+                if bound >= least:
+                    worst[least] = max(worst[least], passes)
+    assert worst[0.9] <= 0.027
+    assert worst[0.8] <= 0.030
+    assert 0.04 < worst[0.5] <= 0.044
+
+
 def acuity(value, low, high, censored):
     cell = Cell(severity=5.0, retained=0.9, low=0.8, high=1.0, n=9)
     found = Acuity(value=value, low=low, high=high, censored=censored)
@@ -117,6 +165,7 @@ def test_acuity_by_its_harder_end_and_not_beyond_the_last_line():
         ("clean.accuracy>=90%", "'90%' is no finite number"),
         ("clean.accuracy>=nan", "no finite number"),
         ("clean.accuracy<=inf", "no finite number"),
+        ("findings.severe.value<=0", "leave .value out: findings.severe<=0"),
     ],
 )
 def test_other_forms_are_refused(text, message):

@@ -91,6 +91,22 @@ def test_noise_of_grey_images_is_drawn_once_for_all_channels():
     )
 
 
+@pytest.mark.parametrize("side", [28, 90])
+@pytest.mark.parametrize("kind", [kind for kind in COMMON.kinds if COMMON.operator(kind).channelwise])
+def test_one_channel_of_grey_images_is_as_good_as_three(kind, side):
+    images = random_images(5, side, side)
+    images[[1, 2, 4]] = images[[1, 2, 4], :1]
+    rng, operator = Randomness(0).bind(5), COMMON.operator(kind)
+    changed = corrupt(images, COMMON, kind, 3, rng)
+    raw = operator.function(images, rng.child(kind), **COMMON.strength(kind, 3, side, side).values)
+    assert torch.allclose(changed[[0, 3]], raw[[0, 3]], atol=1e-6)
+    assert is_grey(changed).tolist() == [False, True, True, False, True]
+    assert torch.allclose(changed[[1, 2, 4]], raw[[1, 2, 4], :1].expand(3, 3, side, side), atol=1e-6)
+    alone = corrupt(images[[1, 2]], COMMON, kind, 3, rng[[1, 2]])
+    assert torch.allclose(alone, changed[[1, 2]], atol=1e-6)
+    assert alone.is_contiguous()
+
+
 def test_colour_that_a_kind_brings_is_turned_to_luminance():
     images, rng = grey_beside_coloured(), Randomness(0).bind(3)
     operator, values = COMMON.operator("spatter"), COMMON.strength("spatter", 4, 32, 40).values

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from snellen.corruption import digital
 from snellen.corruption.digital import box_resampling, jpeg_compression, pixelate
 from snellen.randomness import Randomness
 
@@ -73,14 +74,24 @@ def through_pillow(photo, quality):
 @pytest.mark.parametrize("quality", [100, 96, 80, 25, 10, 7, 1])
 def test_jpeg_is_pillows_to_the_bit(monkeypatch, photos, quality, threads):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(digital, "WORTH_THREADS", 1)
     ours = levels(jpeg_compression(tensor(photos), RNG, quality=quality))
     for photo, values in zip(photos, ours, strict=True):
         assert np.abs(values - through_pillow(photo, quality)).max() < 1e-3
 
 
+@pytest.mark.parametrize("quality", [100, 80, 25, 7, 1])
+def test_one_channel_is_what_three_equal_ones_become(photos, quality):
+    for height, width in ((61, 43), (28, 28), (5, 17)):
+        grey = tensor(photos)[:, :1, :height, :width]
+        three = jpeg_compression(grey.expand(-1, 3, -1, -1), RNG, quality=quality)
+        assert torch.equal(jpeg_compression(grey, RNG, quality=quality).expand_as(three), three)
+
+
 def test_threads_keep_the_order(monkeypatch):
     shades = torch.linspace(0, 1, 40).view(40, 1, 1, 1).expand(40, 3, 8, 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(digital, "WORTH_THREADS", 1)
     assert (jpeg_compression(shades, RNG, quality=90) - shades).abs().max() < 0.02
 
 

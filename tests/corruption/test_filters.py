@@ -15,6 +15,7 @@ from snellen.corruption.filters import (
     gaussian_filter,
     gaussian_kernel,
     separable_filter,
+    without_empty_rim,
 )
 
 MODES = {replicate: "nearest", reflect: "reflect", reflect_101: "mirror"}
@@ -46,6 +47,31 @@ def test_fourier_filter_is_a_correlation(border, size):
     filtered = fourier_filter(planes, kernel, border=border)
     assert filtered.dtype == torch.float32
     assert np.abs(filtered.numpy() - expected).max() < 2e-5
+
+
+@pytest.mark.parametrize("size", [(1, 9), (24, 17)])
+def test_few_weights_are_summed_to_the_same(size, monkeypatch):
+    planes, kernel = planes_of(*size), torch.zeros(9, 11, dtype=torch.float64)
+    kernel[2:6, 4:9] = torch.rand(4, 5, generator=torch.Generator().manual_seed(0))  # off the centre
+    summed = fourier_filter(planes, kernel)
+    monkeypatch.setattr(filters, "FEW_WEIGHTS", 0)
+    assert torch.allclose(fourier_filter(planes, kernel), summed, atol=1e-5)
+    expected = ndimage.correlate(planes.double().numpy(), kernel.numpy()[None, None], mode="mirror")
+    assert np.abs(summed.numpy() - expected).max() < 1e-5
+
+
+def test_rims_are_cut_about_the_centre():
+    kernel = torch.zeros(9, 11)
+    kernel[2:6, 4:9] = 1
+    assert torch.equal(without_empty_rim(kernel), kernel[2:7, 2:9])
+    assert without_empty_rim(torch.zeros(3, 5)).shape == (3, 5)
+
+
+def test_small_images_are_filtered_as_large_ones(monkeypatch):
+    planes, vertical, horizontal = planes_of(24, 17), torch.rand(30, 24), torch.rand(9, 17)
+    small = separable_filter(planes, vertical, horizontal)
+    monkeypatch.setattr(filters, "SMALL_SIDE", 0)
+    assert torch.allclose(separable_filter(planes, vertical, horizontal), small, rtol=1e-5)
 
 
 def test_deviation_zero_is_a_copy_and_nothing_is_clamped():

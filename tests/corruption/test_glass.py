@@ -55,7 +55,7 @@ def test_swaps_keep_every_pixel_and_copies_do_not():
 
 @pytest.mark.parametrize("parity", [False, True])
 def test_blur_shuffle_blur(parity, monkeypatch):
-    monkeypatch.setattr(glass, "AT_ONCE", 2)
+    monkeypatch.setattr(glass, "PIXELS_AT_ONCE", 2 * 24 * 19)
     images, rng = torch.rand(3, 3, 24, 19), Randomness(1).bind(3)
     moves = draw_moves(images, rng, displacement=2, passes=2)
     glassy = glass_blur(images, rng, **STRENGTHS, parity=parity)

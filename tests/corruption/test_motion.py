@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from snellen.corruption import motion
 from snellen.corruption.motion import motion_blur, motion_filter, motion_kernel
 from snellen.randomness import Randomness
 
@@ -40,6 +41,15 @@ def test_equal_to_a_naive_sum(size, angle):
         expected += weight * plane[0, 0].double().numpy()[rows][:, columns]
     blurred = motion_filter(plane, torch.tensor([angle]), radius=6.0, deviation=4.0)
     assert np.abs(blurred[0, 0].numpy() - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize("size", [(1, 7), (30, 23)])
+def test_small_images_are_blurred_as_large_ones(size, monkeypatch):
+    images = torch.rand(9, 3, *size, generator=torch.Generator().manual_seed(0))
+    angles = torch.linspace(-170, 170, 9)
+    small = motion_filter(images, angles, radius=8.0, deviation=1.2)
+    monkeypatch.setattr(motion, "SMALL_SIDE", 0)
+    assert torch.allclose(motion_filter(images, angles, radius=8.0, deviation=1.2), small, atol=1e-6)
 
 
 def test_each_image_has_its_own_angle():

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from snellen.auditing.check import Check, Companion
+from snellen.auditing.check import Check, Companion, WholeSet
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.concluding import Gathered, conclude
 from snellen.auditing.engine import CLEAN, NOT_FINITE, run_shards, shard_count
@@ -57,7 +57,8 @@ def audit(
         checks: names of checks, records (``{"check": "corruption", "benchmark": "bloodmnist"}``) or check objects; None
             means all. ``clean`` always runs.
         threats: what the model must withstand ("linf:8/255", "l2:0.5"): only under these is adversarial fragility harm.
-        train: images that the model was trained on, for leakage and drift. At most 20,000 are looked at.
+        train: images that the model was trained on, for leakage and drift. At most 20,000 are looked at, drawn at
+            random; their units are compared with those of the audited images all the same.
         tune: images that something may be fitted to, such as a temperature.
         batch_size: images in one pass. Another batch size may change scores by about 1e-5.
         workers: threads that read images ahead; changes no result.
@@ -82,7 +83,9 @@ def audit(
         raise InputError(f"{images.name} holds no images")
     if images.has_labels:
         images = align_labels(images, classifier.class_names)
-    companions = _companions({"train": train, "tune": tune}, classifier, seed)
+    given: dict[Companion, ImageSet | None] = {"train": train, "tune": tune}
+    companions = _companions(given, classifier, seed)
+    wholes = {name: WholeSet.of(whole) for name, whole in given.items() if whole is not None}
     chosen = resolve_checks(checks, threats)
     skipped = {check.name: check.missing(classifier, images, frozenset(companions)) for check in chosen}
     if skipped["clean"] is not None:
@@ -123,12 +126,12 @@ def audit(
         evidence, rejected, seconds = measure(run, images, measuring, "audit")
         _check_usable(classifier, images, evidence[CLEAN], rejected)
         beside: dict[Companion, tuple[Evidence, ImageSet]] = {}
-        for name, given in companions.items():
-            found, _, spent = measure(Run.open(folder / name, run.plan), given, (), f"{name} images")
-            beside[name] = (found[CLEAN], given)
+        for name, other in companions.items():
+            found, _, spent = measure(Run.open(folder / name, run.plan), other, (), f"{name} images")
+            beside[name] = (found[CLEAN], other)
             seconds[name] = sum(spent.values())
         report, pictures, lists = conclude(
-            classifier, images, run.plan, chosen, Gathered(evidence, beside, rejected, skipped), rng
+            classifier, images, run.plan, chosen, Gathered(evidence, beside, rejected, skipped, wholes), rng
         )
         run.write_json("report.json", report.to_json())
         for listing, rows in lists.items():

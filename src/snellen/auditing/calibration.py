@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.metrics.bootstrap import cluster_bootstrap
-from snellen.metrics.calibration import ReliabilityBins
+from snellen.metrics.clustered import clustered_share
 from snellen.metrics.incomplete_beta import regularised_incomplete_beta
-from snellen.metrics.intervals import wilson
 from snellen.metrics.weighted import weighted_calibration_error
+from snellen.metrics.weighted_adaptive import weighted_adaptive_calibration_error
 
 #: Fewer images than this many a bin bound nothing from above.
 IMAGES_PER_BIN = 2
@@ -32,7 +32,8 @@ class CalibrationError:
     """Expected calibration error with what a calibrated model would show.
 
     Attributes:
-        value: as usually reported (Guo et al. 2017, eq. 3); biased upwards, the more the fewer the images.
+        value: as usually reported (Guo et al. 2017, eq. 3; in bins of equal mass Nixon et al. 2019); biased upwards,
+            the more the fewer the images.
         if_calibrated: its mean were the stated confidences true.
         spread: standard error, by the bootstrap over units.
         high: upper 97.5 % bound.
@@ -59,6 +60,7 @@ def calibration_error(
     *,
     bins: int,
     resamples: int,
+    equal_mass: bool = False,
 ) -> CalibrationError:
     """Estimate the expected calibration error and bound it.
 
@@ -71,21 +73,23 @@ def calibration_error(
         confidence: largest probability of each image, (n,), n ≥ 1.
         correct: whether each prediction is right, (n,).
         units: (n,), code of each image's unit; None when each is its own.
-        bins: equal-width bins.
+        bins: how many.
+        equal_mass: bins hold equal numbers of images in place of equal widths of confidence (the adaptive error).
         resamples: of each kind; a fixed seed makes the result reproducible.
     """
     rng, n = np.random.default_rng(0), len(confidence)
     outcomes = correct.astype(np.float64)
-    value = ReliabilityBins.of(confidence, outcomes, bins).ece
-    calibrated = [ReliabilityBins.of(confidence, rng.random(n) < confidence, bins).ece for _ in range(resamples)]
+    figure = weighted_adaptive_calibration_error if equal_mass else weighted_calibration_error
+    statistic, whole = figure(confidence, outcomes, bins), np.ones(n)
+    value = statistic(whole)
+    calibrated = [figure(confidence, rng.random(n) < confidence, bins)(whole) for _ in range(resamples)]
     p_value, design_effect = calibration_test(confidence, correct, units)
     spread = math.inf
     if n > 1 and (units is None or len(np.unique(units)) > 1):
-        statistic = weighted_calibration_error(confidence, outcomes, bins)
         spread = cluster_bootstrap(statistic, n, units, resamples=resamples, rng=rng, jackknife_groups=2).standard_error
     bias = float(np.mean(calibrated)) * design_effect**0.5
     # Where all or no predictions are right, the bootstrap sees no spread: the accuracy itself is not that certain.
-    off = max(abs(float(confidence.mean()) - end) for end in wilson(int(outcomes.sum()), n))
+    off = max(abs(float(confidence.mean()) - end) for end in clustered_share(correct, units))
     enough = n >= IMAGES_PER_BIN * bins and math.isfinite(spread)
     high = max(value + 1.96 * spread, off) if enough else 1.0
     return CalibrationError(value, bias, spread, min(high, 1.0), p_value)

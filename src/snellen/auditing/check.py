@@ -75,6 +75,24 @@ class Batch:
         )
 
 
+@dataclass(frozen=True)
+class WholeSet:
+    """What is known of all training or tuning images, also of those that were not looked at.
+
+    Attributes:
+        images: how many there are.
+        units: names of their units, where known.
+    """
+
+    images: int
+    units: frozenset[str]
+
+    @classmethod
+    def of(cls, images: ImageSet) -> WholeSet:
+        """Reads no pixels."""
+        return cls(len(images), frozenset(str(unit) for unit in images.column("unit_id") if unit is not None))
+
+
 @dataclass(frozen=True, eq=False)
 class Reading:
     """What a check concludes from.
@@ -83,7 +101,8 @@ class Reading:
         evidence: what the check itself measured; empty when it measures nothing of its own.
         images: what is known of every usable image.
         classifier: the model.
-        companions: the same of the training and tuning images, where they were given.
+        companions: the same of the training and tuning images that were looked at, where they were given.
+        wholes: of these sets before they were limited in size; may be empty.
         rng: of the run.
         data: fingerprint of the image set.
     """
@@ -92,6 +111,7 @@ class Reading:
     images: PerImage
     classifier: Classifier
     companions: dict[Companion, PerImage] = field(default_factory=dict)
+    wholes: Mapping[Companion, WholeSet] = field(default_factory=dict)
     rng: Randomness = field(default_factory=lambda: Randomness(0))
     data: str = ""
 

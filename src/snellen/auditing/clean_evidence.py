@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 import torch
@@ -17,6 +17,7 @@ from snellen.auditing.kept_columns import (
     fingerprint_columns,
     property_columns,
 )
+from snellen.auditing.per_image import GROUP
 from snellen.classifier import Classifier
 from snellen.evidence import Evidence
 from snellen.inspection.fingerprints import fingerprint, pixel_hashes
@@ -61,11 +62,17 @@ def _projected(features: Tensor) -> Tensor:
     return features @ matrix.to(features)
 
 
-def clean_evidence(batch: Batch, keep: Collection[Kept]) -> Evidence:
-    """One row for each image of a batch, setting "clean": decision, confidence, and the columns that are kept."""
+def clean_evidence(batch: Batch, keep: Collection[Kept], groups: Sequence[str | None] | None = None) -> Evidence:
+    """One row for each image of a batch, setting "clean": decision, confidence, and the columns that are kept.
+
+    Args:
+        batch: n images.
+        keep: which columns.
+        groups: name of each image's group, (n,); None when the set knows of none, and the column is left out.
+    """
     labels_only = batch.classifier.output == "labels"
     confidence = None if labels_only else batch.classifier.probabilities(batch.scores).amax(1).tolist()
-    extra: dict[str, pa.Array] = {}
+    extra: dict[str, pa.Array] = {} if groups is None else {GROUP: pa.array(groups, pa.string())}
     if "scores" in keep:
         extra[SCORES] = array_column(batch.scores.detach().float().cpu().numpy())
     if "features" in keep and batch.features is not None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.auditing.check import Check, Companion, Conclusion, Reading
+from snellen.auditing.check import Check, Companion, Conclusion, Reading, WholeSet
 from snellen.auditing.engine import CLEAN
 from snellen.auditing.eye_chart import EyeChart, chance_level
 from snellen.auditing.hypothesis import FALSE_DISCOVERY_RATE, confirmed
@@ -46,12 +46,14 @@ class Gathered:
         companions: clean evidence of training and tuning images, with their image sets.
         rejected: id and reason of each image that could not be used.
         skipped: why each check could not run, or None.
+        wholes: training and tuning images before they were limited in size.
     """
 
     evidence: Mapping[str, Evidence]
     companions: Mapping[Companion, tuple[Evidence, ImageSet]]
     rejected: Sequence[Mapping[str, str]]
     skipped: Mapping[str, str | None]
+    wholes: Mapping[Companion, WholeSet] = field(default_factory=dict)
 
 
 def conclude(
@@ -76,6 +78,7 @@ def conclude(
             images=with_features if "features" in check.reads else known,
             classifier=classifier,
             companions=companions,
+            wholes=gathered.wholes,
             rng=rng,
             data=str(plan["data"]["fingerprint"]),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -60,13 +60,16 @@ def run_shards(
     """
     cost = {CLEAN: 1.0, **{check.name: check.cost() for check in checks}}
     progress.begin(task, sum(cost.values()) * len(images))
+    groups = _groups(images)
     for shard in range(shard_count(len(images), batch_size)):
         first = shard * batch_size * BATCHES_PER_SHARD
         members = images.select(np.arange(first, min(first + batch_size * BATCHES_PER_SHARD, len(images))))
         if run.done(shard):
             progress.advance(task, sum(cost.values()) * len(members), "already done")
             continue
-        _run_shard(run, shard, classifier, members, checks, keep, cost, batch_size, workers, rng, progress, task)
+        _run_shard(
+            run, shard, classifier, members, checks, keep, groups, cost, batch_size, workers, rng, progress, task
+        )
     progress.finish(task)
     total = dict.fromkeys(["reading", *cost], 0.0)
     for shard in range(shard_count(len(images), batch_size)):
@@ -82,6 +85,7 @@ def _run_shard(
     members: ImageSet,
     checks: Sequence[Check],
     keep: Collection[Kept],
+    groups: Mapping[str, str | None] | None,
     cost: dict[str, float],
     batch_size: int,
     workers: int,
@@ -110,7 +114,8 @@ def _run_shard(
             )
             rejected += unusable
             if batch is not None:
-                evidence[CLEAN].append(clean_evidence(batch, keep))
+                named = None if groups is None else [groups[key] for key in batch.ids]
+                evidence[CLEAN].append(clean_evidence(batch, keep, named))
             seconds[CLEAN] += time.perf_counter() - clock
             progress.advance(task, cost[CLEAN] * len(loaded.ids), CLEAN)
             for check in checks:
@@ -128,6 +133,14 @@ def _run_shard(
 def known_labels(images: ImageSet) -> NDArray[np.int64]:
     """Labels, −1 where there is none or where this view may not read it."""
     return images.labels if images.has_labels else np.full(len(images), -1, dtype=np.int64)
+
+
+def _groups(images: ImageSet) -> dict[str, str | None] | None:
+    """Group by id; None when no image has one, so that all shards agree on their columns."""
+    given = images.column("group")
+    if all(group is None for group in given):
+        return None
+    return {key: None if group is None else str(group) for key, group in zip(images.ids, given, strict=True)}
 
 
 def make_batch(

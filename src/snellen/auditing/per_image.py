@@ -26,6 +26,9 @@ from snellen.inspection.fingerprints import Fingerprints
 from snellen.inspection.properties import ImageProperties
 from snellen.metrics.units import unit_codes
 
+#: Column of the clean evidence, and of image sets, with the name of each image's group.
+GROUP = "group"
+
 #: What :meth:`PerImage.outcomes` says of an image in a setting.
 RIGHT, WRONG, ABSENT = 1, 0, -1
 
@@ -72,7 +75,7 @@ class PerImage:
 
         Args:
             clean: rows of the setting "clean", one for each usable image.
-            images: where groups and splits are known.
+            images: where splits are known, and groups; without it groups are those of the evidence.
         """
         table = clean.table
         ids, units = tuple(table["example_id"].to_pylist()), tuple(table["unit_id"].to_pylist())
@@ -86,7 +89,7 @@ class PerImage:
             unit_ids=units,
             unit_names=_of_ids(images, "unit_id", ids),
             units=None if len(set(units)) == len(ids) else unit_codes(units),
-            groups=_of_ids(images, "group", ids),
+            groups=_groups(table) if images is None else _of_ids(images, GROUP, ids),
             splits=_of_ids(images, "split", ids),
             scores=None if scores is None else scores.astype(np.float64),
             features=features,
@@ -180,6 +183,10 @@ def rows_of(names: Sequence[str | None]) -> dict[str, NDArray[np.int64]]:
 
 def _integers(column: pa.ChunkedArray) -> NDArray[np.int64]:
     return column.fill_null(-1).to_numpy().astype(np.int64)
+
+
+def _groups(table: pa.Table) -> tuple[str | None, ...]:
+    return tuple(table[GROUP].to_pylist()) if GROUP in table.column_names else (None,) * len(table)
 
 
 def _of_ids(images: ImageSet | None, column: str, ids: Sequence[str]) -> tuple[str | None, ...]:

@@ -13,6 +13,7 @@ from snellen.cli.free_folder import free_folder
 from snellen.cli.gate_options import (
     EXIT_GATE,
     LevelOption,
+    check_baseline,
     check_gate_options,
     judge_audit,
     read_gate_options,
@@ -132,6 +133,7 @@ def audit(
         training = None if train is None else load_images(train)
         tuning = None if tune is None else load_images(tune)
         classifier = load_classifier(model or DEFAULT_MODEL, classes, device=device)
+        check_baseline(earlier, classifier, images)
     try:
         with TerminalProgress() as progress:
             report = run_audit(

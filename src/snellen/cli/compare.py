@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -73,12 +74,18 @@ def _show(comparison: Comparison, out: Path | None, *, every: bool) -> None:
     console.print(f"{comparison.shared} images, {how}; differences are second − first\n")
     figures = [one for one in comparison.figures if every or one.verdict in ("worse", "better")]
     if figures:
-        table = Table("figure", "first", "second", "difference", "95 % interval", "verdict", box=None, pad_edge=False)
+        rows = [[*shown(one), one.verdict] for one in figures]
+        heads = ["first", "second", "change", "95 % interval", "verdict"]
+        table = Table("figure", *heads, box=None, pad_edge=False)
         table.columns[0].overflow = "fold"
-        for column in table.columns[1:5]:
-            column.justify = "right"
-        for one in figures:
-            table.add_row(markup(one.name), *shown(one), _word(one.verdict))
+        for column in table.columns[1:]:
+            column.no_wrap, column.justify = True, "right"
+        table.columns[-1].justify = "left"
+        # Two blanks stand between columns; the name gets what is left.
+        taken = sum(max(map(len, cells)) + 2 for cells in zip(heads, *rows, strict=True))
+        for one, cells in zip(figures, rows, strict=True):
+            name = folded(harmless(one.name), console.width - taken)
+            table.add_row(markup(name), *cells[:-1], _word(one.verdict))
         console.print(table)
     rest = {
         verdict: sum(one.verdict == verdict for one in comparison.figures)
@@ -87,14 +94,18 @@ def _show(comparison: Comparison, out: Path | None, *, every: bool) -> None:
     console.print(f"\nFigures: {', '.join(f'{count} {verdict}' for verdict, count in rest.items() if count)}")
     if comparison.findings:
         table = Table("\nverdict", "\nfirst harm", "\nsecond harm", "\nfinding", box=None, pad_edge=False)
+        for column in table.columns[:3]:
+            column.no_wrap = True
         for finding in comparison.findings:
             harms = percent(finding.first_harm), percent(finding.second_harm)
             table.add_row(_word(finding.verdict), *harms, markup(finding.title))
         console.print(table)
     if comparison.acuities:
         table = Table("\nacuity", "\nfirst", "\nsecond", "\ndifference", "\n95 % interval", box=None, pad_edge=False)
+        for column in table.columns[1:]:
+            column.no_wrap, column.justify = True, "right"
         for acuity in comparison.acuities:
-            ends = f"{acuity.low:+.2f} – {acuity.high:+.2f}"
+            ends = f"{acuity.low:+.2f} to {acuity.high:+.2f}"
             reached = [
                 f"{'≥ ' if censored else ''}{value:.2f}"
                 for value, censored in (
@@ -108,6 +119,25 @@ def _show(comparison: Comparison, out: Path | None, *, every: bool) -> None:
         console.print(f"\n[dim]{markup(note)}[/]")
     if out is not None:
         typer.echo(harmless(f"\nWritten: {out / 'comparison.html'}, {out / 'comparison.json'}"))
+
+
+def folded(name: str, width: int) -> str:
+    r"""A dotted name on lines of a width, broken after dots, and after underscores where a part is too long.
+
+    >>> folded("corruption.gaussian_noise.1.accuracy", 18).split("\n")
+    ['corruption.', ' gaussian_noise.1.', ' accuracy']
+    >>> folded("clean.accuracy", 18)
+    'clean.accuracy'
+    """
+    parts = re.findall(r"[^.]+\.?|\.", name)
+    pieces = [p for part in parts for p in ([part] if len(part) < width else re.findall(r"[^_]+_?|_", part))]
+    lines = [""]
+    for piece in pieces:
+        if len(lines[-1]) + len(piece) <= width or not lines[-1].strip():
+            lines[-1] += piece
+        else:
+            lines.append(f" {piece}")
+    return "\n".join(lines)
 
 
 def _word(verdict: str) -> str:

@@ -16,9 +16,11 @@ from snellen.errors import InputError
 if TYPE_CHECKING:
     from snellen.auditing.check import Check
     from snellen.auditing.report import AuditReport
+    from snellen.classifier import Classifier
     from snellen.comparing.gate import Gate
     from snellen.comparing.requirement import Requirement
     from snellen.comparing.run_record import RunRecord
+    from snellen.images import ImageSet
 
 #: Documented in the README beside the other exit codes.
 EXIT_GATE = 3
@@ -93,7 +95,31 @@ def check_gate_options(options: GateOptions, checks: Sequence[Check], out: Path)
         return None
     if out.resolve() == options.baseline.resolve():
         raise InputError(f"--baseline {options.baseline} is also the folder of this audit; name another --out")
-    return RunRecord.read(options.baseline)
+    baseline = RunRecord.read(options.baseline)
+    if not baseline.images.labelled.any():
+        raise InputError(
+            f"--baseline {options.baseline} judged no labelled image: nothing can be compared with it; audit labelled "
+            f"images"
+        )
+    return baseline
+
+
+def check_baseline(baseline: RunRecord | None, classifier: Classifier, images: ImageSet) -> None:
+    """Refuse a baseline of other classes or another task, and images without labels, before the audit runs.
+
+    Raises:
+        InputError: what differs.
+    """
+    from snellen.comparing.pairing import check_alike
+
+    if baseline is None:
+        return
+    check_alike(baseline, classifier.class_names, classifier.task, names=("baseline", "model"))
+    if not images.has_labels:
+        raise InputError(
+            f"{images.name} has no labels: nothing can be compared with the baseline; name labelled images, or leave "
+            f"--baseline out"
+        )
 
 
 def judge_audit(options: GateOptions, report: AuditReport, baseline: RunRecord | None, folder: Path) -> Gate:
@@ -121,6 +147,8 @@ def show_gate(gate: Gate, *, on_error_stream: bool) -> None:
     """Tell what was required and what came out, one line each; on standard error beside JSON."""
     if not gate.judgements and gate.comparison is None:
         return
+    from snellen.comparing.figures import direction
+
     lines = [f"{'met    ' if one.met else 'not met'}  {one.requirement}: {one.reason}" for one in gate.judgements]
     if gate.comparison is not None:
         comparison = gate.comparison
@@ -130,6 +158,10 @@ def show_gate(gate: Gate, *, on_error_stream: bool) -> None:
             f"{len(comparison.losses)} of {comparison.tested['figures']} figures worse, {len(comparison.gains)} better "
             f"({comparison.shared} images, {how})"
         )
+        idle = [one for one in comparison.figures if one.verdict == "not compared" and direction(one.name)]
+        if idle:
+            lines.append(f"         not compared: {'; '.join(f'{one.name} ({one.reason})' for one in idle[:3])}")
+            lines[-1] += f"; and {len(idle) - 3} more" if len(idle) > 3 else ""
         lines += [f"         {failure}" for failure in gate.failures[sum(not one.met for one in gate.judgements) :]]
     typer.echo("", err=on_error_stream)
     for line in lines:

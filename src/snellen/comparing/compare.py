@@ -15,6 +15,7 @@ from snellen.comparing.comparison import (
     Comparison,
     FindingVerdict,
 )
+from snellen.comparing.data_findings import compare_data_findings
 from snellen.comparing.difference import Difference
 from snellen.comparing.estimate import RESAMPLES
 from snellen.comparing.figures import FigureDifference, compare_figures, direction
@@ -34,6 +35,10 @@ NOTES = (
     "that is the gap to the others, which can grow because the others got better; its own accuracy is among the "
     "figures.",
 )
+
+#: Why a difference is not paired though the runs are, of drift and of groups.
+FROM_REPORTS = "not paired: taken from the intervals of the reports"
+OTHER_MEMBERS = "not paired: other images belong to it in the second run"
 
 #: What got worse stands first.
 ORDER: tuple[FindingVerdict, ...] = ("new", "worse", "unclear", "same", "better", "mended")
@@ -186,6 +191,7 @@ def _findings(pair: Pair, quantities: dict[str, Difference], margin: float) -> l
     differences = list(quantities.values())
     lost, gained = believed([one.rise for one in differences], [one.fall for one in differences])
     told = dict(zip(quantities, zip(lost, gained, strict=True), strict=True))
+    of_data = compare_data_findings(pair)
     found = []
     for key in dict.fromkeys((*after, *before)):
         earlier, later = before.get(key), after.get(key)
@@ -200,7 +206,14 @@ def _findings(pair: Pair, quantities: dict[str, Difference], margin: float) -> l
             margin=margin,
         )
         reason = None
-        if difference is None:
+        if difference is not None:
+            if key.startswith(("drift:", "label_noise")):
+                reason = FROM_REPORTS
+            elif pair.paired and not difference.paired:
+                reason = OTHER_MEMBERS
+        elif key in of_data:
+            verdict, reason = of_data[key].verdict, of_data[key].reason
+        else:
             if earlier == later:
                 verdict = "same"
             else:

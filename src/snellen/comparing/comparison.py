@@ -155,7 +155,7 @@ def shown(figure: ComparedFigure) -> list[str]:
     >>> shown(figure)
     ['0.5000', '0.7500', '+0.2500', '']
     """
-    ends = "" if figure.low is None or figure.high is None else f"{figure.low:+.4f} – {figure.high:+.4f}"
+    ends = "" if figure.low is None or figure.high is None else f"{figure.low:+.4f} to {figure.high:+.4f}"
     values = ["" if value is None else f"{value:.4f}" for value in (figure.first, figure.second)]
     return [*values, "" if figure.difference is None else f"{figure.difference:+.4f}", ends]
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snellen.auditing.check import Measured
-from snellen.auditing.per_image import ABSENT, RIGHT
+from snellen.auditing.per_image import ABSENT, RIGHT, PerImage
 from snellen.comparing.difference import Difference, paired_difference, unpaired_difference
 from snellen.comparing.estimate import Estimate, FromInterval, Mean, OfWeights, Stratified, Units
-from snellen.comparing.pairing import Pair, Side, differing_parameters
+from snellen.comparing.pairing import Pair, Side, absence, differing_parameters
+from snellen.comparing.tempered_confidence import tempered_confidence
 from snellen.corruption.benchmarks import IMAGENET_C
 from snellen.metrics.adaptive_calibration import adaptive_calibration_error
 from snellen.metrics.selective import RiskCoverage
@@ -21,8 +22,22 @@ from snellen.metrics.weighted import WeightedStatistic, weighted_calibration_err
 from snellen.sweep import setting_name
 
 #: Last parts of names of figures of which more, or less, is better; of no other is a loss told.
-MORE = ("accuracy", "balanced_accuracy", "worst_accuracy", "auroc")
-LESS = ("ece", "adaptive_ece", "brier", "nll", "aurc", "error", "clean_error", "mce", "relative_mce")
+MORE = ("accuracy", "balanced_accuracy", "worst_accuracy", "auroc", "coverage")
+LESS = (
+    "ece",
+    "ece_with_temperature",
+    "adaptive_ece",
+    "brier",
+    "nll",
+    "aurc",
+    "error",
+    "clean_error",
+    "mce",
+    "relative_mce",
+)
+
+#: Figures at a threshold: a loss in one is a gain in another.
+TRADED = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
 
 #: −log p of a class that was held impossible, as the audit counts it.
 LARGEST_LOSS = 1e3
@@ -68,7 +83,8 @@ def compare_figures(pair: Pair, *, resamples: int) -> list[FigureDifference]:
         reason = unlike.get(name.partition(".")[0])
         if before is None or after is None:
             which = "first" if before is None else "second"
-            reason = f"not measured in the {which} run"
+            side = pair.first if before is None else pair.second
+            reason = absence(name.partition(".")[0], side.record, which)
         if reason is None:
             reason = _unlike_means(name, pair)
         if reason is not None or before is None or after is None:
@@ -108,7 +124,7 @@ def _compare(name: str, before: Measured, after: Measured, pair: Pair, resamples
     made = [estimate(name, side, mask, resamples) for side, mask in zip(sides, masks, strict=True)]
     if made[0] is None or made[1] is None:
         difference = unpaired_difference(FromInterval(before), FromInterval(after), None, None)
-        reason = "taken from the intervals of the reports" if direction(name) else "a loss in it is not defined"
+        reason = "taken from the intervals of the reports" if direction(name) else _no_side(name)
         return FigureDifference(name, before, after, difference, reason)
     units: list[Units] = [side.images.units_of(mask) for side, mask in zip(sides, masks, strict=True)]
     difference = (
@@ -143,6 +159,8 @@ def per_image(name: str, side: Side) -> NDArray[np.float64]:
         return np.where(np.isnan(found), images.correct, found)
     if check == "adversarial" and rest.endswith(".accuracy"):
         return right_under(side, check, rest.removesuffix(".accuracy"))
+    if name == "group_gap.worst_accuracy":
+        return np.array([0.0 if group is not None else np.nan for group in images.groups])
     return np.zeros(len(images))
 
 
@@ -165,7 +183,7 @@ def estimate(name: str, side: Side, known: NDArray[np.bool_], resamples: int) ->
     if name == "discrimination.auroc" and images.scores is not None:
         area = weighted_macro_auroc(images.labels, tempered_probabilities(images.scores, 1.0))
         return OfWeights(area, len(images), resamples)
-    statistic = _statistic(name, side, images.confidence, images.correct)
+    statistic = _statistic(name, side, images)
     return None if statistic is None else OfWeights(statistic, len(images), resamples)
 
 
@@ -181,18 +199,24 @@ def mean_right(side: Side, kind: str) -> NDArray[np.float64]:
     return np.mean([right_under(side, "corruption", setting_name(kind, severity)) for severity in severities], axis=0)
 
 
-def _statistic(
-    name: str, side: Side, confidence: NDArray[np.float64] | None, correct: NDArray[np.bool_]
-) -> WeightedStatistic | None:
-    if confidence is None:
+def _statistic(name: str, side: Side, images: PerImage) -> WeightedStatistic | None:
+    correct = images.correct
+    if name == "group_gap.worst_accuracy":
+        return weighted_worst_mean(correct, images.groups)
+    if images.confidence is None:
         return None
-    sure = confidence
+    sure = images.confidence
     bins = int(side.record.parameters.get("calibration", {}).get("bins", 15))
     if name == "calibration.ece":
         return weighted_calibration_error(sure, correct, bins)
+    if name == "calibration.ece_with_temperature":
+        tempered = tempered_confidence(side.record, images)
+        return None if tempered is None else weighted_calibration_error(tempered, correct, bins)
+    risk = float(side.record.parameters.get("selective", {}).get("risk", 0.01))
     of_rows: Mapping[str, Callable[[NDArray[np.int64]], float]] = {
         "calibration.adaptive_ece": lambda rows: adaptive_calibration_error(sure[rows], correct[rows], bins),
         "selective.aurc": lambda rows: RiskCoverage.of(sure[rows], correct[rows]).area,
+        "selective.coverage": lambda rows: RiskCoverage.of(sure[rows], correct[rows]).coverage_at(risk),
     }
     if name not in of_rows:
         return None
@@ -209,12 +233,38 @@ def _proper_score(name: str, scores: NDArray[np.float64], labels: NDArray[np.int
         return np.minimum(-np.log(hit), LARGEST_LOSS)
 
 
+def weighted_worst_mean(values: NDArray[np.bool_], groups: Sequence[str | None]) -> WeightedStatistic:
+    """Smallest mean of a group as a function of weights (n,): values (n,), groups (n,), all known.
+
+    >>> weighted_worst_mean(np.array([True, True, True, False]), ["a", "a", "b", "b"])(np.array([1.0, 1, 3, 1]))
+    0.75
+    """
+    codes = np.unique([str(group) for group in groups], return_inverse=True)[1]
+
+    def statistic(weights: NDArray[np.float64]) -> float:
+        sizes = np.bincount(codes, weights)
+        return float((np.bincount(codes, weights * values)[sizes > 0] / sizes[sizes > 0]).min())
+
+    return statistic
+
+
+def _no_side(name: str) -> str:
+    if name.rpartition(".")[2] in TRADED:
+        return "no better side: a threshold trades one for the other; compare discrimination.auroc"
+    return "a loss in it is not defined"
+
+
 def _is_error_of_kind(name: str) -> bool:
     return name.startswith("corruption.") and name.endswith(".error") and name.count(".") == 2
 
 
 def _unlike_means(name: str, pair: Pair) -> str | None:
-    """Why a mean over kinds or severities of corruption means something else in the other run."""
+    """Why a figure of the same name means something else in the other run."""
+    if name == "group_gap.worst_accuracy" and pair.paired and pair.first.images.groups != pair.second.images.groups:
+        return "images belong to other groups in the second run"
+    if name == "calibration.ece_with_temperature":
+        tuned = [side.record.plan.get("companions", {}).get("tune", {}) for side in (pair.first, pair.second)]
+        return "the temperature was fitted on other images" if tuned[0] != tuned[1] else None
     if not (name.startswith("corruption.") and not name.endswith(".accuracy")):
         return None
     ours, theirs = (side.record.parameters["corruption"] for side in (pair.first, pair.second))

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.auditing.check import Measured
-from snellen.auditing.panels import Panel
-from snellen.auditing.report import AuditReport
 from snellen.comparing.difference import Difference, paired_difference, unpaired_difference
 from snellen.comparing.estimate import Estimate, FromInterval, Gap, Mean, OfWeights
 from snellen.comparing.figures import mean_right, right_under
-from snellen.comparing.pairing import Pair, Side, differing_parameters
+from snellen.comparing.group_differences import compare_groups, compare_troubles
+from snellen.comparing.pairing import Pair, Side, absence, differing_parameters
 from snellen.finding import Finding
-from snellen.metrics.intervals import newcombe_difference, wilson
 from snellen.metrics.weighted import weighted_calibration_error
 
-#: Kinds of finding by the check that makes them, where its parameters decide what is measured.
-CHECK_OF = {"corruption": "corruption", "adversarial": "adversarial", "calibration": "calibration"}
+#: The check that makes each kind of finding.
+CHECK_OF = {
+    "corruption": "corruption",
+    "adversarial": "adversarial",
+    "calibration": "calibration",
+    "group_gap": "group_gap",
+    "slice": "slices",
+    "duplicate": "duplicates",
+    "leakage": "leakage",
+    "data_quality": "data_quality",
+    "label_noise": "label_noise",
+    "drift": "drift",
+}
+
+#: A figure whose upper end is 1 where it is bounded from below only.
+ONE_SIDED = "label_noise.share"
+
+#: What each kind lacks that both runs measured.
+LACKS = {
+    "slice": "each run seeks its own slices, and the images of a slice are not kept",
+    "drift": "only the drift of the features has an interval (drift.auroc)",
+    "group_gap": "the evidence of both runs has no such group with images inside and outside of it",
+    "data_quality": "which images are meant depends on the features of each model, or on other images",
+}
 
 
 def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
@@ -28,10 +45,13 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
     ========================  =========================================================================================
     ``accuracy``              error
     ``worst_class:NAME``      error of the class less that of the others
-    ``group_gap:NAME``        error of the group less that of the others, from the tables of the reports (not paired)
+    ``group_gap:NAME``        error of the group less that of the others
     ``corruption:KIND``       accuracy lost, on average over the severities
     ``adversarial:THREAT``    accuracy lost
     ``calibration``           expected calibration error
+    ``data_quality:TROUBLE``  error of the images in trouble less that of the rest
+    ``drift:features``        area that tells training and audited images apart, by the intervals of the reports
+    ``label_noise``           share of wrong labels in other data, by the intervals of the reports
     ========================  =========================================================================================
 
     All of them are returned, so that all count in the correction for their number: a finding is looked at because it
@@ -43,7 +63,14 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
         gaps = [_class_gap(side, label) for side in _sides(pair)]
         if gaps[0] is not None and gaps[1] is not None:
             found[f"worst_class:{name}"] = _difference(pair, gaps[0], gaps[1])
-    found |= _group_gaps(pair)
+    found |= compare_groups(pair)
+    if "data_quality" not in unlike:
+        found |= compare_troubles(pair)
+    if "drift" not in unlike:
+        found |= _by_intervals("drift:features", "drift.auroc", pair)
+    # On the same data the labels are the same, whatever two models make of them.
+    if "label_noise" not in unlike and not pair.paired:
+        found |= _by_intervals("label_noise", ONE_SIDED, pair)
     if "corruption" not in unlike:
         found |= _corruptions(pair)
     if "adversarial" not in unlike:
@@ -60,12 +87,14 @@ def unmeasurable(finding: Finding, pair: Pair) -> str:
     check = CHECK_OF.get(finding.kind)
     if check is None:
         return f"findings of the kind {finding.kind} have no test of a difference"
+    for side, which in ((pair.first, "first"), (pair.second, "second")):
+        if check not in side.record.parameters:
+            return absence(check, side.record, which)
     unlike = differing_parameters(pair.first.record, pair.second.record).get(check)
     if unlike is not None:
         return unlike
-    for side, which in ((pair.first, "first"), (pair.second, "second")):
-        if check not in side.record.parameters:
-            return f"the check {check} did not run in the {which} run"
+    if finding.kind in LACKS:
+        return LACKS[finding.kind]
     return f"{finding.subject or finding.kind} was not measured in both runs under the same conditions"
 
 
@@ -132,6 +161,14 @@ def _threats(pair: Pair) -> dict[str, Difference]:
     return found
 
 
+def _by_intervals(key: str, metric: str, pair: Pair) -> dict[str, Difference]:
+    """Of a figure that both reports bound from both sides; a share of which only the lower end is known has none."""
+    ours, theirs = (side.record.report.metrics.get(metric) for side in _sides(pair))
+    if ours is None or theirs is None or (metric == ONE_SIDED and max(ours.high, theirs.high) >= 1):
+        return {}
+    return {key: unpaired_difference(FromInterval(ours), FromInterval(theirs), None, None)}
+
+
 def _measured_between(pair: Pair, prefix: str, suffix: str) -> list[str]:
     """Middles of the names of metrics that both runs have."""
     ours, theirs = (side.record.report.metrics for side in _sides(pair))
@@ -148,40 +185,3 @@ def _calibration(side: Side, resamples: int) -> OfWeights | None:
         return None
     bins = int(side.record.parameters["calibration"]["bins"])
     return OfWeights(weighted_calibration_error(images.confidence, images.correct, bins), len(images), resamples)
-
-
-def _group_gaps(pair: Pair) -> dict[str, Difference]:
-    """Groups are not in the evidence: both runs' gaps come from the table in their report, and are not paired."""
-    ours, theirs = (_gaps_of(side.record.report) for side in _sides(pair))
-    return {
-        f"group_gap:{name}": unpaired_difference(FromInterval(ours[name]), FromInterval(theirs[name]), None, None)
-        for name in ours
-        if name in theirs
-    }
-
-
-def _gaps_of(report: AuditReport) -> Mapping[str, Measured]:
-    table = next((panel for panel in report.panels if _is_group_table(panel)), None)
-    if table is None:
-        return {}
-    counts = {str(row[0]): (int(row[1]), round(float(row[1]) * (1 - float(row[2])))) for row in table.rows}
-    images, wrong = sum(n for n, _ in counts.values()), sum(lost for _, lost in counts.values())
-    found = {}
-    for name, (n, lost) in counts.items():
-        if n == images:
-            continue
-        low, high = newcombe_difference(lost, n, wrong - lost, images - n)
-        gap = lost / n - (wrong - lost) / (images - n)
-        # Images of a unit go together: the interval widens as that of the group's accuracy does in the table.
-        widening = _widening(n, lost, next(row for row in table.rows if str(row[0]) == name))
-        found[name] = Measured(value=gap, low=gap - widening * (gap - low), high=gap + widening * (high - gap), n=n)
-    return found
-
-
-def _is_group_table(panel: Panel) -> bool:
-    return panel.check == "group_gap" and panel.head[:3] == ("group", "images", "accuracy")
-
-
-def _widening(n: int, lost: int, row: tuple[float | int | str, ...]) -> float:
-    low, high = wilson(n - lost, n)
-    return max((float(row[4]) - float(row[3])) / (high - low), 1.0) if high > low else 1.0

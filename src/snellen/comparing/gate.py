@@ -53,5 +53,5 @@ def told(figure: ComparedFigure) -> str:
     """A difference with its interval, in words."""
     if figure.first is None or figure.second is None or figure.difference is None:
         return figure.reason or "not compared"
-    ends = "" if figure.low is None or figure.high is None else f" ({figure.low:+.4f} – {figure.high:+.4f})"
+    ends = "" if figure.low is None or figure.high is None else f" ({figure.low:+.4f} to {figure.high:+.4f})"
     return f"{figure.first:.4f} → {figure.second:.4f}, {figure.difference:+.4f}{ends}"

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 from snellen.auditing.report import AuditReport
 from snellen.comparing.comparison import ComparedFigure
 from snellen.comparing.gate import Gate, told
-from snellen.comparing.requirement import LEVELS
+from snellen.comparing.requirement import LEVELS, rests_on
 from snellen.finding import Level
 
 #: Namespaces of the test cases.
@@ -18,7 +18,8 @@ def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> 
     """Write one test suite: a case for each requirement, compared figure, check, and finding of a level or worse.
 
     Requirements that are not met and figures that are worse than in the baseline are failures, so that the suite fails
-    just when the command does. Checks and figures that could not run are skipped. Findings are told in passing cases:
+    just when the command does. A check that failed is an error where a requirement rests on it, which is then not met.
+    Checks and figures that could not run are skipped. Findings are told in passing cases:
     what a project lives with is no failure; ``findings.LEVEL<=0`` makes it one.
 
     Args:
@@ -38,8 +39,11 @@ def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> 
         _baseline(_case(suite, BASELINE, figure.name), figure)
     for check in report.checks:
         case = _case(suite, CHECK, check.name)
-        if check.status != "done":
+        if check.status == "skipped":
             _note(case, "skipped", f"it {check.reason}")
+        elif check.status == "failed":
+            asked = any(rests_on(one.requirement, check.name) for one in gate.judgements)
+            _note(case, "error" if asked else "skipped", f"it failed: {check.reason}", kind="check" if asked else None)
     for finding in report.findings:
         if LEVELS.index(finding.level) <= LEVELS.index(level):
             case = _case(suite, FINDING, finding.key)
@@ -49,7 +53,7 @@ def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> 
     cases = suite.findall("testcase")
     suite.set("tests", str(len(cases)))
     suite.set("failures", str(sum(case.find("failure") is not None for case in cases)))
-    suite.set("errors", "0")
+    suite.set("errors", str(sum(case.find("error") is not None for case in cases)))
     suite.set("skipped", str(sum(case.find("skipped") is not None for case in cases)))
     # No clock reading: equal audits give equal bytes. The schema wants the attribute.
     suite.set("time", "0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -74,18 +75,8 @@ def pair_runs(first: RunRecord, second: RunRecord) -> Pair:
     Raises:
         InputError: other classes, another task, or no labelled images in a run, or none that both could use.
     """
-    ours, theirs = first.class_names, second.class_names
-    if set(ours) != set(theirs):
-        only = [sorted(set(a) - set(b))[:3] for a, b in ((ours, theirs), (theirs, ours))]
-        raise InputError(
-            f"the runs have other classes ({len(ours)} and {len(theirs)}; only in the first: "
-            f"{', '.join(only[0]) or 'none'}; only in the second: {', '.join(only[1]) or 'none'}): no figure of one "
-            f"means the same in the other"
-        )
-    tasks = [record.report.model["task"] for record in (first, second)]
-    if tasks[0] != tasks[1]:
-        raise InputError(f"the runs have other tasks ({tasks[0]} and {tasks[1]}): their figures mean other things")
-    sides = [_labelled(record, ours) for record in (first, second)]
+    check_alike(first, second.class_names, str(second.report.model["task"]), names=("first run", "second run"))
+    sides = [_labelled(record, first.class_names) for record in (first, second)]
     for side, which in zip(sides, ("first", "second"), strict=True):
         if not len(side.rows):
             raise InputError(f"the {which} run measured no labelled image: there is nothing to compare")
@@ -110,6 +101,59 @@ def pair_runs(first: RunRecord, second: RunRecord) -> Pair:
         notes.append("The runs have other seeds: random corruptions and attacks differ between them.")
     shared = [_on(side, ids) for side in sides]
     return Pair(shared[0], shared[1], True, tuple(notes))
+
+
+def check_alike(
+    first: RunRecord, class_names: Sequence[str], task: str, *, names: tuple[str, str] = ("first run", "second run")
+) -> None:
+    """Refuse to compare a run with one of other classes, or of another task.
+
+    Args:
+        first: the earlier run.
+        class_names: of the later one.
+        task: of the later one.
+        names: what the message calls the two.
+
+    Raises:
+        InputError: what differs.
+    """
+    missing, added = set(first.class_names) - set(class_names), set(class_names) - set(first.class_names)
+    if missing or added:
+        told = [
+            f"{_listed(only)} only in the {name}" for only, name in zip((missing, added), names, strict=True) if only
+        ]
+        raise InputError(
+            f"the {names[0]} and the {names[1]} have other classes: {'; '.join(told)}. No figure of one means the same "
+            f"in the other; compare runs of the same classes"
+        )
+    earlier = first.report.model["task"]
+    if earlier != task:
+        raise InputError(
+            f"the {names[0]} and the {names[1]} have other tasks ({earlier} and {task}): their figures mean other "
+            f"things"
+        )
+
+
+def absence(check: str, record: RunRecord, which: str) -> str:
+    """Why a run has nothing of a check."""
+    status = next((one for one in record.report.checks if one.name == check), None)
+    if status is None:
+        return f"the check {check} did not run in the {which} run"
+    if status.status == "failed":
+        return f"the check {check} failed in the {which} run: {status.reason}"
+    if status.status == "skipped":
+        return f"the check {check} was skipped in the {which} run: it {status.reason}"
+    return f"not measured in the {which} run"
+
+
+def _listed(names: set[str]) -> str:
+    """Three names, and how many more.
+
+    >>> _listed({"cat", "dog", "owl", "fox", "cow"})
+    'cat, cow, dog and 2 more'
+    """
+    shown = sorted(names)[:3]
+    return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def differing_parameters(first: RunRecord, second: RunRecord) -> dict[str, str]:

@@ -22,6 +22,9 @@ ESTIMATE = "value"
 #: Names that are no metrics: ``findings.LEVEL`` counts findings, ``acuity.NUISANCE`` reads the eye chart.
 FINDINGS, ACUITY = "findings", "acuity"
 
+#: A figure that every audit has that judged a labelled image.
+JUDGED = "clean.accuracy"
+
 #: Levels from the worst on.
 LEVELS: tuple[Level, ...] = ("severe", "moderate", "mild", "note")
 
@@ -80,7 +83,7 @@ def parse_requirement(text: str) -> Requirement:
     ('clean.accuracy.value>=0.9', 0.0)
 
     Raises:
-        InputError: another form, or a bound that is no finite number.
+        InputError: another form, a bound that is no finite number, or the estimate of a count.
     """
     form = _FORM.fullmatch(text)
     if form is None:
@@ -96,6 +99,11 @@ def parse_requirement(text: str) -> Requirement:
         raise InputError(f"requirement {text!r}: {form['bound']!r} is no finite number; write 0.9, not 90% or nan")
     name = form["name"]
     estimate = name.endswith(f".{ESTIMATE}")
+    if estimate and name.startswith(f"{FINDINGS}."):
+        raise InputError(
+            f"requirement {text!r}: findings are counted, and a count has no interval; leave .{ESTIMATE} out: "
+            f"{name.removesuffix(f'.{ESTIMATE}')}{form['relation']}{form['bound']}"
+        )
     relation: Relation = form["relation"]  # type: ignore[assignment]
     return Requirement(name.removesuffix(f".{ESTIMATE}"), relation, bound, estimate)
 
@@ -109,8 +117,12 @@ def judge(requirements: Iterable[Requirement], report: AuditReport) -> list[Judg
     """Judge each requirement; what was not measured fails with the reason.
 
     By default the end of the 95 % interval that is harder to satisfy decides: the lower one for ``>=`` and ``>``, the
-    upper one for ``<=`` and ``<``. A classifier that in truth just misses the bound then passes in at most 2.5 % of
-    audits, however few the images; by its estimate it would pass in half of them.
+    upper one for ``<=`` and ``<``. A classifier that in truth just misses the bound then passes in about 2.5 % of
+    audits; by its estimate it would pass in half of them. Of shares of 10 to 2,000 independent images, by the binomial
+    distribution itself: in at most 2.7 % for bounds of 0.9 or more, 3.0 % of 0.8 or more, 4.4 % of 0.5 or more.
+
+    Findings are counted only where they could be found: a check that failed, or an audit without a labelled image,
+    meets no requirement on their number. Checks that were skipped are named.
     """
     return [_judge(one, report) for one in requirements]
 
@@ -127,7 +139,9 @@ def _judge(requirement: Requirement, report: AuditReport) -> Judgement:
     if requirement.estimate:
         told = f"the estimate is {value:.4f}"
     else:
-        told = f"{'lower' if requirement.wants_more else 'upper'} end {end:.4f} of {value:.4f} ({low:.4f} – {high:.4f})"
+        told = (
+            f"{'lower' if requirement.wants_more else 'upper'} end {end:.4f} of {value:.4f} ({low:.4f} to {high:.4f})"
+        )
     met = requirement.holds(end)
     if not met and not requirement.estimate and requirement.holds(value):
         told += "; the estimate alone would do: more images narrow the interval"
@@ -140,7 +154,33 @@ def _by_count(requirement: Requirement, level: str, report: AuditReport) -> Judg
     told = f"{len(found)} {'finding' if len(found) == 1 else 'findings'} of this level or worse"
     if found:
         told += ": " + "; ".join(finding.key for finding in found[:5]) + "; …" * (len(found) > 5)
+    missing = _unsought(report)
+    skipped = [check.name for check in report.checks if check.status == "skipped"]
+    if skipped:
+        told += f"; skipped: {', '.join(skipped)}"
+    if missing is not None:
+        return Judgement(str(requirement), False, f"{missing}; {told}")
     return Judgement(str(requirement), level in LEVELS and requirement.holds(len(found)), told)
+
+
+def _unsought(report: AuditReport) -> str | None:
+    """Why a number of findings, zero above all, says nothing; None when it does."""
+    failed = [f"{check.name} ({check.reason})" for check in report.checks if check.status == "failed"]
+    if failed:
+        return f"not known, because checks failed: {'; '.join(failed)}"
+    if JUDGED not in report.metrics:
+        return "not known, because no labelled image was judged"
+    return None
+
+
+def rests_on(requirement: str, check: str) -> bool:
+    """Whether a requirement cannot be met when a check failed: one on findings, or on a figure of the check.
+
+    >>> [rests_on(one, "corruption") for one in ("findings.note<=0", "acuity.fog>=2", "clean.accuracy>=0")]
+    [True, True, False]
+    """
+    group = requirement.partition(".")[0]
+    return group in (FINDINGS, check) or (group == ACUITY and check == "corruption")
 
 
 def _metric(name: str, report: AuditReport) -> tuple[float, float, float] | None:
@@ -168,7 +208,8 @@ def _why(group: str, rest: str, report: AuditReport) -> str:
     if status is None:
         return f"the check {check} did not run"
     if status.status != "done":
-        return f"the check {check} was skipped, because it {status.reason}"
+        why = f"failed: {status.reason}" if status.status == "failed" else f"was skipped, because it {status.reason}"
+        return f"the check {check} {why}"
     what = (
         f"acuity for {rest}" if group == ACUITY else f"figure of this name ({', '.join(_of(group, report)) or 'none'})"
     )

@@ -27,11 +27,13 @@ class RunRecord:
         report: the report.
         plan: the manifest.
         evidence: by check; ``clean`` always.
+        tuned_on: clean evidence of the tuning images; None without such.
     """
 
     report: AuditReport
     plan: Mapping[str, Any]
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    tuned_on: Evidence | None = None
 
     @classmethod
     def read(cls, folder: Path | str) -> RunRecord:
@@ -46,16 +48,23 @@ class RunRecord:
             raise InputError(f"{place} holds a run of the kind {plan.get('kind')!r}; only audits can be compared")
         try:
             evidence = {path.stem: Evidence.read(path) for path in sorted((place / "evidence").glob("[!.]*.parquet"))}
+            beside = place / "tune" / "evidence" / f"{CLEAN}.parquet"
+            tuned_on = Evidence.read(beside) if beside.is_file() else None
         except (OSError, pa.ArrowInvalid, ValueError) as error:
             raise InputError(f"the evidence of {place} cannot be read ({error}); run the audit again") from error
         if CLEAN not in evidence:
             raise InputError(f"{place} has no evidence/{CLEAN}.parquet; run the audit again with --out {place}")
-        return cls(report_from_json(report, place), plan, evidence)
+        return cls(report_from_json(report, place), plan, evidence, tuned_on)
 
     @cached_property
     def images(self) -> PerImage:
         """What is known of every usable image."""
         return PerImage.of(self.evidence[CLEAN])
+
+    @cached_property
+    def tuning(self) -> PerImage | None:
+        """What is known of the tuning images."""
+        return None if self.tuned_on is None else PerImage.of(self.tuned_on)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -59,10 +59,24 @@ def corrupt(
     extra: dict[str, object] = {"textures": textures} if operator.textures and textures else {}
     if operator.mended:
         extra["parity"] = parity
-    changed = operator.function(images, rng.bind(len(images)).child(kind), **found.values, **extra)
-    if found.mixture < 1:
-        changed = torch.lerp(images, changed, found.mixture)
-    return settle_channels(changed, images, benchmark, operator, parity=parity)
+    bound = rng.bind(len(images)).child(kind)
+
+    def change(part: Tensor, its_rng: Randomness) -> Tensor:
+        changed = operator.function(part, its_rng, **found.values, **extra)
+        return torch.lerp(part, changed, found.mixture) if found.mixture < 1 else changed
+
+    if parity or benchmark.rgb is False or not operator.channelwise:
+        return settle_channels(change(images, bound), images, benchmark, operator, parity=parity)
+    was_grey = is_grey(images)
+    grey, coloured = was_grey.nonzero().flatten(), (~was_grey).nonzero().flatten()
+    if not len(grey):
+        return change(images, bound)
+    if not len(coloured):
+        return change(images[:, :1], bound).expand_as(images).contiguous()
+    changed = torch.empty_like(images)
+    changed[coloured] = change(images[coloured], bound[coloured])
+    changed[grey] = change(images[grey, :1], bound[grey]).expand(-1, 3, -1, -1)
+    return changed
 
 
 def settle_channels(

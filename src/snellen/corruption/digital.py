@@ -15,6 +15,9 @@ from torch import Tensor
 
 from snellen.randomness import Randomness
 
+#: Pixels from which on images are encoded side by side: with fewer, most of the time is Python's, which threads share.
+WORTH_THREADS = 128 * 128
+
 
 def pixelate(images: Tensor, rng: Randomness, *, factor: float) -> Tensor:
     """Shrink the sides to ``int(side · factor)`` and enlarge again, both with a box filter: (n, c, h, w) in [0, 1]."""
@@ -47,13 +50,14 @@ def jpeg_compression(images: Tensor, rng: Randomness, *, quality: float) -> Tens
     """Encode as JPEG and decode: (n, 3, h, w) in [0, 1], rounded to bytes; quality in [1, 100], rounded.
 
     Pillow's encoder with its own chroma subsampling, as published; on as many threads as torch may use. It runs on the
-    CPU, wherever the images are. Quality 100 still rounds, and halves the resolution of colour.
+    CPU, wherever the images are. Quality 100 still rounds, and halves the resolution of colour. One channel alone,
+    (n, 1, h, w), is encoded as a grey image, which decodes to the bytes of a coloured one whose channels are equal.
     """
     if not len(images):
         return images.clone()
     level = min(max(round(quality), 1), 100)
     pixels = torch.stack((images * 255).round_().byte().cpu().unbind(1), -1).numpy()
-    workers = min(torch.get_num_threads(), len(pixels))
+    workers = min(torch.get_num_threads(), len(pixels)) if images[0, 0].numel() >= WORTH_THREADS else 1
     if workers == 1:
         decoded = [_through_jpeg(image, level) for image in pixels]
     else:
@@ -64,8 +68,8 @@ def jpeg_compression(images: Tensor, rng: Randomness, *, quality: float) -> Tens
 
 
 def _through_jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
-    """Encode and decode one image: uint8 (h, w, 3) → uint8 (h, w, 3)."""
+    """Encode and decode one image: uint8 (h, w, 3 or 1) → the same."""
     file = BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
-    with Image.open(file) as image:
-        return np.asarray(image)
+    Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0]).save(file, "JPEG", quality=quality)
+    with Image.open(file, formats=("JPEG",)) as image:
+        return np.asarray(image).reshape(pixels.shape)

@@ -2,18 +2,31 @@
 
 Folding kernel and border into a (size × size) matrix needs no padded copy, works for kernels wider than the image, and
 leaves to a matrix product what convolution routines do slowly for single channels. Such a matrix is a band: it is
-multiplied in blocks of rows, each with its own columns only, and a few planes at a time, which stay in the cache.
+multiplied in blocks of rows, each with its own columns only, and a few planes at a time, which stay in the cache. For
+small images a call costs more than the zeros of a band, so that the whole batch is multiplied at once.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from snellen.corruption.borders import Border, pad, reflect_101, replicate
 
 #: Pixels that are worked on at a time: about a megabyte.
 PIXELS_AT_ONCE = 300_000
+
+#: Longest side of the images whose batch is multiplied in one call.
+SMALL_SIDE = 64
+
+#: Kernels of so few weights are summed shift by shift at that size, which takes less than Fourier transforms.
+FEW_WEIGHTS = 32
+
+#: Values in 64 bytes of float32: where rows begin at multiples of them, products are the same for each image.
+ALIGNED = 16
 
 #: Rows and columns of a matrix outside which it is zero, and what lies inside.
 Block = tuple[slice, slice, Tensor]
@@ -53,6 +66,8 @@ def separable_filter(planes: Tensor, vertical: Tensor, horizontal: Tensor) -> Te
     """
     count, channels, height, width = planes.shape
     tall, wide = len(vertical), len(horizontal)
+    if max(height, width, tall, wide) <= SMALL_SIDE:
+        return _whole_products(planes, vertical.to(planes), horizontal.to(planes))
     filtered = planes.new_empty(count, channels, tall, wide)
     above, beside = blocks(vertical, like=planes), blocks(horizontal, like=planes)
     for part, target in in_parts(planes, filtered):
@@ -71,13 +86,25 @@ def separable_filter(planes: Tensor, vertical: Tensor, horizontal: Tensor) -> Te
     return filtered
 
 
+def _whole_products(planes: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
+    """:func:`separable_filter` of a batch of small images in two calls, rows filled up with zeros to 64 bytes."""
+    count, channels, height, width = planes.shape
+    from_width, to_width = (-(-side // ALIGNED) * ALIGNED for side in (width, len(horizontal)))
+    lines = F.pad(planes, (0, from_width - width)).reshape(count, channels * height, from_width)
+    beside = F.pad(horizontal.T, (0, to_width - len(horizontal), 0, from_width - width))
+    between = torch.bmm(lines, beside.expand(count, -1, -1)).view(count, channels, height, to_width)
+    rows_first = between.transpose(1, 2).reshape(count, height, channels * to_width)
+    filtered = torch.bmm(vertical.expand(count, -1, -1), rows_first).view(count, len(vertical), channels, to_width)
+    return filtered[..., : len(horizontal)].transpose(1, 2).contiguous()
+
+
 def apart(part: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """An empty tensor (n, *shape) for as many images, each row at an address that is a multiple of 64 bytes.
 
     Matrix products take another way, and round otherwise, where their data begins elsewhere.
     """
     channels, height, width = shape
-    return part.new_empty(len(part), channels, height, -(-width // 16) * 16)[..., :width]
+    return part.new_empty(len(part), channels, height, -(-width // ALIGNED) * ALIGNED)[..., :width]
 
 
 def blocks(matrix: Tensor, *, like: Tensor, rows: int = 48) -> list[Block]:
@@ -108,11 +135,16 @@ def gaussian_filter(planes: Tensor, deviation: float, *, truncate: float = 4.0, 
 
     Kernel and default border are those of ``skimage.filters.gaussian``; deviation 0 gives a copy.
     """
-    kernel = gaussian_kernel(deviation, truncate)
-    if len(kernel) == 1:
+    if int(truncate * deviation + 0.5) == 0:
         return planes.clone(memory_format=torch.contiguous_format)
-    height, width = planes.shape[-2:]
-    return separable_filter(planes, filter_matrix(height, kernel, border), filter_matrix(width, kernel, border))
+    vertical, horizontal = (_gaussian_matrix(side, deviation, truncate, border) for side in planes.shape[-2:])
+    return separable_filter(planes, vertical, horizontal)
+
+
+@lru_cache(maxsize=64)
+def _gaussian_matrix(size: int, deviation: float, truncate: float, border: Border) -> Tensor:
+    """Matrix of :func:`gaussian_filter` along an axis: kept, and never changed in place."""
+    return filter_matrix(size, gaussian_kernel(deviation, truncate), border)
 
 
 def fourier_filter(planes: Tensor, kernel: Tensor, *, border: Border = reflect_101) -> Tensor:
@@ -120,8 +152,11 @@ def fourier_filter(planes: Tensor, kernel: Tensor, *, border: Border = reflect_1
 
     OpenCV's ``filter2D``, border included; the time does not depend on the kernel.
     """
+    kernel = without_empty_rim(kernel)
     height, width = planes.shape[-2:]
     above, left = len(kernel) // 2, kernel.shape[1] // 2
+    if max(height, width) <= SMALL_SIDE and int(kernel.count_nonzero()) <= FEW_WEIGHTS:
+        return _summed_shifts(planes, kernel, border)
     tall, wide = fast_length(height + 2 * above), fast_length(width + 2 * left)
     spectrum = torch.fft.rfft2(kernel.double(), s=(tall, wide)).conj()
     spectrum = spectrum.to(torch.promote_types(planes.dtype, torch.complex64)).to(planes.device)
@@ -131,6 +166,32 @@ def fourier_filter(planes: Tensor, kernel: Tensor, *, border: Border = reflect_1
         padded = pad(part, (above, tall - height - above), (left, wide - width - left), border)
         product = torch.fft.rfft2(padded).mul_(spectrum)
         target.copy_(torch.fft.irfft2(product, s=(tall, wide))[..., :height, :width])
+    return filtered
+
+
+def without_empty_rim(kernel: Tensor) -> Tensor:
+    """Cut off the zeros around an odd kernel, as many on both sides of an axis: (kh, kw) → odd (≤ kh, ≤ kw).
+
+    >>> without_empty_rim(torch.tensor([[0.0, 0, 0], [0, 1, 2], [0, 0, 0]]))
+    tensor([[0., 1., 2.]])
+    """
+    places = kernel.nonzero()
+    if not len(places):
+        return kernel
+    centre = torch.tensor(kernel.shape) // 2
+    down, right = (places.cpu() - centre).abs().amax(0).tolist()
+    above, left = (centre - torch.tensor([down, right])).tolist()
+    return kernel[above : len(kernel) - above, left : kernel.shape[1] - left]
+
+
+def _summed_shifts(planes: Tensor, kernel: Tensor, border: Border) -> Tensor:
+    """:func:`fourier_filter`, one weight after another."""
+    height, width = planes.shape[-2:]
+    above, left = len(kernel) // 2, kernel.shape[1] // 2
+    padded = pad(planes, (above, above), (left, left), border)
+    filtered = torch.zeros_like(planes, memory_format=torch.contiguous_format)
+    for row, column in kernel.nonzero().tolist():
+        filtered.add_(padded[..., row : row + height, column : column + width], alpha=float(kernel[row, column]))
     return filtered
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from snellen.corruption.filters import gaussian_filter
 from snellen.randomness import Randomness
 
-#: Images that are shuffled together: more need fewer steps, and more memory.
-AT_ONCE = 16
+#: Pixels of the images that are shuffled together: more need fewer steps, and more memory.
+PIXELS_AT_ONCE = 16 * 224 * 224
 
 
 @lru_cache(maxsize=16)
@@ -110,10 +110,11 @@ def glass_blur(
     reach = math.ceil(displacement)
     if reach > 0 and passes > 0 and len(images):
         moves = draw_moves(images, rng, displacement=displacement, passes=passes)
+        at_once = max(PIXELS_AT_ONCE // images[0, 0].numel(), 1)
         blurred = torch.stack(
             [
                 image.index_select(1, pixels)
-                for part, its_moves in zip(blurred.flatten(2).split(AT_ONCE), moves.split(AT_ONCE), strict=True)
+                for part, its_moves in zip(blurred.flatten(2).split(at_once), moves.split(at_once), strict=True)
                 for image, pixels in zip(part, shuffle(its_moves, reach, parity=parity), strict=True)
             ]
         ).view(images.shape)

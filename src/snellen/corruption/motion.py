@@ -11,7 +11,11 @@ import torch
 from torch import Tensor
 
 from snellen.corruption.borders import pad, replicate
+from snellen.corruption.filters import SMALL_SIDE
 from snellen.randomness import Randomness
+
+#: Weights at the end of a line below this share of the sum are lost in the rounding of float32.
+NEGLIGIBLE = 1e-9
 
 
 def motion_kernel(radius: float, deviation: float) -> Tensor:
@@ -50,18 +54,42 @@ def motion_filter(planes: Tensor, angles: Tensor, *, radius: float, deviation: f
     the size of the image.
     """
     weights = motion_kernel(radius, deviation).tolist()
+    lines = [line_offsets(len(weights), angle) for angle in angles.tolist()]
+    while weights[-1] < NEGLIGIBLE:
+        weights.pop()
+    if max(planes.shape[-2:]) <= SMALL_SIDE and len(planes):
+        return _gathered(planes, weights, torch.tensor(lines, device=planes.device))
     height, width = planes.shape[-2:]
     blurred = torch.zeros_like(planes, memory_format=torch.contiguous_format)
-    for number, angle in enumerate(angles.tolist()):
-        image, target = planes[number], blurred[number]
-        offsets = line_offsets(len(weights), angle)
-        downs, rights = [down for down, _ in offsets], [right for _, right in offsets]
+    for image, target, offsets in zip(planes, blurred, lines, strict=True):
+        merged: dict[tuple[int, int], float] = {}
+        for weight, offset in zip(weights, offsets, strict=False):
+            merged[offset] = merged.get(offset, 0.0) + weight
+        downs, rights = [down for down, _ in merged], [right for _, right in merged]
         above, left = max(-min(downs), 0), max(-min(rights), 0)
         padded = pad(image, (above, max(*downs, 0)), (left, max(*rights, 0)), replicate)
-        for weight, (down, right) in zip(weights, offsets, strict=True):
+        for (down, right), weight in merged.items():
             top, start = above + down, left + right
             target.add_(padded[:, top : top + height, start : start + width], alpha=weight)
     return blurred
+
+
+def _gathered(planes: Tensor, weights: list[float], lines: Tensor) -> Tensor:
+    """:func:`motion_filter` of a batch of small images at once, for offsets (n, ≥ taps, 2) along their lines."""
+    count, channels, height, width = planes.shape
+    lines = lines[:, : len(weights)]
+    left, right = max(-int(lines[..., 1].min()), 0), max(int(lines[..., 1].max()), 0)
+    padded = pad(planes, (0, 0), (left, right), replicate)
+    wide = left + width + right
+    # A row moved by any number of columns is a piece of memory that begins elsewhere.
+    pieces = padded.as_strided((padded.numel() - width + 1, width), (1, 1))
+    first = torch.arange(count * channels, device=planes.device).view(count, channels, 1) * (height * wide) + left
+    rows = torch.arange(height, device=planes.device)
+    blurred = planes.new_zeros(count * channels * height, width)
+    for weight, moves in zip(weights, lines[:, :, None].unbind(1), strict=True):
+        moved = (rows + moves[..., :1]).clamp_(0, height - 1).mul_(wide).add_(moves[..., 1:])  # (n, 1, h)
+        blurred.add_(pieces.index_select(0, (first + moved).view(-1)), alpha=weight)
+    return blurred.view(planes.shape)
 
 
 def motion_blur(images: Tensor, rng: Randomness, *, radius: float, deviation: float) -> Tensor:

@@ -1,7 +1,8 @@
 """Noise of sensors and transmission: ImageNet-C's four kinds (arXiv 1903.12261, appendix B), which MedMNIST-C shares.
 
 Each kind has one draw for each value of an image, whatever the strength: a stronger setting makes the same noise
-stronger. Strengths are numbers, or tensors (n, 1, 1, 1) with one for each image. Images are (n, 3, h, w) in [0, 1].
+stronger. Strengths are numbers, or tensors (n, 1, 1, 1) with one for each image. Images are (n, 3, h, w) in [0, 1], or
+their first channel alone (n, 1, h, w), which gets the draws that it has among three.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ _FAR = 1e30
 
 def gaussian_noise(images: Tensor, rng: Randomness, *, deviation: float | Tensor) -> Tensor:
     """Add normal noise of this standard deviation, in [0, 1] units."""
-    draws = rng.normal("gaussian_noise", images.shape[1:], like=images)
+    draws = rng.normal("gaussian_noise", (3, *images.shape[2:]), like=images)[:, : images.shape[1]]
     return (draws * deviation).add_(images).clamp_(0, 1)
 
 
 def speckle_noise(images: Tensor, rng: Randomness, *, deviation: float | Tensor) -> Tensor:
     """Add normal noise in proportion to the value; ``deviation`` is that of the proportion."""
-    draws = rng.normal("speckle_noise", images.shape[1:], like=images)
+    draws = rng.normal("speckle_noise", (3, *images.shape[2:]), like=images)[:, : images.shape[1]]
     return (draws * deviation).mul_(images).add_(images).clamp_(0, 1)
 
 
@@ -41,7 +42,7 @@ def impulse_noise(images: Tensor, rng: Randomness, *, share: float | Tensor) -> 
 
     A value that is hit stays hit, in the same way, at every larger share.
     """
-    draws = rng.uniform("impulse_noise", images.shape[1:], -1.0, 1.0, like=images)
+    draws = rng.uniform("impulse_noise", (3, *images.shape[2:]), -1.0, 1.0, like=images)[:, : images.shape[1]]
     # Negative where |draw| < share, else 0. The draw's sign, pushed far beyond [0, 1], is then salt or pepper: clamping
     # does what a mask would, several times faster.
     return draws.abs().sub_(share).clamp_(max=0).copysign_(draws).mul_(_FAR).add_(images).clamp_(0, 1)
@@ -60,7 +61,7 @@ def shot_noise(images: Tensor, rng: Randomness, *, photons: float | Tensor) -> T
     """
     if not len(images):
         return images.clone()
-    uniforms = rng.uniform("shot_noise", images.shape[1:], like=images)
+    uniforms = rng.uniform("shot_noise", (3, *images.shape[2:]), like=images)[:, : images.shape[1]]
     if isinstance(photons, Tensor):
         parts = [(slice(row, row + 1), float(white)) for row, white in enumerate(photons.flatten())]
     else:
@@ -80,7 +81,8 @@ def shot_noise(images: Tensor, rng: Randomness, *, photons: float | Tensor) -> T
         rest = torch.sub(part, levels, alpha=1 / 255)
         if float(rest.max()) > 2 * _ROUNDING / 255:
             numbers = range(len(images))[rows]
-            others = rng[numbers].uniform("shot_noise_between_levels", images.shape[1:], like=images)
+            others = rng[numbers].uniform("shot_noise_between_levels", (3, *images.shape[2:]), like=images)
+            others = others[:, : images.shape[1]]
             counts += small_counts(rest.clamp_(min=0).mul_(white), others)
         noisy[rows] = counts.div_(white)
     return noisy.clamp_(0, 1)

@@ -61,6 +61,8 @@ class Operator:
             result of severity 1.
         batched: parameters may be tensors (n, 1, 1, 1), a value for each image.
         noise: what it does to a grey image is drawn once for all channels, not turned grey afterwards.
+        channelwise: does the same to each channel, but for draws of noise: grey images need one channel alone, which
+            the function takes as (n, 1, h, w).
         textures: not empty: takes textures of the user; without, it draws its own, which are not the published ones.
             These are the sha256 of the published files, in the order of their names.
         own: draws something of our own, so that no setting is exactly a published one.
@@ -71,6 +73,7 @@ class Operator:
     parameters: Mapping[str, Parameter]
     batched: bool = False
     noise: bool = False
+    channelwise: bool = False
     textures: tuple[str, ...] = ()
     own: bool = False
     mended: bool = False
@@ -85,20 +88,23 @@ _HELD, _LENGTH = Parameter(), Parameter(pixels=True)
 _FROM_ZERO, _LENGTH_FROM_ZERO, _FROM_ONE = Parameter(0.0), Parameter(0.0, pixels=True), Parameter(1.0)
 
 OPERATORS: dict[str, Operator] = {
-    "gaussian_noise": Operator(gaussian_noise, {"deviation": _FROM_ZERO}, batched=True, noise=True),
-    "shot_noise": Operator(shot_noise, {"photons": Parameter(math.inf, reciprocal=True)}, batched=True, noise=True),
-    "impulse_noise": Operator(impulse_noise, {"share": _FROM_ZERO}, batched=True, noise=True),
-    "speckle_noise": Operator(speckle_noise, {"deviation": _FROM_ZERO}, batched=True, noise=True),
-    "gaussian_blur": Operator(gaussian_blur, {"deviation": _LENGTH_FROM_ZERO}),
-    "kernel_blur": Operator(kernel_blur, {"kernel": Parameter(1.0, pixels=True, odd=True)}),
-    "defocus_blur": Operator(defocus_blur, {"radius": _LENGTH_FROM_ZERO, "alias": _LENGTH_FROM_ZERO}),
+    "gaussian_noise": Operator(gaussian_noise, {"deviation": _FROM_ZERO}, batched=True, noise=True, channelwise=True),
+    "shot_noise": Operator(
+        shot_noise, {"photons": Parameter(math.inf, reciprocal=True)}, batched=True, noise=True, channelwise=True
+    ),
+    "impulse_noise": Operator(impulse_noise, {"share": _FROM_ZERO}, batched=True, noise=True, channelwise=True),
+    "speckle_noise": Operator(speckle_noise, {"deviation": _FROM_ZERO}, batched=True, noise=True, channelwise=True),
+    "gaussian_blur": Operator(gaussian_blur, {"deviation": _LENGTH_FROM_ZERO}, channelwise=True),
+    "kernel_blur": Operator(kernel_blur, {"kernel": Parameter(1.0, pixels=True, odd=True)}, channelwise=True),
+    "defocus_blur": Operator(defocus_blur, {"radius": _LENGTH_FROM_ZERO, "alias": _LENGTH_FROM_ZERO}, channelwise=True),
     "glass_blur": Operator(
         glass_blur,
         {"deviation": _LENGTH_FROM_ZERO, "displacement": _LENGTH_FROM_ZERO, "passes": _HELD},
+        channelwise=True,
         mended=True,
     ),
-    "motion_blur": Operator(motion_blur, {"radius": _LENGTH, "deviation": _LENGTH_FROM_ZERO}),
-    "zoom_blur": Operator(zoom_blur, {"end": _FROM_ONE, "step": _HELD}),
+    "motion_blur": Operator(motion_blur, {"radius": _LENGTH, "deviation": _LENGTH_FROM_ZERO}, channelwise=True),
+    "zoom_blur": Operator(zoom_blur, {"end": _FROM_ONE, "step": _HELD}, channelwise=True),
     "snow": Operator(
         snow,
         {
@@ -112,7 +118,7 @@ OPERATORS: dict[str, Operator] = {
         },
     ),
     "frost": Operator(frost, {"keep": _FROM_ONE, "amount": _FROM_ZERO}, textures=FROST, mended=True),
-    "fog": Operator(fog, {"amount": _FROM_ZERO, "decay": _HELD}),
+    "fog": Operator(fog, {"amount": _FROM_ZERO, "decay": _HELD}, channelwise=True),
     "spatter": Operator(
         spatter,
         {
@@ -124,14 +130,16 @@ OPERATORS: dict[str, Operator] = {
             "mud": _HELD,
         },
     ),
-    "brightness": Operator(brightness, {"amount": _FROM_ZERO}, batched=True),
-    "contrast": Operator(contrast, {"factor": _FROM_ONE}, batched=True),
+    "brightness": Operator(brightness, {"amount": _FROM_ZERO}, batched=True, channelwise=True),
+    "contrast": Operator(contrast, {"factor": _FROM_ONE}, batched=True, channelwise=True),
     "saturate": Operator(saturate, {"factor": _FROM_ONE, "offset": _FROM_ZERO}, batched=True),
     "elastic_transform": Operator(
-        elastic_transform, {"amplitude": _LENGTH_FROM_ZERO, "deviation": _LENGTH, "affine": _LENGTH_FROM_ZERO}
+        elastic_transform,
+        {"amplitude": _LENGTH_FROM_ZERO, "deviation": _LENGTH, "affine": _LENGTH_FROM_ZERO},
+        channelwise=True,
     ),
-    "pixelate": Operator(pixelate, {"factor": _FROM_ONE}),
-    "jpeg_compression": Operator(jpeg_compression, {"quality": Parameter(100.0, whole=True)}),
+    "pixelate": Operator(pixelate, {"factor": _FROM_ONE}, channelwise=True),
+    "jpeg_compression": Operator(jpeg_compression, {"quality": Parameter(100.0, whole=True)}, channelwise=True),
     "enhance_brightness": Operator(enhance_brightness, {"factor": _FROM_ONE}, batched=True),
     "enhance_contrast": Operator(enhance_contrast, {"factor": _FROM_ONE}, batched=True),
     "add_saturation": Operator(add_saturation, {"offset": _FROM_ZERO}, batched=True),

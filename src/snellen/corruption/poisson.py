@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -39,24 +40,11 @@ class PoissonTable:
     def of(cls, photons: float, draws: int, device: torch.device) -> PoissonTable:
         """Tabulate counts up to ⌈photons⌉, which stands for all above; ``draws`` is how many will be looked up.
 
-        What lies beyond six standard deviations, less likely than a step of the draws, is left out.
+        What lies beyond six standard deviations, less likely than a step of the draws, is left out. The last tables are
+        kept: batches of one setting share theirs.
         """
-        last = math.ceil(photons)
-        rates = torch.arange(_LEVELS, dtype=torch.float64)[:, None] * (photons / 255)
-        width = min(last, math.ceil(12 * math.sqrt(photons)) + 16) + 1
-        lowest = (rates - 6 * rates.sqrt() - 2).floor_().clamp_(0, last + 1 - width)
-        counts = lowest + torch.arange(width)
-        factorials = torch.arange(last + 1, dtype=torch.float64).add_(1).lgamma_()[counts.long()]
-        cumulative = torch.exp(torch.xlogy(counts, rates) - rates - factorials).cumsum_(1)
-        cumulative[:, -1] = 1.0
         # Few draws do not repay a large table.
-        buckets = min(_MOST_BUCKETS, 2 ** int(math.log2(max(draws // 128, 1))))
-        steps_inside = torch.zeros(_LEVELS, buckets + 1)
-        steps_inside.scatter_add_(1, (cumulative * buckets).long(), torch.ones(()).expand_as(cumulative))
-        steps_before = steps_inside.cumsum(1).sub_(steps_inside)
-        guide = torch.where(steps_inside > 0, -1.0, steps_before + lowest.float())[:, :-1]
-        steps = cumulative + torch.arange(_LEVELS)[:, None]
-        return cls(guide.flatten().to(device), steps.flatten().to(device), lowest.flatten().float().to(device))
+        return _tabulated(photons, min(_MOST_BUCKETS, 2 ** int(math.log2(max(draws // 128, 1)))), device)
 
     def counts(self, levels: Tensor, uniforms: Tensor) -> Tensor:
         """Count for each draw: whole levels in [0, 255] and uniforms in [0, 1), both float32 (…) → float32 (…)."""
@@ -69,6 +57,25 @@ class PoissonTable:
         columns = torch.searchsorted(self.steps, aims, right=True) - rows.long() * width
         counts[unsure] = self.lowest[rows.long()] + columns
         return counts.view(levels.shape)
+
+
+@lru_cache(maxsize=8)
+def _tabulated(photons: float, buckets: int, device: torch.device) -> PoissonTable:
+    """:meth:`PoissonTable.of` with this many buckets of [0, 1) at each level."""
+    last = math.ceil(photons)
+    rates = torch.arange(_LEVELS, dtype=torch.float64)[:, None] * (photons / 255)
+    width = min(last, math.ceil(12 * math.sqrt(photons)) + 16) + 1
+    lowest = (rates - 6 * rates.sqrt() - 2).floor_().clamp_(0, last + 1 - width)
+    counts = lowest + torch.arange(width)
+    factorials = torch.arange(last + 1, dtype=torch.float64).add_(1).lgamma_()[counts.long()]
+    cumulative = torch.exp(torch.xlogy(counts, rates) - rates - factorials).cumsum_(1)
+    cumulative[:, -1] = 1.0
+    steps_inside = torch.zeros(_LEVELS, buckets + 1)
+    steps_inside.scatter_add_(1, (cumulative * buckets).long(), torch.ones(()).expand_as(cumulative))
+    steps_before = steps_inside.cumsum(1).sub_(steps_inside)
+    guide = torch.where(steps_inside > 0, -1.0, steps_before + lowest.float())[:, :-1]
+    steps = cumulative + torch.arange(_LEVELS)[:, None]
+    return PoissonTable(guide.flatten().to(device), steps.flatten().to(device), lowest.flatten().float().to(device))
 
 
 def small_counts(rates: Tensor, uniforms: Tensor) -> Tensor:

@@ -6,13 +6,14 @@ Hendrycks and Dietterich, arXiv 1903.12261, appendix B.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snellen.corruption.filters import blocks, in_parts
+from snellen.corruption.filters import Block, blocks, in_parts
 from snellen.errors import InputError
 from snellen.randomness import Randomness
 
@@ -62,8 +63,7 @@ def zoom_blur(images: Tensor, rng: Randomness, *, end: float, step: float) -> Te
     factors = np.arange(1, end, step).tolist()[1:]
     count, channels, height, width = images.shape
     blurred = images.new_empty(count * channels, height, width)
-    # Bands of zooms are thin, so that smaller blocks than those of a filter save more than they cost.
-    beside = [blocks(zoom_matrix(width, factor), like=images, rows=32) for factor in factors]
+    beside = [_zoom_blocks(width, factor, images.dtype, images.device) for factor in factors]
     for part, target in in_parts(images.reshape(count * channels, height, width), blurred):
         # Rows first: a row of all planes is one long vector, which the vertical interpolation takes as channels.
         rows_first = part.transpose(0, 1).contiguous()
@@ -75,6 +75,13 @@ def zoom_blur(images: Tensor, rng: Randomness, *, end: float, step: float) -> Te
                 flat[:, columns].addmm_(tall[:, sources], block.T)
         target.copy_(total.transpose(0, 1))
     return blurred.view_as(images).div_(len(factors) + 2).clamp_(0, 1)
+
+
+@lru_cache(maxsize=256)
+def _zoom_blocks(side: int, factor: float, dtype: torch.dtype, device: torch.device) -> list[Block]:
+    """Blocks of a zoom's matrix, kept for the next batch."""
+    # Bands of zooms are thin, so that smaller blocks than those of a filter save more than they cost.
+    return blocks(zoom_matrix(side, factor), like=torch.empty((), dtype=dtype, device=device), rows=32)
 
 
 def _zoom_rows(rows: Tensor, factor: float) -> Tensor:

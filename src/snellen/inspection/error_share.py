@@ -33,17 +33,19 @@ class ErrorShare:
         n: images judged.
         disagreements: images whose label is not the class that the model ranks first.
         share: most likely share of wrong labels, in [0, 1).
-        low: lower bound of that share; 0 unless the model's own mistakes are rejected as the only cause.
+        low: one-sided lower bound of that share; 0 unless the model's own mistakes are rejected as the only cause.
+        high: one-sided upper bound from the same likelihood. With ``confidence=0.975`` both ends are a 95 % interval.
         p_value: one-sided, of "no more than the tolerated share is wrong, and all other disagreements are the model's
             own mistakes". Below 1 − confidence just where ``low`` is above the tolerated share.
         tolerated: that share.
-        confidence: that of ``low``.
+        confidence: that of ``low`` and of ``high``, each.
     """
 
     n: int
     disagreements: int
     share: float
     low: float
+    high: float
     p_value: float
     tolerated: float
     confidence: float
@@ -118,7 +120,8 @@ def estimated_error_share(
         n=len(sure),
         disagreements=disagreements,
         share=share,
-        low=_lower(groups, fit, share, best - allowed / 2) if 2 * (best - null) > allowed else 0.0,
+        low=_bound(groups, fit, share, 0.0, best - allowed / 2) if 2 * (best - null) > allowed else 0.0,
+        high=_bound(groups, fit, share, 1.0, best - allowed / 2),
         p_value=0.5 * math.erfc(math.sqrt(ratio / 2)) if share > tolerated else 1.0,
         tolerated=tolerated,
         confidence=confidence,
@@ -209,18 +212,18 @@ def _most_likely(groups: _Groups, fit: NDArray[np.float64]) -> tuple[float, floa
     return points[chosen] ** 2, values[chosen]
 
 
-def _lower(groups: _Groups, fit: NDArray[np.float64], share: float, limit: float) -> float:
-    """Bisect for the smallest share whose profile likelihood reaches a limit."""
-    low, high = 0.0, share
-    for _ in range(15):
-        middle = (low + high) / 2
+def _bound(groups: _Groups, fit: NDArray[np.float64], share: float, end: float, limit: float) -> float:
+    """Bisect between the likeliest share and 0 or 1 for the outermost whose profile likelihood reaches a limit."""
+    outside, inside = end, share
+    for _ in range(18):
+        middle = (outside + inside) / 2
         value, fit = _profile(middle, groups, fit)
         if value >= limit:
-            high = middle
+            inside = middle
         else:
-            low = middle
-    # The side that is too small: the bound stays a bound.
-    return low
+            outside = middle
+    # The side that is too far: the bound stays a bound.
+    return outside
 
 
 def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,10 +16,9 @@ from snellen.auditing.panels import Line, Panel, Point
 from snellen.auditing.per_image import PerImage
 from snellen.finding import Finding
 from snellen.method import Need
-from snellen.metrics.adaptive_calibration import adaptive_calibration_error
 from snellen.metrics.calibration import ReliabilityBins
-from snellen.metrics.clustered import clustered_mean
-from snellen.metrics.intervals import wilson
+from snellen.metrics.clustered import clustered_share
+from snellen.metrics.loss_interval import loss_interval
 from snellen.metrics.temperature import fit_temperature, tempered_probabilities
 
 #: Calibration has no error scale of its own. Lower bound of the expected calibration error → harm.
@@ -64,7 +63,8 @@ class Calibration(Check):
             ],
             panels=self._panel(known, after),
             notes=[
-                "The expected calibration error is biased upwards by chance; its bounds and the finding are not. "
+                "The calibration errors are biased upwards by chance; their bounds and the finding are not. The "
+                "interval of calibration.nll knows losses like those it has seen: rare, far larger ones lie beyond it. "
                 + (
                     "The temperature was fitted on the tuning images."
                     if "tune" in reading.companions
@@ -77,34 +77,33 @@ class Calibration(Check):
         assert known.scores is not None
         assert known.confidence is not None
         n = len(known)
-        low = error.lower(0.975) if error.p_value <= 0.025 else 0.0
-        adaptive = adaptive_calibration_error(known.confidence, known.correct, self.bins)
+        adaptive = calibration_error(
+            known.confidence, known.correct, known.units, bins=self.bins, resamples=self.resamples, equal_mass=True
+        )
         found = {
-            "calibration.ece": Measured(value=error.value, low=low, high=error.high, n=n),
-            "calibration.adaptive_ece": Measured(
-                value=adaptive,
-                low=max(adaptive - 1.96 * error.spread, 0.0),
-                high=min(adaptive + 1.96 * error.spread, 1.0),
-                n=n,
-            ),
+            "calibration.ece": _measured(error, n),
+            "calibration.adaptive_ece": _measured(adaptive, n),
         }
         probabilities = tempered_probabilities(known.scores, 1.0)
         hit = probabilities[np.arange(n), known.labels]
         # Of each image, as snellen.metrics.calibration.ProbabilityScores sums them.
         brier = (probabilities**2).sum(1) - hit**2 + (1 - hit) ** 2
         log_loss = np.minimum(-np.log(np.maximum(hit, 1e-300)), WORST_NLL)
-        for name, values, most in (("brier", brier, WORST_BRIER), ("nll", log_loss, WORST_NLL)):
-            mean = clustered_mean(values, known.units)
-            low, high = mean.interval(0.95)
-            found[f"calibration.{name}"] = Measured(value=mean.value, low=max(low, 0.0), high=min(high, most), n=n)
+        # What a lost image costs: all, or what it costs on average where the runner-up is the label.
+        runner_up = np.sort(probabilities, axis=1)[:, -2] if probabilities.shape[1] > 1 else np.ones(n)
+        lost = float(np.minimum(-np.log(np.maximum(runner_up, 1e-300)), WORST_NLL).mean())
+        for name, values, large, most in (
+            ("brier", brier, WORST_BRIER, WORST_BRIER),
+            ("nll", log_loss, min(max(lost, 1.0), WORST_NLL), WORST_NLL),
+        ):
+            values = np.clip(values, 0, most)
+            low, high = loss_interval(values, known.units, large=large, most=most)
+            found[f"calibration.{name}"] = Measured(value=float(values.mean()), low=low, high=high, n=n)
         return found
 
     def _after(self, known: PerImage, after: NDArray[np.float64]) -> dict[str, Measured]:
         error = calibration_error(after, known.correct, known.units, bins=self.bins, resamples=self.resamples)
-        low = error.lower(0.975) if error.p_value <= 0.025 else 0.0
-        return {
-            "calibration.ece_with_temperature": Measured(value=error.value, low=low, high=error.high, n=len(known)),
-        }
+        return {"calibration.ece_with_temperature": _measured(error, len(known))}
 
     def _tempered(self, known: PerImage, reading: Reading) -> tuple[NDArray[np.float64], float]:
         """Confidence (n,) after scaling by a temperature that was fitted on other images, and that temperature."""
@@ -158,18 +157,27 @@ class Calibration(Check):
                 x_label="confidence",
                 y_label="accuracy",
                 lines=(
-                    Line(name="as it is", points=_reliability(known.confidence, known.correct, self.bins)),
-                    Line(name="with temperature", points=_reliability(after, known.correct, self.bins)),
+                    Line(name="as it is", points=_reliability(known.confidence, known, self.bins)),
+                    Line(name="with temperature", points=_reliability(after, known, self.bins)),
                     Line(name="calibrated", points=(Point(x=0, y=0), Point(x=1, y=1)), reference=True),
                 ),
             )
         ]
 
 
-def _reliability(confidence: NDArray[np.float64], correct: NDArray[np.bool_], bins: int) -> tuple[Point, ...]:
-    found = ReliabilityBins.of(confidence, correct.astype(np.float64), bins)
+def _measured(error: CalibrationError, n: int) -> Measured:
+    """An error of 0 is possible unless calibration is refuted."""
+    low = error.lower(0.975) if error.p_value <= 0.025 else 0.0
+    return Measured(value=error.value, low=min(low, error.value), high=max(error.high, error.value), n=n)
+
+
+def _reliability(confidence: NDArray[np.float64], known: PerImage, bins: int) -> tuple[Point, ...]:
+    found = ReliabilityBins.of(confidence, known.correct.astype(np.float64), bins)
+    # The bins of ReliabilityBins, whose upper ends are closed.
+    bin_of = np.searchsorted(np.arange(1, bins + 1) / bins, confidence, side="left")
     points = []
     for place in np.flatnonzero(found.count):
-        low, high = wilson(int(found.correct_sum[place]), int(found.count[place]))
+        inside = bin_of == place
+        low, high = clustered_share(known.correct[inside], known.units_of(inside))
         points.append(Point(x=found.confidence[place], y=found.accuracy[place], low=low, high=high))
     return tuple(points)

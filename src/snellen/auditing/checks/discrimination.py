@@ -8,20 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.auditing.check import Check, Conclusion, Kept, Measured, Reading
+from snellen.auditing.check import Check, Companion, Conclusion, Kept, Measured, Reading
 from snellen.auditing.panels import Line, Panel, Point
 from snellen.auditing.per_image import PerImage
+from snellen.classifier import Classifier
 from snellen.errors import unknown_name
+from snellen.images import ImageSet
 from snellen.method import Need
-from snellen.metrics.bootstrap import cluster_bootstrap
+from snellen.metrics.auroc import macro_auroc
+from snellen.metrics.auroc_interval import macro_auroc_interval
 from snellen.metrics.clustered import clustered_share
 from snellen.metrics.discrimination import ScoreCounts
 from snellen.metrics.operating_point import OperatingPoint
 from snellen.metrics.temperature import tempered_probabilities
-from snellen.metrics.weighted import weighted_macro_auroc
-
-#: With fewer units nothing is said of how certain the area is; the resamples times scores are at most so many.
-LEAST_UNITS, MOST_WORK = 20, 400_000_000
+from snellen.metrics.unit_jackknife import design_effect
+from snellen.metrics.units import dense_codes
 
 #: Points of the drawn curve.
 POINTS = 60
@@ -40,7 +41,17 @@ class Discrimination(Check):
     prevalence: float | None = Field(
         None, gt=0, lt=1, description="at which predictive values are told; by default that of the images"
     )
-    resamples: int = Field(200, ge=50, description="resamples for the interval of the area")
+    resamples: int = Field(200, ge=50, description="not used any more: the interval needs no resamples")
+
+    def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
+        """Why the check cannot run, or None when it can.
+
+        Raises:
+            InputError: the positive class is none of the classifier's; told before anything is computed.
+        """
+        if self.positive is not None and self.positive not in classifier.class_names:
+            raise unknown_name("class", self.positive, classifier.class_names)
+        return super().missing(classifier, images, companions)
 
     def cost(self) -> float:
         """Nothing but the clean scores is needed."""
@@ -49,14 +60,14 @@ class Discrimination(Check):
     def conclude(self, reading: Reading) -> Conclusion:
         """Figures and the ROC curve; nothing is tested."""
         known = reading.images.select(reading.images.labelled)
-        if self.positive is not None and self.positive not in reading.names:
-            raise unknown_name("class", self.positive, reading.names)
         if known.scores is None or len(known.classes_present()) < 2:
             return Conclusion()
         probabilities = tempered_probabilities(known.scores, 1.0)
         metrics = {"discrimination.auroc": self._area(known, probabilities)}
         if len(reading.names) != 2:
-            return Conclusion(metrics=metrics)
+            given = [name for name in ("positive", "prevalence") if getattr(self, name) is not None]
+            unused = f"{' and '.join(given)} not used: there are {len(reading.names)} classes, not two."
+            return Conclusion(metrics=metrics, notes=[unused] if given else [])
         place = 1 if self.positive is None else reading.names.index(self.positive)
         counts = ScoreCounts.of((known.labels == place).astype(np.int64), probabilities[:, place])
         found, note = self._operating_point(known, counts, probabilities[:, place], place, reading)
@@ -67,15 +78,8 @@ class Discrimination(Check):
         )
 
     def _area(self, known: PerImage, probabilities: NDArray[np.float64]) -> Measured:
-        statistic = weighted_macro_auroc(known.labels, probabilities)
-        value = statistic(np.ones(len(known)))
-        resamples = min(self.resamples, MOST_WORK // probabilities.size)
-        if len(set(known.unit_ids)) < LEAST_UNITS or resamples < 50:
-            return Measured(value=value, low=0.0, high=1.0, n=len(known))
-        low, high = cluster_bootstrap(
-            statistic, len(known), known.units, resamples=resamples, rng=np.random.default_rng(0), jackknife_groups=2
-        ).percentile()
-        return Measured(value=value, low=low, high=high, n=len(known))
+        low, high = macro_auroc_interval(known.labels, probabilities, known.units)
+        return Measured(value=macro_auroc(known.labels, probabilities).value, low=low, high=high, n=len(known))
 
     def _operating_point(
         self,
@@ -105,28 +109,52 @@ class Discrimination(Check):
         for name, (right, units) in figures.items():
             low, high = clustered_share(right, units)
             found[name] = Measured(value=float(right.mean()), low=low, high=high, n=len(right))
-        for name, value, interval in (
+        alike = _fewer(point, called, positive, known)
+        for name, value, interval, told in (
             (
                 "positive_predictive_value",
                 point.positive_predictive_value_at(prevalence),
-                point.positive_predictive_value_interval_at(prevalence),
+                alike.positive_predictive_value_interval_at(prevalence),
+                called,
             ),
             (
                 "negative_predictive_value",
                 point.negative_predictive_value_at(prevalence),
-                point.negative_predictive_value_interval_at(prevalence),
+                alike.negative_predictive_value_interval_at(prevalence),
+                ~called,
             ),
         ):
             if np.isfinite(value):
+                # At the images' own prevalence, which is no more certain than they are, it is a share of images.
+                own = clustered_share((positive == called)[told], known.units_of(told))
+                low, high = own if self.prevalence is None else interval
                 found[f"discrimination.{name}"] = Measured(
-                    value=value, low=interval.low, high=interval.high, n=len(known)
+                    value=value, low=min(low, value), high=max(high, value), n=len(known)
                 )
         note = (
             f"Its threshold, {threshold:.4g}, is the lowest with a specificity of {self.specificity:.0%} on "
             f"{chosen_from}; average precision {counts.average_precision:.4f}; predictive values are those at a "
-            f"prevalence of {prevalence:.1%}, and their intervals count images as independent."
+            f"prevalence of {prevalence:.1%}."
         )
         return found, note
+
+
+def _fewer(
+    point: OperatingPoint, called: NDArray[np.bool_], positive: NDArray[np.bool_], known: PerImage
+) -> OperatingPoint:
+    """As many decisions as would say as much if images were independent."""
+    if known.units is None:
+        return point
+    effect = {
+        who: design_effect(called[of].astype(np.float64), dense_codes(known.units_of(of), int(of.sum())))
+        for who, of in ((True, positive), (False, ~positive))
+    }
+    return OperatingPoint(
+        true_positives=round(point.true_positives / effect[True]),
+        false_negatives=round(point.false_negatives / effect[True]),
+        true_negatives=round(point.true_negatives / effect[False]),
+        false_positives=round(point.false_positives / effect[False]),
+    )
 
 
 def _curve(counts: ScoreCounts, check: str, positive: str) -> Panel:

@@ -21,6 +21,9 @@ from snellen.inspection.properties import ImageProperties
 #: Drift has no error scale of its own. Area under the ROC curve of telling the sets apart, lower bound → harm.
 DRIFT_HARM: tuple[tuple[float, float], ...] = ((0.9, 0.05), (0.7, 0.005), (0.0, 0.0))
 
+#: Means that differ by less, in standard deviations, are not what tells two sets apart.
+TELLING_DIFFERENCE = 0.1
+
 
 class Drift(Check):
     """Two-sample tests on features, image properties and labels."""
@@ -30,7 +33,9 @@ class Drift(Check):
     reads: ClassVar[frozenset[Kept]] = frozenset({"features", "properties"})
     compares_with: ClassVar[frozenset[Companion]] = frozenset({"train"})
 
-    permutations: int = Field(999, ge=99, description="permutations of the test on features")
+    permutations: int = Field(
+        999, ge=99, description="permutations of each test; 20 times as many if none is as extreme"
+    )
     examples: int = Field(9, ge=0, description="pictures of the most foreign images")
 
     def cost(self) -> float:
@@ -63,6 +68,7 @@ class Drift(Check):
                 _columns(images.properties),
                 first_units=train.units,
                 second_units=images.units,
+                permutations=self.permutations,
                 seed=reading.rng.seed,
             )
             hypotheses += [_of_property(one) for one in properties]
@@ -74,6 +80,7 @@ class Drift(Check):
                 classes=len(reading.names),
                 first_units=train.units_of(train.labelled),
                 second_units=images.units_of(images.labelled),
+                permutations=self.permutations,
                 seed=reading.rng.seed,
             )
             hypotheses.append(_of_labels(labels, reading.names))
@@ -89,11 +96,10 @@ class Drift(Check):
         )
 
     def _of_features(self, found: FeatureDrift, images: PerImage) -> Hypothesis:
-        harm = next(harm for bound, harm in DRIFT_HARM if found.interval.low >= bound)
         finding = Finding(
             kind="drift",
             subject="features",
-            harm=harm,
+            harm=0.0,
             p_value=found.p_value,
             title=(
                 f"Audited images differ from training images: a simple classifier tells them apart with an area of "
@@ -105,20 +111,34 @@ class Drift(Check):
                 for row in found.foreign.tolist()
             ),
         )
-        return Hypothesis(found.p_value, lambda _: harm, lambda told: finding.model_copy(update={"harm": told}))
+
+        def harm(confidence: float) -> float:
+            low = found.lower(confidence)
+            return next(harm for bound, harm in DRIFT_HARM if low >= bound)
+
+        return Hypothesis(found.p_value, harm, lambda told: finding.model_copy(update={"harm": told}))
 
 
 def _of_property(one: PropertyDrift) -> Hypothesis:
-    words = WORDS.get(one.name, (f"of less {one.name}", f"of more {one.name}"))[one.difference > 0]
     finding = Finding(
         kind="drift",
         subject=one.name,
         harm=0.0,
         p_value=one.p_value,
-        title=f"Audited images are {words} than training images, by {abs(one.difference):.1f} standard deviations",
+        title=_title(one),
         facts={"property": one.name, "difference_in_sd": one.difference, "kolmogorov_distance": one.distance},
     )
     return Hypothesis(one.p_value, lambda _: 0.0, lambda _: finding)
+
+
+def _title(one: PropertyDrift) -> str:
+    name = one.name.replace("_", " ")
+    if one.spread == 0:
+        return f"All audited images have another {name} than the training images"
+    if abs(one.difference) < TELLING_DIFFERENCE:
+        return f"Audited images are differently spread in {name} than training images"
+    words = WORDS.get(one.name, (f"of less {name}", f"of more {name}"))[one.difference > 0]
+    return f"Audited images are {words} than training images, by {abs(one.difference):.1f} standard deviations"
 
 
 def _of_labels(found: LabelDrift, names: tuple[str, ...]) -> Hypothesis:

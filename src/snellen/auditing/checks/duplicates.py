@@ -13,7 +13,7 @@ from snellen.inspection.duplicates import exact_groups, near_groups
 
 
 class Duplicates(Check):
-    """Groups of equal images, and of near duplicates that are no exact ones."""
+    """Groups of equal images, and of near duplicates, among which equal images count once."""
 
     name: ClassVar[str] = "duplicates"
     summary: ClassVar[str] = "images that occur more than once, exactly or nearly"
@@ -32,14 +32,15 @@ class Duplicates(Check):
         if images.pixel_hashes is None or images.fingerprints is None:
             return Conclusion(notes=["Images of fewer than 8 pixels a side are not searched for duplicates."])
         exact = exact_groups(images.pixel_hashes)
-        same = {row: number for number, group in enumerate(exact) for row in group}
+        first = {row: group[0] for group in exact for row in group}
+        # Equal images count once here: their copies are told as exact ones.
         near = [
-            group.members
+            tuple(dict.fromkeys(first.get(row, row) for row in group.members))
             for group in near_groups(images.fingerprints, images.features, mirrored=self.mirrored)
-            if len({same.get(row, -1 - row) for row in group.members}) > 1
         ]
-        findings = [self._finding("exact", "equal, pixel for pixel", exact, reading)] if exact else []
-        findings += [self._finding("near", "near duplicates", near, reading)] if near else []
+        near = [group for group in near if len(group) > 1]
+        findings = [self._finding("exact", "equal to others, pixel for pixel", exact, reading)] if exact else []
+        findings += [self._finding("near", "nearly equal to others", near, reading)] if near else []
         return Conclusion(
             findings=findings,
             notes=[
@@ -56,7 +57,10 @@ class Duplicates(Check):
             kind="duplicate",
             subject=subject,
             harm=surplus / len(images),
-            title=f"{surplus} images are {words} of others, in {len(groups)} groups",
+            title=(
+                f"{surplus} {'image is' if surplus == 1 else 'images are'} {words}, in {len(groups)} "
+                f"{'group' if len(groups) == 1 else 'groups'}"
+            ),
             facts={
                 "groups": len(groups),
                 "surplus_images": surplus,

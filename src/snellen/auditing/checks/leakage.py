@@ -1,8 +1,8 @@
-"""Images, or units, that are in training and in test."""
+"""Images, or units, that are in two sets of which one should not know the other."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -15,9 +15,37 @@ from snellen.finding import Finding, FindingExample
 from snellen.images import ImageSet
 from snellen.inspection.duplicates import across
 
+#: What the sets beside the audited one are called.
+NAMES: dict[Companion, str] = {"train": "training", "tune": "tuning"}
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """Two sets, of which the later should share nothing with the earlier.
+
+    Attributes:
+        name: of the pair, in the subject of its findings.
+        source: what the earlier set is called.
+        kind: of images of the later set: "", or "tuning ".
+        earlier: images of the first set that were looked at.
+        units: names of all its units, also of images that were not looked at.
+        cut: whether there are such images.
+        later: images of the second set.
+        audited: whether these are among the audited ones.
+    """
+
+    name: str
+    source: str
+    kind: str
+    earlier: PerImage
+    units: frozenset[str]
+    cut: bool
+    later: PerImage
+    audited: bool
+
 
 class Leakage(Check):
-    """What the audited images share with the training images, or the splits of one set with each other."""
+    """What audited, training and tuning images share with each other, and the splits of the audited set."""
 
     name: ClassVar[str] = "leakage"
     summary: ClassVar[str] = "images or units (patients, lots) that are in training and in test"
@@ -27,9 +55,9 @@ class Leakage(Check):
     examples: int = Field(12, ge=0, description="pictures for each finding")
 
     def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
-        """There must be two sets: training images, or several splits."""
+        """There must be two sets: training or tuning images, or several splits."""
         splits = {split for split in images.column("split") if split is not None}
-        if "train" not in companions and len(splits) < 2:
+        if not companions and len(splits) < 2:
             return "compares with train images or between splits, and none were given (--train DATA)"
         return super().missing(classifier, images, companions)
 
@@ -38,68 +66,119 @@ class Leakage(Check):
         return 0.1
 
     def conclude(self, reading: Reading) -> Conclusion:
-        """Counted, not inferred: harm is the share of the test images that are known from training."""
+        """Counted, not inferred: harm is the share of the later images of a pair that are known from the earlier."""
         findings = list[Finding]()
-        for name, first, second in _pairs(reading):
-            equal = set(first.pixel_hashes or ())
-            exact = np.array([key in equal for key in second.pixel_hashes or ()], dtype=bool)
-            findings += self._finding(f"exact, {name}", "are, pixel for pixel,", exact, second, reading.names)
-            if first.fingerprints is not None and second.fingerprints is not None:
+        for pair in _pairs(reading):
+            earlier, later = pair.earlier, pair.later
+            equal = set(earlier.pixel_hashes or ())
+            exact = np.array([key in equal for key in later.pixel_hashes or [None] * len(later)], dtype=bool)
+            findings += self._finding("exact", ", pixel for pixel, among those", exact, pair, reading.names)
+            if earlier.fingerprints is not None and later.fingerprints is not None:
                 found = across(
-                    first.fingerprints,
-                    second.fingerprints,
-                    first_features=first.features,
-                    second_features=second.features,
+                    earlier.fingerprints,
+                    later.fingerprints,
+                    first_features=earlier.features,
+                    second_features=later.features,
                     mirrored=self.mirrored,
                 )
-                near = np.zeros(len(second), dtype=bool)
+                near = np.zeros(len(later), dtype=bool)
                 near[found.second] = True
-                findings += self._finding(f"near, {name}", "are nearly", near & ~exact, second, reading.names)
-            units = {unit for unit in first.unit_names if unit is not None}
-            shared = np.array([unit in units for unit in second.unit_names], dtype=bool)
-            findings += self._finding(f"unit, {name}", "come from units that occur", shared, second, reading.names)
-        return Conclusion(findings=findings)
+                findings += self._finding("near", " nearly like some", near & ~exact, pair, reading.names)
+            shared = np.array([unit in pair.units for unit in later.unit_names], dtype=bool)
+            findings += self._finding("unit", " of units that occur among those", shared, pair, reading.names)
+        notes = [
+            f"{NAMES[name]}: {len(seen):,} of {reading.wholes[name].images:,} images were looked at (a sample drawn at "
+            f"random, less what could not be used): leakage of images is a lower bound, that of units is complete."
+            for name, seen in reading.companions.items()
+            if _is_cut(reading, name)
+        ]
+        if any(not finding.harm for finding in findings):
+            notes.append(
+                "Leakage between training and tuning images is told without harm: it does not touch the audited "
+                "images, but flatters what was chosen or fitted on the tuning images."
+            )
+        return Conclusion(findings=findings, notes=notes)
 
-    def _finding(
-        self, subject: str, words: str, leaked: np.ndarray, images: PerImage, names: tuple[str, ...]
-    ) -> list[Finding]:
-        rows = np.flatnonzero(leaked)
+    def _finding(self, sort: str, words: str, leaked: np.ndarray, pair: _Pair, names: tuple[str, ...]) -> list[Finding]:
+        rows, images = np.flatnonzero(leaked), pair.later
         if not len(rows):
             return []
         known = images.labelled
         inside, outside = leaked & known, ~leaked & known
+        least = "at least " if pair.cut and sort != "unit" else ""
+        title = (
+            f"{least}{len(rows)} of {len(images)} {pair.kind}images {'is' if len(rows) == 1 else 'are'}{words} "
+            f"of {pair.source}"
+        )
         return [
             Finding(
                 kind="leakage",
-                subject=subject,
-                harm=len(rows) / len(images),
-                title=f"{len(rows)} of {len(images)} images {words} among those of {subject.partition(', ')[2]}",
+                subject=f"{sort}, {pair.name}",
+                harm=len(rows) / len(images) if pair.audited else 0.0,
+                title=title[0].upper() + title[1:],
                 facts={
                     "images": len(rows),
                     **({"accuracy_on_them": float(images.correct[inside].mean())} if inside.any() else {}),
                     **({"accuracy_on_the_rest": float(images.correct[outside].mean())} if outside.any() else {}),
                 },
+                # Pictures are drawn from the audited set alone.
                 examples=tuple(
                     FindingExample(
                         example_id=images.ids[row],
                         caption=names[images.labels[row]] if images.labels[row] >= 0 else "",
                     )
-                    for row in rows[: self.examples]
+                    for row in rows[: self.examples if pair.audited else 0]
                 ),
             )
         ]
 
 
-def _pairs(reading: Reading) -> Sequence[tuple[str, PerImage, PerImage]]:
-    """Names of what is compared, the earlier set, and the later one that should share nothing with it."""
-    images, train = reading.images, reading.companions.get("train")
-    if train is not None:
-        return [("training", train, images)]
+def _is_cut(reading: Reading, name: Companion) -> bool:
+    """Whether images of a set were not looked at."""
+    return name in reading.wholes and reading.wholes[name].images > len(reading.companions[name])
+
+
+def _units(images: PerImage) -> frozenset[str]:
+    return frozenset(unit for unit in images.unit_names if unit is not None)
+
+
+def _pairs(reading: Reading) -> list[_Pair]:
+    """Training and tuning images against the audited ones and each other; splits of the audited ones."""
+    images, found, beside = reading.images, list[_Pair](), [n for n in NAMES if n in reading.companions]
+    for place, name in enumerate(beside):
+        earlier, source = reading.companions[name], NAMES[name]
+        units = _units(earlier) | (reading.wholes[name].units if name in reading.wholes else frozenset())
+        cut = _is_cut(reading, name)
+        found.append(_Pair(source, source, "", earlier, units, cut, images, True))
+        for other in beside[place + 1 :]:
+            later, kind = reading.companions[other], NAMES[other]
+            found.append(
+                _Pair(
+                    f"{source} in {kind}",
+                    source,
+                    f"{kind} ",
+                    earlier,
+                    units,
+                    cut or _is_cut(reading, other),
+                    later,
+                    False,
+                )
+            )
     splits = np.array([split or "" for split in images.splits])
     order = [split for split in ("train", "tune", "test") if (splits == split).any()]
     parts = {split: images.select(splits == split) for split in order}
-    return [
-        (f"the split {earlier}", parts[earlier], parts[later])
+    found += [
+        _Pair(
+            f"the split {earlier} in {later}",
+            f"the split {earlier}",
+            f"{later} ",
+            parts[earlier],
+            _units(parts[earlier]),
+            False,
+            parts[later],
+            True,
+        )
         for place, earlier in enumerate(order)
         for later in order[place + 1 :]
     ]
+    return found
