@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import numpy as np
 import pyarrow as pa
@@ -49,15 +50,17 @@ def through_jpeg(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(Image.open(stream))
 
 
-def test_exact_and_near_duplicates(classifier, thumbnails) -> None:
+def test_exact_and_near_duplicates(classifier, thumbnails, tmp_path) -> None:
     pixels, labels = (part[:600].copy() for part in thumbnails)
     pixels[500:520], labels[500:520] = pixels[:20], labels[:20]  # exact
     pixels[520:540] = [through_jpeg(one) for one in pixels[20:40]]
     labels[500] = (labels[500] + 1) % 10
-    report = audit(classifier, image_set(pixels, labels), checks=["duplicates"])
+    report = audit(classifier, image_set(pixels, labels), checks=["duplicates"], out=tmp_path / "run")
     duplicates = found(report, "duplicate")
     exact, near = duplicates["exact"], duplicates["near"]
     assert exact.facts["surplus_images"] == 20
+    listed = json.loads((tmp_path / "run" / "lists" / "duplicates.json").read_text())
+    assert {int(row["id"]) for row in listed if row["sort"] == "exact"} == {*range(20), *range(500, 520)}
     assert exact.harm == pytest.approx(20 / 600)
     assert exact.facts["groups_with_different_labels"] == 1
     assert exact.examples[0].caption.startswith("group 1"), "the group whose labels contradict each other comes first"

@@ -41,7 +41,6 @@ class Discrimination(Check):
     prevalence: float | None = Field(
         None, gt=0, lt=1, description="at which predictive values are told; by default that of the images"
     )
-    resamples: int = Field(200, ge=50, description="not used any more: the interval needs no resamples")
 
     def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
         """Why the check cannot run, or None when it can.

@@ -41,8 +41,19 @@ class Duplicates(Check):
         near = [group for group in near if len(group) > 1]
         findings = [self._finding("exact", "equal to others, pixel for pixel", exact, reading)] if exact else []
         findings += [self._finding("near", "nearly equal to others", near, reading)] if near else []
+        groups = {"exact": exact, "near": near}
         return Conclusion(
             findings=findings,
+            lists={
+                "duplicates": [
+                    {"sort": sort, "group": number, "id": images.ids[row]}
+                    for sort, found in groups.items()
+                    for number, group in enumerate(found, start=1)
+                    for row in group
+                ]
+            }
+            if findings
+            else {},
             notes=[
                 "Duplicates are compared as the model sees them, resized and cropped; of near ones, one pair in the "
                 "whole set is expected to be alike by chance."
@@ -68,6 +79,7 @@ class Duplicates(Check):
                 "groups_with_different_labels": differing,
             },
             examples=_examples(groups, images, reading.names, self.examples),
+            treatments=("keep one image of each group of lists/duplicates.json",),
         )
 
 

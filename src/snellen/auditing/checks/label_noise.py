@@ -66,6 +66,19 @@ class LabelNoise(Check):
                 Hypothesis(share.p_value, low, lambda harm: self._finding(known, suspects, share, reading.names, harm))
             ],
             panels=self._pairs(suspects, reading.names),
+            lists={
+                "label_noise": [
+                    {
+                        "id": known.ids[row],
+                        "label": reading.names[known.labels[row]],
+                        "suggested": reading.names[int(suggested)],
+                        "quality": round(float(score), 6),
+                    }
+                    for row, suggested, score in zip(
+                        suspects.suspects.tolist(), suspects.suggested, suspects.scores, strict=True
+                    )
+                ]
+            },
             notes=[
                 "Suspect labels are disagreements with the model where it is sure, not proven errors; the model must "
                 "not have been trained on these images. label_noise.share is judged where the model is sure: noise "
@@ -104,6 +117,7 @@ class LabelNoise(Check):
                 )
                 for row, suggested in zip(shown, suspects.suggested[: self.examples], strict=True)
             ),
+            treatments=("look through lists/label_noise.json, the least likely labels first",),
         )
 
     def _pairs(self, suspects: LabelErrors, names: tuple[str, ...]) -> list[Panel]:

@@ -67,12 +67,13 @@ class Leakage(Check):
 
     def conclude(self, reading: Reading) -> Conclusion:
         """Counted, not inferred: harm is the share of the later images of a pair that are known from the earlier."""
-        findings = list[Finding]()
+        findings, leaks = list[Finding](), list[dict[str, object]]()
         for pair in _pairs(reading):
             earlier, later = pair.earlier, pair.later
             equal = set(earlier.pixel_hashes or ())
             exact = np.array([key in equal for key in later.pixel_hashes or [None] * len(later)], dtype=bool)
             findings += self._finding("exact", ", pixel for pixel, among those", exact, pair, reading.names)
+            near = np.zeros(len(later), dtype=bool)
             if earlier.fingerprints is not None and later.fingerprints is not None:
                 found = across(
                     earlier.fingerprints,
@@ -81,11 +82,16 @@ class Leakage(Check):
                     second_features=later.features,
                     mirrored=self.mirrored,
                 )
-                near = np.zeros(len(later), dtype=bool)
                 near[found.second] = True
-                findings += self._finding("near", " nearly like some", near & ~exact, pair, reading.names)
+                near &= ~exact
+                findings += self._finding("near", " nearly like some", near, pair, reading.names)
             shared = np.array([unit in pair.units for unit in later.unit_names], dtype=bool)
             findings += self._finding("unit", " of units that occur among those", shared, pair, reading.names)
+            leaks += [
+                {"sort": sort, "sets": pair.name, "id": later.ids[row]}
+                for sort, leaked in (("exact", exact), ("near", near), ("unit", shared))
+                for row in np.flatnonzero(leaked)
+            ]
         notes = [
             f"{NAMES[name]}: {len(seen):,} of {reading.wholes[name].images:,} images were looked at (a sample drawn at "
             f"random, less what could not be used): leakage of images is a lower bound, that of units is complete."
@@ -97,7 +103,7 @@ class Leakage(Check):
                 "Leakage between training and tuning images is told without harm: it does not touch the audited "
                 "images, but flatters what was chosen or fitted on the tuning images."
             )
-        return Conclusion(findings=findings, notes=notes)
+        return Conclusion(findings=findings, lists={"leakage": leaks} if leaks else {}, notes=notes)
 
     def _finding(self, sort: str, words: str, leaked: np.ndarray, pair: _Pair, names: tuple[str, ...]) -> list[Finding]:
         rows, images = np.flatnonzero(leaked), pair.later
@@ -121,6 +127,7 @@ class Leakage(Check):
                     **({"accuracy_on_them": float(images.correct[inside].mean())} if inside.any() else {}),
                     **({"accuracy_on_the_rest": float(images.correct[outside].mean())} if outside.any() else {}),
                 },
+                treatments=("leave out the images of lists/leakage.json",),
                 # Pictures are drawn from the audited set alone.
                 examples=tuple(
                     FindingExample(

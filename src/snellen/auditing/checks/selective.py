@@ -27,7 +27,6 @@ class Selective(Check):
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
 
     risk: float = Field(0.01, gt=0, lt=1, description="error that may remain among the answered images")
-    resamples: int = Field(200, ge=50, description="not used any more: the intervals need no resamples")
 
     def cost(self) -> float:
         """Nothing but the clean scores is needed."""
