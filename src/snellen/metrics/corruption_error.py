@@ -126,8 +126,7 @@ def corruption_error(errors: ArrayLike, reference_errors: ArrayLike) -> float | 
         InputError: errors that are not shares, or not equally many.
     """
     ours, theirs = _paired(errors, reference_errors)
-    whole = math.fsum(theirs)
-    return math.fsum(ours) / whole if whole > 0 else None
+    return math.fsum(ours) / whole if (whole := math.fsum(theirs)) > 0 else None
 
 
 def relative_corruption_error(
