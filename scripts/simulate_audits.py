@@ -56,23 +56,11 @@ def healthy(audits: int) -> Iterator[str]:
     )
     yield "| ---: " * (7 + len(ORDER)) + "|"
     for world in HEALTHY:
-        worst = Counter(
-            max(
-                (found.level for found in simulated_audit(world, seed)),
-                key=list(reversed(LEVELS)).index,
-                default="none",
-            )
-            for seed in range(audits)
-        )
+        levels = [[found.level for found in simulated_audit(world, seed)] for seed in range(audits)]
+        worst = Counter(max(each, key=ORDER.index, default="none") for each in levels)
         above = worst["moderate"] + worst["severe"]
-        cells = [
-            world.images,
-            world.classes,
-            world.unit_size,
-            audits,
-            worst["none"],
-            *(worst[n] for n in reversed(LEVELS)),
-        ]
+        largest = f"{world.majority or 1 / world.classes:.0%}"
+        cells = [world.images, world.classes, largest, world.unit_size, audits, *(worst[n] for n in ("none", *ORDER))]
         bound = wilson(above, audits).high
         yield "| " + " | ".join(map(str, cells)) + f" | {above / audits:.1%} (at most {bound:.1%}) |"
         print(world, dict(worst), flush=True)
