@@ -5,21 +5,8 @@ import re
 
 import pytest
 
-from snellen.cli import main
 from snellen.cli.compare import folded
 from snellen.comparing.verdicts import MARGIN
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["snellen", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        return stopped.value.code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -7,25 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from snellen.cli import main
 from snellen.cli.check_names import CHECK_NAMES
 from snellen.cli.gate_options import check_baseline
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Run the command in an empty folder; returns exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["snellen", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        return stopped.value.code, captured.out, captured.err
-
-    return call
-
 
 #: Clean scores of fifty bundled images: a second or two.
 QUICK = ("audit", "--limit", "50", "--checks", "clean,calibration")

@@ -11,25 +11,14 @@ from PIL import Image
 
 import snellen
 import snellen.writing.shifted_images  # its function is patched below
-from snellen.cli import main
 from snellen.corruption.benchmarks import benchmark
 from snellen.shifts.corruption import Corruption
 
 
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Run the command in an empty folder; returns exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    """Lines that do not wrap."""
     monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["snellen", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        return stopped.value.code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

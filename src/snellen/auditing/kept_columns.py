@@ -52,7 +52,7 @@ def read_fingerprints(table: pa.Table) -> Fingerprints | None:
 
 def property_columns(found: ImageProperties) -> dict[str, pa.Array]:
     """One column for each property."""
-    return {PROPERTY + part.name: array_column(getattr(found, part.name)) for part in fields(ImageProperties)}
+    return {PROPERTY + name: array_column(values) for name, values in found.by_name().items()}
 
 
 def read_properties(table: pa.Table) -> ImageProperties | None:
@@ -60,8 +60,3 @@ def read_properties(table: pa.Table) -> ImageProperties | None:
     parts = {part.name: read_array(table, PROPERTY + part.name) for part in fields(ImageProperties)}
     known = {name: values for name, values in parts.items() if values is not None}
     return ImageProperties(**known) if len(known) == len(parts) else None
-
-
-def select_properties(found: ImageProperties, rows: NDArray[np.integer] | NDArray[np.bool_]) -> ImageProperties:
-    """Properties of some images, by positions or by a mask."""
-    return ImageProperties(**{part.name: getattr(found, part.name)[rows] for part in fields(ImageProperties)})

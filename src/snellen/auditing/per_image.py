@@ -18,7 +18,6 @@ from snellen.auditing.kept_columns import (
     read_array,
     read_fingerprints,
     read_properties,
-    select_properties,
 )
 from snellen.evidence import Evidence
 from snellen.images import ImageSet
@@ -138,7 +137,7 @@ class PerImage:
             features=part(self.features),
             pixel_hashes=None if hashes is None else tuple(hashes[row] for row in rows),
             fingerprints=None if self.fingerprints is None else self.fingerprints.select(rows),
-            properties=None if self.properties is None else select_properties(self.properties, rows),
+            properties=None if self.properties is None else self.properties.select(rows),
         )
 
     def outcomes(self, evidence: Evidence, setting: str, *, undecided: int = WRONG) -> NDArray[np.int8]:

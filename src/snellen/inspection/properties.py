@@ -70,6 +70,10 @@ class ImageProperties:
         """All properties by their names."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
+    def select(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> ImageProperties:
+        """Properties of some images, by positions or by a mask."""
+        return ImageProperties(*(values[rows] for values in self.by_name().values()))
+
     @classmethod
     def joined(cls, parts: Sequence[ImageProperties]) -> ImageProperties:
         """Properties of several batches in one.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import ClassVar
 
 import numpy as np
@@ -16,7 +15,6 @@ from snellen.auditing.per_image import PerImage
 from snellen.finding import Finding, FindingExample
 from snellen.inspection.column_drift import LabelDrift, PropertyDrift, label_drift, property_drift
 from snellen.inspection.drift import FEWEST_UNITS, FeatureDrift, feature_drift
-from snellen.inspection.properties import ImageProperties
 
 #: Drift has no error scale of its own. Area under the ROC curve of telling the sets apart, lower bound → harm.
 DRIFT_HARM: tuple[tuple[float, float], ...] = ((0.9, 0.05), (0.7, 0.005), (0.0, 0.0))
@@ -64,8 +62,8 @@ class Drift(Check):
             hypotheses.append(self._of_features(found, images))
         if train.properties is not None and images.properties is not None:
             properties = property_drift(
-                _columns(train.properties),
-                _columns(images.properties),
+                train.properties.by_name(),
+                images.properties.by_name(),
                 first_units=train.units,
                 second_units=images.units,
                 permutations=self.permutations,
@@ -155,10 +153,6 @@ def _of_labels(found: LabelDrift, names: tuple[str, ...]) -> Hypothesis:
         facts={"total_variation": found.distance, "class": names[most], "change": float(found.changes[most])},
     )
     return Hypothesis(found.p_value, lambda _: 0.0, lambda _: finding)
-
-
-def _columns(properties: ImageProperties) -> dict[str, np.ndarray]:
-    return {part.name: getattr(properties, part.name) for part in fields(ImageProperties)}
 
 
 def _panel(properties: tuple[PropertyDrift, ...]) -> Panel:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import fields
 from typing import ClassVar
 
 import numpy as np
@@ -112,9 +111,8 @@ def _fingerprint(one: ErrorSlice, known: PerImage) -> str:
 
 def _named(properties: ImageProperties | None) -> dict[str, np.ndarray]:
     """Those properties for which there are words."""
-    if properties is None:
-        return {}
-    return {part.name: getattr(properties, part.name) for part in fields(ImageProperties) if part.name in WORDS}
+    known = {} if properties is None else properties.by_name()
+    return {name: values for name, values in known.items() if name in WORDS}
 
 
 def _name(one: ErrorSlice, names: tuple[str, ...]) -> str:
