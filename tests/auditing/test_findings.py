@@ -310,3 +310,36 @@ def test_healthy_models_on_few_or_uneven_images_are_not_said_to_guess(images, cl
         rows = clean_rows(labels.tolist(), predictions.tolist())
         told += "accuracy" in by_kind(Clean(), rows, rows, ["a", "b"])
     assert told <= 2
+
+
+def test_a_declared_threat_makes_fragility_harm():
+    ids = [f"{i:05d}" for i in range(100)]
+    labels, after = [0] * 100, [1] * 40 + [0] * 60
+    reasons = ["found by pgd"] * 40 + ["not found"] * 60
+    rows = Evidence.of(
+        ids, setting="linf.8", model="m", label=labels, prediction=after, value=[0.01] * 100, reason=reasons
+    )
+    threat, clean = Threat(norm="linf", size=8), clean_rows(labels, labels)
+    told = by_kind(Adversarial(threats=(), declared=(threat,)), rows, clean, ["a", "b"])["adversarial"]
+    drops = [1.0] * 40 + [0.0] * 60 + [1.0, -1.0]
+    assert told.harm == pytest.approx(mean_interval(drops, 0.9).low)
+    assert told.p_value < 1e-6
+    assert "a threat that was declared" in told.title
+    undeclared = by_kind(Adversarial(threats=(threat,)), rows, clean, ["a", "b"])["adversarial"]
+    assert (undeclared.harm, undeclared.p_value) == (0.0, None)
+
+
+def test_accuracies_count_units():
+    labels, predictions = [0, 1] * 100, [0, 1] * 80 + [1, 0] * 20
+    ids = [f"{i:05d}" for i in range(200)]
+    alone, by_unit = (
+        conclusion(
+            Clean(),
+            *[Evidence.of(ids, setting="clean", model="m", label=labels, prediction=predictions, unit_ids=units)] * 2,
+            ["a", "b"],
+        ).metrics
+        for units in (None, [f"patient {i // 20}" for i in range(200)])
+    )
+    for name in ("clean.accuracy", "clean.balanced_accuracy"):
+        assert by_unit[name].value == alone[name].value
+        assert by_unit[name].high - by_unit[name].low > 2 * (alone[name].high - alone[name].low)

@@ -42,3 +42,10 @@ def test_a_gap_over_units_is_found():
     gap = error_gap(wrong, units < 30, units)
     assert gap.p_value < 1e-6
     assert 0.25 < gap.lower(0.95) < gap.inside - gap.outside == pytest.approx(0.45, abs=0.1)
+
+
+def test_harm_is_the_bound_times_the_share_concerned():
+    wrong = np.array([True] * 30 + [False] * 20 + [True] * 5 + [False] * 145)
+    gap = error_gap(wrong, np.arange(200) < 50)
+    assert gap.lower(0.95) > 0.3
+    assert gap.harm(0.95) == pytest.approx(gap.lower(0.95) / 4)

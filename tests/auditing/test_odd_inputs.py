@@ -141,3 +141,22 @@ def test_what_one_check_cannot_use_costs_no_other():
     assert "finite" in statuses["slices"].reason
     assert statuses["corruption"].status == "done"
     assert report.metrics["clean.accuracy"].n == 160
+
+
+class Sometimes(nn.Module):
+    """Features that are no numbers for bright corners alone."""
+
+    def forward(self, images):
+        found = images.flatten(1)[:, :16].clone()
+        found[images[:, 0, 0, 0] > 0.95] = float("nan")
+        return found
+
+
+def test_images_without_features_are_left_out_of_the_checks_that_read_them():
+    given = images(160)
+    lost = sum(example.image.getpixel((0, 0))[0] / 255 > 0.95 for example in given)
+    assert 0 < lost < 30
+    statuses, report = run(model(features=Sometimes()), given)
+    assert {check.status for check in statuses.values()} <= {"done", "skipped"}
+    assert f"Checks that read features leave out {lost} images whose features are not finite." in report.notes
+    assert report.metrics["clean.accuracy"].n == 160
