@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -64,6 +64,15 @@ class ImageSource(Protocol):
 
     def content_hash(self, index: int) -> str:
         """Hash of the stored bytes of one image (sha256, hex), without decoding."""
+        ...
+
+
+@runtime_checkable
+class MaskSource(Protocol):
+    """A source that has masks too."""
+
+    def read_mask(self, index: int, path: str) -> Image.Image:
+        """Mask of one image ("L"), given what its column ``mask`` says. Raises RejectedImageError when it cannot."""
         ...
 
 
@@ -182,6 +191,20 @@ class ImageSet:
     def read(self, index: int) -> Image.Image:
         """Decode one image (RGB, at its own size). Raises RejectedImageError with the reason when it cannot."""
         return self.source.read(self._row(index))
+
+    def read_mask(self, index: int) -> Image.Image | None:
+        """Mask of one image ("L", 255 on the object, at the image's own size); None where there is none.
+
+        Raises:
+            RejectedImageError: the mask cannot be read, with the reason.
+            InputError: the source of this set cannot read masks.
+        """
+        path = self.table["mask"][index].as_py() if "mask" in self.table.column_names else None
+        if path is None:
+            return None
+        if not isinstance(self.source, MaskSource):
+            raise InputError(f"{self.name} names masks, but {type(self.source).__name__} cannot read them")
+        return self.source.read_mask(self._row(index), path)
 
     def content_hash(self, index: int) -> str:
         """Hash of the stored bytes of one image (sha256, hex)."""

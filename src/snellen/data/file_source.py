@@ -43,6 +43,11 @@ class FileSource:
         """Decode one image to RGB. Raises RejectedImageError with the reason when it cannot."""
         return decode(self._content(index), limits=self.limits, grey_range=self.grey_range)
 
+    def read_mask(self, index: int, path: str) -> Image.Image:
+        """Decode the mask at ``path`` below the folder ("L"). Raises RejectedImageError when it cannot."""
+        content = read_file(self.root, path, self.limits.max_bytes)
+        return decode(content, limits=self.limits, grey_range=self.grey_range).convert("L")
+
     def content_hash(self, index: int) -> str:
         """Hash of the file's bytes (sha256, hex), or of the reason why they cannot be had."""
         try:

@@ -1,0 +1,1 @@
+"""Scenes in two dimensions of which every factor is known."""
