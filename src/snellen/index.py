@@ -31,7 +31,12 @@ AREAS: dict[str, str] = {
     "generation": "generate",
     "forgetting": "forget",
     "architecture_search": "search",
+    "worlds": "images",
+    "defects": "plant",
 }
+
+#: Folder of an area's ``methods.toml``, where it is not called like the area.
+_FOLDERS = {"worlds": "data", "defects": "data/planting"}
 
 
 class MethodEntry(BaseModel):
@@ -67,7 +72,7 @@ def methods(area: str) -> Mapping[str, MethodEntry]:
     if area not in AREAS:
         raise unknown_name("area", area, AREAS)
     found: dict[str, MethodEntry] = {}
-    path = Path(__file__).parent / area / "methods.toml"
+    path = Path(__file__).parent / _FOLDERS.get(area, area) / "methods.toml"
     if path.is_file():
         for name, row in tomllib.loads(path.read_text(encoding="utf-8")).items():
             found[name] = MethodEntry(name=name, area=area, **row)

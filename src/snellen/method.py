@@ -21,7 +21,7 @@ from snellen.budget import Budget
 from snellen.classifier import Classifier
 from snellen.criterion import Criterion
 from snellen.errors import InputError
-from snellen.images import ImageSet
+from snellen.images import ImageSet, Split
 from snellen.outcomes import Attacked, Certified, Explained, Scanned, Searched
 from snellen.progress import Progress
 from snellen.randomness import Randomness
@@ -229,6 +229,24 @@ class Searcher(Protocol):
         ...
 
 
+@runtime_checkable
+class World(Protocol):
+    """Make images of which everything is known."""
+
+    def images(self, *, split: Split = "test") -> ImageSet:
+        """One split of the world; an image does not depend on how many there are, and splits share no individual."""
+        ...
+
+
+@runtime_checkable
+class Defect(Protocol):
+    """Spoil an image set on purpose, and keep the truth."""
+
+    def plant(self, images: ImageSet, *, rng: Randomness) -> ImageSet:
+        """The same set with the defect; the column ``planted`` says of each image what was done to it."""
+        ...
+
+
 VERBS: dict[str, type[Any]] = {
     "attack": Attack,
     "shift": Shift,
@@ -239,4 +257,6 @@ VERBS: dict[str, type[Any]] = {
     "generate": GeneratorMethod,
     "forget": Forgetter,
     "search": Searcher,
+    "images": World,
+    "plant": Defect,
 }

@@ -19,14 +19,15 @@ from snellen.data.idx import holds_idx, load_idx
 from snellen.data.manifest import load_manifest
 from snellen.data.medmnist import load_npz
 from snellen.data.split_names import SPELLINGS, split_of
+from snellen.data.worlds import SCHEME, load_world
 from snellen.errors import InputError
 from snellen.images import ImageSet, Split
 
 Array = NDArray[np.generic] | Tensor
 
 _FORMS = (
-    "bundled:fashion-mnist, a folder of images (with class subfolders, or train/ and test/ of class subfolders), a "
-    "manifest FILE.csv or FILE.parquet with a column 'path', a MedMNIST-style FILE.npz, a folder of IDX files; each "
+    "bundled:fashion-mnist, a procedural world as optotypes:scenes, a folder of images (with class subfolders, or "
+    "train/ and test/ of class subfolders), a manifest FILE.csv or FILE.parquet with a column 'path', a MedMNIST-style FILE.npz, a folder of IDX files; each "
     "may end in #train, #tune or #test; in Python also images or (images, labels) as uint8 arrays"
 )
 
@@ -41,8 +42,8 @@ def load_images(
     ImageSet('black squares', 3 images, 2 classes, split=None)
 
     Args:
-        ref: ``bundled:fashion-mnist``; a folder (:func:`~snellen.data.folder.load_folder`); a manifest
-            (:func:`~snellen.data.manifest.load_manifest`); an ``.npz`` archive
+        ref: ``bundled:fashion-mnist``; ``optotypes:scenes?count=500`` (:func:`~snellen.data.worlds.load_world`); a
+            folder (:func:`~snellen.data.folder.load_folder`); a manifest (:func:`~snellen.data.manifest.load_manifest`); an ``.npz`` archive
             (:func:`~snellen.data.medmnist.load_npz`); a folder of IDX files as MNIST and Fashion-MNIST come in
             (:func:`~snellen.data.idx.load_idx`); ``images`` or ``(images, labels)`` as arrays or tensors
             (:func:`~snellen.data.arrays.load_arrays`); or an image set, which is passed through. A text reference that
@@ -72,6 +73,8 @@ def _from_text(ref: str, name: str | None) -> ImageSet:
         return _only(load_bundled(place.removeprefix("bundled:"), name=name), split)
     if not place or "\0" in place:
         raise InputError(f"{ref!r} names no images; known forms: {_FORMS}")
+    if place.startswith(SCHEME):
+        return load_world(place.removeprefix(SCHEME), split=split, name=name)
     path = Path(place)
     if path.is_dir() and holds_idx(path):
         return load_idx(path, split=split or "test", name=name)

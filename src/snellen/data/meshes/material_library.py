@@ -1,0 +1,116 @@
+"""Reads the material libraries (MTL) of Wavefront meshes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from snellen.data.contained_file import read_file
+from snellen.data.meshes.mesh import Material
+from snellen.data.meshes.textures import read_texture
+from snellen.errors import RejectedImageError
+
+_MOST_BYTES = 4 * 2**20
+_FEWEST_OPACITY = 0.05
+#: Options of a texture map, by how many values follow.
+_OPTIONS = {"-bm": 1, "-boost": 1, "-blendu": 1, "-blendv": 1, "-cc": 1, "-clamp": 1, "-imfchan": 1, "-mm": 2}
+_OPTIONS |= {"-o": 3, "-s": 3, "-t": 3, "-texres": 1, "-type": 1}
+
+
+class Digest(Protocol):
+    """Something that is fed with what was read."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take more bytes."""
+        ...
+
+
+def read_materials(folder: Path, libraries: list[str], digest: Digest) -> tuple[dict[str, Material], list[str]]:
+    """Materials by name, and what could not be had.
+
+    ``Kd`` is the colour, ``d`` (or 1 − ``Tr``) the opacity, at least 0.05; ``map_Kd`` the texture. A black colour under
+    a texture is taken as white: it would hide the texture, and exporters that write it do not multiply.
+
+    Args:
+        folder: where the libraries lie, and below which the textures are.
+        libraries: names as in the lines ``mtllib``; a name may hold blanks, or several names may stand in a line.
+        digest: is fed with the bytes of libraries and textures.
+    """
+    materials: dict[str, Material] = {}
+    notes: list[str] = []
+    for library in libraries:
+        for name in [library] if _exists(folder, library) else library.split():
+            try:
+                content = read_file(folder, name.replace("\\", "/"), _MOST_BYTES)
+            except RejectedImageError as error:
+                notes.append(f"material library {name!r}: {error}")
+                continue
+            digest.update(content)
+            for block in _blocks(content.decode("utf-8", "replace")):
+                materials[block["newmtl"]] = _material(folder, block, digest, notes)
+    return materials, notes
+
+
+def _exists(folder: Path, name: str) -> bool:
+    try:
+        return (folder / name).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _blocks(text: str) -> list[dict[str, str]]:
+    blocks: list[dict[str, str]] = []
+    for line in text.splitlines():
+        key, _, rest = line.strip().replace("\t", " ").partition(" ")
+        if key == "newmtl":
+            blocks.append({key: rest.strip()})
+        elif blocks and key and not key.startswith("#"):
+            blocks[-1][key] = rest.strip()
+    return blocks
+
+
+def _material(folder: Path, block: dict[str, str], digest: Digest, notes: list[str]) -> Material:
+    name = block["newmtl"]
+    colour = _numbers(block, "Kd", (0.8, 0.8, 0.8), notes)
+    if "d" in block:
+        opacity = _numbers(block, "d", (1.0,), notes)[0]
+    else:
+        opacity = 1.0 - _numbers(block, "Tr", (0.0,), notes)[0]
+    texture = None
+    if "map_Kd" in block:
+        try:
+            texture, content = read_texture(folder, _file_of_map(block["map_Kd"]))
+            digest.update(content)
+            colour = colour if max(colour) > 0 else (1.0, 1.0, 1.0)
+        except RejectedImageError as error:
+            notes.append(f"texture {block['map_Kd']!r} of material {name!r}: {error}; the plain colour is shown")
+    return Material(name, (colour[0], colour[1], colour[2]), max(opacity, _FEWEST_OPACITY), texture)
+
+
+def _numbers(block: dict[str, str], key: str, default: tuple[float, ...], notes: list[str]) -> tuple[float, ...]:
+    """Numbers of a key, in [0, 1]; the default where they are missing or wrong."""
+    if key not in block:
+        return default
+    words = [word for word in block[key].split() if word != "-halo"][: len(default)]
+    try:
+        values = tuple(float(word) for word in words)
+    except ValueError:
+        values = ()
+    if len(values) == 1:
+        values = values * len(default)
+    if len(values) != len(default) or any(value != value for value in values):
+        notes.append(f"{key} of material {block['newmtl']!r} is {block[key][:40]!r}: {default} is taken")
+        return default
+    return tuple(min(max(value, 0.0), 1.0) for value in values)
+
+
+def _file_of_map(line: str) -> str:
+    """The file that a map names, which may hold blanks, behind its options.
+
+    >>> _file_of_map("-s 1 1 1 -clamp on light wood.jpg")
+    'light wood.jpg'
+    """
+    words = line.split(" ")
+    while len(words) > 1 and words[0] in _OPTIONS:
+        words = words[1 + _OPTIONS[words[0]] :]
+    return " ".join(words).strip()

@@ -1,0 +1,82 @@
+"""How a scene is rendered: like a photograph, as a line drawing, in dots of ink, or as a negative."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from snellen.data.optotypes.factors import Style
+from snellen.data.optotypes.lattice_noise import cell_values
+
+#: Paper, and how much of a background shows through in a drawing.
+PAPER, WASH = 0.97, 0.30
+
+#: Width of a line and distance of the dots of ink, in half sides of the image.
+LINE, DOT = 0.07, 0.11
+
+#: Share of ink on dark and on light places.
+_DARKEST, _LIGHTEST = 0.95, 0.22
+
+
+@dataclass(frozen=True, eq=False)
+class Strokes:
+    """What is kept of a layer for a line drawing.
+
+    Attributes:
+        coverage: of the object, (m, h, h).
+        ink: share of each pixel under a line, (m, h, h).
+        colours: of the lines, (m, 3).
+    """
+
+    coverage: Tensor
+    ink: Tensor
+    colours: Tensor
+
+
+def line_ground(image: Tensor) -> Tensor:
+    """A background as a faint wash on paper."""
+    return image * WASH + PAPER * (1 - WASH)
+
+
+def outline(distance: Tensor, darker: Tensor, coverage: Tensor) -> Tensor:
+    """Share of each pixel under a line, (m, h, h): outlines, and a texture as hatching."""
+    pixels_per_half_side = distance.shape[-1] / 2
+    # The line lies inside the outline, so that the object keeps its size.
+    edge = ((distance + LINE / 2).abs_().neg_().add_(LINE / 2)).mul_(pixels_per_half_side).add_(0.5).clamp_(0, 1)
+    return torch.maximum(edge, darker * 0.75) * coverage
+
+
+def draw_line(image: Tensor, strokes: Strokes) -> Tensor:
+    """Draw a layer over paper: (m, 3, h, h) → the same."""
+    tinted = PAPER + (strokes.colours[:, :, None, None] - PAPER) * 0.22
+    filled = torch.lerp(image, tinted.expand_as(image), strokes.coverage[:, None])
+    darkened = (strokes.colours * 0.80)[:, :, None, None].expand_as(image)
+    return torch.lerp(filled, darkened, strokes.ink[:, None])
+
+
+def finish(style: Style, images: Tensor, seeds: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """What a style does to finished images (m, 3, h, h)."""
+    if style == "inverted":
+        return 1 - images
+    if style == "stippled":
+        return _stippled(images, seeds, x, y)
+    return images
+
+
+def _stippled(images: Tensor, seeds: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Dots of coloured ink on paper, the denser the darker the image; a dot is there or not, and keeps its place."""
+    light = images[:, 0] * 0.30 + images[:, 1] * 0.59 + images[:, 2] * 0.11
+    share = light.neg_().add_(1).mul_(_DARKEST - _LIGHTEST).add_(_LIGHTEST)
+    ink = torch.zeros_like(share)
+    for number in range(2):
+        across, down = x / DOT + number / 2, y / DOT + number / 2
+        column, row = across.floor(), down.floor()
+        wide, high = column.to(torch.int32), row.to(torch.int32)
+        threshold = cell_values(seeds, f"stipple {number}", wide, high)
+        off_x = across - column - 0.35 - 0.3 * cell_values(seeds, f"stipple {number} x", wide, high)
+        off_y = down - row - 0.35 - 0.3 * cell_values(seeds, f"stipple {number} y", wide, high)
+        round_dot = (0.36 - torch.hypot(off_x, off_y)).mul_(DOT * x.shape[-1] / 2).add_(0.5).clamp_(0, 1)
+        ink = torch.maximum(ink, ((share - threshold) * 12).clamp_(0, 1).mul_(round_dot))
+    return PAPER + (images * 0.92 - PAPER) * ink[:, None]

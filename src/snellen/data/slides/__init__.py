@@ -1,0 +1,1 @@
+"""Slides of stained tissue of which every tile and every nucleus is known."""

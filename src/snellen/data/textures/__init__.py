@@ -1,0 +1,1 @@
+"""Textures that repeat without a seam, and their twins that do not."""

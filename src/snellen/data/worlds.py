@@ -1,0 +1,94 @@
+"""Procedural worlds by reference: ``optotypes:scenes?count=500&shapes=star,ring``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated
+from urllib.parse import parse_qsl
+
+from pydantic import TypeAdapter, ValidationError
+
+from snellen import index
+from snellen.errors import InputError, unknown_name
+from snellen.images import ImageSet, Split
+from snellen.method import Method, World
+
+SCHEME = "optotypes:"
+
+
+def load_world(reference: str, *, split: Split | None = None, name: str | None = None) -> ImageSet:
+    """Make the images of a reference ``KIND`` or ``KIND?PARAMETER=VALUE&…``.
+
+    A parameter that takes several values is written with commas between them.
+
+    >>> load_world("scenes?count=2&shapes=star,ring", split="train")
+    ImageSet('optotypes scenes', 2 images, 2 classes, split=train)
+
+    Args:
+        reference: without the ``optotypes:`` before it.
+        split: which images; the test split unless said otherwise.
+        name: shown in reports.
+
+    Raises:
+        UnknownNameError: no such kind or parameter.
+        InputError: a value that the world refuses.
+    """
+    kind, _, query = reference.partition("?")
+    entry = index.entry("worlds", kind)
+    world_class = entry.load()
+    world = _world(world_class, _parameters(query, reference), f"{SCHEME}{reference}")
+    assert isinstance(world, World)
+    images = world.images(split=split or "test")
+    return images if name is None else replace(images, name=name)
+
+
+def _parameters(query: str, reference: str) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
+    except ValueError as error:
+        raise InputError(f"{SCHEME}{reference}: write parameters as ?name=value&name=value, got {query!r}") from error
+    repeated = next((name for place, (name, _) in enumerate(pairs) if name in dict(pairs[:place])), None)
+    if repeated is not None:
+        raise InputError(f"{SCHEME}{reference}: {repeated} is given twice; write several values as {repeated}=a,b")
+    return dict(pairs)
+
+
+def _world(world_class: type[Method], written: Mapping[str, str], told: str) -> Method:
+    for name in written:
+        if name not in world_class.model_fields:
+            raise unknown_name(f"parameter of {world_class.name}", name, world_class.model_fields)
+    values: dict[str, object] = {}
+    for name, text in written.items():
+        values[name] = _value(world_class, name, text, told)
+    try:
+        return world_class(**values)
+    except ValidationError as error:
+        raise InputError(f"{told}: {_reasons(error)}") from error
+
+
+def _value(world_class: type[Method], name: str, text: str, told: str) -> object:
+    """The first reading of a text that the field takes: as it is, as JSON, as values between commas."""
+    readings: Sequence[object] = [text, *_from_json(text), [part.strip() for part in text.split(",") if part.strip()]]
+    info, refused = world_class.model_fields[name], None
+    adapter: TypeAdapter[object] = TypeAdapter(Annotated[info.annotation, *info.metadata])
+    for reading in readings:
+        try:
+            return adapter.validate_python(reading)
+        except ValidationError as error:
+            refused = refused or error
+    assert refused is not None
+    raise InputError(f"{told}: {name}={text}: {_reasons(refused)}") from refused
+
+
+def _from_json(text: str) -> list[object]:
+    try:
+        return [json.loads(text)]
+    except (ValueError, RecursionError):
+        return []
+
+
+def _reasons(error: ValidationError) -> str:
+    told = [(".".join(str(part) for part in one["loc"]), str(one["msg"])) for one in error.errors()]
+    return "; ".join(f"{place}: {text}" if place else text for place, text in told)
