@@ -27,8 +27,9 @@ Array = NDArray[np.generic] | Tensor
 
 _FORMS = (
     "bundled:fashion-mnist, a procedural world as optotypes:scenes, a folder of images (with class subfolders, or "
-    "train/ and test/ of class subfolders), a manifest FILE.csv or FILE.parquet with a column 'path', a MedMNIST-style FILE.npz, a folder of IDX files; each "
-    "may end in #train, #tune or #test; in Python also images or (images, labels) as uint8 arrays"
+    "train/ and test/ of class subfolders), a manifest FILE.csv or FILE.parquet with a column 'path', a MedMNIST-style "
+    "FILE.npz, a folder of IDX files; each may end in #train, #tune or #test; in Python also images or (images, "
+    "labels) as uint8 arrays"
 )
 
 
@@ -43,7 +44,8 @@ def load_images(
 
     Args:
         ref: ``bundled:fashion-mnist``; ``optotypes:scenes?count=500`` (:func:`~snellen.data.worlds.load_world`); a
-            folder (:func:`~snellen.data.folder.load_folder`); a manifest (:func:`~snellen.data.manifest.load_manifest`); an ``.npz`` archive
+            folder (:func:`~snellen.data.folder.load_folder`); a manifest
+            (:func:`~snellen.data.manifest.load_manifest`); an ``.npz`` archive
             (:func:`~snellen.data.medmnist.load_npz`); a folder of IDX files as MNIST and Fashion-MNIST come in
             (:func:`~snellen.data.idx.load_idx`); ``images`` or ``(images, labels)`` as arrays or tensors
             (:func:`~snellen.data.arrays.load_arrays`); or an image set, which is passed through. A text reference that

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 from pydantic import TypeAdapter, ValidationError
@@ -72,7 +72,8 @@ def _value(world_class: type[Method], name: str, text: str, told: str) -> object
     """The first reading of a text that the field takes: as it is, as JSON, as values between commas."""
     readings: Sequence[object] = [text, *_from_json(text), [part.strip() for part in text.split(",") if part.strip()]]
     info, refused = world_class.model_fields[name], None
-    adapter: TypeAdapter[object] = TypeAdapter(Annotated[info.annotation, *info.metadata])
+    annotation: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
+    adapter: TypeAdapter[object] = TypeAdapter(annotation)
     for reading in readings:
         try:
             return adapter.validate_python(reading)

@@ -28,8 +28,9 @@ class Digest(Protocol):
 def read_materials(folder: Path, libraries: list[str], digest: Digest) -> tuple[dict[str, Material], list[str]]:
     """Materials by name, and what could not be had.
 
-    ``Kd`` is the colour, ``d`` (or 1 − ``Tr``) the opacity, at least 0.05; ``map_Kd`` the texture. A black colour under
-    a texture is taken as white: it would hide the texture, and exporters that write it do not multiply.
+    ``Kd`` is the colour, ``d`` (or 1 − ``Tr``) the opacity, at least 0.05; ``map_Kd`` the texture. A colour under
+    a texture is brightened until its largest number is 1 (black becomes white): exporters write 0.64 or 0 there out of
+    habit, and multiplied by it a texture would be dark or gone.
 
     Args:
         folder: where the libraries lie, and below which the textures are.
@@ -81,7 +82,7 @@ def _material(folder: Path, block: dict[str, str], digest: Digest, notes: list[s
         try:
             texture, content = read_texture(folder, _file_of_map(block["map_Kd"]))
             digest.update(content)
-            colour = colour if max(colour) > 0 else (1.0, 1.0, 1.0)
+            colour = tuple(value / max(colour) for value in colour) if max(colour) > 0 else (1.0, 1.0, 1.0)
         except RejectedImageError as error:
             notes.append(f"texture {block['map_Kd']!r} of material {name!r}: {error}; the plain colour is shown")
     return Material(name, (colour[0], colour[1], colour[2]), max(opacity, _FEWEST_OPACITY), texture)

@@ -57,9 +57,7 @@ def _is_ear(flat: NDArray[np.float64], left: list[int], place: int, sign: float)
     if sign * _cross(triangle[1] - triangle[0], triangle[2] - triangle[0]) <= 0:
         return False
     others = flat[[index for index in left if index not in (before, here, after)]]
-    sides = [
-        sign * _cross(triangle[(k + 1) % 3] - triangle[k], others - triangle[k]) for k in range(3)
-    ]
+    sides = [sign * _cross(triangle[(k + 1) % 3] - triangle[k], others - triangle[k]) for k in range(3)]
     return not bool(np.logical_and.reduce([side > 0 for side in sides]).any())
 
 

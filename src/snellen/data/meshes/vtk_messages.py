@@ -29,4 +29,6 @@ def vtk_messages_kept() -> Iterator[list[str]]:
         finally:
             core.vtkOutputWindow.SetInstance(before)
             core.vtkLogger.SetStderrVerbosity(verbosity)
-            messages.extend(dict.fromkeys(" ".join(line.split()) for line in kept.GetOutput().splitlines() if line.strip()))
+            messages.extend(
+                dict.fromkeys(" ".join(line.split()) for line in kept.GetOutput().splitlines() if line.strip())
+            )

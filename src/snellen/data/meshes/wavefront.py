@@ -47,6 +47,8 @@ def read_wavefront(path: Path) -> Mesh:
     materials, notes = read_materials(path.parent, numbers.libraries, digest)
     parts, count = [], 0
     for name, faces in numbers.faces.items():
+        if not faces:
+            continue
         material = materials.get(name)
         if material is None:
             notes.append(f"material {name!r} is in no library: grey")
@@ -122,8 +124,6 @@ def _part(
     material: Material,
 ) -> Part | None:
     """Part of the faces of one material; each different corner becomes a vertex."""
-    if not faces:
-        return None
     places: dict[str, int] = {}
     by_length: dict[int, list[list[int]]] = {}
     for face in faces:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from snellen.data.optotypes.factors import Background
 from snellen.data.optotypes.lattice_noise import cell_values, grain, smooth, uniform
+from snellen.data.stable_arithmetic import length, sine
 
 Draw = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -40,14 +41,14 @@ def _grey(seeds: Tensor, x: Tensor, y: Tensor) -> Tensor:
 def _grass(seeds: Tensor, x: Tensor, y: Tensor) -> Tensor:
     size = x.shape[-1]
     blades = smooth(seeds, "blades", size, 0.07, 0.35)
-    share = blades.mul_(0.7).add_(smooth(seeds, "lawn", size, 0.5), alpha=0.3)
+    share = blades.mul_(0.7).add_(smooth(seeds, "lawn", size, 0.5).mul_(0.3))
     return _mix((0.13, 0.24, 0.08), (0.50, 0.60, 0.26), share)
 
 
 def _sand(seeds: Tensor, x: Tensor, y: Tensor) -> Tensor:
     size = x.shape[-1]
-    ripples = ((y + smooth(seeds, "ripples", size, 0.7) * 0.5) * 17).sin_().mul_(0.5).add_(0.5)
-    share = ripples.mul_(0.55).add_(_grain(seeds, "grains", x), alpha=0.45)
+    ripples = sine((y + smooth(seeds, "ripples", size, 0.7) * 0.5) * 17).mul_(0.5).add_(0.5)
+    share = ripples.mul_(0.55).add_(_grain(seeds, "grains", x).mul_(0.45))
     return _mix((0.64, 0.53, 0.36), (0.86, 0.76, 0.57), share)
 
 
@@ -69,8 +70,8 @@ def _brick(seeds: Tensor, x: Tensor, y: Tensor) -> Tensor:
 def _water(seeds: Tensor, x: Tensor, y: Tensor) -> Tensor:
     size = x.shape[-1]
     swell = smooth(seeds, "swell", size, 0.6, 0.3)
-    waves = (y * 13 + swell * 7).sin_().mul_(0.5).add_(0.5)
-    share = waves.mul_(0.6).add_(swell, alpha=0.4)
+    waves = sine(y * 13 + swell * 7).mul_(0.5).add_(0.5)
+    share = waves.mul_(0.6).add_(swell.mul_(0.4))
     return _mix((0.10, 0.25, 0.38), (0.42, 0.62, 0.72), share)
 
 
@@ -84,7 +85,7 @@ def _night(seeds: Tensor, x: Tensor, y: Tensor) -> Tensor:
     to_x = x / cell - column - 0.25 - 0.5 * cell_values(seeds, "star x", wide, high)
     to_y = y / cell - row - 0.25 - 0.5 * cell_values(seeds, "star y", wide, high)
     radius = 0.20 * (there > 0.72)
-    star = (radius - torch.hypot(to_x, to_y)).mul_(cell * size / 2).add_(0.5).clamp_(0, 1).mul_(radius > 0)
+    star = (radius - length(to_x, to_y)).mul_(cell * size / 2).add_(0.5).clamp_(0, 1).mul_(radius > 0)
     return sky + (0.85 - sky) * star[:, None]
 
 

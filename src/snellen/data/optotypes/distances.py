@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from snellen.data.optotypes.factors import Shape
+from snellen.data.stable_arithmetic import length
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 def circle(x: Tensor, y: Tensor) -> Tensor:
     """A disc of radius 0.86."""
-    return torch.hypot(x, y).sub_(0.86)
+    return length(x, y).sub_(0.86)
 
 
 def square(x: Tensor, y: Tensor) -> Tensor:
@@ -37,7 +38,7 @@ def star(x: Tensor, y: Tensor) -> Tensor:
     most = second = torch.full_like(x, -math.inf)
     for point in range(5):
         angle = point * math.tau / 5
-        beyond = (x * math.sin(angle)).sub_(y, alpha=math.cos(angle))
+        beyond = (x * math.sin(angle)).sub_(y * math.cos(angle))
         second = torch.maximum(second, torch.minimum(most, beyond))
         most = torch.maximum(most, beyond)
     return second - math.cos(math.tau / 5)
@@ -51,7 +52,7 @@ def cross(x: Tensor, y: Tensor) -> Tensor:
 
 def ring(x: Tensor, y: Tensor) -> Tensor:
     """A ring between the radii 0.46 and 0.94."""
-    return torch.hypot(x, y).sub_(0.7).abs_().sub_(0.24)
+    return length(x, y).sub_(0.7).abs_().sub_(0.24)
 
 
 def heart(x: Tensor, y: Tensor) -> Tensor:
@@ -61,13 +62,13 @@ def heart(x: Tensor, y: Tensor) -> Tensor:
     turned_x, turned_y = (x + y) * slant, (y - x) * slant
     body = torch.maximum(turned_x.abs(), turned_y.abs()).sub_(half)
     middle = half * slant
-    lobe = torch.hypot(x - middle, y + middle).sub_(half)
+    lobe = length(x - middle, y + middle).sub_(half)
     return torch.minimum(body, lobe)
 
 
 def crescent(x: Tensor, y: Tensor) -> Tensor:
     """A disc without a smaller one beside its centre, open to the right."""
-    return torch.maximum(torch.hypot(x, y).sub_(0.92), 0.72 - torch.hypot(x - 0.42, y))
+    return torch.maximum(length(x, y).sub_(0.92), 0.72 - length(x - 0.42, y))
 
 
 def arrow(x: Tensor, y: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from snellen.data.stable_arithmetic import blend, cosine, logarithm
+
 _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B - 2**32
 _GOLDEN = 0x9E3779B9 - 2**32
 
@@ -76,8 +78,8 @@ def grain(seeds: Tensor, stream: str, height: int, width: int) -> Tensor:
 
 def gaussian_grain(seeds: Tensor, stream: str, height: int, width: int) -> Tensor:
     """Standard normal noise of pixels, float32 (n, height, width), by the transform of Box and Muller."""
-    radius = (1 - grain(seeds, f"{stream} radius", height, width)).log_().mul_(-2).sqrt_()
-    return radius * grain(seeds, f"{stream} angle", height, width).mul_(math.tau).cos_()
+    radius = logarithm(1 - grain(seeds, f"{stream} radius", height, width)).mul_(-2).sqrt_()
+    return radius * cosine(grain(seeds, f"{stream} angle", height, width).mul_(math.tau))
 
 
 def smooth(seeds: Tensor, stream: str, size: int, cell_x: float, cell_y: float | None = None) -> Tensor:
@@ -96,8 +98,8 @@ def smooth(seeds: Tensor, stream: str, size: int, cell_x: float, cell_y: float |
     down, to_below, share_y = _corners(size, cell_y or cell_x)
     shape = (int(to_below[-1]) + 1, int(to_right[-1]) + 1)
     corners = grain(seeds, stream, *shape)
-    rows = torch.lerp(corners[:, down], corners[:, to_below], share_y[None, :, None])
-    return torch.lerp(rows[:, :, across], rows[:, :, to_right], share_x[None, None])
+    rows = blend(corners[:, down], corners[:, to_below], share_y[None, :, None])
+    return blend(rows[:, :, across], rows[:, :, to_right], share_x[None, None])
 
 
 def _corners(size: int, cell: float) -> tuple[Tensor, Tensor, Tensor]:

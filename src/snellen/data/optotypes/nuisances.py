@@ -13,6 +13,7 @@ from torch import Tensor
 
 from snellen.data.optotypes.factors import NUISANCES, Nuisance
 from snellen.data.optotypes.lattice_noise import cell_values, gaussian_grain, smooth, uniform
+from snellen.data.stable_arithmetic import error_function, exponential, length
 
 #: Largest strength.
 STRONGEST = 5.0
@@ -49,7 +50,7 @@ ON_IMAGES: tuple[Nuisance, ...] = tuple(name for name in NUISANCES if name != "s
 
 def _fog(images: Tensor, seeds: Tensor, share: Tensor) -> Tensor:
     density = smooth(seeds, "fog", images.shape[-1], 0.8).mul_(0.7).add_(0.65)
-    kept = (density * share).mul_(-FOG_DENSITY).exp_()
+    kept = exponential((density * share).mul_(-FOG_DENSITY))
     return images * kept[:, None] + 0.82 * (1 - kept[:, None])
 
 
@@ -64,7 +65,7 @@ def _snow(images: Tensor, seeds: Tensor, share: Tensor, x: Tensor, y: Tensor) ->
         free = 1 - 2 * radius
         off_x = across - column - radius - free * cell_values(seeds, f"snow {number} x", wide, high)
         off_y = down - row - radius - free * cell_values(seeds, f"snow {number} y", wide, high)
-        flake = (radius - torch.hypot(off_x, off_y)).mul_(cell * images.shape[-1] / 2).add_(0.5).clamp_(0, 1)
+        flake = (radius - length(off_x, off_y)).mul_(cell * images.shape[-1] / 2).add_(0.5).clamp_(0, 1)
         open_sky.mul_(1 - flake * falls)
     kept = (open_sky * (1 - 0.25 * share))[:, None]
     return images * kept + 0.96 * (1 - kept)
@@ -100,12 +101,11 @@ def _blur(images: Tensor, sigma: Tensor) -> Tensor:
     reach = max(1, math.ceil(3 * float(sigma.max())))
     offsets = torch.arange(-reach, reach + 1, dtype=torch.float32)
     # Integrals over pixels and not values at their centres, so that a small deviation fades to the identity.
-    edges = torch.erf((offsets[None] + 0.5) / (sigma[:, None] * math.sqrt(2)))
-    before = torch.erf((offsets[None] - 0.5) / (sigma[:, None] * math.sqrt(2)))
-    weights = edges - before
     # Beyond three deviations of its own, an image takes nothing: what it gets must not depend on its neighbours' reach.
-    weights = weights * (offsets.abs()[None] <= (3 * sigma[:, None]).ceil().clamp(min=1))
-    weights = weights / weights.sum(1, keepdim=True)
+    own = (3 * sigma).ceil().clamp_(min=1)
+    scale = sigma * math.sqrt(2)
+    weights = error_function((offsets + 0.5) / scale[:, None]) - error_function((offsets - 0.5) / scale[:, None])
+    weights = weights * (offsets.abs() <= own[:, None]) / (2 * error_function((own + 0.5) / scale))[:, None]
     for axis in (2, 3):
         images = _blurred_along(images, weights, axis, reach)
     return images
@@ -116,5 +116,5 @@ def _blurred_along(images: Tensor, weights: Tensor, axis: int, reach: int) -> Te
     padded = images.index_select(axis, torch.arange(-reach, size + reach).clamp_(0, size - 1))
     total = torch.zeros_like(images)
     for number in range(2 * reach + 1):
-        total.addcmul_(padded.narrow(axis, number, size), weights[:, number, None, None, None])
+        total.add_(padded.narrow(axis, number, size) * weights[:, number, None, None, None])
     return total

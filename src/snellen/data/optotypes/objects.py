@@ -11,6 +11,7 @@ from snellen.data.optotypes.distances import DISTANCES
 from snellen.data.optotypes.lattice_noise import smooth, uniform
 from snellen.data.optotypes.scene_tensors import Layer
 from snellen.data.optotypes.surfaces import DARKER, darker_share, texture_period
+from snellen.data.stable_arithmetic import cosine, sine
 
 #: How far a rim reaches inwards and a shadow outwards, in half sides of the image, and what a shadow takes at most.
 RIM, SHADOW_REACH, SHADOW = 0.05, 0.16, 0.4
@@ -56,10 +57,10 @@ def paint(layer: Layer, light_direction: Tensor, x: Tensor, y: Tensor) -> Painte
     """
     size = x.shape[-1]
     x, y = _unsteady(layer, x, y)
-    centre_x, centre_y, radius, cosine, sine = layer.places[:, :, None, None].unbind(1)
+    centre_x, centre_y, radius, turn_x, turn_y = layer.places[:, :, None, None].unbind(1)
     moved_x, moved_y = x - centre_x, y - centre_y
-    own_x = (moved_x * cosine).addcmul_(moved_y, sine)
-    own_y = (moved_y * cosine).addcmul_(moved_x, sine, value=-1)
+    own_x = moved_x * turn_x + moved_y * turn_y
+    own_y = moved_y * turn_x - moved_x * turn_y
     ideal_x, ideal_y, tint = _individual(layer.instances, own_x / radius, own_y / radius)
     distance = _distances(layer, ideal_x, ideal_y).mul_(radius)
     pixels_per_half_side = size / 2
@@ -71,12 +72,12 @@ def paint(layer: Layer, light_direction: Tensor, x: Tensor, y: Tensor) -> Painte
             steps = period[rows]
             place_x, place_y = own_x[rows] / steps + phase[rows, 0], own_y[rows] / steps + phase[rows, 1]
             darker[rows] = darker_share(texture, place_x, place_y, steps * pixels_per_half_side)
-    to_light_x, to_light_y = light_direction.sin()[:, None, None], -light_direction.cos()[:, None, None]
+    to_light_x, to_light_y = sine(light_direction)[:, None, None], -cosine(light_direction)[:, None, None]
     return Painted(
         distance=distance,
         coverage=(distance * -pixels_per_half_side).add_(0.5).clamp_(0, 1),
         darker=darker,
-        depth=(moved_x * to_light_x).addcmul_(moved_y, to_light_y).div_(radius).clamp_(-1, 1),
+        depth=(moved_x * to_light_x + moved_y * to_light_y).div_(radius).clamp_(-1, 1),
         colours=(layer.colours + tint).clamp_(0, 1),
     )
 
@@ -107,7 +108,7 @@ def _individual(instances: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor
     """Where a point of an individual lies on the ideal shape, and how its colour deviates (m, 3)."""
     deviation = uniform(instances, "individual", 6).mul_(2).sub_(1).mul_((instances > 0)[:, None])
     proportion, bend, phase = deviation[:, :3, None, None].unbind(1)
-    bent_x = x * (1 + PROPORTION * proportion) + BEND * bend * torch.sin(y * 2.2 + phase * 3)
+    bent_x = x * (1 + PROPORTION * proportion) + BEND * bend * sine(y * 2.2 + phase * 3)
     bent_y = y * (1 - PROPORTION * proportion)
     return bent_x, bent_y, deviation[:, 3:] * TINT
 

@@ -17,6 +17,7 @@ from snellen.data.optotypes.objects import Painted, object_colours, paint, shado
 from snellen.data.optotypes.scene import Scene
 from snellen.data.optotypes.scene_tensors import SceneTensors, scene_tensors
 from snellen.data.optotypes.styles import Strokes, draw_line, finish, line_ground, outline
+from snellen.data.stable_arithmetic import blend, cosine, sine
 from snellen.errors import InputError
 
 #: Changes when the same record would give other pixels.
@@ -133,7 +134,7 @@ def _cover(batch: SceneTensors, images: Tensor, painted: Painted, scenes: Tensor
     lines = torch.tensor([batch.scenes[position].style == "line" for position in scenes.tolist()])
     below = images[scenes]
     shaded = below * shadow(painted)[:, None]
-    covered = torch.lerp(shaded, object_colours(painted), painted.coverage[:, None].expand_as(below))
+    covered = blend(shaded, object_colours(painted), painted.coverage[:, None])
     if bool(lines.any()):
         ink = outline(painted.distance[lines], painted.darker[lines], painted.coverage[lines])
         covered[lines] = draw_line(below[lines], Strokes(painted.coverage[lines], ink, painted.colours[lines]))
@@ -143,7 +144,7 @@ def _cover(batch: SceneTensors, images: Tensor, painted: Painted, scenes: Tensor
 def _lit(images: Tensor, light: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """The light's level, its colour, and how it falls off towards the far side."""
     level, warmth, direction, unevenness = light[:, :, None, None].unbind(1)
-    towards = (x * direction.sin() - y * direction.cos()) * 0.5
+    towards = (x * sine(direction) - y * cosine(direction)) * 0.5
     falloff = (towards - 0.5).mul_(unevenness * 0.45).add_(1).mul_(level)
     tint = torch.stack([1 + 0.08 * warmth, torch.ones_like(warmth), 1 - 0.08 * warmth], 1)
     return images.mul_(falloff[:, None]).mul_(tint).clamp_(0, 1)

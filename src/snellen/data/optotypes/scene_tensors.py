@@ -11,6 +11,7 @@ from torch import Tensor
 
 from snellen.data.optotypes.factors import COLOUR_VALUES, NUISANCES, Shape, Texture
 from snellen.data.optotypes.scene import Scene
+from snellen.data.stable_arithmetic import cosine, sine
 
 Name = TypeVar("Name", bound=str)
 
@@ -83,7 +84,7 @@ def _layer(scenes: Sequence[Scene], seeds: Tensor, stroke: Tensor, number: int) 
     return Layer(
         scenes=rows,
         seeds=seeds[rows] + number * 7919,  # two objects of one scene must not deviate alike
-        places=torch.cat([places, rotations.cos()[:, None], rotations.sin()[:, None]], 1),
+        places=torch.cat([places, cosine(rotations)[:, None], sine(rotations)[:, None]], 1),
         colours=torch.tensor([COLOUR_VALUES[one.colour] for one in objects]),
         instances=torch.tensor([one.instance for one in objects]),
         shapes=_positions([one.shape for one in objects]),

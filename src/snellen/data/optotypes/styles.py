@@ -9,6 +9,7 @@ from torch import Tensor
 
 from snellen.data.optotypes.factors import Style
 from snellen.data.optotypes.lattice_noise import cell_values
+from snellen.data.stable_arithmetic import blend, length
 
 #: Paper, and how much of a background shows through in a drawing.
 PAPER, WASH = 0.97, 0.30
@@ -51,9 +52,8 @@ def outline(distance: Tensor, darker: Tensor, coverage: Tensor) -> Tensor:
 def draw_line(image: Tensor, strokes: Strokes) -> Tensor:
     """Draw a layer over paper: (m, 3, h, h) → the same."""
     tinted = PAPER + (strokes.colours[:, :, None, None] - PAPER) * 0.22
-    filled = torch.lerp(image, tinted.expand_as(image), strokes.coverage[:, None])
-    darkened = (strokes.colours * 0.80)[:, :, None, None].expand_as(image)
-    return torch.lerp(filled, darkened, strokes.ink[:, None])
+    filled = blend(image, tinted, strokes.coverage[:, None])
+    return blend(filled, (strokes.colours * 0.80)[:, :, None, None], strokes.ink[:, None])
 
 
 def finish(style: Style, images: Tensor, seeds: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -77,6 +77,6 @@ def _stippled(images: Tensor, seeds: Tensor, x: Tensor, y: Tensor) -> Tensor:
         threshold = cell_values(seeds, f"stipple {number}", wide, high)
         off_x = across - column - 0.35 - 0.3 * cell_values(seeds, f"stipple {number} x", wide, high)
         off_y = down - row - 0.35 - 0.3 * cell_values(seeds, f"stipple {number} y", wide, high)
-        round_dot = (0.36 - torch.hypot(off_x, off_y)).mul_(DOT * x.shape[-1] / 2).add_(0.5).clamp_(0, 1)
+        round_dot = (0.36 - length(off_x, off_y)).mul_(DOT * x.shape[-1] / 2).add_(0.5).clamp_(0, 1)
         ink = torch.maximum(ink, ((share - threshold) * 12).clamp_(0, 1).mul_(round_dot))
     return PAPER + (images * 0.92 - PAPER) * ink[:, None]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from snellen.data.optotypes.factors import Texture
+from snellen.data.stable_arithmetic import length
 
 #: Period of a texture, in half sides of the image, and the most of an object's radius that it takes. It belongs to the
 #: image and not to the object, so that small objects keep their texture as long as they can.
@@ -34,7 +35,7 @@ def darker_share(texture: Texture, x: Tensor, y: Tensor, sharpness: Tensor) -> T
     if texture == "striped":
         depth = 0.25 - _to_middle(y)
     elif texture == "dotted":
-        depth = 0.29 - torch.hypot(_to_middle(x), _to_middle(y))
+        depth = 0.29 - length(_to_middle(x), _to_middle(y))
     else:
         # Inside one of the two kinds of squares: the nearer of both edges counts, with the sign of the square.
         across, down = 0.25 - _to_middle(x), 0.25 - _to_middle(y)

@@ -1,4 +1,4 @@
-"""Images of a set, some of them changed when they are read."""
+"""Images of one set or several, some of them changed when they are read."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ PictureChange = Callable[[Image.Image, int], Image.Image]
 
 @dataclass(frozen=True, eq=False)
 class ChangedSource:
-    """A source over a set: each row shows one of its images, as it is or changed.
+    """A source over sets: each row shows one of their images, as it is or changed.
 
     Attributes:
-        images: the set before.
-        origins: position in it that each row shows, int64 (n,).
+        sets: the sets before.
+        origins: which set and which position in it each row shows, int64 (n, 2).
         recipes: for each row, text that says everything about the change; None where there is none.
         change: how a picture is changed.
         change_mask: how its mask is changed; None leaves it.
     """
 
-    images: ImageSet
+    sets: tuple[ImageSet, ...]
     origins: NDArray[np.int64]
     recipes: Sequence[str | None]
     change: PictureChange
@@ -37,17 +37,34 @@ class ChangedSource:
 
     def read(self, index: int) -> Image.Image:
         """Decode one image to RGB, changed. Raises RejectedImageError when it cannot be decoded."""
-        picture = self.images.read(int(self.origins[index]))
+        images, position = self._origin(index)
+        picture = images.read(position)
         return picture if self.recipes[index] is None else self.change(picture, index)
 
     def read_mask(self, index: int, path: str) -> Image.Image:
         """Mask of one image ("L"), changed as its picture was."""
-        mask = self.images.read_mask(int(self.origins[index]))
+        images, position = self._origin(index)
+        mask = images.read_mask(position)
         if mask is None:
-            raise InputError(f"row {index} of {self.images.name} has no mask ({path})")
+            raise InputError(f"image {images.ids[position]!r} of {images.name} has no mask ({path})")
         return mask if self.recipes[index] is None or self.change_mask is None else self.change_mask(mask, index)
 
     def content_hash(self, index: int) -> str:
         """Hash of the image before and of what was done to it (sha256, hex); that of the image if nothing was."""
-        before, recipe = self.images.content_hash(int(self.origins[index])), self.recipes[index]
+        images, position = self._origin(index)
+        before, recipe = images.content_hash(position), self.recipes[index]
         return before if recipe is None else hashlib.sha256(f"{before} {recipe}".encode()).hexdigest()
+
+    def _origin(self, index: int) -> tuple[ImageSet, int]:
+        number, position = self.origins[index].tolist()
+        return self.sets[number], position
+
+
+def positions_of(number: int, positions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    """Origins (m, 2) of positions in one set.
+
+    >>> positions_of(1, [4, 7]).tolist()
+    [[1, 4], [1, 7]]
+    """
+    places = np.asarray(positions, dtype=np.int64)
+    return np.stack([np.full_like(places, number), places], axis=1)

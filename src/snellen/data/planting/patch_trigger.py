@@ -40,6 +40,11 @@ class PatchTrigger(Trigger):
     opacity: float = Field(1.0, gt=0, le=1, description="1 hides what is below")
     pattern_seed: int = Field(0, ge=0, description="which colours")
 
+    @property
+    def differs_by_chance(self) -> bool:
+        """Whether the place is drawn for each image."""
+        return self.place == "anywhere"
+
     def _stamp(self, images: Tensor, rng: Randomness) -> tuple[Tensor, Tensor]:
         height, width = images.shape[2:]
         side, margin = self._pixels(height, width)

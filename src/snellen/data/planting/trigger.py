@@ -35,6 +35,11 @@ class Trigger(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
+    @property
+    def differs_by_chance(self) -> bool:
+        """Whether the trigger draws something for each image, so that equal images may be stamped differently."""
+        return False
+
     def stamp(self, images: Tensor, *, rng: Randomness | None = None) -> Stamped:
         """Stamp images.
 

@@ -14,7 +14,7 @@ from PIL import Image
 from pydantic import Field
 
 from snellen.data.planting.blend_trigger import BlendTrigger
-from snellen.data.planting.changed_pixels import ChangedSource
+from snellen.data.planting.changed_pixels import ChangedSource, positions_of
 from snellen.data.planting.defect import Defect, single_labels
 from snellen.data.planting.dithering_trigger import DitheringTrigger
 from snellen.data.planting.patch_trigger import PatchTrigger
@@ -81,9 +81,9 @@ class PlantTrigger(Defect):
         return self._captioned(planted, chosen)
 
     def stamped(self, images: ImageSet, *, rng: Randomness) -> ImageSet:
-        """Every image with the trigger, under its own label, test images too: what the trigger's success is measured on.
+        """Every image with the trigger and under its own label, test images too, to measure the trigger's success.
 
-        Success is the share of images of *other* classes than the target that are taken for it.
+        That is the share of images of *other* classes than the target that are taken for it.
         """
         return self._stamped(images, np.ones(len(images), dtype=np.bool_), None, rng)
 
@@ -103,9 +103,13 @@ class PlantTrigger(Defect):
             return Image.fromarray(np.ascontiguousarray(stamped[0].permute(1, 2, 0).numpy()))
 
         entries = self._entries(images, chosen, labels)
-        recipe = f"{self.trigger!r} {self.draws(rng)!r}"
-        recipes = [f"{recipe} {one}" if hit else None for one, hit in zip(ids, chosen.tolist(), strict=True)]
-        source = ChangedSource(images, np.arange(len(images), dtype=np.int64), recipes, change)
+        # Where nothing is drawn for an image, equal images stay equal.
+        drawn = f" {rng.seed} {self.draws(rng).path} " if self.trigger.differs_by_chance else ""
+        recipes = [
+            f"{self.trigger!r}{drawn}{one if drawn else ''}" if hit else None
+            for one, hit in zip(ids, chosen.tolist(), strict=True)
+        ]
+        source = ChangedSource((images,), positions_of(0, range(len(images))), recipes, change)
         return with_truth(images, self.truth_key, entries, labels=labels, source=source)
 
     def _entries(

@@ -82,7 +82,7 @@ def _nuclei(seeds: Tensor, rows: Tensor, columns: Tensor, side: int) -> Tensor:
     state = lattice_state(stream_state(seeds, "nuclei")[:, None, None], rows, columns)
     jitter_row, jitter_column, chance, size = byte_values(state)
     turn, dark, long, _ = byte_values(lattice_state(state, torch.ones((), dtype=torch.int32)))
-    centre_row, centre_column = SPACING * (0.28 + 0.44 * jitter_row), SPACING * (0.28 + 0.44 * jitter_column)
+    centre_row, centre_column = SPACING * (0.12 + 0.76 * jitter_row), SPACING * (0.12 + 0.76 * jitter_column)
     places = (2 * SPACING * rows + (2 * centre_row).to(torch.int64), 2 * SPACING * columns + (2 * centre_column).long())
     likely, radius, elongation, darkness = _habit(tissue_at(seeds, *places, side=side, pitch=1))
     radius = radius * (0.85 + 0.3 * size)

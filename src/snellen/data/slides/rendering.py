@@ -66,12 +66,9 @@ def render_regions(
 
 def _dyes(region: Region, tissue: Tissue, tumour: Tumour, side: int) -> tuple[Tensor, Tensor]:
     """Haematoxylin and eosin, float32 (n, h, w)."""
-    places = region.seeds, region.rows, region.columns
-    which = _fading(plane_noise(*_stream(places, "direction of fibres"), (60, 60)), region.pitch, 60)
-    lying = _fading(plane_noise(*_stream(places, "lying fibres"), (4, 26)), region.pitch, 4)
-    standing = _fading(plane_noise(*_stream(places, "standing fibres"), (26, 4)), region.pitch, 4)
-    fibres = lying + (standing - lying) * ((which - 0.5) * 4 + 0.5).clamp(0, 1)
-    dense = _fading(plane_noise(*_stream(places, "density"), (150, 150)), region.pitch, 150)
+    fibres = _fibres(region)
+    places = region.rows, region.columns, (150, 150)
+    dense = _fading(plane_noise(region.seeds, "density", *places), region.pitch, 150)
     wall, hollow = tissue.epithelium, tissue.lumen
     eosin = (0.30 + 0.55 * fibres + 0.3 * (dense - 0.5)) * (1 - wall) + 0.42 * wall
     ground = 0.05 + 0.13 * wall + 0.12 * tissue.crowded * (1 - wall)
@@ -83,9 +80,15 @@ def _dyes(region: Region, tissue: Tissue, tumour: Tumour, side: int) -> tuple[Te
     return haematoxylin.clamp(min=0), eosin
 
 
-def _stream(places: tuple[Tensor, Tensor, Tensor], stream: str) -> tuple[Tensor, str, Tensor, Tensor]:
-    seeds, rows, columns = places
-    return seeds, stream, rows, columns
+def _fibres(region: Region) -> Tensor:
+    """Wavy fibres that lie in one part and stand in another, float32 (n, h, w) in [0, 1]."""
+    seeds, rows, columns, pitch = region.seeds, region.rows, region.columns, region.pitch
+    which = plane_noise(seeds, "direction of fibres", rows, columns, (90, 90))
+    # Whole half pixels, so that the bent place is as exact as the straight one.
+    bent = ((plane_noise(seeds, "waves of fibres", rows, columns, (38, 38)) - 0.5) * 76).to(torch.int64)
+    lying = _fading(plane_noise(seeds, "lying fibres", rows + bent, columns, (4, 30)), pitch, 4)
+    standing = _fading(plane_noise(seeds, "standing fibres", rows, columns + bent, (30, 4)), pitch, 4)
+    return lying + (standing - lying) * ((which - 0.5) * 4 + 0.5).clamp(0, 1)
 
 
 def _fading(noise: Tensor, pitch: int, spacing: int) -> Tensor:

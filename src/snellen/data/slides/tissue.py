@@ -83,7 +83,8 @@ def outline(seeds: Tensor, rows: Tensor, columns: Tensor, *, side: int) -> Tenso
         noise = plane_noise(seeds, f"border of tissue {share}", rows, columns, (spacing, spacing))
         depth = depth + amplitude * (noise - 0.5)
     margin = torch.minimum(torch.minimum(down, 1 - down), torch.minimum(across, 1 - across))
-    return torch.minimum(depth, 6 * margin - 0.1)
+    # Tissue thins out towards the border of the slide, so that it does not end in a straight line.
+    return torch.minimum(depth - 1.8 * ((0.16 - margin) / 0.16).clamp(min=0), 6 * margin - 0.1)
 
 
 def _glands(seeds: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

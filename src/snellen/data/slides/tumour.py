@@ -13,7 +13,7 @@ from snellen.data.slides.tissue import byte_values
 from snellen.data.textures.lattice_hash import lattice_state, stream_state
 
 #: Pixels between the lattice of nuclei and the border of the tile, so that no nucleus crosses it.
-MARGIN = 7
+MARGIN = 8
 
 #: Least distance of diseased nuclei, pixels of level 0.
 SPACING = 10
@@ -138,8 +138,8 @@ def _nuclei(seeds: Tensor, clusters: Tensor, rows: Tensor, columns: Tensor, part
     direction_row, direction_column = unit_vector(turn)
     return torch.stack(
         [
-            MARGIN + step * (part_row + 0.3 + 0.4 * jitter_row),
-            MARGIN + step * (part_column + 0.3 + 0.4 * jitter_column),
+            MARGIN + step * (part_row + 0.14 + 0.72 * jitter_row),
+            MARGIN + step * (part_column + 0.14 + 0.72 * jitter_column),
             lesser,
             (lesser * (1 + 0.5 * long)).clamp(max=5.8),
             direction_row,
