@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from optotypes_networks import Heads, answers, new_network, pictures, trained
 from torch import Tensor
 
-from optotypes_networks import Heads, answers, new_network, pictures, trained
 from snellen.data.optotypes.factors import ROUND, STYLES
 from snellen.data.optotypes.scene import Scene
 from snellen.data.optotypes.scene_set import LABELS
@@ -68,6 +68,7 @@ PARTS: dict[str, Callable[[], Figures]] = {"factors": _factors}
 
 
 def main() -> None:
+    """Measure one part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=[*PARTS])
     parser.add_argument("--threads", type=int, default=1)

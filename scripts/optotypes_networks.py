@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from snellen.data.optotypes.rendering import render
 from snellen.data.optotypes.scene import Scene
 from snellen.preparation import to_unit
-from snellen.progress import Progress
 from snellen.training import ImageStore, TrainingPlan, train
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Batch
+from snellen.training.objectives import Objective
 
 #: Channels and strides of the convolutions: full resolution first, because shapes of a few pixels must be told apart.
 LAYERS = ((32, 1), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1), (128, 2), (128, 1))
@@ -53,6 +53,7 @@ class Heads:
 
     @property
     def width(self) -> int:
+        """Numbers that the network gives."""
         return sum(self.counts.values())
 
     def losses(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -78,7 +79,11 @@ def pictures(scenes: Sequence[Scene], size: int = 32) -> Tensor:
 
 
 def trained(
-    model: nn.Module, images: Tensor, targets: Tensor, plan: TrainingPlan, objective, progress: Progress | None = None
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    plan: TrainingPlan,
+    objective: Objective,
 ) -> nn.Module:
     """The model after training on pictures."""
     result = train(

@@ -1,6 +1,6 @@
-"""Write the pictures that tests compare the renderer of scenes with. Run it only when the renderer is meant to change.
+"""Write the pictures that tests compare the renderer of scenes with: ``python scripts/write_golden_scenes.py``.
 
-    python scripts/write_golden_scenes.py
+Run it only when the renderer is meant to change.
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from snellen.data.optotypes.factors import STYLES
-from snellen.data.optotypes.rendering import VERSION, render
+from snellen.data.optotypes.rendering import render
 from snellen.data.optotypes.scenes import Scenes
 
-GOLDEN = Path(__file__).parents[1] / "tests" / "data" / "optotypes" / "golden_scenes.npz"
+FOLDER = Path(__file__).parents[1] / "tests" / "data" / "optotypes"
+SIZE, IN_A_ROW = 32, 8
 
 #: Every factor, in two splits.
 WORLD = Scenes(
@@ -30,14 +32,12 @@ WORLD = Scenes(
 
 
 def main() -> None:
+    """Write the records, one a line, and their pictures in one image, row by row."""
     scenes = [*WORLD.scenes("train"), *WORLD.scenes("test")]
-    np.savez_compressed(
-        GOLDEN,
-        version=np.array(VERSION),
-        records=np.array([scene.to_json() for scene in scenes]),
-        pixels=render(scenes, 32).pixels.numpy(),
-    )
-    print(f"{GOLDEN}: {GOLDEN.stat().st_size} bytes")
+    (FOLDER / "golden_scenes.jsonl").write_text("".join(f"{scene.to_json()}\n" for scene in scenes), encoding="utf-8")
+    pixels = render(scenes, SIZE).pixels.permute(0, 2, 3, 1).numpy()
+    rows = [np.concatenate(pixels[start : start + IN_A_ROW], 1) for start in range(0, len(pixels), IN_A_ROW)]
+    Image.fromarray(np.concatenate(rows)).save(FOLDER / "golden_scenes.png", optimize=True)
 
 
 if __name__ == "__main__":

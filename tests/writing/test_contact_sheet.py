@@ -8,7 +8,8 @@ from PIL import Image
 from snellen.data.arrays import load_arrays
 from snellen.images import ImageSet
 from snellen.randomness import Randomness
-from snellen.writing.contact_sheet import GAP, HEAD, LINE, SIDE, TITLE, choose_examples, contact_sheet
+from snellen.writing.contact_sheet import HEAD, choose_examples, contact_sheet
+from snellen.writing.thumbnails import GAP, LINE, SIDE, TITLE
 from snellen.writing.settings import Setting
 from snellen.writing.shifted_images import shift
 from tests.writing.small_shifts import Fade

@@ -11,6 +11,7 @@ import typer
 from snellen.cli.audit import audit
 from snellen.cli.compare import compare
 from snellen.cli.method_commands import method_commands
+from snellen.cli.optotypes import optotypes
 from snellen.cli.reproduce import reproduce
 from snellen.cli.shift import shift
 from snellen.cli.systems import systems
@@ -38,6 +39,7 @@ app.command()(systems)
 app.command()(reproduce)
 app.add_typer(method_commands("shifts", shift), name="shift")
 app.add_typer(method_commands("recipes", train), name="train")
+app.add_typer(optotypes, name="optotypes")
 
 
 @app.callback(invoke_without_command=True)

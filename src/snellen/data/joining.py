@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from PIL import Image
 
-from snellen.errors import InputError
+from snellen.errors import InputError, RejectedImageError
 from snellen.images import COLUMNS, ImageSet
 
 
@@ -22,6 +22,14 @@ class JoinedSource:
         """Decode one image to RGB, at its own size."""
         part, position = self._find(index)
         return part.read(position)
+
+    def read_mask(self, index: int, path: str) -> Image.Image:
+        """Mask of one image ("L")."""
+        part, position = self._find(index)
+        mask = part.read_mask(position)
+        if mask is None:
+            raise RejectedImageError(f"{part.name} has no mask {path}")
+        return mask
 
     def content_hash(self, index: int) -> str:
         """Hash of the stored bytes of one image (sha256, hex)."""

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from snellen.errors import RejectedImageError
+
 #: uint8 (m, h, w, 3) pixels, or uint8 (m, h, w) masks, of m rows.
 Renderer = Callable[[Sequence[int]], NDArray[np.uint8]]
 
@@ -56,7 +58,7 @@ class RenderedSource:
     def read_mask(self, index: int, path: str) -> Image.Image:
         """Mask of one row ("L", 255 on the object); ``path`` is where it will lie once the set is written."""
         if self._masks is None:
-            raise LookupError(f"row {index} has no mask ({path})")
+            raise RejectedImageError(f"row {index} has no mask {path}")
         return Image.fromarray(self._row("masks", self._masks, index), "L")
 
     def content_hash(self, index: int) -> str:

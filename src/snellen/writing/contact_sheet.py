@@ -9,21 +9,19 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from snellen.images import ImageSet
-from snellen.preparation import to_image
 from snellen.randomness import Randomness
 from snellen.writing.layout import classes_of
 from snellen.writing.settings import Setting, severity_name
 from snellen.writing.shifted_batches import shifted_batches
+from snellen.writing.thumbnails import BACKGROUND, FAINT, GAP, INK, LINE, SIDE, TITLE, cut, thumbnail, thumbnail_size
 
 #: Rows of a sheet.
 EXAMPLES = 6
 
-#: Longer side of a thumbnail, and what lies around it; pixels.
-SIDE, GAP, TITLE, HEAD, LINE = 160, 8, 30, 20, 18
+#: Height of the line above a column, pixels.
+HEAD = 20
 
 Item = TypeVar("Item", int, str)
-
-_BACKGROUND, _INK, _FAINT = "white", "black", (110, 110, 110)
 
 
 def choose_examples(images: ImageSet, usable: Sequence[int], count: int = EXAMPLES) -> list[int]:
@@ -59,52 +57,27 @@ def contact_sheet(
             rows[index] = [batch.clean[row], *batch.shifted[:, row]]
     classes = classes_of(few)
     heads = ["clean", *(f"severity {severity_name(severity)}" for severity in severities)]
-    tall = [max(_thumbnail_size(rows[index][0])[1], LINE) for index in sorted(rows)]
+    tall = [max(thumbnail_size(rows[index][0])[1], LINE) for index in sorted(rows)]
     width = GAP + len(heads) * (SIDE + GAP)
-    sheet = Image.new("RGB", (width, TITLE + HEAD + sum(side + LINE + GAP for side in tall)), _BACKGROUND)
+    sheet = Image.new("RGB", (width, TITLE + HEAD + sum(side + LINE + GAP for side in tall)), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     large, small = ImageFont.load_default(15), ImageFont.load_default(12)
-    draw.text((GAP, 7), _cut(draw, f"{setting.name}  ({images.name})", large, width - 2 * GAP), _INK, large)
+    draw.text((GAP, 7), cut(draw, f"{setting.name}  ({images.name})", large, width - 2 * GAP), INK, large)
     for column, head in enumerate(heads):
-        draw.text((_left(column), TITLE + 2), head, _INK, small)
+        draw.text((_left(column), TITLE + 2), head, INK, small)
     top = TITLE + HEAD
     for index, height in zip(sorted(rows), tall, strict=True):
         for column, pixels in enumerate(rows[index]):
-            sheet.paste(_thumbnail(pixels), (_left(column), top))
+            sheet.paste(thumbnail(pixels), (_left(column), top))
         class_name, example_id = classes[index] or "", few.ids[index]
         told = example_id if example_id.startswith(class_name) else f"{class_name}  {example_id}"
-        draw.text((GAP, top + height + 1), _cut(draw, told, small, width - 2 * GAP), _FAINT, small)
+        draw.text((GAP, top + height + 1), cut(draw, told, small, width - 2 * GAP), FAINT, small)
         top += height + LINE + GAP
     return sheet
 
 
 def _left(column: int) -> int:
     return GAP + column * (SIDE + GAP)
-
-
-def _thumbnail_size(pixels: Tensor) -> tuple[int, int]:
-    """Width and height: whole multiples of small images."""
-    height, width = pixels.shape[1:]
-    longer = max(height, width)
-    if longer <= SIDE:
-        return width * (SIDE // longer), height * (SIDE // longer)
-    return max(round(width * SIDE / longer), 1), max(round(height * SIDE / longer), 1)
-
-
-def _thumbnail(pixels: Tensor) -> Image.Image:
-    size = _thumbnail_size(pixels)
-    enlarged = size[0] >= pixels.shape[2]
-    return to_image(pixels).resize(size, Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS)
-
-
-def _cut(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """Text in one line that fits, with what cannot be shown left out."""
-    shown = "".join(c if c.isprintable() else " " for c in text)[:400]
-    if draw.textlength(shown, font) <= width:
-        return shown
-    while shown and draw.textlength(f"{shown}…", font) > width:
-        shown = shown[:-1]
-    return f"{shown}…"
 
 
 def _spread(items: Sequence[Item], count: int) -> list[Item]:

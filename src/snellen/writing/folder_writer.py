@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from PIL import Image
 from snellen.data.file_source import FileSource
 from snellen.images import ImageSet, Provenance
 from snellen.writing.layout import Layout
+from snellen.writing.manifest_columns import label_columns, text_columns
 from snellen.writing.settings import Setting, severity_name
 from snellen.writing.whole_file import whole_file
 from snellen.writing.writer import Row, sha256
@@ -70,7 +70,7 @@ class FolderWriter:
         with whole_file(self.out / MANIFEST) as stream:
             text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
             table = csv.writer(text)
-            known = _known(self.images, self.layout.classes)
+            known = label_columns(self.images, self.layout.classes) | text_columns(self.images, KEPT)
             columns = ["path", "id", "group", "provenance", *known, *_FURTHER]
             table.writerow(columns)
             for values in self._rows(settings, rows, known):
@@ -107,30 +107,6 @@ class FolderWriter:
 
 
 _FURTHER = ("method", "severity", "seed", "published", "source_id", "source_path", "source_group", "sha256")
-
-
-def _known(images: ImageSet, classes: Sequence[str | None]) -> dict[str, list[str]]:
-    """Columns of the source as text, those that say something."""
-    columns: dict[str, list[str]] = {}
-    several = [None] * len(images) if images.hidden else images.column("labels")
-    if any(value is not None for value in several):
-        columns["labels"] = ["" if value is None else json.dumps(value) for value in several]
-    elif any(name is not None for name in classes):
-        columns["label"] = _label_texts(images, classes)
-    for column in KEPT:
-        values = images.column(column)
-        if column == "split" and images.split is not None:
-            values = [value or images.split for value in values]
-        if any(value is not None for value in values):
-            columns[column] = ["" if value is None else str(value) for value in values]
-    return columns
-
-
-def _label_texts(images: ImageSet, classes: Sequence[str | None]) -> list[str]:
-    """Class names; their numbers where a manifest would take a name for something else."""
-    if all(name and not re.fullmatch(r"-\d+|-?\d+\.0", name) for name in set(classes) - {None}):
-        return [name or "" for name in classes]
-    return ["" if label < 0 else str(label) for label in images.labels.tolist()]
 
 
 def _source_paths(images: ImageSet) -> list[str]:

@@ -31,14 +31,15 @@ class CachedViews:
     """A renderer that remembers its views in a folder.
 
     A view is found again by a hash of the renderer's recipe, the object's content, the image size and the viewpoint,
-    rounded to 0.0001; what is rendered is the rounded viewpoint, and what is returned is what the file holds (bytes), so
-    that it makes no difference whether a view was there. A file is a PNG with coverage as its alpha. Files are written
-    under another name and then renamed, so several processes may share a folder; a damaged one is rendered anew.
+    rounded to 0.0001; what is rendered is the rounded viewpoint, and what is returned is what the file holds
+    (bytes), so that it makes no difference whether a view was there. A file is a PNG with coverage as its
+    alpha. Files are written under another name and then renamed, so several processes may share a folder; a damaged one
+    is rendered anew.
 
     Args:
         renderer: looks at what is not there.
         folder: holds the views; may be emptied at any time.
-        max_bytes: when the folder holds more, the views that were used longest ago go, until it holds nine tenths of it;
+        max_bytes: when the folder holds more, the views used longest ago go, until it holds nine tenths of that;
             None: no bound. Each process counts what it writes itself, so several may together exceed it for a while.
 
     Raises:
@@ -94,8 +95,8 @@ class CachedViews:
             expected = (len(missing), 3, self.size, self.size), (len(missing), self.size, self.size)
             if (tuple(images.shape), tuple(coverage.shape)) != expected:
                 raise InputError(
-                    f"the renderer returned images {tuple(images.shape)} and coverage {tuple(coverage.shape)}; its size "
-                    f"{self.size} and {len(missing)} viewpoints ask for {expected[0]} and {expected[1]}"
+                    f"the renderer returned images {tuple(images.shape)} and coverage {tuple(coverage.shape)}; its "
+                    f"size {self.size} and {len(missing)} viewpoints ask for {expected[0]} and {expected[1]}"
                 )
             pixels, covered = _bytes_of(images.permute(0, 2, 3, 1)), _bytes_of(coverage)
             for place, key in enumerate(missing):

@@ -113,8 +113,8 @@ def furniture_meshes(
 ) -> tuple[tuple[MeshFile, ...], dict[str, str]]:
     """Take models out of a catalogue, for a renderer.
 
-    Each model's folder goes to a folder of its own below ``cache``, named by the archive's name and size and the model's
-    path; what is there and whole is not written again.
+    Each model's folder goes to a folder of its own below ``cache``, named by the archive's name and size and the
+    model's path; what is there and whole is not written again.
 
     Args:
         catalogue: as read.

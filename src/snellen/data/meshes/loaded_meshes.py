@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from snellen.data.meshes.mesh import Mesh
+from snellen.data.meshes.mesh_content import mesh_content_hash
 from snellen.data.meshes.mesh_file import MeshFile, checked_ids, mesh_files
 from snellen.data.meshes.reading import read_mesh
 from snellen.errors import InputError, unknown_name
@@ -51,6 +52,5 @@ class LoadedMeshes:
     def content_hash(self, object_id: str) -> str:
         """Hash of the files of an object and of how it is turned (hex)."""
         if object_id not in self._hashes:
-            file = self.file(object_id)
-            self._hashes[object_id] = f"{self.mesh(object_id).content_hash}-{file.up_axis}-{file.rotation}"
+            self._hashes[object_id] = mesh_content_hash(self.file(object_id))
         return self._hashes[object_id]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
 from snellen.data.contained_file import read_file
 from snellen.data.meshes.mesh import Material
-from snellen.data.meshes.textures import read_texture
+from snellen.data.meshes.textures import read_texture, texture_file
 from snellen.errors import RejectedImageError
 
 _MOST_BYTES = 4 * 2**20
@@ -17,15 +16,7 @@ _OPTIONS = {"-bm": 1, "-boost": 1, "-blendu": 1, "-blendv": 1, "-cc": 1, "-clamp
 _OPTIONS |= {"-o": 3, "-s": 3, "-t": 3, "-texres": 1, "-type": 1}
 
 
-class Digest(Protocol):
-    """Something that is fed with what was read."""
-
-    def update(self, data: bytes, /) -> None:
-        """Take more bytes."""
-        ...
-
-
-def read_materials(folder: Path, libraries: list[str], digest: Digest) -> tuple[dict[str, Material], list[str]]:
+def read_materials(folder: Path, libraries: list[str]) -> tuple[dict[str, Material], list[str]]:
     """Materials by name, and what could not be had.
 
     ``Kd`` is the colour, ``d`` (or 1 − ``Tr``) the opacity, at least 0.05; ``map_Kd`` the texture. A colour under
@@ -35,21 +26,45 @@ def read_materials(folder: Path, libraries: list[str], digest: Digest) -> tuple[
     Args:
         folder: where the libraries lie, and below which the textures are.
         libraries: names as in the lines ``mtllib``; a name may hold blanks, or several names may stand in a line.
-        digest: is fed with the bytes of libraries and textures.
     """
     materials: dict[str, Material] = {}
     notes: list[str] = []
-    for library in libraries:
-        for name in [library] if _exists(folder, library) else library.split():
-            try:
-                content = read_file(folder, name.replace("\\", "/"), _MOST_BYTES)
-            except RejectedImageError as error:
-                notes.append(f"material library {name!r}: {error}")
-                continue
-            digest.update(content)
-            for block in _blocks(content.decode("utf-8", "replace")):
-                materials[block["newmtl"]] = _material(folder, block, digest, notes)
+    for name in _names(folder, libraries):
+        try:
+            content = _read(folder, name)
+        except RejectedImageError as error:
+            notes.append(f"material library {name!r}: {error}")
+            continue
+        for block in _blocks(content):
+            materials[block["newmtl"]] = _material(folder, block, notes)
     return materials, notes
+
+
+def files_of_libraries(folder: Path, libraries: list[str]) -> list[bytes]:
+    """Bytes of all libraries and textures that :func:`read_materials` would read, those that are missing as nothing."""
+    contents: list[bytes] = []
+    for name in _names(folder, libraries):
+        try:
+            library = _read(folder, name)
+        except RejectedImageError:
+            contents.append(b"")
+            continue
+        contents.append(library)
+        for block in _blocks(library):
+            if "map_Kd" in block:
+                try:
+                    contents.append(texture_file(folder, _file_of_map(block["map_Kd"])))
+                except RejectedImageError:
+                    contents.append(b"")
+    return contents
+
+
+def _names(folder: Path, libraries: list[str]) -> list[str]:
+    return [name for line in libraries for name in ([line] if _exists(folder, line) else line.split())]
+
+
+def _read(folder: Path, name: str) -> bytes:
+    return read_file(folder, name.replace("\\", "/"), _MOST_BYTES)
 
 
 def _exists(folder: Path, name: str) -> bool:
@@ -59,9 +74,9 @@ def _exists(folder: Path, name: str) -> bool:
         return False
 
 
-def _blocks(text: str) -> list[dict[str, str]]:
+def _blocks(content: bytes) -> list[dict[str, str]]:
     blocks: list[dict[str, str]] = []
-    for line in text.splitlines():
+    for line in content.decode("utf-8", "replace").splitlines():
         key, _, rest = line.strip().replace("\t", " ").partition(" ")
         if key == "newmtl":
             blocks.append({key: rest.strip()})
@@ -70,18 +85,15 @@ def _blocks(text: str) -> list[dict[str, str]]:
     return blocks
 
 
-def _material(folder: Path, block: dict[str, str], digest: Digest, notes: list[str]) -> Material:
+def _material(folder: Path, block: dict[str, str], notes: list[str]) -> Material:
     name = block["newmtl"]
     colour = _numbers(block, "Kd", (0.8, 0.8, 0.8), notes)
-    if "d" in block:
-        opacity = _numbers(block, "d", (1.0,), notes)[0]
-    else:
-        opacity = 1.0 - _numbers(block, "Tr", (0.0,), notes)[0]
+    dissolved = 1.0 - _numbers(block, "Tr", (0.0,), notes)[0]
+    opacity = _numbers(block, "d", (dissolved,), notes)[0]
     texture = None
     if "map_Kd" in block:
         try:
-            texture, content = read_texture(folder, _file_of_map(block["map_Kd"]))
-            digest.update(content)
+            texture = read_texture(folder, _file_of_map(block["map_Kd"]))
             colour = tuple(value / max(colour) for value in colour) if max(colour) > 0 else (1.0, 1.0, 1.0)
         except RejectedImageError as error:
             notes.append(f"texture {block['map_Kd']!r} of material {name!r}: {error}; the plain colour is shown")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from snellen.data.meshes.creased_normals import creased_normals
 from snellen.errors import InputError
 
 
@@ -59,12 +60,10 @@ class Mesh:
     Args:
         parts: at least one, each with triangles.
         notes: what was wrong with the file and how it was met (a texture that is missing, a face left out).
-        content_hash: hash of everything that the mesh was read from (sha256, hex).
     """
 
     parts: tuple[Part, ...]
     notes: tuple[str, ...] = ()
-    content_hash: str = ""
 
     def __post_init__(self) -> None:
         if not self.parts or any(not len(part.triangles) for part in self.parts):
@@ -91,8 +90,9 @@ def part_of_corners(
     """Part of some triangles, with the normals made where they are missing; None where no triangle has an area.
 
     >>> square = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
-    >>> part_of_corners(square, np.array([[0, 1, 2], [0, 2, 3], [1, 1, 2]])).triangles.tolist()
-    [[0, 1, 2], [0, 2, 3]]
+    >>> part = part_of_corners(square, np.array([[0, 1, 2], [0, 2, 3], [1, 1, 2]]))
+    >>> part.vertices[part.triangles[1]].tolist(), part.normals[0].tolist()
+    ([[0.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 1.0, 0.0]], [0.0, 0.0, 1.0])
 
     Args:
         corners: positions, float64 (n, 3).
@@ -118,25 +118,8 @@ def part_of_corners(
     flat = triangles.reshape(-1)
     coordinates = None if texture_coordinates is None else texture_coordinates[flat]
     own = np.repeat(across, 3, axis=0)
-    smooth = _creased(corners[flat], own, np.repeat(double_area[kept], 3))
+    smooth = creased_normals(corners[flat], own, np.repeat(double_area[kept], 3))
     return Part(corners[flat], np.arange(len(flat)).reshape(-1, 3), smooth, coordinates, shown)
-
-
-def _creased(
-    positions: NDArray[np.float64], own: NDArray[np.float64], weight: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Normals of corners: of the triangles around, weighted by area, where these bend by less than 40°; else its own.
-
-    40° keeps the corners (55°) and edges (45°) of a box sharp and rounds a cylinder of ten or more sides.
-    """
-    _, point = np.unique(positions, axis=0, return_inverse=True)
-    point = point.reshape(-1)
-    total = np.zeros((point.max() + 1, 3))
-    np.add.at(total, point, own * weight[:, None])
-    length = np.linalg.norm(total, axis=1)
-    around = (total / np.maximum(length, 1e-300)[:, None])[point]
-    smooth = (around * own).sum(1) > np.cos(np.deg2rad(40.0))
-    return np.where(smooth[:, None], around, own)
 
 
 def joined_notes(notes: Iterable[str]) -> tuple[str, ...]:

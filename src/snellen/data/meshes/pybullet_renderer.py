@@ -140,7 +140,10 @@ class PyBulletRenderer:
     def _view(self, stand: CameraStand) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Pixels uint8 (edge, edge, 3) and where the object is, bool (edge, edge)."""
         edge, bullet = self.size * self.supersampling, self._bullet
-        projection = bullet.computeProjectionMatrixFOV(math.degrees(ANGLE_OF_VIEW), 1.0, stand.near, stand.far)
+        projection = list(bullet.computeProjectionMatrixFOV(math.degrees(ANGLE_OF_VIEW), 1.0, stand.near, stand.far))
+        # TinyRenderer looks at the upper left corner of each pixel, not at its middle: half a pixel makes up for it.
+        projection[8] += 1.0 / edge
+        projection[9] += 1.0 / edge
         _, _, pixels, _, bodies = bullet.getCameraImage(
             edge,
             edge,
@@ -162,12 +165,12 @@ class PyBulletRenderer:
 def _wavefront_of(part: Part) -> bytes:
     """A part as a Wavefront file without materials."""
     textured = part.material.texture is not None and part.texture_coordinates is not None
-    coordinates = part.texture_coordinates if textured else np.zeros((len(part.vertices), 2))
-    assert coordinates is not None
+    coordinates = part.texture_coordinates if textured else None
+    face = "f {0}/{0}/{0} {1}/{1}/{1} {2}/{2}/{2}" if textured else "f {0}//{0} {1}//{1} {2}//{2}"
     lines = [
         *(f"v {x:.7f} {y:.7f} {z:.7f}" for x, y, z in part.vertices.tolist()),
-        *(f"vt {u:.7f} {v:.7f}" for u, v in coordinates.tolist()),
+        *(f"vt {u:.7f} {v:.7f}" for u, v in ([] if coordinates is None else coordinates.tolist())),
         *(f"vn {x:.6f} {y:.6f} {z:.6f}" for x, y, z in part.normals.tolist()),
-        *(f"f {a}/{a}/{a} {b}/{b}/{b} {c}/{c}/{c}" for a, b, c in (part.triangles + 1).tolist()),
+        *(face.format(a, b, c) for a, b, c in (part.triangles + 1).tolist()),
     ]
     return "\n".join([*lines, ""]).encode()

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,8 +25,8 @@ from snellen.errors import SnellenError, import_extra
 class PyVistaRenderer:
     """Meshes before a white background, lit from behind the camera.
 
-    The same build of VTK and of OpenGL gives the same bytes, whatever views are rendered with a view. Glass lets through
-    what its opacity says and counts as covered; holes of textures count as not covered.
+    The same build of VTK and of OpenGL gives the same bytes, whatever views are rendered with a view. Glass lets
+    through what its opacity says and counts as covered; holes of textures count as not covered.
 
     Args:
         files: a folder of meshes, or the files.

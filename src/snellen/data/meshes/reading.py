@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 
 from snellen.data.contained_file import read_file
@@ -35,7 +33,7 @@ def read_mesh(file: MeshFile) -> Mesh:
 
 def _read_by_pyvista(file: MeshFile) -> Mesh:
     pyvista = import_extra("pyvista", "meshes", f"reading {file.path.suffix} meshes")
-    content = read_file(file.path.parent, file.path.name, MOST_BYTES)
+    read_file(file.path.parent, file.path.name, MOST_BYTES)
     with vtk_messages_kept() as messages:
         try:
             surface = pyvista.read(file.path)
@@ -52,7 +50,7 @@ def _read_by_pyvista(file: MeshFile) -> Mesh:
     if len(part.triangles) > MOST_TRIANGLES:
         raise RejectedImageError(f"more than {MOST_TRIANGLES} triangles")
     notes = joined_notes([f"materials of {file.path.suffix} files are not read: grey", *messages])
-    return Mesh((part,), notes, hashlib.sha256(content).hexdigest())
+    return Mesh((part,), notes)
 
 
 def _part_of_surface(points: np.ndarray, triangles: np.ndarray) -> Part | None:

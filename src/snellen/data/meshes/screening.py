@@ -79,8 +79,8 @@ def screened(
         if shares[object_id] > most_blank:
             rejected[object_id] = (
                 f"blank in {int(blank.sum())} of {len(looks)} views: it covers {float(covered.min()):.2%} to "
-                f"{float(covered.max()):.2%} of them (at least {least_coverage:.2%} is asked for), and differs from the "
-                f"white background by {float(contrast.min()):.3f} at least (asked for: {least_contrast:g})"
+                f"{float(covered.max()):.2%} of them (at least {least_coverage:.2%} is asked for), and differs from "
+                f"the white background by {float(contrast.min()):.3f} at least (asked for: {least_contrast:g})"
             )
         else:
             accepted.append(object_id)

@@ -21,16 +21,13 @@ LONGEST_EDGE = 1024
 _LIMITS = DecodingLimits(max_pixels=40_000_000, max_aspect=4096.0)
 
 
-def read_texture(folder: Path, named: str) -> tuple[NDArray[np.uint8], bytes]:
-    """Texture uint8 (h, w, 4), the first row on top and alpha 0 or 255, and the bytes of its file.
-
-    Where the material names a path of the artist's own machine, the file of that name beside the mesh is taken, whatever
-    the case of its letters.
+def read_texture(folder: Path, named: str) -> NDArray[np.uint8]:
+    """Texture uint8 (h, w, 4), the first row on top and alpha 0 or 255.
 
     Raises:
         RejectedImageError: no such file below ``folder``, or it is no image that can be read.
     """
-    content = _content(folder, named)
+    content = texture_file(folder, named)
     colours = decode(content, limits=_LIMITS)
     alpha = _alpha(content, colours.size)
     if max(colours.size) > LONGEST_EDGE:
@@ -39,10 +36,18 @@ def read_texture(folder: Path, named: str) -> tuple[NDArray[np.uint8], bytes]:
         colours, alpha = colours.resize(size, Image.Resampling.BOX), alpha.resize(size, Image.Resampling.BOX)
     # Half transparent pixels cannot be sorted by distance in one pass: a texture covers, or is cut out.
     cut = np.where(np.asarray(alpha) >= 128, 255, 0).astype(np.uint8)
-    return np.dstack([np.asarray(colours), cut]), content
+    return np.dstack([np.asarray(colours), cut])
 
 
-def _content(folder: Path, named: str) -> bytes:
+def texture_file(folder: Path, named: str) -> bytes:
+    """Bytes of a texture.
+
+    Where a material names a path of the artist's own machine, the file of that name beside the mesh is taken, whatever
+    the case of its letters.
+
+    Raises:
+        RejectedImageError: no such file below ``folder``, or too large.
+    """
     relative = named.strip().strip('"').replace("\\", "/")
     try:
         return read_file(folder, relative, _LIMITS.max_bytes)

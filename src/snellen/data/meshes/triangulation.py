@@ -34,7 +34,7 @@ def ears(points: NDArray[np.float64]) -> NDArray[np.int64]:
     no ear is left.
 
     >>> ears(np.array([[0.0, 0, 0], [2, 0, 0], [0.5, 0.5, 0], [0, 2, 0]])).tolist()
-    [[3, 0, 2], [0, 1, 2]]
+    [[0, 1, 2], [0, 2, 3]]
     """
     normal = _normals(points[None])[0]
     drop = int(np.abs(normal).argmax())

@@ -15,7 +15,8 @@ _lock = threading.RLock()
 def vtk_messages_kept() -> Iterator[list[str]]:
     """Inside a ``with`` block VTK's warnings and errors go to the list, which is filled when the block ends.
 
-    VTK has one output window and one logger for the whole process, so one thread at a time is inside. Both are put back.
+    VTK has one output window and one logger for the whole process, so one thread at a time is inside. Both are put
+    back.
     """
     core = import_extra("vtkmodules.vtkCommonCore", "meshes", "looking at meshes")
     messages: list[str] = []

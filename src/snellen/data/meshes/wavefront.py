@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,11 +39,10 @@ def read_wavefront(path: Path) -> Mesh:
         RejectedImageError: no such file, too large, a number that is none, an index out of range, or nothing to see.
     """
     content = read_file(path.parent, path.name, MOST_BYTES)
-    digest = hashlib.sha256(content)
     numbers = _sorted_lines(content.decode("utf-8", "replace"))
     positions = _array("v", numbers.positions, 3)
     coordinates, normals = _array("vt", numbers.coordinates, 2), _array("vn", numbers.normals, 3)
-    materials, notes = read_materials(path.parent, numbers.libraries, digest)
+    materials, notes = read_materials(path.parent, numbers.libraries)
     parts, count = [], 0
     for name, faces in numbers.faces.items():
         if not faces:
@@ -60,7 +58,7 @@ def read_wavefront(path: Path) -> Mesh:
             raise RejectedImageError(f"more than {MOST_TRIANGLES} triangles")
     if not parts:
         raise RejectedImageError("the file has no face with an area")
-    return Mesh(tuple(parts), joined_notes(notes), digest.hexdigest())
+    return Mesh(tuple(parts), joined_notes(notes))
 
 
 def _sorted_lines(text: str) -> _Numbers:

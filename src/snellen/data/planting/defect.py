@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from snellen.errors import InputError
 from snellen.images import ImageSet
+from snellen.method import Method
 from snellen.randomness import Randomness
 
 
-class Defect(BaseModel, ABC):
+class Defect(Method, ABC):
     """A defect of an image set, planted on purpose.
 
     What happens to a row follows from the seed, the row's id and the defect's key alone, and a higher rate keeps what a
     lower one chose. Defects that promise exact counts say so; they rank rows by draws of their ids.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-    #: Its name in the column ``planted``, unless a key is given.
-    name: ClassVar[str] = ""
 
     key: str | None = Field(
         None,
@@ -39,7 +34,7 @@ class Defect(BaseModel, ABC):
 
     @property
     def truth_key(self) -> str:
-        """Name in the column ``planted``."""
+        """Name in the column ``planted``: the key, or the name of this kind of defect."""
         return self.key or self.name
 
     def draws(self, rng: Randomness) -> Randomness:

@@ -73,7 +73,7 @@ class NearCopy:
         return boxes
 
     def crop_box(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """Pixels that a crop keeps: left, upper, right and lower edge; at least one pixel goes where there are three."""
+        """Pixels that a crop keeps: left, upper, right and lower edge. One is lost at least, two are kept."""
         lost = [min(max(1, round(self.strength * edge)), max(edge - 2, 0)) for edge in (width, height)]
         # Two numbers of one: the tenths of the draw go to the left, what is left over to the top.
         across, down = self.draw, (self.draw * 10) % 1

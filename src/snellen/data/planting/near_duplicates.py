@@ -17,7 +17,7 @@ from snellen.data.planting.near_copies import COPY_KINDS, CopyKind, NearCopy
 from snellen.data.planting.row_draws import integer_by_id, uniform_by_id
 from snellen.data.planting.truth import with_truth
 from snellen.errors import InputError
-from snellen.images import ImageSet
+from snellen.images import ImageSet, Split
 from snellen.randomness import Randomness
 
 
@@ -31,7 +31,7 @@ class NearDuplicates(Defect):
     >>> from snellen.data.arrays import load_arrays
     >>> images = load_arrays(np.random.default_rng(0).integers(0, 256, (100, 8, 8), dtype=np.uint8), [0] * 100)
     >>> NearDuplicates(rate=0.1, kinds=("flipped",)).plant(images, rng=Randomness(1)).ids[100:103]
-    ['000007_copy', '000012_copy', '000013_copy']
+    ['000006_copy', '000013_copy', '000019_copy']
     """
 
     name: ClassVar[str] = "near_duplicate"
@@ -48,10 +48,8 @@ class NearDuplicates(Defect):
         Raises:
             InputError: only test images, or a copy's id is taken.
         """
-        chosen = np.flatnonzero(self.rows_in_reach(images) & self._drawn(images, rng))
-        return self._with_copies(
-            images, images.select(chosen), [f"{one}_copy" for one in images.select(chosen).ids], rng
-        )
+        chosen = images.select(np.flatnonzero(self.rows_in_reach(images) & self._drawn(images, rng)))
+        return self._with_copies(images, chosen, [f"{one}_copy" for one in chosen.ids], None, rng)
 
     def leak(self, images: ImageSet, test: ImageSet, *, rng: Randomness) -> ImageSet:
         """The images, and behind them copies of some images of a test set: a leak across the border.
@@ -67,24 +65,27 @@ class NearDuplicates(Defect):
         ['train/test_000000_copy', 'train/test_000001_copy']
 
         Raises:
-            InputError: ``images`` hold test images, the classes are others, or a copy's id is taken.
+            InputError: ``images`` are no train or tune set, the classes are others, or a copy's id is taken.
         """
-        if images.split == "test" or "test" in images.column("split"):
-            raise InputError(f"{images.name} holds test images; copies of test images leak into train or tune images")
+        if images.split not in ("train", "tune"):
+            raise InputError(
+                f"test images leak into a set that is train or tune as a whole; {images.name} has split={images.split} "
+                f"(of_split and as_split give such sets)"
+            )
         if images.class_names != test.class_names:
             raise InputError(f"copies cannot leak between sets of different classes: {test.name}, {images.name}")
         chosen = test.select(np.flatnonzero(self._drawn(test, rng)))
-        border = images.split or "leaked"
-        return self._with_copies(images, chosen, [f"{border}/{one.replace('/', '_')}_copy" for one in chosen.ids], rng)
+        ids = [f"{images.split}/{one.replace('/', '_')}_copy" for one in chosen.ids]
+        return self._with_copies(images, chosen, ids, images.split, rng)
 
     def _drawn(self, images: ImageSet, rng: Randomness) -> NDArray[np.bool_]:
         return uniform_by_id(self.draws(rng), images.ids, "copied") < self.rate
 
-    def _with_copies(self, images: ImageSet, originals: ImageSet, ids: list[str], rng: Randomness) -> ImageSet:
+    def _with_copies(
+        self, images: ImageSet, originals: ImageSet, ids: list[str], split: Split | None, rng: Randomness
+    ) -> ImageSet:
         copies = self._copies(originals.ids, rng)
-        splits = set(originals.column("split")) | {originals.split}
-        leaked = images.split if "test" in splits and not self.touch_test else None
-        table = copied_rows(originals, ids, copies, split=leaked)
+        table = copied_rows(originals, ids, copies, split=split)
         all_rows = pa.concat_tables([images.table, table], promote_options="default")
         count = len(images)
         origins = np.concatenate([positions_of(0, range(count)), positions_of(1, range(len(originals)))])

@@ -82,9 +82,11 @@ def outline(seeds: Tensor, rows: Tensor, columns: Tensor, *, side: int) -> Tenso
         spacing = max(side // parts, 2)
         noise = plane_noise(seeds, f"border of tissue {share}", rows, columns, (spacing, spacing))
         depth = depth + amplitude * (noise - 0.5)
+    # Tissue thins out away from the middle, so that it does not end in the straight line of the slide's border.
+    y, x = down - 0.5, across - 0.5
+    depth = depth - 8 * ((y * y + x * x).sqrt() - 0.3).clamp(min=0)
     margin = torch.minimum(torch.minimum(down, 1 - down), torch.minimum(across, 1 - across))
-    # Tissue thins out towards the border of the slide, so that it does not end in a straight line.
-    return torch.minimum(depth - 1.8 * ((0.16 - margin) / 0.16).clamp(min=0), 6 * margin - 0.1)
+    return torch.minimum(depth, 6 * margin - 0.1)
 
 
 def _glands(seeds: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Slides as files: pyramidal tiled TIFF that OpenSlide reads, written tile by tile, with the truth of each tile beside."""
+"""Slides as files: pyramidal tiled TIFF that OpenSlide reads, with the truth of each tile beside it."""
 
 from __future__ import annotations
 

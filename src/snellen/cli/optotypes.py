@@ -1,0 +1,111 @@
+"""``snellen optotypes``: worlds in which everything is known, to look at and to write."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from snellen.cli.free_folder import free_folder
+from snellen.cli.method_commands import method_commands
+from snellen.cli.progress import TerminalProgress, loading
+from snellen.cli.text import markup
+from snellen.errors import InputError
+
+if TYPE_CHECKING:
+    from snellen.images import ImageSet
+    from snellen.method import Defect, Method, World
+
+
+class SplitOption(StrEnum):
+    """Which images."""
+
+    train = "train"
+    tune = "tune"
+    test = "test"
+
+
+def show(
+    methods: list[Method],
+    out: Annotated[Path | None, typer.Option(help="PNG file.", show_default="optotypes-KIND.png")] = None,
+    shown: Annotated[int, typer.Option(min=1, max=400, help="Images to draw.")] = 24,
+    columns: Annotated[int, typer.Option(min=1, max=40, help="Images in a row.")] = 6,
+    captions: Annotated[bool, typer.Option("--with-captions", help="Write captions below, not classes.")] = False,
+    split: Annotated[SplitOption, typer.Option(help="Which images.")] = SplitOption.test,
+    plant: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DEFECT", help='Defect to plant, repeatable: a name, or {"method": NAME, ...} as JSON.'),
+    ] = None,
+) -> None:
+    """Draw a few images of a procedural world into one picture."""
+    world = _only(methods)
+    path = out or Path(f"optotypes-{methods[0].name}.png")
+    with loading("drawing images"):
+        from snellen.writing.contact_sheet import choose_examples
+        from snellen.writing.image_sheet import image_sheet
+
+        images = _planted(world.images(split=split.value), plant or [])
+        chosen = choose_examples(images, range(len(images)), shown)
+        sheet = image_sheet(images, chosen, columns=columns, captions=captions)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(path, "PNG")
+    typer.echo(f"Written: {markup(str(path))} ({len(chosen)} of {len(images)} images of {images.name})")
+
+
+def write(
+    methods: list[Method],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="New folder; the same command goes on where it stopped.", show_default="snellen-optotypes-N"),
+    ] = None,
+    split: Annotated[
+        list[SplitOption] | None, typer.Option(help="Which images, repeatable.", show_default="all")
+    ] = None,
+    plant: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DEFECT", help='Defect to plant, repeatable: a name, or {"method": NAME, ...} as JSON.'),
+    ] = None,
+) -> None:
+    """Write a procedural world as PNG files, masks and manifest.csv."""
+    world, folder = _only(methods), out or free_folder("snellen-optotypes")
+    with loading("drawing scenes"):
+        from snellen.data.joining import join
+        from snellen.writing.image_folder import write_images
+
+        parts = [_planted(world.images(split=one.value), plant or []) for one in split or list(SplitOption)]
+        images = parts[0] if len(parts) == 1 else join(parts, name=parts[0].name)
+    try:
+        with TerminalProgress() as progress:
+            written = write_images(images, folder, progress=progress)
+    except KeyboardInterrupt:
+        again = "the same command" if out else f"the same command with --out {folder}"
+        typer.echo(f"stopped; {folder} is incomplete, and {again} goes on where this stopped", err=True)
+        raise
+    masks = f" and {written.masks} masks" if written.masks else ""
+    typer.echo(f"Written: {markup(str(written.manifest))} ({written.images} images{masks})")
+
+
+def _only(methods: list[Method]) -> World:
+    if len(methods) > 1:
+        raise InputError("draw one world at a time: give each parameter once")
+    return cast("World", methods[0])
+
+
+def _planted(images: ImageSet, defects: list[str]) -> ImageSet:
+    """The images with defects planted, in this order."""
+    import json
+
+    from snellen.method import build
+    from snellen.randomness import Randomness
+
+    for text in defects:
+        written = json.loads(text) if text.lstrip().startswith("{") else text
+        images = cast("Defect", build("defects", written)).plant(images, rng=Randomness(0))
+    return images
+
+
+optotypes = typer.Typer(help="Procedural worlds in which everything is known.", no_args_is_help=True)
+optotypes.add_typer(method_commands("worlds", show), name="show")
+optotypes.add_typer(method_commands("worlds", write), name="write")
