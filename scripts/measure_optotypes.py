@@ -14,14 +14,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from optotypes_networks import Heads, answers, new_network, pictures, trained
-from torch import Tensor
+from optotypes_networks import SMALL_LAYERS, Heads, answers, new_network, pictures, trained
+from torch import Tensor, nn
 
-from snellen.data.optotypes.factors import ROUND, STYLES
-from snellen.data.optotypes.scene import Scene
+from snellen.data.optotypes.factors import NUISANCES, ROUND, STYLES, Nuisance
+from snellen.data.optotypes.nuisances import STRONGEST
+from snellen.data.optotypes.scene import Nuisances, Scene
 from snellen.data.optotypes.scene_set import LABELS
 from snellen.data.optotypes.scenes import Scenes
 from snellen.training import TrainingPlan
+from snellen.training.batches import Batch
 
 RESULTS = Path(__file__).parents[1] / "results" / "optotypes"
 Figures = Mapping[str, object]
@@ -53,6 +55,54 @@ def _factors() -> Figures:
     }
 
 
+def _nuisances() -> Figures:
+    """Whether a network that was shown other scenes sees a nuisance grow with its strength."""
+    world = Scenes(count=24_000, nuisance_share=0.9, strengths=(0.0, 5.0), individuals=1000, seed=1, captions=False)
+    training = world.scenes("train")
+    strengths = torch.tensor([[scene.nuisances.strength(name) for name in NUISANCES] for scene in training])
+    network = trained(
+        new_network(len(NUISANCES), seed=0, layers=SMALL_LAYERS),
+        pictures(training),
+        strengths / STRONGEST,
+        TrainingPlan(epochs=6, batch_size=64, learning_rate=2e-3, warmup_steps=100),
+        squared_error,
+    )
+    clean = world.model_copy(update={"count": 200, "nuisance_share": 0.0}).scenes("test")
+    steps = torch.linspace(0, STRONGEST, 11).tolist()
+    return {name: _strength_series(network, clean, name, number, steps) for number, name in enumerate(NUISANCES)}
+
+
+def _strength_series(
+    network: nn.Module, clean: list[Scene], name: Nuisance, number: int, steps: list[float]
+) -> Mapping[str, object]:
+    """What the network reads at each strength, and how it goes with the strength within each scene."""
+    drawn = [pictures([worse(scene, name, strength) for scene in clean]) for strength in steps]
+    read = torch.stack([answers(network, images)[:, number] for images in drawn]) * STRONGEST
+    ranks = read.argsort(0).argsort(0).double()
+    order = torch.arange(len(steps), dtype=torch.float64)[:, None]
+    spearman = 1 - 6 * ((ranks - order) ** 2).sum(0) / (len(steps) * (len(steps) ** 2 - 1))
+    return {
+        "identity at 0": torch.equal(drawn[0], pictures(clean)),
+        "strengths": steps,
+        "read": read.mean(1).tolist(),
+        "mean rises": bool((read.mean(1).diff() > 0).all()),
+        "steps that rise": (read.diff(dim=0) > 0).double().mean().item(),
+        "rank correlation, median": spearman.median().item(),
+        "rank correlation, 5th percentile": spearman.quantile(0.05).item(),
+        "error at strength 0 to 5": (read - torch.tensor(steps)[:, None]).abs().mean().item(),
+    }
+
+
+def worse(scene: Scene, name: Nuisance, strength: float) -> Scene:
+    """The same scene under one nuisance."""
+    return scene.model_copy(update={"nuisances": Nuisances(**{name: strength})})
+
+
+def squared_error(model: nn.Module, batch: Batch) -> Tensor:
+    """Mean squared error over the outputs of each example."""
+    return (model(batch.images) - batch.targets).square().mean(1)
+
+
 def factor_targets(scenes: list[Scene]) -> Tensor:
     """Number of each factor's value, int64 (n, factors); −1 for the tilt of a shape that looks the same when turned."""
     rows = []
@@ -64,7 +114,7 @@ def factor_targets(scenes: list[Scene]) -> Tensor:
     return torch.tensor(rows)
 
 
-PARTS: dict[str, Callable[[], Figures]] = {"factors": _factors}
+PARTS: dict[str, Callable[[], Figures]] = {"factors": _factors, "nuisances": _nuisances}
 
 
 def main() -> None:

@@ -20,6 +20,9 @@ from snellen.training.objectives import Objective
 #: Channels and strides of the convolutions: full resolution first, because shapes of a few pixels must be told apart.
 LAYERS = ((32, 1), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1), (128, 2), (128, 1))
 
+#: The same, for questions that need less.
+SMALL_LAYERS = ((32, 1), (64, 2), (64, 1), (96, 2), (96, 1))
+
 
 class SceneNetwork(nn.Module):
     """Convolutions that also see where they are, mean and maximum over the image, and one linear layer.
@@ -91,7 +94,6 @@ def trained(
         ImageStore.of_tensors(images, targets, split="train"),
         plan=plan,
         objective=objective,
-        progress=progress,
     )
     model.load_state_dict(result.weights)
     return model.eval()

@@ -9,9 +9,9 @@ from snellen.data.arrays import load_arrays
 from snellen.images import ImageSet
 from snellen.randomness import Randomness
 from snellen.writing.contact_sheet import HEAD, choose_examples, contact_sheet
-from snellen.writing.thumbnails import GAP, LINE, SIDE, TITLE
 from snellen.writing.settings import Setting
 from snellen.writing.shifted_images import shift
+from snellen.writing.thumbnails import GAP, LINE, SIDE, TITLE
 from tests.writing.small_shifts import Fade
 
 

@@ -47,13 +47,11 @@ def test_rows_that_meet_one_of_several() -> None:
 def test_refused() -> None:
     with pytest.raises(InputError, match=r"no factor 'objects.1.shape': objects has no '1'; it has: 0 … 0"):
         factor(RECORD, "objects.1.shape")
-    with pytest.raises(
-        InputError, match=r"no factor 'ground': the record has no 'ground'; it has: objects, background"
-    ):
+    with pytest.raises(InputError, match=r"no factor 'ground': the record has no 'ground'; it has: objects, back"):
         factor(RECORD, "ground")
     with pytest.raises(InputError, match=r"'objects.0' holds several values \(shape, colour"):
         factor(RECORD, "objects.0")
-    with pytest.raises(InputError, match="no factor 'background.x'"):
+    with pytest.raises(InputError, match=r"no factor 'background\.x'"):
         factor(RECORD, "background.x")
     with pytest.raises(InputError, match="noise: image '000000': no factor 'shape'"):
         rows_where(labelled_set(4), ({"shape": "star"},))

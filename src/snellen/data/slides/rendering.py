@@ -105,8 +105,7 @@ def _positive_tiles(slides: Sequence[Slide], region: Region, tile: int) -> tuple
     found = np.zeros((len(slides), down, across), dtype=bool)
     for index, slide in enumerate(slides):
         top, left = int(first_row[index]), int(first_column[index])
-        if top < 0 or left < 0:
-            continue
-        part = slide.positive[top : top + down, left : left + across]
-        found[index, : part.shape[0], : part.shape[1]] = part
+        part = slide.positive[max(top, 0) : max(top + down, 0), max(left, 0) : max(left + across, 0)]
+        above, before = min(max(-top, 0), down), min(max(-left, 0), across)
+        found[index, above : above + part.shape[0], before : before + part.shape[1]] = part
     return torch.from_numpy(found), first_row, first_column

@@ -66,6 +66,7 @@ def write_slide(slide: Slide, path: Path, *, levels: int | None = None) -> Path:
                     photometric="rgb",
                     compression="zlib",
                     maxworkers=1,
+                    buffersize=_PIXELS_AT_ONCE,
                     subfiletype=1 if level else 0,
                     resolution=(1e4 / (MICRONS_PER_PIXEL * 2**level),) * 2,
                     resolutionunit="CENTIMETER",
