@@ -1,15 +1,16 @@
 """Measure what docs/optotypes.md says of the procedural world, and write its tables.
 
-    python scripts/measure_optotypes.py factors|nuisances|defects|speed|tables [--threads 1]
+    python scripts/measure_optotypes.py factors|nuisances|speed [--threads 1]
 
-Each part writes its figures to results/optotypes/PART.json; ``tables`` writes them into the page. ``factors`` takes
-about 15 minutes on one core, ``nuisances`` 5, ``defects`` 20.
+Each part writes its figures to docs/measured/optotypes-PART.json; write_optotype_tables.py writes them into the page.
+``factors`` takes about 20 minutes on one core, ``nuisances`` 10.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from snellen.data.optotypes.scenes import Scenes
 from snellen.training import TrainingPlan
 from snellen.training.batches import Batch
 
-RESULTS = Path(__file__).parents[1] / "results" / "optotypes"
+RESULTS = Path(__file__).parents[1] / "docs" / "measured"
 Figures = Mapping[str, object]
 
 
@@ -93,6 +94,38 @@ def _strength_series(
     }
 
 
+def _speed() -> Figures:
+    """Images a second at 32 pixels, with every factor on: all nuisances in every scene, up to three objects, text."""
+    world = Scenes(count=2048, objects=(1, 3), styles=STYLES, lightings=("dim", "bright"), lettering_share=0.5, individuals=50)
+    everything = Nuisances(**dict.fromkeys(NUISANCES, 2.5))
+    plain = world.scenes("test")
+    full = [scene.model_copy(update={"nuisances": everything}) for scene in plain]
+    solids = SolidRenderer(size=48)
+    views = viewpoints_of(torch.randn(256, 6, generator=torch.Generator().manual_seed(0)))
+    return {
+        "threads": torch.get_num_threads(),
+        "rates": {
+            "scenes, 32 px, every factor and all six nuisances": rate(lambda: pictures(full), len(full)),
+            "scenes, 32 px, without nuisances": rate(lambda: pictures(plain), len(plain)),
+            "masks of scenes, 32 px": rate(lambda: visible(plain, 32), len(plain)),
+            "solids, 48 px": rate(lambda: [solids.render(one, views[:32]) for one in solids.objects[::6][:8]], 256),
+        },
+    }
+
+
+def rate(work: Callable[[], object], images: int, repeats: int = 5) -> float:
+    """Images a second, the best of several repeats: others may use the machine."""
+    work()
+    best = min(_seconds(work) for _ in range(repeats))
+    return images / best
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
 def worse(scene: Scene, name: Nuisance, strength: float) -> Scene:
     """The same scene under one nuisance."""
     return scene.model_copy(update={"nuisances": Nuisances(**{name: strength})})
@@ -114,7 +147,7 @@ def factor_targets(scenes: list[Scene]) -> Tensor:
     return torch.tensor(rows)
 
 
-PARTS: dict[str, Callable[[], Figures]] = {"factors": _factors, "nuisances": _nuisances}
+PARTS: dict[str, Callable[[], Figures]] = {"factors": _factors, "nuisances": _nuisances, "speed": _speed}
 
 
 def main() -> None:
@@ -126,7 +159,7 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     figures = PARTS[chosen.part]()
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / f"{chosen.part}.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / f"optotypes-{chosen.part}.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(figures, indent=1))
 
 

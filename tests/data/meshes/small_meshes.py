@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import struct
 import zipfile
 from pathlib import Path
 
@@ -53,6 +55,33 @@ def write_card(folder: Path, name: str = "card") -> Path:
     ]
     (folder / f"{name}.obj").write_text("\n".join([*lines, "usemtl paper", "f 1/1 2/2 3/3 4/4", ""]))
     return folder / f"{name}.obj"
+
+
+def triangle_glb(*, uri: str | None = None, count: int = 3) -> bytes:
+    """A binary glTF file of one triangle of 6 × 8, moved by its node."""
+    points = np.array([[0, 0, 0], [6, 0, 0], [0, 8, 0]], "<f4").tobytes()
+    accessor = {
+        "bufferView": 0,
+        "componentType": 5126,
+        "count": count,
+        "type": "VEC3",
+        "min": [0, 0, 0],
+        "max": [6, 8, 0],
+    }
+    described = {
+        "asset": {"version": "2.0"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0, "translation": [5, 5, 5]}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}],
+        "accessors": [accessor],
+        "bufferViews": [{"buffer": 0, "byteLength": len(points)}],
+        "buffers": [{"byteLength": len(points)} | ({"uri": uri} if uri else {})],
+    }
+    text = json.dumps(described).encode()
+    text += b" " * (-len(text) % 4)
+    body = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(points), b"BIN\0") + points
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body
 
 
 CATALOGUE = """# two models

@@ -127,7 +127,7 @@ def test_a_size_that_lies_is_not_believed(tmp_path: Path) -> None:
     with opened_archive(path) as archive:
         with pytest.raises(RejectedImageError, match="cannot be unpacked"):
             extract_folder(archive, "m", tmp_path / "out")
-        with pytest.raises(RejectedImageError, match="cannot be unpacked|max_bytes"):
+        with pytest.raises(RejectedImageError, match="cannot be unpacked"):
             read_member(archive, "m/bomb", max_bytes=100)
     assert sorted(child.name for child in tmp_path.iterdir()) == ["a.zip"]
 

@@ -82,9 +82,9 @@ def test_test_images_are_left_alone_unless_told() -> None:
 def test_refused() -> None:
     with pytest.raises(LabelsHiddenError):
         RandomLabelNoise().plant(IMAGES.unlabelled(), rng=RNG)
-    with pytest.raises(InputError, match="at least two classes; noise has 1"):
+    with pytest.raises(InputError, match="needs 2 classes at least; noise has 1"):
         RandomLabelNoise().plant(labelled_set(4, classes=1), rng=RNG)
-    with pytest.raises(InputError, match="at least two classes; noise has 1"):
+    with pytest.raises(InputError, match="needs 2 classes at least; noise has 1"):
         PairwiseLabelNoise().plant(labelled_set(4, classes=1), rng=RNG)
     for pairs in ({0: 5}, {1: 1}, {-1: 0}):
         with pytest.raises(InputError, match=r"expected two different classes of 0 … 4"):

@@ -128,7 +128,7 @@ def test_two_triggers_and_label_noise_compose() -> None:
     expected = BlendTrigger().stamp(PATCH.trigger.stamp(before).images).images
     assert torch.equal(pixels(both.select(overlap)), expected)
     with pytest.raises(InputError, match="'trigger' is planted already"):
-        PATCH.model_copy(update={"rate": 0.8}).plant(first, rng=RNG)
+        PATCH.stamped(first, rng=RNG)
 
 
 def test_rates_count_images_in_reach() -> None:

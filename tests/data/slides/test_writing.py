@@ -6,6 +6,7 @@ import json
 import sys
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -75,10 +76,9 @@ def test_memory_does_not_grow_with_the_slide(tmp_path: Path, monkeypatch: pytest
     """Sixteen times the tiles: as many are rendered at once, and what is held beside them grows by bytes a tile."""
     asked: list[int] = []
 
-    def counted(slides: list[Slide], *, height: int, width: int, **_: object) -> object:
+    def counted(slides: list[Slide], *, height: int, width: int, **_: object) -> SimpleNamespace:
         asked.append(len(slides) * height * width)
-        pixels = np.zeros((len(slides), height, width, 3), dtype=np.uint8)
-        return type("Rendered", (), {"pixels": pixels})
+        return SimpleNamespace(pixels=np.zeros((len(slides), height, width, 3), dtype=np.uint8))
 
     monkeypatch.setattr(writing, "render_regions", counted)
     monkeypatch.setattr(writing, "_PIXELS_AT_ONCE", 2**15)

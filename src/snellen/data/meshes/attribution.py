@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import replace
-
-import pyarrow as pa
 
 from snellen.data.meshes.mesh_file import MeshFile
-from snellen.errors import InputError
-from snellen.images import COLUMNS, ImageSet
 
 
 def credit(file: MeshFile) -> str | None:
@@ -27,30 +21,18 @@ def credit(file: MeshFile) -> str | None:
     return f"{file.object_id}{by}{of}{f' ({file.licence})' if file.licence else ''}"
 
 
-def with_attribution(images: ImageSet, files: Iterable[MeshFile]) -> ImageSet:
-    """The same views, whose attributes also say ``creator``, ``licence`` and ``source`` of the object (``unit_id``).
+def attribution_by_object(files: Iterable[MeshFile]) -> dict[str, dict[str, object]]:
+    """Creator, licence and source of each object, where known: attributes of its views.
 
-    Raises:
-        InputError: a view of an object that is not among ``files``, or attributes that are not a JSON object.
+    Views of models under a licence that asks for attribution must carry it wherever they go, so it is kept with every
+    image and not only with the set (see ``attributes_by_object`` of :func:`snellen.data.view_set.view_set`).
+
+    >>> from pathlib import Path
+    >>> attribution_by_object([MeshFile(object_id="cup", class_name="cup", path=Path("c.obj"), licence="CC-BY-3.0")])
+    {'cup': {'licence': 'CC-BY-3.0'}}
     """
-    known = {file.object_id: file for file in files}
-    written = []
-    for example_id, unit, attributes in zip(
-        images.ids, images.column("unit_id"), images.column("attributes"), strict=True
-    ):
-        file = known.get(str(unit))
-        if file is None:
-            raise InputError(f"image {example_id!r} shows {unit!r}, which is not among the {len(known)} mesh files")
-        record = json.loads(str(attributes)) if attributes else {}
-        if not isinstance(record, dict):
-            raise InputError(f"attributes of image {example_id!r} are not a JSON object: {str(attributes)[:80]}")
+    known: dict[str, dict[str, object]] = {}
+    for file in files:
         thanks = {"creator": file.creator, "licence": file.licence, "source": file.source}
-        record |= {key: value for key, value in thanks.items() if value}
-        written.append(json.dumps(record, sort_keys=True, ensure_ascii=False))
-    column = pa.array(written, COLUMNS["attributes"])
-    table = images.table
-    if "attributes" in table.column_names:
-        table = table.set_column(table.column_names.index("attributes"), "attributes", column)
-    else:
-        table = table.append_column("attributes", column)
-    return replace(images, table=table)
+        known[file.object_id] = {key: value for key, value in thanks.items() if value}
+    return known

@@ -24,6 +24,9 @@ from snellen.errors import InputError
 #: Viewpoints are rounded to this many decimals, of a degree or of an object's radius: far less than a pixel.
 DECIMALS = 4
 
+#: The last chunk of every PNG: Pillow reads some files that were cut off before it.
+_END = b"IEND\xaeB`\x82"
+
 _View = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
@@ -123,7 +126,10 @@ class CachedViews:
     def _read(self, key: str) -> _View | None:
         path = self._path(key)
         try:
-            with pillow_warnings_contained(), Image.open(io.BytesIO(path.read_bytes()), formats=("PNG",)) as image:
+            content = path.read_bytes()
+            if not content.endswith(_END):
+                return None
+            with pillow_warnings_contained(), Image.open(io.BytesIO(content), formats=("PNG",)) as image:
                 # Size and mode come first: a wrong file must not be unpacked, whatever it claims to be.
                 if image.size != (self.size, self.size) or image.mode != "RGBA":
                     return None

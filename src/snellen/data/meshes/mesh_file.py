@@ -10,7 +10,7 @@ from snellen.data.meshes.placing import UpAxis
 from snellen.errors import InputError
 
 #: Ending of a file → axis that points up in such files, by their makers' habit.
-UP_OF_SUFFIX: dict[str, UpAxis] = {".obj": "y", ".glb": "y", ".gltf": "y", ".ply": "z", ".stl": "z"}
+UP_OF_SUFFIX: dict[str, UpAxis] = {".obj": "y", ".glb": "y", ".ply": "z", ".stl": "z"}
 
 
 @dataclass(frozen=True, kw_only=True)

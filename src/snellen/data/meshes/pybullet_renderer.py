@@ -127,7 +127,6 @@ class PyBulletRenderer:
             fileName=str(path),
             rgbaColor=[*part.material.colour, 1.0],
             specularColor=[0.0, 0.0, 0.0],
-            flags=bullet.VISUAL_SHAPE_DOUBLE_SIDED,
             physicsClientId=client,
         )
         body = bullet.createMultiBody(baseVisualShapeIndex=shape, physicsClientId=client)
@@ -163,14 +162,23 @@ class PyBulletRenderer:
 
 
 def _wavefront_of(part: Part) -> bytes:
-    """A part as a Wavefront file without materials."""
+    """A part as a Wavefront file without materials, each triangle from both sides.
+
+    TinyRenderer leaves out what is turned away from the camera, and furniture is full of sheets of a single side. Which
+    side a triangle's normals are on, and not the order of its corners, says which of the two copies is the front.
+    """
     textured = part.material.texture is not None and part.texture_coordinates is not None
     coordinates = part.texture_coordinates if textured else None
-    face = "f {0}/{0}/{0} {1}/{1}/{1} {2}/{2}/{2}" if textured else "f {0}//{0} {1}//{1} {2}//{2}"
+    first, second, third = (part.vertices[part.triangles[:, place]] for place in range(3))
+    turned = (np.cross(second - first, third - first) * part.normals[part.triangles].sum(1)).sum(1) < 0
+    front = np.where(turned[:, None], part.triangles[:, ::-1], part.triangles) + 1
+    count = len(part.vertices)
+    form = "f {0}/{0}/{3} {1}/{1}/{4} {2}/{2}/{5}" if textured else "f {0}//{3} {1}//{4} {2}//{5}"
     lines = [
         *(f"v {x:.7f} {y:.7f} {z:.7f}" for x, y, z in part.vertices.tolist()),
         *(f"vt {u:.7f} {v:.7f}" for u, v in ([] if coordinates is None else coordinates.tolist())),
-        *(f"vn {x:.6f} {y:.6f} {z:.6f}" for x, y, z in part.normals.tolist()),
-        *(face.format(a, b, c) for a, b, c in (part.triangles + 1).tolist()),
+        *(f"vn {x:.6f} {y:.6f} {z:.6f}" for x, y, z in np.concatenate([part.normals, -part.normals]).tolist()),
+        *(form.format(a, b, c, a, b, c) for a, b, c in front.tolist()),
+        *(form.format(c, b, a, c + count, b + count, a + count) for a, b, c in front.tolist()),
     ]
     return "\n".join([*lines, ""]).encode()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -26,7 +26,8 @@ class PyVistaRenderer:
     """Meshes before a white background, lit from behind the camera.
 
     The same build of VTK and of OpenGL gives the same bytes, whatever views are rendered with a view. Glass lets
-    through what its opacity says and counts as covered; holes of textures count as not covered.
+    through what its opacity says and counts as covered; holes of textures count as not covered. Any thread
+    may ask; make a renderer in each process, for a window does not survive a fork.
 
     Args:
         files: a folder of meshes, or the files.
@@ -46,7 +47,8 @@ class PyVistaRenderer:
         checked_frame(size, supersampling)
         self.size, self.supersampling = size, supersampling
         self._meshes = LoadedMeshes(files, kept=meshes_kept)
-        self._lock = threading.Lock()
+        # A context of OpenGL belongs to the thread that made it: whoever asks, one thread draws.
+        self._drawing = ThreadPoolExecutor(1, "snellen-drawing")
         self._stage: _Stage | None = None
 
     @property
@@ -69,8 +71,7 @@ class PyVistaRenderer:
     @property
     def recipe(self) -> str:
         """Everything that a picture follows from besides object and viewpoint, the driver of OpenGL included."""
-        with self._lock:
-            driver = self._opened().driver
+        driver = self._drawing.submit(lambda: self._opened().driver).result()
         vtk = import_extra("vtkmodules.vtkCommonCore", "meshes", "looking at meshes").vtkVersion().GetVTKVersion()
         return (
             f"PyVistaRenderer 1; pyvista {self._pyvista.__version__}; vtk {vtk}; {driver}; size {self.size}; "
@@ -88,21 +89,28 @@ class PyVistaRenderer:
             SnellenError: OpenGL or VTK failed, with their words.
         """
         mesh = self._meshes.mesh(object_id)
-        with self._lock:
-            stage = self._opened()
-            with vtk_messages_kept() as messages:
-                stage.show(object_id, mesh)
-                views = [stage.view(viewpoint[None]) for viewpoint in viewpoints.detach().cpu()]
-        if messages:
-            raise SnellenError(f"VTK could not render {object_id}: {'; '.join(messages)[:500]}")
-        return as_tensors([averaged(*view, self.supersampling) for view in views], self.size)
+        views = self._drawing.submit(self._drawn, object_id, mesh, viewpoints.detach().cpu()).result()
+        return as_tensors(views, self.size)
 
     def close(self) -> None:
         """Give the window back."""
-        with self._lock:
-            if self._stage is not None:
-                self._stage.plotter.close()
-            self._stage = None
+        self._drawing.submit(self._closed).result()
+
+    def _drawn(
+        self, object_id: str, mesh: Mesh, viewpoints: Tensor
+    ) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        stage = self._opened()
+        with vtk_messages_kept() as messages:
+            stage.show(object_id, mesh)
+            views = [averaged(*stage.view(viewpoint[None]), self.supersampling) for viewpoint in viewpoints]
+        if messages:
+            raise SnellenError(f"VTK could not render {object_id}: {'; '.join(messages)[:500]}")
+        return views
+
+    def _closed(self) -> None:
+        if self._stage is not None:
+            self._stage.plotter.close()
+        self._stage = None
 
     def _opened(self) -> _Stage:
         if self._stage is None:

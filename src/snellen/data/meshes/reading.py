@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from snellen.data.contained_file import read_file
+from snellen.data.meshes.header_checks import check_header
 from snellen.data.meshes.mesh import Mesh, Part, joined_notes, part_of_corners
 from snellen.data.meshes.mesh_file import MeshFile
 from snellen.data.meshes.placing import placed
@@ -16,7 +17,7 @@ from snellen.errors import InputError, RejectedImageError, import_extra
 def read_mesh(file: MeshFile) -> Mesh:
     """The object of a file, about the origin, in a sphere of radius 1, z up.
 
-    OBJ is read with materials and textures, without further packages. STL, PLY, GLB and glTF are read by pyvista, as
+    OBJ is read with materials and textures, without further packages. STL, PLY and GLB are read by pyvista, as
     shapes of one colour: their materials are left out, and a note says so.
 
     Raises:
@@ -33,7 +34,8 @@ def read_mesh(file: MeshFile) -> Mesh:
 
 def _read_by_pyvista(file: MeshFile) -> Mesh:
     pyvista = import_extra("pyvista", "meshes", f"reading {file.path.suffix} meshes")
-    read_file(file.path.parent, file.path.name, MOST_BYTES)
+    content = read_file(file.path.parent, file.path.name, MOST_BYTES)
+    check_header(file.path.suffix.lower(), content)
     with vtk_messages_kept() as messages:
         try:
             surface = pyvista.read(file.path)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from snellen.data.meshes.recorded_renderer import RecordedRenderer
 from snellen.data.viewpoints import ViewRenderer
 from snellen.errors import InputError, RejectedImageError
 
@@ -35,7 +36,7 @@ def screened(
     renderer: ViewRenderer,
     *,
     viewpoints: Tensor | None = None,
-    least_coverage: float = 0.01,
+    least_coverage: float = 0.002,
     most_blank: float = 0.0,
     least_contrast: float = 0.02,
 ) -> Screening:
@@ -94,7 +95,7 @@ class AcceptedObjects:
         InputError: no objects, or one that the renderer does not have.
     """
 
-    def __init__(self, renderer: ViewRenderer, objects: tuple[str, ...]) -> None:
+    def __init__(self, renderer: RecordedRenderer, objects: tuple[str, ...]) -> None:
         unknown = sorted(set(objects) - set(renderer.objects))
         if unknown or not objects:
             raise InputError(f"the renderer has no object {unknown[0]!r}" if unknown else "no object was accepted")
@@ -104,6 +105,20 @@ class AcceptedObjects:
     def objects(self) -> tuple[str, ...]:
         """Ids of the objects."""
         return self._objects
+
+    @property
+    def size(self) -> int:
+        """Height and width of the images, pixels."""
+        return self.renderer.size
+
+    @property
+    def recipe(self) -> str:
+        """The renderer's recipe: a view does not follow from what was accepted."""
+        return self.renderer.recipe
+
+    def content_hash(self, object_id: str) -> str:
+        """Hash of everything that an object was made from (hex)."""
+        return self.renderer.content_hash(self._known(object_id))
 
     def class_of(self, object_id: str) -> str:
         """Name of the class of an object."""

@@ -59,14 +59,18 @@ class Defect(Method, ABC):
         return reach
 
 
-def single_labels(images: ImageSet, purpose: str) -> tuple[NDArray[np.int64], int]:
+def single_labels(images: ImageSet, purpose: str, *, least_classes: int = 1) -> tuple[NDArray[np.int64], int]:
     """Labels (n,), −1 where unknown, and the number of classes.
 
     Raises:
-        InputError: the set has no single label for each image.
+        InputError: the set has no single label for each image, or fewer classes than needed.
         LabelsHiddenError: this is a label-free view.
     """
     labels = images.labels
     if images.class_names is None or (len(labels) and not (labels >= 0).any()):
         raise InputError(f"{purpose} needs one label for each image; {images.name} has none")
+    if len(images.class_names) < least_classes:
+        raise InputError(
+            f"{purpose} needs {least_classes} classes at least; {images.name} has {len(images.class_names)}"
+        )
     return labels, len(images.class_names)

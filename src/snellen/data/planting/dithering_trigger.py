@@ -51,7 +51,7 @@ def _dithered(values: NDArray[np.int64], highest: int) -> NDArray[np.int64]:
     columns = width + 2
     work = np.zeros((height + 1, columns, planes), dtype=np.int64)
     work[:height, 1:-1] = values
-    flat = work.reshape(-1, planes)
+    flat = work.reshape((height + 1) * columns, planes)
     for step in range(width + 2 * (height - 1)):
         first, last = max(0, (step - width + 2) // 2), min(height - 1, step // 2)
         start = first * columns + step - 2 * first + 1

@@ -48,9 +48,7 @@ class HiddenSubgroup(Defect):
         if self.how == "rare":
             marked = with_truth(images, self.truth_key, [{"member": True} if one else None for one in member.tolist()])
             return marked.select(np.flatnonzero(~struck))
-        labels, classes = single_labels(images, "a subgroup with wrong labels")
-        if classes < 2:
-            raise InputError(f"wrong labels need at least two classes; {images.name} has {classes}")
+        labels, classes = single_labels(images, "a subgroup with wrong labels", least_classes=2)
         step = 1 + integer_by_id(draws, images.ids, "class", classes - 1)
         wrong = struck & (labels >= 0)
         entries = [

@@ -39,9 +39,7 @@ class RandomLabelNoise(Defect):
         Raises:
             InputError: there are no labels, fewer than two classes, or only test images.
         """
-        labels, classes = single_labels(images, "label noise")
-        if classes < 2:
-            raise InputError(f"label noise needs at least two classes; {images.name} has {classes}")
+        labels, classes = single_labels(images, "label noise", least_classes=2)
         draws = self.draws(rng)
         wrong = self.rows_in_reach(images) & (labels >= 0) & (uniform_by_id(draws, images.ids, "wrong") < self.rate)
         step = 1 + integer_by_id(draws, images.ids, "class", classes - 1)
@@ -72,16 +70,14 @@ class PairwiseLabelNoise(Defect):
         Raises:
             InputError: there are no labels, a pair names a class that is not there or itself, or only test images.
         """
-        labels, classes = single_labels(images, "label noise")
-        taken_for = self._taken_for(classes, images.name)
+        labels, classes = single_labels(images, "label noise", least_classes=2)
+        taken_for = self._taken_for(classes)
         drawn = uniform_by_id(self.draws(rng), images.ids, "wrong") < self.rate
         wrong = self.rows_in_reach(images) & (labels >= 0) & drawn
         return _relabelled(images, self.truth_key, labels, np.where(wrong, taken_for[labels], labels))
 
-    def _taken_for(self, classes: int, name: str) -> NDArray[np.int64]:
+    def _taken_for(self, classes: int) -> NDArray[np.int64]:
         if self.pairs is None:
-            if classes < 2:
-                raise InputError(f"label noise needs at least two classes; {name} has {classes}")
             return (np.arange(classes, dtype=np.int64) + 1) % classes
         taken_for = np.arange(classes, dtype=np.int64)
         for known, other in self.pairs.items():

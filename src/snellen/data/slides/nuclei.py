@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from snellen.data.slides.plane_noise import Region, plane_noise
-from snellen.data.slides.tissue import LUMEN, Tissue, byte_values, tissue_at
-from snellen.data.textures.lattice_hash import lattice_state, stream_state
+from snellen.data.slides.tissue import LUMEN, Tissue, tissue_at
+from snellen.data.textures.lattice_hash import byte_values, lattice_state, stream_state
 
 #: Distance of healthy nuclei, pixels of level 0.
 SPACING = 10

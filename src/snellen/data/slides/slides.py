@@ -25,10 +25,10 @@ from snellen.randomness import derive_seed
 CLASS_NAMES = ("healthy", "tumour")
 
 #: Slides among which the share of positive ones is exact; they are shuffled within.
-_BLOCK = 16
+_BLOCK = 4
 
 #: Slides whose plans are remembered.
-_PLANS = 256
+_PLANS = 64
 
 
 class Slides(BaseModel):
@@ -38,10 +38,10 @@ class Slides(BaseModel):
     carries none. Each site stains in its own way, which has nothing to do with the label. Patches of small dark
     lymphocytes occur in all slides, so that darkness is no tumour. Slide i does not depend on how many there are.
 
-    >>> slides = Slides(count=2, tiles_across=8, tile_size=32)
+    >>> slides = Slides(count=4, tiles_across=8, tile_size=32)
     >>> tiles = slides.images(split="train")
     >>> tiles.ids[0], tiles.column("bag_id")[0], sorted(slides.slide_labels(split="train").values())
-    ('train/0000/001-004', 'train/slide-0000', [0, 1])
+    ('train/0000/001-004', 'train/slide-0000', [0, 0, 1, 1])
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

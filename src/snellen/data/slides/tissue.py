@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from snellen.data.slides.plane_noise import plane_noise, smooth_step
-from snellen.data.textures.lattice_hash import lattice_state, seed_values, stream_state
+from snellen.data.textures.lattice_hash import byte_values, lattice_state, seed_values, stream_state
 
 #: Distance of glands, pixels of level 0.
 GLAND_SPACING = 88
@@ -108,9 +108,3 @@ def _glands(seeds: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     rough = plane_noise(seeds, "walls of glands", rows, columns, (22, 22)) - 0.5
     rare = plane_noise(seeds, "regions of glands", rows, columns, (410, 410))
     return nearest * (1 + 0.5 * rough) + 9 * smooth_step(rare, 0.52, 0.6)
-
-
-def byte_values(state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Four values in [0, 1), float32 multiples of 1/256, of mixed int32 values."""
-    first, second, third, fourth = (((state >> shift) & 255).to(torch.float32) / 256 for shift in (0, 8, 16, 24))
-    return first, second, third, fourth

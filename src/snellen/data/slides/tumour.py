@@ -9,8 +9,7 @@ from torch import Tensor
 
 from snellen.data.slides.nuclei import detail_share, looked_up, nucleus_distance, unit_vector
 from snellen.data.slides.plane_noise import Region, plane_noise
-from snellen.data.slides.tissue import byte_values
-from snellen.data.textures.lattice_hash import lattice_state, stream_state
+from snellen.data.textures.lattice_hash import byte_values, lattice_state, stream_state
 
 #: Pixels between the lattice of nuclei and the border of the tile, so that no nucleus crosses it.
 MARGIN = 8

@@ -28,7 +28,7 @@ def twists(seeds: Tensor, frequency: Tensor, failure: Failure) -> Tensor:
         seeds: int64 (n,).
         frequency: int64 (n, 2, 2), see :mod:`snellen.data.textures.torus`.
         failure: one of :data:`GEOMETRIC`; crop to a part of a period less, rotation by 5 to 20 degrees, shear by 0.1 to
-            0.35, perspective of 0.15 to 0.4 on each axis.
+            0.3 and perspective of 0.15 to 0.4 on each axis.
     """
     numbers = torch.arange(_CANDIDATES)[None] * 4
     state = stream_state(seeds, f"twist {failure}")[:, None]
@@ -44,9 +44,8 @@ def twists(seeds: Tensor, frequency: Tensor, failure: Failure) -> Tensor:
         maps[:, :, 0, 0] = maps[:, :, 1, 1] = cosine
         maps[:, :, 0, 1], maps[:, :, 1, 0] = -sine, sine
     elif failure == "shear":
-        maps[:, :, 0, 1] = sign * (0.1 + 0.25 * amount)
-        # Half of the shears run down and not across.
-        maps = torch.where((other < 0.5)[:, :, None, None], maps, maps.transpose(2, 3))
+        # Along both axes: one alone would leave stripes along it whole.
+        maps[:, :, 0, 1], maps[:, :, 1, 0] = sign * (0.1 + 0.2 * amount), other_sign * (0.1 + 0.2 * other)
     else:
         maps[:, :, 2, 0], maps[:, :, 2, 1] = sign * (0.15 + 0.25 * amount), other_sign * (0.15 + 0.25 * other)
     middle = torch.eye(3)

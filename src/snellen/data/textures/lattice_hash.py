@@ -49,6 +49,12 @@ def seed_values(seeds: Tensor, stream: str, count: int) -> Tensor:
     return lattice_values(stream_state(seeds, stream)[:, None], torch.arange(count)[None])
 
 
+def byte_values(state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Four values in [0, 1), float32 multiples of 1/256, of mixed int32 values."""
+    first, second, third, fourth = (((state >> shift) & 255).to(torch.float32) / 256 for shift in (0, 8, 16, 24))
+    return first, second, third, fourth
+
+
 @cache
 def _key(stream: str) -> int:
     return int.from_bytes(hashlib.blake2b(stream.encode(), digest_size=4).digest(), "big", signed=True)

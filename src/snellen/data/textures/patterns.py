@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from snellen.data.textures.lattice_hash import lattice_values, seed_values
+from snellen.data.textures.lattice_hash import byte_values, lattice_values, seed_values
 from snellen.data.textures.torus import Torus, cell_and_share
 
 Generator = Literal["bricks", "weave", "stripes", "dots", "checkers", "cells", "noise", "wood", "terrazzo", "hexagons"]
@@ -172,8 +172,8 @@ def _nearest_points(torus: Torus, stream: str, *, jitter: float) -> tuple[Tensor
     for step_i in (-1, 0, 1):
         for step_j in (-1, 0, 1):
             found = torus.cell_state(stream, i + step_i, j + step_j)
-            x, y = (0.5 + jitter * (lattice_values(found, _one(number)) - 0.5) for number in (11, 12))
-            distance = _length(across - step_i - x, down - step_j - y)
+            x, y, _, _ = byte_values(found)
+            distance = _length(across - (step_i + 0.5 + jitter * (x - 0.5)), down - (step_j + 0.5 + jitter * (y - 0.5)))
             nearer = distance < nearest
             second = torch.where(nearer, nearest, torch.minimum(second, distance))
             state, nearest = torch.where(nearer, found, state), torch.where(nearer, distance, nearest)
