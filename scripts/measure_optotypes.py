@@ -137,11 +137,11 @@ def squared_error(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def factor_targets(scenes: list[Scene]) -> Tensor:
-    """Number of each factor's value, int64 (n, factors); −1 for the tilt of a shape that looks the same when turned."""
+    """Number of each factor's value, int64 (n, factors); −1 for the tilt of a round shape."""
     rows = []
     for scene in scenes:
         row = [values.index(value(scene)) for values, value in LABELS.values()]
-        if scene.objects[0].shape in ROUND and scene.objects[0].texture == "plain":
+        if scene.objects[0].shape in ROUND:
             row[list(LABELS).index("tilt")] = -1
         rows.append(row)
     return torch.tensor(rows)

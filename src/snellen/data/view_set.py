@@ -66,7 +66,7 @@ def view_set(
     """Make an image set of views, rendered when they are read.
 
     Rows follow the mapping: all views of the first object, then those of the second. The id of a view is
-    ``SPLIT/OBJECT/NUMBER``, so that it stays what it is when objects or views are added. Columns: label (class of the
+    ``OBJECT/NUMBER``, so that it stays what it is when objects or views are added. Columns: label (class of the
     object), unit_id (object), mask (coverage), attributes (object, class and the six numbers of the viewpoint),
     provenance, and group, split and boxes where they are given.
 
@@ -100,10 +100,10 @@ def view_set(
     known = attributes_by_object or {}
     made = Provenance(origin="generated", generator=generator, seed=seed).model_dump_json(exclude_none=True)
     columns: dict[str, Sequence[object]] = {
-        "id": [f"{split}/{key}" if split else key for key in keys],
+        "id": keys,
         "label": [names.index(classes[owner]) for owner in owners],
         "unit_id": owners,
-        "mask": [f"masks/{split}/{key}.png" if split else f"masks/{key}.png" for key in keys],
+        "mask": [f"masks/{key}.png" for key in keys],
         "attributes": [
             json.dumps({"object": owner, "class": classes[owner], **known.get(owner, {}), **_told(view)})
             for owner, rows in viewpoints.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +86,6 @@ width#8=very
 
 
 def test_a_model_in_a_hostile_folder_is_left_out_by_name(tmp_path: Path) -> None:
-    import zipfile
-
     path = write_catalogue(tmp_path / "small.sh3f", tmp_path)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("test/lamp/../../../evil.obj", "evil")
@@ -100,8 +99,6 @@ def test_what_is_no_catalogue(tmp_path: Path) -> None:
     (tmp_path / "text.sh3f").write_text("hello")
     with pytest.raises(InputError, match="not a zip archive"):
         read_catalogue(tmp_path / "text.sh3f")
-    import zipfile
-
     with zipfile.ZipFile(tmp_path / "empty.sh3f", "w"):
         pass
     with pytest.raises(InputError, match="no catalogue of furniture"):
@@ -109,3 +106,27 @@ def test_what_is_no_catalogue(tmp_path: Path) -> None:
     catalogue = read_catalogue(write_catalogue(tmp_path / "small.sh3f", tmp_path))
     with pytest.raises(InputError, match="has no 'Test#sofa'"):
         furniture_meshes(catalogue, tmp_path / "cache", object_ids=["Test#sofa"])
+
+
+INSTALLED = Path("/usr/share/sweethome3d/furniture")
+
+
+@pytest.mark.skipif(not INSTALLED.is_dir(), reason="Debian's sweethome3d-furniture is not installed")
+@pytest.mark.parametrize(
+    ("name", "count", "licence"),
+    [
+        ("BlendSwap-CC-0", 175, "Public domain"),
+        ("BlendSwap-CC-BY", 135, "Creative Commons Attribution 3.0"),
+        ("KatorLegaz", 90, "Creative Commons Attribution 3.0"),
+        ("Reallusion", 25, "Creative Commons"),
+        ("Scopia", 395, "Creative Commons Attribution 3.0"),
+    ],
+)
+def test_real_catalogues(tmp_path: Path, name: str, count: int, licence: str) -> None:
+    catalogue = read_catalogue(INSTALLED / f"{name}.sh3f")
+    assert (len(catalogue.models), catalogue.rejected) == (count, {})
+    assert catalogue.licence.startswith(licence)
+    assert all(model.creator and min(model.size) > 0 for model in catalogue.models)
+    files, rejected = furniture_meshes(catalogue, tmp_path, object_ids=[catalogue.models[0].object_id])
+    assert rejected == {}
+    assert np.linalg.norm(read_mesh(files[0]).corners(), axis=1).max() == pytest.approx(1)

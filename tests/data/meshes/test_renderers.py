@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from snellen.data.meshes.loaded_meshes import LoadedMeshes
+from snellen.data.meshes.off_screen import check_off_screen
 from snellen.data.meshes.pybullet_renderer import PyBulletRenderer
 from snellen.data.meshes.pyvista_renderer import PyVistaRenderer
 from snellen.data.meshes.screening import screened
 from snellen.data.viewpoints import ANGLE_OF_VIEW, camera_to_world
-from snellen.errors import InputError, MissingExtraError, RejectedImageError
+from snellen.errors import InputError, MissingExtraError, RejectedImageError, SnellenError
 from tests.data.meshes.small_meshes import triangle_glb, write_box, write_card
 
 KINDS = {"pyvista": PyVistaRenderer, "pybullet": PyBulletRenderer}
@@ -35,6 +37,16 @@ VIEWS = torch.tensor(
 )
 
 Renderer = PyVistaRenderer | PyBulletRenderer
+
+
+def needs(package: str) -> None:
+    """Skip where a renderer's package, or what it draws with, is not there."""
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    if package == "pyvista":
+        try:
+            check_off_screen()
+        except SnellenError as error:
+            pytest.skip(str(error))
 
 
 def knot(path: Path) -> Path:
@@ -72,7 +84,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=sorted(KINDS))
 def renderer(request: pytest.FixtureRequest, folder: Path) -> Iterator[Renderer]:
-    pytest.importorskip(request.param, reason=f"{request.param} is not installed")
+    needs(request.param)
     opened = KINDS[request.param](folder, size=SIZE)
     yield opened
     opened.close()
@@ -176,7 +188,7 @@ def test_what_is_refused(renderer: Renderer, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["box", "knot", "card", "glass"])
 def test_both_renderers_agree(folder: Path, name: str) -> None:
     for package in KINDS:
-        pytest.importorskip(package, reason=f"{package} is not installed")
+        needs(package)
     first, second = PyVistaRenderer(folder, size=SIZE), PyBulletRenderer(folder, size=SIZE)
     images, coverage = first.render(name, VIEWS)
     other_images, other_coverage = second.render(name, VIEWS)
@@ -198,7 +210,7 @@ def test_both_renderers_agree(folder: Path, name: str) -> None:
 
 
 def test_glass_and_holes_of_textures(folder: Path, tmp_path: Path) -> None:
-    pytest.importorskip("pyvista", reason="pyvista is not installed")
+    needs("pyvista")
     renderer = PyVistaRenderer(folder, size=32)
     images, coverage = renderer.render("glass", VIEWS[:1])
     assert coverage[0, 16, 16] == 1  # glass counts as covered
@@ -217,7 +229,7 @@ def test_glass_and_holes_of_textures(folder: Path, tmp_path: Path) -> None:
 
 
 def test_pybullet_tells_what_it_leaves_out(folder: Path) -> None:
-    pytest.importorskip("pybullet", reason="pybullet is not installed")
+    needs("pybullet")
     renderer = PyBulletRenderer(folder, size=32)
     assert renderer.notes_of("glass") == ("glass is drawn as opaque",)
     assert renderer.notes_of("box") == ("material '' is in no library: grey",)
@@ -272,7 +284,7 @@ def test_vtk_is_silent_but_heard() -> None:
 
 
 def test_nothing_is_written_to_the_terminal(folder: Path) -> None:
-    pytest.importorskip("pyvista", reason="pyvista is not installed")
+    needs("pyvista")
     program = (
         "import sys; from pathlib import Path; import torch\n"
         "from snellen.data.meshes.pyvista_renderer import PyVistaRenderer\n"
@@ -281,6 +293,22 @@ def test_nothing_is_written_to_the_terminal(folder: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_without_opengl_there_is_an_error_and_no_crash(folder: Path) -> None:
+    pytest.importorskip("pyvista", reason="pyvista is not installed")
+    program = (
+        "from pathlib import Path; from snellen.errors import SnellenError\n"
+        "from snellen.data.meshes.pyvista_renderer import PyVistaRenderer\n"
+        "try:\n"
+        f"    PyVistaRenderer(Path({str(folder)!r}), size=16).recipe\n"
+        "except SnellenError as error:\n"
+        "    print(error)\n"
+    )
+    # VTK has no window of OSMesa on most machines; where it has one, this says nothing and nothing is printed.
+    environment = os.environ | {"VTK_DEFAULT_OPENGL_WINDOW": "vtkOSOpenGLRenderWindow"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "" or done.stdout.startswith("VTK finds no OpenGL that draws off screen")
 
 
 @pytest.mark.parametrize(("package", "extra"), [("pyvista", "meshes"), ("pybullet", "bullet")])

@@ -19,6 +19,7 @@ RECORD = json.loads(SCENE.to_json())
 
 def test_paths_into_the_record_of_a_scene() -> None:
     assert factor(RECORD, "objects.0.shape") == "star"
+    assert factor({"objects": [{"shape": "star"}, {"shape": "ring"}]}, "objects.1.shape") == "ring"
     assert factor(RECORD, "background") == "grass"
     assert factor(RECORD, "nuisances.fog") == 0
     assert factor(RECORD, "lettering") is None

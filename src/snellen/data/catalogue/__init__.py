@@ -1,1 +1,1 @@
-"""Real image sets that come with ordinary packages (Debian, PyPI, npm): what they are, where they are, how to read them."""
+"""Real image sets that come with ordinary packages of Debian, PyPI and npm: what, where, and how to read them."""

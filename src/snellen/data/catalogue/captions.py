@@ -19,8 +19,8 @@ MAX_PLAIN_WORDS = 12
 
 # Words that speak to the reader or of oneself, and verbs that make a sentence of a name.
 _TALKING = re.compile(
-    r"\b(you|your|yours|we|us|our|ours|i|i'm|me|my|let's|let|please|is|are|was|were|has|have|had|can|must|means?|use|"
-    r"used|see|it's|that's|don't|eat|put|enter|drive|go|come|look|listen|play|drink|stop|remember)\b",
+    r"\b(you|your|yours|we|us|our|ours|i|i'm|me|my|let's|let|please|is|are|was|were|has|have|had|must|means?|"
+    r"used|it's|that's|don't|eat|put|enter|drive|go|come|look|listen|remember)\b",
     re.IGNORECASE,
 )
 _TWO_SENTENCES = re.compile(r"[.!?…][\"”')]*\s+\S")

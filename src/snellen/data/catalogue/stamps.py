@@ -79,31 +79,33 @@ def load_stamps(
         return read_file(root, paths[number], limits.max_bytes)
 
     surveyed = survey(content, units, chosen, limits=limits)
-    classes = [printable("/".join(PurePosixPath(path).parts[:-1][:depth])) for path in paths]
-    class_names = tuple(sorted(set(classes)))
-    several = len(behind) * len(units)
+    folders = [tuple(printable(part) for part in PurePosixPath(path).parts[:-1]) for path in paths]
+    classes = ["/".join(parts[:depth]) for parts in folders]
+    class_names = tuple(sorted({one for one in classes if one}))
     columns: dict[str, list[object]] = {column: [] for column in _COLUMNS}
     for number, unit in enumerate(units):
-        place = surveyed.places[number]
-        enlarged = None if place is None else round(place.frame.width / place.crop.width, 4)
-        told = {
-            "folders": [printable(part) for part in PurePosixPath(paths[number]).parts[:-1]],
-            "chatty": captions[number] is not None and is_chatty(str(captions[number])),
-            "enlarged": enlarged,
+        place, caption = surveyed.places[number], captions[number]
+        attributes = {
+            "folders": folders[number],
+            "chatty": caption is not None and is_chatty(caption),
+            "enlarged": None if place is None else round(place.frame.width / place.crop.width, 4),
         }
-        for which, background in behind.items():
-            plain = backgrounds is None
-            made = Provenance(origin="real" if plain else "edited", source_id=printable(paths[number]))
-            columns["id"].append(f"{unit}/{which}")
-            columns["label"].append(class_names.index(classes[number]))
-            columns["unit_id"].append(unit)
-            columns["group"].append(which)
-            columns["mask"].append(f"masks/{unit}/{which}.png")
-            columns["boxes"].append([list(place.box)] if place is not None and place.box is not None else [])
-            columns["caption"].append(captions[number])
-            columns["attributes"].append(json.dumps(told, ensure_ascii=False))
-            columns["provenance"].append(made.model_dump_json(exclude_none=True))
-    table = pa.table({column: pa.array(values, COLUMNS[column]) for column, values in columns.items()})
+        made = Provenance(origin="real" if backgrounds is None else "edited", source_id=printable(paths[number]))
+        for which in behind:
+            values: dict[str, object] = {
+                "id": f"{unit}/{which}",
+                "label": class_names.index(classes[number]) if classes[number] else None,
+                "unit_id": unit,
+                "group": which,
+                "mask": f"masks/{unit}/{which}.png",
+                "boxes": [list(place.box)] if place is not None and place.box is not None else [],
+                "caption": caption,
+                "attributes": json.dumps(attributes, ensure_ascii=False),
+                "provenance": made.model_dump_json(exclude_none=True),
+            }
+            for column, value in values.items():
+                columns[column].append(value)
+    table = pa.table({column: pa.array(listed, COLUMNS[column]) for column, listed in columns.items()})
     source = CutoutSource(
         content=content, surveyed=surveyed, backgrounds=tuple(behind.values()), size=chosen.size, limits=limits
     )

@@ -15,6 +15,7 @@ from torch import Tensor
 from snellen.data.meshes.loaded_meshes import LoadedMeshes
 from snellen.data.meshes.mesh import Mesh, Part
 from snellen.data.meshes.mesh_file import MeshFile
+from snellen.data.meshes.off_screen import check_off_screen
 from snellen.data.meshes.studio import AMBIENT, DIFFUSE, camera_of, checked_frame
 from snellen.data.meshes.supersampling import as_tensors, averaged
 from snellen.data.meshes.vtk_messages import vtk_messages_kept
@@ -114,14 +115,9 @@ class PyVistaRenderer:
 
     def _opened(self) -> _Stage:
         if self._stage is None:
-            with vtk_messages_kept() as messages:
+            check_off_screen()
+            with vtk_messages_kept():  # of X, which is tried first and is not there on a server
                 self._stage = _Stage(self._pyvista, self.size * self.supersampling)
-            if not self._stage.driver:
-                said = "; ".join(messages)[:300] or "it says nothing"
-                raise SnellenError(
-                    f"VTK finds no OpenGL that draws off screen ({said}); install one that runs on the CPU, such as "
-                    f"Debian's libegl1 with libegl-mesa0, or use PyBulletRenderer"
-                )
         return self._stage
 
 
@@ -142,9 +138,7 @@ class _Stage:
         self.actors: list[tuple[object, bool]] = []
         self.window.Render()
         said = dict(line.partition(":")[::2] for line in (self.window.ReportCapabilities() or "").splitlines())
-        self.driver = said.get("OpenGL renderer string", "").strip()
-        if self.driver:
-            self.driver += f" {said.get('OpenGL version string', '').strip()}"
+        self.driver = " ".join(said.get(f"OpenGL {what} string", "").strip() for what in ("renderer", "version"))
 
     def show(self, object_id: str, mesh: Mesh) -> None:
         if self.shown == object_id:

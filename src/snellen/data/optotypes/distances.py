@@ -47,7 +47,7 @@ def star(x: Tensor, y: Tensor) -> Tensor:
 def cross(x: Tensor, y: Tensor) -> Tensor:
     """An upright cross of four equal arms."""
     x, y = x.abs(), y.abs()
-    return torch.maximum(torch.maximum(x, y) - 0.9, torch.minimum(x, y) - 0.28)
+    return torch.maximum(torch.maximum(x, y) - 0.9, torch.minimum(x, y) - 0.34)
 
 
 def ring(x: Tensor, y: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def heart(x: Tensor, y: Tensor) -> Tensor:
 
 def crescent(x: Tensor, y: Tensor) -> Tensor:
     """A disc without a smaller one beside its centre, open to the right."""
-    return torch.maximum(length(x, y).sub_(0.92), 0.72 - length(x - 0.42, y))
+    return torch.maximum(length(x, y).sub_(0.92), 0.68 - length(x - 0.46, y))
 
 
 def arrow(x: Tensor, y: Tensor) -> Tensor:
@@ -76,14 +76,14 @@ def arrow(x: Tensor, y: Tensor) -> Tensor:
     x = x.abs()
     slope = math.hypot(0.72, 0.85)
     head = torch.maximum((x * 0.85 - (y + 0.95) * 0.72) / slope, y + 0.10)
-    shaft = torch.maximum(x - 0.24, torch.maximum(y - 0.92, -0.2 - y))
+    shaft = torch.maximum(x - 0.3, torch.maximum(y - 0.92, -0.2 - y))
     return torch.minimum(head, shaft)
 
 
 def hourglass(x: Tensor, y: Tensor) -> Tensor:
     """Two triangles that meet at a narrow waist."""
     x, y = x.abs(), y.abs()
-    return torch.maximum(y - 0.84, (x - 0.10 - 0.58 * y) / math.hypot(1, 0.58))
+    return torch.maximum(y - 0.84, (x - 0.16 - 0.58 * y) / math.hypot(1, 0.58))
 
 
 DISTANCES: dict[Shape, Distance] = {

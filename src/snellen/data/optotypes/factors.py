@@ -47,20 +47,20 @@ COLOUR_VALUES: dict[Colour, tuple[float, float, float]] = {
 
 #: Radii of objects by name.
 RADII: dict[Size, tuple[float, float]] = {
-    "tiny": (0.22, 0.28),
-    "small": (0.40, 0.46),
-    "medium": (0.54, 0.62),
-    "large": (0.70, 0.78),
+    "tiny": (0.24, 0.30),
+    "small": (0.44, 0.50),
+    "medium": (0.58, 0.65),
+    "large": (0.74, 0.82),
 }
 
 #: Clockwise rotation by name, radians.
 ROTATIONS: dict[Tilt, tuple[float, float]] = {
-    "upright": (-0.05, 0.05),
-    "tilted left": (-0.40, -0.22),
-    "tilted right": (0.22, 0.40),
+    "upright": (-0.04, 0.04),
+    "tilted left": (-0.42, -0.26),
+    "tilted right": (0.26, 0.42),
 }
 
-#: Shapes that look the same however they are turned.
+#: Shapes whose outline is the same however it is turned: of their tilt nothing is said.
 ROUND: frozenset[Shape] = frozenset({"circle", "ring"})
 
 #: An object is in the centre (the middle) up to the first distance, and beside it from the second on.
@@ -76,7 +76,7 @@ RELATION_RATIO = 1.5
 def size_of(radius: float) -> Size:
     """Name of a radius: the range that it lies in, or the nearest.
 
-    >>> size_of(0.43)
+    >>> size_of(0.46)
     'small'
     """
     return min(SIZES, key=lambda name: _distance(radius, RADII[name]))

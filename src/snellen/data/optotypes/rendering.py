@@ -16,7 +16,7 @@ from snellen.data.optotypes.nuisances import ON_IMAGES, worsen
 from snellen.data.optotypes.objects import Painted, object_colours, paint, shadow
 from snellen.data.optotypes.scene import Scene
 from snellen.data.optotypes.scene_tensors import SceneTensors, scene_tensors
-from snellen.data.optotypes.styles import Strokes, draw_line, finish, line_ground, outline
+from snellen.data.optotypes.styles import WASH, Strokes, draw_line, finish, outline, washed
 from snellen.data.stable_arithmetic import blend, cosine, sine
 from snellen.errors import InputError
 
@@ -124,8 +124,8 @@ def _grounds(batch: SceneTensors, x: Tensor, y: Tensor) -> Tensor:
     images = torch.empty(len(batch.scenes), 3, *x.shape[1:])
     for name, rows in _groups([scene.background for scene in batch.scenes], BACKGROUNDS):
         images[rows] = background(name, batch.seeds[rows], x, y)
-    drawn = [position for position, scene in enumerate(batch.scenes) if scene.style == "line"]
-    images[drawn] = line_ground(images[drawn])
+    for style, rows in _groups([scene.style for scene in batch.scenes], tuple(WASH)):
+        images[rows] = washed(images[rows], style)
     return images
 
 

@@ -11,14 +11,15 @@ from snellen.data.optotypes.factors import Style
 from snellen.data.optotypes.lattice_noise import cell_values
 from snellen.data.stable_arithmetic import blend, length
 
-#: Paper, and how much of a background shows through in a drawing.
-PAPER, WASH = 0.97, 0.30
+#: Paper, and how much of a background is left on it, by style.
+PAPER = 0.97
+WASH: dict[Style, float] = {"line": 0.30, "stippled": 0.55}
 
 #: Width of a line and distance of the dots of ink, in half sides of the image.
-LINE, DOT = 0.07, 0.11
+LINE, DOT = 0.06, 0.085
 
 #: Share of ink on dark and on light places.
-_DARKEST, _LIGHTEST = 0.95, 0.22
+_DARKEST, _LIGHTEST = 0.97, 0.30
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +37,10 @@ class Strokes:
     colours: Tensor
 
 
-def line_ground(image: Tensor) -> Tensor:
-    """A background as a faint wash on paper."""
-    return image * WASH + PAPER * (1 - WASH)
+def washed(images: Tensor, style: Style) -> Tensor:
+    """A background on paper, the fainter the better objects stand out; in the other styles, as it is."""
+    wash = WASH.get(style, 1.0)
+    return images * wash + PAPER * (1 - wash)
 
 
 def outline(distance: Tensor, darker: Tensor, coverage: Tensor) -> Tensor:
@@ -46,12 +48,12 @@ def outline(distance: Tensor, darker: Tensor, coverage: Tensor) -> Tensor:
     pixels_per_half_side = distance.shape[-1] / 2
     # The line lies inside the outline, so that the object keeps its size.
     edge = ((distance + LINE / 2).abs_().neg_().add_(LINE / 2)).mul_(pixels_per_half_side).add_(0.5).clamp_(0, 1)
-    return torch.maximum(edge, darker * 0.75) * coverage
+    return torch.maximum(edge, darker * 0.9) * coverage
 
 
 def draw_line(image: Tensor, strokes: Strokes) -> Tensor:
     """Draw a layer over paper: (m, 3, h, h) → the same."""
-    tinted = PAPER + (strokes.colours[:, :, None, None] - PAPER) * 0.22
+    tinted = PAPER + (strokes.colours[:, :, None, None] - PAPER) * 0.15
     filled = blend(image, tinted, strokes.coverage[:, None])
     return blend(filled, (strokes.colours * 0.80)[:, :, None, None], strokes.ink[:, None])
 

@@ -10,7 +10,7 @@ from snellen.data.stable_arithmetic import length
 
 #: Period of a texture, in half sides of the image, and the most of an object's radius that it takes. It belongs to the
 #: image and not to the object, so that small objects keep their texture as long as they can.
-PERIOD, PERIOD_OF_RADIUS = 0.375, 0.8
+PERIOD, PERIOD_OF_RADIUS = 0.36, 0.64
 
 #: Of the object's colour, what is left where a texture is darker.
 DARKER = 0.28

@@ -25,10 +25,10 @@ class ImageDependentLabelNoise(Defect):
     """Labels that became the class that the image resembles in a random projection.
 
     After Xia et al. 2020, "Part-dependent label noise", algorithm 2: the rate q of an image is normal about ``rate``
-    with a deviation of 0.1, cut off to [0, 1]; the label becomes class j with the probability q · softmax(xᵀ W_y)_j over
-    the other classes, where W_y is a random matrix of the image's class. Here x is the image on 8 × 8 pixels, −0.5 to
-    0.5, so that images of any size have one, and the deviation is at most half of what lies between the rate and 0 or
-    1: cutting off 0.1 about a rate of 0.05 would double it.
+    with a deviation of 0.1, cut off to [0, 1]; the label becomes class j with the probability q · softmax(xᵀ W_y)_j
+    over the other classes, where W_y is a random matrix of the image's class. Here x is the image on 8 × 8 pixels,
+    −0.5 to 0.5, so that images of any size have one, and the deviation is at most half of what lies between the rate
+    and 0 or 1: cutting off 0.1 about a rate of 0.05 would double it.
 
     Decodes every image that has a label, once. Images that cannot be decoded keep their label.
 

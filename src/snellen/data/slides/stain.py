@@ -54,7 +54,7 @@ def stained(stains: Tensor, haematoxylin: Tensor, eosin: Tensor) -> Tensor:
 
 
 def _left(absorption: Tensor) -> Tensor:
-    """Share of light left, (1 + a/16)^−16: exp(−a) to 4 % of the light for a up to 2, and rounded alike everywhere."""
+    """Share of light left, (1 + a/16)^−16: exp(−a) to 1.7 % of the lamp, and rounded alike everywhere."""
     value = 1 / (1 + absorption / 16)
     for _ in range(4):
         value = value * value
