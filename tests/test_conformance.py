@@ -2,8 +2,9 @@
 
 import pytest
 
+from snellen.data.optotypes.scenes import Scenes
 from snellen.index import AREAS, methods
-from snellen.testing import check_attack, check_method, check_shift
+from snellen.testing import check_attack, check_defect, check_method, check_shift, check_world
 
 #: Sizes at which the small problem has both broken and unbroken images.
 EPSILONS = {"linf": (0.01, 0.05), "l2": (0.1, 0.5)}
@@ -39,3 +40,22 @@ def test_attack_in_a_ball(attack, norm, epsilon):
 @pytest.mark.parametrize("shift", of_area("shifts"))
 def test_shift_with_its_defaults(shift):
     check_shift(shift())
+
+
+#: Few images, so that a world is made in a moment.
+SMALL = {
+    "scenes": {"count": 12, "individuals": 2},
+    "slides": {"count": 4, "tiles_across": 6, "tile_size": 32},
+    "solids": {"size": 24, "objects": 1, "views": 1},
+    "textures": {"count": 6, "size": 32},
+}
+
+
+@pytest.mark.parametrize("world", of_area("worlds"))
+def test_world(world):
+    check_world(world(**SMALL[world.name]))
+
+
+@pytest.mark.parametrize("defect", of_area("defects"))
+def test_defect(defect):
+    check_defect(defect(), Scenes(count=300).images(split="train"))

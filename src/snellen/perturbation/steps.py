@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,6 +23,21 @@ class StepRule(Protocol):
 
     def step(self, variables: Tensor, gradient: Tensor, memory: Memory, iteration: int) -> tuple[Tensor, Memory]:
         """Move up the gradient; iterations count from 0."""
+        ...
+
+
+@runtime_checkable
+class WatchingStepRule(StepRule, Protocol):
+    """A step rule that also wants to know how high the variables are and which images they belong to."""
+
+    def watch(self, values: Tensor, images: Tensor, memory: Memory) -> Memory:
+        """Memory with what is worth remembering of this iteration; called before each step.
+
+        Args:
+            values: what is climbed, at the current variables: (n,).
+            images: the clean images (n, 3, h, w).
+            memory: of the last step.
+        """
         ...
 
 

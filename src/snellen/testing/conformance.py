@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import torch
 from pydantic import ValidationError
@@ -16,9 +17,11 @@ from torch import Tensor, nn
 
 from snellen.classifier import Classifier
 from snellen.criterion import Misclassified
+from snellen.errors import InputError
 from snellen.finding import KINDS
+from snellen.images import ImageSet, Provenance
 from snellen.index import AREAS, MethodEntry
-from snellen.method import VERBS, Attack, Method, Shift, build
+from snellen.method import VERBS, Attack, Defect, Method, Shift, World, build
 from snellen.preparation import Preparation
 from snellen.randomness import Randomness
 
@@ -149,6 +152,78 @@ def check_shift(shift: Shift, severities: tuple[float, ...] = (1.0, 2.5, 5.0)) -
         distance = float((shifted - images).abs().mean())
         assert distance > last, f"severity {severity} changes the images no more than a lower one"
         last = distance
+
+
+def check_world(world: World, count: int = 12) -> None:
+    """What every world with a field ``count`` promises.
+
+    An image does not depend on how many there are; the same parameters give the same images again, in any order; splits
+    share neither ids nor units nor pictures; labels, masks and provenance are there and fit; another seed gives another
+    set.
+
+    Args:
+        world: small, so that its splits are made in a moment.
+        count: images of a split that are looked at.
+    """
+    first = {split: world.images(split=split) for split in ("train", "tune", "test")}
+    again = world.images(split="train")
+    assert first["train"].fingerprint() == again.fingerprint(), "the same parameters give another set"
+    chosen = list(range(min(count, len(again))))
+    for index in reversed(chosen):
+        assert again.read(index).tobytes() == first["train"].read(index).tobytes(), "another order, other pixels"
+    for split, images in first.items():
+        assert images.split == split
+        assert set(images.column("split")) == {split}, "the table does not say the split"
+        assert all(0 <= label < len(images.class_names or ()) for label in images.labels.tolist()), (
+            "labels without name"
+        )
+        made = [Provenance.model_validate_json(str(text)) for text in images.column("provenance")]
+        assert {one.origin for one in made} == {"generated"}, "what is made must say so"
+        for index in chosen[: len(images)]:
+            mask = images.read_mask(index)
+            assert mask is None or mask.size == images.read(index).size, "a mask of another size than its image"
+    for one, other in (("train", "test"), ("train", "tune"), ("tune", "test")):
+        for column in ("id", "unit_id"):
+            shared = (set(first[one].column(column)) & set(first[other].column(column))) - {None}
+            assert not shared, f"{one} and {other} share {column} {shared}"
+    assert isinstance(world, Method)
+    values = world.model_dump()
+    if "count" in values:
+        more = world.model_copy(update={"count": values["count"] + 3}).images(split="train")
+        kept = first["train"].ids
+        assert more.ids[: len(kept)] == kept, "more images, other ids"
+        assert all(more.content_hash(index) == again.content_hash(index) for index in range(len(kept)))
+    reseeded = world.model_copy(update={"seed": values["seed"] + 1}).images(split="train")
+    assert reseeded.fingerprint() != again.fingerprint(), "another seed gives the same set"
+
+
+def check_defect(defect: Defect, images: ImageSet) -> None:
+    """What every planted defect promises.
+
+    The set it is given stays as it is; the same seed plants the same again; the truth is told in the column
+    ``planted``, and ``true_label`` where labels changed; test images are left alone unless the defect is told.
+
+    Args:
+        defect: with its defaults.
+        images: labelled training images that it can be planted in.
+    """
+    before, rng = images.fingerprint(), Randomness(0)
+    planted = defect.plant(images, rng=rng)
+    assert images.fingerprint() == before, "the set was changed in place"
+    assert defect.plant(images, rng=rng).fingerprint() == planted.fingerprint(), "the same seed plants something else"
+    truth = [json.loads(str(text)) for text in planted.column("planted")]
+    assert len(truth) == len(planted)
+    labels = dict(zip(images.ids, images.labels.tolist(), strict=True))
+    told = planted.column("true_label")
+    for example_id, label, true in zip(planted.ids, planted.labels.tolist(), told, strict=True):
+        if example_id in labels and label != labels[example_id]:
+            assert true == labels[example_id], f"{example_id}: the label changed and the truth is lost"
+    test = replace(images, split="test")
+    try:
+        untouched = defect.plant(test, rng=rng)
+    except InputError:
+        return  # a set of test images alone is refused
+    assert untouched.ids == test.ids, "test images were touched"
 
 
 def _in_unit_range(images: Tensor) -> bool:

@@ -28,7 +28,9 @@ class HiddenSubgroup(Defect):
 
     name: ClassVar[str] = "hidden_subgroup"
 
-    members: Condition = Field(min_length=1, description="path of a factor → value, or values: who is a member")
+    members: Condition = Field(
+        {"background": "night"}, min_length=1, description="path of a factor → value, or values: who is a member"
+    )
     how: Literal["wrong labels", "rare"] = Field(
         "wrong labels", description="wrong labels: another class, all others alike; rare: images are left out"
     )

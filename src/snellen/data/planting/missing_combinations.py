@@ -33,7 +33,9 @@ class MissingCombinations(Defect):
     name: ClassVar[str] = "missing_combinations"
 
     combinations: tuple[Condition, ...] = Field(
-        min_length=1, description="path of a factor → value, or values; images that meet all of one are left out"
+        ({"objects.0.shape": "star", "objects.0.colour": "red"},),
+        min_length=1,
+        description="path of a factor → value, or values; images that meet all of one are left out",
     )
 
     def plant(self, images: ImageSet, *, rng: Randomness) -> ImageSet:

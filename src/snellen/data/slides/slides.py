@@ -6,13 +6,14 @@ import json
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from snellen.data.rendered_source import RenderedSource
 from snellen.data.slides.plan import Slide, positive_tiles, tissue_tiles
@@ -20,6 +21,7 @@ from snellen.data.slides.rendering import VERSION, RenderedRegions, render_regio
 from snellen.data.slides.stain import stains_of
 from snellen.errors import InputError
 from snellen.images import COLUMNS, ImageSet, Provenance, Split
+from snellen.method import Method
 from snellen.randomness import derive_seed
 
 CLASS_NAMES = ("healthy", "tumour")
@@ -31,7 +33,7 @@ _BLOCK = 4
 _PLANS = 64
 
 
-class Slides(BaseModel):
+class Slides(Method):
     """Mosaics like stained tissue under a microscope, cut into tiles: multiple-instance learning with known instances.
 
     A positive slide carries clusters of large, dark, irregular nuclei in a share of its tissue tiles; a negative slide
@@ -44,7 +46,7 @@ class Slides(BaseModel):
     ('train/0000/001-004', 'train/slide-0000', [0, 0, 1, 1])
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: ClassVar[str] = "slides"
 
     count: int = Field(8, ge=1, le=10_000, description="slides in each split")
     tiles_across: int = Field(16, ge=4, le=1024, description="tiles along each side of a slide")

@@ -144,7 +144,7 @@ def _unit_points(part: Part) -> NDArray[np.float64]:
         half = part.half_sizes[0] / part.half_sizes[2] if part.kind == "capsule" else 1.0
         heights = np.sin(np.linspace(-math.pi / 2, math.pi / 2, _AROUND // 2 + 1))
         rings = [circle * math.sqrt(1 - height**2) + np.array([0, 0, height * half]) for height in heights]
-        ball = np.concatenate(rings) / np.array([1.0, 1.0, math.cos(math.pi / _AROUND)])
+        ball = np.concatenate(rings) / math.cos(math.pi / _AROUND)
         to_end = np.array([0, 0, 1 - half])
         return np.concatenate([ball - to_end, ball + to_end])
     upper = part.ratio if part.kind == "cone" else 1.0

@@ -25,7 +25,7 @@ class Light:
     direction to the sun, and at most 1.
 
     >>> Light().towards
-    (-0.45701..., -0.56669..., 0.68551...)
+    (-0.45702..., -0.56671..., 0.68553...)
 
     Attributes:
         direction: towards the sun, of any length; it must stand above the horizon, at least by a tenth.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import ClassVar
 
 import pyarrow as pa
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from snellen.data.rendered_source import RenderedSource
@@ -17,6 +18,7 @@ from snellen.data.textures.patterns import GENERATORS, Generator
 from snellen.data.textures.rendering import VERSION, Recipes, render_textures
 from snellen.errors import InputError
 from snellen.images import COLUMNS, ImageSet, Provenance, Split
+from snellen.method import Method
 from snellen.randomness import derive_seed
 
 CLASS_NAMES = ("not tileable", "tileable")
@@ -36,7 +38,7 @@ PERIODS: dict[Generator, tuple[int, int]] = {
 }
 
 
-class Textures(BaseModel):
+class Textures(Method):
     """Textures in pairs: a tileable one and its twin of the same pattern, colours and seed that does not tile.
 
     Tileable textures lie at many angles, as broken ones do, so that a slant does not give the answer away. Broken ones
@@ -48,7 +50,7 @@ class Textures(BaseModel):
     ('test/000001', [1, 0, 1, 0], ['test/pair-000000', 'test/pair-000000'])
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: ClassVar[str] = "textures"
 
     count: int = Field(500, ge=1, le=1_000_000, description="images; two make a pair")
     size: int = Field(64, ge=16, le=2048, description="side of the images, pixels")
