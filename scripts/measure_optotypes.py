@@ -96,7 +96,9 @@ def _strength_series(
 
 def _speed() -> Figures:
     """Images a second at 32 pixels, with every factor on: all nuisances in every scene, up to three objects, text."""
-    world = Scenes(count=2048, objects=(1, 3), styles=STYLES, lightings=("dim", "bright"), lettering_share=0.5, individuals=50)
+    world = Scenes(
+        count=2048, objects=(1, 3), styles=STYLES, lightings=("dim", "bright"), lettering_share=0.5, individuals=50
+    )
     everything = Nuisances(**dict.fromkeys(NUISANCES, 2.5))
     plain = world.scenes("test")
     full = [scene.model_copy(update={"nuisances": everything}) for scene in plain]

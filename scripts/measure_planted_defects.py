@@ -131,11 +131,13 @@ def trigger(what: Trigger, bench: Bench) -> list[Row]:
 
 
 def random_noise(bench: Bench) -> list[Row]:
+    """Accuracy on true labels."""
     model = bench.spoiled(RandomLabelNoise(rate=0.4))
     return [Row("accuracy", accuracy(model, bench.test), accuracy(bench.clean, bench.test), "below")]
 
 
 def pairwise_noise(bench: Bench) -> list[Row]:
+    """How often a class is taken for the one that its labels were swapped with."""
     model = bench.spoiled(PairwiseLabelNoise(rate=0.4))
     labels = torch.from_numpy(bench.test.labels)
     wrong = [
@@ -157,6 +159,7 @@ def missing_combinations(bench: Bench) -> list[Row]:
 
 
 def imbalance(bench: Bench) -> list[Row]:
+    """Accuracy on the classes with the fewest and the most images."""
     model = bench.spoiled(Imbalance(ratio=50))
     rare, frequent = (bench.test.select(np.flatnonzero(np.isin(bench.test.labels, ends))) for ends in ([8, 9], [0, 1]))
     return [
@@ -170,6 +173,7 @@ def imbalance(bench: Bench) -> list[Row]:
 
 
 def subgroup(bench: Bench) -> list[Row]:
+    """Accuracy within the subgroup and outside."""
     where = {"background": "night"}
     model = bench.spoiled(HiddenSubgroup(members=where, rate=0.8))
     member = rows_where(bench.test, (where,))

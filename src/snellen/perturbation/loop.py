@@ -20,6 +20,7 @@ from snellen.perturbation.projections import Projection
 from snellen.perturbation.search import Keep, Search
 from snellen.perturbation.spaces import PixelSpace, Space
 from snellen.perturbation.steps import StepRule, WatchingStepRule
+from snellen.perturbation.stopping import Stopping
 from snellen.randomness import Randomness
 
 
@@ -38,6 +39,7 @@ def perturb(
     random_start: bool = False,
     restarts: int = 1,
     keep: Keep = "first",
+    stop: Stopping | None = None,
 ) -> Attacked:
     """Search for a perturbation that meets a criterion. Works alike under ``torch.no_grad`` and in inference mode.
 
@@ -56,6 +58,7 @@ def perturb(
         random_start: start from a random allowed candidate instead of the clean image.
         restarts: independent starts; only images without success go on to the next.
         keep: which candidate of an image is returned, see :data:`snellen.perturbation.search.Keep`.
+        stop: which images are given up before the last step, see :mod:`snellen.perturbation.stopping`.
 
     Raises:
         UnsupportedError: the classifier gives no gradients.
@@ -94,6 +97,7 @@ def perturb(
                 rng=rng.child("restart", restart),
                 space=space,
                 random_start=random_start,
+                stop=stop,
             )
         return search.result()
 
@@ -107,6 +111,7 @@ def ascend(
     rng: Randomness,
     space: Space | None = None,
     random_start: bool = False,
+    stop: Stopping | None = None,
 ) -> None:
     """One start and its steps, for the images at these positions. Call it under ``torch.no_grad``.
 
@@ -118,6 +123,7 @@ def ascend(
         rng: randomness of the start, bound to the whole batch.
         space: what the variable is; pixels by default.
         random_start: start from a random allowed candidate instead of the clean image.
+        stop: which images are given up before the last step.
     """
     space = space or PixelSpace()
     images = search.images[positions]
@@ -129,6 +135,8 @@ def ascend(
             variables = variables.detach().requires_grad_(True)
             candidates = space.decode(variables, images)
             values, done = search.look(candidates, positions, clean=iteration == 0 and not random_start)
+            if stop is not None:
+                done = done | stop(values.detach(), positions, iteration)
             if bool(done.all()):
                 return
             values = search.criterion.direction * values

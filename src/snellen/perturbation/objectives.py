@@ -48,6 +48,11 @@ def difference_of_logits_ratio(scores: Tensor, labels: Tensor) -> Tensor:
     return -margin(scores, labels) / (ordered[:, 0] - ordered[:, 2] + 1e-12)
 
 
+def calls_per_candidate(evaluate: Evaluation) -> int:
+    """How often an evaluation sends each candidate through the classifier: its attribute of that name, by default 1."""
+    return int(getattr(evaluate, "calls_per_candidate", 1))
+
+
 def on_scores(classifier: Classifier, objective: Objective) -> Evaluation:
     """Evaluate an objective on the classifier's scores: one query a candidate."""
 

@@ -16,7 +16,7 @@ from snellen.classifier import Classifier
 from snellen.criterion import Criterion
 from snellen.errors import ModelError
 from snellen.outcomes import Attacked
-from snellen.perturbation.objectives import Evaluation
+from snellen.perturbation.objectives import Evaluation, calls_per_candidate
 from snellen.perturbation.projections import Projection
 
 #: first: an image leaves with its first success. closest: all steps are taken, the nearest success is kept. last: all
@@ -66,8 +66,7 @@ class Search:
 
     def open_positions(self) -> Tensor:
         """Images that still want a search: positions in the batch, int64 (m,)."""
-        wanting = self.already if self.keep == "closest" else self.success
-        return (~(wanting | self.not_finite)).nonzero().flatten()
+        return (~(self.success | self.not_finite)).nonzero().flatten()
 
     def judge_clean(self) -> None:
         """Look at the clean images first: those that meet the criterion already need no search."""
@@ -85,6 +84,11 @@ class Search:
         Raises:
             ModelError: at the first look, no image of the batch has finite scores and a finite objective.
         """
+        scores, values, finite = self.ask(candidates, positions)
+        return values, self.record(positions, candidates.detach(), scores.detach(), finite, clean=clean)
+
+    def ask(self, candidates: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Evaluate candidates once: scores (m, k), values to climb (m,), and where both are finite, bool (m,)."""
         scores, values = self.evaluate(candidates, self.labels[positions], positions)
         self.queries[positions] += 1
         # NaN compares as success with every label but one.
@@ -95,12 +99,34 @@ class Search:
                 f"all {len(finite)} images inside the attack; attack a numerically stable model, in float32"
             )
         self.looked = True
-        return values, self._record(positions, candidates.detach(), scores.detach(), finite, clean=clean)
+        return scores, values, finite
+
+    def record(
+        self, positions: Tensor, candidates: Tensor, scores: Tensor, finite: Tensor, *, clean: bool = False
+    ) -> Tensor:
+        """Judge candidates and keep what is worth keeping; returns which images are done: bool (len(positions),)."""
+        met = finite & self.criterion.success(scores, self.labels[positions])
+        if clean:
+            # The clean image itself is remembered already, at distance 0; a space may decode it with a rounding error.
+            self.scores[positions], self.success[positions] = scores.to(self.scores.dtype), met
+            if self.keep != "last":
+                self.already[positions] = met
+        else:
+            if bool(met.any()):
+                rows = met.nonzero().flatten()
+                met[rows] = self.projection.contains(candidates[rows], self.images[positions[rows]])
+            worth = (finite if self.keep == "last" else met).nonzero().flatten()
+            if len(worth):
+                self._keep(positions[worth], candidates[worth], scores[worth], met[worth])
+        self.not_finite[positions] |= ~finite
+        if self.keep == "last":
+            return ~finite
+        return ~finite | (met if self.keep == "first" else self.already[positions])
 
     def differentiate(self, values: Tensor, variables: Tensor, positions: Tensor) -> Tensor:
         """Gradient (m, ...) of the summed values (m,) with respect to variables (m, ...); one gradient an image."""
         (gradient,) = torch.autograd.grad(values.sum(), variables)
-        self.gradients[positions] += 1
+        self.gradients[positions] += calls_per_candidate(self.evaluate)
         return gradient
 
     def absorb(self, positions: Tensor, part: Attacked) -> Tensor:
@@ -139,26 +165,6 @@ class Search:
             ),
             zero_gradient=self.stepped & ~self.sloped,
         )
-
-    def _record(self, positions: Tensor, candidates: Tensor, scores: Tensor, finite: Tensor, *, clean: bool) -> Tensor:
-        """Judge candidates and keep what is worth keeping; returns which images are done: bool (len(positions),)."""
-        met = finite & self.criterion.success(scores, self.labels[positions])
-        if clean:
-            # The clean image itself is remembered already, at distance 0; a space may decode it with a rounding error.
-            self.scores[positions], self.success[positions] = scores.to(self.scores.dtype), met
-            if self.keep != "last":
-                self.already[positions] = met
-        else:
-            if bool(met.any()):
-                rows = met.nonzero().flatten()
-                met[rows] = self.projection.contains(candidates[rows], self.images[positions[rows]])
-            worth = (finite if self.keep == "last" else met).nonzero().flatten()
-            if len(worth):
-                self._keep(positions[worth], candidates[worth], scores[worth], met[worth])
-        self.not_finite[positions] |= ~finite
-        if self.keep == "last":
-            return ~finite
-        return ~finite | (met if self.keep == "first" else self.already[positions])
 
     def _keep(self, positions: Tensor, candidates: Tensor, scores: Tensor, met: Tensor) -> None:
         """Remember candidates; under ``closest`` only those that are nearer than what is remembered."""

@@ -96,7 +96,7 @@ def test_what_cannot_be_used_says_why() -> None:
     assert sorted(surveyed.refused) == [1, 2, 3, 4, 5]
     assert "fully transparent" in surveyed.refused[1]
     assert "max_aspect" in surveyed.refused[2]
-    assert "not a readable image" in surveyed.refused[3]
+    assert "damaged" in surveyed.refused[3]
     assert "more than 8 bits" in surveyed.refused[4]
     source = CutoutSource(content=files.__getitem__, surveyed=surveyed, backgrounds=(plain_background(),) * 2, size=224)
     assert source.read(1).size == (224, 224)

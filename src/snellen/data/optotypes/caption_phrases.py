@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+import textwrap
 from dataclasses import dataclass
 from functools import cache
 
@@ -50,36 +50,29 @@ def find_phrases(tokens: CaptionTokens) -> list[Phrase]:
         InputError: a word or phrase is not known; the message names it and near ones.
     """
     words = tokens.words
-    found: list[Phrase] = []
-    open_ends: list[list[tuple[int, Meaning]]] = []
-    starts: list[int] = []
-    position = furthest = 0
+    found: list[tuple[int, int, Meaning]] = []
+    left: list[list[tuple[int, Meaning]]] = []
+    dead_ends: set[int] = set()
+    position = 0
     while position < len(words):
-        ends = _ends(tokens, position)
-        furthest = max(furthest, position)
+        ends = [end for end in _ends(tokens, position) if end[0] not in dead_ends]
         while not ends:
-            if not starts:
-                raise InputError(_not_understood(words, furthest))
-            found.pop()
-            ends, position = open_ends.pop(), starts.pop()
+            dead_ends.add(position)
+            if not found:
+                raise InputError(_not_understood(words, max(dead_ends)))
+            position, _, _ = found.pop()
+            ends = [end for end in left.pop() if end[0] not in dead_ends]
         end, meaning = ends.pop()
-        text = tokens.texts.get(position) if len(words) and words[position] == BLANK else None
-        if text is None and tokens.texts:
-            text = next((tokens.texts[place] for place in range(position, end) if place in tokens.texts), None)
-        found.append(
-            Phrase(
-                meaning.slot,
-                meaning.value,
-                meaning.degree,
-                tokens.articles[position],
-                " ".join(words[position:end]),
-                text or "",
-            )
-        )
-        open_ends.append(ends)
-        starts.append(position)
+        found.append((position, end, meaning))
+        left.append(ends)
         position = end
-    return found
+    return [_phrase(tokens, *span) for span in found]
+
+
+def _phrase(tokens: CaptionTokens, start: int, end: int, meaning: Meaning) -> Phrase:
+    words = " ".join(tokens.words[start:end])
+    text = next((tokens.texts[place] for place in range(start, end) if place in tokens.texts), "")
+    return Phrase(meaning.slot, meaning.value, meaning.degree, tokens.articles[start], words.replace(BLANK, text), text)
 
 
 def _ends(tokens: CaptionTokens, start: int) -> list[tuple[int, Meaning]]:
@@ -100,32 +93,26 @@ def _ends(tokens: CaptionTokens, start: int) -> list[tuple[int, Meaning]]:
 @cache
 def _tree() -> _Node:
     root = _Node()
-    for phrase, (meaning, *_) in _all_phrases():
+    for phrase, meanings in [((".",), [Meaning("stop", ".")]), *phrases().items()]:
         node = root
         for word in phrase:
             node = node.next.setdefault(word, _Node())
-        node.meaning = meaning
+        node.meaning = next(iter(meanings))
     return root
-
-
-def _all_phrases() -> Iterator[tuple[tuple[str, ...], list[Meaning]]]:
-    yield (".",), [Meaning("stop", ".")]
-    for phrase, meanings in phrases().items():
-        yield phrase, list(meanings)
 
 
 def _not_understood(words: tuple[str, ...], position: int) -> str:
     """Which word is not known or, where all are, which phrase."""
-    shown = " ".join(words).replace(BLANK, '"…"').replace(" .", ".")
+    shown = textwrap.shorten(" ".join(words).replace(BLANK, '"…"').replace(" .", "."), 200, placeholder=" …")
     for place in range(position, len(words)):
         if words[place] not in _known() and words[place] != BLANK:
             near = difflib.get_close_matches(words[place], sorted(_known()), n=3, cutoff=0.6)
-            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
             return f"the word {words[place]!r} is not known in captions of scenes{hint} It came in: {shown}"
     rest = " ".join(words[position : position + 5])
     beginnings = [" ".join(phrase) for phrase in phrases() if phrase[0] == words[position]]
     near = difflib.get_close_matches(rest, beginnings, n=3, cutoff=0.0)
-    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
     return f"no phrase known in captions of scenes begins with {rest!r}{hint} It came in: {shown}"
 
 
