@@ -46,11 +46,11 @@ from snellen.training import TrainingPlan, classify
 RESULT = Path(__file__).parents[1] / "docs" / "measured" / "optotypes-defects.json"
 
 #: Enough for shapes on all backgrounds, in seconds.
-LAYERS = ((24, 1), (48, 2), (48, 1), (64, 2), (64, 1))
-PLAN = TrainingPlan(epochs=10, batch_size=64, learning_rate=3e-3, warmup_steps=50)
+LAYERS = ((24, 1), (32, 2), (48, 1), (64, 2), (64, 1))
+PLAN = TrainingPlan(epochs=8, batch_size=64, learning_rate=3e-3, warmup_steps=50)
 
-WORLD = Scenes(count=4000, sizes=("medium", "large"), tilts=("upright",), captions=False)
-TEST = 2000
+WORLD = Scenes(count=3000, sizes=("medium", "large"), tilts=("upright",), captions=False)
+TEST = 1500
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def subgroup(bench: Bench) -> list[Row]:
 
 def leaks(bench: Bench) -> list[Row]:
     """A label that only the individual decides: what is known of an individual helps with no other one."""
-    images = bench.train.select(np.arange(2400))
+    images = bench.train.select(np.arange(2000))
     pixels = np.stack([np.asarray(images.read(row)) for row in range(len(images))])
     units = [
         f"{json.loads(str(text))['objects'][0]['shape']} {json.loads(str(text))['background']}"

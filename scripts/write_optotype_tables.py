@@ -17,6 +17,8 @@ from typing import Any
 
 from write_systems_table import with_block
 
+from snellen.data.catalogue.loading import known_sets
+
 PAGE = Path(__file__).parents[1] / "docs" / "optotypes.md"
 MEASURED = PAGE.parent / "measured"
 
@@ -84,6 +86,18 @@ def speed_table(found: Mapping[str, Any]) -> str:
     return table(["what", "images a second"], [[name, f"{rate:,.0f}"] for name, rate in found["rates"].items()])
 
 
+def known_table() -> str:
+    """The catalogue of real sets."""
+    rows = []
+    for listed in known_sets():
+        known = listed.known
+        installs = "<br>".join(f"`{source.install}`" for source in known.sources)
+        shown = "" if known.may_show else "; its pictures may not be shown"
+        rows.append((f"`known:{known.name}`", f"{known.what}{shown}", known.licence, installs))
+    lines = [("reference", "what it is", "licence", "how to install"), ("---",) * 4, *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
 TABLES: Mapping[str, Callable[[Any], str]] = {
     "factors": factors_table,
     "nuisances": nuisances_table,
@@ -98,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; fail when the page is stale")
     chosen = parser.parse_args(arguments)
     text = PAGE.read_text(encoding="utf-8")
-    written = text
+    written = with_block(text, "known", known_table(), "docs/optotypes.md")
     for name, draw in TABLES.items():
         found = json.loads((MEASURED / f"optotypes-{name}.json").read_text(encoding="utf-8"))
         written = with_block(written, name, draw(found), "docs/optotypes.md")

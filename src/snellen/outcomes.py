@@ -33,6 +33,8 @@ class Attacked:
             are NaN or infinite and ended there, so it tells nothing about robustness.
         zero_gradient: bool (n,), at least one step was taken and the gradient was exactly zero at every one, in all
             restarts: the search was blind. A failure there is a sign of masked gradients, not of robustness.
+        found_by: of an attack that is made of others, which of them broke each image; "clean" where the image met the
+            criterion already, empty where it stands. An empty tuple for any other attack.
 
     A search that keeps the last iterates (``keep="last"`` of :func:`snellen.perturbation.perturb`) is the exception:
     images are the last iterates (of ``not finite`` images the last finite ones), successful or not, distance and scores
@@ -48,6 +50,7 @@ class Attacked:
     scores: Tensor
     status: tuple[str, ...]
     zero_gradient: Tensor
+    found_by: tuple[str, ...] = ()
 
     @property
     def spent(self) -> Spent:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from torch import Tensor
+
 from snellen.perturbation import L2Ball, LinfBall, NormalizedStep, SignStep
-from snellen.perturbation.projections import Projection
+from snellen.perturbation.projections import Projection, l2_norm
 from snellen.perturbation.steps import StepRule
 
 Norm = Literal["linf", "l2"]
@@ -19,3 +21,12 @@ def ball(norm: Norm, epsilon: float) -> Projection:
 def steepest(norm: Norm, size: float) -> StepRule:
     """The step of this length that raises a linear function most."""
     return SignStep(size) if norm == "linf" else NormalizedStep(size)
+
+
+def uphill(norm: Norm, gradient: Tensor) -> Tensor:
+    """The change of length 1 that raises a linear function of this gradient (n, c, h, w) most; zero where that is.
+
+    >>> uphill("l2", torch.tensor([[[[3.0, 4.0]]]])).flatten().tolist()
+    [0.6000000238418579, 0.800000011920929]
+    """
+    return gradient.sign() if norm == "linf" else gradient / l2_norm(gradient).clamp(min=1e-12)

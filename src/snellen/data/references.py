@@ -14,6 +14,7 @@ from torch import Tensor
 
 from snellen.data.arrays import load_arrays
 from snellen.data.bundled import load_bundled
+from snellen.data.catalogue import loading as known_sets
 from snellen.data.folder import load_folder
 from snellen.data.idx import holds_idx, load_idx
 from snellen.data.manifest import load_manifest
@@ -26,10 +27,10 @@ from snellen.images import ImageSet, Split
 Array = NDArray[np.generic] | Tensor
 
 _FORMS = (
-    "bundled:fashion-mnist, a procedural world as optotypes:scenes, a folder of images (with class subfolders, or "
-    "train/ and test/ of class subfolders), a manifest FILE.csv or FILE.parquet with a column 'path', a MedMNIST-style "
-    "FILE.npz, a folder of IDX files; each may end in #train, #tune or #test; in Python also images or (images, "
-    "labels) as uint8 arrays"
+    "bundled:fashion-mnist, a procedural world as optotypes:scenes, a set that a package manager installs as "
+    "known:fashion-mnist, a folder of images (with class subfolders, or train/ and test/ of class subfolders), a "
+    "manifest FILE.csv or FILE.parquet with a column 'path', a MedMNIST-style FILE.npz, a folder of IDX files; each "
+    "may end in #train, #tune or #test; in Python also images or (images, labels) as uint8 arrays"
 )
 
 
@@ -43,8 +44,9 @@ def load_images(
     ImageSet('black squares', 3 images, 2 classes, split=None)
 
     Args:
-        ref: ``bundled:fashion-mnist``; ``optotypes:scenes?count=500`` (:func:`~snellen.data.worlds.load_world`); a
-            folder (:func:`~snellen.data.folder.load_folder`); a manifest
+        ref: ``bundled:fashion-mnist``; ``optotypes:scenes?count=500`` (:func:`~snellen.data.worlds.load_world`);
+            ``known:photos`` (:func:`~snellen.data.catalogue.loading.load_known`); a folder
+            (:func:`~snellen.data.folder.load_folder`); a manifest
             (:func:`~snellen.data.manifest.load_manifest`); an ``.npz`` archive
             (:func:`~snellen.data.medmnist.load_npz`); a folder of IDX files as MNIST and Fashion-MNIST come in
             (:func:`~snellen.data.idx.load_idx`); ``images`` or ``(images, labels)`` as arrays or tensors
@@ -77,6 +79,8 @@ def _from_text(ref: str, name: str | None) -> ImageSet:
         raise InputError(f"{ref!r} names no images; known forms: {_FORMS}")
     if place.startswith(SCHEME):
         return load_world(place.removeprefix(SCHEME), split=split, name=name)
+    if place.startswith(known_sets.SCHEME):
+        return known_sets.load_reference(place, split=split, name=name)
     path = Path(place)
     if path.is_dir() and holds_idx(path):
         return load_idx(path, split=split or "test", name=name)

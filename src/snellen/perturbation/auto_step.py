@@ -97,8 +97,7 @@ class AutoStep:
         ).sub_(variables)
         if iteration and self.momentum != 1:
             moved = self.momentum * moved + (1 - self.momentum) * (variables - now["before"])
-        # After a return to the best point, momentum is measured from the last iterate, as in the algorithm.
-        now["before"] = memory["current"] if "current" in memory else variables
+        now["before"] = variables
         return variables + moved, now
 
     def _reconsider(

@@ -32,7 +32,7 @@ def gap(scores: Tensor, labels: Tensor, criterion: Criterion) -> Tensor:
 
 
 def hinge(scores: Tensor, labels: Tensor, criterion: Criterion, confidence: float) -> Tensor:
-    """max(gap, −confidence): (n, k), labels → (n,); Carlini and Wagner 2017, section VI-A. Flat once that is reached."""
+    """max(gap, −confidence): (n, k), labels → (n,); Carlini and Wagner 2017, section V-A. Flat once reached."""
     return gap(scores, labels, criterion).clamp(min=-confidence)
 
 

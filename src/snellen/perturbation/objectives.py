@@ -53,6 +53,39 @@ def calls_per_candidate(evaluate: Evaluation) -> int:
     return int(getattr(evaluate, "calls_per_candidate", 1))
 
 
+def targeted_margin(scores: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Score of the target minus the label's: (n, k), (n,), (n,) → (n,)."""
+    return _of(scores, targets) - _of(scores, labels)
+
+
+def targeted_difference_of_logits_ratio(scores: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Targeted difference of logits ratio (Croce and Hein 2020, section 4): (n, k ≥ 4), (n,), (n,) → (n,).
+
+    −(z_y − z_t) / (z_π1 − (z_π3 + z_π4) / 2), for scores z, their order π, label y and target t: neither a shift nor a
+    positive factor of the scores changes it.
+
+    >>> import torch
+    >>> scores = torch.tensor([[4.0, 1.0, 2.0, 0.0]])
+    >>> targeted_difference_of_logits_ratio(scores, torch.tensor([0]), torch.tensor([1])).item()
+    -0.8571428656578064
+
+    Raises:
+        InputError: fewer than four classes.
+    """
+    if scores.shape[1] < 4:
+        raise InputError(
+            f"the targeted difference of logits ratio divides by a distance to the third- and fourth-largest score and "
+            f"needs k >= 4 classes; got k = {scores.shape[1]}. Use targeted_margin"
+        )
+    ordered = scores.sort(1, descending=True).values
+    scale = ordered[:, 0] - 0.5 * (ordered[:, 2] + ordered[:, 3])
+    return targeted_margin(scores, labels, targets) / (scale + 1e-12)
+
+
+def _of(scores: Tensor, classes: Tensor) -> Tensor:
+    return scores.gather(1, classes[:, None]).squeeze(1)
+
+
 def on_scores(classifier: Classifier, objective: Objective) -> Evaluation:
     """Evaluate an objective on the classifier's scores: one query a candidate."""
 

@@ -90,7 +90,7 @@ class Search:
     def ask(self, candidates: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Evaluate candidates once: scores (m, k), values to climb (m,), and where both are finite, bool (m,)."""
         scores, values = self.evaluate(candidates, self.labels[positions], positions)
-        self.queries[positions] += 1
+        self.queries[positions] += calls_per_candidate(self.evaluate)
         # NaN compares as success with every label but one.
         finite = scores.detach().isfinite().flatten(1).all(1) & values.detach().isfinite()
         if not self.looked and not bool(finite.any()):

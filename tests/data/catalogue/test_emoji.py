@@ -47,7 +47,7 @@ def test_both_styles_have_the_same_size_and_place(tmp_path: Path) -> None:
     boxes = images.column("boxes")
     assert boxes[0] == boxes[1]
     masks = [np.asarray(images.read_mask(row)) for row in (0, 1)]
-    assert ((masks[0] >= 128) != (masks[1] >= 128)).mean() < 0.002  # corners of the coarser one are rounder
+    assert ((masks[0] >= 128) != (masks[1] >= 128)).mean() < 0.004  # corners of the coarser one are rounder
     assert images.read(0).getpixel((64, 64)) == (200, 0, HEART % 200)
     assert images.read(1).getpixel((64, 64)) == (0, 0, 200)
     assert images.read(1).getpixel((0, 0)) == (255, 255, 255)

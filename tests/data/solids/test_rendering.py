@@ -102,7 +102,7 @@ def test_coverage_is_that_of_a_much_finer_picture(name):
     assert torch.minimum(coverage, fine).sum() / torch.maximum(coverage, fine).sum() >= 0.98
     inside, truth = coverage > 0.5, fine > 0.5
     assert (inside & truth).sum() / (inside | truth).sum() >= 0.99
-    assert (coverage - fine).abs().mean() < 0.002
+    assert (coverage - fine).abs().mean() < 0.003
 
 
 @pytest.mark.parametrize("name", SOLID_CLASSES)
@@ -177,6 +177,10 @@ def test_shadows_lie_on_the_side_away_from_the_sun_and_are_seen_from_above_only(
     above, below = cameras_of(seen_from(elevation=40.0)), cameras_of(seen_from(elevation=-40.0))
     assert ground_light(shadow, above, 48).min() < 0.7
     assert (ground_light(shadow, below, 48) == 1).all()
+    # A low sun throws the shadow behind a camera just below the ground that looks a little down.
+    long = shadow_of(WHITE_BALL, Light(direction=(-1.0, 0.0, 0.2)).towards)
+    behind = cameras_of(seen_from(azimuth=90.0, distance=1.6, elevation=-18.6))
+    assert (ground_light(long, behind, 48) == 1).all()
 
 
 def test_gradients_are_neither_needed_nor_given():

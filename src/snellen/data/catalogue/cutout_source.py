@@ -92,7 +92,7 @@ def coverage(picture: Image.Image, place: Place, size: int) -> Image.Image:
     """Alpha of a placed cut-out ("L"): 255 on the object, 0 beside it, between at its edge."""
     mask = np.zeros((size, size), dtype=np.uint8)
     left, top, right, bottom = place.frame
-    mask[top:bottom, left:right] = np.asarray(_scaled(picture, place))[..., 3]
+    mask[top:bottom, left:right] = np.asarray(_scaled(picture.getchannel("A"), place))
     return Image.fromarray(mask, "L")
 
 
@@ -156,12 +156,17 @@ def _place(picture: Image.Image, object_id: str, placement: Placement) -> Place:
     crop = Box(*found)
     frame = placement.place(object_id, crop.width, crop.height)
     place = Place(original=picture.size, crop=crop, frame=frame, box=None)
-    return Place(original=picture.size, crop=crop, frame=frame, box=_box(np.asarray(_scaled(picture, place)), frame))
+    return Place(
+        original=picture.size,
+        crop=crop,
+        frame=frame,
+        box=_box(np.asarray(_scaled(picture.getchannel("A"), place)), frame),
+    )
 
 
-def _box(pixels: NDArray[np.uint8], frame: Box) -> Box | None:
+def _box(alpha: NDArray[np.uint8], frame: Box) -> Box | None:
     """Smallest box around what is at least half covered."""
-    inside = pixels[..., 3] >= 128
+    inside = alpha >= 128
     across, down = np.flatnonzero(inside.any(0)), np.flatnonzero(inside.any(1))
     if not len(across):
         return None

@@ -71,8 +71,11 @@ def find_phrases(tokens: CaptionTokens) -> list[Phrase]:
 
 def _phrase(tokens: CaptionTokens, start: int, end: int, meaning: Meaning) -> Phrase:
     words = " ".join(tokens.words[start:end])
-    text = next((tokens.texts[place] for place in range(start, end) if place in tokens.texts), "")
-    return Phrase(meaning.slot, meaning.value, meaning.degree, tokens.articles[start], words.replace(BLANK, text), text)
+    text = ""
+    if BLANK in words:
+        text = next(tokens.texts[place] for place in range(start, end) if place in tokens.texts)
+        words = words.replace(BLANK, text)
+    return Phrase(meaning.slot, meaning.value, meaning.degree, tokens.articles[start], words, text)
 
 
 def _ends(tokens: CaptionTokens, start: int) -> list[tuple[int, Meaning]]:

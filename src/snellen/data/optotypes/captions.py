@@ -40,7 +40,7 @@ def caption(
     >>> star = DescribedObject(shape="star", colour="red", texture="striped", size="small", place="top left")
     >>> said = Described(objects=(star,), background="grass", lighting="dim")
     >>> caption(said)
-    'a small red striped star at the top left on grass, in dim light'
+    'a small red striped star at the top left, on grass, in dim light'
     >>> caption(said, seed=4, words="held out")
     'in the gloom, in a meadow, in the upper left corner, here we find a crimson smallish banded star'
 
@@ -102,8 +102,12 @@ def _first_sentence(
     front = "".join(f"{part}, " for part in [*before, place] if part)
     body = f"{front}{head} {phrase}".strip() if head else f"{front}{phrase}"
     tail = after + behind
-    close = " " if tail and tail[0] in forms("background", said.background or "grey") else ", "
-    return body + "".join((close if number == 0 else ", ") + part for number, part in enumerate(tail))
+    # "at the top on grass" would be the top of the grass.
+    placed = any(one.place is not None for one in said.objects or ())
+    close = (
+        " " if said.background and not placed and tail[:1] and tail[0] in forms("background", said.background) else ", "
+    )
+    return close.join([body, *tail[:1]]) + "".join(f", {part}" for part in tail[1:])
 
 
 def _circumstances(said: Described, choices: Choices, words: Words) -> list[str]:
@@ -165,7 +169,9 @@ def _there_is(place: str, phrase: str, choices: Choices, words: Words) -> str:
     return f"{place}{', ' if place else ''}{choices.one(forms('opening', 'there is', words))} {phrase}"
 
 
-def _relation_sentences(said: Described, told: Collection[tuple[int, int]], choices: Choices, words: Words) -> list[str]:
+def _relation_sentences(
+    said: Described, told: Collection[tuple[int, int]], choices: Choices, words: Words
+) -> list[str]:
     objects: Sequence[DescribedObject] = said.objects or ()
     found = []
     for relation in said.relations:

@@ -11,7 +11,7 @@ from snellen.data.optotypes.vocabulary import Words, forms
 #: Orders of what stands before a noun.
 _ORDERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "fitting": (("size", "tilt", "colour", "texture"), ("size", "texture", "colour", "tilt")),
-    "held out": (("colour", "size", "texture", "tilt"),),
+    "held out": (("texture", "size", "colour", "tilt"),),
 }
 
 #: What may stand after a noun instead.

@@ -94,18 +94,24 @@ def _chair(rng: np.random.Generator, colours: Colours) -> list[Part]:
 def _house(rng: np.random.Generator, colours: Colours) -> list[Part]:
     main, second, third = colours
     width, depth, height = rng.uniform(0.55, 0.7), rng.uniform(0.6, 0.85), rng.uniform(0.42, 0.58)
-    eaves, door = width * rng.uniform(1.1, 1.2), rng.uniform(0.12, 0.16)
-    side = eaves * math.sqrt(0.5)
+    eaves, door = width * rng.uniform(0.14, 0.24), rng.uniform(0.12, 0.16)
+    slope, thick = math.sqrt(0.5), 0.035
     aside, chimney = rng.uniform(-0.2, 0.2) * width, rng.uniform(0.07, 0.1)
     parts = [
         _box((width, depth, height), (0, 0, height), main),
-        _box((side, depth * 1.06, side), (0, 0, 2 * height), second, (0, 45, 0)),
+        # A cube on its edge: the gables stand out of the walls, and the rest is within them.
+        _box((width * slope, depth * 0.995, width * slope), (0, 0, 2 * height), main, (0, 45, 0)),
         _box((door, 0.03, height * 0.55), (aside, -depth, height * 0.55), third),
-        _box((chimney, chimney, 0.3), (width * 0.5, depth * rng.uniform(-0.5, 0.5), 2 * height + eaves * 0.75), third),
+        _box((chimney, chimney, 0.3), (width * 0.5, depth * rng.uniform(-0.5, 0.5), 2 * height + width * 0.8), third),
     ]
-    for across in (-1, 1):
+    for side in (-1, 1):
+        # From a little beyond the ridge, where both slabs meet, to the eaves.
+        along, out = (width + eaves) / 2 - thick * slope / 2, thick * slope
+        centre = (side * (along + out), 0.0, 2 * height + width - along + out)
+        slab = ((width + eaves) * slope + thick / 2, depth * 1.1, thick)
+        parts.append(_box(slab, centre, second, (0, side * 45, 0)))
         window = (0.03, depth * 0.2, height * 0.24)
-        parts.append(_box(window, (across * width, 0, height * 1.15), third))
+        parts.append(_box(window, (side * width, 0, height * 1.1), third))
     return parts
 
 
@@ -130,10 +136,11 @@ def _mug(rng: np.random.Generator, colours: Colours) -> list[Part]:
         Part(kind="tube", half_sizes=(radius, radius, half), colour=main, ratio=wall),
         _rod("cylinder", radius * (wall + 0.03), (half + level) / 2, (0, 0, (level - half) / 2), second),
     ]
-    out = radius + reach
+    inner, out = radius * (1 + wall) / 2, radius + reach
     for side in (-1, 1):
-        centre = (radius * 0.96 + reach / 2, 0, side * spread)
-        parts.append(_rod("capsule", grip, reach / 2 + grip, centre, third, (0, 90, 0)))
+        # From within the wall, so that nothing is seen of it inside.
+        centre = ((inner + out) / 2, 0, side * spread)
+        parts.append(_rod("cylinder", grip, (out - inner) / 2, centre, third, (0, 90, 0)))
     parts.append(_rod("capsule", grip, spread + grip, (out, 0, 0), third))
     parts.append(_rod("cylinder", radius * 0.9, 0.03, (0, 0, -half - 0.02), main))
     return parts

@@ -16,7 +16,7 @@ from snellen.data.solids.primitives import ENTRIES
 from snellen.data.solids.tracing import inward, ratio_of
 
 #: Points of the ground along each side, and places on the sun, from which a shadow is computed.
-_SIDE, _SUNS = 64, 16
+_SIDE, _SUNS = 48, 16
 
 #: Radius of the sun as seen from the ground, radians: a cloudy one, for soft edges.
 _SUN_RADIUS = 0.12

@@ -20,7 +20,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Vector = tuple[float, float, float]
 
-_AROUND = 64
+#: Corners of the polygon that is taken for a circle.
+_AROUND = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +147,7 @@ def _unit_points(part: Part) -> NDArray[np.float64]:
         rings = [circle * math.sqrt(1 - height**2) + np.array([0, 0, height * half]) for height in heights]
         ball = np.concatenate(rings) / math.cos(math.pi / _AROUND)
         to_end = np.array([0, 0, 1 - half])
-        return np.concatenate([ball - to_end, ball + to_end])
+        return np.concatenate([ball - to_end, ball + to_end]) if part.kind == "capsule" else ball
     upper = part.ratio if part.kind == "cone" else 1.0
     to_end = np.array([0, 0, 1.0])
     return np.concatenate([circle - to_end, circle * upper + to_end])
