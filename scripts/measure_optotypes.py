@@ -20,9 +20,12 @@ from torch import Tensor, nn
 
 from snellen.data.optotypes.factors import NUISANCES, ROUND, STYLES, Nuisance
 from snellen.data.optotypes.nuisances import STRONGEST
+from snellen.data.optotypes.rendering import visible
 from snellen.data.optotypes.scene import Nuisances, Scene
 from snellen.data.optotypes.scene_set import LABELS
 from snellen.data.optotypes.scenes import Scenes
+from snellen.data.solids.solid_set import Solids
+from snellen.data.viewpoints import viewpoints_of
 from snellen.training import TrainingPlan
 from snellen.training.batches import Batch
 
@@ -102,7 +105,7 @@ def _speed() -> Figures:
     everything = Nuisances(**dict.fromkeys(NUISANCES, 2.5))
     plain = world.scenes("test")
     full = [scene.model_copy(update={"nuisances": everything}) for scene in plain]
-    solids = SolidRenderer(size=48)
+    solids = Solids().renderer()
     views = viewpoints_of(torch.randn(256, 6, generator=torch.Generator().manual_seed(0)))
     return {
         "threads": torch.get_num_threads(),

@@ -38,6 +38,7 @@ _PUBLIC = {
     "reproduce": "snellen.experiments.runner",
     "shift": "snellen.writing.shifted_images",
     "systems": "snellen.system",
+    "write_images": "snellen.writing.image_folder",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]  # noqa: PLE0604 - all entries are strings
@@ -74,4 +75,5 @@ if TYPE_CHECKING:
     from snellen.randomness import Randomness as Randomness
     from snellen.run import Run as Run
     from snellen.system import systems as systems
+    from snellen.writing.image_folder import write_images as write_images
     from snellen.writing.shifted_images import shift as shift

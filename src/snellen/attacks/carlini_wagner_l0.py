@@ -162,5 +162,5 @@ class CarliniWagnerL0(Method):
         changed = (flat > 0).sum(1, keepdim=True)
         more = (self.share * changed.sqrt()).floor().clamp(min=1)
         # Ranks from the least important one; ties by place.
-        ranks = flat.argsort(1, stable=True).argsort(1, stable=True)
+        ranks = flat.argsort(dim=1, stable=True).argsort(dim=1)
         return (ranks < flat.shape[1] - changed + more).view_as(importance)[:, None]

@@ -39,8 +39,8 @@ Stage = APGD | FAB | Square
 class StandardEnsemble(Method):
     """Four attacks in a row, each on what the others left: the worst case of all for every image.
 
-    The defaults are those of AutoAttack's version "standard" and are not to be lowered for a figure that is compared
-    with others. Images leave at their first success, which changes no outcome. Below four classes the targeted
+    The defaults are those of AutoAttack's version "standard", in which the squares keep the schedule of 10,000 queries;
+    they are not to be lowered for a figure that is compared with others. Images leave at their first success, which changes no outcome. Below four classes the targeted
     difference of logits ratio is not defined, and the difference of the two scores takes its place.
 
     >>> import torch
@@ -75,7 +75,7 @@ class StandardEnsemble(Method):
             "apgd-ce": APGD(epsilon=size, norm=norm, steps=steps, loss="cross_entropy"),
             "apgd-t": APGD(epsilon=size, norm=norm, steps=steps, loss=pairs, target_classes=targets),
             "fab-t": FAB(epsilon=size, norm=norm, steps=steps, target_classes=targets),
-            "square": Square(epsilon=size, norm=norm, queries=self.queries),
+            "square": Square(epsilon=size, norm=norm, queries=self.queries, rescale=False),
         }
 
     def attack(

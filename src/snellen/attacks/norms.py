@@ -26,6 +26,7 @@ def steepest(norm: Norm, size: float) -> StepRule:
 def uphill(norm: Norm, gradient: Tensor) -> Tensor:
     """The change of length 1 that raises a linear function of this gradient (n, c, h, w) most; zero where that is.
 
+    >>> import torch
     >>> uphill("l2", torch.tensor([[[[3.0, 4.0]]]])).flatten().tolist()
     [0.6000000238418579, 0.800000011920929]
     """

@@ -58,6 +58,9 @@ class Square(Method):
     norm: Norm = Field("linf", description="norm of the change")
     queries: int = Field(5000, ge=1, description="candidates of each restart, beside one look at the clean image")
     first_share: float = Field(0.8, gt=0, le=1, description="share of the pixels that the first squares cover (p)")
+    rescale: bool = Field(
+        True, description="fit the schedule of shrinking squares, made for 10,000 queries, to the number of queries"
+    )
     restarts: int = Field(1, ge=1, description="independent searches; only unbroken images go on to the next")
 
     def attack(
@@ -119,7 +122,7 @@ class Square(Method):
             best = torch.where(better.view(-1, 1, 1, 1), candidates, best)
 
     def _side(self, query: int, images: Tensor) -> int:
-        share = share_of_pixels(query, self.queries, self.first_share)
+        share = share_of_pixels(query, self.queries if self.rescale else 10_000, self.first_share)
         return side_of_square(share, *images.shape[2:], odd=self.norm == "l2")
 
     def _drawn(self, images: Tensor, query: int, rng: Randomness) -> dict[str, Tensor]:

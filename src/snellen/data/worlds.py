@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
-from urllib.parse import parse_qsl
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -45,14 +44,15 @@ def load_world(reference: str, *, split: Split | None = None, name: str | None =
 
 
 def _parameters(query: str, reference: str) -> dict[str, str]:
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
-    except ValueError as error:
-        raise InputError(f"{SCHEME}{reference}: write parameters as ?name=value&name=value, got {query!r}") from error
-    repeated = next((name for place, (name, _) in enumerate(pairs) if name in dict(pairs[:place])), None)
-    if repeated is not None:
-        raise InputError(f"{SCHEME}{reference}: {repeated} is given twice; write several values as {repeated}=a,b")
-    return dict(pairs)
+    found: dict[str, str] = {}
+    for part in query.split("&") if query else []:
+        name, is_pair, text = part.partition("=")
+        if not is_pair or not name:
+            raise InputError(f"{SCHEME}{reference}: write parameters as ?name=value&name=value, got {part!r}")
+        if name in found:
+            raise InputError(f"{SCHEME}{reference}: {name} is given twice; write several values as {name}=a,b")
+        found[name] = text
+    return found
 
 
 def _world(world_class: type[Method], written: Mapping[str, str], told: str) -> Method:

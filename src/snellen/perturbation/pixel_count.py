@@ -41,6 +41,15 @@ class PixelCount:
         return self.distance(candidates, images) <= self.largest
 
 
+@dataclass(frozen=True)
+class ValueCount(PixelCount):
+    """As :class:`PixelCount`, but every channel of a pixel counts on its own: of 3·h·w values."""
+
+    def distance(self, candidates: Tensor, images: Tensor) -> Tensor:
+        """Changed values: (n,), in the type of the images."""
+        return (candidates != images).flatten(1).sum(1).to(images.dtype)
+
+
 @dataclass(frozen=True, eq=False)
 class FrozenPixels:
     """A step rule that moves no pixel where ``frozen``, bool (n, 1, h, w), is set; the batch is that of the start."""

@@ -108,6 +108,7 @@ def test_definite_objects_are_those_told_of():
         ("a star above a ring. The star is left of the ring.", "said to be above and left of"),
         ("a star. The third object is above the star", "'third object' is not told of before; there are 1"),
         ('with the word "NO!"', "lettering"),
+        ('with the word ""', "quoted text is empty"),
         ("a star at the top on the left. a ring", "no object comes after 'on left'"),
         (", ".join(["a star"] * 9), "more than 8 objects"),
     ],

@@ -41,8 +41,8 @@ def caption(
     >>> said = Described(objects=(star,), background="grass", lighting="dim")
     >>> caption(said)
     'a small red striped star at the top left, on grass, in dim light'
-    >>> caption(said, seed=4, words="held out")
-    'in the gloom, in a meadow, in the upper left corner, here we find a crimson smallish banded star'
+    >>> caption(said, seed=8, words="held out")
+    'in the gloom, in a meadow, in the upper left corner, here we find a banded smallish crimson pentagram'
 
     Args:
         described: what is known.

@@ -37,7 +37,7 @@ _TRUE_OF: dict[str, dict[str, str]] = {
         "four equal sides": "square",
         "four right angles and no notch": "square",
         "a broad base and a single top": "triangle",
-        "five spikes": "star",
+        "more than four spikes": "star",
         "spikes in all directions": "star",
         "four arms of equal length": "cross",
         "arms that meet at right angles": "cross",

@@ -29,10 +29,10 @@ def parse(caption: str) -> Described:
     >>> said = parse("On a LAWN, in the upper left corner, there is a small crimson star with stripes.")
     >>> said.background, said.objects[0].place, said.objects[0].texture
     ('grass', 'top left', 'striped')
-    >>> parse("the red star on sand, left of a rign")
+    >>> parse("the red star on gras, left of a ring")
     Traceback (most recent call last):
         ...
-    snellen.errors.InputError: the word 'rign' is not known in captions of scenes; did you mean 'ring'? ...
+    snellen.errors.InputError: the word 'gras' is not known in captions of scenes; did you mean 'grass' or ...
 
     Args:
         caption: in the words of :func:`snellen.data.optotypes.vocabulary.vocabulary`.
@@ -122,6 +122,8 @@ class _Reader:
         elif slot == "stop":
             self._end_sentence()
         elif slot in _OF_THE_SCENE and phrase.value != "picture":
+            if slot == "lettering" and not phrase.text:
+                raise InputError("the quoted text is empty; expected letters, or 'without lettering'")
             value = phrase.text if slot == "lettering" else "" if slot == "no lettering" else phrase.value
             _say(self.scene, slot.removeprefix("no "), value)
 
