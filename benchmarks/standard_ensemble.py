@@ -1,7 +1,7 @@
 """The standard ensemble and its four parts beside AutoAttack as others package it: same model, images and parameters.
 
 Figures for each part alone, on all images, and for the ensemble: images that stand, queries (rows of forward passes),
-gradients (rows of backward passes), seconds. Calls are counted by a module around the network, for all contenders alike.
+gradients (rows of backward passes), seconds. A module around the network counts the calls of all contenders alike.
 Usage: python benchmarks/standard_ensemble.py [--images 200] [--grey-levels 4] [--norm linf] [--parts apgd-ce,fab-t]
 """
 

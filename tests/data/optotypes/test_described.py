@@ -17,7 +17,7 @@ from snellen.data.optotypes.described import (
 )
 from snellen.data.optotypes.factors import NUISANCES, ROUND
 from snellen.data.optotypes.relations import INVERSE, relation_of
-from snellen.data.optotypes.scene import Lettering, Nuisances, Scene, SceneObject
+from snellen.data.optotypes.scene import Lettering, Light, Nuisances, Scene, SceneObject
 from snellen.errors import InputError
 from tests.data.optotypes.caption_scenes import caption_scene, descriptions
 
@@ -81,6 +81,24 @@ def test_strengths_have_names_between_which_lies_one_that_is_true_of_both():
 )
 def test_lettering_is_told_where_it_is_legible(lettering, said):
     assert described(Scene(lettering=lettering)).lettering == said
+
+
+@pytest.mark.parametrize(
+    ("style", "background", "level", "colour", "told"),
+    [
+        ("stippled", "grass", 0.95, "white", False),
+        ("stippled", "grass", 0.95, "blue", True),
+        ("line", "sand", 0.95, "yellow", False),
+        ("line", "sand", 0.55, "white", True),
+        ("inverted", "night", 0.95, "white", False),
+        ("photo", "night", 0.95, "white", True),
+        ("photo", "night", 0.95, "blue", False),
+    ],
+)
+def test_letters_that_do_not_stand_out_are_not_told(style, background, level, colour, told):
+    lettering = Lettering(text="GO", colour=colour)
+    scene = Scene(style=style, background=background, light=Light(level=level), lettering=lettering)
+    assert described(scene).lettering == ("GO" if told else None)
 
 
 def test_objects_beyond_the_edge_are_not_told_of_nor_related():

@@ -40,6 +40,10 @@ FAINT, SLIGHT, HEAVY = 0.5, 1.5, 3.0
 #: Lettering is legible from this opacity and height (in half sides of the image) on.
 _LEGIBLE_OPACITY, _LEGIBLE_HEIGHT = 0.5, 0.12
 
+#: Colours of letters that are lost on light and on dark grounds.
+_PALE: frozenset[Colour] = frozenset({"white", "yellow"})
+_DARK: frozenset[Colour] = frozenset({"blue", "purple"})
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -142,7 +146,7 @@ def described(scene: Scene) -> Described:
     """Say all that has a name.
 
     Objects that lie beyond the edge of the image are left out; that one object hides another is not noticed. Relations
-    are told where they are clear. Of lettering that is faint, tiny or cut off nothing is said.
+    are told where they are clear. Of lettering that is faint, tiny, cut off, or pale on a pale ground nothing is said.
 
     >>> described(Scene(objects=(SceneObject(shape="star", colour="red", x=-0.4),))).objects[0].place
     'left'
@@ -160,7 +164,7 @@ def described(scene: Scene) -> Described:
         lighting=scene.light.name,
         style=scene.style,
         nuisances=DescribedNuisances(**{name: degree_of(scene.nuisances.strength(name)) for name in NUISANCES}),
-        lettering=_legible(scene.lettering),
+        lettering=_legible(scene),
     )
 
 
@@ -188,10 +192,22 @@ def _object(one: SceneObject) -> DescribedObject:
     )
 
 
-def _legible(lettering: Lettering | None) -> str | None:
+def _legible(scene: Scene) -> str | None:
+    lettering = scene.lettering
     if lettering is None or lettering.opacity == 0:
         return ""
     half_width = lettering.height / HEIGHT * ((WIDTH + GAP) * len(lettering.text) - GAP) / 2
     inside = abs(lettering.x) + half_width <= 1 and abs(lettering.y) + lettering.height / 2 <= 1
     clear = lettering.opacity >= _LEGIBLE_OPACITY and lettering.height >= _LEGIBLE_HEIGHT
-    return lettering.text if inside and clear else None
+    return lettering.text if inside and clear and _stands_out(lettering, scene) else None
+
+
+def _stands_out(lettering: Lettering, scene: Scene) -> bool:
+    night = scene.background == "night"
+    light_ground = (
+        scene.style == "stippled"
+        or (scene.style == "line" and scene.light.name == "bright")
+        or (scene.style == "inverted" and night)
+    )
+    dark_ground = scene.style == "photo" and night
+    return not ((light_ground and lettering.colour in _PALE) or (dark_ground and lettering.colour in _DARK))
