@@ -29,9 +29,8 @@ def save(pictures: Sequence[NDArray[np.uint8]], columns: int, name: str) -> None
     """Pictures (h, w, 3) of one size in rows, with white lines between them."""
     framed = [np.pad(picture, ((1, 1), (1, 1), (0, 0)), constant_values=255) for picture in pictures]
     rows = [np.concatenate(framed[start : start + columns], 1) for start in range(0, len(framed), columns)]
-    image = Image.fromarray(np.concatenate(rows)).quantize(256, method=Image.Quantize.MEDIANCUT)
     FOLDER.mkdir(exist_ok=True)
-    image.save(FOLDER / f"optotypes-{name}.png", optimize=True)
+    Image.fromarray(np.concatenate(rows)).save(FOLDER / f"optotypes-{name}.webp", quality=88, method=6)
 
 
 def drawn(scenes: Sequence[Scene], size: int) -> list[NDArray[np.uint8]]:

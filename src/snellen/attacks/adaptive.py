@@ -50,7 +50,7 @@ def through_defence(
         if images.requires_grad:
             smooth = images if backward is None else backward(images)
             _check_shape("backward function", smooth, images)
-            defended = _Substituted.apply(defended, smooth)  # type: ignore[no-untyped-call]
+            defended = _Substituted.apply(defended, smooth)
         return classifier(defended)
 
     return Classifier(

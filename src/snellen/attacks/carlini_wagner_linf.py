@@ -40,7 +40,7 @@ class CarliniWagnerLinf(Method):
     >>> classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), class_names=["a", "b"])
     >>> images = torch.rand(4, 3, 4, 4)
     >>> labels = classifier(images).argmax(1)
-    >>> CarliniWagnerLinf(steps=50).attack(classifier, images, labels).success.tolist()
+    >>> CarliniWagnerLinf(learning_rate=0.05).attack(classifier, images, labels).success.tolist()
     [True, True, True, True]
     """
 

@@ -39,7 +39,7 @@ class _OverTransformations:
         chosen = self.rng[places]
         # New draws at every look at an image, whatever its neighbours in the batch: the look is part of the name.
         chosen = replace(
-            chosen, ids=tuple(f"{name}, look {look}" for name, look in zip(chosen.ids, looks, strict=True))
+            chosen, ids=tuple(f"{name}, look {look}" for name, look in zip(chosen.ids or (), looks, strict=True))
         )
         totals: tuple[Tensor, Tensor] | None = None
         for draw in range(self.calls_per_candidate):

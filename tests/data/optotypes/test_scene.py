@@ -56,7 +56,7 @@ def test_whole_turns_do_not_change_the_tilt():
 
 
 def test_places():
-    one = SceneObject(shape="star", colour="red", x=0.5, y=-0.5)
+    one = SceneObject(shape="star", colour="red", radius=0.6, x=0.5, y=-0.5)
     assert (one.column, one.row) == ("right", "top")
     assert (one.model_copy(update={"x": 0.0, "y": 0.5}).column, one.size) == ("centre", "medium")
 

@@ -10,18 +10,31 @@ from snellen.data.optotypes.glyphs import HEIGHT, dots
 from snellen.data.optotypes.scene import Lettering
 from snellen.data.stable_arithmetic import blend
 
+#: Where the joined dots are cut: for the letters, and for the rim about them.
+_LETTER, _RIM = 0.5, 0.12
+
+#: Light letters have a dark rim and dark letters a light one, so that they can be read on any ground.
+_LIGHT_FROM = 0.45
+
 
 def write_lettering(image: Tensor, lettering: Lettering) -> Tensor:
     """Write a text over one image: (3, h, h) in [0, 1] → the same, a new tensor."""
-    colour = torch.tensor(COLOUR_VALUES[lettering.colour])[:, None, None]
-    return blend(image, colour, letter_coverage(lettering, image.shape[-1]) * lettering.opacity)
+    red, green, blue = COLOUR_VALUES[lettering.colour]
+    rim = 0.06 if 0.30 * red + 0.59 * green + 0.11 * blue >= _LIGHT_FROM else 0.96
+    height = _joined_dots(lettering, image.shape[-1])
+    for colour, cut in (((rim,) * 3, _RIM), ((red, green, blue), _LETTER)):
+        coverage = _cut(height, cut, lettering, image.shape[-1]) * lettering.opacity
+        image = blend(image, torch.tensor(colour)[:, None, None], coverage)
+    return image
 
 
 def letter_coverage(lettering: Lettering, size: int) -> Tensor:
-    """Share of each pixel that letters cover: float32 (size, size).
+    """Share of each pixel that letters cover, without their rim: float32 (size, size)."""
+    return _cut(_joined_dots(lettering, size), _LETTER, lettering, size)
 
-    Dots are joined linearly and cut at one half, which rounds their corners, at any resolution.
-    """
+
+def _joined_dots(lettering: Lettering, size: int) -> Tensor:
+    """Dots joined linearly, in [0, 1]; cut at one half they have round corners at any resolution."""
     canvas = dots(lettering.text)
     dot = lettering.height / HEIGHT
     place = (torch.arange(size, dtype=torch.float32) + 0.5) * (2 / size) - 1
@@ -32,5 +45,9 @@ def letter_coverage(lettering: Lettering, size: int) -> Tensor:
     share_y, share_x = (row - above)[:, None], (column - left)[None]
     upper = blend(canvas[above][:, left], canvas[above][:, right], share_x)
     lower = blend(canvas[below][:, left], canvas[below][:, right], share_x)
-    height = blend(upper, lower, share_y)
-    return height.sub_(0.5).mul_(max(dot * size / 2, 1.0)).add_(0.5).clamp_(0, 1)
+    return blend(upper, lower, share_y)
+
+
+def _cut(height: Tensor, level: float, lettering: Lettering, size: int) -> Tensor:
+    pixels_in_a_dot = lettering.height / HEIGHT * size / 2
+    return (height - level).mul_(max(pixels_in_a_dot, 1.0)).add_(0.5).clamp_(0, 1)
