@@ -35,6 +35,9 @@ AREAS: dict[str, str] = {
     "defects": "plant",
 }
 
+#: What an area's methods are called in errors, where that is not the verb.
+_NOUNS = {"worlds": "world", "defects": "defect"}
+
 #: Folder of an area's ``methods.toml``, where it is not called like the area.
 _FOLDERS = {"worlds": "data", "defects": "data/planting"}
 
@@ -97,5 +100,5 @@ def entry(area: str, name: str) -> MethodEntry:
     """
     spellings = {normalise(s): e for e in methods(area).values() for s in (e.name, *e.aliases)}
     if normalise(name) not in spellings:
-        raise unknown_name(AREAS[area], name, spellings)
+        raise unknown_name(_NOUNS.get(area, AREAS[area]), name, spellings)
     return spellings[normalise(name)]

@@ -56,7 +56,7 @@ def test_queries_stay_within_what_is_told(loss):
     assert attacked.gradients[standing].unique().tolist() == [classes * 2 * 7]
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "dlr"])  # whose scale rewards other classes too
 def test_reaches_a_target(loss):
     classifier, images, labels = small_problem(count=30)
     targets = (labels + 2) % 5
@@ -101,14 +101,14 @@ def test_several_labels_an_image_can_be_attacked_on_cross_entropy_alone():
 
 
 def test_errors_name_the_cause():
-    classifier, images, labels = small_problem()
+    _, images, labels = small_problem()
     blind = Classifier(lambda x: x.flatten(1)[:, :5], class_names="abcde", name="blind")
     for loss in LOSSES:
         with pytest.raises(UnsupportedError, match="blind gives no gradients"):
             APGD(loss=loss).attack(blind, images, labels)
     three = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), class_names="abc")
     with pytest.raises(InputError, match="needs k >= 4 classes; got k = 3"):
-        APGD(loss="targeted_dlr").attack(three, images, torch.zeros_like(labels))
+        APGD(loss="targeted_dlr").attack(three, images, three(images).argmax(1))
     for wrong in ({"loss": "ce"}, {"steps": 0}, {"epsilon": -1}, {"target_classes": 0}, {"step_size": 0.1}):
         with pytest.raises(ValidationError):
             APGD(**wrong)

@@ -70,16 +70,24 @@ def test_with_and_without_epsilon_agree_on_what_is_within_it(norm):
     assert (nearest.distance[within.success] <= within.distance[within.success] + 1e-6).all()
 
 
-def test_restarts_only_help():
-    classifier, images, labels = small_problem(count=24)
-    once, more = (
-        FAB(norm="l2", steps=5, target_classes=1, restarts=restarts).attack(classifier, images, labels)
-        for restarts in (1, 4)
-    )
-    assert (more.success >= once.success).all()
-    both = once.success
-    assert (more.distance[both] <= once.distance[both]).all()
-    assert (more.distance[both] < once.distance[both]).any(), "random starts must find something, or they do nothing"
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_random_starts_find_what_the_clean_image_has_no_gradient_for(norm):
+    class FlatBelow(nn.Module):
+        """Gradient exactly zero up to a mean of 0.5, where the images are."""
+
+        def forward(self, images):
+            rise = (images.flatten(1).mean(1) - 0.5).relu()
+            return torch.stack([torch.full_like(rise, 0.05), rise], 1)
+
+    classifier, images = Classifier(FlatBelow(), class_names="ab"), torch.full((8, 3, 4, 4), 0.5)
+    labels = torch.zeros(8, dtype=torch.int64)
+    once, more = (FAB(norm=norm, steps=10, restarts=restarts).attack(classifier, images, labels) for restarts in (1, 6))
+    assert not once.success.any()
+    assert once.zero_gradient.all()
+    assert more.success.all()
+    assert not more.zero_gradient.any()
+    needed = 0.05 if norm == "linf" else 0.05 * 48**0.5
+    assert (more.distance / needed - 1).abs().max() < 0.01
 
 
 def test_two_queries_and_a_gradient_for_each_projection():

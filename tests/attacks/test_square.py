@@ -30,7 +30,8 @@ def test_breaks_most_of_what_gradients_break(norm):
     epsilon = 0.02 if norm == "linf" else 0.2
     by_gradients = PGD(norm=norm, epsilon=epsilon, steps=40).attack(classifier, images, labels)
     attacked = Square(norm=norm, epsilon=epsilon, queries=400).attack(scores_only(classifier), images, labels)
-    assert attacked.success.sum() >= 0.9 * by_gradients.success.sum()
+    # On images of 8 pixels the smallest squares of L2, 3 by 3, are coarse: the authors' code finds no more (28).
+    assert attacked.success.sum() >= (0.9 if norm == "linf" else 0.7) * by_gradients.success.sum()
     assert not attacked.gradients.any()
 
 
@@ -110,6 +111,19 @@ def test_restarts_and_more_queries_only_help():
     assert (more >= few).all(), "without rescaling, a longer search begins with the shorter one"
     assert (again >= few).all()
     assert more.sum() > few.sum()
+
+
+def test_patience_gives_up_on_images_without_a_gain():
+    classifier, images, labels = small_problem(count=32)
+    base = {"epsilon": 0.01, "queries": 400}
+    full = Square(**base).attack(classifier, images, labels)
+    hasty = Square(patience=60, **base).attack(classifier, images, labels)
+    endless = Square(patience=400, **base).attack(classifier, images, labels)
+    assert hasty.queries.sum() < 0.8 * full.queries.sum()
+    assert (hasty.success <= full.success).all()
+    assert torch.equal(endless.images, full.images)
+    early = hasty.success & (hasty.queries == full.queries)
+    assert torch.equal(hasty.images[early], full.images[early])
 
 
 def test_same_seed_same_images_other_seed_other_images():

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,9 +7,12 @@ import pytest
 from snellen.data.arrays import load_arrays
 from snellen.data.joining import join
 from snellen.data.optotypes.scenes import Scenes
+from snellen.data.planting.label_noise import RandomLabelNoise
+from snellen.data.planting.truth import true_labels
 from snellen.data.references import load_images
 from snellen.errors import InputError
 from snellen.images import COLUMNS
+from snellen.randomness import Randomness
 from snellen.writing import image_folder
 from snellen.writing.image_folder import write_images
 
@@ -38,10 +42,19 @@ def test_what_is_written_is_read_again(images, tmp_path):
 def test_further_columns_are_kept(tmp_path):
     images = load_arrays(np.zeros((2, 4, 4), np.uint8), [0, 1])
     table = images.table.append_column("planted", [[json.dumps({"noise": True}), None]])
-    from dataclasses import replace
-
     written = write_images(replace(images, table=table), tmp_path / "out")
     assert load_images(written.manifest).column("planted") == ['{"noise": true}', None]
+
+
+def test_the_truth_about_labels_survives(tmp_path):
+    images = RandomLabelNoise(rate=0.5).plant(WORLD.images(split="train"), rng=Randomness(0))
+    again = load_images(write_images(images, tmp_path / "out").manifest)
+
+    def named(found):
+        return [found.class_names[label] for label in true_labels(found)]
+
+    assert named(again) == named(images)
+    assert again.column("planted") == images.column("planted")
 
 
 def test_an_interrupted_call_goes_on(images, tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from snellen.method import Method, Need
 from snellen.outcomes import Attacked
 from snellen.perturbation import cross_entropy, difference_of_logits_ratio, negative_margin, on_scores, perturb
 from snellen.perturbation.auto_step import AutoStep
-from snellen.perturbation.contested_classes import contested_classes, refuse_without_pairs
+from snellen.perturbation.contested_classes import classes_to_lower, classes_to_raise, refuse_without_pairs
 from snellen.perturbation.inputs import checked_inputs
 from snellen.perturbation.loop import ascend
 from snellen.perturbation.objectives import (
@@ -42,8 +42,8 @@ class APGD(Method):
     """Projected gradient ascent without a step size to choose: each image halves its own at fixed checkpoints.
 
     The targeted losses attack one other class after another, nearest first, each with its own random start; only images
-    that stand go on to the next. With ``criterion=Targeted()`` they play the target against the best other class. The
-    clean images are looked at first, so that those that meet the criterion already are returned unchanged.
+    that stand go on to the next. With ``criterion=Targeted()`` they play the target against whichever other class is
+    best. The clean images are looked at first, so that those that meet the criterion already are returned unchanged.
 
     >>> import torch
     >>> from torch import nn
@@ -108,9 +108,9 @@ class APGD(Method):
             look_first = on_scores(classifier, negative_margin)
             search = Search(classifier, images, labels, evaluate=look_first, criterion=criterion, projection=projection)
             search.judge_clean()
-            away, targets = contested_classes(search.scores, labels, criterion, self.target_classes)
+            targets = classes_to_raise(search.scores, labels, criterion, self.target_classes)
             for rank in range(targets.shape[1]):
-                search.evaluate = self._towards(classifier, away, targets[:, rank], criterion.direction)
+                search.evaluate = self._towards(classifier, targets[:, rank], criterion)
                 for restart in range(self.restarts):
                     positions = search.open_positions()
                     if len(positions):
@@ -118,13 +118,14 @@ class APGD(Method):
                         ascend(search, positions, step_rule=step_rule, steps=self.steps, rng=start, random_start=True)
             return search.result()
 
-    def _towards(self, classifier: Classifier, away: Tensor, targets: Tensor, direction: int) -> Evaluation:
-        """Evaluate the targeted loss from the classes ``away`` to ``targets``, both (n,)."""
+    def _towards(self, classifier: Classifier, targets: Tensor, criterion: Criterion) -> Evaluation:
+        """Evaluate the targeted loss for one target class of each image of the batch, (n,)."""
         objective = _TARGETED[self.loss]
 
-        def evaluate(candidates: Tensor, _labels: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        def evaluate(candidates: Tensor, labels: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
             scores = classifier(candidates)
+            lowered = classes_to_lower(scores.detach(), labels, criterion)
             # The loop turns values round for a criterion that asks to come nearer; this loss knows the way itself.
-            return scores, direction * objective(scores, away[positions], targets[positions])
+            return scores, criterion.direction * objective(scores, lowered, targets[positions])
 
         return evaluate

@@ -40,8 +40,9 @@ class StandardEnsemble(Method):
     """Four attacks in a row, each on what the others left: the worst case of all for every image.
 
     The defaults are those of AutoAttack's version "standard", in which the squares keep the schedule of 10,000 queries;
-    they are not to be lowered for a figure that is compared with others. Images leave at their first success, which changes no outcome. Below four classes the targeted
-    difference of logits ratio is not defined, and the difference of the two scores takes its place.
+    they are not to be lowered for a figure that is compared with others. Images leave at their first success, which
+    changes no outcome. Below four classes the targeted difference of logits ratio is not defined, and the difference of
+    the two scores takes its place.
 
     >>> import torch
     >>> from torch import nn
@@ -62,6 +63,11 @@ class StandardEnsemble(Method):
     steps: int = Field(100, ge=1, description="steps of both kinds of Auto-PGD and of FAB")
     target_classes: int = Field(9, ge=1, description="other classes of the targeted attacks, at most all there are")
     queries: int = Field(5000, ge=1, description="queries of Square for each image")
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="queries without a gain after which Square gives an image up: cheaper, and no longer the standard",
+    )
 
     def stages(self, classes: int = 10) -> Mapping[str, Stage]:
         """The four attacks by name, in their order, for a model with so many classes.
@@ -75,7 +81,7 @@ class StandardEnsemble(Method):
             "apgd-ce": APGD(epsilon=size, norm=norm, steps=steps, loss="cross_entropy"),
             "apgd-t": APGD(epsilon=size, norm=norm, steps=steps, loss=pairs, target_classes=targets),
             "fab-t": FAB(epsilon=size, norm=norm, steps=steps, target_classes=targets),
-            "square": Square(epsilon=size, norm=norm, queries=self.queries, rescale=False),
+            "square": Square(epsilon=size, norm=norm, queries=self.queries, rescale=False, patience=self.patience),
         }
 
     def attack(

@@ -21,7 +21,7 @@ from snellen.errors import UnsupportedError
 from snellen.method import Method, Need
 from snellen.outcomes import Attacked
 from snellen.perturbation import negative_margin, on_scores
-from snellen.perturbation.contested_classes import contested_classes, refuse_without_pairs
+from snellen.perturbation.contested_classes import classes_to_lower, classes_to_raise, refuse_without_pairs
 from snellen.perturbation.hyperplane import smallest_change
 from snellen.perturbation.inputs import checked_inputs
 from snellen.perturbation.objectives import targeted_margin
@@ -92,14 +92,15 @@ class FAB(Method):
                 keep="closest" if self.epsilon is None else "first",
             )
             search.judge_clean()
-            away, targets = contested_classes(search.scores, labels, criterion, self.target_classes)
+            targets = classes_to_raise(search.scores, labels, criterion, self.target_classes)
             for rank in range(targets.shape[1]):
 
                 def evaluate(
-                    candidates: Tensor, _labels: Tensor, positions: Tensor, target: Tensor = targets[:, rank]
+                    candidates: Tensor, labels: Tensor, positions: Tensor, target: Tensor = targets[:, rank]
                 ) -> tuple[Tensor, Tensor]:
                     scores = classifier(candidates)
-                    return scores, targeted_margin(scores, away[positions], target[positions])
+                    lowered = classes_to_lower(scores.detach(), labels, criterion)
+                    return scores, targeted_margin(scores, lowered, target[positions])
 
                 search.evaluate = evaluate
                 for restart in range(self.restarts):

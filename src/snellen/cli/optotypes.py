@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -95,15 +96,22 @@ def _only(methods: list[Method]) -> World:
 
 def _planted(images: ImageSet, defects: list[str]) -> ImageSet:
     """The images with defects planted, in this order."""
-    import json
-
     from snellen.method import build
     from snellen.randomness import Randomness
 
     for text in defects:
-        written = json.loads(text) if text.lstrip().startswith("{") else text
+        written = _from_json(text) if text.lstrip().startswith("{") else text
         images = cast("Defect", build("defects", written)).plant(images, rng=Randomness(0))
     return images
+
+
+def _from_json(text: str) -> Any:  # noqa: ANN401 - JSON of any kind, which the method checks
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(
+            f"--plant {text!r} is not JSON ({error}); write a name, or an object with its method"
+        ) from error
 
 
 optotypes = typer.Typer(help="Procedural worlds in which everything is known.", no_args_is_help=True)

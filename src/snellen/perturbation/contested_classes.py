@@ -10,29 +10,40 @@ from snellen.criterion import Criterion
 from snellen.errors import UnsupportedError
 
 
-def contested_classes(scores: Tensor, labels: Tensor, criterion: Criterion, count: int) -> tuple[Tensor, Tensor]:
-    """The class to lower and the classes to raise, nearest first: (n,) and (n, m), m ≤ count.
+def classes_to_raise(scores: Tensor, labels: Tensor, criterion: Criterion, count: int) -> Tensor:
+    """The classes that a targeted objective raises, one after the other: int64 (n, m), m ≤ count.
 
-    Away from the labels, these are the label and the other classes in the order of their clean scores. Towards the
-    labels there is one pair: the best other class of the clean image, and the label.
+    Away from the labels, these are the other classes in the order of their clean scores, nearest first; towards the
+    labels, the label alone.
 
     >>> from snellen.criterion import Misclassified
-    >>> scores = torch.tensor([[3.0, 0.0, 1.0, 2.0]])
-    >>> away, targets = contested_classes(scores, torch.tensor([0]), Misclassified(), 2)
-    >>> away.tolist(), targets.tolist()
-    ([0], [[3, 2]])
+    >>> classes_to_raise(torch.tensor([[3.0, 0.0, 1.0, 2.0]]), torch.tensor([0]), Misclassified(), 2).tolist()
+    [[3, 2]]
 
     Args:
         scores: of the clean images (n, k ≥ 2).
         labels: int64 (n,).
         criterion: its direction says whether the labels are to be left or to be reached.
-        count: number of classes to raise, at most k − 1 of which exist.
+        count: number of classes, at most k − 1 of which exist.
     """
-    others = scores.scatter(1, labels[:, None], -torch.inf)
     if criterion.direction < 0:
-        return others.argmax(1), labels[:, None]
-    ordered = others.argsort(dim=1, descending=True, stable=True)
-    return labels, ordered[:, : min(count, scores.shape[1] - 1)]
+        return labels[:, None]
+    ordered = _others(scores, labels).argsort(dim=1, descending=True, stable=True)
+    return ordered[:, : min(count, scores.shape[1] - 1)]
+
+
+def classes_to_lower(scores: Tensor, labels: Tensor, criterion: Criterion) -> Tensor:
+    """The class that stands in the way: the label itself, or towards the labels the best other class now: int64 (n,).
+
+    >>> from snellen.criterion import Targeted
+    >>> classes_to_lower(torch.tensor([[3.0, 0.0, 1.0, 2.0]]), torch.tensor([0]), Targeted()).tolist()
+    [3]
+    """
+    return labels if criterion.direction > 0 else _others(scores, labels).argmax(1)
+
+
+def _others(scores: Tensor, labels: Tensor) -> Tensor:
+    return scores.scatter(1, labels[:, None], -torch.inf)
 
 
 def refuse_without_pairs(classifier: Classifier, attack: str) -> None:

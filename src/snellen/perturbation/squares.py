@@ -22,7 +22,7 @@ _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 def share_of_pixels(query: int, queries: int, first: float) -> float:
     """Share of the pixels that the square of a query covers: ``first``, halved nine times in all.
 
-    The schedule is that of 10,000 queries, stretched or shortened to ``queries``; a query beyond them is one of the last.
+    The schedule is that of 10,000 queries, stretched or shortened to ``queries``.
 
     >>> [share_of_pixels(query, 10_000, 0.8) for query in (0, 11, 51, 9_999)]
     [0.8, 0.4, 0.2, 0.0015625]

@@ -13,6 +13,7 @@ from pathlib import Path
 import PIL
 from PIL import Image
 
+from snellen.data.planting.truth import TRUE_LABEL, true_labels
 from snellen.errors import InputError, RejectedImageError
 from snellen.images import COLUMNS, ImageSet
 from snellen.progress import Progress, Silent
@@ -145,6 +146,10 @@ def _write_manifest(folder: Path, images: ImageSet, paths: list[str], masks: lis
     if any(mask is not None for mask in masks):
         columns["mask"] = [mask or "" for mask in masks]
     columns |= text_columns(images, [*told, *further])
+    if TRUE_LABEL in columns and images.class_names is not None:
+        # By name, like the label: a reader may number the classes in another order.
+        known = true_labels(images).tolist()
+        columns[TRUE_LABEL] = ["" if label < 0 else images.class_names[label] for label in known]
     with whole_file(folder / MANIFEST) as stream:
         text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
         table = csv.writer(text)

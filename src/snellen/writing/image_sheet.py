@@ -14,7 +14,7 @@ from snellen.writing.layout import classes_of
 from snellen.writing.thumbnails import BACKGROUND, FAINT, GAP, INK, LINE, SIDE, TITLE, cut, thumbnail, thumbnail_size
 
 #: Lines of text below a picture, for a class or a caption.
-CAPTION_LINES = 3
+CAPTION_LINES = 5
 
 
 def image_sheet(images: ImageSet, indices: Sequence[int], *, columns: int = 6, captions: bool = False) -> Image.Image:

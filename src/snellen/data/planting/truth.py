@@ -44,7 +44,11 @@ def true_labels(images: ImageSet) -> NDArray[np.int64]:
     shown = images.labels
     if TRUE_LABEL not in images.table.column_names:
         return shown
-    known: NDArray[np.int64] = images.table[TRUE_LABEL].fill_null(-1).to_numpy().astype(np.int64)
+    column = images.table[TRUE_LABEL]
+    if pa.types.is_string(column.type):  # names, as manifests hold them
+        index = {name: number for number, name in enumerate(images.class_names or ())}
+        return np.asarray([index.get(str(name), -1) for name in column.to_pylist()], dtype=np.int64)
+    known: NDArray[np.int64] = column.fill_null(-1).to_numpy().astype(np.int64)
     return known
 
 
