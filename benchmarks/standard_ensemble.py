@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -41,19 +40,10 @@ class Counting(nn.Module):
         self.backwards += len(gradient)
 
 
-def ours(
-    model: Counting,
-    part: str,
-    norm: str,
-    epsilon: float,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    patience: int | None = None,
-) -> Tensor:
+def ours(model: Counting, part: str, norm: str, epsilon: float, images: Tensor, labels: Tensor) -> Tensor:
     """Adversarial images by Snellen."""
     classifier = Classifier(model, class_names=[str(number) for number in range(10)])
-    ensemble = StandardEnsemble(norm=norm, epsilon=epsilon, patience=patience)
+    ensemble = StandardEnsemble(norm=norm, epsilon=epsilon)
     attack = ensemble if part == "standard" else ensemble.stages()[part]
     return attack.attack(classifier, images, labels).images
 
@@ -93,7 +83,6 @@ def main() -> None:
     parser.add_argument("--norm", choices=["linf", "l2"], default="linf")
     parser.add_argument("--grey-levels", type=float, default=4.0, help="epsilon, out of 255")
     parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--patience", type=int, default=500, help="of Square, in the second row of ours")
     parser.add_argument("--skip", default="", help="contenders to leave out")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -105,7 +94,6 @@ def main() -> None:
     epsilon = options.grey_levels / 255
     contenders: dict[str, Callable[..., Tensor]] = {
         "snellen": ours,
-        "with patience": partial(ours, patience=options.patience),
         "pyautoattack": by_pyautoattack,
         "torchattacks": by_torchattacks,
     }

@@ -181,7 +181,7 @@ class ImageSet:
 
     def column(self, name: str) -> list[object]:
         """One column as Python values; None throughout if the set has no such column."""
-        if self.hidden and name in {"label", "labels"}:
+        if self.hidden and name in {"label", "labels", "true_label"}:
             raise LabelsHiddenError(f"{self.name}: a label-free method touched the labels")
         if name not in self.table.column_names:
             return [None] * len(self)

@@ -14,6 +14,20 @@ from snellen.perturbation.hyperplane import smallest_change
 from snellen.testing.conformance import small_problem
 from tests.attacks.linear_model import linear_problem
 
+#: Distances that FABAttack_PT of pyautoattack 0.2.0 (the authors' code) finds on the small problem: first target class,
+#: start at the clean image, 12 projections.
+PEER = {
+    "linf": [0.002483, 0.002678, 0.005698, 0.001918, 0.003562, 0.016299, 0.000242, 0.008516],
+    "l2": [0.026811, 0.028996, 0.063635, 0.020939, 0.038248, 0.175146, 0.002662, 0.093077],
+}
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_distances_equal_those_of_the_authors_code(norm):
+    classifier, images, labels = small_problem(count=8)
+    attacked = FAB(norm=norm, steps=12, target_classes=1).attack(classifier, images, labels)
+    assert torch.allclose(attacked.distance, torch.tensor(PEER[norm]), atol=2e-6, rtol=2e-4)
+
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_finds_the_distance_to_the_boundary_of_a_linear_model(norm):
@@ -81,13 +95,13 @@ def test_random_starts_find_what_the_clean_image_has_no_gradient_for(norm):
 
     classifier, images = Classifier(FlatBelow(), class_names="ab"), torch.full((8, 3, 4, 4), 0.5)
     labels = torch.zeros(8, dtype=torch.int64)
-    once, more = (FAB(norm=norm, steps=10, restarts=restarts).attack(classifier, images, labels) for restarts in (1, 6))
+    once, more = (FAB(norm=norm, steps=40, restarts=restarts).attack(classifier, images, labels) for restarts in (1, 6))
     assert not once.success.any()
     assert once.zero_gradient.all()
     assert more.success.all()
     assert not more.zero_gradient.any()
     needed = 0.05 if norm == "linf" else 0.05 * 48**0.5
-    assert (more.distance / needed - 1).abs().max() < 0.01
+    assert (more.distance / needed - 1).abs().max() < 0.02
 
 
 def test_two_queries_and_a_gradient_for_each_projection():

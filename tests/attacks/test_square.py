@@ -113,19 +113,6 @@ def test_restarts_and_more_queries_only_help():
     assert more.sum() > few.sum()
 
 
-def test_patience_gives_up_on_images_without_a_gain():
-    classifier, images, labels = small_problem(count=32)
-    base = {"epsilon": 0.01, "queries": 400}
-    full = Square(**base).attack(classifier, images, labels)
-    hasty = Square(patience=60, **base).attack(classifier, images, labels)
-    endless = Square(patience=400, **base).attack(classifier, images, labels)
-    assert hasty.queries.sum() < 0.8 * full.queries.sum()
-    assert (hasty.success <= full.success).all()
-    assert torch.equal(endless.images, full.images)
-    early = hasty.success & (hasty.queries == full.queries)
-    assert torch.equal(hasty.images[early], full.images[early])
-
-
 def test_same_seed_same_images_other_seed_other_images():
     classifier, images, labels = small_problem()
     attack = Square(epsilon=0.02, queries=30)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import snellen
+from snellen.data.planting.truth import true_labels
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +59,24 @@ def test_write_plants_defects_in_order(run, tmp_path):
     )
 
 
+def test_defects_leave_test_images_alone_beside_others(run, tmp_path):
+    noise = json.dumps({"method": "random_label_noise", "rate": 1.0})
+    options = ("--count", 5, "--out", "new", "--plant", "background_shortcut", "--plant", noise)
+    code, out, err = run("optotypes", "write", "scenes", *options)
+    assert (code, out) == (0, "Written: new/manifest.csv (15 images and 15 masks)\n"), err
+    images = snellen.load_images(tmp_path / "new" / "manifest.csv")
+    wrong = true_labels(images) != images.labels
+    assert [bool(one) for one in wrong] == [split != "test" for split in images.column("split")]
+    told = [text is not None and "background_shortcut" in text for text in images.column("planted")]
+    assert told == wrong.tolist()
+
+
+def test_a_split_told_twice_is_written_once(run, tmp_path):
+    code, _, _ = run("optotypes", "write", "scenes", "--count", 2, "--split", "tune", "--split", "tune", "--out", "new")
+    assert code == 0
+    assert len(snellen.load_images(tmp_path / "new" / "manifest.csv")) == 2
+
+
 def test_a_folder_of_its_own_without_out(run, tmp_path):
     run("optotypes", "write", "textures", "--count", 2, "--size", 32, "--split", "test")
     assert (tmp_path / "snellen-optotypes-1" / "manifest.csv").is_file()
@@ -73,6 +92,7 @@ def test_a_folder_of_its_own_without_out(run, tmp_path):
         (["show", "scenes", "--count", "3", "--plant", '{"method": '], "--plant"),
         (["write", "scenes", "--count", "3", "--objects", "3", "--objects", "1"], "the smaller one first"),
         (["show", "textures", "--plant", "background_shortcut", "--split", "train"], "scene"),
+        (["show", "scenes", "--count", "3", "--plant", "background_shortcut"], "test images only"),
     ],
 )
 def test_refused(run, arguments, message):

@@ -32,7 +32,10 @@ def test_values_may_be_numbers_names_pairs_and_flags():
         ("optotypes:scenes?count", InputError, "write parameters as"),
         ("optotypes:scenes?count=3&count=4", InputError, "count is given twice"),
         ("optotypes:scenes?objects=3,1", InputError, "the smaller one first"),
-        ("optotypes:scenes#nowhere", InputError, "nowhere"),
+        ("optotypes:scenes#nowhere", InputError, "unknown split 'nowhere'"),
+        ("optotypes:scenes?count=5#nowhere", InputError, "unknown split 'nowhere'"),
+        ("optotypes:scenes?shapes=star,blob", InputError, "shapes=star,blob: 1: Input should be 'circle'"),
+        ("optotypes:scenes?sizes=", InputError, "at least 1 item"),
     ],
 )
 def test_refused(reference, error, message):

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -55,6 +56,20 @@ def test_the_truth_about_labels_survives(tmp_path):
 
     assert named(again) == named(images)
     assert again.column("planted") == images.column("planted")
+
+
+def test_a_label_free_view_is_written_without_the_truth(tmp_path):
+    images = RandomLabelNoise(rate=0.5).plant(WORLD.images(split="train"), rng=Randomness(0)).unlabelled()
+    again = load_images(write_images(images, tmp_path / "out").manifest)
+    assert not {"label", "true_label"} & set(again.table.column_names)
+
+
+def test_further_columns_may_hold_what_json_does_not_know(tmp_path):
+    images = load_arrays(np.zeros((1, 4, 4), np.uint8), [0])
+    table = images.table.append_column("taken", [[datetime(2024, 2, 29, 12)]])
+    assert load_images(write_images(replace(images, table=table), tmp_path / "out").manifest).column("taken") == [
+        '"2024-02-29 12:00:00"'
+    ]
 
 
 def test_an_interrupted_call_goes_on(images, tmp_path, monkeypatch):

@@ -85,6 +85,8 @@ class APGD(Method):
         criterion, rng = criterion or Misclassified(), (rng or Randomness(0)).child("apgd", self.loss)
         projection = ball(self.norm, self.epsilon)
         step_rule = AutoStep(projection, partial(uphill, self.norm), 2 * self.epsilon, self.steps)
+        if self.loss != "cross_entropy":
+            refuse_without_pairs(classifier, f"apgd with loss={self.loss!r}")
         if self.loss in _LOSSES:
             return perturb(
                 classifier,
@@ -101,7 +103,6 @@ class APGD(Method):
             )
         if not classifier.differentiable:
             raise UnsupportedError(f"{classifier.name} gives no gradients, which this attack needs")
-        refuse_without_pairs(classifier, f"apgd with loss={self.loss!r}")
         with torch.inference_mode(False), torch.no_grad():
             images, labels = checked_inputs(classifier, images, labels)
             rng = rng.bind(len(images))

@@ -18,10 +18,10 @@ from snellen.classifier import Classifier
 from snellen.criterion import Criterion, Misclassified
 from snellen.method import Method, Need
 from snellen.outcomes import Attacked
-from snellen.perturbation import L2Ball, TanhSpace, perturb
+from snellen.perturbation import TanhSpace, perturb
 from snellen.perturbation.adam_step import AdamStep
 from snellen.perturbation.confidence import Confident, asked_confidence
-from snellen.perturbation.given_start import GivenStart
+from snellen.perturbation.given_start import GivenStart, WholeBox
 from snellen.perturbation.inputs import checked_inputs
 from snellen.perturbation.penalty_search import Weights, penalised, rows
 from snellen.perturbation.search import Search
@@ -91,7 +91,7 @@ class CarliniWagnerL2(Method):
             rng = (rng or Randomness(0)).child("carlini-wagner-l2").bind(len(images))
             weights = Weights.starting(len(images), first=self.first_weight, largest=LARGEST_WEIGHT, like=images)
             search = Search(
-                classifier, images, labels, criterion=goal, projection=L2Ball(torch.inf), keep="closest",
+                classifier, images, labels, criterion=goal, projection=WholeBox(), keep="closest",
                 evaluate=penalised(classifier, None, weights.current, goal=goal),
             )  # fmt: skip
             search.judge_clean()

@@ -63,11 +63,6 @@ class StandardEnsemble(Method):
     steps: int = Field(100, ge=1, description="steps of both kinds of Auto-PGD and of FAB")
     target_classes: int = Field(9, ge=1, description="other classes of the targeted attacks, at most all there are")
     queries: int = Field(5000, ge=1, description="queries of Square for each image")
-    patience: int | None = Field(
-        None,
-        ge=1,
-        description="queries without a gain after which Square gives an image up: cheaper, and no longer the standard",
-    )
 
     def stages(self, classes: int = 10) -> Mapping[str, Stage]:
         """The four attacks by name, in their order, for a model with so many classes.
@@ -81,7 +76,7 @@ class StandardEnsemble(Method):
             "apgd-ce": APGD(epsilon=size, norm=norm, steps=steps, loss="cross_entropy"),
             "apgd-t": APGD(epsilon=size, norm=norm, steps=steps, loss=pairs, target_classes=targets),
             "fab-t": FAB(epsilon=size, norm=norm, steps=steps, target_classes=targets),
-            "square": Square(epsilon=size, norm=norm, queries=self.queries, rescale=False, patience=self.patience),
+            "square": Square(epsilon=size, norm=norm, queries=self.queries, rescale=False),
         }
 
     def attack(
@@ -136,8 +131,8 @@ class StandardEnsemble(Method):
         everyone = torch.arange(len(search.images), device=search.images.device)
         again, _, finite = search.ask(search.images, everyone)
         first, second = search.scores[finite], again[finite].to(search.scores.dtype)
-        largest = torch.maximum(first.abs(), second.abs()).amax(1) if len(first) else first.sum(1)
-        changed = (first - second).abs().amax(1) > _SAME_SCORES * largest if len(first) else first.sum(1) > 0
+        largest = torch.maximum(first.abs(), second.abs()).amax(1)
+        changed = (first - second).abs().amax(1) > _SAME_SCORES * largest
         if bool(changed.any()):
             raise InputError(
                 f"{search.classifier.name} gave {int(changed.sum())} of {len(first)} images other scores when asked a "

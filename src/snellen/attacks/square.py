@@ -61,11 +61,6 @@ class Square(Method):
     rescale: bool = Field(
         True, description="fit the schedule of shrinking squares, made for 10,000 queries, to the number of queries"
     )
-    patience: int | None = Field(
-        None,
-        ge=1,
-        description="queries without a gain after which an image is given up; by default never, as published",
-    )
     restarts: int = Field(1, ge=1, description="independent searches; only unbroken images go on to the next")
 
     def attack(
@@ -108,15 +103,13 @@ class Square(Method):
         best = self._first(images, rng[positions])
         values, done = search.look(best, positions)
         highest, block = direction * values, dict[str, Tensor]()
-        gained = torch.zeros_like(positions)
         for query in range(self.queries - 1):
             number, place = divmod(query, _BLOCK)
             if bool(done.any()) or not place:
                 left = (~done).nonzero().flatten()
                 if not len(left):
                     return
-                positions, images, best = positions[left], images[left], best[left]
-                highest, gained = highest[left], gained[left]
+                positions, images, best, highest = positions[left], images[left], best[left], highest[left]
                 if place:
                     block = {name: tensor[left] for name, tensor in block.items()}
                 else:
@@ -127,9 +120,6 @@ class Square(Method):
             better = values > highest
             highest = torch.where(better, values, highest)
             best = torch.where(better.view(-1, 1, 1, 1), candidates, best)
-            if self.patience is not None:
-                gained = torch.where(better, query + 1, gained)
-                done = done | (query + 1 - gained >= self.patience)
 
     def _side(self, query: int, images: Tensor) -> int:
         share = share_of_pixels(query, self.queries if self.rescale else 10_000, self.first_share)

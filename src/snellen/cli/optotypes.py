@@ -71,11 +71,12 @@ def write(
 ) -> None:
     """Write a procedural world as PNG files, masks and manifest.csv."""
     world, folder = _only(methods), out or free_folder("snellen-optotypes")
-    with loading("drawing scenes"):
+    with loading("drawing images"):
         from snellen.data.joining import join
         from snellen.writing.image_folder import write_images
 
-        parts = [_planted(world.images(split=one.value), plant or []) for one in split or list(SplitOption)]
+        splits = list(dict.fromkeys(split or SplitOption))
+        parts = [_planted(world.images(split=one.value), plant or [], beside_others=len(splits) > 1) for one in splits]
         images = parts[0] if len(parts) == 1 else join(parts, name=parts[0].name)
     try:
         with TerminalProgress() as progress:
@@ -94,14 +95,17 @@ def _only(methods: list[Method]) -> World:
     return cast("World", methods[0])
 
 
-def _planted(images: ImageSet, defects: list[str]) -> ImageSet:
-    """The images with defects planted, in this order."""
+def _planted(images: ImageSet, defects: list[str], *, beside_others: bool = False) -> ImageSet:
+    """The images with defects planted, in this order; test images beside others stay as they are unless told."""
     from snellen.method import build
     from snellen.randomness import Randomness
 
     for text in defects:
         written = _from_json(text) if text.lstrip().startswith("{") else text
-        images = cast("Defect", build("defects", written)).plant(images, rng=Randomness(0))
+        defect = build("defects", written)
+        if beside_others and images.split == "test" and not getattr(defect, "touch_test", True):
+            continue
+        images = cast("Defect", defect).plant(images, rng=Randomness(0))
     return images
 
 

@@ -104,7 +104,7 @@ def _split_suffix(ref: str) -> tuple[str, Split | None]:
         return ref, None
     split = split_of(last)
     if split is None:
-        if place.startswith("bundled:") or os.path.lexists(place):
+        if place.startswith(("bundled:", SCHEME)) or os.path.lexists(place):
             raise InputError(f"{ref!r}: unknown split {last!r}; known: {', '.join(SPELLINGS)}")
         return ref, None
     return place, split

@@ -16,12 +16,16 @@ from snellen.errors import RejectedImageError
 #: uint8 (m, h, w, 3) pixels, or uint8 (m, h, w) masks, of m rows.
 Renderer = Callable[[Sequence[int]], NDArray[np.uint8]]
 
+#: Rows apart up to which two reads count as one after the other. Wider apart, most of a batch would not be asked for.
+_NEAR = 8
+
 
 class RenderedSource:
     """Images that follow from a record each.
 
-    Neighbouring rows are rendered together and kept for a while, because one batch costs far less than its images one
-    by one. What a row shows must not depend on the rows it is rendered with.
+    Rows that are read one after the other, or nearly, are rendered together and kept for a while, because one batch
+    costs far less than its images one by one; a row that is read out of order is rendered alone, because a batch costs
+    far more than one image. What a row shows must not depend on the rows it is rendered with.
 
     >>> source = RenderedSource(3, lambda rows: np.stack([np.full((2, 2, 3), row, np.uint8) for row in rows]), str)
     >>> source.read(2).getpixel((0, 0))
@@ -49,6 +53,7 @@ class RenderedSource:
         self.count, self.recipe = count, recipe
         self._render, self._masks, self._chunk, self._kept = render, masks, chunk, chunks_kept
         self._memory: OrderedDict[tuple[str, int], NDArray[np.uint8]] = OrderedDict()
+        self._latest: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def read(self, index: int) -> Image.Image:
@@ -69,7 +74,11 @@ class RenderedSource:
         number, place = divmod(index, self._chunk)
         # One thread renders while the others wait: they mostly wait for rows of the same chunk.
         with self._lock:
+            in_order = 0 < abs(index - self._latest.get(kind, -1)) <= _NEAR
+            self._latest[kind] = index
             if (kind, number) not in self._memory:
+                if not in_order:
+                    return render([index])[0]
                 start = number * self._chunk
                 self._memory[kind, number] = render(range(start, min(start + self._chunk, self.count)))
                 while len(self._memory) > self._kept:

@@ -71,16 +71,18 @@ def _world(world_class: type[Method], written: Mapping[str, str], told: str) -> 
 def _value(world_class: type[Method], name: str, text: str, told: str) -> object:
     """The first reading of a text that the field takes: as it is, as JSON, as values between commas."""
     readings: Sequence[object] = [text, *_from_json(text), [part.strip() for part in text.split(",") if part.strip()]]
-    info, refused = world_class.model_fields[name], None
+    info, refused = world_class.model_fields[name], list[ValidationError]()
     annotation: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
     adapter: TypeAdapter[object] = TypeAdapter(annotation)
     for reading in readings:
         try:
             return adapter.validate_python(reading)
         except ValidationError as error:
-            refused = refused or error
-    assert refused is not None
-    raise InputError(f"{told}: {name}={text}: {_reasons(refused)}") from refused
+            refused.append(error)
+    # That a text is not several values says nothing to somebody who has written them with commas.
+    telling = [error for error in refused if error.errors()[0]["type"] not in ("tuple_type", "list_type")]
+    worst = (telling or refused)[0]
+    raise InputError(f"{told}: {name}={text}: {_reasons(worst)}") from worst
 
 
 def _from_json(text: str) -> list[object]:

@@ -34,8 +34,10 @@ class AdamStep:
     def step(self, variables: Tensor, gradient: Tensor, memory: Memory, iteration: int) -> tuple[Tensor, Memory]:
         """One bias-corrected step up. The moments are changed in place: they belong to this search alone."""
         for_first, for_second = self.decay
-        first = memory["first"].mul_(for_first).add_(gradient, alpha=1 - for_first)
+        root_bias = math.sqrt(1 - for_second ** (iteration + 1))
+        first = memory["first"].lerp_(gradient, 1 - for_first)
         second = memory["second"].mul_(for_second).addcmul_(gradient, gradient, value=1 - for_second)
-        root = second.sqrt().div_(math.sqrt(1 - for_second ** (iteration + 1))).add_(self.floor)
-        moved = torch.addcdiv(variables, first, root, value=self.size / (1 - for_first ** (iteration + 1)))
-        return moved, memory
+        # √(second / bias) + floor, times √bias: one pass over the images less.
+        scale = second.sqrt().add_(self.floor * root_bias)
+        size = self.size * root_bias / (1 - for_first ** (iteration + 1))
+        return torch.addcdiv(variables, first, scale, value=size), memory

@@ -1,13 +1,29 @@
-"""A set of allowed images whose random start is a given one: for searches that go on where another one ended."""
+"""Allowed sets of searches without a bound: the whole box, and a start where another search ended."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from snellen.perturbation.projections import Projection
+from snellen.perturbation.projections import L2Ball, Projection
 from snellen.randomness import Randomness
+
+
+@dataclass(frozen=True)
+class WholeBox(L2Ball):
+    """Every image, with Euclidean distances; not even asked how far a candidate is.
+
+    >>> WholeBox().contains(torch.ones(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)).tolist()
+    [True, True]
+    """
+
+    epsilon: float = torch.inf
+
+    def contains(self, candidates: Tensor, images: Tensor) -> Tensor:
+        """All of them: bool (n,)."""
+        return torch.ones(len(images), dtype=torch.bool, device=images.device)
 
 
 @dataclass(frozen=True, eq=False)

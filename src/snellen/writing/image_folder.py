@@ -140,7 +140,11 @@ def _write(path: Path, read: Callable[[], Image.Image | None]) -> None:
 
 
 def _write_manifest(folder: Path, images: ImageSet, paths: list[str], masks: list[str | None], kept: list[int]) -> None:
-    further = [column for column in images.table.column_names if column not in COLUMNS]
+    further = [
+        column
+        for column in images.table.column_names
+        if column not in COLUMNS and not (images.hidden and column == TRUE_LABEL)
+    ]
     told = [column for column in COLUMNS if column not in ("id", "label", "labels", "mask")]
     columns = {"path": paths, "id": images.ids} | label_columns(images, classes_of(images))
     if any(mask is not None for mask in masks):

@@ -39,7 +39,8 @@ def text_columns(images: ImageSet, columns: Sequence[str]) -> dict[str, list[str
 def _text(value: object) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value)
+    # What JSON does not know (a date in a further column) is written as Python writes it.
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _label_texts(images: ImageSet, classes: Sequence[str | None]) -> list[str]:

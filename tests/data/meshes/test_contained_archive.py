@@ -63,7 +63,18 @@ def test_what_is_whole_is_kept_and_what_is_damaged_is_made_anew(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "name", ["m/../../evil", "m/..", "m//etc/evil", "m/C:/evil", "m/a:stream", "m/sub/../../../evil", "m/..\\evil"]
+    "name",
+    [
+        "m/../../evil",
+        "m/./evil",
+        "m/sub//evil",
+        "m/..",
+        "m//etc/evil",
+        "m/C:/evil",
+        "m/a:stream",
+        "m/sub/../../../evil",
+        "m/..\\evil",
+    ],
 )
 def test_members_that_lead_outside(tmp_path: Path, name: str) -> None:
     path = archive_of(tmp_path / "a.zip", {"m/a.obj": b"1", name: b"evil"})
@@ -95,6 +106,21 @@ def test_two_members_of_one_name(tmp_path: Path) -> None:
     path = archive_of(tmp_path / "a.zip", {"m/a.obj": b"1", "m/A.OBJ": b"2"})
     with opened_archive(path) as archive, pytest.raises(RejectedImageError, match="in the archive twice"):
         extract_folder(archive, "m", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("m/a", "m/a/b"), "file and as a folder"),
+        (("m/A/b", "m/a"), "file and as a folder"),
+        (("m/" + "é" * 128,), "long"),
+    ],
+)
+def test_names_that_no_folder_can_hold(tmp_path: Path, names: tuple[str, ...], said: str) -> None:
+    path = archive_of(tmp_path / "a.zip", dict.fromkeys(names, b"1"))
+    with opened_archive(path) as archive, pytest.raises(RejectedImageError, match=said):
+        extract_folder(archive, "m", tmp_path / "out")
+    assert [child.name for child in tmp_path.iterdir()] == ["a.zip"]
 
 
 def test_limits(tmp_path: Path) -> None:

@@ -17,6 +17,12 @@ TEXT_STL = b"solid a\nfacet normal 0 0 1\nouter loop\n"
 PLY = b"ply\nformat ascii 1.0\nelement vertex 3\nend_header\n0 0 0\n1 0 0\n0 1 0\n"
 
 
+def glb_of(described: bytes) -> bytes:
+    """A binary glTF file that is nothing but its description."""
+    size = len(described)
+    return struct.pack("<4sIII4s", b"glTF", 2, 20 + size, size, b"JSON") + described
+
+
 @pytest.mark.parametrize(
     ("suffix", "content"), [(".stl", BINARY_STL), (".stl", TEXT_STL), (".ply", PLY), (".glb", triangle_glb())]
 )
@@ -37,6 +43,9 @@ def test_whole_files_pass(suffix: str, content: bytes) -> None:
         (".glb", triangle_glb(uri="../../secret.bin"), "names other files"),
         (".glb", triangle_glb(uri="file:///etc/passwd"), "names other files"),
         (".glb", triangle_glb(count=2**31), "announces 2147483648 elements"),
+        (".glb", triangle_glb(count=-1), "announces -1 elements"),
+        (".glb", glb_of(b'{"accessors":[{"count":1000000000000},{"count":-1000000000000}]}'), "elements"),
+        (".glb", glb_of(b'{"accessors":[{"count":Infinity}]}'), "cannot be read"),
         (".glb", triangle_glb().replace(b'"asset"', b'"asset'), "cannot be read"),
         (".glb", triangle_glb().replace(b'[{"byteLength"', b' {"byteLength"'), "cannot be read"),
     ],

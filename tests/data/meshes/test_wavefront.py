@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from snellen.data.meshes.mesh import Mesh
-from snellen.data.meshes.wavefront import read_wavefront
+from snellen.data.meshes.wavefront import MOST_CORNERS, read_wavefront
 from snellen.errors import RejectedImageError
 from tests.data.meshes.small_meshes import write_box, write_card
 
@@ -159,6 +159,8 @@ def test_opacity_and_names_with_blanks(tmp_path: Path) -> None:
         (SQUARE + "f 1 2 0\n", "vertex 0"),
         (SQUARE + "f -9 1 2\n", "vertex -4"),
         (SQUARE + "f a b c\n", "not indices"),
+        (SQUARE + f"f {10**20} 1 2\n", "not indices"),
+        (SQUARE + f"f -{10**20} 1 2\n", "not indices"),
         (SQUARE + "f -a 1 2\n", "not indices"),
         ("v 1 2\nf 1 1 1\n", "'v' does not hold 3 numbers"),
         ("v 1 2 x\nf 1 1 1\n", "'v' does not hold 3 numbers"),
@@ -170,6 +172,18 @@ def test_opacity_and_names_with_blanks(tmp_path: Path) -> None:
 def test_wrong_files_are_rejected_with_the_reason(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(RejectedImageError, match=said):
         read_wavefront(written(tmp_path, text))
+
+
+def test_a_concave_face_of_too_many_corners_is_rejected_before_it_takes_time(tmp_path: Path) -> None:
+    angles = np.arange(MOST_CORNERS + 2) * 2 * np.pi / (MOST_CORNERS + 2)
+    for radii, refused in ((np.ones(len(angles)), False), (np.where(np.arange(len(angles)) % 2, 1, 0.5), True)):
+        corners = [f"v {x:.9f} {y:.9f} 0" for x, y in zip(radii * np.cos(angles), radii * np.sin(angles), strict=True)]
+        text = "\n".join([*corners, "f " + " ".join(str(1 + place) for place in range(len(angles)))])
+        if refused:
+            with pytest.raises(RejectedImageError, match="concave face has 514 corners"):
+                read_wavefront(written(tmp_path, text))
+        else:
+            assert read_wavefront(written(tmp_path, text)).triangle_count == MOST_CORNERS
 
 
 def test_no_such_file(tmp_path: Path) -> None:

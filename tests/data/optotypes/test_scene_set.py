@@ -5,8 +5,9 @@ import pytest
 from pydantic import ValidationError
 
 from snellen.data.loading import prepared_batches
+from snellen.data.optotypes import scene_set
 from snellen.data.optotypes.factors import SHAPES
-from snellen.data.optotypes.rendering import render
+from snellen.data.optotypes.rendering import render, visible
 from snellen.data.optotypes.scene import Scene, SceneObject
 from snellen.data.optotypes.scene_set import LABELS, scene_images
 from snellen.data.optotypes.scenes import Scenes
@@ -50,6 +51,19 @@ def test_masks_and_boxes_are_where_the_objects_are():
             outside[int(y0) : int(y1), int(x0) : int(x1)] = 0
         assert outside.max() <= 128
         assert len(IMAGES.column("boxes")[index]) == len(json.loads(IMAGES.column("attributes")[index])["objects"])
+
+
+def test_large_pictures_are_drawn_a_few_at_a_time(monkeypatch):
+    drawn = []
+
+    def counted(scenes, size):
+        drawn.append(len(scenes) * size**2)
+        return visible(scenes, size)
+
+    monkeypatch.setattr(scene_set, "visible", counted)
+    whole = Scenes(count=5, size=200, captions=False).images()
+    assert [len(boxes) for boxes in whole.column("boxes")] == [1] * 5
+    assert max(drawn) <= 2**17
 
 
 def test_an_object_that_is_hidden_has_no_box():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from snellen.data.optotypes.factors import BACKGROUNDS, COLOURS
 from snellen.data.optotypes.scene import Lettering, Scene, SceneObject
@@ -194,3 +195,6 @@ def test_refused() -> None:
         BackgroundShortcut(backgrounds=("grass", "sand")).plant(IMAGES, rng=RNG)
     with pytest.raises(InputError, match="at least two different values; got grass"):
         BackgroundShortcut(backgrounds=("grass",) * 3).plant(IMAGES, rng=RNG)
+    for text in ("stop", "", "A" * 13):
+        with pytest.raises(ValidationError, match=r"texts\.1"):
+            LetteringShortcut(texts=("GO", text, "END"))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from snellen.data.planting.truth import planted_of, true_labels, with_truth
+from snellen.data.joining import join
+from snellen.data.planting.truth import planted_of, set_column, true_labels, with_truth
 from snellen.errors import InputError, LabelsHiddenError
 from tests.data.planting.labelled_sets import labelled_set
 
@@ -54,3 +57,12 @@ def test_a_label_free_view_hides_the_truth_too() -> None:
     hidden = with_truth(IMAGES, "a", [None] * 4, labels=np.array([2, 1, 2, 0])).unlabelled()
     with pytest.raises(LabelsHiddenError):
         true_labels(hidden)
+    with pytest.raises(LabelsHiddenError):
+        hidden.column("true_label")
+
+
+def test_beside_a_part_with_a_defect_an_untouched_one_keeps_its_labels_as_the_truth() -> None:
+    planted = with_truth(IMAGES, "a", [{"x": 1}, None, None, None], labels=np.array([2, 1, 2, 0]))
+    other = labelled_set(3, classes=3)
+    other = replace(other, table=set_column(other.table, "id", pa.array(["x", "y", "z"])))
+    assert true_labels(join([planted, other])).tolist() == [0, 1, 2, 0, *other.labels.tolist()]

@@ -16,6 +16,9 @@ from snellen.errors import InputError, RejectedImageError
 
 _CHUNK = 2**20
 
+#: Bytes of the longest name that common file systems take.
+_LONGEST_NAME = 255
+
 
 class ArchiveLimits(BaseModel):
     """What an archive may ask of the machine.
@@ -142,6 +145,10 @@ def _members(archive: zipfile.ZipFile, folder: str, limits: ArchiveLimits) -> di
         members[relative] = info
     if not members:
         raise RejectedImageError(f"the archive has no file in the folder {folder!r}")
+    folders = {str(parent).lower() for relative in members for parent in PurePosixPath(relative).parents}
+    both = next((relative for relative in members if relative.lower() in folders), None)
+    if both is not None:
+        raise RejectedImageError(f"{prefix + both!r} is in the archive as a file and as a folder")
     if len(members) > limits.max_members:
         raise RejectedImageError(f"folder {folder!r} has more than {limits.max_members} files (max_members)")
     if sum(info.file_size for info in members.values()) > limits.max_bytes:
@@ -151,9 +158,12 @@ def _members(archive: zipfile.ZipFile, folder: str, limits: ArchiveLimits) -> di
 
 def _check(info: zipfile.ZipInfo, relative: str, limits: ArchiveLimits) -> None:
     parts = PurePosixPath(relative).parts
-    outside = ".." in parts or not parts or PurePosixPath(relative).is_absolute()
+    # "./a" and "a//b" are other names of "a" and "a/b", which would hide behind them.
+    outside = ".." in parts or not parts or PurePosixPath(relative).as_posix() != relative or relative.startswith("/")
     if outside or "\\" in relative or "\0" in relative or PureWindowsPath(relative).drive or ":" in relative:
         raise RejectedImageError(f"{info.filename!r} in the archive leads out of its folder")
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in parts):
+        raise RejectedImageError(f"{info.filename[:80]!r}… in the archive has too long a name")
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
         raise RejectedImageError(f"{info.filename!r} in the archive is not a plain file")

@@ -44,10 +44,12 @@ def _check_glb(content: bytes) -> None:
     try:
         described = json.loads(content[20 : 20 + length].decode("utf-8"))
         links = [part["uri"] for kind in ("buffers", "images") for part in described.get(kind, []) if "uri" in part]
-        accessors = sum(int(part["count"]) for part in described.get("accessors", []))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        counts = [int(part["count"]) for part in described.get("accessors", [])]
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise RejectedImageError(f"damaged: its part 'JSON' cannot be read ({str(error)[:80]})") from error
     if any(not str(link).startswith("data:") for link in links):
         raise RejectedImageError("it names other files; store everything in the GLB file")
-    if accessors > 64 * len(content):
-        raise RejectedImageError(f"damaged: it announces {accessors} elements in {len(content)} bytes")
+    if min(counts, default=0) < 0 or sum(counts) > 64 * len(content):
+        # Each on its own too: a negative count would make up for one that is too large.
+        odd = min(counts) if min(counts) < 0 else sum(counts)
+        raise RejectedImageError(f"damaged: it announces {odd} elements in {len(content)} bytes")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from snellen.data.contained_file import read_file
-from snellen.data.decoding import DecodingLimits, decode
+from snellen.data.decoding import FORMATS, DecodingLimits, decode
 from snellen.data.pillow_warnings import pillow_warnings_contained
 from snellen.errors import RejectedImageError
 
@@ -61,7 +61,7 @@ def texture_file(folder: Path, named: str) -> bytes:
 
 def _alpha(content: bytes, size: tuple[int, int]) -> Image.Image:
     # The decoder has accepted these bytes; alone the channel that it drops is asked for.
-    with pillow_warnings_contained(), Image.open(io.BytesIO(content)) as image:
+    with pillow_warnings_contained(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
         if "A" in image.getbands() or "transparency" in image.info:
             return image.convert("RGBA").getchannel("A")
     return Image.new("L", size, 255)

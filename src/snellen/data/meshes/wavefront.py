@@ -17,6 +17,9 @@ from snellen.errors import RejectedImageError
 #: Largest file, bytes, and most triangles of one mesh.
 MOST_BYTES, MOST_TRIANGLES = 256 * 2**20, 4_000_000
 
+#: Most corners of a concave face: cutting it takes a time that grows with their third power.
+MOST_CORNERS = 512
+
 
 @dataclass
 class _Numbers:
@@ -36,7 +39,8 @@ def read_wavefront(path: Path) -> Mesh:
     made. Smoothing groups, bump maps and reflections are not read. What is missing is told in ``notes``.
 
     Raises:
-        RejectedImageError: no such file, too large, a number that is none, an index out of range, or nothing to see.
+        RejectedImageError: no such file, too large, a number that is none, an index out of range, a concave face of
+            more than :data:`MOST_CORNERS` corners, or nothing to see.
     """
     content = read_file(path.parent, path.name, MOST_BYTES)
     numbers = _sorted_lines(content.decode("utf-8", "replace"))
@@ -141,6 +145,8 @@ def _triangles(polygons: NDArray[np.int64], corners: NDArray[np.float64]) -> NDA
     if polygons.shape[1] == 3:
         return polygons
     bent = bent_inwards(corners[polygons])
+    if polygons.shape[1] > MOST_CORNERS and bool(bent.any()):
+        raise RejectedImageError(f"a concave face has {polygons.shape[1]} corners, more than {MOST_CORNERS}")
     cut = [polygon[ears(corners[polygon])] for polygon in polygons[bent]]
     return np.concatenate([fan(polygons[~bent]), *cut])
 
@@ -149,9 +155,9 @@ def _indices(corners: list[str]) -> NDArray[np.int64]:
     """Indices (n, 3) of vertex, texture coordinate and normal, counted from 1; 0 where there is none."""
     try:
         rows = [([int(index) if index else 0 for index in corner.split("/")] + [0, 0])[:3] for corner in corners]
-    except ValueError as error:
+        return np.array(rows, dtype=np.int64)
+    except (ValueError, OverflowError) as error:
         raise RejectedImageError(f"a corner of a face is not indices ({str(error)[:80]})") from error
-    return np.array(rows, dtype=np.int64)
 
 
 def _within(index: NDArray[np.int64], count: int, what: str) -> NDArray[np.int64]:

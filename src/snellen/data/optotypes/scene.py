@@ -31,6 +31,9 @@ from snellen.errors import InputError
 #: Strength of a nuisance: continuous, 0 is the identity.
 Strength = Annotated[float, Field(ge=0, le=5, allow_inf_nan=False)]
 
+#: Text that can be written over an image.
+Letters = Annotated[str, Field(pattern=r"^[A-Z0-9]{1,12}$")]
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -90,7 +93,7 @@ class Light(_Record):
 class Lettering(_Record):
     """Text over the image."""
 
-    text: str = Field(pattern=r"^[A-Z0-9]{1,12}$", description="capital letters and digits")
+    text: Letters = Field(description="capital letters and digits")
     x: float = Field(0.0, ge=-1, le=1, description="centre of the text")
     y: float = Field(0.0, ge=-1, le=1, description="centre of the text")
     height: float = Field(0.25, gt=0, le=2, description="of a letter, in half sides of the image")

@@ -43,7 +43,13 @@ LABELS: dict[str, tuple[Sequence[str], Callable[[Scene], str]]] = {
     "style": (STYLES, lambda scene: scene.style),
 }
 
-_CHUNK = 128
+#: Pixels that are drawn together, whatever the size of the pictures: what bounds the memory.
+_PIXELS_AT_ONCE = 2**17
+
+
+def _chunk(size: int) -> int:
+    """Scenes that are drawn together."""
+    return max(1, _PIXELS_AT_ONCE // size**2)
 
 
 class SceneSource(RenderedSource):
@@ -56,9 +62,7 @@ class SceneSource(RenderedSource):
 
     def __init__(self, scenes: Sequence[Scene], size: int) -> None:
         self.scenes, self.size = tuple(scenes), size
-        super().__init__(
-            len(self.scenes), self._pictures, self._recipe, masks=self._object_masks, chunk=max(1, 2**17 // size**2)
-        )
+        super().__init__(len(self.scenes), self._pictures, self._recipe, masks=self._object_masks, chunk=_chunk(size))
 
     def _pictures(self, rows: Sequence[int]) -> NDArray[np.uint8]:
         drawn = render([self.scenes[row] for row in rows], self.size).pixels
@@ -120,7 +124,7 @@ def scene_images(
         "id": keys,
         "label": [_class_index(scene, label, names) for scene in scenes],
         "mask": [f"masks/{key}.png" for key in keys],
-        "boxes": [box for part in _chunks(scenes) for box in _boxes(part, size)],
+        "boxes": [box for part in _chunks(scenes, _chunk(size)) for box in _boxes(part, size)],
         "attributes": [scene.to_json() for scene in scenes],
         "provenance": [_provenance(scene) for scene in scenes],
     }
@@ -148,8 +152,8 @@ def _provenance(scene: Scene) -> str:
     return Provenance(origin="generated", generator="snellen optotypes", seed=scene.seed).model_dump_json()
 
 
-def _chunks(scenes: Sequence[Scene]) -> Iterator[Sequence[Scene]]:
-    return (scenes[start : start + _CHUNK] for start in range(0, len(scenes), _CHUNK))
+def _chunks(scenes: Sequence[Scene], length: int) -> Iterator[Sequence[Scene]]:
+    return (scenes[start : start + length] for start in range(0, len(scenes), length))
 
 
 def _boxes(scenes: Sequence[Scene], size: int) -> list[list[list[float]]]:

@@ -38,7 +38,7 @@ LabelFactor = Literal["shape", "colour", "texture", "size", "tilt", "column", "r
 #: Individuals of a split are numbered from here on, so that no two splits share one.
 _FIRST_INDIVIDUAL: dict[Split, int] = {"train": 1, "tune": 1_000_001, "test": 2_000_001}
 
-#: Numbers of individuals of two classes do not meet.
+#: Far fewer than lie between the first numbers of two splits.
 _MOST_INDIVIDUALS = 10_000
 
 

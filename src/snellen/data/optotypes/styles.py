@@ -11,15 +11,15 @@ from snellen.data.optotypes.factors import Style
 from snellen.data.optotypes.lattice_noise import cell_values
 from snellen.data.stable_arithmetic import blend, length
 
-#: Paper, and how much of a background is left on it, by style.
-PAPER = 0.97
+#: Toned paper, on which white can be drawn too, and how much of a background is left on it, by style.
+PAPER = (0.80, 0.76, 0.67)
 WASH: dict[Style, float] = {"line": 0.30, "stippled": 0.55}
 
 #: Width of a line and distance of the dots of ink, in half sides of the image.
 LINE, DOT = 0.06, 0.085
 
-#: Share of ink on dark and on light places.
-_DARKEST, _LIGHTEST = 0.97, 0.30
+#: Share of ink where the image differs most from the paper, and where it is like it.
+_DENSEST, _SPARSEST = 0.97, 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +37,14 @@ class Strokes:
     colours: Tensor
 
 
+def _paper() -> Tensor:
+    return torch.tensor(PAPER)[:, None, None]
+
+
 def washed(images: Tensor, style: Style) -> Tensor:
     """A background on paper, the fainter the better objects stand out; in the other styles, as it is."""
     wash = WASH.get(style, 1.0)
-    return images * wash + PAPER * (1 - wash)
+    return images * wash + _paper() * (1 - wash)
 
 
 def outline(distance: Tensor, darker: Tensor, coverage: Tensor) -> Tensor:
@@ -53,9 +57,9 @@ def outline(distance: Tensor, darker: Tensor, coverage: Tensor) -> Tensor:
 
 def draw_line(image: Tensor, strokes: Strokes) -> Tensor:
     """Draw a layer over paper: (m, 3, h, h) → the same."""
-    tinted = PAPER + (strokes.colours[:, :, None, None] - PAPER) * 0.15
-    filled = blend(image, tinted, strokes.coverage[:, None])
-    return blend(filled, (strokes.colours * 0.80)[:, :, None, None], strokes.ink[:, None])
+    colours = strokes.colours[:, :, None, None]
+    filled = blend(image, _paper() + (colours - _paper()) * 0.15, strokes.coverage[:, None])
+    return blend(filled, colours, strokes.ink[:, None])
 
 
 def finish(style: Style, images: Tensor, seeds: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -68,9 +72,9 @@ def finish(style: Style, images: Tensor, seeds: Tensor, x: Tensor, y: Tensor) ->
 
 
 def _stippled(images: Tensor, seeds: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Dots of coloured ink on paper, the denser the darker the image; a dot is there or not, and keeps its place."""
-    light = images[:, 0] * 0.30 + images[:, 1] * 0.59 + images[:, 2] * 0.11
-    share = light.neg_().add_(1).mul_(_DARKEST - _LIGHTEST).add_(_LIGHTEST)
+    """Dots of coloured ink on paper, the denser the more the image differs from it; a dot keeps its place."""
+    contrast = (images - _paper()).abs().amax(1).mul_(1.6).clamp_(max=1)
+    share = contrast.mul_(_DENSEST - _SPARSEST).add_(_SPARSEST)
     ink = torch.zeros_like(share)
     for number in range(2):
         across, down = x / DOT + number / 2, y / DOT + number / 2
@@ -81,4 +85,4 @@ def _stippled(images: Tensor, seeds: Tensor, x: Tensor, y: Tensor) -> Tensor:
         off_y = down - row - 0.35 - 0.3 * cell_values(seeds, f"stipple {number} y", wide, high)
         round_dot = (0.36 - length(off_x, off_y)).mul_(DOT * x.shape[-1] / 2).add_(0.5).clamp_(0, 1)
         ink = torch.maximum(ink, ((share - threshold) * 12).clamp_(0, 1).mul_(round_dot))
-    return PAPER + (images * 0.92 - PAPER) * ink[:, None]
+    return _paper() + (images - _paper()) * ink[:, None]

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from snellen.data.optotypes.factors import Colour
-from snellen.data.optotypes.scene import Lettering, Scene
+from snellen.data.optotypes.scene import Lettering, Letters, Scene
 from snellen.data.planting.scene_shortcut import SceneShortcut, one_each
 from snellen.errors import InputError
 
@@ -27,7 +27,9 @@ class LetteringShortcut(SceneShortcut):
 
     name: ClassVar[str] = "lettering_shortcut"
 
-    texts: tuple[str, ...] | None = Field(None, description="own text of each class: 1 to 12 letters and digits")
+    texts: tuple[Letters, ...] | None = Field(
+        None, description="own text of each class: 1 to 12 capital letters and digits"
+    )
     edge: Literal["top", "bottom"] = Field("bottom", description="where the letters are")
     height: float = Field(0.3, gt=0, le=1, description="of a letter, in half sides of the image")
     colour: Colour = Field("white", description="of the letters")

@@ -58,9 +58,8 @@ class ObjectShortcut(SceneShortcut):
             }
         )
         objects = (*scene.objects, marker)
-        most = 8
-        if len(objects) > most:
+        if len(objects) > MOST_OBJECTS:
             raise InputError(
-                f"a scene holds at most {most} objects; one of {len(scene.objects)} has no room for another"
+                f"a scene holds at most {MOST_OBJECTS} objects; one of {len(scene.objects)} has no room for another"
             )
         return scene.model_copy(update={"objects": objects})

@@ -47,9 +47,12 @@ def true_labels(images: ImageSet) -> NDArray[np.int64]:
     column = images.table[TRUE_LABEL]
     if pa.types.is_string(column.type):  # names, as manifests hold them
         index = {name: number for number, name in enumerate(images.class_names or ())}
-        return np.asarray([index.get(str(name), -1) for name in column.to_pylist()], dtype=np.int64)
-    known: NDArray[np.int64] = column.fill_null(-1).to_numpy().astype(np.int64)
-    return known
+        known = np.asarray([index.get(str(name), -1) for name in column.to_pylist()], dtype=np.int64)
+    else:
+        known = column.fill_null(-1).to_numpy().astype(np.int64)
+    # No defect makes an unknown label known: a label without the truth beside it is of a part that none has touched.
+    untouched: NDArray[np.int64] = np.where(known < 0, shown, known)
+    return untouched
 
 
 def with_truth(

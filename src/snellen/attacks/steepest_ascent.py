@@ -1,0 +1,78 @@
+"""FGSM and PGD on any objective, for comparing what is climbed while all else is equal."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from snellen.attacks.norms import Norm, ball, steepest
+from snellen.classifier import Classifier
+from snellen.criterion import Criterion, Misclassified
+from snellen.outcomes import Attacked
+from snellen.perturbation import on_scores, perturb
+from snellen.perturbation.objectives import Objective
+from snellen.randomness import Randomness
+
+
+def one_step(
+    classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    objective: Objective,
+    norm: Norm = "linf",
+    epsilon: float = 8 / 255,
+    criterion: Criterion | None = None,
+) -> Attacked:
+    """One step of full length from the clean image: :class:`snellen.attacks.fgsm.FGSM` with another objective.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from snellen.attacks.fgsm import FGSM
+    >>> from snellen.perturbation import cross_entropy
+    >>> classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), class_names=["a", "b"])
+    >>> images, labels = torch.rand(4, 3, 4, 4), torch.tensor([0, 1, 0, 1])
+    >>> ours = one_step(classifier, images, labels, objective=cross_entropy)
+    >>> torch.equal(ours.images, FGSM().attack(classifier, images, labels).images)
+    True
+    """
+    return perturb(
+        classifier,
+        images,
+        labels,
+        evaluate=on_scores(classifier, objective),
+        projection=ball(norm, epsilon),
+        step_rule=steepest(norm, epsilon),
+        criterion=criterion or Misclassified(),
+        steps=1,
+        rng=Randomness(0),
+    )
+
+
+def many_steps(
+    classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    objective: Objective,
+    norm: Norm = "linf",
+    epsilon: float = 8 / 255,
+    steps: int = 20,
+    criterion: Criterion | None = None,
+    rng: Randomness | None = None,
+) -> Attacked:
+    """Steps of 2.5 · epsilon / steps from a random start: :class:`snellen.attacks.pgd.PGD` with another objective.
+
+    The random starts are those of PGD: two objectives start from the same points.
+    """
+    return perturb(
+        classifier,
+        images,
+        labels,
+        evaluate=on_scores(classifier, objective),
+        projection=ball(norm, epsilon),
+        step_rule=steepest(norm, 2.5 * epsilon / steps),
+        criterion=criterion or Misclassified(),
+        steps=steps,
+        rng=(rng or Randomness(0)).child("pgd"),
+        random_start=True,
+    )
