@@ -3,7 +3,7 @@
     python scripts/measure_optotypes.py factors|nuisances|speed [--threads 1]
 
 Each part writes its figures to docs/measured/optotypes-PART.json; write_optotype_tables.py writes them into the page.
-``factors`` takes about 20 minutes on one core, ``nuisances`` 10.
+``factors`` takes about 10 minutes on one core, ``nuisances`` 5.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from optotypes_networks import SMALL_LAYERS, Heads, answers, new_network, pictures, trained
@@ -32,6 +33,14 @@ from snellen.training.batches import Batch
 RESULTS = Path(__file__).parents[1] / "docs" / "measured"
 Figures = Mapping[str, object]
 
+#: Twice as fast on a CPU as full precision.
+FAST: Mapping[str, Any] = {
+    "batch_size": 64,
+    "learning_rate": 2e-3,
+    "mixed_precision": "bf16",
+    "channels_last": True,
+}
+
 
 def _factors() -> Figures:
     """Whether a small network can tell every factor of clean scenes: all styles, lights and individuals."""
@@ -42,7 +51,7 @@ def _factors() -> Figures:
         new_network(heads.width, seed=0),
         pictures(training),
         factor_targets(training),
-        TrainingPlan(epochs=5, batch_size=64, learning_rate=2e-3, schedule="cosine", warmup_steps=200),
+        TrainingPlan(epochs=5, warmup_steps=200, **FAST),
         heads.losses,
     )
     outputs, targets = answers(network, pictures(test)), factor_targets(test)
@@ -68,7 +77,7 @@ def _nuisances() -> Figures:
         new_network(len(NUISANCES), seed=0, layers=SMALL_LAYERS),
         pictures(training),
         strengths / STRONGEST,
-        TrainingPlan(epochs=6, batch_size=64, learning_rate=2e-3, warmup_steps=100),
+        TrainingPlan(epochs=6, warmup_steps=100, **FAST),
         squared_error,
     )
     clean = world.model_copy(update={"count": 200, "nuisance_share": 0.0}).scenes("test")

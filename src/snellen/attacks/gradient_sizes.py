@@ -34,8 +34,8 @@ class GradientSizes:
 
     @property
     def zero(self) -> Tensor:
-        """Where the cross-entropy has no gradient although the margin has one: bool (n,)."""
-        return (self.cross_entropy == 0) & (self.margin > 0)
+        """Where the gradient of the cross-entropy is exactly zero: bool (n,)."""
+        return self.cross_entropy == 0
 
 
 def gradient_sizes(classifier: Classifier, images: Tensor, labels: Tensor) -> GradientSizes:

@@ -17,4 +17,5 @@ CHECK_NAMES = (
     "data_quality",
     "corruption",
     "adversarial",
+    "masking",
 )

@@ -77,7 +77,8 @@ class _GroupedBlock(nn.Module):
 
 
 def _grouped_residual(class_count: int, blocks: int) -> nn.Sequential:
-    layers, before = [_unit(12, 32)], 32
+    layers: list[nn.Module] = [_unit(12, 32)]
+    before = 32
     for channels, stride in ((64, 2), (128, 1), (192, 2)):
         for block in range(blocks):
             layers.append(_GroupedBlock(before, channels, stride if block == 0 else 1))

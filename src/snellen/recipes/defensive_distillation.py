@@ -68,7 +68,7 @@ class DefensiveDistillation(Method):
     side: int = Field(224, ge=8, description="height and width of the images, pixels; a base brings its own")
     scaled_start: bool = Field(
         False,
-        description="multiply the initial last layer by the temperature, so that short trainings converge; not published",
+        description="multiply the initial last layer by T, so that short trainings converge (not published)",
     )
     plan: TrainingPlan = Field(PLAN, description="numbers of each of the two trainings")
 

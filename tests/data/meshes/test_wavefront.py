@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from snellen.data.meshes.material_library import read_materials
 from snellen.data.meshes.mesh import Mesh
 from snellen.data.meshes.wavefront import MOST_CORNERS, read_wavefront
 from snellen.errors import RejectedImageError
@@ -98,6 +99,14 @@ def test_a_texture_of_the_artists_own_machine_is_found_beside_the_mesh(tmp_path:
     mesh = read_wavefront(path)
     assert mesh.notes == ()
     assert mesh.parts[0].material.texture is not None
+
+
+def test_a_texture_of_many_materials_is_read_once(tmp_path: Path) -> None:
+    write_card(tmp_path)
+    (tmp_path / "many.mtl").write_text("".join(f"newmtl m{number}\nmap_Kd card.png\n" for number in range(5)))
+    materials, notes = read_materials(tmp_path, ["many.mtl"])
+    assert (len(materials), notes) == (5, [])
+    assert len({id(material.texture) for material in materials.values()}) == 1
 
 
 def test_holes_of_a_texture(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from snellen.auditing.checks.duplicates import Duplicates
 from snellen.auditing.checks.group_gap import GroupGap
 from snellen.auditing.checks.label_noise import LabelNoise
 from snellen.auditing.checks.leakage import Leakage
+from snellen.auditing.checks.masking import Masking
 from snellen.auditing.checks.selective import Selective
 from snellen.auditing.checks.slices import Slices
 from snellen.errors import InputError, unknown_name
@@ -38,6 +39,7 @@ _IN_ORDER: tuple[type[Check], ...] = (
     DataQuality,
     CommonCorruptions,
     Adversarial,
+    Masking,
 )
 CHECKS: dict[str, type[Check]] = {check.name: check for check in _IN_ORDER}
 
@@ -63,7 +65,7 @@ def resolve_checks(
 ) -> list[Check]:
     """Turn names, records (``{"check": name, **parameters}``) or check objects into checks, in running order.
 
-    None means all. ``threats`` are declared to the check ``adversarial``, which then must run.
+    None means all. ``threats`` are declared to the check ``adversarial``, which then must run, and to ``masking``.
 
     >>> [check.name for check in resolve_checks(["adversarial"])]
     ['clean', 'adversarial']
@@ -93,5 +95,7 @@ def resolve_checks(
         if not isinstance(given, Adversarial):
             raise InputError(f"threats are declared ({', '.join(threats)}), but the check 'adversarial' does not run")
         chosen["adversarial"] = build_check("adversarial", {**given.model_dump(), "declared": tuple(threats)})
+        if isinstance(masking := chosen.get("masking"), Masking):
+            chosen["masking"] = build_check("masking", {**masking.model_dump(), "declared": tuple(threats)})
     order = [name for name in CHECKS if name in chosen]
     return [chosen[name] for name in (*order, *(name for name in chosen if name not in CHECKS))]

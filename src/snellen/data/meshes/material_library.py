@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from snellen.data.contained_file import read_file
 from snellen.data.meshes.mesh import Material
@@ -29,6 +34,8 @@ def read_materials(folder: Path, libraries: list[str]) -> tuple[dict[str, Materi
     """
     materials: dict[str, Material] = {}
     notes: list[str] = []
+    # Many materials may name one picture, which is decoded and kept once.
+    texture_of = cache(partial(read_texture, folder))
     for name in _names(folder, libraries):
         try:
             content = _read(folder, name)
@@ -36,7 +43,7 @@ def read_materials(folder: Path, libraries: list[str]) -> tuple[dict[str, Materi
             notes.append(f"material library {name!r}: {error}")
             continue
         for block in _blocks(content):
-            materials[block["newmtl"]] = _material(folder, block, notes)
+            materials[block["newmtl"]] = _material(block, texture_of, notes)
     return materials, notes
 
 
@@ -85,7 +92,7 @@ def _blocks(content: bytes) -> list[dict[str, str]]:
     return blocks
 
 
-def _material(folder: Path, block: dict[str, str], notes: list[str]) -> Material:
+def _material(block: dict[str, str], texture_of: Callable[[str], NDArray[np.uint8]], notes: list[str]) -> Material:
     name = block["newmtl"]
     colour = _numbers(block, "Kd", (0.8, 0.8, 0.8), notes)
     dissolved = 1.0 - _numbers(block, "Tr", (0.0,), notes)[0]
@@ -93,7 +100,7 @@ def _material(folder: Path, block: dict[str, str], notes: list[str]) -> Material
     texture = None
     if "map_Kd" in block:
         try:
-            texture = read_texture(folder, _file_of_map(block["map_Kd"]))
+            texture = texture_of(_file_of_map(block["map_Kd"]))
             colour = tuple(value / max(colour) for value in colour) if max(colour) > 0 else (1.0, 1.0, 1.0)
         except RejectedImageError as error:
             notes.append(f"texture {block['map_Kd']!r} of material {name!r}: {error}; the plain colour is shown")

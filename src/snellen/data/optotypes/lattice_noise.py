@@ -31,11 +31,11 @@ def mixed(values: Tensor) -> Tensor:
 def stream_seeds(seeds: Tensor, stream: str) -> Tensor:
     """Seeds of one stream, int32 (n,), of seeds int64 (n,)."""
     folded = (seeds ^ (seeds >> 32)).to(torch.int32)
-    return mixed(folded ^ _stream_key(stream))
+    return mixed(folded ^ stream_key(stream))
 
 
 @cache
-def _stream_key(stream: str) -> int:
+def stream_key(stream: str) -> int:
     """A signed 32-bit number for the name of a stream."""
     return int.from_bytes(hashlib.blake2b(stream.encode(), digest_size=4).digest(), "big", signed=True)
 

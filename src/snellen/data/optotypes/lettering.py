@@ -28,11 +28,6 @@ def write_lettering(image: Tensor, lettering: Lettering) -> Tensor:
     return image
 
 
-def letter_coverage(lettering: Lettering, size: int) -> Tensor:
-    """Share of each pixel that letters cover, without their rim: float32 (size, size)."""
-    return _cut(_joined_dots(lettering, size), _LETTER, lettering, size)
-
-
 def _joined_dots(lettering: Lettering, size: int) -> Tensor:
     """Dots joined linearly, in [0, 1]; cut at one half they have round corners at any resolution."""
     canvas = dots(lettering.text)

@@ -1,8 +1,9 @@
 """The truth about planted defects, in columns of the image table.
 
-``true_label`` holds the label before any defect changed it (int64, null where unknown). ``planted`` holds a JSON object
-for each row: what each defect did to it, by the name of the defect; "{}" where nothing was done. ``group`` says on
-which side of a correlation a row lies, where a defect makes one.
+``true_label`` holds the label before any defect changed it (int64; null where unknown, and in the parts of a joined
+set that no defect has touched: there the label is the truth). ``planted`` holds a JSON object for each row: what each
+defect did to it, by the name of the defect; "{}" where nothing was done. ``group`` says on which side of a correlation
+a row lies, where a defect makes one.
 """
 
 from __future__ import annotations

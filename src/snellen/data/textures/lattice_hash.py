@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from functools import cache
-
 import torch
 from torch import Tensor
 
-from snellen.data.optotypes.lattice_noise import mixed, unit
+from snellen.data.optotypes.lattice_noise import mixed, stream_key, unit
 
 
 def stream_state(seeds: Tensor, stream: str) -> Tensor:
@@ -17,7 +14,7 @@ def stream_state(seeds: Tensor, stream: str) -> Tensor:
     Both halves of a seed are mixed after the stream, so that two seeds which happen to agree in one stream differ in
     the others.
     """
-    key = mixed((seeds & 0xFFFFFFFF).to(torch.int32) ^ _key(stream))
+    key = mixed((seeds & 0xFFFFFFFF).to(torch.int32) ^ stream_key(stream))
     return mixed(key ^ (seeds >> 32).to(torch.int32))
 
 
@@ -53,8 +50,3 @@ def byte_values(state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Four values in [0, 1), float32 multiples of 1/256, of mixed int32 values."""
     first, second, third, fourth = (((state >> shift) & 255).to(torch.float32) / 256 for shift in (0, 8, 16, 24))
     return first, second, third, fourth
-
-
-@cache
-def _key(stream: str) -> int:
-    return int.from_bytes(hashlib.blake2b(stream.encode(), digest_size=4).digest(), "big", signed=True)

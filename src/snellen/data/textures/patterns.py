@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from snellen.data.stable_arithmetic import length
 from snellen.data.textures.lattice_hash import byte_values, lattice_values, seed_values
 from snellen.data.textures.torus import Torus, cell_and_share
 
@@ -72,8 +73,8 @@ def dots(torus: Torus) -> Layers:
     """Dots on a lattice and smaller ones between them."""
     (i, across), (j, down) = cell_and_share(torus.u), cell_and_share(torus.v)
     drawn = seed_values(torus.seeds, "dots", 2)[:, :, None, None]
-    distance = _length(across - 0.5, down - 0.5)
-    corner = _length(0.5 - (across - 0.5).abs(), 0.5 - (down - 0.5).abs())
+    distance = length(across - 0.5, down - 0.5)
+    corner = length(0.5 - (across - 0.5).abs(), 0.5 - (down - 0.5).abs())
     large = torus.edge(0.22 + 0.13 * drawn[:, 0] - distance)
     small = torus.edge(0.08 + 0.08 * drawn[:, 1] - corner)
     tone = torus.cell_values("tones of dots", i, j)
@@ -138,7 +139,7 @@ def hexagons(torus: Torus) -> Layers:
     for number, shift in enumerate((0.0, 0.5)):
         (i, across), (j, down) = cell_and_share(torus.u + shift), cell_and_share(torus.v + shift)
         x, y = across - 0.5, (down - 0.5) * 3**0.5
-        distance = _length(x, y)
+        distance = length(x, y)
         tone = lattice_values(torus.cell_state(f"hexagons {number}", i, j), _one(number))
         depth = 0.5 - torch.maximum(x.abs(), 0.5 * x.abs() + 0.75**0.5 * y.abs())
         nearer = torch.ones_like(x, dtype=torch.bool) if number == 0 else distance < best
@@ -173,15 +174,11 @@ def _nearest_points(torus: Torus, stream: str, *, jitter: float) -> tuple[Tensor
         for step_j in (-1, 0, 1):
             found = torus.cell_state(stream, i + step_i, j + step_j)
             x, y, _, _ = byte_values(found)
-            distance = _length(across - (step_i + 0.5 + jitter * (x - 0.5)), down - (step_j + 0.5 + jitter * (y - 0.5)))
+            distance = length(across - (step_i + 0.5 + jitter * (x - 0.5)), down - (step_j + 0.5 + jitter * (y - 0.5)))
             nearer = distance < nearest
             second = torch.where(nearer, nearest, torch.minimum(second, distance))
             state, nearest = torch.where(nearer, found, state), torch.where(nearer, distance, nearest)
     return nearest, second, state
-
-
-def _length(x: Tensor, y: Tensor) -> Tensor:
-    return (x * x + y * y).sqrt()
 
 
 def _one(number: int) -> Tensor:

@@ -1,0 +1,261 @@
+"""Whether gradients are masked: other attacks break what plain gradient attacks leave standing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from snellen.attacks.gradient_sizes import gradient_sizes
+from snellen.auditing.check import Batch, Check, Companion, Conclusion, Measured, Reading
+from snellen.auditing.checks.adversarial import AnyThreat
+from snellen.auditing.hypothesis import Hypothesis
+from snellen.auditing.masking_attacks import masking_attacks, surrogate_model
+from snellen.auditing.masking_signs import Sign, breaks_more, established, joint_p_value, share_above
+from snellen.auditing.per_image import ABSENT, WRONG
+from snellen.auditing.threat import Threat
+from snellen.classifier import Classifier
+from snellen.errors import ModelError
+from snellen.evidence import Evidence
+from snellen.finding import Finding, FindingExample
+from snellen.images import ImageSet
+from snellen.metrics.clustered import clustered_share
+from snellen.outcomes import NOT_FINITE
+
+#: Setting of the sizes of the gradients, and the reasons that it gives.
+GRADIENT, ZERO, SATURATED = "gradient", "zero", "saturated"
+
+#: What each attack is compared with, and how the sign is told. A plain attack follows cross-entropy at temperature 1.
+COMPARISONS: Mapping[str, tuple[str, str]] = {
+    "fgsm_rescaled": ("fgsm", "FGSM on divided logits breaks {again}, on cross-entropy {plain}"),
+    "fgsm_margin": ("fgsm", "FGSM on the margin breaks {again}, on cross-entropy {plain}"),
+    "pgd_margin": ("pgd", "PGD on the margin breaks {again}, on cross-entropy {plain}"),
+    "square": ("pgd", "Square, without gradients, breaks {again}, PGD {plain}"),
+    "transfer": ("pgd", "images made on another model break {again}, PGD {plain}"),
+}
+
+#: Those that follow another gradient: they count where that of cross-entropy is zero or softmax saturated, since one
+#: objective may be stronger than another for other reasons.
+OBJECTIVES = frozenset({"fgsm_rescaled", "fgsm_margin", "pgd_margin"})
+
+
+class Masking(Check):
+    """Evidence that resistance to gradient attacks comes from useless gradients.
+
+    A sign is told when it holds beyond ``tolerance`` of the images that the model gets right, by exact tests, see
+    :mod:`snellen.auditing.masking_signs`. No sign means that these attacks found none, not that the model is robust.
+    """
+
+    name: ClassVar[str] = "masking"
+    summary: ClassVar[str] = "useless gradients: what breaks images that plain gradient attacks leave standing"
+    needs: ClassVar = frozenset({"labels", "gradients", "scores"})
+
+    threats: tuple[AnyThreat, ...] = Field((Threat(norm="linf", size=8),), description="sizes at which attacks compare")
+    declared: tuple[AnyThreat, ...] = Field(
+        (), description="threats that the classifier must withstand (--threat), instead of these: only there is harm"
+    )
+    share: float = Field(0.25, gt=0, le=1, description="share of the images that are looked at, drawn by their ids")
+    steps: int = Field(20, ge=1, description="PGD steps")
+    queries: int = Field(200, ge=1, description="queries of Square for each image")
+    temperature: float | None = Field(
+        None, gt=0, description="what logits are divided by; by default the spread of each image's own logits"
+    )
+    surrogate: str | None = Field(None, description="reference of a model of the same classes, for transferred images")
+    tolerance: float = Field(0.1, gt=0, lt=1, description="share of the images up to which nothing is told")
+    examples: int = Field(5, ge=0, description="images named for each finding")
+
+    @model_validator(mode="after")
+    def _once_each(self) -> Masking:
+        for threats in (self.threats, self.declared):
+            labels = [threat.label for threat in threats]
+            if len(set(labels)) != len(labels):
+                raise ValueError(f"each threat only once, got {labels}")
+        return self
+
+    @property
+    def tried(self) -> tuple[Threat, ...]:
+        """The declared threats, or where there are none, the others."""
+        return self.declared or self.threats
+
+    def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
+        """Why the check cannot run: besides its needs, there must be a threat and a class to be taken for."""
+        if not self.tried:
+            return "compares attacks under the threats that are named, and none is, such as linf:8/255"
+        if len(classifier.class_names) < 2:
+            return f"needs two classes, and {classifier.name} has one"
+        return super().missing(classifier, images, companions)
+
+    def cost(self) -> float:
+        """Upper estimate, over all images; those that are broken leave early."""
+        searches = 4 + (self.surrogate is not None)
+        return self.share * (5 + len(self.tried) * (12 + searches * 3 * (self.steps + 1) + self.queries))
+
+    def measure(self, batch: Batch) -> Evidence | None:
+        """Gradients and attacks of a share of the labelled images."""
+        drawn = batch.rng.child(self.name).uniform("share", ())
+        chosen = ((batch.labels >= 0) & (drawn.to(batch.labels.device) < self.share)).nonzero().flatten()
+        if not len(chosen):
+            return None
+        part = batch.take(chosen)
+        rows = [self._gradients(part)]
+        for threat in self.tried:
+            attacks = masking_attacks(
+                threat,
+                steps=self.steps,
+                queries=self.queries,
+                temperature=self.temperature,
+                surrogate=None if self.surrogate is None else surrogate_model(self.surrogate, batch.classifier.device),
+            )
+            for name, attack in attacks.items():
+                setting = f"{threat.label}.{name}"
+                try:
+                    attacked = attack(part)
+                except ModelError:  # not one image of this batch can be attacked; others may be
+                    rows.append(self._rows(part, setting, status="failed", reason=NOT_FINITE))
+                    continue
+                rows.append(
+                    attacked.evidence(part.classifier, part.ids, part.labels, setting=setting, unit_ids=part.unit_ids)
+                )
+        return Evidence.merge(rows)
+
+    def _gradients(self, part: Batch) -> Evidence:
+        sizes = gradient_sizes(part.classifier, part.images, part.labels)
+        finite = (sizes.cross_entropy.isfinite() & sizes.margin.isfinite()).tolist()
+        reasons = [
+            NOT_FINITE if not usable else ZERO if zero else SATURATED if saturated else None
+            for usable, zero, saturated in zip(finite, sizes.zero.tolist(), sizes.saturated.tolist(), strict=True)
+        ]
+        values = [v if usable else None for v, usable in zip(sizes.cross_entropy.tolist(), finite, strict=True)]
+        status = ["ok" if usable else "failed" for usable in finite]
+        return self._rows(part, GRADIENT, status=status, reason=reasons, value=values)
+
+    def _rows(self, part: Batch, setting: str, **columns: object) -> Evidence:
+        decided = part.classifier.predict(part.scores).tolist()
+        return Evidence.of(
+            part.ids,
+            setting=setting,
+            model=part.classifier.name,
+            unit_ids=part.unit_ids,
+            label=part.labels.tolist(),
+            prediction=decided if setting == GRADIENT else None,
+            control="the same images unchanged (setting 'clean')",
+            **columns,  # type: ignore[arg-type]
+        )
+
+    def conclude(self, reading: Reading) -> Conclusion:
+        """Accuracy under each attack, the share of zero gradients, and one hypothesis for each threat."""
+        images, metrics = reading.images, dict[str, Measured]()
+        zero, saturated = self._useless(reading)
+        looked = zero != ABSENT
+        if not looked.any():
+            return Conclusion()
+        for name, values in (("zero_gradient_share", zero == 1), ("saturated_share", saturated == 1)):
+            metrics[f"{self.name}.{name}"] = _measured(values[looked], images.units_of(looked))
+        hypotheses = []
+        for threat in self.tried:
+            signs, only = self._signs(threat, reading, zero, saturated)
+            for name in [setting.removeprefix(f"{threat.label}.") for setting in reading.evidence.settings]:
+                after = images.outcomes(reading.evidence, f"{threat.label}.{name}", undecided=ABSENT)
+                known = after != ABSENT
+                if known.any():
+                    figure = _measured(after[known] != WRONG, images.units_of(known))
+                    metrics[f"{self.name}.{threat.label}.{name}.accuracy"] = figure
+            if signs:
+                hypotheses.append(self._hypothesis(threat, signs, only, float((zero[looked] == 1).mean()), reading))
+        note = (
+            f"Masked gradients: {int(looked.sum())} images were looked at. Where no sign is told, these attacks found "
+            f"none within their budget; that does not make the model robust."
+        )
+        return Conclusion(metrics=metrics, hypotheses=hypotheses, notes=[note])
+
+    def _useless(self, reading: Reading) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+        """Zero gradient, and saturated softmax: 1 where it is, 0 where not, ABSENT where not measured, (n,) each."""
+        places = {key: place for place, key in enumerate(reading.images.ids)}
+        zero = np.full(len(places), ABSENT, dtype=np.int8)
+        saturated = zero.copy()
+        rows = reading.evidence.where(setting=GRADIENT, status="ok").table
+        for key, reason in zip(rows["example_id"].to_pylist(), rows["reason"].to_pylist(), strict=True):
+            zero[places[key]], saturated[places[key]] = reason == ZERO, reason in (ZERO, SATURATED)
+        return zero, saturated
+
+    def _signs(
+        self, threat: Threat, reading: Reading, zero: NDArray[np.int8], saturated: NDArray[np.int8]
+    ) -> tuple[list[Sign], NDArray[np.bool_]]:
+        """What was seen under one threat; and which images only another attack than the plain one breaks, (n,)."""
+        images, signs = reading.images, list[Sign]()
+        only = np.zeros(len(images), dtype=bool)
+
+        def under(name: str) -> NDArray[np.int8]:
+            return images.outcomes(reading.evidence, f"{threat.label}.{name}", undecided=ABSENT)
+
+        known = images.correct & (zero != ABSENT)
+        if known.any():
+            words = "the gradient of cross-entropy is exactly zero on {share}"
+            signs.append(share_above("zero gradient", words, zero[known] == 1, self.tolerance, images.units_of(known)))
+        for name, (plain, words) in COMPARISONS.items():
+            again, before = under(name), under(plain)
+            known = images.correct & (again != ABSENT) & (before != ABSENT)
+            if known.any():
+                broken, units = (again[known] == WRONG, before[known] == WRONG), images.units_of(known)
+                useless = saturated == 1 if name in OBJECTIVES else np.ones(len(images), dtype=bool)
+                signs.append(breaks_more(name, words, *broken, self.tolerance, units, useless[known]))
+                only |= known & (again == WRONG) & (before != WRONG) & useless
+        small, large, boundless = under("pgd"), under("pgd_twice"), under("pgd_unbounded")
+        known = images.correct & (small != ABSENT) & (large != ABSENT)
+        if known.any():
+            words = "PGD of the size breaks {again}, of twice the size {plain}"
+            broken, units = (small[known] == WRONG, large[known] == WRONG), images.units_of(known)
+            signs.append(breaks_more("larger changes", words, *broken, self.tolerance, units))
+        known = images.correct & (boundless != ABSENT)
+        if known.any():
+            words = "PGD without a bound leaves {share} standing"
+            stands = boundless[known] != WRONG
+            signs.append(share_above("unbounded", words, stands, self.tolerance, images.units_of(known)))
+        return signs, only
+
+    def _hypothesis(
+        self, threat: Threat, signs: list[Sign], only: NDArray[np.bool_], zero: float, reading: Reading
+    ) -> Hypothesis:
+        p_value = joint_p_value(signs)
+        compared = [sign for sign in signs if sign.name in COMPARISONS]
+
+        def harm(confidence: float) -> float:
+            if threat not in self.declared:
+                return 0.0
+            # One bound of several: each at its share of the error.
+            tail = (1 - confidence) / max(len(compared), 1)
+            return max([0.0, *(sign.harm(1 - tail) for sign in compared)])
+
+        def finding(bound: float) -> Finding:
+            told = established(signs) or [min(signs, key=lambda sign: sign.p_value)]
+            remark = "" if threat in self.declared else " (no harm counted: no threat was declared)"
+            ids, labels = reading.images.ids, reading.images.labels
+            return Finding(
+                kind="gradient_masking",
+                subject=threat.label,
+                harm=bound,
+                p_value=p_value,
+                title=f"Gradients are masked, exactly zero on {zero:.1%} of the inputs; under {threat.words}, "
+                f"{', '.join(sign.words for sign in told)}{remark}",
+                facts={
+                    "zero_gradient_share": zero,
+                    "signs": ", ".join(sign.name for sign in told),
+                    **{f"p_value {sign.name}": sign.p_value for sign in signs},
+                },
+                examples=tuple(
+                    FindingExample(
+                        example_id=ids[row], caption=f"{reading.names[labels[row]]}: stands only under the plain attack"
+                    )
+                    for row in np.flatnonzero(only)[: self.examples].tolist()
+                ),
+            )
+
+        return Hypothesis(p_value, harm, finding)
+
+
+def _measured(values: NDArray[np.bool_], units: NDArray[np.int64] | None) -> Measured:
+    low, high = clustered_share(values, units)
+    return Measured(value=float(values.mean()), low=low, high=high, n=len(values))
