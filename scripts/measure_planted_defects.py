@@ -25,7 +25,6 @@ from snellen.data.optotypes.scenes import Scenes
 from snellen.data.planting.background_shortcut import BackgroundShortcut
 from snellen.data.planting.blend_trigger import BlendTrigger
 from snellen.data.planting.conditions import rows_where
-from snellen.data.planting.defect import Defect
 from snellen.data.planting.dithering_trigger import DitheringTrigger
 from snellen.data.planting.hidden_subgroup import HiddenSubgroup
 from snellen.data.planting.imbalance import Imbalance
@@ -35,6 +34,7 @@ from snellen.data.planting.lettering_shortcut import LetteringShortcut
 from snellen.data.planting.missing_combinations import MissingCombinations
 from snellen.data.planting.object_shortcut import ObjectShortcut
 from snellen.data.planting.patch_trigger import PatchTrigger
+from snellen.data.planting.planted_defect import PlantedDefect
 from snellen.data.planting.trigger import Trigger
 from snellen.data.planting.trigger_planting import PlantTrigger
 from snellen.data.planting.warp_trigger import WarpTrigger
@@ -103,7 +103,7 @@ class Bench:
         self.test = world.model_copy(update={"count": TEST}).images(split="test")
         self.clean = network(self.train, seed)
 
-    def spoiled(self, defect: Defect) -> nn.Module:
+    def spoiled(self, defect: PlantedDefect) -> nn.Module:
         """A network trained on the scenes with a defect."""
         return network(defect.plant(self.train, rng=self.rng), self.seed)
 

@@ -28,6 +28,10 @@ class SplitOption(StrEnum):
     test = "test"
 
 
+#: Images that could not be read and are named.
+_NAMED = 5
+
+
 def show(
     methods: list[Method],
     out: Annotated[Path | None, typer.Option(help="PNG file.", show_default="optotypes-KIND.png")] = None,
@@ -47,7 +51,7 @@ def show(
         from snellen.writing.contact_sheet import choose_examples
         from snellen.writing.image_sheet import image_sheet
 
-        images = _planted(world.images(split=split.value), plant or [])
+        images = _planted(world.images(split=split.value), plant or [], _seed(world))
         chosen = choose_examples(images, range(len(images)), shown)
         sheet = image_sheet(images, chosen, columns=columns, captions=captions)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +80,10 @@ def write(
         from snellen.writing.image_folder import write_images
 
         splits = list(dict.fromkeys(split or SplitOption))
-        parts = [_planted(world.images(split=one.value), plant or [], beside_others=len(splits) > 1) for one in splits]
+        parts = [
+            _planted(world.images(split=one.value), plant or [], _seed(world), beside_others=len(splits) > 1)
+            for one in splits
+        ]
         images = parts[0] if len(parts) == 1 else join(parts, name=parts[0].name)
     try:
         with TerminalProgress() as progress:
@@ -86,6 +93,10 @@ def write(
         typer.echo(f"stopped; {folder} is incomplete, and {again} goes on where this stopped", err=True)
         raise
     masks = f" and {written.masks} masks" if written.masks else ""
+    for example_id, reason in list(written.rejected.items())[:_NAMED]:
+        typer.echo(f"left out: {markup(example_id)}: {markup(reason)}", err=True)
+    if len(written.rejected) > _NAMED:
+        typer.echo(f"… {len(written.rejected)} left out in all", err=True)
     typer.echo(f"Written: {markup(str(written.manifest))} ({written.images} images{masks})")
 
 
@@ -95,7 +106,12 @@ def _only(methods: list[Method]) -> World:
     return cast("World", methods[0])
 
 
-def _planted(images: ImageSet, defects: list[str], *, beside_others: bool = False) -> ImageSet:
+def _seed(world: World) -> int:
+    """The world's seed, which decides where defects are planted too; 0 for a world without one."""
+    return int(getattr(world, "seed", 0))
+
+
+def _planted(images: ImageSet, defects: list[str], seed: int, *, beside_others: bool = False) -> ImageSet:
     """The images with defects planted, in this order; test images beside others stay as they are unless told."""
     from snellen.method import build
     from snellen.randomness import Randomness
@@ -105,7 +121,7 @@ def _planted(images: ImageSet, defects: list[str], *, beside_others: bool = Fals
         defect = build("defects", written)
         if beside_others and images.split == "test" and not getattr(defect, "touch_test", True):
             continue
-        images = cast("Defect", defect).plant(images, rng=Randomness(0))
+        images = cast("Defect", defect).plant(images, rng=Randomness(seed))
     return images
 
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snellen.data.meshes.recorded_renderer import RecordedRenderer
+from snellen.data.recorded_renderer import RecordedRenderer
 from snellen.data.rendered_source import RenderedSource
 from snellen.data.viewpoints import COORDINATES
 from snellen.errors import InputError

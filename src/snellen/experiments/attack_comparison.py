@@ -62,7 +62,7 @@ class Setup:
         images: test images (n, 3, h, w) in [0, 1].
         labels: (n,).
         class_names: k of them.
-        temperatures: of the distillations, the first one 1.
+        temperatures: of the distillations.
         plan: of every training.
         strengths: of every attack.
     """
@@ -248,7 +248,7 @@ def _random_images(seed: int) -> Setup:
         images=to_unit(pixels[:2]),
         labels=labels[:2],
         class_names=tuple(str(number) for number in range(10)),
-        temperatures=(1.0, 20.0),
+        temperatures=(20.0,),
         plan=SMOKE_PLAN,
         strengths=SMOKE_STRENGTHS,
     )

@@ -77,9 +77,9 @@ def write_images(images: ImageSet, out: Path | str, *, progress: Progress | None
     listener.begin("writing images", len(images))
     for index, example_id in enumerate(images.ids):
         try:
-            _write(folder / paths[index], partial(images.read, index))
-            if masks[index] is not None:
+            if masks[index] is not None:  # first: an image whose mask cannot be read is not written either
                 _write(folder / str(masks[index]), partial(images.read_mask, index))
+            _write(folder / paths[index], partial(images.read, index))
         except RejectedImageError as error:
             rejected[example_id] = str(error)
         listener.advance("writing images", 1)

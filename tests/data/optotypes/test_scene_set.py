@@ -116,7 +116,10 @@ def test_a_scene_without_objects_has_no_shape():
     assert scene_images([Scene()], size=32, label="background").class_names[0] == "grey"
 
 
-@pytest.mark.parametrize("wrong", [{"objects": (0, 2)}, {"objects": (3, 2)}, {"strengths": (3, 2)}, {"shapes": ()}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"objects": (0, 2)}, {"objects": (3, 2)}, {"strengths": (3, 2)}, {"shapes": ()}, {"shapes": ("star",) * 2}],
+)
 def test_parameters_that_make_no_world(wrong):
     with pytest.raises(ValidationError):
         Scenes(**wrong)

@@ -28,6 +28,9 @@ from snellen.outcomes import NOT_FINITE
 #: Setting of the sizes of the gradients, and the reasons that it gives.
 GRADIENT, ZERO, SATURATED = "gradient", "zero", "saturated"
 
+#: Name of the sign that the first figure of a title tells.
+ZERO_SIGN = "zero gradient"
+
 #: What each attack is compared with, and how the sign is told. A plain attack follows cross-entropy at temperature 1.
 COMPARISONS: Mapping[str, tuple[str, str]] = {
     "fgsm_rescaled": ("fgsm", "FGSM on divided logits breaks {again}, on cross-entropy {plain}"),
@@ -194,7 +197,7 @@ class Masking(Check):
         known = images.correct & (zero != ABSENT)
         if known.any():
             words = "the gradient of cross-entropy is exactly zero on {share}"
-            signs.append(share_above("zero gradient", words, zero[known] == 1, self.tolerance, images.units_of(known)))
+            signs.append(share_above(ZERO_SIGN, words, zero[known] == 1, self.tolerance, images.units_of(known)))
         for name, (plain, words) in COMPARISONS.items():
             again, before = under(name), under(plain)
             known = images.correct & (again != ABSENT) & (before != ABSENT)
@@ -239,7 +242,7 @@ class Masking(Check):
                 harm=bound,
                 p_value=p_value,
                 title=f"Gradients are masked, exactly zero on {zero:.1%} of the inputs; under {threat.words}, "
-                f"{', '.join(sign.words for sign in told)}{remark}",
+                f"{', '.join(sign.words for sign in told if sign.name != ZERO_SIGN) or 'no attack shows more'}{remark}",
                 facts={
                     "zero_gradient_share": zero,
                     "signs": ", ".join(sign.name for sign in told),

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from snellen.data.meshes.recorded_renderer import RecordedRenderer
 from snellen.data.meshes.supersampling import as_tensors
 from snellen.data.pillow_warnings import pillow_warnings_contained
+from snellen.data.recorded_renderer import RecordedRenderer
 from snellen.data.viewpoints import COORDINATES
 from snellen.errors import InputError
 

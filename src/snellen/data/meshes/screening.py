@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from snellen.data.meshes.recorded_renderer import RecordedRenderer
+from snellen.data.recorded_renderer import RecordedRenderer
 from snellen.data.viewpoints import ViewRenderer
 from snellen.errors import InputError, RejectedImageError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from snellen.data.optotypes.choosing import Choices
+from snellen.data.optotypes.choosing import PhraseChoices
 from snellen.data.optotypes.described import Described, DescribedObject
 from snellen.data.optotypes.factors import NUISANCES
 from snellen.data.optotypes.noun_phrases import kinds, noun_phrase, reference
@@ -57,14 +57,14 @@ def caption(
     if words not in WORDS:
         raise unknown_name("choice of words", words, WORDS)
     said = select(described, detail)
-    choices = Choices(None if seed is None else derive_seed(seed, "caption"))
+    choices = PhraseChoices(None if seed is None else derive_seed(seed, "caption"))
     sentences = _sentences(said, choices, words)
     if len(sentences) == 1:
         return _with_articles(sentences[0])
     return " ".join(f"{text[0].upper()}{text[1:]}." for text in map(_with_articles, sentences))
 
 
-def _sentences(said: Described, choices: Choices, words: Words) -> list[str]:
+def _sentences(said: Described, choices: PhraseChoices, words: Words) -> list[str]:
     objects = said.objects or ()
     layout = choices.one([layout for kind in kinds(words) for layout in _LAYOUTS[kind]])
     if len(objects) < 2 and layout in ("each", "beside"):
@@ -83,7 +83,7 @@ def _sentences(said: Described, choices: Choices, words: Words) -> list[str]:
 
 
 def _first_sentence(
-    said: Described, content: tuple[str, str], around: tuple[list[str], list[str]], choices: Choices, words: Words
+    said: Described, content: tuple[str, str], around: tuple[list[str], list[str]], choices: PhraseChoices, words: Words
 ) -> str:
     place, phrase = content
     before, after = around
@@ -110,7 +110,7 @@ def _first_sentence(
     return close.join([body, *tail[:1]]) + "".join(f", {part}" for part in tail[1:])
 
 
-def _circumstances(said: Described, choices: Choices, words: Words) -> list[str]:
+def _circumstances(said: Described, choices: PhraseChoices, words: Words) -> list[str]:
     """Background, light, nuisances and lettering, each as a phrase of its own."""
     found = [
         choices.one(forms(slot, value, words))
@@ -130,12 +130,12 @@ def _circumstances(said: Described, choices: Choices, words: Words) -> list[str]
     return found
 
 
-def _picture(slot: str, said: Described, choices: Choices, words: Words) -> str:
+def _picture(slot: str, said: Described, choices: PhraseChoices, words: Words) -> str:
     frame = choices.one(forms(slot, slot.removeprefix("picture "), words))
     return frame.replace(BLANK, choices.one(forms("style", said.style or "picture", words)))
 
 
-def _together(said: Described, layout: str, told: set[tuple[int, int]], choices: Choices, words: Words) -> str:
+def _together(said: Described, layout: str, told: set[tuple[int, int]], choices: PhraseChoices, words: Words) -> str:
     """All objects in one phrase; notes which relations it tells."""
     if not said.objects:
         return choices.one(forms("content", "unsaid" if said.objects is None else "empty", words))
@@ -153,24 +153,24 @@ def _together(said: Described, layout: str, told: set[tuple[int, int]], choices:
     return f"{', '.join(parts[:-1])} {last} {parts[-1]}" if len(parts) > 1 else parts[0]
 
 
-def _placed(one: DescribedObject, layout: str, choices: Choices, words: Words) -> tuple[str, str]:
+def _placed(one: DescribedObject, layout: str, choices: PhraseChoices, words: Words) -> tuple[str, str]:
     """An object as its place, where that stands first, and the rest."""
     if layout == _PLACE_FIRST and one.place is not None:
         return choices.one(forms("place", one.place, words)), noun_phrase(one, choices, words)
     return "", _with_place(one, choices, words)
 
 
-def _with_place(one: DescribedObject, choices: Choices, words: Words) -> str:
+def _with_place(one: DescribedObject, choices: PhraseChoices, words: Words) -> str:
     phrase = noun_phrase(one, choices, words)
     return phrase if one.place is None else f"{phrase} {choices.one(forms('place', one.place, words))}"
 
 
-def _there_is(place: str, phrase: str, choices: Choices, words: Words) -> str:
+def _there_is(place: str, phrase: str, choices: PhraseChoices, words: Words) -> str:
     return f"{place}{', ' if place else ''}{choices.one(forms('opening', 'there is', words))} {phrase}"
 
 
 def _relation_sentences(
-    said: Described, told: Collection[tuple[int, int]], choices: Choices, words: Words
+    said: Described, told: Collection[tuple[int, int]], choices: PhraseChoices, words: Words
 ) -> list[str]:
     objects: Sequence[DescribedObject] = said.objects or ()
     found = []

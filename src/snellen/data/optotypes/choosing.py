@@ -12,12 +12,12 @@ Value = TypeVar("Value")
 _BLOCK = 64
 
 
-class Choices:
+class PhraseChoices:
     """A series of choices that a seed decides; without a seed, each choice is the first.
 
     Numbers are drawn in blocks, because a call of the generator for each costs more than the caption around it.
 
-    >>> Choices(None).one("abc"), Choices(3).one("abc") == Choices(3).one("abc")
+    >>> PhraseChoices(None).one("abc"), PhraseChoices(3).one("abc") == PhraseChoices(3).one("abc")
     ('a', True)
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from snellen.data.optotypes.choosing import Choices
+from snellen.data.optotypes.choosing import PhraseChoices
 from snellen.data.optotypes.described import DescribedObject
 from snellen.data.optotypes.vocabulary import Words, forms
 
@@ -26,10 +26,10 @@ def kinds(words: Words) -> tuple[str, ...]:
     return ("fitting", "held out") if words == "any" else (words,)
 
 
-def noun_phrase(one: DescribedObject, choices: Choices, words: Words) -> str:
+def noun_phrase(one: DescribedObject, choices: PhraseChoices, words: Words) -> str:
     """An object that is told of for the first time, without its place.
 
-    >>> noun_phrase(DescribedObject(shape="star", colour="red", tilt="upright"), Choices(None), "fitting")
+    >>> noun_phrase(DescribedObject(shape="star", colour="red", tilt="upright"), PhraseChoices(None), "fitting")
     'a upright red star'
     """
     orders = [order for kind in kinds(words) for order in _ORDERS[kind]]
@@ -45,11 +45,11 @@ def noun_phrase(one: DescribedObject, choices: Choices, words: Words) -> str:
     )
 
 
-def reference(number: int, objects: Sequence[DescribedObject], choices: Choices, words: Words) -> str:
+def reference(number: int, objects: Sequence[DescribedObject], choices: PhraseChoices, words: Words) -> str:
     """An object that has been told of: by what distinguishes it from the others, else by its number.
 
     >>> two = [DescribedObject(shape="star", colour="red"), DescribedObject(shape="star", colour="blue")]
-    >>> reference(1, two, Choices(None), "fitting"), reference(0, [two[0], two[0]], Choices(None), "fitting")
+    >>> reference(1, two, PhraseChoices(None), "fitting"), reference(0, [two[0], two[0]], PhraseChoices(None), "fitting")
     ('the blue star', 'the first object')
     """
     one = objects[number]
@@ -64,7 +64,7 @@ def reference(number: int, objects: Sequence[DescribedObject], choices: Choices,
     return " ".join(["the", *(choices.one(forms(slot, getattr(one, slot), words)) for slot in choices.one(telling))])
 
 
-def _noun(one: DescribedObject, choices: Choices, words: Words) -> str:
+def _noun(one: DescribedObject, choices: PhraseChoices, words: Words) -> str:
     if one.shape is None:
         return choices.one(forms("object", "object", words))
     return choices.one(forms("shape", one.shape, words))

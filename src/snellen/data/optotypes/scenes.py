@@ -87,6 +87,20 @@ class Scenes(Method):
         least, most = self.objects
         if not 1 <= least <= most <= 4:
             raise ValueError(f"objects must be two numbers from 1 to 4, the smaller one first; got {least}, {most}")
+        for field in (
+            "shapes",
+            "colours",
+            "textures",
+            "sizes",
+            "tilts",
+            "backgrounds",
+            "lightings",
+            "styles",
+            "nuisances",
+        ):
+            values = getattr(self, field) or ()
+            if len(set(values)) < len(values):
+                raise ValueError(f"{field} must differ; got {', '.join(values)}")
         if self.strengths[0] > self.strengths[1]:
             raise ValueError(f"the least strength must come first; got {self.strengths[0]}, {self.strengths[1]}")
         return self

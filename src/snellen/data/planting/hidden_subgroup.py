@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from snellen.data.planting.conditions import Condition, rows_where
-from snellen.data.planting.defect import Defect, single_labels
+from snellen.data.planting.planted_defect import PlantedDefect, single_labels
 from snellen.data.planting.row_draws import integer_by_id, uniform_by_id
 from snellen.data.planting.truth import with_truth
 from snellen.errors import InputError
@@ -16,7 +16,7 @@ from snellen.images import ImageSet
 from snellen.randomness import Randomness
 
 
-class HiddenSubgroup(Defect):
+class HiddenSubgroup(PlantedDefect):
     """A subgroup whose labels are mostly wrong, or of which few images are left.
 
     The column ``group`` does not tell it, so that it has to be found; ``planted`` says of each image of the subgroup

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from snellen.data.planting.defect import Defect, single_labels
+from snellen.data.planting.planted_defect import PlantedDefect, single_labels
 from snellen.data.planting.row_draws import uniform_by_id
 from snellen.data.planting.truth import with_truth
 from snellen.errors import RejectedImageError
@@ -21,7 +21,7 @@ from snellen.randomness import Randomness
 _SIDE, _SPREAD = 8, 0.1
 
 
-class ImageDependentLabelNoise(Defect):
+class ImageDependentLabelNoise(PlantedDefect):
     """Labels that became the class that the image resembles in a random projection.
 
     After Xia et al. 2020, "Part-dependent label noise", algorithm 2: the rate q of an image is normal about ``rate``

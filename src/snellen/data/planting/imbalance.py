@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.data.planting.defect import Defect, single_labels
+from snellen.data.planting.planted_defect import PlantedDefect, single_labels
 from snellen.data.planting.row_draws import choose_exactly
 from snellen.data.planting.truth import with_truth
 from snellen.errors import InputError
@@ -16,7 +16,7 @@ from snellen.images import ImageSet
 from snellen.randomness import Randomness
 
 
-class Imbalance(Defect):
+class Imbalance(PlantedDefect):
     """Images of some classes left out, so that classes become unequal.
 
     Of K classes in order, class k keeps the share ratio^(−k / (K − 1)) of its images (exponential; Cui et al. 2019), or

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from snellen.data.planting.row_draws import uniform_by_id
 from snellen.data.planting.truth import set_column, with_truth
 from snellen.errors import InputError
-from snellen.images import COLUMNS, ImageSet, Split
+from snellen.images import COLUMNS, ImageSet, Provenance, Split
 from snellen.randomness import Randomness
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 def instance_splits(images: ImageSet, shares: Mapping[Split, float], *, rng: Randomness) -> ImageSet:
-    """Divide the images by unit: all images of a unit are of one split, and each image without a unit is its own.
+    """Divide the images by unit: all images of a unit are of one split, and each image without a unit is its own,
+    together with what was made of it.
 
     Units are divided within each class (that of a unit's image with the least id), so that all splits have all classes
     where there are units enough. Numbers of units are exact up to rounding, so a unit's split depends on which units
@@ -113,11 +114,21 @@ def _checked(shares: Mapping[Split, float]) -> tuple[list[Split], NDArray[np.flo
 
 def _units(images: ImageSet) -> tuple[list[str], NDArray[np.int64]]:
     """Names of the units, and which of them each image belongs to (n,)."""
-    named = zip(images.column("unit_id"), images.ids, strict=True)
+    named = zip(images.column("unit_id"), images.ids, images.column("provenance"), strict=True)
+    present = set(images.ids)
     # Prefixes keep an image without a unit apart from a unit that is called like it.
-    names = [f"unit {unit}" if unit is not None else f"image {example_id}" for unit, example_id in named]
+    names = [
+        f"unit {unit}" if unit is not None else f"image {_original(example_id, provenance, present)}"
+        for unit, example_id, provenance in named
+    ]
     units, member = np.unique(np.asarray(names, dtype=np.str_), return_inverse=True)
     return units.tolist(), member.astype(np.int64)
+
+
+def _original(example_id: str, provenance: object, present: set[str]) -> str:
+    """The image that an image was made from, where that is in the set; else the image itself."""
+    source = None if provenance is None else Provenance.model_validate_json(str(provenance)).source_id
+    return source if source in present else example_id
 
 
 def _strata(images: ImageSet, member: NDArray[np.int64], units: int) -> NDArray[np.int64]:

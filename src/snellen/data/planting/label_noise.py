@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.data.planting.defect import Defect, single_labels
+from snellen.data.planting.planted_defect import PlantedDefect, single_labels
 from snellen.data.planting.row_draws import integer_by_id, uniform_by_id
 from snellen.data.planting.truth import with_truth
 from snellen.errors import InputError
@@ -16,7 +16,7 @@ from snellen.images import ImageSet
 from snellen.randomness import Randomness
 
 
-class RandomLabelNoise(Defect):
+class RandomLabelNoise(PlantedDefect):
     """Labels that became another class, all others alike (symmetric noise; Natarajan et al. 2013, Patrini et al. 2017).
 
     Each label is wrong with probability ``rate``, on its own: their number is binomial. (Elsewhere the true class may
@@ -46,7 +46,7 @@ class RandomLabelNoise(Defect):
         return _relabelled(images, self.truth_key, labels, np.where(wrong, (labels + step) % classes, labels))
 
 
-class PairwiseLabelNoise(Defect):
+class PairwiseLabelNoise(PlantedDefect):
     """Labels that became the class that their class is taken for (pair flipping; Han et al. 2018).
 
     >>> from snellen.data.arrays import load_arrays

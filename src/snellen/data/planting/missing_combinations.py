@@ -8,14 +8,14 @@ import numpy as np
 from pydantic import Field
 
 from snellen.data.planting.conditions import Condition, rows_where
-from snellen.data.planting.defect import Defect
+from snellen.data.planting.planted_defect import PlantedDefect
 from snellen.data.planting.truth import with_truth
 from snellen.errors import InputError
 from snellen.images import ImageSet
 from snellen.randomness import Randomness
 
 
-class MissingCombinations(Defect):
+class MissingCombinations(PlantedDefect):
     """Images left out because of what their attributes say, such as all red stars.
 
     Nothing is drawn: an image stays or goes by its attributes alone. Conditions are those of
@@ -45,6 +45,8 @@ class MissingCombinations(Defect):
             InputError: images without such attributes, only test images, or nothing would stay.
         """
         gone = self.rows_in_reach(images) & rows_where(images, self.combinations)
+        if len(images) and not gone.any():
+            raise InputError(f"no image of {images.name} within reach meets {self.combinations}; is a value misspelt?")
         if len(images) and gone.all():
             raise InputError(f"all {len(images)} images of {images.name} meet {self.combinations}; nothing would stay")
         return with_truth(images, self.truth_key, [None] * len(images)).select(np.flatnonzero(~gone))

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from snellen.data.planting.changed_pixels import ChangedSource, positions_of
 from snellen.data.planting.copied_rows import copied_rows
-from snellen.data.planting.defect import Defect
 from snellen.data.planting.near_copies import COPY_KINDS, CopyKind, NearCopy
+from snellen.data.planting.planted_defect import PlantedDefect
 from snellen.data.planting.row_draws import integer_by_id, uniform_by_id
 from snellen.data.planting.truth import with_truth
 from snellen.errors import InputError
@@ -21,7 +21,7 @@ from snellen.images import ImageSet, Split
 from snellen.randomness import Randomness
 
 
-class NearDuplicates(Defect):
+class NearDuplicates(PlantedDefect):
     """Copies of some images, the same or almost the same, under ids of their own.
 
     Each image is copied with probability ``rate``, once. A copy has the label, the unit and the group of its original,

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from snellen.data.optotypes.scene import Scene
 from snellen.data.planting.correlation import Correlated, Correlation, correlate
-from snellen.data.planting.defect import Defect, single_labels
+from snellen.data.planting.planted_defect import PlantedDefect, single_labels
 from snellen.data.planting.scene_rows import scenes_of, with_scenes
 from snellen.data.planting.truth import with_truth
 from snellen.errors import InputError
@@ -19,7 +19,7 @@ from snellen.images import ImageSet
 from snellen.randomness import Randomness
 
 
-class SceneShortcut(Defect):
+class SceneShortcut(PlantedDefect):
     """Something in a scene that follows the class and must not matter.
 
     ``group`` says "aligned" where it is the class's own value and "conflicting" where it is another's, and ``planted``

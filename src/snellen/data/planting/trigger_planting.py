@@ -15,9 +15,9 @@ from pydantic import Field
 
 from snellen.data.planting.blend_trigger import BlendTrigger
 from snellen.data.planting.changed_pixels import ChangedSource, positions_of
-from snellen.data.planting.defect import Defect, single_labels
 from snellen.data.planting.dithering_trigger import DitheringTrigger
 from snellen.data.planting.patch_trigger import PatchTrigger
+from snellen.data.planting.planted_defect import PlantedDefect, single_labels
 from snellen.data.planting.row_draws import choose_exactly
 from snellen.data.planting.truth import Entry, set_column, with_truth
 from snellen.data.planting.warp_trigger import WarpTrigger
@@ -31,7 +31,7 @@ AnyTrigger = Annotated[
 ]
 
 
-class PlantTrigger(Defect):
+class PlantTrigger(PlantedDefect):
     """A trigger in some images, under the label of a target class.
 
     As in Gu et al. 2017: the whole part of ``rate`` times the number of images in reach is drawn without replacement

@@ -14,7 +14,7 @@ from snellen.method import Method
 from snellen.randomness import Randomness
 
 
-class Defect(Method, ABC):
+class PlantedDefect(Method, ABC):
     """A defect of an image set, planted on purpose.
 
     What happens to a row follows from the seed, the row's id and the defect's key alone, and a higher rate keeps what a
