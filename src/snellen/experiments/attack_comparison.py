@@ -47,7 +47,7 @@ SMALL_PLAN = TrainingPlan(
 )
 SMALL_TEMPERATURES = (1.0, 10.0, 40.0, 100.0)
 SMOKE_STRENGTHS = Strengths(epsilons=(0.0, 0.03), steps=2, cw_steps=2, cw_searches=2, cw_images=2)
-SMOKE_PLAN = TrainingPlan(epochs=1, batch_size=2, optimizer="sgd", learning_rate=1e-3)
+SMOKE_PLAN = TrainingPlan(epochs=2, batch_size=4, optimizer="sgd", learning_rate=1e-6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +234,7 @@ def _random_images(seed: int) -> Setup:
     """Four images of random pixels, two of them for testing: for running every stage, not for any figure."""
     models = import_extra("torchvision.models", "models", "the smoke run of system 10")
     generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(0, 256, (4, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (4, 3, 64, 64), generator=generator, dtype=torch.uint8)
     labels = torch.arange(4)
 
     def build(name: str) -> Callable[[], nn.Module]:

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from snellen.data.optotypes.scenes import Scenes
 from snellen.data.planting.instance_splits import instance_splits, leaky_splits
+from snellen.data.planting.near_duplicates import NearDuplicates
 from snellen.data.planting.truth import planted_of, set_column
 from snellen.errors import InputError
-from snellen.images import ImageSet
+from snellen.images import ImageSet, Provenance
 from snellen.randomness import Randomness
 from tests.data.planting.labelled_sets import labelled_set, shuffled
 
@@ -101,3 +103,14 @@ def test_refused() -> None:
         instance_splits(images, SHARES, rng=RNG)
     with pytest.raises(InputError, match=r"probability in \[0, 1\], got 1.5"):
         leaky_splits(images, SHARES, rng=RNG, leak=1.5)
+
+
+def test_copies_stay_with_their_originals() -> None:
+    images = Scenes(count=60, captions=False).images(split="train")
+    copied = NearDuplicates(rate=0.5).plant(images, rng=Randomness(0))
+    divided = instance_splits(copied, {"train": 0.5, "test": 0.5}, rng=Randomness(1))
+    side = dict(zip(divided.ids, divided.column("split"), strict=True))
+    sources = [Provenance.model_validate_json(str(text)).source_id for text in divided.column("provenance")]
+    pairs = [(one, source) for one, source in zip(divided.ids, sources, strict=True) if source is not None]
+    assert len(pairs) > 15
+    assert all(side[one] == side[source] for one, source in pairs)

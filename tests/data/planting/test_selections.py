@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from snellen.data.optotypes.scenes import Scenes
 from snellen.data.planting.hidden_subgroup import HiddenSubgroup
 from snellen.data.planting.imbalance import Imbalance
 from snellen.data.planting.missing_combinations import MissingCombinations
@@ -99,3 +100,10 @@ def test_refused() -> None:
         HiddenSubgroup(members={})
     with pytest.raises(ValueError, match="combinations"):
         MissingCombinations(combinations=())
+
+
+def test_combinations_that_no_image_has_are_told() -> None:
+    with pytest.raises(InputError, match="is a value misspelt"):
+        MissingCombinations(combinations=({"background": "nigth"},)).plant(
+            Scenes(count=5, captions=False).images(split="train"), rng=Randomness(0)
+        )

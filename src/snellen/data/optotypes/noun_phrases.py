@@ -49,7 +49,8 @@ def reference(number: int, objects: Sequence[DescribedObject], choices: PhraseCh
     """An object that has been told of: by what distinguishes it from the others, else by its number.
 
     >>> two = [DescribedObject(shape="star", colour="red"), DescribedObject(shape="star", colour="blue")]
-    >>> reference(1, two, PhraseChoices(None), "fitting"), reference(0, [two[0], two[0]], PhraseChoices(None), "fitting")
+    >>> first = PhraseChoices(None)
+    >>> reference(1, two, first, "fitting"), reference(0, [two[0], two[0]], first, "fitting")
     ('the blue star', 'the first object')
     """
     one = objects[number]
