@@ -9,7 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from snellen.attacks.carlini_wagner_l2 import CarliniWagnerL2
 from snellen.classifier import Classifier
 from snellen.errors import InputError
 from snellen.experiments import attack_comparison as module
@@ -136,6 +138,27 @@ def test_success_leaves_out_what_was_wrong_already(attacked: tuple) -> None:
     wrong = (labels + 1) % 5
     _, hopeless = fgsm_figures(classifier, images[6:], wrong[6:], Strengths())
     assert (success_rate(hopeless), error_rate(hopeless)) == (0.0, 1.0)
+
+
+@pytest.mark.covers("10.3")
+def test_cw_finds_the_least_distance_of_a_linear_model() -> None:
+    generator = torch.Generator().manual_seed(1)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
+    images = 0.3 + 0.4 * torch.rand(16, 3, 4, 4, generator=generator)
+    with torch.no_grad():
+        model[1].weight.copy_(0.3 * torch.randn(2, 48, generator=generator))
+        model[1].bias.copy_(-(images.flatten(1) @ model[1].weight.T).mean(0))
+    classifier = Classifier(model, class_names=["a", "b"])
+    scores = classifier(images)
+    least = (scores[:, 0] - scores[:, 1]).abs() / (model[1].weight[0] - model[1].weight[1]).norm()
+    cw = CarliniWagnerL2(steps=150, searches=6, first_weight=0.1)
+    attacked = cw.attack(classifier, images, scores.argmax(1))
+    # Adam's first step alone, 0.005 in each of 48 values, is longer than the shorter distances.
+    far = least > 0.05
+    assert int(far.sum()) > 6
+    assert attacked.success.all()
+    ratio = (attacked.distance / least)[far]
+    assert bool(((ratio > 1 - 1e-4) & (ratio < 1.02)).all())
 
 
 @pytest.mark.covers("10.4", "10.10")

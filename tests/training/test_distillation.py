@@ -77,7 +77,8 @@ def test_scores_of_the_student_grow_with_the_temperature() -> None:
         assert (scores.argmax(1) == targets).double().mean() > 0.95
         top = scores.topk(2, dim=1).values
         margins[temperature] = float((top[:, 0] - top[:, 1]).median())
-    assert 15 < margins[30.0] / margins[1.0] < 60
+    # Of the order of the temperature: how far exactly depends on how long the trainings are.
+    assert 10 < margins[30.0] / margins[1.0] < 90
 
 
 def test_the_given_networks_stay_and_a_trained_teacher_is_not_trained() -> None:
