@@ -1,5 +1,7 @@
 """Three families: shapes, sizes, what makes each of them one, and that they learn."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -27,7 +29,7 @@ def test_each_family_keeps_its_idea():
     }
     assert any(one.groups > 1 for one in convolutions["grouped_residual"])
     widths = [one.in_channels for one in convolutions["densely_connected"] if one.out_channels == 24]
-    assert all(later - earlier == 24 for earlier, later in zip(widths[:4], widths[1:4], strict=False))
+    assert all(later - earlier == 24 for earlier, later in itertools.pairwise(widths[:4]))
     assert {(one.groups, one.kernel_size) for one in convolutions["plain"]} == {(1, (3, 3))}
 
 
