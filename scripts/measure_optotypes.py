@@ -71,10 +71,10 @@ def _factors() -> Figures:
 def _nuisances() -> Figures:
     """Whether networks that were shown other scenes see a nuisance grow with its strength.
 
-    Unsteady strokes change outlines and no pixel statistics; a network of its own reads them.
+    Unsteady strokes change outlines and no pixel statistics; a network of its own reads them, at 48 pixels.
     """
     found: dict[str, object] = {}
-    for names, layers in ((ON_IMAGES, SMALL_LAYERS), (("stroke",), LAYERS)):
+    for names, layers, size in ((ON_IMAGES, SMALL_LAYERS, 32), (("stroke",), LAYERS, 48)):
         world = Scenes(
             count=24_000 if len(names) > 1 else 12_000,
             nuisances=names,
@@ -88,25 +88,25 @@ def _nuisances() -> Figures:
         strengths = torch.tensor([[scene.nuisances.strength(name) for name in names] for scene in training])
         plan = TrainingPlan(epochs=6, warmup_steps=100, **FAST)
         fresh = new_network(len(names), seed=0, layers=layers)
-        network = trained(fresh, pictures(training), strengths / STRONGEST, plan, squared_error)
+        network = trained(fresh, pictures(training, size), strengths / STRONGEST, plan, squared_error)
         clean = world.model_copy(update={"count": 200, "nuisance_share": 0.0}).scenes("test")
         steps = torch.linspace(0, STRONGEST, 11).tolist()
         for number, name in enumerate(names):
-            found[name] = _strength_series(network, clean, name, number, steps)
+            found[name] = _strength_series(network, clean, name, number, steps, size)
     return found
 
 
 def _strength_series(
-    network: nn.Module, clean: list[Scene], name: Nuisance, number: int, steps: list[float]
+    network: nn.Module, clean: list[Scene], name: Nuisance, number: int, steps: list[float], size: int
 ) -> Mapping[str, object]:
     """What the network reads at each strength, and how it goes with the strength within each scene."""
-    drawn = [pictures([worse(scene, name, strength) for scene in clean]) for strength in steps]
+    drawn = [pictures([worse(scene, name, strength) for scene in clean], size) for strength in steps]
     read = torch.stack([answers(network, images)[:, number] for images in drawn]) * STRONGEST
     ranks = read.argsort(0).argsort(0).double()
     order = torch.arange(len(steps), dtype=torch.float64)[:, None]
     spearman = 1 - 6 * ((ranks - order) ** 2).sum(0) / (len(steps) * (len(steps) ** 2 - 1))
     return {
-        "identity at 0": torch.equal(drawn[0], pictures(clean)),
+        "identity at 0": torch.equal(drawn[0], pictures(clean, size)),
         "strengths": steps,
         "read": read.mean(1).tolist(),
         "mean rises": bool((read.mean(1).diff() > 0).all()),

@@ -99,7 +99,7 @@ def test_unknown_forms_list_the_known_ones(here: Path) -> None:
     put(here / "single.png")
     os.mkfifo(here / "pipe.csv")
     cases = [
-        (here / "a.tar", r"a file ending in '.tar'; known forms: bundled:fashion-mnist, a folder"),
+        (here / "a.tar", r"a file ending in '.tar'; known forms: bundled:fashion-mnist, a procedural world"),
         (here / "single.png", r"a file ending in '.png'; known forms"),
         (here / "pipe.csv", r"neither a file nor a folder"),
         ("hf:cifar10", r"unknown kind of reference 'hf:' .* known forms"),

@@ -24,7 +24,7 @@ RIM_COLOUR = 0.55
 PROPORTION, BEND, TINT = 0.09, 0.07, 0.05
 
 #: Displacement of an outline at stroke strength 5, in half sides of the image, and the width of its waves.
-UNSTEADINESS, WAVE = 0.14, 0.22
+UNSTEADINESS, WAVE = 0.20, 0.15
 
 
 @dataclass(frozen=True, eq=False)
