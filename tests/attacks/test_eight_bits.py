@@ -40,3 +40,12 @@ def test_a_failure_never_becomes_a_success():
         survived = rounded_success(classifier, attacked, labels)
     assert not (survived & ~attacked.success).any()
     assert spent().queries == int(attacked.success.sum())
+
+
+def test_without_a_success_the_classifier_is_not_asked():
+    classifier, images, labels = small_problem()
+    attacked = PGD(epsilon=0.0, steps=1).attack(classifier, images, labels)
+    assert not attacked.success.any()
+    with classifier.counting() as spent:
+        assert not rounded_success(classifier, attacked, labels).any()
+    assert spent().queries == 0

@@ -51,6 +51,8 @@ def rounded_success(
     """
     criterion = criterion or Misclassified()
     survived = torch.zeros_like(attacked.success)
+    if not bool(attacked.success.any()):
+        return survived
     with torch.no_grad():
         for positions in attacked.success.nonzero().flatten().split(batch_size):
             scores = classifier(to_bytes(attacked.images[positions]))
