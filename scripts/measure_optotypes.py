@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 
 from snellen.data.optotypes.factors import NUISANCES, ROUND, STYLES, Nuisance
 from snellen.data.optotypes.nuisances import ON_IMAGES, STRONGEST
-from snellen.data.optotypes.rendering import visible
+from snellen.data.optotypes.rendering import render, visible
 from snellen.data.optotypes.scene import Nuisances, Scene
 from snellen.data.optotypes.scene_set import LABELS
 from snellen.data.optotypes.scenes import Scenes
@@ -118,37 +120,56 @@ def _strength_series(
 
 
 def _speed() -> Figures:
-    """Images a second at 32 pixels, with every factor on: all nuisances in every scene, up to three objects, text."""
+    """Images a second on two threads that draw batches of their own: styles, lights, text, up to three objects."""
+    torch.set_num_threads(1)
     world = Scenes(
-        count=2048, objects=(1, 3), styles=STYLES, lightings=("dim", "bright"), lettering_share=0.5, individuals=50
+        count=2048,
+        objects=(1, 3),
+        styles=STYLES,
+        lightings=("dim", "bright"),
+        lettering_share=0.5,
+        individuals=50,
+        nuisance_share=1.0,
+        captions=False,
     )
+    scenes = world.scenes("test")
     everything = Nuisances(**dict.fromkeys(NUISANCES, 2.5))
-    plain = world.scenes("test")
-    full = [scene.model_copy(update={"nuisances": everything}) for scene in plain]
+    worst = [scene.model_copy(update={"nuisances": everything}) for scene in scenes]
     solids = Solids().renderer()
-    views = viewpoints_of(torch.randn(256, 6, generator=torch.Generator().manual_seed(0)))
+    views = viewpoints_of(torch.randn(32, 6, generator=torch.Generator().manual_seed(0)))
     return {
-        "threads": torch.get_num_threads(),
+        "threads": THREADS,
         "rates": {
-            "scenes, 32 px, every factor and all six nuisances": rate(lambda: pictures(full), len(full)),
-            "scenes, 32 px, without nuisances": rate(lambda: pictures(plain), len(plain)),
-            "masks of scenes, 32 px": rate(lambda: visible(plain, 32), len(plain)),
-            "solids, 48 px": rate(lambda: [solids.render(one, views[:32]) for one in solids.objects[::6][:8]], 256),
+            "scenes, 32 px, every factor on, one nuisance in each": rate(lambda part: render(part, 32), parts(scenes)),
+            "scenes, 32 px, all six nuisances in each": rate(lambda part: render(part, 32), parts(worst)),
+            "masks of scenes, 32 px": rate(lambda part: visible(part, 32), parts(scenes)),
+            "solids, 48 px": rate(
+                lambda names: [solids.render(one, views) for one in names],
+                [[one] for one in solids.objects[::6]],
+                len(views),
+            ),
         },
     }
 
 
-def rate(work: Callable[[], object], images: int, repeats: int = 5) -> float:
-    """Images a second, the best of several repeats: others may use the machine."""
-    work()
-    best = min(_seconds(work) for _ in range(repeats))
+#: Threads that draw, and scenes in a batch.
+THREADS, BATCH = 2, 256
+
+
+def parts(scenes: list[Scene]) -> list[list[Scene]]:
+    """Scenes in batches."""
+    return [scenes[start : start + BATCH] for start in range(0, len(scenes), BATCH)]
+
+
+def rate(work: Callable[[Any], object], batches: Sequence[Sequence[object]], each: int = 1, repeats: int = 5) -> float:
+    """Images a second, ``each`` for every member of a batch; the best of several repeats: others may use the machine."""
+    images, best = sum(map(len, batches)) * each, math.inf
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in range(repeats + 1):
+            started = time.perf_counter()
+            list(pool.map(work, batches))
+            best = min(best, time.perf_counter() - started)
     return images / best
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def worse(scene: Scene, name: Nuisance, strength: float) -> Scene:
