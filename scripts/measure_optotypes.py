@@ -162,7 +162,7 @@ def parts(scenes: list[Scene]) -> list[list[Scene]]:
 
 
 def rate(work: Callable[[Any], object], batches: Sequence[Sequence[object]], each: int = 1, repeats: int = 5) -> float:
-    """Images a second, ``each`` for every member of a batch; the best of several repeats: others may use the machine."""
+    """Images a second, ``each`` for every member of a batch; the best of several repeats."""
     images, best = sum(map(len, batches)) * each, math.inf
     with ThreadPoolExecutor(THREADS) as pool:
         for _ in range(repeats + 1):
