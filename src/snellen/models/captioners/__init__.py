@@ -1,0 +1,1 @@
+"""Models that put an image into words, or answer a question about it."""

@@ -1,0 +1,1 @@
+"""Text–image models: two towers that map images and texts into one space."""
