@@ -204,7 +204,7 @@ def test_a_model_without_its_head_is_not_given_a_random_one(tmp_path: Path) -> N
     model = transformers.ViTModel(transformers.ViTConfig.from_pretrained(folder), add_pooling_layer=False)
     with quiet_loading():
         model.save_pretrained(folder)
-    with pytest.raises(InputError, match=r"lack .* tensors of the classifier \(classifier\.bias"):
+    with pytest.raises(InputError, match=r"lack .* tensors of an image classifier \(classifier\.bias"):
         load_classifier(f"hf:{folder}")
 
 

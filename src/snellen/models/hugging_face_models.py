@@ -7,8 +7,8 @@ version of torchvision) and then *checked*: three images go through both, and a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -16,9 +16,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from snellen.classifier import Normalization, Task
-from snellen.errors import InputError, import_extra
+from snellen.errors import InputError
+from snellen.models.hugging_face_folder import check_folder, import_transformers, load_image_processor, load_network
 from snellen.models.loaded_model import LoadedModel
-from snellen.models.quiet_loading import quiet_loading
 from snellen.preparation import Preparation, Resize, to_image
 from snellen.randomness import Randomness
 
@@ -51,12 +51,10 @@ def load(rest: str, device: torch.device) -> LoadedModel:
         InputError: a hub id, missing files, weights that do not fit, or a processor that cannot be translated.
     """
     folder = Path(rest)
-    _check_files(folder)
-    with quiet_loading():
-        transformers = import_extra("transformers", "vlm", f"hf:{rest}")
-    with quiet_loading():  # a second time: now the library is there, its progress bars can be switched off
-        model = _model(transformers, folder)
-        preparation, normalization = translate(_processor(transformers, folder), name=folder.name)
+    check_folder(folder)
+    transformers = import_transformers(f"hf:{rest}")
+    model = load_network(transformers.AutoModelForImageClassification, folder, what="an image classifier")
+    preparation, normalization = translate(load_image_processor(transformers, folder), name=folder.name)
     config = model.config
     names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
     placeholders = all(name == f"LABEL_{index}" for index, name in enumerate(names))
@@ -96,7 +94,10 @@ def translate(processor: Any, *, name: str) -> tuple[Preparation, Normalization]
             "interpolation": Image.Resampling(int(processor.resample)).name.lower(),
         }
     )
-    _check_equal(processor, preparation, normalization, name)
+    if not same_pixels(
+        lambda image: processor(images=image, return_tensors="pt")["pixel_values"][0], preparation, normalization
+    ):
+        raise _not_understood(processor, name)
     return preparation, normalization
 
 
@@ -124,15 +125,19 @@ def _geometry(processor: Any, name: str) -> tuple[Resize, tuple[int, int] | None
     return resize, target, size or (target if resize == "exact" else None)
 
 
-def _check_equal(processor: Any, preparation: Preparation, normalization: Normalization, name: str) -> None:  # noqa: ANN401
+def same_pixels(
+    theirs: Callable[[Image.Image], Tensor], preparation: Preparation, normalization: Normalization
+) -> bool:
+    """Whether another library prepares and normalises images of three shapes to the same (3, h, w) as ours."""
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in normalization)
     for index, (width, height) in enumerate(_CHECKED):
         noise = Randomness(0).for_examples([str(index)]).uniform("processor", (3, height, width))
         image = to_image(noise[0])
-        theirs = processor(images=image, return_tensors="pt")["pixel_values"][0]
-        ours = (preparation(image) - mean) / std
-        if ours.shape != theirs.shape or float((ours - theirs).abs().max()) > 1e-5 * max(1.0, float(ours.abs().max())):
-            raise _not_understood(processor, name)
+        expected, ours = theirs(image), (preparation(image) - mean) / std
+        tolerance = 1e-5 * max(1.0, float(ours.abs().max()))
+        if ours.shape != expected.shape or float((ours - expected).abs().max()) > tolerance:
+            return False
+    return True
 
 
 def _not_understood(processor: object, name: str) -> InputError:
@@ -140,53 +145,6 @@ def _not_understood(processor: object, name: str) -> InputError:
         f"hf:{name}: its {type(processor).__name__} does more than resize, centre crop, rescale and normalise, which "
         f"is not translated here; load the model in Python and pass it with preparation=Preparation(...)"
     )
-
-
-def _check_files(folder: Path) -> None:
-    if not folder.is_dir():
-        raise InputError(
-            f"hf:{folder} is not a folder on this machine. If it is a model of the hub, download it first: "
-            f"hf download {folder} --local-dir FOLDER, then hf:FOLDER"
-        )
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder} has no config.json; expected a folder as save_pretrained() writes it")
-    if not any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")):
-        raise InputError(
-            f"{folder} has no model.safetensors (weights in pickles are not read); convert it once with "
-            f"model.save_pretrained(FOLDER)"
-        )
-    if not (folder / "preprocessor_config.json").is_file():
-        raise InputError(f"{folder} has no preprocessor_config.json, which says how its images are resized")
-
-
-def _model(transformers: ModuleType, folder: Path) -> Any:  # noqa: ANN401 - PreTrainedModel, of an extra
-    try:
-        model, report = transformers.AutoModelForImageClassification.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            dtype=torch.float32,
-        )
-    except Exception as error:
-        raise InputError(f"{folder} cannot be loaded as an image classifier: {error}") from error
-    missing = sorted({*map(str, report["missing_keys"]), *map(str, report["mismatched_keys"])})
-    if missing:
-        raise InputError(
-            f"{folder}: the weights lack {len(missing)} tensors of the classifier ({', '.join(missing[:4])}), which "
-            f"would be left random; is it a model without a classification head?"
-        )
-    return model
-
-
-def _processor(transformers: ModuleType, folder: Path) -> Any:  # noqa: ANN401 - of an extra
-    try:
-        return transformers.AutoImageProcessor.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, backend="pil"
-        )
-    except Exception as error:
-        raise InputError(f"{folder}: preprocessor_config.json cannot be read: {error}") from error
 
 
 def _task(config: Any, folder: Path) -> Task:  # noqa: ANN401 - PreTrainedConfig, of an extra
