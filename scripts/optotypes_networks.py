@@ -11,41 +11,15 @@ from torch import Tensor, nn
 
 from snellen.data.optotypes.rendering import render
 from snellen.data.optotypes.scene import Scene
+from snellen.models.factor_judge import LAYERS, FactorNetwork
 from snellen.preparation import to_unit
 from snellen.training import ImageStore, TrainingPlan, train
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Batch
 from snellen.training.objectives import Objective
 
-#: Channels and strides of the convolutions: full resolution first, because shapes of a few pixels must be told apart.
-LAYERS = ((32, 1), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1), (128, 2), (128, 1))
-
-#: The same, for questions that need less.
+#: Channels and strides of the convolutions, for questions that need less than all of a judge's.
 SMALL_LAYERS = ((32, 1), (64, 2), (64, 1), (96, 2), (96, 1))
-
-
-class SceneNetwork(nn.Module):
-    """Convolutions that also see where they are, mean and maximum over the image, and one linear layer.
-
-    Args:
-        outputs: numbers that the last layer gives.
-        layers: channels and stride of each convolution.
-    """
-
-    def __init__(self, outputs: int, layers: Sequence[tuple[int, int]] = LAYERS) -> None:
-        super().__init__()
-        blocks: list[nn.Module] = []
-        before = 5
-        for channels, stride in layers:
-            blocks += [nn.Conv2d(before, channels, 3, stride, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()]
-            before = channels
-        self.body, self.head = nn.Sequential(*blocks), nn.Linear(2 * before, outputs)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (n, 3, h, w) in [0, 1] → (n, outputs)."""
-        places = torch.linspace(-1, 1, images.shape[-1]).expand(len(images), 1, *images.shape[2:])
-        seen = self.body(torch.cat([images - 0.5, places, places.transpose(2, 3)], 1))
-        return self.head(torch.cat([seen.mean((2, 3)), seen.amax((2, 3))], 1))
 
 
 @dataclass(frozen=True)
@@ -105,7 +79,7 @@ def answers(model: nn.Module, images: Tensor) -> Tensor:
         return torch.cat([model(to_unit(part)) for part in images.split(256)])
 
 
-def new_network(outputs: int, seed: int, layers: Sequence[tuple[int, int]] = LAYERS) -> SceneNetwork:
+def new_network(outputs: int, seed: int, layers: Sequence[Sequence[int]] = LAYERS) -> FactorNetwork:
     """An untrained network whose weights follow from a seed."""
     with seeded(seed, torch.device("cpu")):
-        return SceneNetwork(outputs, layers)
+        return FactorNetwork(outputs, layers)

@@ -1,0 +1,176 @@
+"""What the training scripts of the embedded models have in common: options, a console, and the record of a training.
+
+``--first-steps N`` trains N steps only and compares the mean loss of each ten with the record that lies beside the
+weights: whether the script still does what made them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snellen.training import TrainingPlan, record_environment, train
+from snellen.training.batches import Batch, Examples
+from snellen.training.loop import Trained
+from snellen.training.objectives import Objective
+
+ASSETS = Path(__file__).parents[2] / "src" / "snellen" / "assets"
+BUILD = Path("build") / "embedded"
+
+#: Steps whose losses are recorded, and steps of one recorded mean.
+FIRST_STEPS, EVERY = 50, 10
+
+#: Largest relative difference of such a mean, on another processor.
+TOLERANCE = 0.05
+
+
+class Console:
+    """Prints a line for every hundredth step."""
+
+    def __init__(self) -> None:
+        self.steps, self.started = 0, time.monotonic()
+
+    def begin(self, task: str, total: float) -> None:
+        """Say what starts."""
+        print(f"{task}: {total:.0f} steps", flush=True)
+
+    def advance(self, task: str, amount: float, note: str = "") -> None:
+        """Say how far it is."""
+        self.steps += int(amount)
+        if note and self.steps % 100 == 0:
+            print(f"{task}: step {self.steps}, {note}, {time.monotonic() - self.started:.0f} s", flush=True)
+
+    def finish(self, task: str) -> None:
+        """Say that it ended."""
+        print(f"{task}: done after {time.monotonic() - self.started:.0f} s", flush=True)
+
+
+class _EnoughError(Exception):
+    """The first steps are done."""
+
+
+@dataclass
+class FirstLosses:
+    """Notes the mean loss of each of the first steps.
+
+    Args:
+        objective: what is minimised.
+        stop: whether the training ends after these steps.
+    """
+
+    objective: Objective
+    stop: bool = False
+    losses: list[float] = field(default_factory=list)
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Losses (n,) of a batch."""
+        if self.stop and len(self.losses) >= FIRST_STEPS:
+            raise _EnoughError
+        losses = self.objective(model, batch)
+        if len(self.losses) < FIRST_STEPS:
+            self.losses.append(float(losses.detach().mean()))
+        return losses
+
+    def means(self) -> list[float]:
+        """Mean loss of each ten steps, rounded to four significant digits."""
+        return [
+            float(f"{sum(part) / len(part):.4g}")
+            for part in (self.losses[start : start + EVERY] for start in range(0, len(self.losses), EVERY))
+        ]
+
+
+def options(description: str) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    parser.add_argument("--threads", type=int, default=1, help="intra-op threads; part of the record")
+    parser.add_argument(
+        "--first-steps", action="store_true", help=f"train {FIRST_STEPS} steps only, and compare them with the record"
+    )
+    parser.add_argument("--assets", type=Path, default=ASSETS, help="folder of the embedded models")
+    found = parser.parse_args()
+    torch.set_num_threads(found.threads)
+    return found
+
+
+def fit(
+    given: argparse.Namespace,
+    name: str,
+    part: str,
+    model: nn.Module,
+    examples: Examples,
+    *,
+    plan: TrainingPlan,
+    objective: Objective,
+    recipe: Mapping[str, Any],
+) -> tuple[Trained, dict[str, Any]]:
+    """Train, or do the first steps only and compare them.
+
+    Args:
+        given: the command line.
+        name: folder of the model in the assets.
+        part: which of its parts is trained; the record of the training is ``training.json``, by part.
+        model: initial weights.
+        examples: the train split.
+        plan: all numbers.
+        objective: what is minimised.
+        recipe: what else defines the training, as JSON values.
+
+    Returns:
+        What was trained, and its record.
+    """
+    noting = FirstLosses(objective, stop=given.first_steps)
+    if given.first_steps:
+        try:
+            train(model, examples, plan=plan, objective=noting, recipe=recipe)
+        except _EnoughError:
+            _compare(given.assets / name, part, noting.means())
+        raise SystemExit(0)
+    checkpoint = BUILD / f"{name}-{part}.safetensors"
+    if checkpoint.exists() and not given.resume:
+        raise SystemExit(f"{checkpoint} exists: go on with --resume, or delete it")
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    started, before = time.monotonic(), os.times()
+    trained = train(
+        model, examples, plan=plan, objective=noting, recipe=recipe, checkpoint=checkpoint, progress=Console()
+    )
+    after = os.times()
+    record = {
+        "recipe": dict(recipe),
+        "plan": plan.model_dump(mode="json"),
+        "data": trained.data,
+        "examples": len(examples.ids),
+        "steps": trained.steps,
+        "losses": [round(row["train.loss"], 5) for row in trained.history],
+        "first losses": noting.means(),
+        "seconds": {
+            "wall": round(time.monotonic() - started),
+            "processor": round(after.user + after.system - before.user - before.system),
+        },
+        "environment": record_environment(),
+    }
+    return trained, record
+
+
+def write_record(folder: Path, part: str, record: Mapping[str, Any]) -> None:
+    """Add the record of one part to ``training.json`` of a folder."""
+    path = folder / "training.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path.write_text(json.dumps({**known, part: record}, indent=1) + "\n", encoding="utf-8")
+
+
+def _compare(folder: Path, part: str, found: list[float]) -> None:
+    recorded = json.loads((folder / "training.json").read_text(encoding="utf-8"))[part]["first losses"]
+    print(f"{folder.name}, {part}: first losses {found}, recorded {recorded}")
+    for ours, theirs in zip(found, recorded, strict=True):
+        if abs(ours - theirs) > TOLERANCE * abs(theirs):
+            raise SystemExit(f"error: {folder.name}, {part}: a mean loss of {ours}, where {theirs} was recorded")
