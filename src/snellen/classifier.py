@@ -98,7 +98,6 @@ class Classifier:
         self.device = torch.device(device)
         self._identity = identity
         self._counter = _Counter()
-        self._edits = 0
         self._normalization: tuple[Tensor, Tensor] | None = None
         if normalization is not None and normalization != Normalization():
             mean, std = (torch.tensor(v, dtype=torch.float32, device=device).view(-1, 1, 1) for v in normalization)
@@ -182,12 +181,17 @@ class Classifier:
     def scores_and_features(self, images: Tensor, layer: str | None = None) -> tuple[Tensor, Tensor]:
         """Scores (n, k) and the output of a layer (n, ...) in one pass; errors as those of :meth:`features`."""
         caught: list[Tensor] = []
-        handle = self._layer(layer).register_forward_hook(lambda _module, _inputs, output: caught.append(output))
+
+        def catch(_module: nn.Module, _inputs: object, output: object) -> None:
+            if isinstance(output, Tensor):
+                caught.append(output.clone())  # a copy, which no later layer changes in place
+
+        handle = self._layer(layer).register_forward_hook(catch)
         try:
             scores = self(images)
         finally:
             handle.remove()
-        if not caught or not isinstance(caught[-1], Tensor):
+        if not caught:
             raise UnsupportedError(f"layer {layer or self.feature_layer!r} of {self.name} does not output one tensor")
         return scores, caught[-1]
 
@@ -201,12 +205,10 @@ class Classifier:
         ...     float(classifier(torch.rand(1, 3, 2, 2)).abs().sum())
         0.0
         """
-        handle = self._layer(layer).register_forward_hook(lambda _module, _inputs, output: change(output))
-        self._edits += 1
+        handle = self._layer(layer).register_forward_hook(EditHook(lambda _layer, _inputs, output: change(output)))
         try:
             yield self
         finally:
-            self._edits -= 1
             handle.remove()
 
     def _inner(self) -> nn.Module:
@@ -218,10 +220,7 @@ class Classifier:
         name = layer or self.feature_layer
         if name is None:
             raise InputError(f"name a layer of {self.name}: one of {', '.join(self.layers[:20])}")
-        modules: dict[str, nn.Module] = dict(self._inner().named_modules())
-        if name not in modules:
-            raise unknown_name(f"layer of {self.name}", name, self.layers)
-        return modules[name]
+        return find_layer(self._inner(), name, self.name)
 
     # -- accounts ------------------------------------------------------------------------------------------------
 
@@ -252,7 +251,7 @@ class Classifier:
         None when that cannot be told: a plain callable without an identity, or inside :meth:`edit`. The code of a
         module's ``forward`` and its plain attributes are not seen.
         """
-        if self._edits or (self.module is None and self._identity is None):
+        if is_edited(self.module) if self.module is not None else self._identity is None:
             return None
         scale = [tensor.flatten().tolist() for tensor in self._normalization or ()]
         described = [self._identity, self.preparation.model_dump_json(), str(scale), self.task, self.output]
@@ -279,6 +278,31 @@ class Classifier:
                 f"{self.name} takes images in [0, 1], got values from {low:.4g} to {high:.4g}. Normalisation happens "
                 f"inside the classifier: pass prepared images, not normalised ones"
             )
+
+
+class EditHook:
+    """A forward hook that changes what a layer gives or takes; a network that carries one counts as edited."""
+
+    def __init__(self, hook: Callable[[nn.Module, Any, Any], Any]) -> None:
+        self.hook = hook
+
+    def __call__(self, layer: nn.Module, inputs: object, output: object) -> object:
+        """Call the hook as torch calls it."""
+        return self.hook(layer, inputs, output)
+
+
+def is_edited(network: nn.Module) -> bool:
+    """Whether an :class:`EditHook` is attached to any layer of a network."""
+    attached = ((*layer._forward_hooks.values(), *layer._forward_pre_hooks.values()) for layer in network.modules())
+    return any(isinstance(hook, EditHook) for hooks in attached for hook in hooks)
+
+
+def find_layer(network: nn.Module, name: str, owner: str) -> nn.Module:
+    """Return the layer with this full name; UnknownNameError, with near names, when ``owner`` has none."""
+    layers: dict[str, nn.Module] = {known: layer for known, layer in network.named_modules() if known}
+    if name not in layers:
+        raise unknown_name(f"layer of {owner}", name, layers)
+    return layers[name]
 
 
 def hash_tensors(tensors: dict[str, Tensor]) -> str:
