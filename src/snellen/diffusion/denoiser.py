@@ -56,11 +56,6 @@ class Denoiser:
         predicted = call(self.network, latents.to(self.dtype), timesteps, condition)
         return predicted[:, : self.channels].to(latents.dtype)
 
-    def at(self, timestep: int) -> tuple[float, float]:
-        """Alpha and sigma of a training timestep."""
-        kept = float(self.alphas_cumprod[timestep])
-        return kept**0.5, (1 - kept) ** 0.5
-
 
 def _text_unet(network: Any, latents: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:  # noqa: ANN401
     text = _needed(condition, "text")

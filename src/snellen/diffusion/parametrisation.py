@@ -1,8 +1,8 @@
 """What a diffusion network predicts: noise, image or velocity; one follows from the other.
 
-A noisy image is x = alpha x0 + sigma eps with alpha² + sigma² = 1. The velocity is v = alpha eps − sigma x0 (Salimans and
-Ho, *Progressive Distillation for Fast Sampling of Diffusion Models*, 2022). All three predictions are affine in each other
-for a given x, so a *difference* of two predictions turns from one kind into another by a factor.
+A noisy image is x = alpha x0 + sigma eps with alpha² + sigma² = 1. The velocity is v = alpha eps − sigma x0 (Salimans
+and Ho, *Progressive Distillation for Fast Sampling of Diffusion Models*, 2022). All three predictions are affine in each
+other for a given x, so a *difference* of two predictions turns from one kind into another by a factor.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def check_prediction(name: str) -> Prediction:
     """
     for known in get_args(Prediction):
         if name == known:
-            return known  # type: ignore[no-any-return]
+            return known
     raise InputError(f"prediction type {name!r} is not one of {', '.join(get_args(Prediction))}")
 
 
