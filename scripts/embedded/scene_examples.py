@@ -59,7 +59,7 @@ class SceneExamples:
 
     def _draw(self, positions: Tensor) -> None:
         missing = positions[~self._drawn[positions]]
-        for part in missing.split(_TOGETHER):
+        for part in missing.split(_TOGETHER) if len(missing) else ():
             drawn = render([self.scenes[row] for row in part.tolist()], self.size)
             self._pixels[part] = drawn.pixels
             self._masks[part] = (drawn.coverage.sum(1, keepdim=True).clamp(0, 1) * 255).round().to(torch.uint8)
