@@ -1,0 +1,1 @@
+"""Models that tell which pixels belong to one object."""
