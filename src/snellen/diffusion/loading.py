@@ -17,6 +17,7 @@ from snellen.diffusion.noise_schedule import alphas_cumprod
 from snellen.diffusion.parametrisation import check_prediction
 from snellen.diffusion.text_encoding import Form, TextEncoding, TextTower
 from snellen.errors import InputError, unknown_name
+from snellen.models.bundled_folders import bundled_folder
 from snellen.models.devices import resolve_device
 
 _FORMS = "diffusers:FOLDER or bundled:NAME"
@@ -51,7 +52,7 @@ def load_generator(
     if not rest:
         raise InputError(f"{str(ref)!r} names no generator; expected {_FORMS}")
     where = resolve_device(device)
-    path = _bundled(rest) if scheme == "bundled" else Path(rest)
+    path = bundled_folder(rest) if scheme == "bundled" else Path(rest)
     folder = read_folder(path)
     name = f"bundled:{rest}" if scheme == "bundled" else f"diffusers:{path.name}"
     return assemble(folder, name=name, device=where, dtype=dtype)
@@ -96,12 +97,6 @@ def assemble(folder: Folder, *, name: str, device: torch.device, dtype: torch.dt
         vae=load_network(folder.parts["vae"], device, dtype) if "vae" in folder.parts else None,
         sized=sized,
     )
-
-
-def _bundled(name: str) -> Path:
-    from snellen.models.bundled_folders import bundled_folder
-
-    return bundled_folder(name)
 
 
 def _size(config: Mapping[str, Any], folder: Folder) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """What a diffusion network predicts: noise, image or velocity; one follows from the other.
 
 A noisy image is x = alpha x0 + sigma eps with alpha² + sigma² = 1. The velocity is v = alpha eps − sigma x0 (Salimans
-and Ho, *Progressive Distillation for Fast Sampling of Diffusion Models*, 2022). All three predictions are affine in each
+and Ho, *Progressive Distillation for Fast Sampling of Diffusion Models*, 2022). All three are affine in each
 other for a given x, so a *difference* of two predictions turns from one kind into another by a factor.
 """
 
