@@ -2,8 +2,8 @@
 
     python scripts/embedded/train_scene_diffusion.py [--resume] [--threads N] [--first-steps]
 
-Needs the autoencoder (train_scene_autoencoder.py) and the towers (train_scene_towers.py): it works on the latents of the
-one, and its text encoder is the text tower of the other, which stays as it is.
+Needs the autoencoder (train_scene_autoencoder.py) and the towers (train_scene_towers.py): it works on the latents of
+the one, and its text encoder is the text tower of the other, which stays as it is.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ ARCHITECTURE = {
     "out_channels": 8,
     "block_out_channels": [64, 96],
     "layers_per_block": 1,
-    "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
-    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
     "attention_head_dim": 4,
     "norm_num_groups": 8,
     "cross_attention_dim": 64,
