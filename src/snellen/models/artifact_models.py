@@ -26,6 +26,7 @@ class Architecture(NamedTuple):
 
 #: Architectures by their name in a card; further fields of the card are arguments of the class.
 ARCHITECTURES: dict[str, Architecture] = {
+    "factor_network": Architecture("snellen.models.factor_judge:FactorNetwork"),
     "fashion_cnn": Architecture("snellen.models.fashion_cnn:FashionCNN", "pool"),
     "timm": Architecture("snellen.models.timm_models:build_untrained", "global_pool"),
 }

@@ -6,7 +6,7 @@ were asked for, where the object is, and how strong a nuisance. A model that gui
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,10 +48,14 @@ class FactorNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Square images (n, 3, h, h) in [0, 1] → (n, outputs)."""
+        found: Tensor = self.head(self.features(images))
+        return found
+
+    def features(self, images: Tensor) -> Tensor:
+        """Square images (n, 3, h, h) in [0, 1] → what the last layer takes, (n, 2 channels)."""
         places = torch.linspace(-1, 1, images.shape[-1], device=images.device).expand(len(images), 1, *images.shape[2:])
         seen = self.body(torch.cat([images - 0.5, places, places.transpose(2, 3)], 1))
-        found: Tensor = self.head(torch.cat([seen.mean((2, 3)), seen.amax((2, 3))], 1))
-        return found
+        return torch.cat([seen.mean((2, 3)), seen.amax((2, 3))], 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +75,7 @@ class FactorJudge:
         name: shown in reports.
     """
 
-    network: nn.Module
+    network: FactorNetwork
     factors: Mapping[str, tuple[str, ...]]
     measures: tuple[str, ...]
     size: int
@@ -83,13 +87,24 @@ class FactorJudge:
         Raises:
             InputError: images of another shape.
         """
+        return self._read(images, self.network)
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the network sees before it answers, (n, width): the space in which sets of images are compared.
+
+        Raises:
+            InputError: images of another shape.
+        """
+        return self._read(images, self.network.features)
+
+    def _read(self, images: Tensor, read: Callable[[Tensor], Tensor]) -> Tensor:
         if images.ndim != 4 or tuple(images.shape[1:]) != (3, self.size, self.size):
             raise InputError(
                 f"{self.name} judges images (n, 3, {self.size}, {self.size}) in [0, 1]; got {tuple(images.shape)}; "
                 f"resize them first"
             )
         with torch.inference_mode():
-            return torch.cat([self.network(part.float()) for part in images.split(_TOGETHER)])
+            return torch.cat([read(part.float()) for part in images.split(_TOGETHER)])
 
     def probabilities(self, images: Tensor) -> dict[str, Tensor]:
         """Probability of each value of each factor, (n, k) by factor."""
