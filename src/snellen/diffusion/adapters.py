@@ -59,6 +59,7 @@ class Adapters:
                 f"out first (unload_lora() in diffusers), and load their files here"
             )
         self.network = network
+        self._entered: list[Mapping[str, float | Tensor]] = []  # what the open blocks ask for
         self._strengths: dict[str, float | Tensor] = {}
         self._layers: dict[str, Any] = {}
 
@@ -105,6 +106,7 @@ class Adapters:
             try:
                 peft.inject_adapter_in_model(config, self.network, adapter_name=name)
             except Exception as error:
+                self._take_out(name, layers)
                 raise InputError(f"peft cannot put the adapter {name!r} on these layers: {error}") from error
         for parameter, required_before in required:
             parameter.requires_grad_(required_before)
@@ -144,8 +146,8 @@ class Adapters:
     def on(self, strengths: Mapping[str, float | Tensor]) -> Iterator[None]:
         """Let adapters act inside a ``with`` block, each with its strength: a number, or one for each row of a call.
 
-        Blocks nest: an adapter that is not named keeps the strength that it has outside. Strength 0, for all rows,
-        switches an adapter off.
+        Blocks nest, and may end in any order: an adapter that is not named keeps the strength that it has outside.
+        Strength 0, for all rows, switches an adapter off.
 
         Raises:
             UnknownNameError: no such adapter.
@@ -156,13 +158,13 @@ class Adapters:
             values = torch.as_tensor(strength, dtype=torch.float64)
             if values.ndim > 1 or not bool(values.isfinite().all()):
                 raise InputError(f"the strength of {name!r} is a number or one for each row, finite; got {strength}")
-        before = dict(self._strengths)
-        self._strengths.update(strengths)
+        asked = dict(strengths)
+        self._entered.append(asked)
         self._activate()
         try:
             yield
         finally:
-            self._strengths = before
+            self._entered = [other for other in self._entered if other is not asked]
             self._activate()
 
     @contextmanager
@@ -173,7 +175,7 @@ class Adapters:
 
     @contextmanager
     def training(self, name: str) -> Iterator[list[nn.Parameter]]:
-        """Let only the parameters of one adapter require gradients inside a ``with`` block; gives them to the optimiser.
+        """Let only the parameters of one adapter require gradients inside a ``with`` block, and give them.
 
         The adapter does not act by itself: call the network inside :meth:`on`.
         """
@@ -190,7 +192,9 @@ class Adapters:
 
     @contextmanager
     def merged(self, strengths: Mapping[str, float]) -> Iterator[None]:
-        """Add adapters to the weights inside a ``with`` block: faster for many calls at one strength; undone to the bit.
+        """Add adapters to the weights inside a ``with`` block: faster for many calls at one strength.
+
+        The weights themselves are put back at the end, so nothing is rounded. The other adapters are off.
 
         Raises:
             UnknownNameError: no such adapter.
@@ -200,7 +204,7 @@ class Adapters:
             self._known(name)
         kept: list[tuple[nn.Parameter, Tensor]] = []
         try:
-            with self.off(), torch.no_grad():
+            with torch.no_grad():
                 for layer, module in self._layers.items():
                     original = module.get_base_layer()
                     changes = [(name, s) for name, s in strengths.items() if name in module.lora_A and s != 0]
@@ -223,20 +227,26 @@ class Adapters:
         self._known(name)
         if name in self._strengths:
             raise InputError(f"the adapter {name!r} is in use: leave its block before it is removed")
-        for layer, module in list(self._adapted(name).items()):
-            module.delete_adapter(name)
-            if not module.lora_A:
-                parent, _, child = layer.rpartition(".")
-                setattr(self.network.get_submodule(parent), child, self._layers.pop(layer).get_base_layer())
-        configs: dict[str, Any] = self.network.peft_config  # type: ignore[assignment]
-        del configs[name]
-        if not configs:
-            del self.network.peft_config
+        self._take_out(name, list(self._adapted(name)))
 
     def unload(self) -> None:
         """Take all adapters out; the network has its own layers again, with the weights and flags that they had."""
         for name in self.names:
             self.remove(name)
+
+    def _take_out(self, name: str, layers: list[str]) -> None:
+        for layer in layers:
+            module: Any = self.network.get_submodule(layer)
+            if name in getattr(module, "lora_A", ()):
+                module.delete_adapter(name)
+            if not len(getattr(module, "lora_A", "none")):
+                parent, _, child = layer.rpartition(".")
+                setattr(self.network.get_submodule(parent), child, module.get_base_layer())
+                self._layers.pop(layer, None)
+        configs: dict[str, Any] = getattr(self.network, "peft_config", {})
+        configs.pop(name, None)
+        if not configs and hasattr(self.network, "peft_config"):
+            del self.network.peft_config
 
     def _adapted(self, name: str) -> dict[str, Any]:
         return {layer: module for layer, module in self._layers.items() if name in module.lora_A}
@@ -246,7 +256,8 @@ class Adapters:
             raise unknown_name("adapter", name, self.names)
 
     def _activate(self) -> None:
-        """Tell every layer which adapters have any effect: peft leaves out the others."""
+        """Settle the strengths, and tell every layer which adapters have any effect: peft leaves out the others."""
+        self._strengths = {name: strength for asked in self._entered for name, strength in asked.items()}
         acting = [name for name, strength in self._strengths.items() if bool(torch.as_tensor(strength).any())]
         for module in self._layers.values():
             # Not set_adapter(), which also decides what requires gradients.

@@ -117,10 +117,14 @@ def generate(
         batch = range(start, min(start + batch_size, len(seeds)))
         rng = seeded([seeds[row] for row in batch])
         steering = steer(batch, rng) if steer is not None else Steering()
-        own = [classifier_free(scales[list(batch)], reference.select(batch))] if reference is not None else []
+        wanted = given.select(batch)
+        own = []
+        if reference is not None:
+            away = wanted if reference is given else reference.select(batch)
+            own = [classifier_free(scales[list(batch)], away)]
         state = sampler.run(
             sampler.start(rng, size=height_width),
-            given.select(batch),
+            wanted,
             guidance=[*own, *steering.guidance],
             hooks=steering.hooks,
             context=steering.context,

@@ -3,8 +3,8 @@
 Song, Meng and Ermon, *Denoising Diffusion Implicit Models* (ICLR 2021), section 4.3: the steps of DDIM without noise,
 run backwards. A step forward from x_t needs the prediction at x_t, which is not known on the way back; the usual
 inversion takes the prediction at the latents before the step instead. ``refinements`` corrects this by fixed-point
-iteration: the prediction is made again at the latents that the step gave (Pan et al., *Effective Real Image Editing with
-Accelerated Iterative Diffusion Inversion*, ICCV 2023).
+iteration: the prediction is made again at the latents that the step gave (Pan et al., *Effective Real Image Editing
+with Accelerated Iterative Diffusion Inversion*, ICCV 2023).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from torch import nn
 
 from snellen.diffusion.components import load_network, load_tokenizer
 from snellen.diffusion.denoiser import CALLS, Denoiser
-from snellen.diffusion.folder import Folder, read_folder
+from snellen.diffusion.folder import Folder, read_folder, read_json
 from snellen.diffusion.generator import Generator
 from snellen.diffusion.noise_schedule import alphas_cumprod
 from snellen.diffusion.parametrisation import check_prediction
@@ -94,9 +94,17 @@ def assemble(folder: Folder, *, name: str, device: torch.device, dtype: torch.dt
         classes=classes,
         null_class=null_class,
         class_names=names,
-        vae=load_network(folder.parts["vae"], device, dtype) if "vae" in folder.parts else None,
+        vae=_vae(folder, device, dtype),
         sized=sized,
     )
+
+
+def _vae(folder: Folder, device: torch.device, dtype: torch.dtype) -> nn.Module | None:
+    if "vae" not in folder.parts:
+        return None
+    part = folder.parts["vae"]
+    overflows = bool(read_json(part.path / "config.json").get("force_upcast"))  # in half precision
+    return load_network(part, device, torch.float32 if overflows else dtype)
 
 
 def _size(config: Mapping[str, Any], folder: Folder) -> tuple[int, int]:

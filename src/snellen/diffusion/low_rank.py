@@ -44,8 +44,8 @@ class LowRank(BaseModel):
 
 
 #: Adapters of continuous shifts, "c3lier / noxattn" of concept sliders: all but cross-attention and time embeddings.
-#: The published code leaves out names with ``time_embed`` only; here the residual blocks' own ``time_emb_proj`` are left
-#: out too, so that no layer of a time embedding is adapted.
+#: The published code leaves out names with ``time_embed`` only; here the residual blocks' own ``time_emb_proj`` are
+#: left out too, so that no layer of a time embedding is adapted.
 SLIDER = LowRank(
     rank=4,
     alpha=1.0,
@@ -58,7 +58,7 @@ SLIDER = LowRank(
 ATTENTION = LowRank(
     rank=16,
     alpha=16.0,
-    layers=("*.to_q", "*.to_k", "*.to_v", "*.to_out.0", "*.add_k_proj", "*.add_v_proj"),
+    layers=("*.to_q", "*.to_k", "*.to_v", "*.to_out.0"),
     within=("Attention",),
     start="gaussian",
 )

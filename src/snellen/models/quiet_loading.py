@@ -28,6 +28,7 @@ def quiet_loading() -> Iterator[None]:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         stack.enter_context(_no_progress_bars())
+        stack.enter_context(_root_silent())
         for name in _LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
@@ -44,6 +45,20 @@ def first_line(error: BaseException) -> str:
     'no such file'
     """
     return (str(error).strip().splitlines() or ["no message"])[0]
+
+
+@contextlib.contextmanager
+def _root_silent() -> Iterator[None]:
+    """Silence the root logger, to which open_clip writes, and keep that from getting a handler of its own."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    root.handlers[:] = [logging.NullHandler()]  # with no handler at all, logging.warning() would install one
+    root.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.handlers[:] = handlers
 
 
 @contextlib.contextmanager

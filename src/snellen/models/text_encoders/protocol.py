@@ -32,5 +32,5 @@ class TextEncoder(Protocol):
         ``truncate`` cuts texts that are too long.
 
         Raises:
-            InputError: no texts, an empty text, or one that is longer than the context; the message names it.
+            InputError: no texts, or one that is longer than the context; the message names it.
         """

@@ -87,5 +87,5 @@ class TwoTower(Protocol):
         A text is encoded once as long as the weights stay the same. ``truncate`` cuts texts that are too long.
 
         Raises:
-            InputError: no texts, an empty text, or one that is longer than the context; the message names it.
+            InputError: no texts, or one that is longer than the context; the message names it.
         """

@@ -1,0 +1,90 @@
+"""Measure the embedded class-conditional diffusion on Fashion-MNIST: is what was asked for recognised?
+
+    python scripts/embedded/measure_fashion_diffusion.py [--count 500]
+
+Both classifiers were trained apart from the generator and guided nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from measured import share_by, write
+
+from snellen.data.bundled import FASHION_CLASSES
+from snellen.diffusion.generate import generate
+from snellen.diffusion.loading import load_generator
+from snellen.diffusion.sampler import Sampler
+from snellen.metrics.coverage import coverage, density
+from snellen.metrics.frechet_distance import frechet_distance
+from snellen.models.references import load_classifier
+from snellen.preparation import to_unit
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from build_fashion_sample import SOURCE
+from train_fashion_cnn import read_split
+
+SCALES = (1.0, 1.5, 2.0, 3.0, 5.0)
+STEPS = 25
+JUDGES = ("bundled:fashion-judge", "bundled:fashion-cnn")
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=500, help="images at each guidance scale, as many of each class")
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    judges = {name: load_classifier(name) for name in JUDGES}
+    sampler = Sampler(load_generator("bundled:fashion-diffusion"), solver="ddim", steps=STEPS)
+    classes = [row % len(FASHION_CLASSES) for row in range(given.count)]
+    asked = [FASHION_CLASSES[number] for number in classes]
+    test = read_split(SOURCE, "t10k", "test")
+    # As many of each class as are generated, and as many others to compare them with.
+    rows = [(test.targets == number).nonzero().flatten() for number in range(len(FASHION_CLASSES))]
+    each = given.count // len(FASHION_CLASSES)
+    real, other = (
+        to_unit(test.images[torch.cat([row[part * each : (part + 1) * each] for row in rows])]) for part in (0, 1)
+    )
+
+    def seen(images: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            return judges[JUDGES[0]].network.features(images)  # type: ignore[union-attr, operator]
+
+    def compared(images: torch.Tensor) -> dict[str, float]:
+        first, second = seen(real), seen(images)
+        return {
+            "coverage": round(coverage(first, second), 4),
+            "density": round(density(first, second), 4),
+            "frechet": round(frechet_distance(first, second), 3),
+        }
+
+    labels = [FASHION_CLASSES[number] for number in range(len(FASHION_CLASSES)) for _ in range(each)]
+    found: dict[str, Any] = {
+        "steps": STEPS,
+        "real": {name: recognised(judge, real, labels) for name, judge in judges.items()},
+        "real against real": compared(other),
+        "scales": {},
+    }
+    for scale in SCALES:
+        images = generate(sampler, range(given.count), classes=classes, guidance_scale=scale, batch_size=50).images
+        figures = {name: recognised(judge, images, asked) for name, judge in judges.items()}
+        found["scales"][f"{scale:g}"] = {**figures, **compared(images)}
+        print(scale, found["scales"][f"{scale:g}"], flush=True)
+    write("fashion-diffusion", found)
+
+
+def recognised(judge: Any, images: torch.Tensor, asked: list[str]) -> dict[str, Any]:  # noqa: ANN401 - a Classifier
+    """How often a classifier gives the class that was asked for."""
+    with torch.inference_mode():
+        answers = torch.cat([judge(part) for part in images.split(256)]).argmax(1).tolist()
+    return share_by([FASHION_CLASSES[number] == name for number, name in zip(answers, asked, strict=True)], asked)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Weights of a model drawn by name: the same seed gives the same model, whatever was drawn before."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from snellen.randomness import Randomness
+
+
+def draw_weights(model: nn.Module, *, seed: int = 0, gain: float = 1.0) -> None:
+    """Draw every matrix of a model, in place, with ``gain`` over the square root of its inputs; leave the vectors.
+
+    With unit gain signals neither fade nor explode, so that inputs move outputs, which they hardly do with the small
+    weights from which a training starts. Tables of embeddings have unit variance. Shared tensors are drawn once.
+
+    >>> first, second = nn.Linear(4, 2), nn.Linear(4, 2)
+    >>> draw_weights(first), draw_weights(second)
+    (None, None)
+    >>> torch.equal(first.weight, second.weight)
+    True
+    """
+    rng = Randomness(seed)
+    embeddings = {id(layer.weight) for layer in model.modules() if isinstance(layer, nn.Embedding)}
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim < 2:
+                continue
+            scale = 1.0 if id(parameter) in embeddings or "embed" in name else gain * parameter[0].numel() ** -0.5
+            drawn = torch.randn(parameter.shape, generator=rng.generator(name))
+            parameter.copy_(scale * drawn)

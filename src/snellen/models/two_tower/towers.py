@@ -1,0 +1,153 @@
+"""The contract of two towers over the networks and the tokeniser of any library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from snellen.classifier import Normalization
+from snellen.errors import UnsupportedError
+from snellen.models.image_checks import check_prepared
+from snellen.models.token_rows import check_texts, fit, pad
+from snellen.models.two_tower.text_memory import TextMemory
+from snellen.models.weights_identity import WeightsIdentity
+from snellen.preparation import Preparation
+
+#: Images, and texts, that go through a tower at a time.
+BATCH = 64
+
+
+class ImageTower(nn.Module):
+    """Normalised images → raw vectors. Towers with patches give those too."""
+
+    has_patches = False
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode: (n, 3, h, w) → (n, d)."""
+        raise NotImplementedError
+
+    def patches(self, images: Tensor) -> Tensor:
+        """Encode patches: (n, 3, h, w) → (n, rows, columns, d)."""
+        raise NotImplementedError
+
+
+class TextTower(Protocol):
+    """Tokens int64 (n, t), and 1 where a token is no filler (n, t) → raw vectors (n, d)."""
+
+    def __call__(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Encode."""
+
+
+@dataclass(frozen=True)
+class Tokeniser:
+    """How a model's texts become tokens.
+
+    Attributes:
+        encode: texts → their tokens with the marks at both ends, of any length.
+        filler: the token that pads short texts.
+        context_length: most tokens of a text, the marks included.
+        full_length: whether texts are always padded to the whole context.
+    """
+
+    encode: Callable[[Sequence[str]], list[list[int]]]
+    filler: int
+    context_length: int
+    full_length: bool
+
+
+class Towers:
+    """A :class:`~snellen.models.two_tower.protocol.TwoTower` of two networks and a tokeniser.
+
+    Networks given here are put into evaluation mode and frozen, in place.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        image_tower: ImageTower,
+        text_tower: nn.Module,
+        tokeniser: Tokeniser,
+        preparation: Preparation,
+        normalization: Normalization,
+        dimension: int,
+        logit_scale: float,
+        logit_bias: float = 0.0,
+        pairwise: bool = False,
+        notes: Sequence[str] = (),
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.name, self.preparation, self.normalization = name, preparation, normalization
+        self.dimension, self.logit_scale, self.logit_bias = dimension, logit_scale, logit_bias
+        self.pairwise, self.notes, self.device = pairwise, tuple(notes), torch.device(device)
+        self.context_length = tokeniser.context_length
+        self.image_tower: ImageTower = image_tower.eval().requires_grad_(False).to(device)
+        self.text_tower = text_tower.eval().requires_grad_(False).to(device)
+        self._tokeniser = tokeniser
+        self._identity = WeightsIdentity(self.image_tower, self.text_tower)
+        self._memory = TextMemory(WeightsIdentity(self.text_tower))
+        self._scale = tuple(torch.tensor(values, device=device).view(-1, 1, 1) for values in normalization)
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.preparation.size)) if self.preparation.size else "any size"
+        return f"Towers({self.name!r}, {size}, {self.dimension} dimensions, {self.context_length} tokens)"
+
+    def identity(self) -> str:
+        """Hash of the weights of both towers as they are now (sha256)."""
+        return self._identity()
+
+    def encode_images(self, images: Tensor, *, normalised: bool = True) -> Tensor:
+        """Prepared images (n, 3, h, w) in [0, 1] → vectors (n, d), of length one, or raw with ``normalised=False``.
+
+        Raises:
+            InputError: images of another shape, type, size or range.
+        """
+        return self._through(self.image_tower, images, normalised)
+
+    def encode_patches(self, images: Tensor, *, normalised: bool = True) -> Tensor:
+        """Prepared images (n, 3, h, w) in [0, 1] → vectors of their patches (n, rows, columns, d), in the same space.
+
+        Raises:
+            UnsupportedError: an image tower without patches.
+            InputError: images of another shape, type, size or range.
+        """
+        if not self.image_tower.has_patches:
+            raise UnsupportedError(f"{self.name} has one vector for each image and none for its patches")
+        return self._through(self.image_tower.patches, images, normalised)
+
+    def encode_texts(self, texts: Sequence[str], *, normalised: bool = True, truncate: bool = False) -> Tensor:
+        """Texts → vectors (n, d), of length one, or raw with ``normalised=False``; without gradients.
+
+        A text is encoded once as long as the weights stay the same. ``truncate`` cuts texts that are too long.
+
+        Raises:
+            InputError: no texts, or one that is longer than the context; the message names it.
+        """
+        check_texts(texts, name=self.name)
+        vectors = self._memory.vectors(self._rows(texts, truncate), self._encode_rows)
+        return F.normalize(vectors, dim=-1) if normalised else vectors
+
+    def _rows(self, texts: Sequence[str], truncate: bool) -> list[list[int]]:
+        rows = self._tokeniser.encode(texts)
+        return fit(rows, texts, context=self.context_length, truncate=truncate, name=self.name)
+
+    def _encode_rows(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        length = self.context_length if self._tokeniser.full_length else None
+        vectors = []
+        with torch.no_grad():
+            for start in range(0, len(rows), BATCH):
+                tokens, mask = pad(rows[start : start + BATCH], filler=self._tokeniser.filler, length=length)
+                vectors.append(self.text_tower(tokens.to(self.device), mask.to(self.device)))
+        return torch.cat(vectors)
+
+    def _through(self, tower: Callable[[Tensor], Tensor], images: Tensor, normalised: bool) -> Tensor:
+        check_prepared(images, self.preparation.size, name=self.name)
+        mean, std = self._scale
+        parts = [tower((part - mean) / std) for part in images.to(self.device).split(BATCH)]
+        vectors = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return F.normalize(vectors, dim=-1) if normalised else vectors

@@ -1,0 +1,391 @@
+"""Low-rank adapters against peft itself: strengths by row, nothing left when they are off, training, merging."""
+
+import copy
+from contextlib import ExitStack
+
+import pytest
+import torch
+from torch import nn
+
+from snellen.classifier import hash_tensors
+from snellen.diffusion.adapters import Adapters
+from snellen.diffusion.low_rank import ATTENTION, SLIDER, TEXT_ATTENTION, LowRank, adaptable_layers, chosen_layers
+from snellen.errors import InputError, UnknownNameError, UnsupportedError
+from snellen.models.quiet_loading import quiet_loading
+from snellen.randomness import Randomness
+
+diffusers = pytest.importorskip("diffusers")
+transformers = pytest.importorskip("transformers")
+peft = pytest.importorskip("peft")
+
+
+def noise(*shape, seed=0):
+    return Randomness(seed).bind(shape[0]).normal("inputs", shape[1:])
+
+
+def make_unet():
+    with quiet_loading():
+        torch.manual_seed(0)
+        unet = diffusers.UNet2DConditionModel(
+            sample_size=8,
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=16,
+            attention_head_dim=4,
+            norm_num_groups=4,
+        )
+    return unet.eval().requires_grad_(False)
+
+
+def make_text_encoder():
+    with quiet_loading():
+        torch.manual_seed(0)
+        config = transformers.CLIPTextConfig(
+            vocab_size=100, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2
+        )
+        return transformers.CLIPTextModel(config).eval()
+
+
+def make_resnet():
+    torchvision = pytest.importorskip("torchvision")
+    with quiet_loading():
+        torch.manual_seed(0)
+        return torchvision.models.resnet18(num_classes=5).eval()
+
+
+@pytest.fixture(scope="module")
+def unet():
+    return make_unet()
+
+
+@pytest.fixture
+def adapters(unet):
+    """Two trained-looking adapters on a network that has none again afterwards."""
+    made = Adapters(unet)
+    for seed, name in enumerate(["snow", "fog"]):
+        made.add(name, SLIDER, rng=Randomness(seed))
+        disturb(made, name, seed)
+    yield made
+    made.unload()
+
+
+def disturb(adapters, name, seed=0, size=0.3):
+    """Give the factors B values, as training would."""
+    for index, parameter in enumerate(adapters.parameters(name)):
+        if index % 2:
+            with torch.no_grad():
+                generator = torch.Generator().manual_seed(1000 * seed + index)
+                parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
+
+
+@torch.no_grad()
+def run(unet, rows=3, seed=0):
+    return unet(noise(rows, 4, 8, 8, seed=seed), 500, noise(rows, 5, 16, seed=seed)).sample
+
+
+# -- oracle ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.5, -2.0])
+def test_a_constant_strength_is_the_scale_of_peft(adapters, unet, strength):
+    with adapters.on({"snow": strength}):
+        ours = run(unet)
+    theirs = make_unet()
+    theirs.add_adapter(copy.deepcopy(adapters.config("snow")), "snow")
+    with torch.no_grad():
+        for key, tensor in adapters.tensors("snow").items():
+            layer, factor = key.removesuffix(".weight").rsplit(".", 1)
+            theirs.get_parameter(f"{layer}.{factor}.snow.weight").copy_(tensor)
+    for module in theirs.modules():
+        if isinstance(module, peft.tuners.lora.LoraLayer):
+            module.set_scale("snow", strength)
+    assert torch.allclose(ours, run(theirs), rtol=0, atol=1e-6)
+    assert not torch.allclose(ours, run(make_unet()), atol=1e-2)
+
+
+def test_each_row_has_its_strength_as_if_it_ran_alone(adapters, unet):
+    snow, fog = torch.tensor([0.0, 0.5, 2.0]), torch.tensor([1.0, 0.0, -1.0])
+    with adapters.on({"snow": snow, "fog": fog}):
+        together = run(unet)
+    for row in range(3):
+        with adapters.on({"snow": float(snow[row]), "fog": float(fog[row])}):
+            assert torch.allclose(together[row], run(unet)[row], rtol=0, atol=1e-5)
+
+
+def test_the_slider_leaves_out_cross_attention_and_time_embeddings(unet):
+    names = set(chosen_layers(unet, SLIDER))
+    expected = set()
+    for block, module in unet.named_modules():
+        if type(module).__name__ in ("Attention", "ResnetBlock2D", "Downsample2D", "Upsample2D"):
+            for name, layer in module.named_modules(prefix=block):
+                if type(layer) in (nn.Linear, nn.Conv2d) and "attn2" not in name and "time_emb" not in name:
+                    expected.add(name)
+    assert names == expected
+    assert not [name for name in names if "attn2" in name or "time_emb" in name]
+    assert {"conv_in", "conv_out"}.isdisjoint(names)
+    kinds = {type(layer).__name__ for layer in chosen_layers(unet, SLIDER).values()}
+    assert kinds == {"Linear", "Conv2d"}
+    for part in ("attn1.to_q", "attn1.to_out.0", "conv1", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv"):
+        assert any(name.endswith(part) for name in names), part
+
+
+def test_numbers_of_parameters_are_those_of_the_formula(unet):
+    adapters = Adapters(unet)
+    adapters.add("few-shot", ATTENTION, rng=Randomness(0))
+    layers = chosen_layers(unet, ATTENTION)
+    assert layers
+    expected = sum(16 * (layer.in_features + layer.out_features) for layer in layers.values())
+    assert sum(parameter.numel() for parameter in adapters.parameters("few-shot")) == expected
+    first = adapters.parameters("few-shot")[0]
+    assert float(first.std()) == pytest.approx(1 / 16, rel=0.2)
+    adapters.unload()
+
+
+def test_merged_weights_give_what_the_adapters_give(adapters, unet):
+    weights = hash_tensors(unet.state_dict())
+    plain = run(unet)
+    with adapters.on({"snow": 0.5, "fog": -1.0}):
+        expected = run(unet)
+    with adapters.merged({"snow": 0.5, "fog": -1.0}):
+        assert torch.allclose(run(unet), expected, atol=1e-5)
+        assert hash_tensors(unet.state_dict()) != weights
+    assert hash_tensors(unet.state_dict()) == weights
+    assert torch.equal(run(unet), plain)
+    with pytest.raises(ZeroDivisionError), adapters.merged({"snow": 1.0}):
+        raise ZeroDivisionError
+    assert hash_tensors(unet.state_dict()) == weights
+
+
+# -- properties ------------------------------------------------------------------------------------------------------
+
+
+def test_a_fresh_adapter_changes_nothing_at_any_strength(unet):
+    plain = run(unet)
+    adapters = Adapters(unet)
+    adapters.add("snow", SLIDER, rng=Randomness(0))
+    down, up = adapters.parameters("snow")[:2]
+    assert float(down.detach().abs().max()) > 0
+    assert not up.any()
+    with adapters.on({"snow": torch.tensor([0.0, 1.0, 100.0])}):
+        assert torch.equal(run(unet), plain)
+    adapters.unload()
+
+
+def test_off_is_the_network_without_adapters_bit_for_bit(adapters, unet):
+    plain = run(make_unet())
+    assert torch.equal(run(unet), plain), "outside of a block"
+    with adapters.on({"snow": 0.0, "fog": torch.zeros(3)}):
+        assert torch.equal(run(unet), plain)
+    with adapters.on({"snow": 1.0}):
+        assert not torch.equal(run(unet), plain)
+        with adapters.off():
+            assert torch.equal(run(unet), plain)
+    with adapters.on({"snow": torch.tensor([0.0, 1.0, 0.0])}):
+        mixed = run(unet)
+    assert torch.equal(mixed[[0, 2]], plain[[0, 2]])
+    assert not torch.equal(mixed[1], plain[1])
+
+
+def test_adapters_that_are_off_are_not_computed(adapters, unet):
+    called = []
+    handles = [
+        layer.register_forward_hook(lambda *_, name=name: called.append(name))
+        for name, layer in unet.named_modules()
+        if name.endswith(("lora_A.snow", "lora_B.snow", "lora_A.fog", "lora_B.fog"))
+    ]
+    with adapters.on({"snow": 0.0, "fog": torch.zeros(3)}):
+        run(unet)
+    assert not called
+    with adapters.on({"snow": 0.0, "fog": torch.tensor([0.0, 1.0, 0.0])}):
+        run(unet)
+    assert called
+    assert all(name.endswith("fog") for name in called)
+    for handle in handles:
+        handle.remove()
+
+
+def test_blocks_nest_and_end_in_any_order(adapters, unet):
+    plain = run(unet)
+    with adapters.on({"fog": 1.0}):
+        foggy = run(unet)
+    with adapters.on({"snow": 1.0}):
+        snowy = run(unet)
+    outer, inner = ExitStack(), ExitStack()
+    outer.enter_context(adapters.on({"snow": 1.0}))
+    inner.enter_context(adapters.on({"snow": 0.0, "fog": 1.0}))
+    assert torch.equal(run(unet), foggy)
+    outer.close()
+    assert torch.equal(run(unet), foggy)
+    inner.close()
+    assert torch.equal(run(unet), plain)
+    error = ExitStack()
+    error.enter_context(pytest.raises(ZeroDivisionError))
+    error.enter_context(adapters.on({"snow": 1.0}))
+    with error:
+        _ = torch.equal(run(unet), snowy) / 0
+    assert torch.equal(run(unet), plain)
+
+
+def test_only_the_adapter_learns(adapters, unet):
+    frozen = hash_tensors({name: tensor for name, tensor in unet.state_dict().items() if ".snow." not in name})
+    images, text = noise(2, 4, 8, 8), noise(2, 5, 16)
+    with adapters.training("snow") as parameters, adapters.on({"snow": 1.0, "fog": 1.0}):
+        assert {id(p) for p in unet.parameters() if p.requires_grad} == {id(p) for p in parameters}
+        optimiser = torch.optim.AdamW(parameters, lr=1e-2)
+        unet(images, 500, text).sample.square().mean().backward()
+        assert all(p.grad is not None and bool(p.grad.any()) for p in parameters)
+        assert all(p.grad is None for n, p in unet.named_parameters() if ".snow." not in n)
+        optimiser.step()
+    assert not any(parameter.requires_grad for parameter in unet.parameters())
+    unchanged = {name: tensor for name, tensor in unet.state_dict().items() if ".snow." not in name}
+    assert hash_tensors(unchanged) == frozen
+
+
+def test_unloading_gives_the_network_back_bit_for_bit():
+    network = make_unet()
+    network.conv_in.requires_grad_(True)
+    before = hash_tensors(network.state_dict())
+    layers, shown, flags = [*network.named_modules()], repr(network), [p.requires_grad for p in network.parameters()]
+    attributes = set(vars(network))
+    adapters = Adapters(network)
+    for name in ("snow", "fog"):
+        adapters.add(name, SLIDER, rng=Randomness(0))
+        disturb(adapters, name)
+    adapters.remove("snow")
+    assert adapters.names == ("fog",)
+    adapters.unload()
+    assert [*network.named_modules()] == layers
+    assert (repr(network), [p.requires_grad for p in network.parameters()]) == (shown, flags)
+    assert hash_tensors(network.state_dict()) == before
+    assert set(vars(network)) == attributes
+    again = Adapters(network)
+    again.add("snow", SLIDER, rng=Randomness(0))
+    again.unload()
+
+
+def test_weights_depend_on_seed_name_and_layer_alone(unet):
+    state = torch.random.get_rng_state()
+    tensors = []
+    for seed, order in [(0, ["snow", "fog"]), (0, ["fog", "snow"]), (1, ["snow"])]:
+        adapters = Adapters(unet)
+        for name in order:
+            adapters.add(name, SLIDER, rng=Randomness(seed))
+        tensors.append(adapters.identity("snow"))
+        if "fog" in order:
+            assert adapters.identity("fog") != adapters.identity("snow")
+        adapters.unload()
+    assert tensors[0] == tensors[1] != tensors[2]
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_text_encoders_take_adapters():
+    network = make_text_encoder()
+    tokens = torch.arange(14).view(2, 7)
+    with torch.no_grad():
+        plain = network(tokens).last_hidden_state
+        adapters = Adapters(network)
+        adapters.add("style", TEXT_ATTENTION, rng=Randomness(0))
+        assert len(adapters.parameters("style")) == 2 * 4 * 2
+        disturb(adapters, "style")
+        with adapters.on({"style": torch.tensor([0.0, 1.0])}):
+            adapted = network(tokens).last_hidden_state
+    assert torch.equal(adapted[0], plain[0])
+    assert not torch.allclose(adapted[1], plain[1], atol=1e-2)
+    adapters.unload()
+    with torch.no_grad():
+        assert torch.equal(network(tokens).last_hidden_state, plain)
+
+
+def test_classifiers_take_adapters_on_convolutions():
+    network = make_resnet()
+    settings = LowRank(rank=16, alpha=8.0, layers=("conv1", "layer?.?.conv?"))
+    images = noise(2, 3, 32, 32)
+    with torch.no_grad():
+        plain = network(images)
+        adapters = Adapters(network)
+        adapters.add("noisy", settings, rng=Randomness(0))
+        assert len(adapters.parameters("noisy")) == 2 * 17
+        disturb(adapters, "noisy", size=0.1)
+        with adapters.on({"noisy": torch.tensor([1.0, 0.0])}):
+            adapted = network(images)
+        with adapters.on({"noisy": 1.0}):
+            constant = network(images)
+        with adapters.merged({"noisy": 1.0}):
+            assert torch.allclose(network(images), constant, atol=1e-4)
+    assert torch.equal(adapted[1], plain[1])
+    assert torch.allclose(adapted[0], constant[0], atol=1e-5)
+    assert not torch.allclose(adapted[0], plain[0], atol=1e-2)
+    adapters.unload()
+
+
+def test_half_precision_stays_what_it_is_when_off():
+    network = make_unet().to(torch.bfloat16)
+    images, text = noise(2, 4, 8, 8).bfloat16(), noise(2, 5, 16).bfloat16()
+    adapters = Adapters(network)
+    adapters.add("snow", SLIDER, rng=Randomness(0))
+    disturb(adapters, "snow")
+    with torch.no_grad():
+        plain = network(images, 500, text).sample
+        with adapters.on({"snow": torch.tensor([0.0, 1.0])}):
+            adapted = network(images, 500, text).sample
+    assert adapted.dtype == torch.bfloat16
+    assert torch.equal(adapted[0], plain[0])
+    assert not torch.equal(adapted[1], plain[1])
+
+
+# -- failures --------------------------------------------------------------------------------------------------------
+
+
+def test_names_and_strengths_are_checked(adapters, unet):
+    with pytest.raises(UnknownNameError, match="unknown adapter 'snoww'; did you mean 'snow'"):
+        adapters.parameters("snoww")
+    with pytest.raises(UnknownNameError), adapters.on({"rain": 1.0}):
+        pass
+    with pytest.raises(InputError, match="there is an adapter 'snow' already"):
+        adapters.add("snow", SLIDER, rng=Randomness(0))
+    with pytest.raises(InputError, match=r"letters, digits, - and _; got 'a\.b'"):
+        adapters.add("a.b", SLIDER, rng=Randomness(0))
+    for wrong in (torch.ones(2, 2), float("nan"), torch.tensor([1.0, float("inf")])):
+        with (
+            pytest.raises(InputError, match="'snow' is a number or one for each row, finite"),
+            adapters.on({"snow": wrong}),
+        ):
+            pass
+    message = r"one value for each of the 3 rows .* got \(2,\)"
+    with pytest.raises(InputError, match=message), adapters.on({"snow": torch.ones(2)}):
+        run(unet)
+    with adapters.on({"snow": 1.0}), pytest.raises(InputError, match="'snow' is in use"):
+        adapters.remove("snow")
+    with pytest.raises(InputError, match=r"carries adapters already \(snow, fog\)"):
+        Adapters(unet)
+
+
+def test_layers_are_checked(unet):
+    adapters = Adapters(unet)
+    with pytest.raises(
+        InputError, match=r"no Linear or Conv2d layer of the UNet2DConditionModel is called '\*\.norm1'"
+    ):
+        adapters.add("snow", LowRank(layers=("*.to_q", "*.norm1")), rng=Randomness(0))
+    with pytest.raises(InputError, match=r"no layer of the UNet2DConditionModel is left: .* within \['Atention'\]"):
+        adapters.add("snow", LowRank(within=("Atention",)), rng=Randomness(0))
+    grouped = Adapters(nn.Sequential(nn.Linear(4, 4), nn.Conv2d(4, 4, 3, groups=2)))
+    before = repr(grouped.network)
+    with pytest.raises(InputError, match=r"peft cannot put the adapter 'snow' on these layers: .*groups=2 and rank 3"):
+        grouped.add("snow", LowRank(rank=3), rng=Randomness(0))
+    assert grouped.names == ()
+    assert repr(grouped.network) == before
+
+
+def test_adapters_of_grouped_convolutions_are_not_merged():
+    network = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2))
+    adapters = Adapters(network)
+    adapters.add("snow", LowRank(rank=2), rng=Randomness(0))
+    with pytest.raises(UnsupportedError, match="layer '0' is a grouped convolution"), adapters.merged({"snow": 1.0}):
+        pass
+
+
+def test_projections_that_torch_never_calls_are_no_layers():
+    network = nn.Sequential(nn.MultiheadAttention(8, 2), nn.Linear(8, 8))
+    assert list(adaptable_layers(network)) == ["1"]
