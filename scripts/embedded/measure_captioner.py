@@ -1,4 +1,4 @@
-"""Measure the embedded captioner on combinations that it was never shown: are the factors true that it states?
+"""Measure the embedded captioner on combinations that it was never shown, by the factors that it states.
 
     python scripts/embedded/measure_captioner.py
 

@@ -1,4 +1,4 @@
-"""Measure the embedded class-conditional diffusion on Fashion-MNIST: is what was asked for recognised?
+"""Measure the embedded class-conditional diffusion on Fashion-MNIST, by what others recognise.
 
     python scripts/embedded/measure_fashion_diffusion.py [--count 500]
 

@@ -25,10 +25,8 @@ def share(right: Sequence[bool]) -> dict[str, float]:
 
 def share_by(right: Sequence[bool], values: Sequence[str]) -> dict[str, Any]:
     """The same over all, and for the value of which the least is right."""
-    each = {
-        value: share([one for one, of in zip(right, values, strict=True) if of == value])
-        for value in dict.fromkeys(values)
-    }
+    pairs = list(zip(right, values, strict=True))
+    each = {value: share([one for one, of in pairs if of == value]) for value in dict.fromkeys(values)}
     worst = min(each, key=lambda value: each[value]["share"])
     return {**share(right), "worst": {"value": worst, **each[worst]}}
 

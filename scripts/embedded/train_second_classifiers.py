@@ -48,7 +48,7 @@ PLANS = {
 }
 DESCRIPTIONS = {
     "scene-cnn": "Tells the six shapes of the small world of the embedded generator; it may guide.",
-    "fashion-judge": "Second classifier for Fashion-MNIST (28-pixel product thumbnails); judges what fashion-cnn guides.",
+    "fashion-judge": "Second classifier for Fashion-MNIST (28-pixel thumbnails); judges what fashion-cnn guides.",
 }
 
 
