@@ -21,6 +21,8 @@ from snellen.data.optotypes.described import Described, DescribedObject, describ
 from snellen.data.optotypes.near_misses import near_misses
 from snellen.data.optotypes.scene import Scene
 from snellen.data.optotypes.scene_set import LABELS
+from snellen.errors import InputError
+from snellen.models.two_tower.protocol import TwoTower
 from snellen.models.two_tower.references import load_two_tower
 from snellen.models.two_tower.zero_shot import class_vectors, scaled_cosines
 from snellen.preparation import to_unit
@@ -73,30 +75,27 @@ def main() -> None:
     write("towers", found)
 
 
-def fits(towers: object, text: str) -> bool:
+def fits(towers: TwoTower, text: str) -> bool:
     """Whether a text is short enough."""
     try:
-        towers.encode_texts([text])  # type: ignore[attr-defined]
-    except ValueError:
+        towers.encode_texts([text])
+    except InputError:
         return False
     return True
 
 
-def relations(towers: object) -> dict[str, float]:
+def relations(towers: TwoTower) -> dict[str, float]:
     """How often the true relation of two objects scores above the turned-round one; chance is one half."""
     drawn = scenes(PAIRS, "test", count=COUNT, seen=False)
-    vectors = towers.encode_images(images_of(drawn))  # type: ignore[attr-defined]
+    vectors = towers.encode_images(images_of(drawn))
     right = []
     for scene, vector in zip(drawn, vectors, strict=True):
         said = described(scene)
         if not said.relations:
             continue
-        truth, wrong = (
-            said,
-            next(miss.described for miss in near_misses(said, count=200, seed=0) if miss.factor == "relations"),
-        )
-        both = [caption(one, detail=["shape", "colour", "relations"]) for one in (truth, wrong)]
-        scores = towers.encode_texts(both) @ vector  # type: ignore[attr-defined]
+        wrong = next(one.described for one in near_misses(said, count=200, seed=0) if one.factor == "relations")
+        both = [caption(one, detail=["shape", "colour", "relations"]) for one in (said, wrong)]
+        scores = towers.encode_texts(both) @ vector
         right.append(bool(scores[0] > scores[1]))
     return share(right)
 
