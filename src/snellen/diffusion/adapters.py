@@ -53,10 +53,11 @@ class Adapters:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        if getattr(network, "peft_config", None):
+        carried: dict[str, Any] = getattr(network, "peft_config", {})
+        if carried:
             raise InputError(
-                f"the {type(network).__name__} carries adapters already ({', '.join(network.peft_config)}); take them "
-                f"out first (unload_lora() in diffusers), and load their files here"
+                f"the {type(network).__name__} carries adapters already ({', '.join(carried)}); take them out first "
+                f"(unload_lora() in diffusers), and load their files here"
             )
         self.network = network
         self._entered: list[Mapping[str, float | Tensor]] = []  # what the open blocks ask for
@@ -140,7 +141,7 @@ class Adapters:
     def config(self, name: str) -> Any:  # noqa: ANN401 - LoraConfig, of an extra
         """What peft knows of one adapter: its ``LoraConfig``."""
         self._known(name)
-        return self.network.peft_config[name]  # type: ignore[index, union-attr]
+        return self.network.peft_config[name]  # type: ignore[index]
 
     @contextmanager
     def on(self, strengths: Mapping[str, float | Tensor]) -> Iterator[None]:
