@@ -11,10 +11,11 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
+from caption_tokens import VARIANTS, CaptionTokens
 from runs import fit, options, write_record
 from scene_examples import SceneExamples, factor_numbers
 from scene_tokenizer import LENGTH
-from scene_world import SIZE, WORLD, scenes, short_captions
+from scene_world import SIZE, WORLD, scenes
 from torch import Tensor, nn
 from transformers import (
     CLIPImageProcessor,
@@ -32,7 +33,7 @@ from snellen.training.acceleration import seeded
 from snellen.training.batches import Batch
 
 NAME, TOWERS = "scene-captioner", "scene-clip"
-COUNT, CAPTIONS = 24_000, 4
+COUNT = 24_000
 
 #: What is seldom left out is what the captioner mostly says.
 LEFT_OUT: Mapping[Factor, float] = {
@@ -75,17 +76,16 @@ class Telling:
     """The objective: cross-entropy of each next token, up to the first end token.
 
     Args:
-        tokens: captions of each example, int64 (variants, n, l).
+        captions: of each example.
         end: id of the end token, which is also the padding.
     """
 
-    def __init__(self, tokens: Tensor, end: int) -> None:
-        self.tokens, self.end = tokens, end
+    def __init__(self, captions: CaptionTokens, end: int) -> None:
+        self.captions, self.end = captions, end
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Losses (n,)."""
-        variant = batch.rng.integers("caption", (1,), 0, len(self.tokens))[:, 0]
-        tokens = self.tokens[variant, batch.positions]
+        tokens = self.captions(batch.positions, batch.rng)
         following = tokens[:, 1:]
         # The first end token is to be told, those after it are padding.
         told = ((following == self.end).cumsum(1) <= 1).float()
@@ -100,10 +100,6 @@ def main() -> None:
     towers = given.assets / TOWERS
     tokenizer = CLIPTokenizer.from_pretrained(towers, local_files_only=True)
     drawn = scenes(WORLD, "train", count=COUNT, seen=True)
-    texts = [short_captions(drawn, seed=10 + variant, left_out=LEFT_OUT) for variant in range(CAPTIONS)]
-    tokens = torch.stack(
-        [tokenizer(part, padding="max_length", max_length=LENGTH, return_tensors="pt")["input_ids"] for part in texts]
-    )
     examples = SceneExamples(drawn, SIZE, factor_numbers(drawn, ("shape",)))
     ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     with seeded(derive_seed(PLAN.seed, NAME), torch.device("cpu")):
@@ -118,9 +114,10 @@ def main() -> None:
     recipe = {
         "script": "scripts/embedded/train_scene_captioner.py",
         "decoder": {**DECODER, **DROPOUT},
-        "captions": {"variants": CAPTIONS, "left out": dict(LEFT_OUT)},
+        "captions": {"variants": VARIANTS, "left out": dict(LEFT_OUT)},
     }
-    objective = Telling(tokens, tokenizer.eos_token_id)
+    captions = CaptionTokens(tokenizer, drawn, LEFT_OUT, seed=10)
+    objective = Telling(captions, tokenizer.eos_token_id)
     trained, record = fit(given, NAME, "captioner", model, examples, plan=PLAN, objective=objective, recipe=recipe)
     model.load_state_dict(trained.weights)
     folder = given.assets / NAME

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from caption_tokens import VARIANTS, CaptionTokens
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from runs import fit, options, write_record
 from scene_examples import EncodedExamples, SceneExamples, factor_numbers
-from scene_tokenizer import LENGTH
-from scene_world import SIZE, WORLD, scenes, short_captions
+from scene_world import SIZE, WORLD, scenes
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -29,7 +29,7 @@ from snellen.training.acceleration import seeded
 from snellen.training.batches import Batch
 
 NAME, TOWERS = "scene-diffusion", "scene-clip"
-COUNT, CAPTIONS = 40_000, 4
+COUNT = 40_000
 
 #: A generator is asked for much at once: less is left out than where texts are told apart.
 LEFT_OUT: Mapping[Factor, float] = {
@@ -98,31 +98,25 @@ class Denoising:
     """The objective: the velocity of noisy latents, told a caption.
 
     Args:
-        tokens: captions of each example, int64 (variants, n, l); the last one is empty.
+        captions: of each example.
         text: the frozen text encoder.
         alphas_cumprod: (times,).
     """
 
-    def __init__(self, tokens: Tensor, text: CLIPTextModel, alphas_cumprod: Tensor) -> None:
-        self.tokens, self.text, self.alphas = tokens, text, alphas_cumprod
+    def __init__(self, captions: CaptionTokens, text: CLIPTextModel, alphas_cumprod: Tensor) -> None:
+        self.captions, self.text, self.alphas = captions, text, alphas_cumprod
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Losses (n,)."""
-        variant = batch.rng.integers("caption", (1,), 0, len(self.tokens) - 1)[:, 0]
-        variant[batch.rng.uniform("empty", (1,))[:, 0] < EMPTY] = len(self.tokens) - 1
+        tokens = self.captions(batch.positions, batch.rng)
+        tokens[batch.rng.uniform("empty", (1,))[:, 0] < EMPTY] = self.captions.tokens([""])[0]
         with torch.no_grad():
-            states = self.text(input_ids=self.tokens[variant, batch.positions]).last_hidden_state
+            states = self.text(input_ids=tokens).last_hidden_state
         timesteps = stratified_timesteps(len(batch.images), len(self.alphas), torch.rand(()))
         noise = batch.rng.normal("noise", batch.images.shape[1:])
         noisy = add_noise(batch.images, noise, self.alphas, timesteps)
         target = training_target("v_prediction", batch.images, noise, self.alphas, timesteps)
         return squared_errors(model(noisy, timesteps, states), target)
-
-
-def tokenized(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
-    """Texts as tokens, int64 (n, LENGTH); one that is too long is an error."""
-    found: Tensor = tokenizer(texts, padding="max_length", max_length=LENGTH, return_tensors="pt")["input_ids"]
-    return found
 
 
 def main() -> None:
@@ -141,8 +135,6 @@ def main() -> None:
     drawn = scenes(WORLD, "train", count=COUNT, seen=True)
     pictures = SceneExamples(drawn, SIZE, factor_numbers(drawn, ("shape",)))
     examples = EncodedExamples(pictures, encode, (8, SIZE // 4, SIZE // 4), _weights_hash(folder / "vae"))
-    variants = [tokenized(tokenizer, short_captions(drawn, seed=one, left_out=LEFT_OUT)) for one in range(CAPTIONS)]
-    tokens = torch.stack([*variants, tokenized(tokenizer, [""]).expand(COUNT, -1)])
     scheduler = DDIMScheduler(**SCHEDULER)
     with seeded(derive_seed(PLAN.seed, NAME, "denoiser"), torch.device("cpu")):
         model = Denoiser(UNet2DConditionModel(**ARCHITECTURE))
@@ -150,9 +142,9 @@ def main() -> None:
         "script": "scripts/embedded/train_scene_diffusion.py",
         "architecture": ARCHITECTURE,
         "scheduler": SCHEDULER,
-        "captions": {"variants": CAPTIONS, "left out": dict(LEFT_OUT), "empty": EMPTY},
+        "captions": {"variants": VARIANTS, "left out": dict(LEFT_OUT), "empty": EMPTY},
     }
-    objective = Denoising(tokens, text, scheduler.alphas_cumprod)
+    objective = Denoising(CaptionTokens(tokenizer, drawn, LEFT_OUT), text, scheduler.alphas_cumprod)
     trained, record = fit(given, NAME, "denoiser", model, examples, plan=PLAN, objective=objective, recipe=recipe)
     model.load_state_dict(trained.weights)
     write(folder, model.model, text, tokenizer, scheduler)

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from caption_tokens import VARIANTS, CaptionTokens
 from runs import fit, options, write_record
 from scene_examples import SceneExamples, factor_numbers
 from scene_tokenizer import LENGTH, build
-from scene_world import LEFT_OUT, PAIRS, SIZE, WORLD, scenes, short_captions
+from scene_world import LEFT_OUT, PAIRS, SIZE, WORLD, scenes
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-from snellen.data.optotypes.scene import Scene
 from snellen.data.optotypes.scene_set import LABELS
 from snellen.data.optotypes.selection import Factor
 from snellen.randomness import derive_seed
@@ -31,9 +31,6 @@ from snellen.training.batches import Batch
 
 NAME = "scene-clip"
 SINGLE, PAIRED = 40_000, 8_000
-
-#: Captions of each scene, one of which is drawn at each step.
-CAPTIONS = 4
 
 #: Two objects leave little room: places and sizes are hardly told.
 LEFT_OUT_OF_PAIRS: Mapping[Factor, float] = {**LEFT_OUT, "place": 1.0, "size": 1.0, "texture": 0.6, "background": 0.5}
@@ -113,16 +110,15 @@ class Contrast:
     """The objective: each image finds its caption and each caption its image, and factors are told.
 
     Args:
-        tokens: captions of each example, int64 (variants, n, l).
+        captions: of each example.
     """
 
-    def __init__(self, tokens: Tensor) -> None:
-        self.tokens = tokens
+    def __init__(self, captions: CaptionTokens) -> None:
+        self.captions = captions
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Losses (n,)."""
-        variant = batch.rng.integers("caption", (1,), 0, len(self.tokens))[:, 0]
-        scores, answers, _ = model(batch.images * 2 - 1, self.tokens[variant, batch.positions])
+        scores, answers, _ = model(batch.images * 2 - 1, self.captions(batch.positions, batch.rng))
         own = torch.arange(len(scores))
         contrast = F.cross_entropy(scores, own, reduction="none") + F.cross_entropy(scores.T, own, reduction="none")
         parts = answers.split(self.counts(model), 1)
@@ -135,28 +131,6 @@ class Contrast:
         """Number of values of each factor."""
         found: list[int] = getattr(model, "module", model).answers
         return found
-
-
-def tokenized(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
-    """Texts as tokens, int64 (n, LENGTH)."""
-    return tokenizer(list(texts), padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")[
-        "input_ids"
-    ]
-
-
-def caption_tokens(tokenizer: CLIPTokenizer, single: list[Scene], paired: list[Scene]) -> Tensor:
-    """Several captions of each scene, int64 (variants, n, LENGTH)."""
-    return torch.stack(
-        [
-            torch.cat(
-                [
-                    tokenized(tokenizer, short_captions(single, seed=variant)),
-                    tokenized(tokenizer, short_captions(paired, seed=variant, left_out=LEFT_OUT_OF_PAIRS)),
-                ]
-            )
-            for variant in range(CAPTIONS)
-        ]
-    )
 
 
 def main() -> None:
@@ -175,10 +149,10 @@ def main() -> None:
     recipe = {
         "script": "scripts/embedded/train_scene_towers.py",
         "architecture": architecture(tokenizer),
-        "captions": CAPTIONS,
+        "captions": VARIANTS,
         "factors": {"asked": list(FACTORS), "weight": FACTOR_WEIGHT},
     }
-    objective = Contrast(caption_tokens(tokenizer, single, paired))
+    objective = Contrast(CaptionTokens(tokenizer, single, others=(paired, LEFT_OUT_OF_PAIRS)))
     trained, record = fit(given, NAME, "towers", model, examples, plan=PLAN, objective=objective, recipe=recipe)
     model.load_state_dict(trained.weights)
     write(model.model.eval(), tokenizer, given.assets / NAME)
