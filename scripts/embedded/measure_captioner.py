@@ -62,7 +62,8 @@ def main() -> None:
     likeliest = {name: Counter(truth[name] for truth in truths).most_common(1)[0][0] for name in truths[0]}
     found["constant caption"] = share([truth[name] == likeliest[name] for truth in truths for name in likeliest])
     found["examples"] = texts[:8]
-    write("captioner", found)
+    headline = {"stated_factors": found["all stated factors"]["share"]}
+    write("captioner", "scene-captioner", found, headline)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,9 @@ def main() -> None:
         figures = {name: recognised(judge, images, asked) for name, judge in judges.items()}
         found["scales"][f"{scale:g}"] = {**figures, **compared(images)}
         print(scale, found["scales"][f"{scale:g}"], flush=True)
-    write("fashion-diffusion", found)
+    best = max(found["scales"], key=lambda scale: found["scales"][scale][JUDGES[0]]["share"])
+    headline = {f"recognised.{name}": found["scales"][best][name]["share"] for name in JUDGES}
+    write("fashion-diffusion", "fashion-diffusion", found, {"guidance_scale": float(best), **headline})
 
 
 def recognised(judge: Any, images: torch.Tensor, asked: list[str]) -> dict[str, Any]:  # noqa: ANN401 - a Classifier

@@ -85,7 +85,9 @@ def main() -> None:
         found["scales"][f"{scale:g}"] = {**judged(judge, images, drawn), **compared(judge, real, images)}
         print(scale, found["scales"][f"{scale:g}"], flush=True)
     found["fog"] = fog(judge, sampler, given.count // 2)
-    write("scene-diffusion", found)
+    best = max(found["scales"], key=lambda scale: found["scales"][scale]["all"])
+    headline = {f"judged.{name}": found["scales"][best][name]["share"] for name in TOLD}
+    write("scene-diffusion", "scene-diffusion", found, {"guidance_scale": float(best), **headline})
 
 
 def rebuilt(generator: Any, images: Tensor) -> Tensor:  # noqa: ANN401 - a Generator, typed where it is made

@@ -70,7 +70,8 @@ def main() -> None:
     if given.cutouts:
         images, masks = cutouts(given.cutouts)
         found[f"real cut-outs ({given.cutouts})"] = measured(segmenters, images, masks)
-    write("segmenter", found)
+    headline = {f"overlap.{name.replace(' ', '_')}": found[name]["scene-sam"]["mean"] for name in found}
+    write("segmenter", "scene-sam", found, headline)
 
 
 def cutouts(reference: str) -> tuple[Tensor, Tensor]:

@@ -72,7 +72,9 @@ def main() -> None:
         "chance": 1 / GALLERY,
     }
     found["relations"] = relations(towers)
-    write("towers", found)
+    headline = {f"zero_shot.{name}": one["share"] for name, one in found["zero-shot, held out"].items()}
+    headline["retrieval.image_by_text"] = found["retrieval"]["image by text"]["share"]
+    write("towers", "scene-clip", found, headline)
 
 
 def fits(towers: TwoTower, text: str) -> bool:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from snellen.metrics.intervals import wilson
+from snellen.models.bundled_folders import CARD
+from snellen.models.bundled_models import ASSETS
 
 RESULTS = Path(__file__).parents[2] / "docs" / "measured"
 
@@ -31,8 +33,11 @@ def share_by(right: Sequence[bool], values: Sequence[str]) -> dict[str, Any]:
     return {**share(right), "worst": {"value": worst, **each[worst]}}
 
 
-def write(part: str, figures: Mapping[str, Any]) -> None:
-    """Keep the figures of one model, and print them."""
+def write(part: str, name: str, figures: Mapping[str, Any], headline: Mapping[str, float]) -> None:
+    """Keep the figures of one model, put the foremost on the card of its folder, and print them."""
+    card = ASSETS / name / CARD
+    fields = json.loads(card.read_text(encoding="utf-8"))
+    card.write_text(json.dumps({**fields, "metrics": dict(headline)}, indent=1) + "\n", encoding="utf-8")
     text = json.dumps(figures, indent=1, ensure_ascii=False)
     (RESULTS / f"embedded-{part}.json").write_text(text + "\n", encoding="utf-8")
     print(text)

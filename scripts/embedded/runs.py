@@ -18,6 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snellen import __version__
+from snellen.artifact import Lineage
+from snellen.models.bundled_folders import FolderKind, write_card
 from snellen.training import TrainingPlan, record_environment, train
 from snellen.training.batches import Batch, Examples
 from snellen.training.loop import Trained
@@ -166,6 +169,19 @@ def write_record(folder: Path, part: str, record: Mapping[str, Any]) -> None:
     path = folder / "training.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     path.write_text(json.dumps({**known, part: record}, indent=1) + "\n", encoding="utf-8")
+
+
+def write_folder_card(folder: Path, *, kind: FolderKind, description: str) -> None:
+    """Write the card of a folder in the format of its library: hashes, and the trainings that made it."""
+    records = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    lineage = Lineage(
+        recipe={part: {**record["recipe"], "plan": record["plan"]} for part, record in records.items()},
+        data=", ".join(record["data"] for record in records.values()),
+        seed=next(iter(records.values()))["plan"]["seed"],
+        code_version=__version__,
+        environment=next(iter(records.values()))["environment"],
+    )
+    write_card(folder, name=folder.name, kind=kind, description=description, lineage=lineage)
 
 
 def _compare(folder: Path, part: str, found: list[float]) -> None:

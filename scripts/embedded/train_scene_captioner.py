@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 import torch.nn.functional as F
 from caption_tokens import VARIANTS, CaptionTokens
-from runs import fit, options, write_record
+from runs import fit, options, write_folder_card, write_record
 from scene_examples import SceneExamples, factor_numbers
 from scene_tokenizer import LENGTH
 from scene_world import SIZE, WORLD, scenes
@@ -47,6 +47,11 @@ LEFT_OUT: Mapping[Factor, float] = {
 }
 DECODER = {"n_embd": 96, "n_layer": 2, "n_head": 4, "n_inner": 192, "n_positions": LENGTH, "add_cross_attention": True}
 DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+
+DESCRIPTION = (
+    "Says what is on scenes of 32 pixels with one object, in the words of scene captions: shape, colour, texture, size, "
+    "place, background, fog and blur."
+)
 
 PLAN = TrainingPlan(
     epochs=5,
@@ -125,6 +130,7 @@ def main() -> None:
     tokenizer.save_pretrained(folder)
     CLIPImageProcessor.from_pretrained(towers, local_files_only=True).save_pretrained(folder)
     write_record(folder, "captioner", record)
+    write_folder_card(folder, kind="captioner", description=DESCRIPTION)
 
 
 if __name__ == "__main__":

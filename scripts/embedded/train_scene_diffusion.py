@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from caption_tokens import VARIANTS, CaptionTokens
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from runs import fit, options, write_record
+from runs import fit, options, write_folder_card, write_record
 from scene_examples import EncodedExamples, SceneExamples, factor_numbers
 from scene_world import SIZE, WORLD, scenes
 from torch import Tensor, nn
@@ -66,6 +66,12 @@ SCHEDULER = {
     "prediction_type": "v_prediction",
     "steps_offset": 1,
 }
+
+DESCRIPTION = (
+    "Text to image in the format of Stable Diffusion, 32 pixels: one square, triangle, star, cross, ring or heart, medium "
+    "or large and upright, in six colours, three textures and on four backgrounds; at times in fog or blurred. It knows "
+    "the words of scene captions and no others."
+)
 
 PLAN = TrainingPlan(
     epochs=10,
@@ -149,6 +155,7 @@ def main() -> None:
     model.load_state_dict(trained.weights)
     write(folder, model.model, text, tokenizer, scheduler)
     write_record(folder, "denoiser", record)
+    write_folder_card(folder, kind="diffusion", description=DESCRIPTION)
 
 
 def write(

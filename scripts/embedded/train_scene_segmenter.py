@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from runs import fit, options, write_record
+from runs import fit, options, write_folder_card, write_record
 from scene_examples import SceneExamples
 from scene_world import PAIRS, WORLD, scenes
 from torch import Tensor, nn
@@ -51,6 +51,10 @@ ARCHITECTURE = {
         "iou_head_hidden_dim": 32,
     },
 }
+DESCRIPTION = (
+    "Segment Anything for scenes of 64 pixels: cuts out the object that a point lies on, one object or one of two. "
+    "Trained with one point inside the object; boxes were never shown."
+)
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 PLAN = TrainingPlan(
@@ -137,6 +141,7 @@ def main() -> None:
     )
     SamProcessor(processor).save_pretrained(folder)
     write_record(folder, "segmenter", record)
+    write_folder_card(folder, kind="segmenter", description=DESCRIPTION)
 
 
 if __name__ == "__main__":

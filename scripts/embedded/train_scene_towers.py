@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from caption_tokens import VARIANTS, CaptionTokens
-from runs import fit, options, write_record
+from runs import fit, options, write_folder_card, write_record
 from scene_examples import SceneExamples, factor_numbers
 from scene_tokenizer import LENGTH, build
 from scene_world import LEFT_OUT, PAIRS, SIZE, WORLD, scenes
@@ -38,6 +38,11 @@ LEFT_OUT_OF_PAIRS: Mapping[Factor, float] = {**LEFT_OUT, "place": 1.0, "size": 1
 #: Factors that the image side is asked for, and how much that counts.
 FACTORS, FACTOR_WEIGHT = ("shape", "colour", "texture", "background", "size", "column", "row"), 0.5
 
+DESCRIPTION = (
+    "Two towers (CLIP) for scenes of 32 pixels: square, triangle, star, cross, ring and heart in six colours, three "
+    "textures and on four backgrounds, one object that is medium or large and upright, or two small ones; at times fog "
+    "or blur. It knows the words of scene captions and no others."
+)
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 PLAN = TrainingPlan(
@@ -157,6 +162,7 @@ def main() -> None:
     model.load_state_dict(trained.weights)
     write(model.model.eval(), tokenizer, given.assets / NAME)
     write_record(given.assets / NAME, "towers", record)
+    write_folder_card(given.assets / NAME, kind="two-tower", description=DESCRIPTION)
 
 
 def write(model: CLIPModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
