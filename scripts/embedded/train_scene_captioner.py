@@ -49,8 +49,8 @@ DECODER = {"n_embd": 96, "n_layer": 2, "n_head": 4, "n_inner": 192, "n_positions
 DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 
 DESCRIPTION = (
-    "Says what is on scenes of 32 pixels with one object, in the words of scene captions: shape, colour, texture, size, "
-    "place, background, fog and blur."
+    "Says what is on scenes of 32 pixels with one object, in the words of scene captions: shape, colour, texture, "
+    "size, place, background, fog and blur."
 )
 
 PLAN = TrainingPlan(

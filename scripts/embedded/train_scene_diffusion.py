@@ -68,9 +68,9 @@ SCHEDULER = {
 }
 
 DESCRIPTION = (
-    "Text to image in the format of Stable Diffusion, 32 pixels: one square, triangle, star, cross, ring or heart, medium "
-    "or large and upright, in six colours, three textures and on four backgrounds; at times in fog or blurred. It knows "
-    "the words of scene captions and no others."
+    "Text to image in the format of Stable Diffusion, 32 pixels: one square, triangle, star, cross, ring or heart, "
+    "medium or large and upright, in six colours, three textures and on four backgrounds; at times in fog or blurred. "
+    "It knows the words of scene captions and no others."
 )
 
 PLAN = TrainingPlan(
