@@ -35,7 +35,8 @@ def test_pixels_are_their_own_latents(smoke):
     images = pictures(generator)
     torch.testing.assert_close(generator.decode(generator.encode(images)), images)
     outside = torch.full((1, 3, 32, 32), 3.0)
-    assert float(generator.decode(outside).max()) == 1 and float(generator.decode(outside, clamp=False).max()) == 2
+    assert float(generator.decode(outside).max()) == 1
+    assert float(generator.decode(outside, clamp=False).max()) == 2
 
 
 def test_decoding_is_differentiable(smoke):
@@ -84,5 +85,7 @@ def test_another_network_takes_the_place_of_the_denoisers(smoke):
     generator = smoke("class-unet")
     twin = type(generator.denoiser.network).from_config(generator.denoiser.network.config).eval()
     replaced = generator.with_denoiser(twin)
-    assert replaced.denoiser.network is twin and replaced.denoiser.channels == 3 and replaced.classes == 10
+    assert replaced.denoiser.network is twin
+    assert replaced.denoiser.channels == 3
+    assert replaced.classes == 10
     assert generator.denoiser.network is not twin

@@ -1,5 +1,7 @@
 """The loop: batches, forks, hooks, starts from images, and what is refused."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from snellen.diffusion.parametrisation import to_x0
 from snellen.diffusion.sampler import Sampler, initial_noise, seeded
 from snellen.diffusion.smoke import SMOKE_FOLDERS
 from snellen.errors import InputError, ModelError, UnknownNameError
+from snellen.randomness import Randomness
 
 SOLVERS = [
     ("ddim", 0.0),
@@ -42,10 +45,10 @@ def sample(generator, seeds, condition, negative=None, **options):
 def test_a_batch_gives_what_its_samples_give_alone(smoke, solver, eta):
     generator = smoke("stable-diffusion-2.1")
     condition, null = conditions(generator, 3)
-    whole = sample(generator, [4, 5, 6], condition, null, solver=solver, eta=eta).latents
+    whole = generator.decode(sample(generator, [4, 5, 6], condition, null, solver=solver, eta=eta).latents)
     for row in (2, 0):
         alone = sample(generator, [4 + row], condition.select([row]), null.select([row]), solver=solver, eta=eta)
-        torch.testing.assert_close(alone.latents[0], whole[row], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(generator.decode(alone.latents)[0], whole[row], atol=1e-5, rtol=0)
     assert float((whole[0] - whole[1]).abs().max()) > 0.1
 
 
@@ -55,7 +58,8 @@ def test_one_script_samples_from_every_family(smoke, name):
     condition, null = conditions(generator, 2)
     state = sample(generator, [1, 2], condition, null)
     images = generator.decode(state.latents)
-    assert images.shape == (2, 3, *generator.image_size) and state.finished
+    assert images.shape == (2, 3, *generator.image_size)
+    assert state.finished
     assert 0 <= float(images.min()) < float(images.max()) <= 1
     assert (state.calls, state.rows) == (5, 10 if null is None else 20)
 
@@ -100,8 +104,11 @@ def test_a_fork_is_the_unforked_run_to_the_bit(smoke, solver, eta):
     stepwise = prefix
     for until in (4, 5, 6):
         stepwise = sampler.run(stepwise, condition, guidance=terms, until=until)
-    assert torch.equal(forked.latents, unforked.latents) and torch.equal(stepwise.latents, unforked.latents)
-    assert torch.equal(prefix.stored, kept) and prefix.index == 3 and not prefix.finished
+    assert torch.equal(forked.latents, unforked.latents)
+    assert torch.equal(stepwise.latents, unforked.latents)
+    assert torch.equal(prefix.stored, kept)
+    assert prefix.index == 3
+    assert not prefix.finished
     assert float((other.latents - unforked.latents).abs().max()) > 1e-3
     assert forked.calls == unforked.calls == 6
 
@@ -157,13 +164,12 @@ def test_image_to_image_is_that_of_the_schedulers(smoke, pipeline, solver, kind,
             scaled = scheduler.scale_model_input(latents, moment)
             predicted = generator.denoiser.network(scaled, moment, class_labels=condition.classes).sample
             latents = scheduler.step(predicted, moment, latents).prev_sample
-    torch.testing.assert_close(mine, latents, atol=1e-5, rtol=1e-5)
+    # Euler starts at more than a hundred times the final scale, so single precision has less to give.
+    torch.testing.assert_close(mine, latents, atol=1e-4 if solver == "euler" else 1e-5, rtol=0)
 
 
 def test_a_prediction_of_the_image_works_with_every_solver(smoke, smoke_folder, tmp_path):
     """A denoiser that names the image itself ends at that image, whichever way its steps are made."""
-    from dataclasses import replace
-
     generator = smoke("unconditional-unet")
     naming = replace(
         generator,
@@ -209,7 +215,9 @@ def test_hooks_see_every_step_and_change_nothing_by_looking(smoke):
         assert [moment[:2] for moment in looking.moments] == [
             (when, index) for index in range(3) for when in ("before", "after")
         ]
-        assert times[1] == times[2] and times[-1] == -1 and times[0] > times[2] > times[4]
+        assert times[1] == times[2]
+        assert times[-1] == -1
+        assert times[0] > times[2] > times[4]
         assert [first for *_, first in looking.moments] == [True, True, False, False, False, False]
         if solver != "dpm-solver++":
             continue
@@ -309,8 +317,6 @@ def test_what_does_not_fit_is_refused(smoke):
         with pytest.raises(InputError, match=message):
             call()
     with pytest.raises(InputError, match="bound to samples: seeded"):
-        from snellen.randomness import Randomness
-
         sampler.start(Randomness(0))
     with pytest.raises(UnknownNameError, match="unknown solver 'dpm'; did you mean"):
         Sampler(generator, solver="dpm")

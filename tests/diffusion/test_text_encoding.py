@@ -40,7 +40,8 @@ def test_equal_prompts_are_encoded_once(smoke, counted, name):
         condition = generator.encode_prompts(PROMPTS)
     finally:
         handle.remove()
-    assert rows == [2] and len(condition) == 3
+    assert rows == [2]
+    assert len(condition) == 3
     assert torch.equal(condition.text[0], condition.text[2])
 
 
@@ -48,12 +49,14 @@ def test_no_prompt_is_the_empty_prompt_or_zeros(smoke):
     for name in ("stable-diffusion-1.5", "pixart"):
         assert torch.equal(smoke(name).null(2).text, smoke(name).encode_prompts(["", ""]).text)
     null = smoke("stable-diffusion-xl").null(2)
-    assert not null.text.any() and not null.pooled.any() and len(null) == 2
+    assert not null.text.any()
+    assert not null.pooled.any()
+    assert len(null) == 2
 
 
 def test_sizes_are_told_to_models_that_ask(smoke):
     generator = smoke("stable-diffusion-xl")
-    expected = [[32.0, 32.0, 0.0, 0.0, 32.0, 32.0]] * 2
+    expected = [[64.0, 64.0, 0.0, 0.0, 64.0, 64.0]] * 2
     assert generator.encode_prompts(["a", "the"]).time_ids.tolist() == expected
     assert generator.null(1, size=(64, 32)).time_ids.tolist() == [[64.0, 32.0, 0.0, 0.0, 64.0, 32.0]]
     assert smoke("stable-diffusion-1.5").encode_prompts(["a"]).time_ids is None

@@ -17,6 +17,7 @@ from snellen.diffusion.generator import Generator
 from snellen.diffusion.noise_schedule import SolverName, build_scheduler
 from snellen.diffusion.parametrisation import Prediction, convert
 from snellen.errors import InputError
+from snellen.models.quiet_loading import quiet_loading
 from snellen.randomness import Randomness, derive_seed
 
 
@@ -49,14 +50,15 @@ class Solver:
         self._given = generator.denoiser.prediction
         # Euler's ancestral scheduler does not take predictions of the image.
         self._taken: Prediction = "epsilon" if name == "euler-ancestral" and self._given == "sample" else self._given
-        self._scheduler = build_scheduler(
-            generator.schedule,
-            name,
-            prediction=self._taken,
-            latent=generator.vae is not None,
-            changes=changes,
-        )
-        self._scheduler.set_timesteps(steps)  # on the CPU: schedulers index their tables with them
+        with quiet_loading():  # numpy and diffusers warn each other here
+            self._scheduler = build_scheduler(
+                generator.schedule,
+                name,
+                prediction=self._taken,
+                latent=generator.vae is not None,
+                changes=changes,
+            )
+            self._scheduler.set_timesteps(steps)  # on the CPU: schedulers index their tables with them
         self._device = generator.device
         self._times: list[float] = [float(time) for time in self._scheduler.timesteps]
         self._levels = self._all_levels()
