@@ -59,13 +59,14 @@ def load_config(transformers: ModuleType, folder: Path) -> Any:  # noqa: ANN401 
         raise InputError(f"{folder}: config.json cannot be read: {first_line(error)}") from error
 
 
-def load_network(model_class: Any, folder: Path, *, what: str) -> Any:  # noqa: ANN401 - PreTrainedModel, of an extra
+def load_network(model_class: Any, folder: Path, *, what: str, **options: object) -> Any:  # noqa: ANN401 - of an extra
     """Load a model in single precision; every tensor of it must be in the file.
 
     Args:
         model_class: a model class of transformers, or an Auto class.
         folder: where config.json and the weights are.
         what: what it is to be, for messages: "a classifier".
+        options: further arguments of the class.
 
     Raises:
         InputError: files that cannot be read, or tensors that are missing and would be left random.
@@ -79,6 +80,7 @@ def load_network(model_class: Any, folder: Path, *, what: str) -> Any:  # noqa: 
                 trust_remote_code=False,
                 output_loading_info=True,
                 dtype=torch.float32,
+                **options,
             )
     except Exception as error:
         raise InputError(f"{folder} cannot be loaded as {what}: {error}") from error
@@ -117,6 +119,20 @@ def load_tokenizer(transformers: ModuleType, folder: Path) -> Any:  # noqa: ANN4
             return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise InputError(f"{folder}: its tokenizer cannot be read: {first_line(error)}") from error
+
+
+def check_vocabulary(tokenizer: Any, size: int, *, name: str) -> int:  # noqa: ANN401 - of an extra
+    """The largest token of a tokenizer, which a network with ``size`` tokens must know.
+
+    Raises:
+        InputError: a larger token than the network knows.
+    """
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= size:
+        raise InputError(
+            f"{name}: the tokenizer knows tokens up to {largest}, the network up to {size - 1}; they are not of one model"
+        )
+    return int(largest)
 
 
 def _has_any(folder: Path, names: tuple[str, ...]) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from snellen.errors import InputError
 from snellen.models.hugging_face_folder import (
     check_folder,
+    check_vocabulary,
     import_transformers,
     load_config,
     load_image_processor,
@@ -115,9 +116,10 @@ def load(rest: str, device: torch.device, *, name: str | None = None) -> Towers:
     preparation, normalization = translate(load_image_processor(transformers, folder), name=folder.name)
     clip = config.model_type == "clip"
     tokenizer = load_tokenizer(transformers, folder)
+    largest = check_vocabulary(tokenizer, config.text_config.vocab_size, name=name)
     tokeniser = _tokeniser(tokenizer, config.text_config, name=name, full_length=not clip)
     if clip:
-        _check_end(config.text_config, tokeniser.encode([""])[0][-1], _largest(tokenizer), name)
+        _check_end(config.text_config, tokeniser.encode([""])[0][-1], largest, name)
     activations = {part.hidden_act for part in (config.text_config, config.vision_config)}
     return Towers(
         name=name,
@@ -136,12 +138,6 @@ def load(rest: str, device: torch.device, *, name: str | None = None) -> Towers:
 
 
 def _tokeniser(tokenizer: Any, text_config: Any, *, name: str, full_length: bool) -> Tokeniser:  # noqa: ANN401 - of an extra
-    if _largest(tokenizer) >= text_config.vocab_size:
-        raise InputError(
-            f"{name}: the tokenizer knows tokens up to {_largest(tokenizer)}, the text tower up to "
-            f"{text_config.vocab_size - 1}; they are not of one model"
-        )
-
     def encode(texts: Sequence[str]) -> list[list[int]]:
         rows: list[list[int]] = tokenizer(list(texts), truncation=False, padding=False, verbose=False)["input_ids"]
         return rows
@@ -150,10 +146,6 @@ def _tokeniser(tokenizer: Any, text_config: Any, *, name: str, full_length: bool
     if filler is None:
         raise InputError(f"{name}: its tokenizer has no padding token (pad_token)")
     return Tokeniser(encode, int(filler), int(text_config.max_position_embeddings), full_length)
-
-
-def _largest(tokenizer: Any) -> int:  # noqa: ANN401 - of an extra
-    return max(tokenizer.get_vocab().values())
 
 
 def _check_end(text_config: Any, end: int, largest: int, name: str) -> None:  # noqa: ANN401 - of an extra

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from snellen.classifier import Normalization
 from snellen.errors import UnsupportedError
 from snellen.models.image_checks import check_prepared
+from snellen.models.text_memory import TextMemory
 from snellen.models.token_rows import check_texts, fit, pad
-from snellen.models.two_tower.text_memory import TextMemory
 from snellen.models.weights_identity import WeightsIdentity
 from snellen.preparation import Preparation
 
