@@ -2,8 +2,8 @@
 
     python scripts/embedded/write_embedded_tables.py [--check]
 
-The figures are in docs/measured/embedded-*.json; the scripts measure_*.py put them there. ``--check`` writes nothing and
-fails when the page is stale.
+The figures are in docs/measured/embedded-*.json; the scripts measure_*.py put them there. ``--check`` writes nothing
+and fails when the page is stale.
 """
 
 from __future__ import annotations
