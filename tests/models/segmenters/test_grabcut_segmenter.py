@@ -86,6 +86,15 @@ def test_masks_do_not_depend_on_the_generator_and_leave_it_as_it_was(coffee: tor
     assert bool(masks[0].any())
 
 
+def test_the_seed_is_the_one_that_is_told(coffee: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    segmenter, box = load_segmenter("grabcut"), torch.tensor([[20.0, 13.0, 79.0, 52.0]])
+    masks = []
+    for seed in range(12):
+        monkeypatch.setattr(grabcut_segmenter, "SEED", seed)
+        masks.append(segmenter.segment(coffee, boxes=box).masks)
+    assert any(not torch.equal(mask, masks[0]) for mask in masks)
+
+
 def test_many_prompts_on_one_image_are_calls_of_their_own(disk: Callable) -> None:
     picture, _ = disk(40, 30)
     segmenter = load_segmenter("grabcut")

@@ -78,8 +78,8 @@ class GrabcutSegmenter:
         asked = checked_prompts(
             pixels, self.prompts, points=points, point_labels=point_labels, boxes=boxes, name=self.name
         )
-        # OpenCV reads blue first.
-        pictures = [np.ascontiguousarray(image.permute(1, 2, 0).numpy()[..., ::-1]) for image in pixels]
+        # The order of the colours is the caller's: the mixtures treat all three alike.
+        pictures = [np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in pixels]
         regions = [
             self._cut(
                 pictures[0 if len(pictures) == 1 else row], self._start(asked, row, *pixels.shape[-2:]), asked, row

@@ -78,7 +78,5 @@ def _drawn(name: str, value: Tensor, seed: int) -> Tensor:
     """Weights of unit gain, so that pictures and prompts move the masks; biases and norms stay as they are."""
     if value.ndim < 2:
         return value
-    # One array stands under two names, and must be drawn once.
-    stream = "positional_embedding" if name.endswith(".positional_embedding") else name
     gain = 1.0 if value.ndim == 2 and "embed" in name else value[0].numel() ** -0.5
-    return gain * torch.randn(value.shape, generator=Randomness(seed).generator(stream))
+    return gain * torch.randn(value.shape, generator=Randomness(seed).generator(name))

@@ -1,0 +1,94 @@
+"""A language model from a reference: ``http://HOST:PORT/v1#MODEL`` or ``file:FILE``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from snellen.budget import Budget
+from snellen.errors import InputError, import_extra, unknown_name
+from snellen.models.language import listed_answers
+from snellen.models.language.protocol import LanguageModel
+from snellen.models.language.reply_cache import ReplyCache
+from snellen.models.language.server_address import read_address
+from snellen.models.language.server_models import ServerLanguageModel, TokenLimit
+from snellen.models.language.server_requests import Requests
+from snellen.models.language.token_account import TokenAccount
+
+#: The environment variable that a server's key is taken from. Not that of another program: its key is not ours to send.
+KEY_VARIABLE = "SNELLEN_LANGUAGE_MODEL_KEY"
+
+_FORMS = "http://127.0.0.1:8000/v1#MODEL, https://HOST/v1#MODEL, file:FILE.json, file:FILE.toml, file:FILE.txt"
+
+
+def load_language_model(
+    reference: str,
+    *,
+    allow_remote: bool = False,
+    budget: Budget | None = None,
+    cache: bool | Path = True,
+    sees_images: bool = True,
+    timeout: float = 60.0,
+    retries: int = 4,
+    backoff: float = 0.5,
+    key_variable: str = KEY_VARIABLE,
+    token_limit: TokenLimit = "max_tokens",  # noqa: S107 - a name, not a secret
+) -> LanguageModel:
+    """Load a language model; nothing is sent until it is asked.
+
+    >>> load_language_model("https://models.example/v1#large")
+    Traceback (most recent call last):
+    snellen.errors.InputError: models.example is another machine: prompts and pictures would leave this one. ...
+
+    Args:
+        reference: ``http://127.0.0.1:8000/v1#MODEL`` or ``https://…``, a server with the interface of OpenAI;
+            ``file:FILE.json``, ``file:FILE.toml`` or ``file:FILE.txt``, lists that answer by key.
+        allow_remote: whether prompts and pictures may be sent to another machine.
+        budget: most tokens and seconds; reached, the next request raises instead of being sent.
+        cache: keep replies in the cache folder, or in this folder; False asks every time.
+        sees_images: whether the model takes pictures.
+        timeout: seconds without a byte from the server after which a request has failed.
+        retries: how often a request is sent again after 408, 409, 429, 5xx or a lost connection.
+        backoff: seconds before the first repetition; each further one waits twice as long.
+        key_variable: environment variable with the key of the server; where it is not set, none is sent.
+        token_limit: what the server calls the limit of a reply's tokens; newer models of OpenAI want
+            ``max_completion_tokens``.
+
+    Raises:
+        InputError: a reference that cannot be used, another machine without ``allow_remote``, a key that would travel
+            without encryption.
+        MissingExtraError: the client is not installed.
+    """
+    scheme, colon, rest = reference.partition(":")
+    if not colon or not rest:
+        raise InputError(f"{reference!r} is not a language model; expected one of: {_FORMS}")
+    if scheme == "file":
+        return listed_answers.load(rest)
+    if scheme not in ("http", "https"):
+        raise unknown_name("kind of language model", scheme, ["http", "https", "file"])
+    address = read_address(reference, allow_remote=allow_remote)
+    if not timeout > 0 or retries < 0 or not backoff >= 0:
+        raise InputError(f"timeout > 0, retries ≥ 0 and backoff ≥ 0 are needed; got {timeout}, {retries} and {backoff}")
+    secret = os.environ.get(key_variable, "").strip()
+    if secret and not (address.loopback or address.encrypted):
+        raise InputError(
+            f"the key in {key_variable} would travel to {address.url} without encryption; use https, or unset it"
+        )
+    requests = Requests(
+        import_extra("openai", "llm", reference),
+        address,
+        secret=secret,
+        key_variable=key_variable,
+        timeout=timeout,
+        retries=retries,
+        backoff=backoff,
+    )
+    kept = ReplyCache(cache if isinstance(cache, Path) else None) if cache else None
+    return ServerLanguageModel(
+        requests,
+        address,
+        account=TokenAccount(budget),
+        cache=kept,
+        token_limit=token_limit,
+        sees_images=sees_images,
+    )

@@ -1,0 +1,117 @@
+"""What a language model was asked and what it cost: calls, kept replies, tokens, and a price where one is known."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from snellen.budget import Budget, Spent
+from snellen.models.language.protocol import BudgetSpentError
+
+
+class Prices(BaseModel):
+    """What a million tokens cost, in a currency of the caller's.
+
+    >>> Prices(prompt=0.5, completion=1.5).of(prompt_tokens=2_000_000, completion_tokens=1000)
+    1.0015
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: float = Field(ge=0, description="of a million tokens sent")
+    completion: float = Field(ge=0, description="of a million tokens that came back")
+
+    def of(self, *, prompt_tokens: int, completion_tokens: int) -> float:
+        """The price of these tokens."""
+        return (self.prompt * prompt_tokens + self.completion * completion_tokens) / 1e6
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What was used so far; a record for reports.
+
+    Attributes:
+        calls: requests that were answered; a repair is one more.
+        cache_hits: replies that were kept from earlier calls, and cost nothing now.
+        prompt_tokens: tokens sent, as the server counts them.
+        completion_tokens: tokens that came back.
+        uncounted: answered requests of which the server told no tokens.
+        seconds: wall clock from sending to reply, waiting between retries included.
+    """
+
+    calls: int = 0
+    cache_hits: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    uncounted: int = 0
+    seconds: float = 0.0
+
+    @property
+    def spent(self) -> Spent:
+        """The same as what every verb spends."""
+        return Spent(tokens=self.prompt_tokens + self.completion_tokens, seconds=self.seconds)
+
+    def cost(self, prices: Prices) -> float:
+        """What it cost at these prices."""
+        return prices.of(prompt_tokens=self.prompt_tokens, completion_tokens=self.completion_tokens)
+
+
+class TokenAccount:
+    """Adds up what is used, from any thread, and stops when a budget is used up.
+
+    >>> account = TokenAccount(Budget(tokens=100))
+    >>> account.add(prompt_tokens=90, completion_tokens=10, seconds=0.5)
+    >>> account.check()
+    Traceback (most recent call last):
+    snellen.models.language.protocol.BudgetSpentError: the budget is used up (tokens: 100 spent, 100 allowed)
+
+    Args:
+        budget: limits of tokens and seconds; what a language model does not use (queries, gradients) limits nothing.
+    """
+
+    def __init__(self, budget: Budget | None = None) -> None:
+        self.budget = budget or Budget()
+        self._usage, self._lock = Usage(), threading.Lock()
+
+    @property
+    def usage(self) -> Usage:
+        """What was used so far."""
+        return self._usage
+
+    def add(self, *, prompt_tokens: int | None, completion_tokens: int | None, seconds: float) -> None:
+        """Count an answered request; None where the server tells no tokens."""
+        told = prompt_tokens is not None and completion_tokens is not None
+        with self._lock:
+            before = self._usage
+            self._usage = replace(
+                before,
+                calls=before.calls + 1,
+                prompt_tokens=before.prompt_tokens + (prompt_tokens or 0),
+                completion_tokens=before.completion_tokens + (completion_tokens or 0),
+                uncounted=before.uncounted + (not told),
+                seconds=before.seconds + seconds,
+            )
+
+    def add_hit(self) -> None:
+        """Count a reply that was kept."""
+        with self._lock:
+            self._usage = replace(self._usage, cache_hits=self._usage.cache_hits + 1)
+
+    def check(self) -> None:
+        """Stop before a request when nothing is left for it.
+
+        How many tokens a reply will have is not known before, so the last request may pass the limit.
+
+        Raises:
+            BudgetSpentError: a limit is reached, or passed.
+        """
+        spent, limits = self.usage.spent, self.budget
+        told = limits.exceeded(spent)
+        if not told and limits.tokens is not None and spent.tokens == limits.tokens:
+            told = [f"tokens: {spent.tokens} spent, {limits.tokens} allowed"]
+        if not told and limits.seconds is not None and spent.seconds == limits.seconds:
+            told = [f"seconds: {spent.seconds} spent, {limits.seconds} allowed"]
+        if told:
+            raise BudgetSpentError(f"the budget is used up ({'; '.join(told)})")
