@@ -43,7 +43,9 @@ def test_this_machine(url):
 
 @pytest.mark.parametrize("url", ELSEWHERE)
 def test_other_machines_need_permission(url):
-    with pytest.raises(InputError, match=r"is another machine: prompts and pictures would leave this one.*allow_remote"):
+    with pytest.raises(
+        InputError, match=r"is another machine: prompts and pictures would leave this one.*allow_remote"
+    ):
         read_address(f"{url}#small")
     assert not read_address(f"{url}#small", allow_remote=True).loopback
 
