@@ -59,13 +59,21 @@ def load_config(transformers: ModuleType, folder: Path) -> Any:  # noqa: ANN401 
         raise InputError(f"{folder}: config.json cannot be read: {first_line(error)}") from error
 
 
-def load_network(model_class: Any, folder: Path, *, what: str, **options: object) -> Any:  # noqa: ANN401 - of an extra
+def load_network(
+    model_class: Any,  # noqa: ANN401 - of an extra
+    folder: Path,
+    *,
+    what: str,
+    unused: tuple[str, ...] = (),
+    **options: object,
+) -> Any:  # noqa: ANN401 - PreTrainedModel, of an extra
     """Load a model in single precision; every tensor of it must be in the file.
 
     Args:
         model_class: a model class of transformers, or an Auto class.
         folder: where config.json and the weights are.
         what: what it is to be, for messages: "a classifier".
+        unused: beginnings of names of tensors that may be missing, because nothing reads them.
         options: further arguments of the class.
 
     Raises:
@@ -84,7 +92,8 @@ def load_network(model_class: Any, folder: Path, *, what: str, **options: object
             )
     except Exception as error:
         raise InputError(f"{folder} cannot be loaded as {what}: {error}") from error
-    missing = sorted({*map(str, report["missing_keys"]), *map(str, report["mismatched_keys"])})
+    lacking = {*map(str, report["missing_keys"]), *map(str, report["mismatched_keys"])}
+    missing = sorted(key for key in lacking if not key.startswith(unused))
     if missing:
         raise InputError(
             f"{folder}: the weights lack {len(missing)} tensors of {what} ({', '.join(missing[:4])}), which would be "
@@ -130,7 +139,8 @@ def check_vocabulary(tokenizer: Any, size: int, *, name: str) -> int:  # noqa: A
     largest = max(tokenizer.get_vocab().values())
     if largest >= size:
         raise InputError(
-            f"{name}: the tokenizer knows tokens up to {largest}, the network up to {size - 1}; they are not of one model"
+            f"{name}: the tokenizer knows tokens up to {largest}, the network up to {size - 1}; they are not of one "
+            f"model"
         )
     return int(largest)
 

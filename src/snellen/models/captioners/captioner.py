@@ -1,0 +1,205 @@
+"""The contract of a captioner over an image encoder and a decoder with cross-attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from snellen.classifier import Normalization
+from snellen.errors import InputError
+from snellen.models.captioners.cross_attention import CrossAttentionDecoder, KeyValueCache
+from snellen.models.captioners.greedy import decode_greedily, sequence_log_probabilities
+from snellen.models.captioners.protocol import Captions, DecoderCache
+from snellen.models.captioners.word_pieces import WordPieces
+from snellen.models.image_checks import check_prepared
+from snellen.models.token_rows import pad
+from snellen.models.weights_identity import WeightsIdentity
+from snellen.preparation import Preparation
+
+#: Images that are captioned, and texts that are scored, at a time.
+BATCH = 32
+
+
+class CrossAttentionCaptioner:
+    """A :class:`~snellen.models.captioners.protocol.Captioner`; its network is put into evaluation mode and frozen.
+
+    Args:
+        module: the whole network.
+        encoder: normalised images (n, 3, h, w) → states (n, s, w) as the decoder reads them.
+        decoder: the language model that reads them.
+        pieces: texts to tokens and back.
+        name: shown in reports and messages.
+        preparation: the model's own resize and crop, to a fixed size.
+        normalization: mean and std that the encoder wants.
+        notes: what the loader found remarkable.
+        device: where the model runs.
+
+    Raises:
+        InputError: the encoder does not take images of the preparation's size.
+    """
+
+    def __init__(
+        self,
+        *,
+        module: nn.Module,
+        encoder: Callable[[Tensor], Tensor],
+        decoder: CrossAttentionDecoder,
+        pieces: WordPieces,
+        name: str,
+        preparation: Preparation,
+        normalization: Normalization,
+        notes: Sequence[str] = (),
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.name, self.preparation, self.normalization = name, preparation, normalization
+        self.notes, self.device = tuple(notes), torch.device(device)
+        self.module = module.eval().requires_grad_(False).to(device)
+        self.end_token, self.context_length = pieces.end, pieces.context_length
+        self.vocabulary = pieces.vocabulary()
+        self._encoder, self._decoder, self._pieces = encoder, decoder, pieces
+        self._identity = WeightsIdentity(self.module)
+        self._scale = tuple(torch.tensor(values, device=device).view(-1, 1, 1) for values in normalization)
+        self.state_shape = self._probe()
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.preparation.size or ()))
+        return f"CrossAttentionCaptioner({self.name!r}, {size}, {len(self.vocabulary)} tokens)"
+
+    def identity(self) -> str:
+        """Hash of the weights as they are now (sha256)."""
+        return self._identity()
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Prepared images (n, 3, h, w) in [0, 1] → states (n, s, w); differentiable.
+
+        Raises:
+            InputError: images of another shape, type, size or range.
+        """
+        check_prepared(images, self.preparation.size, name=self.name)
+        mean, std = self._scale
+        return self._encoder((images.to(self.device) - mean) / std)
+
+    def null_condition(self, count: int) -> Tensor:
+        """States that tell nothing about the image: zeros (count, s, w)."""
+        return torch.zeros((count, *self.state_shape), device=self.device)
+
+    def tokenise(self, texts: Sequence[str], *, ended: bool = True) -> list[Tensor]:
+        """Texts → tokens (t,) of each: beginning, words, and the end mark where ``ended``.
+
+        Raises:
+            InputError: a text that is longer than the context.
+        """
+        return self._pieces.tokenise(texts, ended=ended)
+
+    def texts(self, tokens: Tensor) -> tuple[str, ...]:
+        """Tokens (n, t), from the beginning mark on → texts, up to the first end mark, without marks."""
+        return self._pieces.texts(tokens)
+
+    def logits(
+        self, tokens: Tensor, condition: Tensor | None, cache: DecoderCache | None = None
+    ) -> tuple[Tensor, DecoderCache]:
+        """Logits of the next token: whole prefix int64 (n, t), states (n, s, w) or None → (n, v), and the cache.
+
+        ``tokens`` is always the whole prefix; those that the cache holds are not computed again. The cache that is
+        given is used up: go on with the one that is returned, and with the condition it was begun with.
+        ``condition=None`` is the null condition. Without gradients.
+
+        Raises:
+            InputError: another number of states than of prefixes, states of another width, or a foreign cache.
+        """
+        if cache is not None and not isinstance(cache, KeyValueCache):
+            raise InputError(f"{self.name} got a cache of type {type(cache).__name__}, which it did not make")
+        return self._decoder.logits(tokens, self._states(tokens, condition), cache)
+
+    def sequence_logits(self, tokens: Tensor, condition: Tensor | None) -> Tensor:
+        """Logits after each token: int64 (n, t), states (n, s, w) or None → (n, t, v). Differentiable, for training.
+
+        Raises:
+            InputError: another number of states than of sequences, or states of another width.
+        """
+        return self._decoder.sequence_logits(tokens, self._states(tokens, condition))
+
+    def caption(self, images: Tensor, *, max_tokens: int = 30, prompt: str = "") -> Captions:
+        """Decode greedily: prepared images (n, 3, h, w) in [0, 1] → sentences that begin with ``prompt``.
+
+        A sentence also ends where the context is full.
+
+        Raises:
+            InputError: images or a number of tokens that cannot be used, or a prompt that fills the context.
+        """
+        check_prepared(images, self.preparation.size, name=self.name)
+        start = self.tokenise([prompt], ended=False)[0]
+        room = self.context_length - len(start)
+        if max_tokens < 1 or room < 1:
+            raise InputError(
+                f"{self.name} cannot decode {max_tokens} tokens after a prompt of {len(start) - 1}: max_tokens is at "
+                f"least 1, and {self.context_length} tokens fit into the context"
+            )
+        parts = []
+        for batch in images.split(BATCH):
+            with torch.no_grad():
+                states = self.encode(batch)
+            parts.append(
+                decode_greedily(
+                    lambda tokens, cache, states=states: self._decoder.logits(tokens, states, cache),  # type: ignore[misc]
+                    start.to(self.device).expand(len(batch), -1),
+                    end=self.end_token,
+                    filler=self._pieces.filler,
+                    max_tokens=min(max_tokens, room),
+                )
+            )
+        rows = [row for part in parts for row in part.tokens.tolist()]
+        tokens, _ = pad(rows, filler=self._pieces.filler)
+        return Captions(
+            texts=self.texts(tokens),
+            log_probabilities=torch.cat([part.log_probabilities for part in parts]),
+            tokens=tokens.to(self.device),
+            lengths=torch.cat([part.lengths for part in parts]),
+        )
+
+    @torch.no_grad()
+    def score(self, images: Tensor | None, texts: Sequence[str]) -> Tensor:
+        """Log-probability of each text for its image, end mark included: n images, n texts → (n,).
+
+        ``images=None`` gives log p(text) under the null condition.
+
+        Raises:
+            InputError: another number of texts than images, or a text that is longer than the context.
+        """
+        rows = [row.tolist() for row in self.tokenise(texts)]
+        if images is not None and len(images) != len(rows):
+            raise InputError(f"{self.name} scores one text for each image; got {len(images)} images, {len(rows)} texts")
+        scores = []
+        for start in range(0, len(rows), BATCH):
+            tokens, mask = (
+                part.to(self.device) for part in pad(rows[start : start + BATCH], filler=self._pieces.filler)
+            )
+            condition = None if images is None else self.encode(images[start : start + BATCH])
+            scores.append(sequence_log_probabilities(self.sequence_logits(tokens, condition), tokens, mask))
+        return torch.cat(scores)
+
+    def _states(self, tokens: Tensor, condition: Tensor | None) -> Tensor:
+        if condition is None:
+            return self.null_condition(len(tokens))
+        if condition.ndim != 3 or len(condition) != len(tokens) or condition.shape[2] != self.state_shape[1]:
+            raise InputError(
+                f"{self.name} reads states ({len(tokens)}, s, {self.state_shape[1]}), one set for each of "
+                f"{len(tokens)} rows of tokens; got {tuple(condition.shape)}"
+            )
+        return condition
+
+    def _probe(self) -> tuple[int, int]:
+        """Number and width of an image's states, from one black image."""
+        if self.preparation.size is None:
+            raise InputError(f"{self.name} does not tell how large its images are")
+        try:
+            with torch.no_grad():
+                states = self.encode(torch.zeros(1, 3, *self.preparation.size))
+        except (RuntimeError, ValueError) as error:
+            size = "x".join(map(str, self.preparation.size))
+            raise InputError(
+                f"{self.name}: its processor makes images of {size} pixels, which its network does not take: {error}"
+            ) from error
+        return int(states.shape[1]), int(states.shape[2])
