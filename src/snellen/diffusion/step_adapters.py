@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from snellen.diffusion.adapters import Adapters
-from snellen.diffusion.step_context import NetworkCall
+from snellen.diffusion.step_context import NetworkCall, StepContext
 from snellen.errors import InputError
 from snellen.models.layer_changes import Change
 from snellen.models.layer_edits import edited
@@ -99,6 +99,25 @@ class StepEdit:
             yield
             return
         with edited(self.network, self.patterns, change, where=self.where):
+            yield
+
+
+@dataclass(frozen=True, eq=False)
+class Together:
+    """Several contexts as one, entered in their order.
+
+    Args:
+        contexts: adapters, edits and the like.
+    """
+
+    contexts: Sequence[StepContext]
+
+    @contextmanager
+    def active(self, call: NetworkCall) -> Iterator[None]:
+        """Put all of them in force for one call."""
+        with ExitStack() as stack:
+            for context in self.contexts:
+                stack.enter_context(context.active(call))
             yield
 
 
