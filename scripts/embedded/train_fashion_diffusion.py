@@ -57,7 +57,7 @@ DESCRIPTION = (
 )
 
 PLAN = TrainingPlan(
-    epochs=3,
+    epochs=2,
     batch_size=64,
     drop_last=True,
     learning_rate=1.5e-3,
