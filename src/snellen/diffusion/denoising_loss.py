@@ -17,8 +17,8 @@ from snellen.errors import InputError
 def stratified_timesteps(count: int, steps: int, offset: Tensor) -> Tensor:
     """Times of a batch, spread evenly over all.
 
-    >>> stratified_timesteps(4, 1000, torch.tensor(0.9)).tolist()
-    [900, 150, 400, 650]
+    >>> stratified_timesteps(4, 1000, torch.tensor(0.875)).tolist()
+    [875, 125, 375, 625]
 
     Args:
         count: n, examples of the batch.
