@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from snellen.classifier import hash_tensors
+from snellen.classifier import Classifier, hash_tensors, is_edited
 from snellen.diffusion.adapters import Adapters
 from snellen.diffusion.low_rank import ATTENTION, SLIDER, TEXT_ATTENTION, LowRank, adaptable_layers, chosen_layers
 from snellen.errors import InputError, UnknownNameError, UnsupportedError
@@ -318,6 +318,23 @@ def test_classifiers_take_adapters_on_convolutions():
     assert torch.allclose(adapted[0], constant[0], atol=1e-5)
     assert not torch.allclose(adapted[0], plain[0], atol=1e-2)
     adapters.unload()
+
+
+def test_a_classifier_has_no_fingerprint_while_an_adapter_acts():
+    network = make_resnet()
+    adapters = Adapters(network)
+    adapters.add("noisy", LowRank(layers=("layer1*",)), rng=Randomness(0))
+    classifier = Classifier(network, class_names=list("abcde"))
+    before = classifier.fingerprint()
+    assert before is not None
+    with adapters.on({"noisy": 1.0}):
+        assert classifier.fingerprint() is None
+        with adapters.off():
+            assert classifier.fingerprint() == before
+        assert classifier.fingerprint() is None
+    assert classifier.fingerprint() == before
+    adapters.unload()
+    assert not is_edited(network)
 
 
 def test_half_precision_stays_what_it_is_when_off():

@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from snellen.classifier import hash_tensors
+from snellen.classifier import EditHook, hash_tensors
 from snellen.diffusion.low_rank import LowRank, chosen_layers, layer_generator, start_weights
 from snellen.errors import InputError, UnsupportedError, import_extra, unknown_name
 from snellen.models.layer_changes import scale
@@ -63,6 +64,7 @@ class Adapters:
         self._entered: list[Mapping[str, float | Tensor]] = []  # what the open blocks ask for
         self._strengths: dict[str, float | Tensor] = {}
         self._layers: dict[str, Any] = {}
+        self._mark: RemovableHandle | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -156,7 +158,7 @@ class Adapters:
         """
         for name, strength in strengths.items():
             self._known(name)
-            values = torch.as_tensor(strength, dtype=torch.float64)
+            values = torch.as_tensor(strength, dtype=torch.float32)
             if values.ndim > 1 or not bool(values.isfinite().all()):
                 raise InputError(f"the strength of {name!r} is a number or one for each row, finite; got {strength}")
         asked = dict(strengths)
@@ -263,6 +265,12 @@ class Adapters:
         for module in self._layers.values():
             # Not set_adapter(), which also decides what requires gradients.
             module._active_adapter = acting
+        # An EditHook that changes nothing: a classifier around this network has no fingerprint while adapters act.
+        if acting and self._mark is None:
+            self._mark = self.network.register_forward_hook(EditHook(lambda _network, _inputs, _output: None))
+        elif not acting and self._mark is not None:
+            self._mark.remove()
+            self._mark = None
 
     def _row_scale(self, name: str) -> Callable[[nn.Module, Any, Tensor], Tensor | None]:
         def scaled(_layer: nn.Module, _inputs: object, change: Tensor) -> Tensor | None:

@@ -83,17 +83,14 @@ class BlendedEditor:
             raise InputError(f"start {tuple(start.shape)} and images {tuple(images.shape)} differ in shape")
         generator.latent_shape((images.shape[2], images.shape[3]))
         given, reference = conditions(generator, prompts, condition, self.negative, images)
-        begin = images if start is None else start
         parts = []
         for batch in batches(len(images), self.batch_size):
             rows = slice(batch.start, batch.stop)
             rng = seeded([seeds[row] for row in batch])
             away = None if reference is None else reference.select(batch)
-            parts.append(
-                self._edit(images[rows], free[rows], begin[rows], given.select(batch), away, batch, rng).to(
-                    images.device
-                )
-            )
+            begin = None if start is None else start[rows]
+            part = self._edit(images[rows], free[rows], begin, given.select(batch), away, batch, rng)
+            parts.append(part.to(images.device))
         edited = torch.cat(parts)
         paste = generator.vae is None if self.paste is None else self.paste
         return pasted(edited, images, free) if paste else edited
@@ -102,7 +99,7 @@ class BlendedEditor:
         self,
         images: Tensor,
         free: Tensor,
-        begin: Tensor,
+        begin: Tensor | None,
         condition: Condition,
         reference: Condition | None,
         batch: range,
@@ -111,7 +108,7 @@ class BlendedEditor:
         generator = self.sampler.generator
         steering = self.steer(batch, rng) if self.steer is not None else Steering()
         kept = generator.encode(images)
-        moved = kept if begin is images else generator.encode(begin)
+        moved = kept if begin is None else generator.encode(begin)
         noise = initial_noise(rng, kept.shape[1:], generator)
         blending = Blending(kept, covering_mask(free, generator.factor).to(kept), noise)
         state = self.sampler.run(
