@@ -13,7 +13,7 @@ from snellen.models.loaded_model import LoadedModel
 
 #: Artifacts inside the package.
 ASSETS = Path(__file__).parents[1] / "assets"
-ARTIFACTS = ("fashion-cnn",)
+ARTIFACTS = ("fashion-cnn", "fashion-judge", "scene-cnn")
 
 
 def load(rest: str, device: torch.device) -> LoadedModel:

@@ -1,0 +1,162 @@
+"""The models that ship with the package do, through the adapters of the real ones, what docs/embedded-models.md says.
+
+Small samples and bounds well below what was measured: these tests find a folder that is damaged, a loader that reads it
+wrongly, or a preparation that changed, not a difference of a percent.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from snellen.data.optotypes.captions import caption
+from snellen.data.optotypes.described import Described, DescribedObject, described
+from snellen.data.optotypes.parser import parse
+from snellen.data.optotypes.rendering import render
+from snellen.data.optotypes.scenes import Scenes
+from snellen.diffusion.generate import generate
+from snellen.diffusion.loading import load_generator
+from snellen.diffusion.sampler import Sampler
+from snellen.metrics.mask_overlap import intersection_over_union
+from snellen.models.bundled_folders import bundled_folder, bundled_folders, read_card
+from snellen.models.bundled_models import ASSETS
+from snellen.models.captioners.references import load_captioner
+from snellen.models.factor_judge import load_judge
+from snellen.models.references import load_classifier
+from snellen.models.segmenters.references import load_segmenter
+from snellen.models.two_tower.references import load_two_tower
+from snellen.models.two_tower.zero_shot import zero_shot_classifier
+from snellen.preparation import to_unit
+
+SHAPES = ("square", "triangle", "star", "cross", "ring", "heart")
+WORLD = Scenes(
+    count=64,
+    shapes=SHAPES,
+    colours=("red", "yellow", "green", "blue", "purple", "white"),
+    textures=("plain", "striped", "dotted"),
+    sizes=("medium", "large"),
+    tilts=("upright",),
+    backgrounds=("grey", "grass", "sand", "brick"),
+    captions=False,
+    seed=5,
+)
+LARGEST_FILE, LARGEST_SUM = 4_000_000, 15_000_000
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return WORLD.scenes("test")
+
+
+@pytest.fixture(scope="module")
+def images(scenes):
+    return to_unit(render(scenes, 32).pixels)
+
+
+def share(said, true):
+    return sum(one == other for one, other in zip(said, true, strict=True)) / len(true)
+
+
+def test_weights_are_small_and_every_folder_has_its_training():
+    weights = list(ASSETS.rglob("*.safetensors"))
+    sizes = {path: path.stat().st_size for path in weights}
+    assert max(sizes.values()) <= LARGEST_FILE
+    assert sum(sizes.values()) <= LARGEST_SUM
+    for folder in {path.relative_to(ASSETS).parts[0] for path in weights} - {"fashion-cnn"}:
+        records = json.loads((ASSETS / folder / "training.json").read_text(encoding="utf-8"))
+        for record in records.values():
+            assert record["steps"] > 0
+            assert len(record["first losses"]) == 5
+            assert record["environment"]["torch"]
+
+
+@pytest.mark.parametrize("name", bundled_folders())
+def test_every_folder_is_that_of_its_card(name):
+    card = read_card(bundled_folder(name))
+    assert card.description
+    assert card.metrics
+
+
+def test_the_judge_reads_scenes(scenes, images):
+    answers = load_judge().answers(images)
+    assert share(answers["shape"], [scene.objects[0].shape for scene in scenes]) > 0.95
+    assert share(answers["colour"], [scene.objects[0].colour for scene in scenes]) > 0.95
+    assert share(answers["background"], [scene.background for scene in scenes]) > 0.95
+
+
+def test_the_judge_reads_more_fog_where_there_is_more(scenes):
+    judge = load_judge()
+    read = [
+        float(judge.measured(to_unit(render([with_fog(scene, strength) for scene in scenes], 32).pixels))["fog"].mean())
+        for strength in (0.0, 1.5, 3.0)
+    ]
+    assert read[0] < 0.1 < read[1] < read[2]
+
+
+def with_fog(scene, strength):
+    return scene.model_copy(update={"nuisances": scene.nuisances.model_copy(update={"fog": strength})})
+
+
+def test_towers_tell_shapes_that_were_only_named(scenes, images):
+    towers = load_two_tower("bundled:scene-clip")
+    prompts = {
+        shape: [caption(Described(objects=(DescribedObject(shape=shape),)), seed=seed) for seed in range(6)]
+        for shape in SHAPES
+    }
+    classifier = zero_shot_classifier(towers, prompts)
+    said = [SHAPES[number] for number in classifier(images).argmax(1).tolist()]
+    assert share(said, [scene.objects[0].shape for scene in scenes]) > 0.9
+
+
+def test_text_becomes_the_picture_that_it_says(scenes):
+    sampler = Sampler(load_generator("bundled:scene-diffusion"), steps=15)
+    some = scenes[:32]
+    prompts = [caption(described(scene), detail=["shape", "colour", "background"]) for scene in some]
+    answers = load_judge().answers(generate(sampler, range(32), prompts=prompts, guidance_scale=2.0).images)
+    assert share(answers["colour"], [scene.objects[0].colour for scene in some]) > 0.8
+    assert share(answers["background"], [scene.background for scene in some]) > 0.8
+    assert share(answers["shape"], [scene.objects[0].shape for scene in some]) > 0.6
+
+
+def test_classes_become_the_thumbnails_that_they_name():
+    sampler = Sampler(load_generator("bundled:fashion-diffusion"), steps=15)
+    classes = [number % 10 for number in range(40)]
+    images = generate(sampler, range(40), classes=classes, guidance_scale=2.0, batch_size=20).images
+    for judge in ("bundled:fashion-cnn", "bundled:fashion-judge"):
+        assert share(load_classifier(judge)(images).argmax(1).tolist(), classes) > 0.7
+
+
+def test_a_point_cuts_out_what_it_lies_on(scenes):
+    drawn = render(scenes, 64)
+    masks = drawn.coverage.sum(1) >= 0.5
+    points = torch.stack([first_inside(mask) for mask in masks])
+    found = load_segmenter("bundled:scene-sam").segment(to_unit(drawn.pixels), points=points[:, None])
+    assert intersection_over_union(found.regions.numpy(), masks.numpy()).mean() > 0.8
+
+
+def first_inside(mask):
+    rows, columns = mask.nonzero().unbind(1)
+    middle = len(rows) // 2
+    return torch.stack([columns[middle], rows[middle]]).float()
+
+
+def test_captions_state_what_is_there(scenes, images):
+    said = [parse(text) for text in load_captioner("bundled:scene-captioner").caption(images).texts]
+    pairs = [(one.objects[0], scene.objects[0]) for one, scene in zip(said, scenes, strict=True) if one.objects]
+    assert len(pairs) > 60
+    assert share([said.colour for said, _ in pairs], [true.colour for _, true in pairs]) > 0.9
+    assert share([said.shape for said, _ in pairs], [true.shape for _, true in pairs]) > 0.8
+
+
+def test_the_classifier_that_may_guide_tells_shapes(scenes, images):
+    classifier = load_classifier("bundled:scene-cnn")
+    said = [classifier.class_names[number] for number in classifier(images).argmax(1).tolist()]
+    assert share(said, [scene.objects[0].shape for scene in scenes]) > 0.9
+
+
+def test_assets_tell_of_every_folder():
+    listed = (Path(ASSETS) / "README.md").read_text(encoding="utf-8")
+    assert [path.name for path in sorted(ASSETS.iterdir()) if path.is_dir() and f"`{path.name}/" not in listed] == []
