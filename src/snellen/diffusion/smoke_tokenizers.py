@@ -1,10 +1,11 @@
-"""Small real tokenizers, trained on a few words, for generators that are built to be tested."""
+"""Small real tokenizers, made of a few words, for generators that are built to be tested."""
 
 from __future__ import annotations
 
-import json
+import itertools
 import math
 import string
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ quality
 #: Words that are one token each; everything else falls apart into pieces and letters.
 WORDS = tuple(_TEXT.split())
 
+#: Marks the end of a word.
+_END = "</w>"
+
 _PUNCTUATION = tuple(",.:;!?'-()")
 
 
@@ -28,27 +32,42 @@ def clip_tokenizer(words: Sequence[str] = WORDS, length: int = 77) -> Any:  # no
     >>> len(tokenizer("a red star").input_ids), tokenizer.convert_ids_to_tokens(tokenizer("star").input_ids)
     (5, ['<|startoftext|>', 'star</w>', '<|endoftext|>'])
     """
-    tokenizers = import_extra("tokenizers", "diffusion", "a tokenizer")
     transformers = import_extra("transformers", "diffusion", "a tokenizer")
-    model = tokenizers.models.BPE(end_of_word_suffix="</w>", continuing_subword_prefix="", unk_token="<|endoftext|>")  # noqa: S106
-    trained = tokenizers.Tokenizer(model)
-    trained.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=10_000,
-        min_frequency=1,
-        end_of_word_suffix="</w>",
-        initial_alphabet=list(string.ascii_lowercase),
-        show_progress=False,
-    )
-    trained.train_from_iterator([" ".join(words)], trainer)
-    found = trained.get_vocab()
-    pieces = sorted(found, key=found.__getitem__)
-    wanted = (*string.ascii_lowercase, *string.digits, *_PUNCTUATION)
-    pieces += [piece for sign in wanted for piece in (sign, f"{sign}</w>") if piece not in found]
+    merges = learn_merges(words)
+    signs = (*string.ascii_lowercase, *string.digits, *_PUNCTUATION)
+    pieces = [piece for sign in signs for piece in (sign, f"{sign}{_END}")]
+    pieces += [first + second for first, second in merges]
     pieces += ["<|startoftext|>", "<|endoftext|>"]  # last: some text towers look for the largest id
-    merges = [tuple(pair) for pair in _merges(trained)]
-    vocabulary = {piece: position for position, piece in enumerate(pieces)}
+    vocabulary = {piece: position for position, piece in enumerate(dict.fromkeys(pieces))}
     return transformers.CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=length)
+
+
+def learn_merges(words: Sequence[str]) -> list[tuple[str, str]]:
+    """Byte-pair merges, commonest pair first, until every word is one piece (Sennrich, Haddow and Birch 2016).
+
+    Equally common pairs merge in alphabetical order, so that the same words give the same tokenizer.
+
+    >>> learn_merges(["on", "moon"])
+    [('o', 'n</w>'), ('m', 'o'), ('mo', 'on</w>')]
+    """
+    split = [[*word[:-1], f"{word[-1]}{_END}"] for word in dict.fromkeys(words)]
+    merges: list[tuple[str, str]] = []
+    while any(len(pieces) > 1 for pieces in split):
+        counts = Counter(pair for pieces in split for pair in itertools.pairwise(pieces))
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        merges.append(best)
+        split = [_merged(pieces, best) for pieces in split]
+    return merges
+
+
+def _merged(pieces: list[str], pair: tuple[str, str]) -> list[str]:
+    merged: list[str] = []
+    for piece in pieces:
+        if merged and (merged[-1], piece) == pair:
+            merged[-1] += piece
+        else:
+            merged.append(piece)
+    return merged
 
 
 def t5_tokenizer(words: Sequence[str] = WORDS, length: int = 512) -> Any:  # noqa: ANN401 - of an extra
@@ -64,8 +83,3 @@ def t5_tokenizer(words: Sequence[str] = WORDS, length: int = 512) -> Any:  # noq
     pieces += [(piece, -12.0) for piece in ("▁", *signs) if f"▁{piece}" != piece]
     vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *pieces]
     return transformers.T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=length)
-
-
-def _merges(trained: Any) -> list[list[str]]:  # noqa: ANN401 - of an extra
-    merges: list[list[str]] = json.loads(trained.to_str())["model"]["merges"]
-    return merges
