@@ -1,10 +1,10 @@
 """The sampler beside the pipeline of diffusers: same folder, prompts, noise, solver and steps, one run.
 
-Two figures for each setting: the time of a run over the time that the network's calls take *inside the same run*, for us
-and for the pipeline, so that other work on the machine slows both parts alike; and the ratio of the pipeline's time to
-ours. It is the processor's time of the process on a CPU, wall time on an accelerator. Neither encodes prompts nor decodes
-latents. Runs of the contenders alternate, and medians are compared. Without a folder, one in the form of Stable Diffusion
-1.5 with random weights is made; the smaller the network, the more the loop around it shows.
+Two figures for each setting: the time of a run over the time that the network's calls take *inside the same run*, for
+us and for the pipeline, so that other work on the machine slows both parts alike; and the ratio of the pipeline's time
+to ours. It is the processor's time of the process on a CPU, wall time on an accelerator. Neither encodes prompts nor
+decodes latents. Runs of the contenders alternate, and medians are compared. Without a folder, one in the form of Stable
+Diffusion 1.5 with random weights is made; the smaller the network, the more the loop around it shows.
 Usage: python benchmarks/sampling.py [--folder FOLDER] [--images 4] [--steps 20] [--repeats 5] [--device cpu]
 """
 

@@ -32,7 +32,8 @@ def load_generator(
     """Load a diffusion model: Stable Diffusion, SDXL, PixArt, DiT, a UNet with classes or without.
 
     Nothing is downloaded, no code of the folder is run, and no pickle is read. Weights that are stored in half
-    precision are turned into ``dtype``.
+    precision are turned into ``dtype``. Safety checkers and image encoders of a folder are not loaded: what is made is
+    not filtered.
 
     Args:
         ref: ``diffusers:FOLDER``, with model_index.json or a bare network with its scheduler; or ``bundled:NAME``.
