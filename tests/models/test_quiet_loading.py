@@ -22,6 +22,22 @@ def test_nothing_is_said_and_the_generator_is_put_back(capfd: pytest.CaptureFixt
     assert captured.out + captured.err == ""
 
 
+def test_the_root_logger_is_silent_inside_and_as_before_outside(capfd: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    root.handlers.clear()
+    try:
+        with quiet_loading():
+            logging.warning("noise")  # where there is no handler, this would install one for good
+            logging.getLogger("open_clip.factory").error("noise")
+        assert root.handlers == []
+        assert root.level == level
+    finally:
+        root.handlers[:] = handlers
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+
+
 def test_progress_bars_are_off_inside_and_as_before_outside() -> None:
     hub = pytest.importorskip("huggingface_hub.utils")
     for shown in (True, False):

@@ -5,12 +5,12 @@ Each covers every text: what is not a word of the list falls apart into letters 
 
 from __future__ import annotations
 
-import json
 import string
 from collections.abc import Sequence
 from typing import Any
 
 from snellen.errors import InputError, import_extra
+from snellen.models.byte_pairs import learn_merges
 from snellen.models.hugging_face_folder import import_transformers
 from snellen.models.quiet_loading import quiet_loading
 
@@ -35,14 +35,14 @@ _PURPOSE = "a small tokenizer"
 def clip_tokenizer(words: Sequence[str] = WORDS, *, context_length: int = 77) -> Any:  # noqa: ANN401 - of an extra
     """A ``CLIPTokenizer``: bytes, bytes that end a word, merges, and the two marks last, the end mark the largest."""
     transformers, tokenizers = import_transformers(_PURPOSE), _tokenizers()
+    letters = [_bytes(tokenizers, word) for word in _checked(words)]
+    pairs = learn_merges([[*word[:-1], f"{word[-1]}</w>"] for word in letters])
     alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    model = tokenizers.Tokenizer(tokenizers.models.BPE(end_of_word_suffix="</w>"))
-    model.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    pairs = _merges(model, _checked(words), suffix="</w>", tokenizers=tokenizers)
     pieces = [*alphabet, *(f"{letter}</w>" for letter in alphabet), *("".join(pair) for pair in pairs)]
-    vocabulary = {piece: number for number, piece in enumerate([*pieces, *_CLIP_MARKS])}
     with quiet_loading():
-        return transformers.CLIPTokenizer(vocab=vocabulary, merges=pairs, model_max_length=context_length)
+        return transformers.CLIPTokenizer(
+            vocab=_numbered([*pieces, *_CLIP_MARKS]), merges=pairs, model_max_length=context_length
+        )
 
 
 def bert_tokenizer(words: Sequence[str] = WORDS, *, context_length: int = 512) -> Any:  # noqa: ANN401 - of an extra
@@ -51,23 +51,19 @@ def bert_tokenizer(words: Sequence[str] = WORDS, *, context_length: int = 512) -
     letters = [*string.ascii_lowercase, *string.digits]
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
     pieces += [*string.punctuation, *_checked(words)]
-    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
     with quiet_loading():
-        return transformers.BertTokenizer(vocab=vocabulary, model_max_length=context_length)
+        return transformers.BertTokenizer(vocab=_numbered(pieces), model_max_length=context_length)
 
 
 def gpt2_tokenizer(words: Sequence[str] = WORDS, *, context_length: int = 1024) -> Any:  # noqa: ANN401 - of an extra
     """A ``GPT2Tokenizer``: all bytes, merges of words with and without a space before them, ``<|endoftext|>`` last."""
     transformers, tokenizers = import_transformers(_PURPOSE), _tokenizers()
-    model = tokenizers.Tokenizer(tokenizers.models.BPE())
-    model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     checked = _checked(words)
-    pairs = _merges(model, [*checked, *(f" {word}" for word in checked)], suffix="", tokenizers=tokenizers)
+    pairs = learn_merges([_bytes(tokenizers, text) for word in checked for text in (word, f" {word}")])
     pieces = [*sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()), *("".join(pair) for pair in pairs)]
-    vocabulary = {piece: number for number, piece in enumerate([*pieces, _GPT2_END])}
     with quiet_loading():
         return transformers.GPT2Tokenizer(
-            vocab=vocabulary, merges=pairs, pad_token=_GPT2_END, model_max_length=context_length
+            vocab=_numbered([*pieces, _GPT2_END]), merges=pairs, pad_token=_GPT2_END, model_max_length=context_length
         )
 
 
@@ -75,17 +71,16 @@ def siglip_tokenizer(words: Sequence[str] = WORDS, *, context_length: int = 64) 
     """A tokenizer that ends texts with ``</s>`` and pads with it, as those of SigLIP do; words and letters."""
     transformers, tokenizers = import_transformers(_PURPOSE), _tokenizers()
     _, end, unknown = _SIGLIP_MARKS
-    model = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token=unknown))
+    pairs = learn_merges([f"▁{word}" for word in _checked(words)])
+    letters = ["▁", *string.ascii_lowercase, *string.digits, *string.punctuation, *"".join(words)]
+    vocabulary = _numbered([*_SIGLIP_MARKS, *letters, *("".join(pair) for pair in pairs)])
+    model = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocabulary, merges=pairs, unk_token=unknown))
     model.normalizer = tokenizers.normalizers.Lowercase()
     model.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
-    trainer = tokenizers.trainers.BpeTrainer(
-        special_tokens=list(_SIGLIP_MARKS),
-        initial_alphabet=[*string.ascii_lowercase, *string.digits, *string.punctuation],
-        show_progress=False,
-    )
-    model.train_from_iterator(_checked(words), trainer)
     model.decoder = tokenizers.decoders.Metaspace()
-    model.post_processor = tokenizers.processors.TemplateProcessing(single=f"$A {end}", special_tokens=[(end, 1)])
+    model.post_processor = tokenizers.processors.TemplateProcessing(
+        single=f"$A {end}", special_tokens=[(end, vocabulary[end])]
+    )
     with quiet_loading():
         return transformers.PreTrainedTokenizerFast(
             tokenizer_object=model,
@@ -98,17 +93,19 @@ def siglip_tokenizer(words: Sequence[str] = WORDS, *, context_length: int = 64) 
 
 def _tokenizers() -> Any:  # noqa: ANN401 - of an extra
     tokenizers = import_extra("tokenizers", "vlm", _PURPOSE)
-    for part in ("decoders", "models", "normalizers", "pre_tokenizers", "processors", "trainers"):
+    for part in ("decoders", "models", "normalizers", "pre_tokenizers", "processors"):
         import_extra(f"tokenizers.{part}", "vlm", _PURPOSE)
     return tokenizers
 
 
-def _merges(model: Any, texts: Sequence[str], *, suffix: str, tokenizers: Any) -> list[tuple[str, str]]:  # noqa: ANN401
-    """Pairs of pieces that are joined, in order, until every text is one piece."""
-    options = {"end_of_word_suffix": suffix} if suffix else {}
-    trainer = tokenizers.trainers.BpeTrainer(min_frequency=1, show_progress=False, vocab_size=100_000, **options)
-    model.train_from_iterator(texts, trainer)
-    return [(first, second) for first, second in json.loads(model.to_str())["model"]["merges"]]
+def _bytes(tokenizers: Any, text: str) -> list[str]:  # noqa: ANN401 - of an extra
+    """The bytes of a text as the letters that stand for them in byte-level vocabularies."""
+    level = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return [letter for piece, _ in level.pre_tokenize_str(text) for letter in piece]
+
+
+def _numbered(pieces: Sequence[str]) -> dict[str, int]:
+    return {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
 
 
 def _checked(words: Sequence[str]) -> list[str]:

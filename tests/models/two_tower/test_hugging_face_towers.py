@@ -285,3 +285,43 @@ def swap_marks(folder: Path) -> None:
         name, _ = content["post_processor"][mark]
         content["post_processor"][mark] = [name, content["model"]["vocab"][name]]
     path.write_text(json.dumps(content))
+
+
+def test_a_folder_in_the_old_format_of_public_models(clip_folder: Path, tmp_path: Path, texts: list[str]) -> None:
+    """vocab.json and merges.txt, sizes as numbers, half of the marks wrong, names of tensors that nothing reads."""
+    folder = changed_config(clip_folder, tmp_path, eos_token_id=2, bos_token_id=0, pad_token_id=1)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())["model"]
+    (folder / "vocab.json").write_text(json.dumps(tokenizer["vocab"]))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *(" ".join(pair) for pair in tokenizer["merges"])]))
+    old = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": True, "errors": "replace"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(old))
+    processor = json.loads((folder / "processor_config.json").read_text())["image_processor"]
+    settings = {
+        "feature_extractor_type": "CLIPFeatureExtractor",
+        "do_resize": True,
+        "size": 32,
+        "resample": 3,
+        "do_center_crop": True,
+        "crop_size": 32,
+        "do_normalize": True,
+        "image_mean": processor["image_mean"],
+        "image_std": processor["image_std"],
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    for file in ("tokenizer.json", "processor_config.json"):
+        (folder / file).unlink()
+    tensors = load_file(folder / "model.safetensors")
+    tensors["text_model.embeddings.position_ids"] = torch.arange(16)[None]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    old_tower, tower = load_two_tower(f"hf:{folder}"), load_two_tower(f"hf:{clip_folder}")
+    assert torch.equal(old_tower.encode_texts(texts), tower.encode_texts(texts))
+    assert old_tower.preparation == tower.preparation
+    assert old_tower.context_length == 16
+
+
+def test_a_processor_of_another_size_is_refused(clip_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(clip_folder, tmp_path / "size")
+    text = (folder / "processor_config.json").read_text()
+    (folder / "processor_config.json").write_text(text.replace('"height": 32', '"height": 64'))
+    with pytest.raises(InputError, match=r"images of \(64, 32\) pixels, its image tower takes squares of 32"):
+        load_two_tower(f"hf:{folder}")

@@ -17,6 +17,7 @@ from snellen.errors import InputError
 from snellen.models.captioners.captioner import CrossAttentionCaptioner
 from snellen.models.captioners.cross_attention import CrossAttentionDecoder
 from snellen.models.captioners.generation_settings import ignored_settings
+from snellen.models.captioners.protocol import Captioner
 from snellen.models.captioners.word_pieces import WordPieces
 from snellen.models.hugging_face_folder import (
     check_folder,
@@ -33,7 +34,7 @@ from snellen.models.hugging_face_models import translate
 MODELS = {"blip": "BlipForConditionalGeneration", "vision-encoder-decoder": "VisionEncoderDecoderModel"}
 
 
-def load(rest: str, device: torch.device, *, name: str | None = None) -> CrossAttentionCaptioner:
+def load(rest: str, device: torch.device, *, name: str | None = None) -> Captioner:
     """Load a folder as ``save_pretrained`` of a captioner, its image processor and its tokenizer writes it.
 
     Raises:

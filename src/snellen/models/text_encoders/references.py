@@ -36,10 +36,7 @@ def load_text_encoder(reference: str, *, device: str = "cpu") -> TextEncoder:
         raise unknown_name("kind of sentence encoder", scheme, ["hf", "bundled"])
     if not rest:
         raise InputError(f"{reference!r} names no sentence encoder; expected minilm, hf:FOLDER or bundled:NAME")
-    module = importlib.import_module("snellen.models.text_encoders.sentence_encoder")
-    encoder: TextEncoder = (
-        module.load(str(bundled_folder(rest)), where, name=reference)
-        if scheme == "bundled"
-        else module.load(rest, where)
-    )
+    loader = importlib.import_module("snellen.models.text_encoders.sentence_encoder")
+    folder, name = (str(bundled_folder(rest)), reference) if scheme == "bundled" else (rest, None)
+    encoder: TextEncoder = loader.load(folder, where, name=name)
     return encoder

@@ -25,6 +25,7 @@ from snellen.models.hugging_face_folder import (
     load_network,
     load_tokenizer,
 )
+from snellen.models.text_encoders.protocol import TextEncoder
 from snellen.models.text_memory import TextMemory
 from snellen.models.token_rows import check_texts, fit, pad
 from snellen.models.weights_identity import WeightsIdentity
@@ -118,7 +119,7 @@ class SentenceEncoder:
 
 def load(
     rest: str, device: torch.device, *, name: str | None = None, extra: str = "vlm", purpose: str | None = None
-) -> SentenceEncoder:
+) -> TextEncoder:
     """Load a folder with config.json, model.safetensors and a tokenizer.
 
     Raises:
@@ -135,7 +136,7 @@ def load(
             f"{folder} holds a model of type {config.model_type!r}; a sentence encoder is one of {', '.join(KINDS)}"
         )
     pooling = _pooling(folder)
-    options = {"add_pooling_layer": False} if KINDS[config.model_type] else {}
+    options: dict[str, Any] = {"add_pooling_layer": False} if KINDS[config.model_type] else {}
     network = load_network(transformers.AutoModel, folder, what="a sentence encoder", **options)
     tokenizer = load_tokenizer(transformers, folder)
     check_vocabulary(tokenizer, config.vocab_size, name=f"hf:{folder.name}")

@@ -20,6 +20,7 @@ from snellen.models.hugging_face_folder import (
     load_tokenizer,
 )
 from snellen.models.hugging_face_models import translate
+from snellen.models.two_tower.protocol import TwoTower
 from snellen.models.two_tower.towers import ImageTower, Tokeniser, Towers
 
 #: Model classes of transformers by the ``model_type`` of the configuration.
@@ -96,7 +97,7 @@ class SiglipTextTower(nn.Module):
         return vectors
 
 
-def load(rest: str, device: torch.device, *, name: str | None = None) -> Towers:
+def load(rest: str, device: torch.device, *, name: str | None = None) -> TwoTower:
     """Load a folder as ``save_pretrained`` of a CLIP or SigLIP model, its processor and its tokenizer writes it.
 
     Raises:
@@ -114,6 +115,11 @@ def load(rest: str, device: torch.device, *, name: str | None = None) -> Towers:
     name = name or f"hf:{folder.name}"
     model = load_network(getattr(transformers, MODELS[config.model_type]), folder, what="a text–image model")
     preparation, normalization = translate(load_image_processor(transformers, folder), name=folder.name)
+    if preparation.size != (config.vision_config.image_size,) * 2:
+        raise InputError(
+            f"{name}: its processor makes images of {preparation.size} pixels, its image tower takes squares of "
+            f"{config.vision_config.image_size}"
+        )
     clip = config.model_type == "clip"
     tokenizer = load_tokenizer(transformers, folder)
     largest = check_vocabulary(tokenizer, config.text_config.vocab_size, name=name)

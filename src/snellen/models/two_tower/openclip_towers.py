@@ -22,6 +22,7 @@ from snellen.models.hugging_face_models import same_pixels
 from snellen.models.quiet_loading import first_line, quiet_loading
 from snellen.models.state_dict_file import load_strictly, read_state_dict
 from snellen.models.two_tower.openclip_image_tower import OpenClipImageTower
+from snellen.models.two_tower.protocol import TwoTower
 from snellen.models.two_tower.towers import Tokeniser, Towers
 from snellen.preparation import Preparation
 
@@ -46,7 +47,7 @@ class OpenClipTextTower(nn.Module):
         return vectors
 
 
-def load(rest: str, device: torch.device, *, name: str | None = None) -> Towers:
+def load(rest: str, device: torch.device, *, name: str | None = None) -> TwoTower:
     """Load an architecture of open_clip with a file of weights, or a folder with ``open_clip_config.json``.
 
     Nothing is downloaded: architectures whose tokenizer or text tower open_clip would fetch are loaded from a folder
@@ -59,12 +60,13 @@ def load(rest: str, device: torch.device, *, name: str | None = None) -> Towers:
         open_clip = import_extra("open_clip", "vlm", f"openclip:{rest}")
     architecture, at, file = rest.partition("@")
     source = Path(rest)
+    notes: tuple[str, ...] = ()
     if at and file and not source.is_dir():
         config, weights, schema = _built_in(open_clip, architecture), Path(file), architecture
         name, notes = name or f"openclip:{architecture}", (_NO_PREPARATION,)
     else:
         config, weights, schema = _read_config(source), _weights_file(source), f"local-dir:{source}"
-        name, notes = name or f"openclip:{source.name}", ()
+        name = name or f"openclip:{source.name}"
     model = _model(open_clip, schema, config, weights, name)
     preparation, normalization = _translate(open_clip, model.visual.preprocess_cfg, name)
     bias = model.logit_bias
