@@ -33,8 +33,16 @@ _PUBLIC = {
     "Spent": "snellen.budget",
     "audit": "snellen.auditing.audit",
     "compare": "snellen.comparing.compare",
+    "load_captioner": "snellen.models.captioners.references",
     "load_classifier": "snellen.models.references",
+    "load_generator": "snellen.diffusion.loading",
     "load_images": "snellen.data.references",
+    "load_judge": "snellen.models.factor_judge",
+    "load_language_model": "snellen.models.language.references",
+    "load_question_answerer": "snellen.models.captioners.references",
+    "load_segmenter": "snellen.models.segmenters.references",
+    "load_text_encoder": "snellen.models.text_encoders.references",
+    "load_two_tower": "snellen.models.two_tower.references",
     "reproduce": "snellen.experiments.runner",
     "shift": "snellen.writing.shifted_images",
     "systems": "snellen.system",
@@ -64,13 +72,21 @@ if TYPE_CHECKING:
     from snellen.classifier import Classifier as Classifier
     from snellen.comparing.compare import compare as compare
     from snellen.data.references import load_images as load_images
+    from snellen.diffusion.loading import load_generator as load_generator
     from snellen.evidence import Evidence as Evidence
     from snellen.experiments.runner import reproduce as reproduce
     from snellen.finding import Finding as Finding
     from snellen.images import ImageSet as ImageSet
     from snellen.images import Provenance as Provenance
     from snellen.method import Method as Method
+    from snellen.models.captioners.references import load_captioner as load_captioner
+    from snellen.models.captioners.references import load_question_answerer as load_question_answerer
+    from snellen.models.factor_judge import load_judge as load_judge
+    from snellen.models.language.references import load_language_model as load_language_model
     from snellen.models.references import load_classifier as load_classifier
+    from snellen.models.segmenters.references import load_segmenter as load_segmenter
+    from snellen.models.text_encoders.references import load_text_encoder as load_text_encoder
+    from snellen.models.two_tower.references import load_two_tower as load_two_tower
     from snellen.preparation import Preparation as Preparation
     from snellen.randomness import Randomness as Randomness
     from snellen.run import Run as Run
