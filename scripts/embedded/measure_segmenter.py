@@ -1,6 +1,6 @@
 """Measure the embedded segmenter from one point, beside GrabCut, on scenes and on cut-outs of real pictures.
 
-    python scripts/embedded/measure_segmenter.py [--cutouts known:NAME] [--isnet FILE.onnx]
+    python scripts/embedded/measure_segmenter.py [--stamps FOLDER] [--isnet FILE.onnx]
 
 The point is a random pixel of the object. IS-Net is not told a point: it cuts out what stands out.
 """
@@ -8,9 +8,12 @@ The point is a random pixel of the object. IS-Net is not told a point: it cuts o
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from measured import write
 from scene_examples import SceneExamples
 from scene_world import PAIRS, WORLD, scenes
@@ -18,6 +21,10 @@ from torch import Tensor
 from train_scene_segmenter import SIZE, asked_masks, inside
 
 import snellen
+from snellen.data.catalogue.backgrounds import Background, background_images, plain_background
+from snellen.data.catalogue.placement import Placement
+from snellen.data.catalogue.stamps import load_stamps
+from snellen.errors import RejectedImageError
 from snellen.metrics.intervals import mean_interval
 from snellen.metrics.mask_overlap import intersection_over_union
 from snellen.models.segmenters.protocol import Segmenter
@@ -25,6 +32,9 @@ from snellen.models.segmenters.references import load_segmenter
 from snellen.preparation import Preparation, to_unit
 
 COUNT = 400
+
+#: Share of the picture that a cut-out may cover.
+LEAST, MOST = 0.03, 0.9
 
 
 def overlaps(segmenter: Segmenter, images: Tensor, masks: Tensor, points: Tensor) -> list[float]:
@@ -54,7 +64,7 @@ def measured(segmenters: dict[str, Segmenter], images: Tensor, masks: Tensor) ->
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cutouts", help="an image set with exact masks, known:fluent-emoji-3d for instance")
+    parser.add_argument("--stamps", type=Path, help="the stamps of Tux Paint: cut-outs with exact masks")
     parser.add_argument("--isnet", help="an ONNX file of IS-Net, to compare with")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -67,26 +77,26 @@ def main() -> None:
         images = to_unit(SceneExamples(drawn, SIZE, None, "test").images())
         scenes_only = {key: one for key, one in segmenters.items() if key != "IS-Net"}
         found[name] = measured(scenes_only, images, asked_masks(drawn)[:, 0].float() / 255)
-    if given.cutouts:
-        images, masks = cutouts(given.cutouts)
-        found[f"real cut-outs ({given.cutouts})"] = measured(segmenters, images, masks)
+    if given.stamps:
+        photographs = background_images(snellen.load_images("known:photos"))
+        for name, background in (("white", plain_background()), ("photographs", photographs)):
+            found[f"real cut-outs on {name}"] = measured(segmenters, *cutouts(given.stamps, name, background))
     headline = {f"overlap.{name.replace(' ', '_')}": found[name]["scene-sam"]["mean"] for name in found}
     write("segmenter", "scene-sam", found, headline)
 
 
-def cutouts(reference: str) -> tuple[Tensor, Tensor]:
-    """Pictures of a set with masks, at the segmenter's size: float (n, 3, SIZE, SIZE) and (n, SIZE, SIZE)."""
-    images = snellen.load_images(reference)
+def cutouts(folder: Path, name: str, background: Background) -> tuple[Tensor, Tensor]:
+    """Cut-outs before a background, at the segmenter's size: float (n, 3, SIZE, SIZE) and masks (n, SIZE, SIZE)."""
+    images = load_stamps(folder, placement=Placement(size=2 * SIZE), backgrounds={name: background})
     preparation = Preparation(size=(SIZE, SIZE), resize="exact", resize_to=(SIZE, SIZE))
     pictures, masks = [], []
-    for position in range(0, len(images), max(1, len(images) // COUNT)):
-        mask = images.read_mask(position)
-        if mask is None:
+    for position in range(len(images)):
+        try:
+            mask = torch.as_tensor(np.array(images.read_mask(position))).float()[None, None] / 255
+        except RejectedImageError:
             continue
-        shrunk = torch.nn.functional.interpolate(
-            torch.as_tensor(mask).float()[None, None] / 255, (SIZE, SIZE), mode="area"
-        )[0, 0]
-        if 0.03 < float((shrunk >= 0.5).float().mean()) < 0.9:
+        shrunk = F.avg_pool2d(mask, 2)[0, 0]
+        if LEAST < float((shrunk >= 0.5).float().mean()) < MOST:
             pictures.append(preparation(images.read(position)))
             masks.append(shrunk)
     return torch.stack(pictures), torch.stack(masks)
