@@ -9,6 +9,7 @@ import pytest
 import torch
 import transformers
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from snellen.artifact import Lineage
 from snellen.errors import InputError
@@ -333,3 +334,16 @@ def test_loading_says_nothing(blip: Path, vit_gpt2: Path, capfd: pytest.CaptureF
     assert torch.equal(state, torch.random.get_rng_state())
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
+
+
+def test_a_pooling_layer_that_nothing_reads_may_be_missing(vit_gpt2: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(vit_gpt2, tmp_path / "unpooled")
+    tensors = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("encoder.pooler.")}
+    assert len(kept) < len(tensors)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    assert load_captioner(f"hf:{folder}").identity() == load_captioner(f"hf:{vit_gpt2}").identity()
+    kept.pop("decoder.transformer.wte.weight")
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"weights lack .* tensors of a captioner \(decoder\."):
+        load_captioner(f"hf:{folder}")

@@ -168,7 +168,8 @@ def test_patches_of_a_residual_network_are_what_its_pooling_gives_for_one_positi
     assert tower.encode_patches(images).shape == (1, 3, 3, tower.dimension)
     assert torch.pdist(tower.encode_patches(images).flatten(0, 2)).min() > 1e-4
     with torch.no_grad():
-        visual.attnpool.positional_embedding.zero_()
+        # All positions alike, and none of them zero.
+        visual.attnpool.positional_embedding.copy_(visual.attnpool.positional_embedding[:1].expand(10, -1))
         visual.layer4.register_forward_hook(lambda _module, _inputs, maps: maps.mean((2, 3), keepdim=True) + 0 * maps)
     expected = tower.encode_images(images)[:, None, None].expand(1, 3, 3, -1)
     assert torch.allclose(tower.encode_patches(images), expected, atol=1e-5)
