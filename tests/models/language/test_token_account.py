@@ -1,6 +1,8 @@
 """Adding up from many threads, and prices."""
 
 import threading
+import time
+from dataclasses import asdict
 
 import pytest
 from pydantic import ValidationError
@@ -10,8 +12,18 @@ from snellen.models.language.protocol import BudgetSpentError
 from snellen.models.language.token_account import Prices, TokenAccount, Usage
 
 
-def test_nothing_is_lost_between_threads() -> None:
+def test_nothing_is_lost_between_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Usage):
+        """Lets other threads run between reading and writing."""
+
+        def __getattribute__(self, name: str) -> object:
+            value = super().__getattribute__(name)
+            if name in ("calls", "cache_hits"):
+                time.sleep(0)
+            return value
+
     account = TokenAccount()
+    monkeypatch.setattr(account, "_usage", Slow())
 
     def work() -> None:
         for _ in range(500):
@@ -24,9 +36,8 @@ def test_nothing_is_lost_between_threads() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert account.usage == Usage(
-        calls=8000, cache_hits=4000, prompt_tokens=12_000, completion_tokens=8000, uncounted=4000
-    )
+    expected = Usage(calls=8000, cache_hits=4000, prompt_tokens=12_000, completion_tokens=8000, uncounted=4000)
+    assert asdict(account.usage) == asdict(expected)
     assert account.usage.spent == Spent(tokens=20_000)
 
 
