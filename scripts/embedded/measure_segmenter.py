@@ -31,7 +31,7 @@ from snellen.models.segmenters.protocol import Segmenter
 from snellen.models.segmenters.references import load_segmenter
 from snellen.preparation import Preparation, to_unit
 
-COUNT = 400
+COUNT, CUTOUTS = 400, 100
 
 #: Share of the picture that a cut-out may cover.
 LEAST, MOST = 0.03, 0.9
@@ -90,7 +90,7 @@ def cutouts(folder: Path, name: str, background: Background) -> tuple[Tensor, Te
     images = load_stamps(folder, placement=Placement(size=2 * SIZE), backgrounds={name: background})
     preparation = Preparation(size=(SIZE, SIZE), resize="exact", resize_to=(SIZE, SIZE))
     pictures, masks = [], []
-    for position in range(len(images)):
+    for position in range(0, len(images), -(-len(images) // CUTOUTS)):
         try:
             mask = torch.as_tensor(np.array(images.read_mask(position))).float()[None, None] / 255
         except RejectedImageError:
