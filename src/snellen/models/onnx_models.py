@@ -31,10 +31,10 @@ def load(rest: str, device: torch.device) -> LoadedModel:
         InputError: no such file, not an ONNX model, or a model of another kind.
     """
     path = Path(rest)
-    content = _read(path)
+    content = read_model(path)
     identity = hash_with_external_files(path, content)
-    session = _open(import_extra("onnxruntime", "onnx", f"onnx:{rest}"), path, device)
-    network, size, notes = _network(session, path)
+    session = open_session(import_extra("onnxruntime", "onnx", f"onnx:{rest}"), path, device)
+    network, size, notes = wrap_session(session, path)
     sidecar = path.with_name(path.name + ".json")
     record = read_record(sidecar) or ModelRecord()
     assumed: dict[Field, str] = {}
@@ -67,7 +67,12 @@ def load(rest: str, device: torch.device) -> LoadedModel:
     )
 
 
-def _read(path: Path) -> bytes:
+def read_model(path: Path) -> bytes:
+    """The bytes of an ONNX file.
+
+    Raises:
+        InputError: no such file, or one that is too large.
+    """
     if not path.is_file():
         raise InputError(f"no ONNX file at {path}")
     if (size := path.stat().st_size) > MAX_BYTES:
@@ -77,7 +82,12 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _open(onnxruntime: ModuleType, path: Path, device: torch.device) -> Any:  # noqa: ANN401 - InferenceSession, an extra
+def open_session(onnxruntime: ModuleType, path: Path, device: torch.device) -> Any:  # noqa: ANN401 - of an extra
+    """A session of the runtime that gives the same numbers each time.
+
+    Raises:
+        InputError: not a model that the runtime can run, or not on this device.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
     options.use_deterministic_compute = True
@@ -99,7 +109,7 @@ def _open(onnxruntime: ModuleType, path: Path, device: torch.device) -> Any:  # 
     return session
 
 
-def _network(session: Any, path: Path) -> tuple[OnnxNetwork, tuple[int, int] | None, list[str]]:  # noqa: ANN401
+def wrap_session(session: Any, path: Path) -> tuple[OnnxNetwork, tuple[int, int] | None, list[str]]:  # noqa: ANN401
     """The model as a callable, its input size if that is fixed, and what to tell about it."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from snellen.errors import InputError, ModelError, import_extra
 from snellen.models.onnx_external_data import hash_with_external_files
-from snellen.models.onnx_models import _network, _open, _read
+from snellen.models.onnx_models import open_session, read_model, wrap_session
 from snellen.models.onnx_network import OnnxNetwork
 from snellen.models.segmenters.prompts import checked_prompts, image_bytes
 from snellen.models.segmenters.protocol import Prompt, Segmented
@@ -117,9 +117,9 @@ def load(rest: str, device: torch.device, *, name: str | None = None) -> IsnetSe
         raise InputError(
             f"isnet:{path} is a pickle of torch, which is not read; export it once with torch.onnx.export()"
         )
-    content = _read(path)
+    content = read_model(path)
     identity = hash_with_external_files(path, content)
-    session = _open(import_extra("onnxruntime", "onnx", f"isnet:{rest}"), path, device)
+    session = open_session(import_extra("onnxruntime", "onnx", f"isnet:{rest}"), path, device)
     outputs = session.get_outputs()
     shape = list(outputs[0].shape or ())
     if shape and (len(shape) not in (3, 4) or (len(shape) == 4 and isinstance(shape[1], int) and shape[1] != 1)):
@@ -127,7 +127,7 @@ def load(rest: str, device: torch.device, *, name: str | None = None) -> IsnetSe
             f"{path}: its first output {outputs[0].name!r} has shape {shape}; expected one map for each image, "
             f"(n, 1, h, w). Is it a classifier?"
         )
-    network, size, _ = _network(session, path)
+    network, size, _ = wrap_session(session, path)
     return IsnetSegmenter(
         network, size=size or PUBLISHED_SIZE, name=name or f"isnet:{path.name}", device=device, identity=identity
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from snellen.classifier import hash_tensors
 from snellen.errors import InputError, ModelError, import_extra
+from snellen.models.hugging_face_folder import check_folder
 from snellen.models.quiet_loading import quiet_loading
 from snellen.models.segmenters.prompts import Prompts, checked_prompts, image_bytes
 from snellen.models.segmenters.protocol import Prompt, Segmented
@@ -155,7 +156,7 @@ def load(rest: str, device: torch.device, *, name: str | None = None) -> SamSegm
         MissingExtraError: transformers is not installed.
     """
     folder = Path(rest)
-    _check_files(folder)
+    check_folder(folder)
     with quiet_loading():
         transformers = import_extra("transformers", "vlm", f"hf:{rest}")
     with quiet_loading():  # a second time: now the library is there, its progress bars can be switched off
@@ -165,23 +166,6 @@ def load(rest: str, device: torch.device, *, name: str | None = None) -> SamSegm
     if preparation.padded != (seen, seen):
         raise InputError(f"{folder}: its processor pads to {preparation.padded}, but the model takes ({seen}, {seen})")
     return SamSegmenter(model, preparation, name=name or f"hf:{folder.name}", device=device)
-
-
-def _check_files(folder: Path) -> None:
-    if not folder.is_dir():
-        raise InputError(
-            f"hf:{folder} is not a folder on this machine. If it is a model of the hub, download it first: "
-            f"hf download {folder} --local-dir FOLDER, then hf:FOLDER"
-        )
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder} has no config.json; expected a folder as save_pretrained() writes it")
-    if not any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")):
-        raise InputError(
-            f"{folder} has no model.safetensors (weights in pickles are not read); convert it once with "
-            f"model.save_pretrained(FOLDER)"
-        )
-    if not any((folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json")):
-        raise InputError(f"{folder} has no preprocessor_config.json, which says how its images are resized")
 
 
 def _model(transformers: ModuleType, folder: Path) -> Any:  # noqa: ANN401 - a SamModel, of an extra
