@@ -48,7 +48,8 @@ def test_stable_diffusion(smoke, pipeline, name, scale, solver):
         guidance_scale=scale,
         latents=noise,
     )
-    assert float((mine - expected).abs().max()) < 1e-5
+    # Guidance multiplies differences of predictions, and with them their rounding.
+    assert float((mine - expected).abs().max()) < (1e-5 if scale == 1 else 5e-5)
     assert float(mine.std()) > 0.05
 
 
@@ -72,7 +73,7 @@ def test_stable_diffusion_xl_with_zeros_for_no_prompt(smoke, pipeline, solver):
     kind, settings = SOLVERS[solver]
     pipe = pipeline("stable-diffusion-xl", kind, **settings)
     expected = theirs(pipe, prompt=PROMPTS, guidance_scale=5.0, latents=noise)
-    assert float((mine - expected).abs().max()) < 1e-5
+    assert float((mine - expected).abs().max()) < 5e-5
 
 
 def test_stable_diffusion_xl_with_a_negative_prompt(smoke, pipeline):
@@ -82,7 +83,7 @@ def test_stable_diffusion_xl_with_a_negative_prompt(smoke, pipeline):
     mine = ours(generator, generator.encode_prompts(PROMPTS), noise, "euler", 5.0, negative)
     pipe = pipeline("stable-diffusion-xl", "EulerDiscreteScheduler")
     expected = theirs(pipe, prompt=PROMPTS, negative_prompt=["blurry text"] * 2, guidance_scale=5.0, latents=noise)
-    assert float((mine - expected).abs().max()) < 1e-5
+    assert float((mine - expected).abs().max()) < 5e-5
 
 
 @pytest.mark.parametrize("solver", ["dpm-solver++", "ddim"])
@@ -93,7 +94,7 @@ def test_pixart_drops_the_learned_variance_and_masks_padding(smoke, pipeline, so
     kind, settings = SOLVERS[solver]
     pipe = pipeline("pixart", kind, **settings)
     expected = theirs(pipe, prompt=PROMPTS, guidance_scale=4.5, latents=noise, use_resolution_binning=False)
-    assert float((mine - expected).abs().max()) < 1e-5
+    assert float((mine - expected).abs().max()) < 5e-5
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
@@ -105,7 +106,7 @@ def test_dit_with_the_null_class(smoke, pipeline, scale):
     draws = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
     pipe = pipeline("dit", "DDIMScheduler")
     expected = theirs(pipe, class_labels=[3, 207], guidance_scale=scale, generator=draws)
-    assert float((mine - expected).abs().max()) < 1e-5
+    assert float((mine - expected).abs().max()) < (1e-5 if scale == 1 else 5e-5)
 
 
 def test_a_ddpm_pipeline_gives_the_same_from_the_same_draws(smoke, pipeline):

@@ -6,6 +6,7 @@ Nothing is loaded here. Parts are accepted by the name of their class from a lis
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,12 @@ PARTS: dict[str, dict[str, str]] = {
 }
 
 _WEIGHTS = ("diffusion_pytorch_model", "model")
+
+#: Names of weights in a variant: one file, or the index of several.
+_VARIANTS = (
+    re.compile(r"(diffusion_pytorch_model|model)\.(?P<variant>\w+)\.safetensors"),
+    re.compile(r"(diffusion_pytorch_model|model)\.safetensors\.index\.(?P<variant>\w+)\.json"),
+)
 
 
 @dataclass(frozen=True)
@@ -160,20 +167,9 @@ def _variant(path: Path) -> str | None:
     for stem in _WEIGHTS:
         if {f"{stem}.safetensors", f"{stem}.safetensors.index.json"} & found:
             return None
-    variants = sorted(
-        {
-            name.split(".")[1]
-            for name in found
-            if name.split(".")[0] in _WEIGHTS and name.count(".") == 2 and name.endswith(".safetensors")
-        }
-        | {
-            name.split(".")[-2]
-            for name in found
-            if name.split(".")[0] in _WEIGHTS and name.endswith(".json") and name.count(".") == 4
-        }
-    )
+    variants = {match.group("variant") for name in found for form in _VARIANTS if (match := form.fullmatch(name))}
     if len(variants) == 1:
-        return variants[0]
+        return variants.pop()
     pickles = sorted(file.name for pattern in ("*.bin", "*.ckpt", "*.pt", "*.pth") for file in path.glob(pattern))
     if pickles:
         raise InputError(

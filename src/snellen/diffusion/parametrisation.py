@@ -35,8 +35,9 @@ def to_x0(prediction: Tensor, kind: Prediction, x: Tensor, alpha: float, sigma: 
     >>> import torch
     >>> x0, eps = torch.tensor([2.0]), torch.tensor([-1.0])
     >>> x = 0.8 * x0 + 0.6 * eps
-    >>> to_x0(eps, "epsilon", x, 0.8, 0.6), to_x0(0.8 * eps - 0.6 * x0, "v_prediction", x, 0.8, 0.6)
-    (tensor([2.]), tensor([2.0000]))
+    >>> given = (eps, "epsilon"), (0.8 * eps - 0.6 * x0, "v_prediction")
+    >>> [round(float(to_x0(prediction, kind, x, 0.8, 0.6)), 4) for prediction, kind in given]
+    [2.0, 2.0]
     """
     if kind == "epsilon":
         return (x - sigma * prediction) / alpha

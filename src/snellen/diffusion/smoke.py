@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from snellen.diffusion.smoke_tokenizers import clip_tokenizer, t5_tokenizer
+from snellen.diffusion.t5_tokenizer import t5_tokenizer
 from snellen.errors import import_extra, unknown_name
 from snellen.models.quiet_loading import quiet_loading
+from snellen.models.small_tokenizers import clip_tokenizer
 from snellen.randomness import Randomness
 
 _LATENT_SCHEDULE = {
@@ -51,7 +52,7 @@ def write_smoke_folder(name: str, folder: str | Path, *, seed: int = 0) -> Path:
 
 
 def fill(module: nn.Module, rng: Randomness) -> None:
-    """Draw all weights anew, matrices with variance 1 / fan-in and vectors near their start, none of them zero.
+    """Draw all weights anew, matrices with variance 1 / fan-in, gains near 1 and biases near 0, none exactly.
 
     Libraries start some layers at zero, which would make a condition or a skip connection invisible to a test.
     """
@@ -61,7 +62,7 @@ def fill(module: nn.Module, rng: Randomness) -> None:
             if parameter.ndim > 1:
                 parameter.copy_(drawn / parameter[0].numel() ** 0.5)
             else:
-                parameter.add_(0.05 * drawn)
+                parameter.copy_(float(name.endswith("weight")) + 0.05 * drawn)  # gains of norms, and biases
 
 
 def _vae(diffusers: ModuleType, scaling_factor: float) -> nn.Module:
