@@ -16,7 +16,9 @@ from torch import Tensor
 
 from snellen.errors import InputError
 
-Kind = Literal["classifier", "judge", "adapter", "embedding", "sae", "flow", "denoiser", "segmenter", "captioner", "other"]
+Kind = Literal[
+    "classifier", "judge", "adapter", "embedding", "sae", "flow", "denoiser", "segmenter", "captioner", "other"
+]
 
 
 class Lineage(BaseModel):
