@@ -9,12 +9,12 @@ looked at once, at the end, with the half-precision weights that are written.
 from __future__ import annotations
 
 import argparse
-import time
 from functools import partial
 from pathlib import Path
 
 import torch
 from build_fashion_sample import SOURCE, read_idx
+from console import Console
 from torch import Tensor
 
 from snellen import __version__
@@ -50,27 +50,6 @@ PLAN = TrainingPlan(
     seed=0,
 )
 PREPARATION = Preparation(size=(28, 28), resize="shorter", resize_to=(28, 28))
-
-
-class Console:
-    """Prints a line for every hundredth step."""
-
-    def __init__(self) -> None:
-        self.steps, self.started = 0, time.monotonic()
-
-    def begin(self, task: str, total: float) -> None:
-        """Say what starts."""
-        print(f"{task}: {total:.0f} steps", flush=True)
-
-    def advance(self, task: str, amount: float, note: str = "") -> None:
-        """Say how far it is."""
-        self.steps += int(amount)
-        if note and self.steps % 100 == 0:
-            print(f"{task}: step {self.steps}, {note}, {time.monotonic() - self.started:.0f} s", flush=True)
-
-    def finish(self, task: str) -> None:
-        """Say that it ended."""
-        print(f"{task}: done after {time.monotonic() - self.started:.0f} s", flush=True)
 
 
 def read_split(source: Path, part: str, split: Split | None) -> ImageStore:

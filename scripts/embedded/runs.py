@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ from snellen.training.batches import Batch, Examples
 from snellen.training.loop import Trained
 from snellen.training.objectives import Objective
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from console import Console
+
 ASSETS = Path(__file__).parents[2] / "src" / "snellen" / "assets"
 BUILD = Path("build") / "embedded"
 
@@ -34,27 +38,6 @@ FIRST_STEPS, EVERY = 50, 10
 
 #: Largest relative difference of such a mean, on another processor.
 TOLERANCE = 0.05
-
-
-class Console:
-    """Prints a line for every hundredth step."""
-
-    def __init__(self) -> None:
-        self.steps, self.started = 0, time.monotonic()
-
-    def begin(self, task: str, total: float) -> None:
-        """Say what starts."""
-        print(f"{task}: {total:.0f} steps", flush=True)
-
-    def advance(self, task: str, amount: float, note: str = "") -> None:
-        """Say how far it is."""
-        self.steps += int(amount)
-        if note and self.steps % 100 == 0:
-            print(f"{task}: step {self.steps}, {note}, {time.monotonic() - self.started:.0f} s", flush=True)
-
-    def finish(self, task: str) -> None:
-        """Say that it ended."""
-        print(f"{task}: done after {time.monotonic() - self.started:.0f} s", flush=True)
 
 
 class _EnoughError(Exception):
