@@ -31,7 +31,7 @@ from snellen.preparation import to_unit
 CLEAN = WORLD.model_copy(update={"nuisance_share": 0.0})
 FOGGY = WORLD.model_copy(update={"nuisance_share": 1.0, "nuisances": ("fog",), "strengths": (2.0, 3.5)})
 TOLD = ("shape", "colour", "texture", "background")
-SCALES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+SCALES = (1.0, 1.5, 2.0, 3.0, 5.0)
 STEPS = 25
 
 

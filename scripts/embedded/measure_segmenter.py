@@ -31,7 +31,7 @@ from snellen.models.segmenters.protocol import Segmenter
 from snellen.models.segmenters.references import load_segmenter
 from snellen.preparation import Preparation, to_unit
 
-COUNT, CUTOUTS = 400, 100
+COUNT, CUTOUTS = 400, 40
 
 #: Share of the picture that a cut-out may cover.
 LEAST, MOST = 0.03, 0.9
