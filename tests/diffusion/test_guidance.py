@@ -188,6 +188,15 @@ def test_a_chosen_reference_equals_the_fixed_one_and_skips_rows(generator, sampl
         assert state.rows == 3 * STEPS
 
 
+def test_rows_that_are_known_are_not_predicted_again(generator, sample, counted, condition, null):
+    known = classifier_free([1.0, 4.0, 1.0], null)
+    with counted(generator.denoiser.network) as counter:
+        chosen = sample(condition, [known, ChosenReferenceGuidance(lambda view: Choice([1.0, 3.0, 3.0], null))])
+    assert counter.calls == [4, 1] * STEPS
+    fixed = sample(condition, [known, classifier_free([1.0, 3.0, 3.0], null)])
+    torch.testing.assert_close(chosen.latents, fixed.latents, atol=2e-4, rtol=0)
+
+
 def test_references_that_differ_by_step_are_predicted_anew(generator, sample, counted, condition):
     def choose(view):
         ids = torch.as_tensor([view.index, 9, 9])
