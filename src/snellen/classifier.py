@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from snellen.budget import Spent
-from snellen.errors import InputError, ModelError, UnsupportedError, unknown_name
+from snellen.errors import InputError, ModelError, UnsupportedError
+from snellen.layer_hooks import EditHook, find_layer, is_edited
 from snellen.preparation import Preparation
 
 Task = Literal["single", "multilabel", "ordinal", "segment", "score"]
@@ -278,31 +279,6 @@ class Classifier:
                 f"{self.name} takes images in [0, 1], got values from {low:.4g} to {high:.4g}. Normalisation happens "
                 f"inside the classifier: pass prepared images, not normalised ones"
             )
-
-
-class EditHook:
-    """A forward hook that changes what a layer gives or takes; a network that carries one counts as edited."""
-
-    def __init__(self, hook: Callable[[nn.Module, Any, Any], Any]) -> None:
-        self.hook = hook
-
-    def __call__(self, layer: nn.Module, inputs: object, output: object) -> object:
-        """Call the hook as torch calls it."""
-        return self.hook(layer, inputs, output)
-
-
-def is_edited(network: nn.Module) -> bool:
-    """Whether an :class:`EditHook` is attached to any layer of a network."""
-    attached = ((*layer._forward_hooks.values(), *layer._forward_pre_hooks.values()) for layer in network.modules())
-    return any(isinstance(hook, EditHook) for hooks in attached for hook in hooks)
-
-
-def find_layer(network: nn.Module, name: str, owner: str) -> nn.Module:
-    """Return the layer with this full name; UnknownNameError, with near names, when ``owner`` has none."""
-    layers: dict[str, nn.Module] = {known: layer for known, layer in network.named_modules() if known}
-    if name not in layers:
-        raise unknown_name(f"layer of {owner}", name, layers)
-    return layers[name]
 
 
 def hash_tensors(tensors: dict[str, Tensor]) -> str:

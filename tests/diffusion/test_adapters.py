@@ -1,16 +1,18 @@
 """Low-rank adapters against peft itself: strengths by row, nothing left when they are off, training, merging."""
 
 import copy
+import sys
 from contextlib import ExitStack
 
 import pytest
 import torch
 from torch import nn
 
-from snellen.classifier import Classifier, hash_tensors, is_edited
+from snellen.classifier import Classifier, hash_tensors
 from snellen.diffusion.adapters import Adapters
 from snellen.diffusion.low_rank import ATTENTION, SLIDER, TEXT_ATTENTION, LowRank, adaptable_layers, chosen_layers
-from snellen.errors import InputError, UnknownNameError, UnsupportedError
+from snellen.errors import InputError, MissingExtraError, UnknownNameError, UnsupportedError
+from snellen.layer_hooks import is_edited
 from snellen.models.quiet_loading import quiet_loading
 from snellen.randomness import Randomness
 
@@ -406,3 +408,11 @@ def test_adapters_of_grouped_convolutions_are_not_merged():
 def test_projections_that_torch_never_calls_are_no_layers():
     network = nn.Sequential(nn.MultiheadAttention(8, 2), nn.Linear(8, 8))
     assert list(adaptable_layers(network)) == ["1"]
+
+
+def test_without_peft(monkeypatch):
+    network = nn.Sequential(nn.Linear(4, 4))
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(MissingExtraError, match=r"an adapter needs the package 'peft'.*snellen\[diffusion\]"):
+        Adapters(network).add("snow", LowRank(rank=2), rng=Randomness(0))
+    assert repr(network) == repr(nn.Sequential(nn.Linear(4, 4)))

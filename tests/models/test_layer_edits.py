@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from snellen.classifier import Classifier, hash_tensors, is_edited
+from snellen.classifier import Classifier, hash_tensors
 from snellen.errors import InputError, ModelError, UnknownNameError, UnsupportedError
+from snellen.layer_hooks import is_edited
 from snellen.models.layer_changes import add_vector, on_samples, on_tokens, scale, token_states, zero_units
 from snellen.models.layer_edits import edited, find_layers, reading
 from snellen.models.quiet_loading import quiet_loading

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from snellen.classifier import EditHook, hash_tensors
+from snellen.classifier import hash_tensors
 from snellen.diffusion.low_rank import LowRank, chosen_layers, layer_generator, start_weights
 from snellen.errors import InputError, UnsupportedError, import_extra, unknown_name
+from snellen.layer_hooks import EditHook
 from snellen.models.layer_changes import scale
 from snellen.models.quiet_loading import quiet_loading
 from snellen.randomness import Randomness

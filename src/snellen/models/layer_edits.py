@@ -18,8 +18,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from snellen.classifier import EditHook, find_layer
 from snellen.errors import InputError, ModelError, UnsupportedError, unknown_name
+from snellen.layer_hooks import EditHook, find_layer
 
 
 def find_layers(network: nn.Module, patterns: str | Sequence[str]) -> dict[str, nn.Module]:
