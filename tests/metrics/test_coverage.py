@@ -41,6 +41,13 @@ def test_images_far_away_cover_nothing_and_are_in_no_neighbourhood():
     assert density(real, real + 100) == 0
 
 
+def test_features_far_from_zero_give_what_they_give_around_it():
+    # Eighths, so that the shift rounds nothing.
+    real, same = ((drawn(200, seed) * 8).round() / 8 for seed in (5, 6))
+    assert coverage(real + 4096, same + 4096) == coverage(real, same)
+    assert density(real + 4096, same + 4096) == density(real, same)
+
+
 @pytest.mark.parametrize(
     ("real", "generated", "neighbours", "said"),
     [
