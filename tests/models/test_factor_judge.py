@@ -39,7 +39,9 @@ def test_answers_probabilities_and_measures_are_parts_of_one_output_in_the_order
 
 
 def test_features_are_what_the_last_layer_takes(judge, images):
-    torch.testing.assert_close(judge.network.head(judge.features(images)), judge.outputs(images))
+    features = judge.features(images)
+    assert not features.requires_grad
+    torch.testing.assert_close(judge.network.head(features), judge.outputs(images))
 
 
 def test_where_an_object_lies_can_be_told(judge):
@@ -96,7 +98,16 @@ def test_what_is_no_judge_is_refused(tmp_path, judge):
         load_judge("hf:somewhere")
 
 
-@pytest.mark.parametrize("shape", [(3, 16, 16), (2, 1, 16, 16), (2, 3, 16, 20)])
-def test_images_of_another_shape_are_refused_with_both_shapes(judge, shape):
-    with pytest.raises(InputError, match=r"\(n, 3, 16, 16\)"):
-        judge.outputs(torch.zeros(shape))
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (torch.zeros(3, 16, 16), r"\(n, 3, h, w\)"),
+        (torch.zeros(2, 1, 16, 16), r"\(n, 3, h, w\)"),
+        (torch.zeros(2, 3, 16, 20), "takes images of 16x16 pixels .* got 16x20"),
+        (torch.full((1, 3, 16, 16), 255.0), r"takes images in \[0, 1\], got values from 255"),
+        (torch.zeros(0, 3, 16, 16), "an empty batch"),
+    ],
+)
+def test_images_that_are_not_prepared_are_refused(judge, images, said):
+    with pytest.raises(InputError, match=said):
+        judge.outputs(images)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from snellen.classifier import Classifier
 from snellen.errors import InputError, unknown_name
 from snellen.models.bundled_models import ASSETS
 from snellen.models.devices import resolve_device
+from snellen.models.image_checks import check_prepared
 from snellen.models.references import load_classifier
 from snellen.models.state_dict_file import load_strictly
 from snellen.preparation import Preparation
@@ -85,7 +87,7 @@ class FactorJudge:
         """Scores and measures, (n, outputs), of images (n, 3, size, size) in [0, 1].
 
         Raises:
-            InputError: images of another shape.
+            InputError: images of another shape, type, size or range.
         """
         return self._read(images, self.network)
 
@@ -93,18 +95,15 @@ class FactorJudge:
         """What the network sees before it answers, (n, width): the space in which sets of images are compared.
 
         Raises:
-            InputError: images of another shape.
+            InputError: images of another shape, type, size or range.
         """
         return self._read(images, self.network.features)
 
     def _read(self, images: Tensor, read: Callable[[Tensor], Tensor]) -> Tensor:
-        if images.ndim != 4 or tuple(images.shape[1:]) != (3, self.size, self.size):
-            raise InputError(
-                f"{self.name} judges images (n, 3, {self.size}, {self.size}) in [0, 1]; got {tuple(images.shape)}; "
-                f"resize them first"
-            )
-        with torch.inference_mode():
-            return torch.cat([read(part.float()) for part in images.split(_TOGETHER)])
+        check_prepared(images, (self.size, self.size), name=self.name)
+        device = self.network.head.weight.device
+        with torch.no_grad():
+            return torch.cat([read(part.to(device).float()) for part in images.split(_TOGETHER)])
 
     def probabilities(self, images: Tensor) -> dict[str, Tensor]:
         """Probability of each value of each factor, (n, k) by factor."""
@@ -134,7 +133,8 @@ class FactorJudge:
         """
         if factor not in self.factors:
             raise unknown_name("factor", factor, self.factors)
-        first = sum(len(values) for name, values in self.factors.items() if _before(name, factor, self.factors))
+        before = takewhile(lambda name: name != factor, self.factors)
+        first = sum(len(self.factors[name]) for name in before)
         network = _Part(self.network, first, len(self.factors[factor]))
         preparation = Preparation(size=(self.size, self.size), resize="exact", resize_to=(self.size, self.size))
         return load_classifier(
@@ -157,11 +157,6 @@ class _Part(nn.Module):
         """Images (n, 3, h, w) → (n, count)."""
         found: Tensor = self.network(images)[:, self.first : self.first + self.count]
         return found
-
-
-def _before(name: str, other: str, names: Mapping[str, object]) -> bool:
-    order = list(names)
-    return order.index(name) < order.index(other)
 
 
 def load_judge(reference: str = "bundled:scene-judge", *, device: str = "cpu") -> FactorJudge:
