@@ -140,6 +140,15 @@ def test_an_image_is_encoded_once(sam_folder: Path, noise: Callable) -> None:
         assert torch.allclose(many.candidates[row], alone[row % 2].candidates[0], atol=1e-6)
 
 
+def test_an_image_is_encoded_again_when_the_weights_change(sam_folder: Path, noise: Callable) -> None:
+    segmenter, picture = load_segmenter(f"hf:{sam_folder}"), noise(1, 50, 70)
+    before, identity = segmenter.segment(picture, boxes=BOXES), segmenter.identity()
+    with torch.no_grad():
+        segmenter._model.vision_encoder.neck.conv1.weight.mul_(-1)
+    assert segmenter.identity() != identity
+    assert not torch.allclose(segmenter.segment(picture, boxes=BOXES).candidates, before.candidates, atol=1e-3)
+
+
 def test_only_the_last_images_are_kept(sam_folder: Path, noise: Callable) -> None:
     whole = load_segmenter(f"hf:{sam_folder}")
     pictures = noise(3, 40, 40)
@@ -281,7 +290,7 @@ def test_weights_that_do_not_fit(sam_folder: Path, tmp_path: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     name = "mask_decoder.iou_token.weight"
     save_file({key: value for key, value in weights.items() if key != name}, folder / "model.safetensors")
-    with pytest.raises(InputError, match=rf"lack 1 tensors of the model \({name}\)"):
+    with pytest.raises(InputError, match=rf"lack 1 tensors of a SAM \({name}\)"):
         load_segmenter(f"hf:{folder}")
     (folder / "model.safetensors").write_bytes(b"not safetensors")
     with pytest.raises(InputError, match="cannot be loaded as a SAM"):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snellen.errors import import_extra
+from snellen.models.hugging_face_folder import import_transformers
 from snellen.models.quiet_loading import quiet_loading
 from snellen.randomness import Randomness
 
@@ -56,8 +56,7 @@ def write_random_sam(folder: Path, *, image_size: int = 64, seed: int = 0) -> Pa
     Raises:
         MissingExtraError: transformers is not installed.
     """
-    with quiet_loading():
-        transformers = import_extra("transformers", "vlm", "a SAM")
+    transformers = import_transformers("a SAM")
     with quiet_loading():
         model = transformers.SamModel(transformers.SamConfig(**small_sam_config(image_size)))
         weights = {name: _drawn(name, value, seed) for name, value in model.state_dict().items()}

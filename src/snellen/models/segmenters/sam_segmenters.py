@@ -5,19 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from snellen.classifier import hash_tensors
-from snellen.errors import InputError, ModelError, import_extra
-from snellen.models.hugging_face_folder import check_folder
-from snellen.models.quiet_loading import quiet_loading
+from snellen.errors import InputError, ModelError
+from snellen.models.hugging_face_folder import (
+    check_folder,
+    import_transformers,
+    load_config,
+    load_image_processor,
+    load_network,
+)
 from snellen.models.segmenters.prompts import Prompts, checked_prompts, image_bytes
 from snellen.models.segmenters.protocol import Prompt, Segmented
 from snellen.models.segmenters.sam_preparation import SamPreparation, translate
+from snellen.models.weights_identity import WeightsIdentity
 
 #: Images whose embeddings are kept; one of the public models takes 4 MiB.
 KEPT = 16
@@ -53,6 +57,7 @@ class SamSegmenter:
         self._model = model.to(device).eval().requires_grad_(False)
         self._preparation, self._name, self._device, self._kept = preparation, name, device, kept
         self._embeddings: OrderedDict[str, Tensor] = OrderedDict()
+        self._identity = WeightsIdentity(self._model)
 
     @property
     def name(self) -> str:
@@ -70,8 +75,8 @@ class SamSegmenter:
         return self._device
 
     def identity(self) -> str:
-        """Hash of the weights (sha256)."""
-        return hash_tensors(dict(self._model.state_dict()))
+        """Hash of the weights as they are now (sha256)."""
+        return self._identity()
 
     @torch.no_grad()
     def segment(
@@ -104,10 +109,9 @@ class SamSegmenter:
         return Segmented(candidates=candidates, predicted=predicted, chosen=predicted.argmax(1), rule=_RULE)
 
     def _embedded(self, pixels: Tensor) -> Tensor:
-        """Embeddings (n, d, s, s) of images: those that are known are not computed again."""
-        keys = [
-            hashlib.sha256(repr(tuple(image.shape)).encode() + image.numpy().tobytes()).hexdigest() for image in pixels
-        ]
+        """Embeddings (n, d, s, s) of images: known ones are not computed again, as long as the weights stay."""
+        made_by = f"{self.identity()} {tuple(pixels.shape[1:])}".encode()
+        keys = [hashlib.sha256(made_by + image.numpy().tobytes()).hexdigest() for image in pixels]
         found = {key: self._embeddings[key] for key in keys if key in self._embeddings}
         missing = {key: image for key, image in zip(keys, pixels, strict=True) if key not in found}
         names = list(missing)
@@ -157,46 +161,15 @@ def load(rest: str, device: torch.device, *, name: str | None = None) -> SamSegm
     """
     folder = Path(rest)
     check_folder(folder)
-    with quiet_loading():
-        transformers = import_extra("transformers", "vlm", f"hf:{rest}")
-    with quiet_loading():  # a second time: now the library is there, its progress bars can be switched off
-        model = _model(transformers, folder)
-        preparation = translate(_processor(transformers, folder), name=name or f"hf:{folder.name}")
-    seen = model.config.prompt_encoder_config.image_size
-    if preparation.padded != (seen, seen):
-        raise InputError(f"{folder}: its processor pads to {preparation.padded}, but the model takes ({seen}, {seen})")
-    return SamSegmenter(model, preparation, name=name or f"hf:{folder.name}", device=device)
-
-
-def _model(transformers: ModuleType, folder: Path) -> Any:  # noqa: ANN401 - a SamModel, of an extra
-    options = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        kind = transformers.AutoConfig.from_pretrained(folder, **options).model_type
-    except Exception as error:
-        raise InputError(f"{folder}: config.json cannot be read: {error}") from error
+    transformers = import_transformers(f"hf:{rest}")
+    kind = load_config(transformers, folder).model_type
     if kind != "sam":
         raise InputError(
             f"{folder} holds a model of type {kind!r}; expected 'sam', as SamModel.save_pretrained() writes"
         )
-    try:
-        model, report = transformers.SamModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
-        )
-    except Exception as error:
-        raise InputError(f"{folder} cannot be loaded as a SAM: {error}") from error
-    missing = sorted({*map(str, report["missing_keys"]), *map(str, report["mismatched_keys"])})
-    if missing:
-        raise InputError(
-            f"{folder}: the weights lack {len(missing)} tensors of the model ({', '.join(missing[:4])}), which would "
-            f"be left random"
-        )
-    return model
-
-
-def _processor(transformers: ModuleType, folder: Path) -> Any:  # noqa: ANN401 - of an extra
-    try:
-        return transformers.AutoImageProcessor.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, backend="pil"
-        )
-    except Exception as error:
-        raise InputError(f"{folder}: the settings of its image processor cannot be read: {error}") from error
+    model = load_network(transformers.SamModel, folder, what="a SAM")
+    preparation = translate(load_image_processor(transformers, folder), name=name or f"hf:{folder.name}")
+    seen = model.config.prompt_encoder_config.image_size
+    if preparation.padded != (seen, seen):
+        raise InputError(f"{folder}: its processor pads to {preparation.padded}, but the model takes ({seen}, {seen})")
+    return SamSegmenter(model, preparation, name=name or f"hf:{folder.name}", device=device)
