@@ -139,6 +139,21 @@ def test_the_pooling_of_a_folder(folder: Path, tmp_path: Path) -> None:
         load_text_encoder(f"hf:{copy}")
 
 
+@pytest.mark.parametrize(("word", "pooling"), [("cls", "first"), ("mean", "mean")])
+def test_a_folder_that_sentence_transformers_saves(folder: Path, tmp_path: Path, word: str, pooling: str) -> None:
+    library = pytest.importorskip("sentence_transformers")
+    from sentence_transformers.sentence_transformer import modules
+
+    with quiet_loading():
+        parts = [modules.Transformer(str(folder)), modules.Pooling(32, word)]
+        model = library.SentenceTransformer(modules=parts, device="cpu")
+        model.save(str(tmp_path / word))
+        expected = model.encode(TEXTS[:3], convert_to_tensor=True, show_progress_bar=False)
+    encoder = load_text_encoder(f"hf:{tmp_path / word}")
+    assert encoder.pooling == pooling
+    assert torch.allclose(encoder.encode(TEXTS[:3], normalised=False), expected, atol=1e-5)
+
+
 def test_a_pooling_layer_of_its_own_is_left_out(folder: Path, tmp_path: Path) -> None:
     with_layer = load_text_encoder(f"hf:{write_random_bert(tmp_path, pooling_layer=True)}")
     assert torch.allclose(with_layer.encode(["a cat"]), load_text_encoder(f"hf:{folder}").encode(["a cat"]), atol=1e-6)

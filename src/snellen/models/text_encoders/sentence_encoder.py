@@ -41,6 +41,14 @@ KINDS = {"bert": True, "distilbert": False, "mpnet": True, "roberta": True, "xlm
 #: Parts of a sentence-transformers folder that are understood, by the end of their type.
 _UNDERSTOOD = ("Transformer", "Pooling", "Normalize")
 
+#: What such a folder calls its pooling: a switch for each way, or, since version 5 of sentence-transformers, a word.
+_POOLINGS: dict[str, Pooling] = {
+    "cls": "first",
+    "mean": "mean",
+    "pooling_mode_cls_token": "first",
+    "pooling_mode_mean_tokens": "mean",
+}
+
 
 def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
     """Last states (n, t, d) and 1 where a token is (n, t) → vectors (n, d).
@@ -155,19 +163,13 @@ def _pooling(folder: Path) -> Pooling:
     for part in _read(folder / "modules.json", []):
         if str(part.get("type", "")).rpartition(".")[2] not in _UNDERSTOOD:
             raise InputError(f"{folder}: modules.json has a {part.get('type')}, which is not supported")
-    said = {key for key, value in _read(folder / "1_Pooling" / "config.json", {}).items() if value is True}
-    modes = said & {"pooling_mode_cls_token", "pooling_mode_mean_tokens", *_OTHER_MODES}
-    if not modes <= {"pooling_mode_cls_token", "pooling_mode_mean_tokens"} or len(modes) > 1:
+    settings = _read(folder / "1_Pooling" / "config.json", {})
+    modes = {key for key, value in settings.items() if key.startswith("pooling_mode_") and value is True}
+    named = settings.get("pooling_mode") or []
+    modes |= {named} if isinstance(named, str) else set(map(str, named))
+    if not modes <= set(_POOLINGS) or len(modes) > 1:
         raise InputError(f"{folder}: pooling by {', '.join(sorted(modes))} is not supported")
-    return "first" if modes == {"pooling_mode_cls_token"} else "mean"
-
-
-_OTHER_MODES = (
-    "pooling_mode_max_tokens",
-    "pooling_mode_mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens",
-    "pooling_mode_lasttoken",
-)
+    return _POOLINGS[modes.pop()] if modes else "mean"
 
 
 def _context_length(folder: Path, config: Any, tokenizer: Any) -> int:  # noqa: ANN401 - of an extra
