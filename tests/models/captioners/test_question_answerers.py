@@ -2,14 +2,15 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from snellen.errors import InputError
-from snellen.models.captioners.references import load_question_answerer
+from snellen.errors import InputError, MissingExtraError
+from snellen.models.captioners.references import load_captioner, load_question_answerer
 from snellen.models.quiet_loading import quiet_loading
 
 QUESTIONS = ["is it red", "how many dogs are there on the grass", "what", "is this a cat or a dog ?", "which"]
@@ -94,6 +95,14 @@ def test_what_cannot_be_asked_is_told(answerer: Path, images: torch.Tensor) -> N
         ours.score(images[:1], ["what"], [])
     with pytest.raises(InputError, match="takes images of 32x32"):
         ours.answer(torch.rand(1, 3, 16, 16), ["what"])
+
+
+@pytest.mark.parametrize("load", [load_captioner, load_question_answerer])
+def test_without_the_library(load: Callable, blip: Path, answerer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    folder = blip if load is load_captioner else answerer
+    with pytest.raises(MissingExtraError, match=r"needs the package 'transformers'.*snellen\[vlm\]"):
+        load(f"hf:{folder}")
 
 
 def test_folders_that_hold_something_else(answerer: Path, blip: Path, vit_gpt2: Path, tmp_path: Path) -> None:

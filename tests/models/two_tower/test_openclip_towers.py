@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import open_clip
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from snellen.errors import InputError, UnknownNameError, UnsupportedError
+from snellen.errors import InputError, MissingExtraError, UnknownNameError, UnsupportedError
 from snellen.models.quiet_loading import quiet_loading
 from snellen.models.two_tower.random_towers import Activation, write_random_clip
 from snellen.models.two_tower.references import load_two_tower
@@ -280,6 +281,16 @@ def test_damaged_folders(openclip_folder: Path, tmp_path: Path) -> None:
     (folder / "open_clip_config.json").write_text('{"model_cfg": {}}')
     with pytest.raises(InputError, match="not a configuration of open_clip"):
         load_two_tower(f"openclip:{folder}")
+
+
+@pytest.mark.parametrize(("scheme", "package"), [("openclip", "open_clip"), ("hf", "transformers")])
+def test_a_missing_package_names_its_extra(
+    scheme: str, package: str, openclip_folder: Path, clip_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    folder = openclip_folder if scheme == "openclip" else clip_folder
+    with pytest.raises(MissingExtraError, match=rf"needs the package '{package}'.*snellen\[vlm\]"):
+        load_two_tower(f"{scheme}:{folder}")
 
 
 def test_unknown_names_are_told_apart() -> None:
