@@ -91,6 +91,27 @@ def test_own_conditions_take_the_place_of_prompts(sampler):
     torch.testing.assert_close(by_condition.images, by_prompt.images, atol=1e-5, rtol=0)
 
 
+def test_a_prompt_that_is_the_negative_prompt_runs_once(sampler):
+    prompts = ["blurry", "a dog"]
+    made = generate(sampler, [7, 8], prompts=prompts, negative="blurry", guidance_scale=5.0)
+    assert (made.calls, made.rows) == (3, 3 * 3)
+    assert [origin.guidance_scale for origin in made.provenance] == [5.0, 5.0]
+    plain = generate(sampler, [7], prompts=prompts[:1])
+    torch.testing.assert_close(made.images[0], plain.images[0], atol=1e-5, rtol=0)
+    guided = generate(sampler, [8], prompts=prompts[1:], negative="blurry", guidance_scale=5.0)
+    torch.testing.assert_close(made.images[1], guided.images[0], atol=1e-4, rtol=0)
+    only = generate(sampler, [7], prompts=prompts[:1], negative="blurry", guidance_scale=5.0)
+    assert only.rows == plain.rows
+
+
+def test_settings_name_what_changes_the_images(sampler):
+    spaced = Sampler(sampler.generator, steps=2, settings={"timestep_spacing": "trailing"})
+    made = generate(spaced, [1], prompts=["a dog"], negative="blurry", guidance_scale=2.0)
+    assert made.settings["timestep_spacing"] == "trailing"
+    assert made.settings["negative"] == "blurry"
+    assert "negative" not in generate(spaced, [1], prompts=["a dog"], negative="blurry").settings
+
+
 def test_a_batch_can_be_steered(sampler):
     asked = []
 

@@ -46,7 +46,8 @@ class Generated:
     Args:
         images: float32 (n, 3, h, w) in [0, 1], on the CPU.
         provenance: of each image, as an :class:`snellen.images.ImageSet` keeps it.
-        settings: what they have in common: generator, solver, steps, eta and size.
+        settings: what they have in common: generator, solver, steps, eta and size; the negative prompt, if one was
+            used; settings of the scheduler that were changed, by their names in diffusers.
         calls: calls of networks, without encoding and decoding.
         rows: rows of these calls.
     """
@@ -90,7 +91,9 @@ def generate(
             network gets and they are what is recorded.
         negative: what to guide away from: a prompt for all, or a condition with a row for each seed; None is the
             generator's own "nothing".
-        guidance_scale: of classifier-free guidance; 1 means none. One for all, or one for each seed.
+        guidance_scale: of classifier-free guidance, one for all, or one for each seed. 1 means none, 0 what the
+            negative alone gives (pipelines of diffusers read all values up to 1 as none). Seeds whose prompt is the
+            negative prompt have nothing to be guided away from, and cost no more than without guidance.
         size: height and width; None is the generator's own.
         batch_size: images at a time.
         steer: further guidance, hooks and adapters of a batch.
@@ -109,7 +112,8 @@ def generate(
     generator.latent_shape(height_width)
     given = _condition(generator, len(seeds), prompts, classes, condition, height_width)
     scales = row_scales(guidance_scale, len(seeds))
-    reference = _reference(generator, len(seeds), negative, height_width) if bool((scales != 1).any()) else None
+    guided = scales if condition is not None or prompts is None else _away_from_another(scales, prompts, negative)
+    reference = _reference(generator, len(seeds), negative, height_width) if bool((guided != 1).any()) else None
     listener = progress or Silent()
     listener.begin("generating", len(seeds))
     images, calls, rows = [], 0, 0
@@ -121,7 +125,7 @@ def generate(
         own = []
         if reference is not None:
             away = wanted if reference is given else reference.select(batch)
-            own = [classifier_free(scales[list(batch)], away)]
+            own = [classifier_free(guided[list(batch)], away)]
         state = sampler.run(
             sampler.start(rng, size=height_width),
             wanted,
@@ -144,6 +148,8 @@ def generate(
             "eta": sampler.eta,
             "height": height_width[0],
             "width": height_width[1],
+            **({"negative": negative} if isinstance(negative, str) and reference is not None else {}),
+            **{name: _plain(value) for name, value in sampler.settings.items()},
         },
         calls,
         rows,
@@ -170,6 +176,16 @@ def _condition(
     if generator.takes != "nothing":
         raise InputError(f"{generator.name} takes {generator.takes}: give one for each seed")
     return Condition(count=count)
+
+
+def _away_from_another(scales: Tensor, prompts: Sequence[str], negative: str | Condition | None) -> Tensor:
+    """The scales, 1 where a prompt is the negative prompt: both branches are the same, so one is run."""
+    same = torch.tensor([prompt == negative for prompt in prompts])
+    return torch.where(same, torch.ones_like(scales), scales)
+
+
+def _plain(value: object) -> str | int | float:
+    return value if isinstance(value, str | int | float) else str(value)
 
 
 def _reference(generator: Generator, count: int, negative: str | Condition | None, size: tuple[int, int]) -> Condition:
