@@ -7,7 +7,7 @@ import torch
 from snellen.diffusion.editor_inpainting import InpaintingEditor, inpainting_generator, load_inpainting_generator
 from snellen.diffusion.editor_smoke_folder import write_inpainting_smoke_folder
 from snellen.diffusion.generate import Steering
-from snellen.diffusion.loading import load_generator
+from snellen.diffusion.loading import load_generator, load_unchecked
 from snellen.diffusion.sampler import Sampler, initial_noise, seeded
 from snellen.diffusion.step_adapters import StepEdit
 from snellen.errors import InputError
@@ -161,5 +161,7 @@ def test_a_strength_without_steps_is_refused(generator, strength):
 
 
 def test_an_ordinary_loading_is_refused(folder):
-    with pytest.raises(InputError):
-        InpaintingEditor(Sampler(load_generator(f"diffusers:{folder}")))
+    with pytest.raises(InputError, match=r"takes 9 channels, but its latents have 4.*load_inpainting_generator\(\)"):
+        load_generator(f"diffusers:{folder}")
+    with pytest.raises(InputError, match="was loaded as an ordinary generator"):
+        InpaintingEditor(Sampler(load_unchecked(f"diffusers:{folder}")))

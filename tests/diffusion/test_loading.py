@@ -161,6 +161,18 @@ def test_references_that_are_none(smoke_folder, tmp_path):
         load_generator(f"diffusers:{smoke_folder('dit')}", device="gpu")
 
 
+def test_a_network_that_takes_more_than_noise_is_refused(smoke_folder, tmp_path):
+    """Six channels in, three out, as in models that enlarge pictures."""
+    folder = copy(smoke_folder("unconditional-unet"), tmp_path / "enlarging")
+    change(folder / "unet" / "config.json", in_channels=6)
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    tensors["conv_in.weight"] = tensors["conv_in.weight"].repeat(1, 2, 1, 1)
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"takes 6 channels, but its latents have 3, .*load_inpainting_generator\(\)"):
+        load_generator(f"diffusers:{folder}")
+
+
 def test_a_missing_extra_is_named(smoke_folder, monkeypatch):
     folder = smoke_folder("dit")
     monkeypatch.setitem(sys.modules, "diffusers", None)
@@ -251,6 +263,12 @@ def flow_matching(folder):
     change(folder / "scheduler" / "scheduler_config.json", _class_name="FlowMatchEulerDiscreteScheduler")
 
 
+@broken("class-unet", "EDMEulerScheduler is not one of betas")
+def schedule_of_sigmas(folder):
+    settings = {"_class_name": "EDMEulerScheduler", "sigma_min": 0.002, "sigma_max": 80.0, "sigma_data": 0.5}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(settings), encoding="utf-8")
+
+
 @broken("class-unet", "noise schedule .* cannot be built")
 def unknown_schedule(folder):
     change(folder / "scheduler" / "scheduler_config.json", beta_schedule="square")
@@ -270,6 +288,16 @@ def no_size(folder):
 def unknown_pair_of_towers(folder):
     change(folder / "model_index.json", text_encoder=["transformers", "CLIPTextModelWithProjection"])
     change(folder / "model_index.json", text_encoder_2=["transformers", "CLIPTextModel"])
+
+
+@broken("stable-diffusion-xl", "a refiner, which is told an aesthetic score, is not supported")
+def refiner(folder):
+    change(folder / "model_index.json", requires_aesthetics_score=True)
+
+
+@broken("stable-diffusion-1.5", "a UNet2DConditionModel with the text encoder T5EncoderModel is not supported")
+def text_of_another_family(folder):
+    change(folder / "model_index.json", text_encoder=["transformers", "T5EncoderModel"])
 
 
 FAULTS = [fault for fault in vars().values() if isinstance(fault, type(pytest.param(0)))]

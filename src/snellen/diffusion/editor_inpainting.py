@@ -20,7 +20,7 @@ from snellen.diffusion.condition import Condition
 from snellen.diffusion.editor import batches, check_edit, check_strength, conditions, guided, pasted, sampled_mask
 from snellen.diffusion.generate import Steer, Steering
 from snellen.diffusion.generator import Generator
-from snellen.diffusion.loading import load_generator
+from snellen.diffusion.loading import load_unchecked
 from snellen.diffusion.sampler import Sampler, seeded
 from snellen.diffusion.sampling_state import SamplingState
 from snellen.diffusion.step_adapters import Together
@@ -38,8 +38,7 @@ def load_inpainting_generator(
         InputError: a folder that cannot be loaded, or of a model that does not take a mask.
         MissingExtraError: diffusers or transformers is not installed.
     """
-    generator = load_generator(ref, device=device, dtype=dtype)
-    return inpainting_generator(generator)
+    return inpainting_generator(load_unchecked(ref, device=device, dtype=dtype))
 
 
 def inpainting_generator(generator: Generator) -> Generator:

@@ -41,6 +41,27 @@ def load_generator(
         dtype: of the weights; latents stay in float32.
 
     Raises:
+        InputError: a folder that is missing, incomplete, in another format or of a class that is not supported; a
+            network that takes more than noisy latents, of an inpainting model for instance.
+        MissingExtraError: diffusers or transformers is not installed.
+    """
+    generator = load_unchecked(ref, device=device, dtype=dtype)
+    made = _made_channels(generator)
+    if generator.denoiser.channels != made:
+        raise InputError(
+            f"{generator.name}: its network takes {generator.denoiser.channels} channels, but its latents have {made}, "
+            f"so it needs more than noise. An inpainting model ({2 * made + 1} channels) is loaded by "
+            f"snellen.diffusion.editor_inpainting.load_inpainting_generator(); others are not supported"
+        )
+    return generator
+
+
+def load_unchecked(
+    ref: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> Generator:
+    """:func:`load_generator` for those who give a network the further channels that it takes: an inpainting editor.
+
+    Raises:
         InputError: a folder that is missing, incomplete, in another format or of a class that is not supported.
         MissingExtraError: diffusers or transformers is not installed.
     """
@@ -55,7 +76,7 @@ def load_generator(
     where = resolve_device(device)
     path = bundled_folder(rest) if scheme == "bundled" else Path(rest)
     folder = read_folder(path)
-    name = f"bundled:{rest}" if scheme == "bundled" else f"diffusers:{path.name}"
+    name = f"bundled:{rest}" if scheme == "bundled" else f"diffusers:{path.name or path.resolve().name}"
     return assemble(folder, name=name, device=where, dtype=dtype)
 
 
@@ -100,6 +121,14 @@ def assemble(folder: Folder, *, name: str, device: torch.device, dtype: torch.dt
     )
 
 
+def _made_channels(generator: Generator) -> int:
+    """Channels of what the network makes: of its decoder's latents, else its own output without a learned variance."""
+    if generator.vae is not None:
+        return int(generator.vae.config.latent_channels)
+    out = int(generator.denoiser.network.config["out_channels"])  # type: ignore[index]
+    return min(out, generator.denoiser.channels)
+
+
 def _vae(folder: Folder, device: torch.device, dtype: torch.dtype) -> nn.Module | None:
     if "vae" not in folder.parts:
         return None
@@ -134,6 +163,10 @@ def _text(folder: Folder, kind: str, device: torch.device, dtype: torch.dtype) -
     form: Form = "masked" if kinds == ["T5EncoderModel"] else "two towers" if projected else "one tower"
     if ("T5EncoderModel" in kinds and form != "masked") or (len(kinds) == 2 and form != "two towers"):
         raise InputError(f"{folder.path}: text encoders {' and '.join(kinds)} are not read together")
+    if (form == "masked") != (kind == "PixArtTransformer2DModel"):
+        raise InputError(f"{folder.path}: a {kind} with the text encoder {' and '.join(kinds)} is not supported")
+    if folder.index.get("requires_aesthetics_score"):
+        raise InputError(f"{folder.path}: a refiner, which is told an aesthetic score, is not supported")
     return TextEncoding(
         form=form,
         towers=tuple(_tower(folder, name, form, device, dtype) for name in names),

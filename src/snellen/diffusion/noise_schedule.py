@@ -29,11 +29,16 @@ def alphas_cumprod(settings: Mapping[str, Any]) -> Tensor:
     """alpha² of each training timestep: float32 (timesteps,).
 
     Raises:
-        InputError: a schedule that is not one of betas, of a flow-matching model for instance.
+        InputError: a schedule that is not one of betas: of flow matching, EDM or consistency models.
     """
     kind = str(settings.get("_class_name", ""))
     if "Flow" in kind or settings.get("use_flow_sigmas"):
         raise InputError(f"a schedule of class {kind} belongs to a flow-matching model, which is not supported")
+    # EDM, consistency models and score SDEs: their settings say nothing of betas, and the defaults would be wrong.
+    if "beta_schedule" not in settings and {"sigma_max", "sigma_data", "beta_max"} & set(settings):
+        raise InputError(
+            f"a schedule of class {kind} is not one of betas over training steps, which alone is supported"
+        )
     diffusers = import_extra("diffusers", "diffusion", "a noise schedule")
     noise = {name: settings[name] for name in _NOISE if settings.get(name) is not None}
     try:
