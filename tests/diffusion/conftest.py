@@ -4,6 +4,7 @@ import contextlib
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import pytest
@@ -43,15 +44,19 @@ def smoke(smoke_folder: Callable[[str], Path]) -> Callable[[str], Generator]:
 
 @pytest.fixture(scope="session")
 def pipeline(smoke_folder: Callable[[str], Path]) -> Callable[..., object]:
-    """The library's own pipeline of a smoke folder, with one of its schedulers."""
+    """The library's own pipeline of a smoke folder, with one of its schedulers; the networks are loaded once."""
+    loaded: dict[str, tuple[Any, dict[str, object]]] = {}
 
     def build(name: str, scheduler: str, **settings: object) -> object:
-        with quiet_loading():
-            built = diffusers.DiffusionPipeline.from_pretrained(
-                smoke_folder(name), local_files_only=True, low_cpu_mem_usage=False
-            )
-        built.scheduler = getattr(diffusers, scheduler).from_config({**built.scheduler.config, **settings})
-        built.set_progress_bar_config(disable=True)
+        if name not in loaded:
+            with quiet_loading():
+                built = diffusers.DiffusionPipeline.from_pretrained(
+                    smoke_folder(name), local_files_only=True, low_cpu_mem_usage=False
+                )
+            built.set_progress_bar_config(disable=True)
+            loaded[name] = built, dict(built.scheduler.config)
+        built, own = loaded[name]
+        built.scheduler = getattr(diffusers, scheduler).from_config({**own, **settings})
         return built
 
     return build
