@@ -111,6 +111,9 @@ def test_what_cannot_be_inverted_is_refused(smoke):
     for options, message in (({"solver": "euler"}, "got euler with eta 0"), ({"eta": 0.5}, "got ddim with eta 0.5")):
         with pytest.raises(InputError, match=f"only DDIM without noise can be inverted; {message}"):
             invert(Sampler(generator, steps=3, **options), latents, seeded([1, 2]), condition)
+    spaced = Sampler(generator, steps=3, settings={"timestep_spacing": "linspace"})
+    with pytest.raises(InputError, match=r"'linspace' do not meet.*'timestep_spacing': 'leading'"):
+        invert(spaced, latents, seeded([1, 2]), condition)
     with pytest.raises(InputError, match="refinements are 0 or more; got -1"):
         invert(sampler, latents, seeded([1, 2]), condition, refinements=-1)
     with pytest.raises(InputError, match="2 samples came with a condition of 1 rows"):

@@ -42,6 +42,10 @@ def invert(
     Without guidance the way back is followed closely; the larger the guidance, the less so. A schedule that clips its
     estimates of the image cannot be inverted where it clips.
 
+    The DDIM of diffusers leads from t to t − T // steps, which with the spacing ``linspace`` is not the next step's
+    timestep: what it does cannot be run backwards, and is refused. Folders of PixArt have that spacing; give the
+    sampler ``settings={"timestep_spacing": "leading"}``.
+
     Args:
         sampler: with the solver ``ddim`` and eta 0.
         latents: of clean images, (n, c, h, w): see :meth:`snellen.diffusion.generator.Generator.encode`.
@@ -53,7 +57,8 @@ def invert(
         index: the step before which the state stands; larger is less noise and fewer steps.
 
     Raises:
-        InputError: another solver, fewer than 0 refinements, latents or condition of the wrong shape.
+        InputError: another solver, steps that do not meet, fewer than 0 refinements, latents or condition of the wrong
+            shape.
         ModelError: latents that are not finite.
     """
     if sampler.solver != "ddim" or sampler.eta:
@@ -61,6 +66,11 @@ def invert(
     if refinements < 0:
         raise InputError(f"refinements are 0 or more; got {refinements}")
     state = sampler.resume(latents, rng, index=index)
+    if state.solver.spacing == "linspace" and state.solver.steps > 1:
+        raise InputError(
+            "steps of DDIM with timestep_spacing 'linspace' do not meet, so that they cannot be inverted; use "
+            "Sampler(..., settings={'timestep_spacing': 'leading'})"
+        )
     given = Condition(count=len(state)) if condition is None else condition
     if len(given) != len(state):
         raise InputError(f"{len(state)} samples came with a condition of {len(given)} rows")

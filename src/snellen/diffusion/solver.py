@@ -73,6 +73,11 @@ class Solver:
         """Whether its steps add noise."""
         return self.name in ("ddpm", "euler-ancestral", "sde-dpm-solver++") or self.eta > 0
 
+    @property
+    def spacing(self) -> str:
+        """How its timesteps are spread: ``leading``, ``trailing`` or ``linspace``, as diffusers names it."""
+        return str(self._scheduler.config.timestep_spacing)
+
     def timestep(self, index: int) -> float:
         """Training timestep of a step, or of the end: the number of steps gives −1."""
         return self._times[index] if index < self.steps else -1.0
