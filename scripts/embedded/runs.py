@@ -1,7 +1,7 @@
 """What the training scripts of the embedded models have in common: options, a console, and the record of a training.
 
-``--first-steps`` trains the first 50 steps only and compares the mean loss of each ten with the record that lies beside the
-weights: whether the script still does what made them.
+``--first-steps`` trains the first 50 steps only and compares the mean loss of each ten with the record that lies beside
+the weights: whether the script still does what made them.
 """
 
 from __future__ import annotations
