@@ -21,6 +21,8 @@ from snellen.diffusion.loading import load_generator
 from snellen.diffusion.sampler import Sampler
 from snellen.metrics.coverage import coverage, density
 from snellen.metrics.frechet_distance import frechet_distance
+from snellen.models.artifact_models import load_artifact
+from snellen.models.bundled_models import ASSETS
 from snellen.models.references import load_classifier
 from snellen.preparation import to_unit
 
@@ -41,6 +43,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     judges = {name: load_classifier(name) for name in JUDGES}
+    network = load_artifact(ASSETS / "fashion-judge", name="fashion-judge").network.eval()
     sampler = Sampler(load_generator("bundled:fashion-diffusion"), solver="ddim", steps=STEPS)
     classes = [row % len(FASHION_CLASSES) for row in range(given.count)]
     asked = [FASHION_CLASSES[number] for number in classes]
@@ -54,7 +57,7 @@ def main() -> None:
 
     def seen(images: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
-            return judges[JUDGES[0]].network.features(images)  # type: ignore[union-attr, operator]
+            return network.features(images)
 
     def compared(images: torch.Tensor) -> dict[str, float]:
         first, second = seen(real), seen(images)
