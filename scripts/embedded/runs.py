@@ -51,11 +51,17 @@ class FirstLosses:
     Args:
         objective: what is minimised.
         stop: whether the training ends after these steps.
+        kept: file that keeps them, for a training that goes on from a checkpoint.
     """
 
     objective: Objective
     stop: bool = False
+    kept: Path | None = None
     losses: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.kept is not None and self.kept.exists():
+            self.losses = json.loads(self.kept.read_text(encoding="utf-8"))
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Losses (n,) of a batch."""
@@ -64,6 +70,8 @@ class FirstLosses:
         losses = self.objective(model, batch)
         if len(self.losses) < FIRST_STEPS:
             self.losses.append(float(losses.detach().mean()))
+            if self.kept is not None and len(self.losses) == FIRST_STEPS:
+                self.kept.write_text(json.dumps(self.losses), encoding="utf-8")
         return losses
 
     def means(self) -> list[float]:
@@ -114,8 +122,8 @@ def fit(
     Returns:
         What was trained, and its record.
     """
-    noting = FirstLosses(objective, stop=given.first_steps)
     if given.first_steps:
+        noting = FirstLosses(objective, stop=True)
         try:
             train(model, examples, plan=plan, objective=noting, recipe=recipe)
         except _EnoughError:
@@ -125,6 +133,10 @@ def fit(
     if checkpoint.exists() and not given.resume:
         raise SystemExit(f"{checkpoint} exists: go on with --resume, or delete it")
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    resumed, kept = checkpoint.exists(), checkpoint.with_suffix(".first.json")
+    if not resumed:
+        kept.unlink(missing_ok=True)
+    noting = FirstLosses(objective, kept=kept)
     started, before = time.monotonic(), os.times()
     trained = train(
         model, examples, plan=plan, objective=noting, recipe=recipe, checkpoint=checkpoint, progress=Console()
@@ -141,6 +153,8 @@ def fit(
         "seconds": {
             "wall": round(time.monotonic() - started),
             "processor": round(after.user + after.system - before.user - before.system),
+            # Then the times are those of the last part.
+            "resumed": resumed,
         },
         "environment": record_environment(),
     }
