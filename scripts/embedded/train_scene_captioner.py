@@ -111,6 +111,7 @@ def main() -> None:
         decoder = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **DECODER, **DROPOUT, **ends))
         encoder = CLIPVisionModel.from_pretrained(towers, local_files_only=True, dtype=torch.float32)
         model = Captioner(VisionEncoderDecoderModel(encoder=encoder, decoder=decoder))
+    encoder.config._name_or_path = ""  # where it was loaded from
     for config in (model.model.config, model.model.generation_config):
         config.decoder_start_token_id = tokenizer.bos_token_id
         config.bos_token_id, config.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
