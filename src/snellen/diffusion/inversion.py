@@ -19,9 +19,8 @@ from snellen.diffusion.guidance import GuidanceTerm, guide
 from snellen.diffusion.parametrisation import to_epsilon, to_x0
 from snellen.diffusion.sampler import Sampler
 from snellen.diffusion.sampling_state import SamplingState
-from snellen.diffusion.solver import Solver
 from snellen.diffusion.step_context import StepContext
-from snellen.diffusion.step_view import Calls, StepView
+from snellen.diffusion.step_view import Calls
 from snellen.errors import InputError, ModelError
 from snellen.randomness import Randomness
 
@@ -80,7 +79,8 @@ def invert(
             source, target = solver.level(step + 1), solver.level(step)
             at = x
             for _ in range(1 + refinements):
-                view = _view(sampler, given, solver, at, step, state.rng, calls)
+                # The network is told the level that the step leads to, also where the latents are not there yet.
+                view = sampler.view(given, solver, at, step, state.rng, calls)
                 epsilon = to_epsilon(guide(view, guidance), view.kind, at, *target)
                 at = target[0] * to_x0(epsilon, "epsilon", x, *source) + target[1] * epsilon
             x = at
@@ -88,27 +88,3 @@ def invert(
         raise ModelError(f"inversion of {len(state)} samples ended in latents that are not finite")
     final = state.with_latents(x)
     return SamplingState(final.stored, index, solver, state.rng, calls.calls, calls.rows)
-
-
-def _view(
-    sampler: Sampler,
-    condition: Condition,
-    solver: Solver,
-    latents: Tensor,
-    step: int,
-    rng: Randomness,
-    calls: Calls,
-) -> StepView:
-    """The network is told the level that the step leads to, also where the latents are not there yet."""
-    assert rng.ids is not None
-    return StepView(
-        sampler.generator,
-        condition,
-        latents,
-        index=step,
-        timestep=solver.timestep(step),
-        level=solver.level(step),
-        timesteps=lambda rows: solver.timesteps(step, rows),
-        ids=rng.ids,
-        calls=calls,
-    )

@@ -165,7 +165,7 @@ class Sampler:
             for index in range(state.index, end):
                 first = index == state.index
                 stored = self._hooked(hooks, "before", stored, solver, index, state, first)
-                view = self._view(given, solver, stored, index, state.rng, calls)
+                view = self.view(given, solver, stored, index, state.rng, calls)
                 prediction = guide(view, guidance)
                 stored = solver.step(prediction, index, stored, state.rng)
                 _check_finite(stored, index, solver, state.rng)
@@ -174,9 +174,10 @@ class Sampler:
                     stored = self._hooked(hooks, "after", stored, solver, index, state, first, x0)
         return SamplingState(stored, end, solver, state.rng, state.calls + calls.calls, state.rows + calls.rows)
 
-    def _view(
+    def view(
         self, condition: Condition, solver: Solver, stored: Tensor, index: int, rng: Randomness, calls: Calls
     ) -> StepView:
+        """What guidance sees of a step, at latents of the solver's scale (n, c, h, w)."""
         assert rng.ids is not None
         return StepView(
             self.generator,
