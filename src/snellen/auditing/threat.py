@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -62,3 +63,15 @@ def parse_threat(given: object) -> object:
             f"a threat is written as linf:8/255 or l2:0.5, a norm and a size in pixel units; got {given!r}"
         )
     return Threat(norm=norm, size=round(epsilon * 255, 9) if norm == "linf" else epsilon)
+
+
+def check_distinct(*groups: Sequence[Threat]) -> None:
+    """See that no group holds a threat twice.
+
+    Raises:
+        ValueError: one does; as validators of parameters raise.
+    """
+    for threats in groups:
+        labels = [threat.label for threat in threats]
+        if len(set(labels)) != len(labels):
+            raise ValueError(f"each threat only once, got {labels}")

@@ -16,7 +16,7 @@ from snellen.auditing.check import Batch, Check, Companion, Conclusion, Measured
 from snellen.auditing.eye_chart import Column, chance_level, column, retained
 from snellen.auditing.hypothesis import Hypothesis
 from snellen.auditing.per_image import ABSENT, RIGHT, PerImage
-from snellen.auditing.threat import Threat, parse_threat
+from snellen.auditing.threat import Threat, check_distinct, parse_threat
 from snellen.classifier import Classifier
 from snellen.criterion import Misclassified
 from snellen.errors import ModelError
@@ -55,10 +55,7 @@ class Adversarial(Check):
 
     @model_validator(mode="after")
     def _once_each(self) -> Adversarial:
-        for threats in (self.threats, self.declared):
-            labels = [threat.label for threat in threats]
-            if len(set(labels)) != len(labels):
-                raise ValueError(f"each threat only once, got {labels}")
+        check_distinct(self.threats, self.declared)
         return self
 
     @property

@@ -16,7 +16,7 @@ from snellen.auditing.hypothesis import Hypothesis
 from snellen.auditing.masking_attacks import masking_attacks, surrogate_model
 from snellen.auditing.masking_signs import Sign, breaks_more, established, joint_p_value, share_above
 from snellen.auditing.per_image import ABSENT, WRONG
-from snellen.auditing.threat import Threat
+from snellen.auditing.threat import Threat, check_distinct
 from snellen.classifier import Classifier
 from snellen.errors import ModelError
 from snellen.evidence import Evidence
@@ -72,10 +72,7 @@ class Masking(Check):
 
     @model_validator(mode="after")
     def _once_each(self) -> Masking:
-        for threats in (self.threats, self.declared):
-            labels = [threat.label for threat in threats]
-            if len(set(labels)) != len(labels):
-                raise ValueError(f"each threat only once, got {labels}")
+        check_distinct(self.threats, self.declared)
         return self
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,18 +23,18 @@ from snellen.preparation import Preparation
 BATCH = 64
 
 
-class ImageTower(nn.Module):
+class ImageTower(nn.Module, ABC):
     """Normalised images → raw vectors. Towers with patches give those too."""
 
     has_patches = False
 
+    @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
         """Encode: (n, 3, h, w) → (n, d)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def patches(self, images: Tensor) -> Tensor:
-        """Encode patches: (n, 3, h, w) → (n, rows, columns, d)."""
-        raise NotImplementedError
+        """Encode patches, where ``has_patches``: (n, 3, h, w) → (n, rows, columns, d)."""
 
 
 class TextTower(Protocol):
