@@ -1,7 +1,6 @@
 """Low-rank adapters against peft itself: strengths by row, nothing left when they are off, training, merging."""
 
 import copy
-import sys
 from contextlib import ExitStack
 
 import pytest
@@ -10,44 +9,15 @@ from torch import nn
 
 from snellen.classifier import Classifier, hash_tensors
 from snellen.diffusion.adapters import Adapters
-from snellen.diffusion.low_rank import ATTENTION, SLIDER, TEXT_ATTENTION, LowRank, adaptable_layers, chosen_layers
-from snellen.errors import InputError, MissingExtraError, UnknownNameError, UnsupportedError
+from snellen.diffusion.low_rank import ATTENTION, SLIDER, TEXT_ATTENTION, LowRank, chosen_layers
 from snellen.layer_hooks import is_edited
 from snellen.models.quiet_loading import quiet_loading
 from snellen.randomness import Randomness
+from tests.models.small_networks import make_text_encoder, make_unet, noise, run
 
 diffusers = pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
-
-
-def noise(*shape, seed=0):
-    return Randomness(seed).bind(shape[0]).normal("inputs", shape[1:])
-
-
-def make_unet():
-    with quiet_loading():
-        torch.manual_seed(0)
-        unet = diffusers.UNet2DConditionModel(
-            sample_size=8,
-            block_out_channels=(8, 16),
-            layers_per_block=1,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-            cross_attention_dim=16,
-            attention_head_dim=4,
-            norm_num_groups=4,
-        )
-    return unet.eval().requires_grad_(False)
-
-
-def make_text_encoder():
-    with quiet_loading():
-        torch.manual_seed(0)
-        config = transformers.CLIPTextConfig(
-            vocab_size=100, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2
-        )
-        return transformers.CLIPTextModel(config).eval()
 
 
 def make_resnet():
@@ -59,7 +29,7 @@ def make_resnet():
 
 @pytest.fixture(scope="module")
 def unet():
-    return make_unet()
+    return make_unet().requires_grad_(False)
 
 
 @pytest.fixture
@@ -82,11 +52,6 @@ def disturb(adapters, name, seed=0, size=0.3):
                 parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
 
 
-@torch.no_grad()
-def run(unet, rows=3, seed=0):
-    return unet(noise(rows, 4, 8, 8, seed=seed), 500, noise(rows, 5, 16, seed=seed)).sample
-
-
 # -- oracle ----------------------------------------------------------------------------------------------------------
 
 
@@ -94,7 +59,7 @@ def run(unet, rows=3, seed=0):
 def test_a_constant_strength_is_the_scale_of_peft(adapters, unet, strength):
     with adapters.on({"snow": strength}):
         ours = run(unet)
-    theirs = make_unet()
+    theirs = make_unet().requires_grad_(False)
     theirs.add_adapter(copy.deepcopy(adapters.config("snow")), "snow")
     with torch.no_grad():
         for key, tensor in adapters.tensors("snow").items():
@@ -104,7 +69,7 @@ def test_a_constant_strength_is_the_scale_of_peft(adapters, unet, strength):
         if isinstance(module, peft.tuners.lora.LoraLayer):
             module.set_scale("snow", strength)
     assert torch.allclose(ours, run(theirs), rtol=0, atol=1e-6)
-    assert not torch.allclose(ours, run(make_unet()), atol=1e-2)
+    assert not torch.allclose(ours, run(make_unet().requires_grad_(False)), atol=1e-2)
 
 
 def test_each_row_has_its_strength_as_if_it_ran_alone(adapters, unet):
@@ -176,7 +141,7 @@ def test_a_fresh_adapter_changes_nothing_at_any_strength(unet):
 
 
 def test_off_is_the_network_without_adapters_bit_for_bit(adapters, unet):
-    plain = run(make_unet())
+    plain = run(make_unet().requires_grad_(False))
     assert torch.equal(run(unet), plain), "outside of a block"
     with adapters.on({"snow": 0.0, "fog": torch.zeros(3)}):
         assert torch.equal(run(unet), plain)
@@ -246,7 +211,7 @@ def test_only_the_adapter_learns(adapters, unet):
 
 
 def test_unloading_gives_the_network_back_bit_for_bit():
-    network = make_unet()
+    network = make_unet().requires_grad_(False)
     network.conv_in.requires_grad_(True)
     before = hash_tensors(network.state_dict())
     layers, shown, flags = [*network.named_modules()], repr(network), [p.requires_grad for p in network.parameters()]
@@ -283,7 +248,7 @@ def test_weights_depend_on_seed_name_and_layer_alone(unet):
 
 
 def test_text_encoders_take_adapters():
-    network = make_text_encoder()
+    network = make_text_encoder(layers=2)
     tokens = torch.arange(14).view(2, 7)
     with torch.no_grad():
         plain = network(tokens).last_hidden_state
@@ -340,7 +305,7 @@ def test_a_classifier_has_no_fingerprint_while_an_adapter_acts():
 
 
 def test_half_precision_stays_what_it_is_when_off():
-    network = make_unet().to(torch.bfloat16)
+    network = make_unet().requires_grad_(False).to(torch.bfloat16)
     images, text = noise(2, 4, 8, 8).bfloat16(), noise(2, 5, 16).bfloat16()
     adapters = Adapters(network)
     adapters.add("snow", SLIDER, rng=Randomness(0))
@@ -352,67 +317,3 @@ def test_half_precision_stays_what_it_is_when_off():
     assert adapted.dtype == torch.bfloat16
     assert torch.equal(adapted[0], plain[0])
     assert not torch.equal(adapted[1], plain[1])
-
-
-# -- failures --------------------------------------------------------------------------------------------------------
-
-
-def test_names_and_strengths_are_checked(adapters, unet):
-    with pytest.raises(UnknownNameError, match="unknown adapter 'snoww'; did you mean 'snow'"):
-        adapters.parameters("snoww")
-    with pytest.raises(UnknownNameError), adapters.on({"rain": 1.0}):
-        pass
-    with pytest.raises(InputError, match="there is an adapter 'snow' already"):
-        adapters.add("snow", SLIDER, rng=Randomness(0))
-    with pytest.raises(InputError, match=r"letters, digits, - and _; got 'a\.b'"):
-        adapters.add("a.b", SLIDER, rng=Randomness(0))
-    for wrong in (torch.ones(2, 2), float("nan"), torch.tensor([1.0, float("inf")])):
-        with (
-            pytest.raises(InputError, match="'snow' is a number or one for each row, finite"),
-            adapters.on({"snow": wrong}),
-        ):
-            pass
-    message = r"one value for each of the 3 rows .* got \(2,\)"
-    with pytest.raises(InputError, match=message), adapters.on({"snow": torch.ones(2)}):
-        run(unet)
-    with adapters.on({"snow": 1.0}), pytest.raises(InputError, match="'snow' is in use"):
-        adapters.remove("snow")
-    with pytest.raises(InputError, match=r"carries adapters already \(snow, fog\)"):
-        Adapters(unet)
-
-
-def test_layers_are_checked(unet):
-    adapters = Adapters(unet)
-    with pytest.raises(
-        InputError, match=r"no Linear or Conv2d layer of the UNet2DConditionModel is called '\*\.norm1'"
-    ):
-        adapters.add("snow", LowRank(layers=("*.to_q", "*.norm1")), rng=Randomness(0))
-    with pytest.raises(InputError, match=r"no layer of the UNet2DConditionModel is left: .* within \['Atention'\]"):
-        adapters.add("snow", LowRank(within=("Atention",)), rng=Randomness(0))
-    grouped = Adapters(nn.Sequential(nn.Linear(4, 4), nn.Conv2d(4, 4, 3, groups=2)))
-    before = repr(grouped.network)
-    with pytest.raises(InputError, match=r"peft cannot put the adapter 'snow' on these layers: .*groups=2 and rank 3"):
-        grouped.add("snow", LowRank(rank=3), rng=Randomness(0))
-    assert grouped.names == ()
-    assert repr(grouped.network) == before
-
-
-def test_adapters_of_grouped_convolutions_are_not_merged():
-    network = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2))
-    adapters = Adapters(network)
-    adapters.add("snow", LowRank(rank=2), rng=Randomness(0))
-    with pytest.raises(UnsupportedError, match="layer '0' is a grouped convolution"), adapters.merged({"snow": 1.0}):
-        pass
-
-
-def test_projections_that_torch_never_calls_are_no_layers():
-    network = nn.Sequential(nn.MultiheadAttention(8, 2), nn.Linear(8, 8))
-    assert list(adaptable_layers(network)) == ["1"]
-
-
-def test_without_peft(monkeypatch):
-    network = nn.Sequential(nn.Linear(4, 4))
-    monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(MissingExtraError, match=r"an adapter needs the package 'peft'.*snellen\[diffusion\]"):
-        Adapters(network).add("snow", LowRank(rank=2), rng=Randomness(0))
-    assert repr(network) == repr(nn.Sequential(nn.Linear(4, 4)))
