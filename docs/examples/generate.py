@@ -18,6 +18,7 @@ from PIL import Image
 from snellen.diffusion.generate import generate
 from snellen.diffusion.loading import load_generator
 from snellen.diffusion.sampler import Sampler
+from snellen.errors import SnellenError
 
 
 def main() -> None:
@@ -47,4 +48,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SnellenError as error:
+        raise SystemExit(f"error: {error}") from None
