@@ -48,6 +48,7 @@ class Card(BaseModel):
     preparation: dict[str, Any] = Field(default_factory=dict)
     normalization: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, float] = Field(default_factory=dict, description="measured figures, by dotted name")
+    history: tuple[dict[str, float], ...] = Field((), description="figures of each epoch of the training")
     licence: str = "Apache-2.0"
     lineage: Lineage
     sha256: str = Field("", description="hash of weights.safetensors; filled by save()")

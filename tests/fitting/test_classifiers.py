@@ -15,7 +15,8 @@ from snellen.data.arrays import load_arrays
 from snellen.data.joining import join
 from snellen.data.splits import as_split
 from snellen.errors import InputError, ModelError
-from snellen.fitting.classifiers import fit_classifier, label_figures, label_table
+from snellen.fitting.classifiers import fit_classifier
+from snellen.fitting.label_tables import label_figures, label_table
 from snellen.images import ImageSet
 from snellen.models.references import load_classifier
 from snellen.models.untrained import untrained

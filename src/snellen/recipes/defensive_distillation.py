@@ -9,31 +9,26 @@ before (Carlini and Wagner 2017, arXiv 1608.04644, section VIII). It is here to 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import torch
 from pydantic import Field
 from torch import nn
 
-from snellen.artifact import Artifact, Card, Lineage
+from snellen.artifact import Artifact
 from snellen.classifier import Classifier
 from snellen.errors import InputError, SnellenError
+from snellen.fitting.groundwork import Groundwork, check_classes, initial_network, lay_groundwork
 from snellen.images import ImageSet
 from snellen.method import Method, Need
 from snellen.models.artifact_models import build_network
 from snellen.models.state_dict_file import load_strictly
-from snellen.models.untrained import architecture_of, untrained
+from snellen.models.untrained import architecture_of
 from snellen.preparation import Preparation
 from snellen.progress import Progress
 from snellen.randomness import Randomness
-from snellen.training.acceleration import seeded
-from snellen.training.batches import ImageStore
 from snellen.training.distillation import distil, scale_last_layer
-from snellen.training.environment import record_environment
 from snellen.training.plan import TrainingPlan
-from snellen.version import __version__
 
 PLAN = TrainingPlan(epochs=20, batch_size=128, learning_rate=3e-3)
 
@@ -96,84 +91,45 @@ class DefensiveDistillation(Method):
         Raises:
             InputError: test images, images without one label each, or a base or teacher of other classes.
         """
-        data = data.for_fitting()
-        if data.class_names is None or not data.has_labels or not (data.labels >= 0).any():
-            raise InputError(f"{data.name}: defensive distillation needs images with one label each, and it has none")
-        classes = data.class_names
-        _check_classes(base, "base", classes)
-        built = architecture_of(self.architecture, len(classes)) if base is None else dict(base.card.architecture)
-        preparation = (
-            Preparation(size=(self.side, self.side), resize="shorter", resize_to=(self.side, self.side))
-            if base is None
-            else Preparation.model_validate(base.card.preparation)
+        ground = lay_groundwork(
+            data,
+            architecture=self.architecture,
+            side=self.side,
+            plan=self.plan,
+            base=base,
+            rng=rng,
+            several_labels=False,
+            progress=progress,
         )
-        student = self._new(built, rng.child("student"))
-        if base is not None:
-            load_strictly(student, base.tensors, source=base.card.name)
-        teacher, fixed = self._teacher(built, classes, preparation, rng)
-        stores = {
-            split: ImageStore.of_images(data.of_split(split), preparation, progress=progress)
-            for split in ("train", "tune")
-            if "tune" in data.column("split")
-        } or {"train": ImageStore.of_images(data, preparation, progress=progress)}
+        teacher, fixed = self._teacher(ground, rng.child("teacher"))
+        student = ground.network
         trained = distil(
             teacher,
-            student,
-            stores["train"],
+            scale_last_layer(student, self.temperature) if self.scaled_start and base is None else student,
+            ground.examples,
             temperature=self.temperature,
             hard_share=self.hard_share,
-            plan=self.plan.model_copy(update={"seed": rng.generator("training").initial_seed() % 2**31}),
+            plan=ground.plan,
             teacher_is_trained=fixed,
-            tune=stores.get("tune"),
+            tune=ground.tune,
             progress=progress,
         ).student
-        best = next(row for row in trained.history if row["epoch"] == trained.best_epoch)
-        card = Card(
-            name=f"defensive-distillation-{self.temperature:g}",
-            kind="classifier",
-            architecture=built,
-            class_names=classes,
-            task="single",
-            preparation=preparation.model_dump(mode="json"),
-            normalization=base.card.normalization if base is not None else {"mean": [0.0] * 3, "std": [1.0] * 3},
-            metrics={key: round(value, 6) for key, value in best.items() if key.startswith("tune.")},
-            lineage=Lineage(
-                recipe={**self.record(), "rejected": len(trained.rejected)},
-                data=trained.data,
-                seed=rng.seed,
-                code_version=__version__,
-                parent=base.card.sha256 if base is not None else None,
-                environment=record_environment(),
-            ),
-        )
-        return Artifact(dict(trained.weights), card)
+        return ground.artifact(trained, name=f"defensive-distillation-{self.temperature:g}", recipe=self.record())
 
-    def _teacher(
-        self, student: Mapping[str, Any], classes: tuple[str, ...], preparation: Preparation, rng: Randomness
-    ) -> tuple[nn.Module, bool]:
+    def _teacher(self, ground: Groundwork, rng: Randomness) -> tuple[nn.Module, bool]:
         """The teacher, and whether it is trained already."""
         if self.teacher is None or not self.teacher.startswith(TRAINED):
-            built = dict(student) if self.teacher is None else architecture_of(self.teacher, len(classes))
-            return self._new(built, rng.child("teacher")), False
+            built = (
+                ground.architecture if self.teacher is None else architecture_of(self.teacher, len(ground.class_names))
+            )
+            network = initial_network(built, rng)
+            return (scale_last_layer(network, self.temperature) if self.scaled_start else network), False
         artifact = Artifact.load(Path(self.teacher.removeprefix(TRAINED)))
-        _check_classes(artifact, "teacher", classes)
-        if Preparation.model_validate(artifact.card.preparation) != preparation:
+        check_classes(artifact, "teacher", ground.class_names, "the images")
+        if Preparation.model_validate(artifact.card.preparation) != ground.preparation:
             raise InputError(
                 f"the teacher {artifact.card.name!r} prepares images otherwise than the student; train both at one side"
             )
         teacher = build_network(artifact.card.architecture, self.teacher)
         load_strictly(teacher, artifact.tensors, source=artifact.card.name)
         return teacher, True
-
-    def _new(self, architecture: dict[str, Any], rng: Randomness) -> nn.Module:
-        with seeded(rng.generator("initial weights").initial_seed(), torch.device("cpu")):
-            network = untrained(architecture)
-        return scale_last_layer(network, self.temperature) if self.scaled_start else network
-
-
-def _check_classes(artifact: Artifact | None, role: str, classes: tuple[str, ...]) -> None:
-    if artifact is not None and (artifact.card.kind != "classifier" or artifact.card.class_names != classes):
-        raise InputError(
-            f"the {role} {artifact.card.name!r} is a {artifact.card.kind} of {len(artifact.card.class_names)} classes; "
-            f"expected a classifier of the {len(classes)} classes of the images"
-        )
