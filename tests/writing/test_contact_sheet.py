@@ -8,7 +8,8 @@ from PIL import Image
 from snellen.data.arrays import load_arrays
 from snellen.images import ImageSet
 from snellen.randomness import Randomness
-from snellen.writing.contact_sheet import HEAD, choose_examples, contact_sheet
+from snellen.writing.contact_sheet import choose_examples, contact_sheet
+from snellen.writing.picture_grid import HEAD
 from snellen.writing.settings import Setting
 from snellen.writing.shifted_images import shift
 from snellen.writing.thumbnails import GAP, LINE, SIDE, TITLE

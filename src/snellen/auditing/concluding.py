@@ -15,7 +15,6 @@ from snellen.auditing.eye_chart import EyeChart, chance_level
 from snellen.auditing.hypothesis import FALSE_DISCOVERY_RATE, confirmed
 from snellen.auditing.per_image import PerImage
 from snellen.auditing.pictures import illustrate_findings
-from snellen.auditing.plan import describe
 from snellen.auditing.report import AuditReport, CheckStatus, Judged
 from snellen.auditing.treatments import treatments
 from snellen.classifier import Classifier
@@ -24,6 +23,7 @@ from snellen.evidence import Evidence
 from snellen.finding import Finding, rank
 from snellen.images import ImageSet
 from snellen.randomness import Randomness
+from snellen.run_plan import describe
 
 NOTES = (
     "Intervals are 95 %. Where images come in units (column unit_id: patient, lot, video), units count as independent "

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -13,12 +12,10 @@ from numpy.typing import NDArray
 
 from snellen.errors import InputError, RejectedImageError
 from snellen.images import ImageSet
+from snellen.writing.array_member import array_member
 from snellen.writing.settings import Setting
 from snellen.writing.whole_file import whole_file
 from snellen.writing.writer import Row, sha256
-
-#: Equal contents give equal archives: their members bear this date, the first that the format knows.
-_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 class ArchiveWriter:
@@ -80,7 +77,7 @@ class ArchiveWriter:
             with whole_file(self.out / f"{setting.name}.npz") as stream, zipfile.ZipFile(stream, "w") as archive:
                 self._write_images(archive, setting, kept)
                 labels = np.tile(self.labels[[row.index for row in kept]], (len(self.severities), 1))
-                with _member(archive, "test_labels", labels.dtype, labels.shape) as member:
+                with array_member(archive, "test_labels", labels.dtype, labels.shape) as member:
                     member.write(labels.tobytes())
             written.append(f"{setting.name}.npz")
         return written
@@ -90,7 +87,7 @@ class ArchiveWriter:
         shape = (len(self.severities) * len(kept), *self.size, *(() if grey else (3,)))
         with (
             self._part(setting).open("rb") as parts,
-            _member(archive, "test_images", np.dtype(np.uint8), shape) as member,
+            array_member(archive, "test_images", np.dtype(np.uint8), shape) as member,
         ):
             for position in range(len(self.severities)):
                 for row in kept:
@@ -150,14 +147,3 @@ def _labels(images: ImageSet) -> NDArray[np.integer]:
     if bare is not None:
         raise InputError(f"format medmnist-c needs a label for each image, {bare!r} has none; choose format folder")
     return found.astype(np.uint8 if found.max(initial=0) < 256 else np.int64)
-
-
-@contextmanager
-def _member(
-    archive: zipfile.ZipFile, name: str, dtype: np.dtype[np.generic], shape: tuple[int, ...]
-) -> Iterator[IO[bytes]]:
-    """An array of an archive, open for its bytes."""
-    with archive.open(zipfile.ZipInfo(f"{name}.npy", _DATE), "w", force_zip64=True) as member:
-        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(member, header)
-        yield member

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from snellen.images import ImageSet
 from snellen.randomness import Randomness
 from snellen.writing.layout import classes_of
+from snellen.writing.picture_grid import picture_grid
 from snellen.writing.settings import Setting, severity_name
 from snellen.writing.shifted_batches import shifted_batches
-from snellen.writing.thumbnails import BACKGROUND, FAINT, GAP, INK, LINE, SIDE, TITLE, cut, thumbnail, thumbnail_size
 
 #: Rows of a sheet.
 EXAMPLES = 6
-
-#: Height of the line above a column, pixels.
-HEAD = 20
 
 Item = TypeVar("Item", int, str)
 
@@ -57,27 +54,14 @@ def contact_sheet(
             rows[index] = [batch.clean[row], *batch.shifted[:, row]]
     classes = classes_of(few)
     heads = ["clean", *(f"severity {severity_name(severity)}" for severity in severities)]
-    tall = [max(thumbnail_size(rows[index][0])[1], LINE) for index in sorted(rows)]
-    width = GAP + len(heads) * (SIDE + GAP)
-    sheet = Image.new("RGB", (width, TITLE + HEAD + sum(side + LINE + GAP for side in tall)), BACKGROUND)
-    draw = ImageDraw.Draw(sheet)
-    large, small = ImageFont.load_default(15), ImageFont.load_default(12)
-    draw.text((GAP, 7), cut(draw, f"{setting.name}  ({images.name})", large, width - 2 * GAP), INK, large)
-    for column, head in enumerate(heads):
-        draw.text((_left(column), TITLE + 2), head, INK, small)
-    top = TITLE + HEAD
-    for index, height in zip(sorted(rows), tall, strict=True):
-        for column, pixels in enumerate(rows[index]):
-            sheet.paste(thumbnail(pixels), (_left(column), top))
-        class_name, example_id = classes[index] or "", few.ids[index]
-        told = example_id if example_id.startswith(class_name) else f"{class_name}  {example_id}"
-        draw.text((GAP, top + height + 1), cut(draw, told, small, width - 2 * GAP), FAINT, small)
-        top += height + LINE + GAP
-    return sheet
+    pictures = [(rows[index], example_name(classes[index], few.ids[index])) for index in sorted(rows)]
+    return picture_grid(f"{setting.name}  ({images.name})", heads, pictures)
 
 
-def _left(column: int) -> int:
-    return GAP + column * (SIDE + GAP)
+def example_name(class_name: str | None, example_id: str) -> str:
+    """What stands below an example: its class, unless its id begins with that, and its id."""
+    begins = example_id.startswith(class_name or "")
+    return example_id if begins else f"{class_name}  {example_id}"
 
 
 def _spread(items: Sequence[Item], count: int) -> list[Item]:

@@ -25,9 +25,13 @@ class Layout:
 
     def path(self, setting: str, severity: float, index: int) -> str:
         """Path of one image, relative to the folder, with forward slashes."""
+        return f"{setting}/{severity_name(severity)}/{self.place(index)}"
+
+    def place(self, index: int) -> str:
+        """The end of its path, which is the same in every setting: ``CLASS/NAME.png``."""
         name = self.classes[index]
         middle = [self._folders[name] if name is not None else UNLABELLED] if self._labelled else []
-        return "/".join([setting, severity_name(severity), *middle, self._names[index]])
+        return "/".join([*middle, self._names[index]])
 
 
 def classes_of(images: ImageSet) -> Sequence[str | None]:

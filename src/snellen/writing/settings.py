@@ -9,11 +9,17 @@ from typing import Any, cast
 
 from snellen.errors import InputError
 from snellen.images import ImageSet
-from snellen.method import Method, Shift, build
+from snellen.method import Attack, Method, Shift, build
 from snellen.writing.safe_names import folder_names
 
 #: The severity of every shift ends here.
 MAX_SEVERITY = 5.0
+
+#: How messages speak of the methods of an area.
+_VERBS = {"shifts": "shift by", "attacks": "attack with"}
+_NOUNS = {"shifts": "a shift", "attacks": "an attack"}
+_WHOLES = {"shifts": "a data set", "attacks": "a run"}
+_EXAMPLES = {"shifts": "Corruption(kind='fog')", "attacks": "PGD(epsilon=0.03)"}
 
 
 @dataclass(frozen=True)
@@ -25,8 +31,13 @@ class Setting:
 
     @property
     def shift(self) -> Shift:
-        """The method by its verb."""
+        """The method by the verb of its area ``shifts``."""
         return cast(Shift, self.method)
+
+    @property
+    def attack(self) -> Attack:
+        """The method by the verb of its area ``attacks``."""
+        return cast(Attack, self.method)
 
 
 def settings_of(method: Method | Sequence[Method], images: ImageSet) -> list[Setting]:
@@ -46,16 +57,20 @@ def settings_of(method: Method | Sequence[Method], images: ImageSet) -> list[Set
     return settings
 
 
-def named_settings(method: Method | Sequence[Method]) -> list[Setting]:
+def named_settings(method: Method | Sequence[Method], area: str = "shifts") -> list[Setting]:
     """Name methods, and check what can be checked without images; see :func:`settings_of`.
 
+    Args:
+        method: one or more.
+        area: that they must be of, ``shifts`` or ``attacks``.
+
     Raises:
-        InputError: no method, one that does not shift, one that occurs twice, or one that cannot run on any images.
+        InputError: no method, one of another area, one that occurs twice, or one that cannot run on any images.
     """
     given = [method] if isinstance(method, Method) else list(method)
     if not given:
-        raise InputError("no method to shift by; give one or more, such as Corruption(kind='fog')")
-    methods = [build("shifts", one) if isinstance(one, Method) else _not_a_method(one) for one in given]
+        raise InputError(f"no method to {_VERBS[area]}; give one or more, such as {_EXAMPLES[area]}")
+    methods = [build(area, one) if isinstance(one, Method) else _not_a_method(one, area) for one in given]
     for one in methods:
         lacking = one.missing()
         if lacking is not None:
@@ -69,7 +84,7 @@ def named_settings(method: Method | Sequence[Method]) -> list[Setting]:
             texts[row] = "+".join([base, *(f"{key}={_text(records[row].get(key))}" for key in differing)])
     if len(set(texts)) < len(texts):
         twice = next(text for text in texts if texts.count(text) > 1)
-        raise InputError(f"{twice} is given twice; a data set holds each setting once")
+        raise InputError(f"{twice} is given twice; {_WHOLES[area]} holds each setting once")
     names = folder_names(texts)
     return [Setting(names[text], one) for text, one in zip(texts, methods, strict=True)]
 
@@ -109,5 +124,5 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def _not_a_method(value: object) -> Method:
-    raise InputError(f"a shift is a method such as Corruption(kind='fog'); got {value!r}")
+def _not_a_method(value: object, area: str) -> Method:
+    raise InputError(f"{_NOUNS[area]} is a method such as {_EXAMPLES[area]}; got {value!r}")

@@ -19,12 +19,14 @@ from snellen.progress import Progress, Silent
 from snellen.randomness import Randomness
 from snellen.run import Run, canonical_json, write_atomically
 from snellen.version import __version__
+from snellen.writing import unfinished
 from snellen.writing.archive_writer import ArchiveWriter, common_size
 from snellen.writing.contact_sheet import choose_examples, contact_sheet
 from snellen.writing.folder_writer import FolderWriter
 from snellen.writing.settings import Setting, checked_severities, settings_of
 from snellen.writing.shifted_batches import shifted_batches
-from snellen.writing.shifted_set import RECORD, Rejected, ShiftedSet, finished
+from snellen.writing.shifted_set import RECORD, WHAT, Rejected, ShiftedSet, finished
+from snellen.writing.unfinished import UNFINISHED, any_shard, forget_fruitless
 from snellen.writing.whole_file import whole_file
 from snellen.writing.writer import Row, Writer
 
@@ -32,9 +34,6 @@ Format = Literal["folder", "medmnist-c"]
 
 #: Images that are written before they are recorded: what a killed call does again at most, for one setting.
 IMAGES_PER_SHARD = 256
-
-#: Folder in ``out`` that says what is done already; gone when everything is.
-UNFINISHED = "unfinished"
 
 
 def shift(
@@ -112,13 +111,13 @@ def shift(
         shutil.rmtree(parts, ignore_errors=True)
         return done
     new = not folder.exists()
-    _forget_fruitless(folder)
+    forget_fruitless(folder)
     run, rng = Run.open(parts, plan), Randomness(seed)
     try:
         _write(run, writer, images, chosen, strengths, rng, batch_size, workers, listener)
     except Exception:
         # What this call wrote is of no use to the next one, which would do it again.
-        if new and not _any_shard(parts):
+        if new and not any_shard(parts):
             shutil.rmtree(folder)
         raise
     result = _conclude(run, writer, images, chosen, strengths, rng, contact_sheet)
@@ -133,23 +132,7 @@ def check_free(folder: Path) -> None:
     Raises:
         InputError: it does, or it is a file.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; name a folder with --out")
-    ours = any((folder / name).exists() for name in (RECORD, UNFINISHED))
-    if folder.is_dir() and not ours and any(folder.iterdir()):
-        raise InputError(f"{folder} is not empty and holds no shifted data set; choose another --out")
-
-
-def _forget_fruitless(folder: Path) -> None:
-    """Take away what a killed call left that wrote nothing to go on with: another plan may have the folder."""
-    parts = folder / UNFINISHED
-    if parts.is_dir() and [*folder.iterdir()] == [parts] and not _any_shard(parts):
-        shutil.rmtree(parts)
-
-
-def _any_shard(parts: Path) -> bool:
-    """Whether an unfinished call recorded a shard."""
-    return any(parts.glob("shards/[0-9]*"))
+    unfinished.check_free(folder, RECORD, WHAT)
 
 
 def _plan(

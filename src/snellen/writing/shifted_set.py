@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from snellen.errors import InputError, RunConflictError
+from snellen.writing.unfinished import complete
 
 RECORD = "shift.json"
+
+#: How messages call it.
+WHAT = "shifted data set"
 
 
 class Rejected(BaseModel):
@@ -69,24 +71,5 @@ class ShiftedSet(BaseModel):
 
 
 def finished(folder: Path, plan: dict[str, Any]) -> ShiftedSet | None:
-    """The record in a folder if it is complete and of this plan; None when there is none.
-
-    Raises:
-        RunConflictError: it is of another plan.
-        InputError: it cannot be read.
-    """
-    path = folder / RECORD
-    if not path.is_file():
-        return None
-    try:
-        found = ShiftedSet.model_validate_json(path.read_bytes()).model_copy(update={"folder": folder})
-    except (OSError, ValidationError) as error:
-        raise InputError(f"{path} is no record of a shifted data set; choose another --out") from error
-    wanted = json.loads(json.dumps(plan))
-    if found.plan != wanted:
-        differing = sorted(key for key in {*found.plan, *wanted} if found.plan.get(key) != wanted.get(key))
-        raise RunConflictError(
-            f"{folder} holds another shifted data set (differs in: {', '.join(differing)}); choose another --out, or "
-            f"delete it first"
-        )
-    return found
+    """The record in a folder if it is complete and of this plan; see :func:`snellen.writing.unfinished.complete`."""
+    return complete(folder, RECORD, ShiftedSet, plan, WHAT)

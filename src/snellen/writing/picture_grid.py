@@ -1,0 +1,42 @@
+"""Pictures in rows and columns: a title, a head above each column, a line of text below each row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from snellen.writing.thumbnails import BACKGROUND, FAINT, GAP, INK, LINE, SIDE, TITLE, cut, thumbnail, thumbnail_size
+
+#: Height of the line above a column, pixels.
+HEAD = 20
+
+
+def picture_grid(title: str, heads: Sequence[str], rows: Sequence[tuple[Sequence[Tensor], str]]) -> Image.Image:
+    """Draw rows of pictures, small ones enlarged without smoothing.
+
+    Args:
+        title: above everything.
+        heads: one for each column.
+        rows: pictures of each row, uint8 (3, h, w) of one size, one for each column; and the line below them.
+    """
+    tall = [max(thumbnail_size(pictures[0])[1], LINE) for pictures, _ in rows]
+    width = GAP + len(heads) * (SIDE + GAP)
+    sheet = Image.new("RGB", (width, TITLE + HEAD + sum(side + LINE + GAP for side in tall)), BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    large, small = ImageFont.load_default(15), ImageFont.load_default(12)
+    draw.text((GAP, 7), cut(draw, title, large, width - 2 * GAP), INK, large)
+    for column, head in enumerate(heads):
+        draw.text((_left(column), TITLE + 2), head, INK, small)
+    top = TITLE + HEAD
+    for (pictures, text), height in zip(rows, tall, strict=True):
+        for column, pixels in enumerate(pictures):
+            sheet.paste(thumbnail(pixels), (_left(column), top))
+        draw.text((GAP, top + height + 1), cut(draw, text, small, width - 2 * GAP), FAINT, small)
+        top += height + LINE + GAP
+    return sheet
+
+
+def _left(column: int) -> int:
+    return GAP + column * (SIDE + GAP)

@@ -1,0 +1,83 @@
+"""The folder of a call that writes: free, unfinished or complete."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from snellen.errors import InputError, RunConflictError
+
+#: Folder inside the folder of the call that says what is done already; gone when everything is.
+UNFINISHED = "unfinished"
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+def check_free(folder: Path, record: str, what: str) -> None:
+    """Refuse a folder that holds something else than what this call writes, whole or unfinished.
+
+    Args:
+        folder: the folder.
+        record: name of the file that a complete one holds.
+        what: what is written, in words.
+
+    Raises:
+        InputError: it does, or it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; name a folder with --out")
+    ours = any((folder / name).exists() for name in (record, UNFINISHED))
+    if folder.is_dir() and not ours and any(folder.iterdir()):
+        raise InputError(f"{folder} is not empty and holds no {what}; choose another --out")
+
+
+def any_shard(parts: Path) -> bool:
+    """Whether an unfinished call recorded a shard."""
+    return any(parts.glob("shards/[0-9]*"))
+
+
+def forget_fruitless(folder: Path) -> None:
+    """Take away what a killed call left that wrote nothing to go on with: another plan may have the folder."""
+    parts = folder / UNFINISHED
+    if parts.is_dir() and [*folder.iterdir()] == [parts] and not any_shard(parts):
+        shutil.rmtree(parts)
+
+
+def complete(folder: Path, record: str, kind: type[Record], plan: Mapping[str, Any], what: str) -> Record | None:
+    """The record in a folder if it is complete and of this plan; None when there is none.
+
+    Args:
+        folder: the folder; set as ``folder`` of the record.
+        record: name of its file.
+        kind: its class, which has a field ``plan``.
+        plan: of this call.
+        what: what is written, in words.
+
+    Raises:
+        RunConflictError: it is of another plan.
+        InputError: it cannot be read.
+    """
+    path = folder / record
+    if not path.is_file():
+        return None
+    try:
+        found = kind.model_validate_json(path.read_bytes()).model_copy(update={"folder": folder})
+    except (OSError, ValidationError) as error:
+        raise InputError(f"{path} is no record of {_article(what)} {what}; choose another --out") from error
+    held, wanted = found.model_dump()["plan"], json.loads(json.dumps(plan))
+    if held != wanted:
+        differing = sorted(key for key in {*held, *wanted} if held.get(key) != wanted.get(key))
+        raise RunConflictError(
+            f"{folder} holds another {what} (differs in: {', '.join(differing)}); choose another --out, or delete it "
+            f"first"
+        )
+    return found
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
