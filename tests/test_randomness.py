@@ -277,3 +277,13 @@ def test_poisson_of_nothing():
     assert (empty.shape, empty.dtype) == ((0, 3, 2), torch.float32)
     with pytest.raises(ValueError, match=r"rng\.for_examples\(ids\) or rng\.bind\(n\)"):
         Randomness(0).poisson("p", torch.ones(1, 2))
+
+
+def test_beta_moments_and_rows():
+    rng = Randomness(0).for_examples([str(number) for number in range(4000)])
+    drawn = rng.beta("share", 2.0, 5.0)
+    assert (drawn.shape, drawn.dtype) == ((4000,), torch.float32)
+    assert abs(float(drawn.mean()) - 2 / 7) < 0.01
+    assert abs(float(drawn.var()) - 10 / (49 * 8)) < 0.003
+    assert torch.equal(rng[[5, 3]].beta("share", 2.0, 5.0), drawn[[5, 3]])
+    assert not torch.equal(rng.beta("other", 2.0, 5.0), drawn)

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -111,6 +112,14 @@ class Randomness:
         """Draw integers in [low, high): (n, *shape), int64, on the device of ``like``."""
         key = ("integers", tuple(shape), low, high)
         return self._draw(stream, lambda _, g: torch.randint(low, high, tuple(shape), generator=g), like, key)
+
+    def beta(self, stream: str, first: float, second: float, *, like: Tensor | None = None) -> Tensor:
+        """Draw from Beta(first, second), one number for each example: (n,), float32, on the device of ``like``."""
+
+        def draw(_: int, generator: torch.Generator) -> Tensor:
+            return torch.tensor(np.random.default_rng(generator.initial_seed()).beta(first, second)).float()
+
+        return self._draw(stream, draw, like, ("beta", first, second))
 
     def poisson(self, stream: str, rates: Tensor) -> Tensor:
         """Draw Poisson counts for rates (n, ...) ≥ 0: float32, of the same shape and on the same device."""

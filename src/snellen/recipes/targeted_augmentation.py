@@ -12,18 +12,12 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from snellen.artifact import Artifact
-from snellen.classifier import Classifier
 from snellen.corruption.augmentation import targeted_augmentation
 from snellen.corruption.benchmarks import BenchmarkName, benchmark
-from snellen.errors import InputError, SnellenError
-from snellen.fitting.classifiers import fit_classifier
-from snellen.images import ImageSet
-from snellen.method import Method, Need
-from snellen.models.untrained import architecture_of
-from snellen.progress import Progress
-from snellen.randomness import Randomness
+from snellen.errors import InputError
+from snellen.fitting.recipe import ClassifierRecipe
 from snellen.training.plan import TrainingPlan
+from snellen.training.transforms import BatchTransform
 
 PAPER_PLAN = TrainingPlan(
     epochs=100, batch_size=64, optimizer="adamw", learning_rate=1e-4, schedule="cosine", select="accuracy"
@@ -39,7 +33,7 @@ def over_the_papers(plan: object) -> object:
     return {**PAPER_PLAN.model_dump(), **plan} if isinstance(plan, Mapping) else plan
 
 
-class TargetedAugmentation(Method):
+class TargetedAugmentation(ClassifierRecipe):
     """Train with the corruptions of a benchmark as augmentation.
 
     >>> TargetedAugmentation(benchmark="bloodmnist", hold_out="noise")
@@ -49,7 +43,6 @@ class TargetedAugmentation(Method):
     """
 
     name: ClassVar[str] = "targeted_augmentation"
-    needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
     treats: ClassVar[tuple[str, ...]] = ("corruption",)
 
     benchmark: BenchmarkName = Field(
@@ -58,8 +51,6 @@ class TargetedAugmentation(Method):
     hold_out: str | None = Field(
         None, description="family of corruptions to leave out, so that testing on it is free of leakage"
     )
-    architecture: str = Field("timm:resnet18", description="fashion_cnn or timm:NAME; a base brings its own")
-    side: int = Field(224, ge=8, description="height and width of the images, pixels; a base brings its own")
     plan: Annotated[TrainingPlan, BeforeValidator(over_the_papers)] = Field(
         PAPER_PLAN, description="numbers of the training; those that a mapping leaves out are the paper's"
     )
@@ -72,14 +63,6 @@ class TargetedAugmentation(Method):
             raise ValueError(str(error)) from error
         return self
 
-    def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
-        """Say why this cannot run without a base: an architecture that does not exist."""
-        try:
-            architecture_of(self.architecture, 2)
-        except SnellenError as error:
-            return f"cannot train: {error}"
-        return super().missing(classifier, images)
-
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds that are trained on."""
@@ -87,20 +70,14 @@ class TargetedAugmentation(Method):
         kept = chosen.kinds if self.hold_out is None else chosen.without_family(self.hold_out)
         return tuple(kind for kind in kept if kind in chosen.main)
 
-    def fit(
-        self, data: ImageSet, *, base: Artifact | None = None, rng: Randomness, progress: Progress | None = None
-    ) -> Artifact:
-        """Train on labelled images; see :func:`snellen.fitting.classifiers.fit_classifier`."""
-        record: dict[str, Any] = {**self.record(), "kinds": list(self.kinds)}
-        return fit_classifier(
-            data,
-            name=f"targeted-augmentation-{self.benchmark}",
-            architecture=self.architecture,
-            side=self.side,
-            plan=self.plan,
-            transform=targeted_augmentation(benchmark(self.benchmark), self.kinds),
-            base=base,
-            rng=rng,
-            recipe=record,
-            progress=progress,
-        )
+    def transform(self, class_count: int) -> BatchTransform:
+        """Corrupt after crops and flips."""
+        return targeted_augmentation(benchmark(self.benchmark), self.kinds)
+
+    def title(self) -> str:
+        """Name of the artifact."""
+        return f"targeted-augmentation-{self.benchmark}"
+
+    def recipe(self) -> dict[str, Any]:
+        """The parameters, and the kinds that follow from them."""
+        return {**self.record(), "kinds": list(self.kinds)}

@@ -60,6 +60,7 @@ class Batch:
         positions: int64 (n,), on the CPU: where the examples stand in the training set, to look up anything else that
             is known of them (a teacher's scores, a group, a caption).
         rng: randomness of this step, bound to the examples' ids.
+        epoch: pass over the training set, from 1.
     """
 
     images: Tensor
@@ -67,6 +68,7 @@ class Batch:
     weights: Tensor
     positions: Tensor
     rng: Randomness
+    epoch: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +223,9 @@ def cut_steps(order: Tensor, *, batch_size: int, accumulate: int = 1, drop_last:
     return [batches[start : start + accumulate] for start in range(0, len(batches), accumulate)]
 
 
-def load_batch(examples: Examples, positions: Tensor, rng: Randomness, device: torch.device) -> Batch:
+def load_batch(
+    examples: Examples, positions: Tensor, rng: Randomness, device: torch.device, *, epoch: int = 1
+) -> Batch:
     """Read examples and move them to a device; bytes become float32 in [0, 1] there."""
     images, targets = examples.read(positions)
     images = images.to(device, non_blocking=True)
@@ -231,6 +235,7 @@ def load_batch(examples: Examples, positions: Tensor, rng: Randomness, device: t
         weights=examples.weights[positions].to(device),
         positions=positions,
         rng=rng.for_examples([examples.ids[position] for position in positions.tolist()]),
+        epoch=epoch,
     )
 
 

@@ -207,7 +207,7 @@ class _Training:
         part = part if len(part) else positions[:1]
         rng = Randomness(self.plan.seed).child("training", epoch, number)
         with seeded(derive_seed(self.plan.seed, "training", epoch, number, process), self.device):
-            batch = self.prepared(load_batch(self.examples, part, rng, self.device))
+            batch = self.prepared(load_batch(self.examples, part, rng, self.device, epoch=epoch))
             losses = self.objective(self.model, batch)
             check_losses(losses, batch, where=f"epoch {epoch}, step {self.state.step + 1}")
             weighted = (losses * batch.weights.to(losses.dtype)).sum()

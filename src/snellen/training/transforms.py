@@ -51,10 +51,26 @@ def rand_augment(operations: int = 2, magnitude: int = 9) -> BatchTransform:
         MissingExtraError: torchvision is not installed.
     """
     transforms = import_extra("torchvision.transforms.v2", "models", "RandAugment")
-    augment = transforms.RandAugment(num_ops=operations, magnitude=magnitude)
+    return _each_alone(transforms.RandAugment(num_ops=operations, magnitude=magnitude), "rand augment")
+
+
+def aug_mix(*, severity: int = 3, width: int = 3) -> BatchTransform:
+    """AugMix (Hendrycks et al. 2020, arXiv 1912.02781) as torchvision has it: a mixture of chains of 1 to 3 operations.
+
+    Operations that resemble the corruptions of ImageNet-C are left out, as published. Each image draws its own.
+
+    Raises:
+        MissingExtraError: torchvision is not installed.
+    """
+    transforms = import_extra("torchvision.transforms.v2", "models", "AugMix")
+    return _each_alone(transforms.AugMix(severity=severity, mixture_width=width, all_ops=False), "augmix")
+
+
+def _each_alone(augment: Callable[[Tensor], Tensor], stream: str) -> BatchTransform:
+    """Apply a transform of torchvision to each image as bytes, under a seed of its own."""
 
     def apply(images: Tensor, targets: Tensor, rng: Randomness) -> tuple[Tensor, Tensor]:
-        seeds = rng.integers("rand augment", (), 0, 2**62).tolist()
+        seeds = rng.integers(stream, (), 0, 2**62).tolist()
         pixels = (images * 255).round().to(torch.uint8)
         changed = []
         with torch.random.fork_rng(devices=[]):
