@@ -135,7 +135,7 @@ class Classifier:
         if normalised.requires_grad:
             # A copy that only this call sees, so that the hook counts each backward pass through it exactly once.
             normalised = normalised.view_as(normalised)
-            normalised.register_hook(self._count_gradient)  # type: ignore[no-untyped-call]
+            normalised.register_hook(self.count_gradients)  # type: ignore[no-untyped-call]
         scores = self._model(normalised)
         if not isinstance(scores, Tensor) or scores.ndim < 2 or len(scores) != len(images):
             shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
@@ -236,7 +236,8 @@ class Classifier:
         queries, gradients = self._counter.queries, self._counter.gradients
         yield lambda: Spent(queries=self._counter.queries - queries, gradients=self._counter.gradients - gradients)
 
-    def _count_gradient(self, gradient: Tensor) -> None:
+    def count_gradients(self, gradient: Tensor) -> None:
+        """Count a gradient (n, ...) that was taken of n examples: a hook for tensors inside the model."""
         self._counter.gradients += len(gradient)
 
     @property
