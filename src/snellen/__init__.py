@@ -31,8 +31,10 @@ _PUBLIC = {
     "Randomness": "snellen.randomness",
     "Run": "snellen.run",
     "Spent": "snellen.budget",
+    "attack": "snellen.writing.attacked_images",
     "audit": "snellen.auditing.audit",
     "compare": "snellen.comparing.compare",
+    "export_onnx": "snellen.models.onnx_export",
     "load_captioner": "snellen.models.captioners.references",
     "load_classifier": "snellen.models.references",
     "load_generator": "snellen.diffusion.loading",
@@ -46,6 +48,7 @@ _PUBLIC = {
     "reproduce": "snellen.experiments.runner",
     "shift": "snellen.writing.shifted_images",
     "systems": "snellen.system",
+    "train": "snellen.delivery.train",
     "write_images": "snellen.writing.image_folder",
 }
 
@@ -72,6 +75,7 @@ if TYPE_CHECKING:
     from snellen.classifier import Classifier as Classifier
     from snellen.comparing.compare import compare as compare
     from snellen.data.references import load_images as load_images
+    from snellen.delivery.train import train as train
     from snellen.diffusion.loading import load_generator as load_generator
     from snellen.evidence import Evidence as Evidence
     from snellen.experiments.runner import reproduce as reproduce
@@ -83,6 +87,7 @@ if TYPE_CHECKING:
     from snellen.models.captioners.references import load_question_answerer as load_question_answerer
     from snellen.models.factor_judge import load_judge as load_judge
     from snellen.models.language.references import load_language_model as load_language_model
+    from snellen.models.onnx_export import export_onnx as export_onnx
     from snellen.models.references import load_classifier as load_classifier
     from snellen.models.segmenters.references import load_segmenter as load_segmenter
     from snellen.models.text_encoders.references import load_text_encoder as load_text_encoder
@@ -91,5 +96,6 @@ if TYPE_CHECKING:
     from snellen.randomness import Randomness as Randomness
     from snellen.run import Run as Run
     from snellen.system import systems as systems
+    from snellen.writing.attacked_images import attack as attack
     from snellen.writing.image_folder import write_images as write_images
     from snellen.writing.shifted_images import shift as shift

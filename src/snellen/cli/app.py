@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from snellen.cli.attack import attack
 from snellen.cli.audit import audit
 from snellen.cli.compare import compare
 from snellen.cli.method_commands import method_commands
@@ -37,6 +38,7 @@ app.command()(audit)
 app.command()(compare)
 app.command()(systems)
 app.command()(reproduce)
+app.add_typer(method_commands("attacks", attack), name="attack")
 app.add_typer(method_commands("shifts", shift), name="shift")
 app.add_typer(method_commands("recipes", train), name="train")
 app.add_typer(optotypes, name="optotypes")

@@ -1,9 +1,10 @@
 """The fields of a method as options of a command: how they are spelled and shown, and how text becomes a value.
 
-Fields are written as text: numbers, names, ``--flag/--no-flag``, an option repeated for each item of a sequence, JSON
-for anything else, and the name of a method (or ``{"method": name, ...}``) for a method in a field. An option that is
-repeated for a field of one value makes a method for each value, and for each combination where several options are. A
-method says by ``when_left_out`` what values an option stands for that is not given, where that is not the default.
+Fields are written as text: numbers (8/255 too), names, ``--flag/--no-flag``, an option repeated for each item of a
+sequence, JSON for anything else, and the name of a method (or ``{"method": name, ...}``) for a method in a field. An
+option that is repeated for a field of one value makes a method for each value, and for each combination where several
+options are. A method says by ``when_left_out`` what values an option stands for that is not given, where that is not the
+default.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import json
+import re
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,8 +78,8 @@ class FieldOption:
         return [self._convert(" ".join(given), *whole, list(given), _NO_JSON if _NO_JSON in parsed else parsed)]
 
     def _convert(self, came: str, *candidates: object) -> object:
-        """The first reading that the field takes: as it is, nothing, JSON."""
-        readings = [*candidates, *([None] if came.lower() == "none" else []), _from_json(came)]
+        """The first reading that the field takes: as it is, nothing, JSON, a fraction."""
+        readings = [*candidates, *([None] if came.lower() == "none" else []), _from_json(came), _from_fraction(came)]
         told: ValidationError | None = None
         for reading in readings:
             if reading is not _NO_JSON:
@@ -247,6 +249,12 @@ def _from_json(text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         return _NO_JSON
+
+
+def _from_fraction(text: str) -> object:
+    """A number written as the field writes sizes in grey levels: 8/255."""
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?)/(\d+)", text)
+    return float(parts[1]) / int(parts[2]) if parts and int(parts[2]) else _NO_JSON
 
 
 def _reasons(error: ValidationError) -> str:

@@ -54,14 +54,12 @@ def contact_sheet(
             rows[index] = [batch.clean[row], *batch.shifted[:, row]]
     classes = classes_of(few)
     heads = ["clean", *(f"severity {severity_name(severity)}" for severity in severities)]
-    pictures = [(rows[index], example_name(classes[index], few.ids[index])) for index in sorted(rows)]
+    pictures = [(rows[index], _told(classes[index] or "", few.ids[index])) for index in sorted(rows)]
     return picture_grid(f"{setting.name}  ({images.name})", heads, pictures)
 
 
-def example_name(class_name: str | None, example_id: str) -> str:
-    """What stands below an example: its class, unless its id begins with that, and its id."""
-    begins = example_id.startswith(class_name or "")
-    return example_id if begins else f"{class_name}  {example_id}"
+def _told(class_name: str, example_id: str) -> str:
+    return example_id if example_id.startswith(class_name) else f"{class_name}  {example_id}"
 
 
 def _spread(items: Sequence[Item], count: int) -> list[Item]:
