@@ -3,8 +3,8 @@
 Fields are written as text: numbers (8/255 too), names, ``--flag/--no-flag``, an option repeated for each item of a
 sequence, JSON for anything else, and the name of a method (or ``{"method": name, ...}``) for a method in a field. An
 option that is repeated for a field of one value makes a method for each value, and for each combination where several
-options are. A method says by ``when_left_out`` what values an option stands for that is not given, where that is not the
-default.
+options are. A method says by ``when_left_out`` what values an option stands for that is not given, where that is not
+the default.
 """
 
 from __future__ import annotations
