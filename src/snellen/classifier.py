@@ -64,6 +64,7 @@ class Classifier:
         notes: what the loader assumed or changed; shown in reports.
         feature_layer: name of the layer whose output :meth:`features` gives by default.
         recipe: what trained it, as the lineage of its artifact records it; empty when unknown.
+        history: figures of each epoch of its training, as its card records them; empty when unknown.
         device: where the model runs.
     """
 
@@ -82,6 +83,7 @@ class Classifier:
         notes: Sequence[str] = (),
         feature_layer: str | None = None,
         recipe: Mapping[str, Any] | None = None,
+        history: Sequence[Mapping[str, float]] = (),
         device: str | torch.device = "cpu",
     ) -> None:
         self.module = model if isinstance(model, nn.Module) else None
@@ -96,6 +98,7 @@ class Classifier:
         self.differentiable = (self.module is not None) if differentiable is None else differentiable
         self.name, self.notes, self.feature_layer = name, tuple(notes), feature_layer
         self.recipe: Mapping[str, Any] = dict(recipe or {})
+        self.history = tuple(dict(row) for row in history)
         self.device = torch.device(device)
         self._identity = identity
         self._counter = _Counter()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, WithJsonSchema
@@ -189,9 +190,18 @@ class Recipe(Protocol):
     """Make something trained."""
 
     def fit(
-        self, data: ImageSet, *, base: Artifact | None = None, rng: Randomness, progress: Progress | None = None
+        self,
+        data: ImageSet,
+        *,
+        base: Artifact | None = None,
+        rng: Randomness,
+        checkpoint: Path | None = None,
+        progress: Progress | None = None,
     ) -> Artifact:
-        """Fit to data, starting from ``base`` if given; ``progress`` hears of every step."""
+        """Fit to data, starting from ``base`` if given.
+
+        ``checkpoint`` is a file to save to, and to go on from if it exists; ``progress`` hears of every step.
+        """
         ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,8 @@ from snellen.cli.text import markup
 from snellen.errors import InputError
 
 if TYPE_CHECKING:
-    from snellen.method import Method, Recipe
+    from snellen.delivery.train import Delivered
+    from snellen.method import Method
 
 
 def train(
@@ -24,35 +25,62 @@ def train(
             "folder of IDX files with #train. Images of a split named tune choose the epoch."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="New folder for the artifact: weights.safetensors and card.json.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="New folder for weights, card and model.onnx; the same command goes on where it stopped."),
+    ],
     tune: Annotated[str | None, typer.Option(help="Images that choose the epoch, if they are elsewhere.")] = None,
+    test: Annotated[str | None, typer.Option(help="Images to audit the result on, into OUT/audit.")] = None,
     base: Annotated[Path | None, typer.Option(help="Artifact whose weights are gone on from.")] = None,
+    onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Also write model.onnx.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
 ) -> None:
     """Train a classifier that no longer has the problem."""
     if len(methods) > 1:
         raise InputError("train one classifier at a time: give each option of the recipe once")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists and is not an empty folder; name a new one with --out")
-    recipe = cast("Recipe", methods[0])
     with loading("reading images"):
         from snellen.artifact import Artifact
-        from snellen.data.joining import join
         from snellen.data.references import load_images
-        from snellen.data.splits import as_split
-        from snellen.randomness import Randomness
+        from snellen.delivery.train import check_free
+        from snellen.delivery.train import train as deliver
 
-        parent = None if base is None else Artifact.load(base)
         # What can be refused without the images is refused before they are read. A base brings its own architecture.
+        check_free(out)
+        parent = None if base is None else Artifact.load(base)
         lacking = methods[0].missing() if parent is None else None
         if lacking is not None:
             raise InputError(f"{methods[0].name} {lacking}")
         images = load_images(data)
-        if tune is not None:
-            images = join([as_split(images.for_fitting(), "train"), as_split(load_images(tune).for_fitting(), "tune")])
-    with TerminalProgress() as progress:
-        artifact = recipe.fit(images, base=parent, rng=Randomness(seed), progress=progress)
-    artifact.save(out)
-    for name, figure in artifact.card.metrics.items():
+        chooses = None if tune is None else load_images(tune)
+        audited = None if test is None else load_images(test)
+    try:
+        with TerminalProgress() as progress:
+            made = deliver(
+                methods[0],
+                images,
+                out=out,
+                tune=chooses,
+                test=audited,
+                base=parent,
+                onnx=onnx,
+                seed=seed,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; the same command goes on from {out} after the last whole epoch", err=True)
+        raise
+    _show(made)
+
+
+def _show(made: Delivered) -> None:
+    for name, figure in made.artifact.card.metrics.items():
         typer.echo(f"{name}: {figure:.4f}")
-    typer.echo(f"Written: {markup(str(out))}; use it as artifact:{markup(str(out))}")
+    if made.report is not None:
+        accuracy = made.report.metrics.get("clean.accuracy")
+        told = "" if accuracy is None else f"accuracy {accuracy.value:.4f}, "
+        typer.echo(
+            f"audit: {told}{len(made.report.findings)} findings, {markup(str(made.folder / 'audit'))}/report.html"
+        )
+    for note in made.notes:
+        typer.echo(markup(note))
+    typer.echo(f"Written: {markup(str(made.folder))}; use it as artifact:{markup(str(made.folder))}")

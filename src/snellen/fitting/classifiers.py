@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from snellen.artifact import Artifact
@@ -30,6 +31,7 @@ def fit_classifier(
     rng: Randomness,
     recipe: Mapping[str, Any],
     objective: Objective | None = None,
+    checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
     """Train a classifier: one label by cross-entropy, several by binary cross-entropy.
@@ -46,6 +48,7 @@ def fit_classifier(
         rng: seeds initial weights, order and augmentation.
         recipe: what made this, as ``Method.record()`` gives it.
         objective: instead of cross-entropy; for images with one label each.
+        checkpoint: file to save to, and to go on from if it exists.
         progress: hears of every step.
 
     Raises:
@@ -69,6 +72,7 @@ def fit_classifier(
         transform=transform,
         tune=ground.tune,
         evaluate=label_figures if ground.several else accuracy,
+        checkpoint=checkpoint,
         recipe=dict(recipe),
         progress=progress,
     )

@@ -131,6 +131,8 @@ def lay_groundwork(
     classes, several = data.class_names, not (data.labels >= 0).any()
     if several and not several_labels:
         raise InputError(f"{data.name}: this recipe needs images with one label each, and these have several")
+    if len(classes) < 2 and not several:
+        raise InputError(f"{data.name} has one class, {classes[0]!r}: there is nothing to tell apart")
     check_classes(base, "base", classes, data.name)
     built = architecture_of(architecture, len(classes)) if base is None else dict(base.card.architecture)
     preparation = (

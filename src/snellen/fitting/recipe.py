@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -65,7 +66,13 @@ class ClassifierRecipe(Method):
         return self.record()
 
     def fit(
-        self, data: ImageSet, *, base: Artifact | None = None, rng: Randomness, progress: Progress | None = None
+        self,
+        data: ImageSet,
+        *,
+        base: Artifact | None = None,
+        rng: Randomness,
+        checkpoint: Path | None = None,
+        progress: Progress | None = None,
     ) -> Artifact:
         """Train on labelled images; see :func:`snellen.fitting.classifiers.fit_classifier`."""
         special = self.transform(len(data.class_names or ()))
@@ -85,5 +92,6 @@ class ClassifierRecipe(Method):
             rng=rng,
             recipe=self.recipe(),
             objective=self.objective(),
+            checkpoint=checkpoint,
             progress=progress,
         )

@@ -60,6 +60,7 @@ def load_artifact(folder: Path, *, name: str) -> LoadedModel:
         identity=card.sha256,
         feature_layer=ARCHITECTURES[str(card.architecture["name"])].feature_layer,
         recipe=card.lineage.recipe,
+        history=card.history,
     )
 
 

@@ -54,6 +54,7 @@ def assemble(
         notes=(*loaded.notes, *loaded.assumed.values(), *((note,) if note else ())),
         feature_layer=_feature_layer(loaded, kind),
         recipe=loaded.recipe,
+        history=loaded.history,
         device=device,
     )
 

@@ -34,6 +34,7 @@ class LoadedModel:
         identity: hash of the weights, when the loader has it; else it is computed from the parameters.
         feature_layer: the pooled layer before the last linear layer, when that is certain.
         recipe: what trained it, where its files tell.
+        history: figures of each epoch of its training, where its files tell.
         notes: what the loader changed or found remarkable.
         assumed: what the loader assumed, by field: told only where the caller does not give that field.
         advice: how a user supplies what is missing; the end of an error message.
@@ -50,6 +51,7 @@ class LoadedModel:
     identity: str | None = None
     feature_layer: str | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    history: tuple[Mapping[str, float], ...] = ()
     notes: tuple[str, ...] = ()
     assumed: Mapping[Field, str] = field(default_factory=dict)
     advice: str = "pass preparation=Preparation(...) to load_classifier()"

@@ -78,7 +78,13 @@ class DefensiveDistillation(Method):
         return super().missing(classifier, images)
 
     def fit(
-        self, data: ImageSet, *, base: Artifact | None = None, rng: Randomness, progress: Progress | None = None
+        self,
+        data: ImageSet,
+        *,
+        base: Artifact | None = None,
+        rng: Randomness,
+        checkpoint: Path | None = None,
+        progress: Progress | None = None,
     ) -> Artifact:
         """Distil on images with one label each; with a ``split`` column, "tune" chooses the epochs of both.
 
@@ -86,6 +92,7 @@ class DefensiveDistillation(Method):
             data: images, none of them test images.
             base: a classifier of the same classes whose architecture, preparation and weights the student starts from.
             rng: seeds initial weights and order.
+            checkpoint: file to save the student's training to, and to go on from; the teacher's lies beside it.
             progress: hears of every step.
 
         Raises:
@@ -112,6 +119,7 @@ class DefensiveDistillation(Method):
             plan=ground.plan,
             teacher_is_trained=fixed,
             tune=ground.tune,
+            checkpoint=checkpoint,
             progress=progress,
         ).student
         return ground.artifact(trained, name=f"defensive-distillation-{self.temperature:g}", recipe=self.record())

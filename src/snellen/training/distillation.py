@@ -8,6 +8,7 @@ network", 2015, arXiv 1503.02531, section 2.
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -40,6 +41,7 @@ def distil(
     hard_share: float = 0.0,
     teacher_is_trained: bool = False,
     tune: Examples | None = None,
+    checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> Distilled:
     """Train both networks at one temperature; the given ones stay as they are.
@@ -53,6 +55,7 @@ def distil(
         hard_share: weight of the labels in the student's loss, in [0, 1).
         teacher_is_trained: take the teacher as it is.
         tune: chooses the epoch of each training.
+        checkpoint: file to save the student's training to, and to go on from; the teacher's is STEM-teacher.SUFFIX.
         progress: hears of every step.
 
     Raises:
@@ -61,13 +64,25 @@ def distil(
     first = None
     if not teacher_is_trained:
         objective = at_temperature(temperature)
-        first = train(teacher, examples, plan=plan, objective=objective, tune=tune, progress=progress)
+        beside = None if checkpoint is None else checkpoint.with_stem(f"{checkpoint.stem}-teacher")
+        first = train(
+            teacher, examples, plan=plan, objective=objective, tune=tune, checkpoint=beside, progress=progress
+        )
         teacher = copy.deepcopy(teacher)
         teacher.load_state_dict(dict(first.weights))
     targets = soft_labels(teacher, examples, temperature=temperature)
     objective = towards(targets, temperature=temperature, hard_share=hard_share)
     recipe = {"distillation": {"temperature": temperature, "hard_share": hard_share}}
-    second = train(student, examples, plan=plan, objective=objective, tune=tune, recipe=recipe, progress=progress)
+    second = train(
+        student,
+        examples,
+        plan=plan,
+        objective=objective,
+        tune=tune,
+        checkpoint=checkpoint,
+        recipe=recipe,
+        progress=progress,
+    )
     return Distilled(first, second)
 
 

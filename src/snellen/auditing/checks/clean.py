@@ -14,6 +14,7 @@ from snellen.auditing.gaps import error_gap
 from snellen.auditing.hypothesis import Hypothesis
 from snellen.auditing.panels import Panel
 from snellen.auditing.per_image import PerImage
+from snellen.auditing.training_curves import training_curves
 from snellen.finding import Finding
 from snellen.metrics.classification import ConfusionCounts
 from snellen.metrics.clustered import clustered_share
@@ -47,12 +48,13 @@ class Clean(Check):
     def conclude(self, reading: Reading) -> Conclusion:
         """Hardly better than guessing; classes that are worse than the rest."""
         known = reading.images.select(reading.images.labelled)
+        curves = training_curves(reading.classifier.history, check=self.name)
         if not len(known):
-            return Conclusion()
+            return Conclusion(panels=curves)
         return Conclusion(
             metrics=_metrics(known, len(reading.names)),
             hypotheses=[self._guessing(known, reading.names), *self._classes(known, reading.names)],
-            panels=_confusions(known, reading.names),
+            panels=[*_confusions(known, reading.names), *curves],
         )
 
     def _guessing(self, known: PerImage, names: tuple[str, ...]) -> Hypothesis:

@@ -1,0 +1,126 @@
+"""The verb ``snellen.train``: a recipe, images, and everything that a classifier is shipped with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snellen.artifact import Artifact
+from snellen.auditing.audit import audit
+from snellen.auditing.report import AuditReport
+from snellen.data.joining import join
+from snellen.data.splits import as_split
+from snellen.delivery.model_card import model_card
+from snellen.errors import InputError, SnellenError
+from snellen.images import ImageSet
+from snellen.method import Method, Recipe, build
+from snellen.models.onnx_export import export_onnx
+from snellen.models.references import load_classifier
+from snellen.progress import Progress
+from snellen.randomness import Randomness
+from snellen.run import write_atomically
+
+#: Where a training stands, while it runs; removed at its end, with those beside it (of a teacher).
+CHECKPOINT = "training.safetensors"
+_CHECKPOINTS = re.compile(r"training(-\w+)?\.safetensors")
+
+
+@dataclass(frozen=True, eq=False)
+class Delivered:
+    """A trained classifier and what was written.
+
+    Attributes:
+        artifact: weights and card.
+        folder: weights.safetensors, card.json, README.md; model.onnx and audit/ where they were made.
+        onnx: the ONNX file.
+        report: the audit.
+        notes: what was not made, and why.
+    """
+
+    artifact: Artifact
+    folder: Path
+    onnx: Path | None
+    report: AuditReport | None
+    notes: tuple[str, ...]
+
+
+def train(
+    recipe: str | Mapping[str, Any] | Method,
+    images: ImageSet,
+    *,
+    out: Path | str,
+    tune: ImageSet | None = None,
+    test: ImageSet | None = None,
+    base: Artifact | None = None,
+    onnx: bool = True,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Delivered:
+    """Train a classifier, and write it with all that a user of it must know.
+
+    A training that was stopped goes on where it was when the same is asked for once more.
+
+    Args:
+        recipe: a method of the area ``recipes``: its name, its record, or itself.
+        images: to train on, none of them test images.
+        out: a new folder, or one that holds an unfinished training.
+        tune: images that choose the epoch, where the others have no such split of their own.
+        test: images to audit the result on; None: no audit.
+        base: a classifier whose weights are gone on from.
+        onnx: also write model.onnx; what cannot be written is told in ``notes``.
+        seed: of everything random.
+        progress: hears of every step.
+
+    Raises:
+        InputError: the folder is not free; what the recipe refuses.
+        RunConflictError: the folder holds an unfinished training of another recipe, other images or another seed.
+    """
+    made = build("recipes", recipe)
+    assert isinstance(made, Recipe)
+    folder = Path(out)
+    check_free(folder)
+    lacking = made.missing() if base is None else None
+    if lacking is not None:
+        raise InputError(f"{made.name} {lacking}")
+    given = images
+    if tune is not None:
+        given = join([as_split(images.for_fitting(), "train"), as_split(tune.for_fitting(), "tune")])
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / CHECKPOINT
+    artifact = made.fit(given, base=base, rng=Randomness(seed), checkpoint=checkpoint, progress=progress)
+    artifact = artifact.save(folder)
+    for left in list(folder.iterdir()):
+        if _CHECKPOINTS.fullmatch(left.name):
+            left.unlink()
+    notes: list[str] = []
+    written = _onnx(folder, notes) if onnx else None
+    report = None
+    if test is not None:
+        classifier = load_classifier(f"artifact:{folder}")
+        report = audit(classifier, test, out=folder / "audit", train=images, seed=seed, progress=progress)
+    card = model_card(artifact.card, report, onnx=written.name if written else None)
+    write_atomically(folder / "README.md", card.encode())
+    return Delivered(artifact, folder, written, report, tuple(notes))
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a folder that holds anything but an unfinished training.
+
+    Raises:
+        InputError: as said.
+    """
+    if folder.exists() and (
+        not folder.is_dir() or any(not _CHECKPOINTS.fullmatch(entry.name) for entry in folder.iterdir())
+    ):
+        raise InputError(f"{folder} exists and is not an empty folder; name a new one with --out")
+
+
+def _onnx(folder: Path, notes: list[str]) -> Path | None:
+    try:
+        return export_onnx(load_classifier(f"artifact:{folder}"), folder / "model.onnx")
+    except SnellenError as error:
+        notes.append(f"no model.onnx: {error}")
+    return None

@@ -1,0 +1,34 @@
+"""Curves over the epochs, from the card of an artifact."""
+
+from __future__ import annotations
+
+from snellen.auditing.training_curves import training_curves
+
+ROWS = [
+    {
+        "epoch": number,
+        "step": 10 * number,
+        "train.loss": 1 / number,
+        "tune.loss": 2 / number,
+        "tune.accuracy": 0.4 + number / 10,
+    }
+    for number in (1, 2, 3)
+]
+
+
+def test_losses_and_figures_are_apart() -> None:
+    losses, figures = training_curves(ROWS, check="clean")
+    assert [line.name for line in losses.lines] == ["train.loss", "tune.loss"]
+    assert [(point.x, point.y) for point in losses.lines[0].points] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    assert [line.name for line in figures.lines] == ["tune.accuracy"]
+    assert (losses.x_label, losses.check) == ("epoch", "clean")
+
+
+def test_one_epoch_or_none_is_no_curve() -> None:
+    assert training_curves([], check="clean") == []
+    assert training_curves(ROWS[:1], check="clean") == []
+
+
+def test_without_a_tune_split_there_are_losses_alone() -> None:
+    (losses,) = training_curves([{"epoch": n, "step": n, "train.loss": 1.0} for n in (1, 2)], check="clean")
+    assert [line.name for line in losses.lines] == ["train.loss"]
