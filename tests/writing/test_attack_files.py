@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -11,7 +12,9 @@ import snellen
 from snellen.attacks.carlini_wagner_l2 import CarliniWagnerL2
 from snellen.attacks.fgsm import FGSM
 from snellen.attacks.pgd import PGD
+from snellen.classifier import Classifier
 from snellen.evidence import Evidence
+from snellen.images import ImageSet
 from snellen.writing.attack_pictures import magnified
 from snellen.writing.attacked_images import attack
 from snellen.writing.picture_grid import HEAD
@@ -116,3 +119,19 @@ def test_images_of_several_sizes_have_an_archive_each(tmp_path):
     assert attacked.rejected == ()
     shapes = {path.name: arrays_of(path)["images"].shape[1:] for path in attacked.archives}
     assert shapes == {"adversarial-8x8.npz": (3, 8, 8), "adversarial-12x8.npz": (3, 8, 12)}
+
+
+def test_hostile_ids_stay_in_the_folder(tmp_path):
+    classifier, images = small_images(wrong=())
+    ids = ["../../up", "/etc/passwd", "a/b", "a_b", "x" * 3000, "", "\x1b[2J", "nul\0l", "日本"]
+    ids += [f"plain {row}" for row in range(len(ids), len(images))]
+    table = images.table.set_column(images.table.column_names.index("id"), "id", pa.array(ids))
+    names = ("../..", "C:\\x", "con", "x" * 500, "e")
+    hostile = ImageSet(images.source, table, names)
+    model = Classifier(classifier.module, class_names=names, preparation=classifier.preparation)
+    attack(model, hostile, PGD(epsilon=0.5), out=tmp_path / "deep" / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"deep"}
+    assert {path.name for path in (tmp_path / "deep").iterdir()} == {"out"}
+    files = snellen.load_images(tmp_path / "deep" / "out" / "manifest.csv")
+    assert files.column("source_id") == [key or None for key in ids]
+    assert arrays_of(tmp_path / "deep" / "out" / "pgd" / "adversarial.npz")["ids"].tolist() == ids
