@@ -4,7 +4,8 @@
 
 Undefended networks, adversarially trained ones (steps of PGD inside the training), and students of defensive
 distillation at temperatures 40 and 100, all trained on scenes. Writes docs/measured/masking.json. The rule that is
-applied is that of the audit, with its default threat: L-infinity 8/255. Takes about twelve minutes on one core.
+applied is that of the audit, with its default threat: L-infinity 8/255. Takes about ten minutes on one core; the
+figures are those of the table in docs/systems/distillation.md.
 """
 
 from __future__ import annotations
