@@ -1,0 +1,80 @@
+"""``snellen generate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from snellen.cli.free_folder import free_folder
+from snellen.cli.progress import TerminalProgress, loading
+from snellen.cli.text import harmless
+from snellen.errors import InputError
+
+if TYPE_CHECKING:
+    from snellen.method import Method
+    from snellen.writing.generated_set import GeneratedSet
+
+
+def generate(
+    methods: list[Method],
+    requests: Annotated[
+        str,
+        typer.Argument(
+            help="What is asked for: images by reference (a folder, a manifest, bundled:fashion-mnist, "
+            "optotypes:scenes), a FILE.txt with a prompt a line, or a FILE.json with a list of objects."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="New folder; the same command goes on where it stopped.", show_default="snellen-generate-N"),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Requests at once, and what a stopped run loses.")] = 32,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    sheet: Annotated[bool, typer.Option("--sheet/--no-sheet", help="Also draw examples with captions.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print generate.json instead of the summary.")] = False,
+) -> None:
+    """Make images, or say what is on them: with captions, and where each came from."""
+    if len(methods) > 1:
+        raise InputError("generate with one setting at a time: give each option of the method once")
+    folder = out or free_folder("snellen-generate")
+    with loading("reading requests"):
+        from snellen.run import canonical_json
+        from snellen.writing.generated_images import check_free
+        from snellen.writing.generated_images import generate as write_generated
+        from snellen.writing.requests import load_requests
+
+        # What can be refused without the requests is refused before they are read.
+        lacking = methods[0].missing()
+        if lacking is not None:
+            raise InputError(f"{methods[0].name} {lacking}")
+        check_free(folder)
+        asked = load_requests(requests)
+    try:
+        with TerminalProgress() as progress:
+            made = write_generated(
+                methods[0], asked, out=folder, batch_size=batch_size, seed=seed, sheet=sheet, progress=progress
+            )
+    except KeyboardInterrupt:
+        again = "the same command" if out else f"the same command with --out {folder}"
+        typer.echo(f"stopped; {folder} is incomplete, and {again} goes on where this stopped", err=True)
+        raise
+    if as_json:
+        typer.echo(canonical_json(made.to_json()), nl=False)
+    else:
+        _show(made)
+
+
+#: Rejected requests that are named; all are in generate.json.
+_NAMED = 5
+
+
+def _show(made: GeneratedSet) -> None:
+    typer.echo(f"{made.written} images")
+    for rejected in made.rejected[:_NAMED]:
+        typer.secho(f"rejected: {harmless(rejected.id)}: {harmless(rejected.reason)}", fg="yellow")
+    if len(made.rejected) > _NAMED:
+        typer.echo(f"… {len(made.rejected)} rejected in all, see generate.json")
+    for file in (*made.files, "generate.json"):
+        typer.echo(f"Written: {made.folder / file}")

@@ -1,0 +1,210 @@
+"""A generating method on a list of requests: images with captions and provenance, as a data set any tool can read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import platform
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import PIL
+import torch
+
+from snellen.data.manifest import load_manifest
+from snellen.errors import InputError, RejectedImageError
+from snellen.images import ImageSet
+from snellen.method import GeneratorMethod, Method, build
+from snellen.progress import Progress, Silent
+from snellen.randomness import Randomness
+from snellen.run import Run, canonical_json, write_atomically
+from snellen.version import __version__
+from snellen.writing import unfinished
+from snellen.writing.contact_sheet import choose_examples
+from snellen.writing.generated_set import RECORD, WHAT, GeneratedSet, RejectedRequest
+from snellen.writing.image_sheet import image_sheet
+from snellen.writing.layout import classes_of
+from snellen.writing.manifest_columns import label_columns, text_columns
+from snellen.writing.requests import Requests
+from snellen.writing.safe_names import file_names
+from snellen.writing.unfinished import UNFINISHED, any_shard, complete, forget_fruitless
+from snellen.writing.whole_file import whole_file
+
+MANIFEST, SHEET = "manifest.csv", "sheet.png"
+
+#: Images on the sheet of examples.
+EXAMPLES = 18
+
+
+def generate(
+    method: Method,
+    requests: Requests,
+    *,
+    out: Path | str,
+    batch_size: int = 32,
+    seed: int = 0,
+    sheet: bool = True,
+    progress: Progress | None = None,
+) -> GeneratedSet:
+    """Fulfil every request and write what came: PNG files, ``manifest.csv`` and, last, ``generate.json``.
+
+    The manifest is what :func:`snellen.load_images` reads; its columns ``caption`` and ``provenance`` say what each
+    image shows and where it came from. ``sheet.png`` shows examples with their captions. A call that was interrupted
+    leaves a folder ``unfinished`` and no record; the same call goes on where it stopped, and when everything is there,
+    it writes nothing.
+
+    Args:
+        method: of the area ``generation`` or ``synthesis``.
+        requests: see :func:`snellen.writing.requests.load_requests`.
+        out: a new or empty folder, or one in which the same call was interrupted.
+        batch_size: requests that the method gets at once, and what a killed call does again at most.
+        seed: of everything random.
+        sheet: also draw examples.
+        progress: hears of each request.
+
+    Raises:
+        InputError: another kind of method, ``out`` holds something else, no request can be read, or the method gives
+            ids that occur twice.
+        RunConflictError: ``out`` holds a data set of another plan.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size is at least 1; got {batch_size}")
+    build("generation", method)
+    lacking = method.missing()
+    if lacking is not None:
+        raise InputError(f"{method.name} {lacking}")
+    folder, listener = Path(out), progress or Silent()
+    check_free(folder)
+    plan = _plan(method, requests, batch_size, seed, sheet, listener)
+    done = complete(folder, RECORD, GeneratedSet, plan, WHAT)
+    if done is not None:
+        shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+        return done
+    new, parts = not folder.exists(), folder / UNFINISHED
+    forget_fruitless(folder)
+    run = Run.open(parts, plan)
+    try:
+        shards = _fulfil(run, cast(GeneratorMethod, method), requests, batch_size, Randomness(seed), listener)
+        result = _conclude(run, shards, requests, sheet)
+    except Exception:
+        # What this call wrote is of no use to the next one, which would do it again.
+        if new and not any_shard(parts):
+            shutil.rmtree(folder)
+        raise
+    write_atomically(folder / RECORD, canonical_json(result.to_json()))
+    shutil.rmtree(parts)
+    return result
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a folder that holds something else than a generated data set, whole or unfinished.
+
+    Raises:
+        InputError: it does, or it is a file.
+    """
+    unfinished.check_free(folder, RECORD, WHAT)
+
+
+def _plan(
+    method: Method, requests: Requests, batch_size: int, seed: int, sheet: bool, progress: Progress
+) -> dict[str, Any]:
+    """Everything that can change a byte; of models that the method names, their weights too, where it tells them."""
+    identities = getattr(method, "identities", None)
+    return {
+        "kind": "generate",
+        "requests": {
+            "name": requests.name,
+            "fingerprint": requests.fingerprint(progress),
+            "count": len(requests.ids),
+        },
+        "method": method.record(),
+        "models": {} if identities is None else dict(identities()),
+        "batch_size": batch_size,
+        "seed": seed,
+        "sheet": sheet,
+        "versions": {
+            "snellen": __version__,
+            "python": platform.python_version(),
+            "pillow": PIL.__version__,
+            "torch": torch.__version__,
+        },
+    }
+
+
+def _fulfil(
+    run: Run, method: GeneratorMethod, requests: Requests, batch_size: int, rng: Randomness, progress: Progress
+) -> int:
+    """Generate and write what is not there yet, shard by shard; returns the number of shards."""
+    starts = range(0, len(requests.ids), batch_size)
+    progress.begin("generating", len(requests.ids))
+    for shard, start in enumerate(starts):
+        members = range(start, min(start + batch_size, len(requests.ids)))
+        if run.done(shard) and all((run.folder.parent / row["path"]).is_file() for row in _rows(run, shard)):
+            progress.advance("generating", len(members), "already done")
+            continue
+        asked, rejected = [], []
+        for index in members:
+            try:
+                asked.append(requests.read(index))
+            except RejectedImageError as error:
+                rejected.append({"id": requests.ids[index], "reason": str(error)})
+        rows = _write(run.folder.parent, method.generate(asked, rng=rng)) if asked else []
+        run.write_shard(shard, {}, {"rows": rows, "rejected": rejected})
+        progress.advance("generating", len(members))
+    progress.finish("generating")
+    return len(starts)
+
+
+def _write(folder: Path, images: ImageSet) -> list[dict[str, str]]:
+    """Write the images of one shard; a row of the manifest for each."""
+    known = [column for column in images.table.column_names if column not in ("id", "label", "labels", "mask")]
+    columns = label_columns(images, classes_of(images)) | text_columns(images, known)
+    rows = []
+    for index, (key, name) in enumerate(zip(images.ids, file_names(images.ids, ".png"), strict=True)):
+        path = f"images/{name}"
+        with whole_file(folder / path) as stream:
+            images.read(index).save(stream, "PNG")
+        rows.append({"path": path, "id": key, **{column: values[index] for column, values in columns.items()}})
+    return rows
+
+
+def _rows(run: Run, shard: int) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = run.shard_extra(shard)["rows"]
+    return rows
+
+
+def _conclude(run: Run, shards: int, requests: Requests, sheet: bool) -> GeneratedSet:
+    """Write what needs all images, and make the record."""
+    folder = run.folder.parent
+    rows = [row for shard in range(shards) for row in _rows(run, shard)]
+    rejected = tuple(
+        RejectedRequest(**found) for shard in range(shards) for found in run.shard_extra(shard)["rejected"]
+    )
+    if not rows:
+        shutil.rmtree(run.folder)
+        told = f"; first: {rejected[0].id}: {rejected[0].reason}" if rejected else ""
+        raise InputError(f"nothing was generated for the {len(requests.ids)} requests of {requests.name}{told}")
+    twice = len(rows) - len({row["id"] for row in rows})
+    if twice:
+        raise InputError(f"the method gave {twice} ids that occur twice; each image needs one of its own")
+    _write_manifest(folder / MANIFEST, rows)
+    files = [MANIFEST]
+    if sheet:
+        made = load_manifest(folder / MANIFEST, name=requests.name)
+        chosen = choose_examples(made, range(len(made)), EXAMPLES)
+        with whole_file(folder / SHEET) as stream:
+            image_sheet(made, chosen, captions=True).save(stream, "PNG")
+        files.append(SHEET)
+    return GeneratedSet(plan=dict(run.plan), written=len(rows), rejected=rejected, files=tuple(files), folder=folder)
+
+
+def _write_manifest(path: Path, rows: list[Mapping[str, str]] | list[dict[str, str]]) -> None:
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    with whole_file(path) as stream:
+        text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
+        table = csv.DictWriter(text, columns, restval="")
+        table.writeheader()
+        table.writerows(rows)
+        text.detach()

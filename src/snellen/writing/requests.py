@@ -1,0 +1,130 @@
+"""What a generating method is asked for, one mapping for each image: images that are there, or prompts from a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from snellen.data.references import load_images
+from snellen.errors import InputError
+from snellen.images import ImageSet
+from snellen.progress import Progress
+from snellen.writing.layout import classes_of
+
+#: Files that are lists of requests; everything else is a reference of images.
+_LISTS = (".txt", ".json")
+
+
+class Requests(Protocol):
+    """Requests that are read one by one; each has an ``id`` that is unique among them."""
+
+    @property
+    def name(self) -> str:
+        """Shown in reports and messages."""
+
+    @property
+    def ids(self) -> list[str]:
+        """Stable ids, in order."""
+
+    def read(self, index: int) -> Mapping[str, Any]:
+        """One request. Raises RejectedImageError with the reason when its image cannot be read."""
+
+    def fingerprint(self, progress: Progress | None = None) -> str:
+        """Hash of everything that is asked for (sha256, hex)."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageRequests:
+    """A request for each image of a set: ``id``, ``image`` (PIL, RGB), and ``class`` and ``caption`` where known."""
+
+    images: ImageSet
+
+    @property
+    def name(self) -> str:
+        """The set's name."""
+        return self.images.name
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the images."""
+        return self.images.ids
+
+    def read(self, index: int) -> Mapping[str, Any]:
+        """Decode one image."""
+        chosen = self.images.select([index])
+        known = {"class": classes_of(chosen)[0], "caption": chosen.column("caption")[0]}
+        told = {key: value for key, value in known.items() if value is not None}
+        return {"id": self.images.ids[index], "image": self.images.read(index), **told}
+
+    def fingerprint(self, progress: Progress | None = None) -> str:
+        """That of the set."""
+        return self.images.fingerprint(progress)
+
+
+@dataclass(frozen=True, eq=False)
+class ListedRequests:
+    """Requests as a file lists them.
+
+    Args:
+        name: of the list.
+        rows: each with a text ``id``.
+
+    Raises:
+        InputError: no request, one without an id, or an id that occurs twice.
+    """
+
+    name: str
+    rows: Sequence[Mapping[str, Any]]
+
+    def __post_init__(self) -> None:
+        if not self.rows:
+            raise InputError(f"{self.name} holds no requests")
+        seen = set[str]()
+        for row in self.rows:
+            key = row.get("id")
+            if not isinstance(key, str) or not key or key in seen:
+                raise InputError(f"{self.name}: each request has a text 'id' of its own; got {key!r}")
+            seen.add(key)
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids, in order."""
+        return [row["id"] for row in self.rows]
+
+    def read(self, index: int) -> Mapping[str, Any]:
+        """One request as it was listed."""
+        return self.rows[index]
+
+    def fingerprint(self, progress: Progress | None = None) -> str:
+        """Hash of the rows as JSON."""
+        return hashlib.sha256(json.dumps([*self.rows], sort_keys=True).encode()).hexdigest()
+
+
+def load_requests(reference: str) -> Requests:
+    """Read requests: ``FILE.txt``, a prompt a line; ``FILE.json``, a list of objects; else a reference of images.
+
+    Prompts become ``{"id": "000001", "prompt": …}``, empty lines left out. Objects without an id get one in the same
+    way.
+
+    Raises:
+        InputError: nothing there, or not usable.
+    """
+    path = Path(reference)
+    if path.suffix.lower() not in _LISTS:
+        return ImageRequests(load_images(reference))
+    try:
+        text = path.read_text(encoding="utf-8")
+        found = json.loads(text) if path.suffix.lower() == ".json" else _prompts(text)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a list of requests: {error}") from error
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        raise InputError(f'{path} must hold a list of objects, such as [{{"prompt": "a red star"}}]')
+    return ListedRequests(path.name, [{"id": f"{number:06d}", **row} for number, row in enumerate(found, start=1)])
+
+
+def _prompts(text: str) -> list[dict[str, Any]]:
+    return [{"prompt": line.strip()} for line in text.splitlines() if line.strip()]
