@@ -23,7 +23,7 @@ from snellen.perturbation.adam_step import AdamStep
 from snellen.perturbation.confidence import Confident, asked_confidence, gap
 from snellen.perturbation.given_start import GivenStart
 from snellen.perturbation.inputs import checked_inputs
-from snellen.perturbation.penalty_search import penalised, rows
+from snellen.perturbation.penalty_search import penalised, rows, squared_length
 from snellen.perturbation.pixel_count import FrozenPixels, PixelCount
 from snellen.perturbation.search import Search
 from snellen.perturbation.stopping import Stalled
@@ -114,7 +114,7 @@ class CarliniWagnerL0(Method):
         assert isinstance(goal, Confident)
 
         def size(candidates: Tensor, chosen: Tensor) -> Tensor:
-            return (candidates - rows(clean, chosen)).square().flatten(1).sum(1)
+            return squared_length(candidates, rows(clean, chosen))
 
         stalled = Stalled(len(positions), interval=max(self.steps // 10, 1), direction=goal.direction)
         part = perturb(

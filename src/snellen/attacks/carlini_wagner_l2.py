@@ -23,7 +23,7 @@ from snellen.perturbation.adam_step import AdamStep
 from snellen.perturbation.confidence import Confident, asked_confidence
 from snellen.perturbation.given_start import GivenStart, WholeBox
 from snellen.perturbation.inputs import checked_inputs
-from snellen.perturbation.penalty_search import Weights, penalised, rows
+from snellen.perturbation.penalty_search import Weights, penalised, rows, squared_length
 from snellen.perturbation.search import Search
 from snellen.perturbation.stopping import Stalled
 from snellen.randomness import Randomness
@@ -116,7 +116,7 @@ class CarliniWagnerL2(Method):
         centre = space.decode(space.encode(images, images), images)
 
         def size(candidates: Tensor, chosen: Tensor) -> Tensor:
-            return (candidates - rows(centre, chosen)).square().flatten(1).sum(1)
+            return squared_length(candidates, rows(centre, chosen))
 
         goal = search.criterion
         assert isinstance(goal, Confident)

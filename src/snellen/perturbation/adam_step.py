@@ -40,4 +40,5 @@ class AdamStep:
         # √(second / bias) + floor, times √bias: one pass over the images less.
         scale = second.sqrt().add_(self.floor * root_bias)
         size = self.size * root_bias / (1 - for_first ** (iteration + 1))
-        return torch.addcdiv(variables, first, scale, value=size), memory
+        # The scale is not needed any more, and a new tensor of this size costs more than the arithmetic.
+        return torch.addcdiv(variables, first, scale, value=size, out=scale), memory

@@ -16,7 +16,7 @@ from snellen.errors import InputError, UnsupportedError
 from snellen.outcomes import Attacked
 from snellen.perturbation.inputs import checked_inputs
 from snellen.perturbation.objectives import Evaluation
-from snellen.perturbation.projections import Projection
+from snellen.perturbation.projections import Projection, largest_entry
 from snellen.perturbation.search import Keep, Search
 from snellen.perturbation.spaces import PixelSpace, Space
 from snellen.perturbation.steps import StepRule, WatchingStepRule
@@ -142,8 +142,8 @@ def ascend(
             values = search.criterion.direction * values
             gradient = search.differentiate(values, variables, positions)
         variables, values = variables.detach(), values.detach()
-        # Not finite where any entry is not, zero where all are: one pass answers both.
-        steepest = gradient.abs().flatten(1).amax(1)
+        # Not finite where any entry is not, zero where all are.
+        steepest = largest_entry(gradient)
         lost = ~done & ~steepest.isfinite()
         search.not_finite[positions] |= lost
         done |= lost

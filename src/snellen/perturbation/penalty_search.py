@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from snellen.classifier import Classifier
 from snellen.perturbation.confidence import Confident, hinge
@@ -90,6 +91,35 @@ def penalised(
         return scores, -goal.direction * loss
 
     return evaluate
+
+
+def squared_length(candidates: Tensor, centre: Tensor) -> Tensor:
+    """Squared Euclidean length of candidates − centre, differentiable once in the candidates: (n, ...) twice → (n,).
+
+    >>> squared_length(torch.tensor([[3.0, 4.0]]), torch.zeros(1, 2)).tolist()
+    [25.0]
+    """
+    length: Tensor = _SquaredLength.apply(candidates, centre)
+    return length
+
+
+class _SquaredLength(torch.autograd.Function):
+    """The sum of squares of a difference: one new tensor forward and one back, where autograd makes five."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, candidates: Tensor, centre: Tensor) -> Tensor:
+        """(n, ...), (n, ...) → (n,)."""
+        change = candidates - centre
+        ctx.save_for_backward(change)
+        flat = change.flatten(1)
+        return torch.linalg.vecdot(flat, flat)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+        """2 · gradient · change; the centre is a constant."""
+        (change,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return change * (2 * gradient).view(-1, *[1] * (change.ndim - 1)), None
 
 
 def rows(values: Tensor, positions: Tensor) -> Tensor:

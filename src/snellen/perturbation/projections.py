@@ -94,3 +94,13 @@ class L2Ball:
 def l2_norm(values: Tensor) -> Tensor:
     """Euclidean length per image, kept broadcastable: (n, c, h, w) → (n, 1, 1, 1)."""
     return torch.linalg.vector_norm(values.flatten(1), dim=1).view(-1, 1, 1, 1)
+
+
+def largest_entry(values: Tensor) -> Tensor:
+    """Largest absolute value per image: (n, ...) → (n,); NaN where any entry is. No copy of the values is made.
+
+    >>> largest_entry(torch.tensor([[1.0, -3.0], [2.0, 0.0]])).tolist()
+    [3.0, 2.0]
+    """
+    flat = values.flatten(1)
+    return torch.maximum(flat.amax(1), flat.amin(1).neg_())

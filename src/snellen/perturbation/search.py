@@ -112,12 +112,9 @@ class Search:
             if self.keep != "last":
                 self.already[positions] = met
         else:
-            if bool(met.any()):
-                rows = met.nonzero().flatten()
-                met[rows] = self.projection.contains(candidates[rows], self.images[positions[rows]])
             worth = (finite if self.keep == "last" else met).nonzero().flatten()
             if len(worth):
-                self._keep(positions[worth], candidates[worth], scores[worth], met[worth])
+                met[worth] = self._keep(positions[worth], _rows(candidates, worth), _rows(scores, worth), met[worth])
         self.not_finite[positions] |= ~finite
         if self.keep == "last":
             return ~finite
@@ -166,14 +163,28 @@ class Search:
             zero_gradient=self.stepped & ~self.sloped,
         )
 
-    def _keep(self, positions: Tensor, candidates: Tensor, scores: Tensor, met: Tensor) -> None:
-        """Remember candidates; under ``closest`` only those that are nearer than what is remembered."""
-        distance = self.projection.distance(candidates, self.images[positions])
-        if self.keep == "closest":
+    def _keep(self, positions: Tensor, candidates: Tensor, scores: Tensor, met: Tensor) -> Tensor:
+        """Remember candidates; under ``closest`` only those that are nearer than what is remembered.
+
+        Returns which of those that met the criterion lie where a success must lie: bool (len(positions),).
+        """
+        clean = self.images[positions]
+        met = met & self.projection.contains(candidates, clean)
+        distance = self.projection.distance(candidates, clean)
+        if self.keep == "last":
+            chosen, success = torch.arange(len(met), device=met.device), met
+        else:
             nearer = ~self.success[positions] | (distance < self.distance[positions])
-            positions, candidates, scores = positions[nearer], candidates[nearer], scores[nearer]
-            distance, met = distance[nearer], met[nearer]
-        self.best[positions] = candidates
-        self.distance[positions] = distance.to(self.distance.dtype)
-        self.scores[positions] = scores.to(self.scores.dtype)
-        self.success[positions] = met
+            chosen = (met & nearer if self.keep == "closest" else met).nonzero().flatten()
+            success = torch.ones_like(chosen, dtype=torch.bool)
+        positions = positions[chosen]
+        self.best[positions] = _rows(candidates, chosen)
+        self.distance[positions] = distance[chosen].to(self.distance.dtype)
+        self.scores[positions] = scores[chosen].to(self.scores.dtype)
+        self.success[positions] = success
+        return met
+
+
+def _rows(values: Tensor, chosen: Tensor) -> Tensor:
+    """Rows at rising positions without repeats; no copy while they are all of them."""
+    return values if len(chosen) == len(values) else values[chosen]

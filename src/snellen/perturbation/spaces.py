@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from snellen.perturbation.projections import Projection
 
@@ -58,8 +60,28 @@ class TanhSpace:
 
     def decode(self, variables: Tensor, images: Tensor) -> Tensor:
         """(tanh(variable) + 1) / 2."""
-        return (variables.tanh() + 1) / 2
+        decoded: Tensor = _DecodeTanh.apply(variables)
+        return decoded
 
     def constrain(self, variables: Tensor, images: Tensor, projection: Projection) -> Tensor:
         """Nothing to do: every variable is an image, and the distance is part of the objective, not a constraint."""
         return variables
+
+
+class _DecodeTanh(torch.autograd.Function):
+    """(tanh(variable) + 1) / 2 to the bit, with half the new tensors that autograd makes for it on the way back."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, variables: Tensor) -> Tensor:
+        """Variables of any shape → images."""
+        tangents = variables.tanh()
+        ctx.save_for_backward(tangents)
+        # Halving is exact: the same bits as (tangents + 1) / 2.
+        return tangents.mul(0.5).add_(0.5)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
+        """Gradient · (1 − tanh²) / 2."""
+        (tangents,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return torch.ops.aten.tanh_backward(gradient, tangents).mul_(0.5)
