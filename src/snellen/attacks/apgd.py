@@ -7,10 +7,10 @@ Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble 
 from __future__ import annotations
 
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from snellen.attacks.norms import Norm, ball, uphill
@@ -30,6 +30,7 @@ from snellen.perturbation.objectives import (
     targeted_margin,
 )
 from snellen.perturbation.search import Search
+from snellen.perturbation.stopping import Hopeless, Stopping
 from snellen.randomness import Randomness
 
 Loss = Literal["cross_entropy", "dlr", "margin", "targeted_dlr", "targeted_margin"]
@@ -68,6 +69,22 @@ class APGD(Method):
     steps: int = Field(100, ge=1, description="gradient steps of each start")
     restarts: int = Field(1, ge=1, description="independent random starts, for each target class of a targeted loss")
     target_classes: int = Field(9, ge=1, description="other classes that a targeted loss tries, at most all there are")
+    patience: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="end a search that, rising on as fast as in the last such share of its steps, would not break the "
+        "image by its last step (not in the paper; can lose a success); by default never",
+    )
+
+    @model_validator(mode="after")
+    def _patience_knows_its_goal(self) -> Self:
+        if self.patience is not None and self.loss == "cross_entropy":
+            raise ValueError(
+                "patience needs a loss that tells by its sign whether an image is broken, and cross_entropy does not; "
+                "leave patience out, or climb margin, dlr or a targeted loss"
+            )
+        return self
 
     def attack(
         self,
@@ -100,6 +117,7 @@ class APGD(Method):
                 rng=rng,
                 random_start=True,
                 restarts=self.restarts,
+                stop=self._stop(len(images), criterion),
             )
         if not classifier.differentiable:
             raise UnsupportedError(f"{classifier.name} gives no gradients, which this attack needs")
@@ -110,14 +128,23 @@ class APGD(Method):
             search = Search(classifier, images, labels, evaluate=look_first, criterion=criterion, projection=projection)
             search.judge_clean()
             targets = classes_to_raise(search.scores, labels, criterion, self.target_classes)
+            stop = self._stop(len(images), criterion)
             for rank in range(targets.shape[1]):
                 search.evaluate = self._towards(classifier, targets[:, rank], criterion)
                 for restart in range(self.restarts):
                     positions = search.open_positions()
                     if len(positions):
                         start = rng.child("target", rank, "restart", restart)
-                        ascend(search, positions, step_rule=step_rule, steps=self.steps, rng=start, random_start=True)
+                        ascend(
+                            search, positions, step_rule=step_rule, steps=self.steps, rng=start, random_start=True,
+                            stop=stop,
+                        )  # fmt: skip
             return search.result()
+
+    def _stop(self, count: int, criterion: Criterion) -> Stopping | None:
+        if self.patience is None:
+            return None
+        return Hopeless(count, steps=self.steps, share=self.patience, direction=criterion.direction)
 
     def _towards(self, classifier: Classifier, targets: Tensor, criterion: Criterion) -> Evaluation:
         """Evaluate the targeted loss for one target class of each image of the batch, (n,)."""

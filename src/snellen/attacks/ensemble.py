@@ -63,6 +63,13 @@ class StandardEnsemble(Method):
     steps: int = Field(100, ge=1, description="steps of both kinds of Auto-PGD and of FAB")
     target_classes: int = Field(9, ge=1, description="other classes of the targeted attacks, at most all there are")
     queries: int = Field(5000, ge=1, description="queries of Square for each image")
+    patience: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="hand this to the last three attacks: they end searches that would not break the image at the pace "
+        "of the last such share of their steps (not the standard version; can lose a success); by default never",
+    )
 
     def stages(self, classes: int = 10) -> Mapping[str, Stage]:
         """The four attacks by name, in their order, for a model with so many classes.
@@ -71,12 +78,13 @@ class StandardEnsemble(Method):
         ['apgd-ce', 'apgd-t', 'fab-t', 'square']
         """
         size, norm, steps, targets = self.epsilon, self.norm, self.steps, self.target_classes
+        rest = self.patience
         pairs = "targeted_dlr" if classes > 3 else "targeted_margin"
         return {
             "apgd-ce": APGD(epsilon=size, norm=norm, steps=steps, loss="cross_entropy"),
-            "apgd-t": APGD(epsilon=size, norm=norm, steps=steps, loss=pairs, target_classes=targets),
-            "fab-t": FAB(epsilon=size, norm=norm, steps=steps, target_classes=targets),
-            "square": Square(epsilon=size, norm=norm, queries=self.queries, rescale=False),
+            "apgd-t": APGD(epsilon=size, norm=norm, steps=steps, loss=pairs, target_classes=targets, patience=rest),
+            "fab-t": FAB(epsilon=size, norm=norm, steps=steps, target_classes=targets, patience=rest),
+            "square": Square(epsilon=size, norm=norm, queries=self.queries, rescale=False, patience=rest),
         }
 
     def attack(

@@ -8,10 +8,10 @@ beyond the plane, and is drawn back towards the clean image whenever it is miscl
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from snellen.attacks.norms import Norm, ball, uphill
@@ -26,6 +26,7 @@ from snellen.perturbation.hyperplane import smallest_change
 from snellen.perturbation.inputs import checked_inputs
 from snellen.perturbation.objectives import targeted_margin
 from snellen.perturbation.search import Search
+from snellen.perturbation.stopping import Hopeless
 from snellen.randomness import Randomness
 
 #: Length of a random start where no success is known yet and no epsilon is given: the sizes of the paper's experiments.
@@ -64,6 +65,22 @@ class FAB(Method):
     overshoot: float = Field(1.05, ge=1, description="how far beyond the plane projections go (eta)")
     backward: float = Field(0.9, gt=0, lt=1, description="share of the change that a success keeps (beta)")
     bias: float = Field(0.1, ge=0, le=1, description="largest weight of the clean image's projection (alpha_max)")
+    patience: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="end a search that, coming nearer as fast as in the last such share of its steps, would not be "
+        "within epsilon by its last step (not in the paper; can lose a success); by default never",
+    )
+
+    @model_validator(mode="after")
+    def _patience_knows_its_goal(self) -> Self:
+        if self.patience is not None and self.epsilon is None:
+            raise ValueError(
+                "patience asks whether a search will still come within epsilon, and without epsilon the nearest "
+                "success is searched for; set epsilon, or leave patience out"
+            )
+        return self
 
     def attack(
         self,
@@ -115,6 +132,9 @@ class FAB(Method):
             return
         clean = search.images[positions]
         points = self._start(search, positions, rng[positions]) if restart else clean
+        stop = None
+        if self.patience is not None:
+            stop = Hopeless(len(search.images), steps=self.steps, share=self.patience, direction=1)
         for step in range(self.steps):
             with torch.enable_grad():
                 points = points.detach().requires_grad_(True)
@@ -139,6 +159,10 @@ class FAB(Method):
             scores, _, finite = search.ask(points, positions)
             crossed = finite & search.criterion.success(scores, search.labels[positions])
             done = search.record(positions, points, scores, finite)
+            if stop is not None and self.epsilon is not None:
+                # Drawn back, a point may still be misclassified: what its distance then is counts in its favour.
+                nearness = self.epsilon - self.backward * search.projection.distance(points, clean)
+                done = done | stop(nearness.where(crossed, -torch.inf), positions, step)
             points = torch.where(crossed.view(-1, 1, 1, 1), clean + self.backward * (points - clean), points)
             if bool(done.any()):
                 left = (~done).nonzero().flatten()

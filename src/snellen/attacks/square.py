@@ -31,6 +31,7 @@ from snellen.perturbation.squares import (
     with_moved_mass,
     with_squares_at_bounds,
 )
+from snellen.perturbation.stopping import Hopeless
 from snellen.randomness import Randomness
 
 #: Queries whose draws are made at once: 100 · 8 numbers an image, 32 MB for 10,000 images.
@@ -62,6 +63,13 @@ class Square(Method):
         True, description="fit the schedule of shrinking squares, made for 10,000 queries, to the number of queries"
     )
     restarts: int = Field(1, ge=1, description="independent searches; only unbroken images go on to the next")
+    patience: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="end a search that, rising on as fast as in the last such share of its queries, would not break "
+        "the image by its last query (not in the paper; can lose a success); by default never",
+    )
 
     def attack(
         self,
@@ -103,6 +111,10 @@ class Square(Method):
         best = self._first(images, rng[positions])
         values, done = search.look(best, positions)
         highest, block = direction * values, dict[str, Tensor]()
+        stop = None
+        if self.patience is not None:
+            stop = Hopeless(len(search.images), steps=self.queries, share=self.patience, direction=direction)
+            stop(values, positions, 0)
         for query in range(self.queries - 1):
             number, place = divmod(query, _BLOCK)
             if bool(done.any()) or not place:
@@ -116,6 +128,8 @@ class Square(Method):
                     block = self._drawn(images, query, rng.child("block", number)[positions])
             candidates = self._changed(best, images, block, place, self._side(query, images))
             values, done = search.look(candidates, positions)
+            if stop is not None:
+                done = done | stop(values, positions, query + 1)
             values = direction * values
             better = values > highest
             highest = torch.where(better, values, highest)

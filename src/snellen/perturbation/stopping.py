@@ -47,3 +47,46 @@ class Stalled:
         before = torch.full_like(losses, torch.inf) if iteration == 0 else self._losses[positions]
         self._losses[positions] = losses
         return losses > before * self.share
+
+
+class Hopeless:
+    """Give up an image that, rising on as fast as of late, would not be broken by the last step. Not from a paper.
+
+    Every ``interval`` = ``share`` · ``steps`` iterations, the best value so far is compared with that of one interval
+    ago. The searches that use this rule gain less and less, so that the straight line through both is generous, but it
+    proves nothing: a search that would have found something late can be lost.
+
+    >>> hopeless = Hopeless(2, steps=100, share=0.25, direction=1)
+    >>> positions = torch.tensor([0, 1])
+    >>> hopeless(torch.tensor([-4.0, -4.0]), positions, 0).tolist()
+    [False, False]
+    >>> hopeless(torch.tensor([-3.5, -2.0]), positions, 25).tolist()
+    [True, False]
+
+    Args:
+        count: number n of images in the attacked batch.
+        steps: iterations of each search.
+        share: of the steps between two comparisons, in (0, 1].
+        direction: of the criterion; direction · values rise, and an image is broken where they are above 0.
+    """
+
+    def __init__(self, count: int, *, steps: int, share: float, direction: int) -> None:
+        self.steps, self.direction = steps, direction
+        self.interval = max(round(share * steps), 1)
+        self._best = torch.full((count,), -torch.inf, dtype=torch.float64)
+        self._before = self._best.clone()
+
+    def __call__(self, values: Tensor, positions: Tensor, iteration: int) -> Tensor:
+        """Tell which images are given up: (m,), (m,) → bool (m,)."""
+        self._best, self._before = self._best.to(values.device), self._before.to(values.device)
+        best = (self.direction * values.detach()).double()
+        # A new start has no past.
+        if iteration:
+            best = torch.maximum(best, self._best[positions])
+        self._best[positions] = best
+        if iteration % self.interval:
+            return torch.zeros_like(positions, dtype=torch.bool)
+        before = self._before[positions] if iteration else torch.full_like(best, -torch.inf)
+        self._before[positions] = best
+        # Where nothing finite was seen yet, this compares with NaN: nothing is given up.
+        return (best - before) * (self.steps - iteration) / self.interval < -best
