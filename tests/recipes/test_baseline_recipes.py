@@ -12,6 +12,7 @@ from torch import nn
 from snellen import index
 from snellen.data.arrays import load_arrays
 from snellen.errors import InputError
+from snellen.fitting.recipe import PLAN as PLAN_OF_RECIPES
 from snellen.fitting.recipe import ClassifierRecipe
 from snellen.images import ImageSet
 from snellen.method import build
@@ -150,3 +151,8 @@ def test_jensen_shannon_is_that_of_its_definition() -> None:
 
 def test_an_unknown_architecture_is_said_before_anything_is_read() -> None:
     assert "cannot train" in str(Supervised(architecture="no-such-network").missing())
+
+
+def test_a_part_of_a_plan_is_laid_over_the_recipes_own() -> None:
+    made = Supervised(plan={"epochs": 3})  # type: ignore[arg-type]
+    assert made.plan == PLAN_OF_RECIPES.model_copy(update={"epochs": 3})

@@ -9,14 +9,26 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 
 from snellen.artifact import Card
 from snellen.auditing.report import AuditReport
 
-#: Findings and figures that are named; the rest is in the report.
-_FINDINGS, _METRICS, _CLASSES = 10, 12, 30
+#: Findings and classes that are named; all findings are in the report.
+_FINDINGS, _CLASSES = 10, 30
+#: Figures that are told, by pattern; all are in the report.
+_FIGURES = (
+    "clean.accuracy",
+    "clean.balanced_accuracy",
+    "discrimination.auroc",
+    "calibration.ece",
+    "selective.aurc",
+    "corruption.error",
+    "corruption.mce",
+    "adversarial.*.accuracy",
+)
 #: What Markdown or HTML would read as markup.
-_MARKUP = re.compile(r"[\\`*_{}\[\]#|~]")
+_MARKUP = re.compile(r"[\\`*{}\[\]#|~]|\b_|_\b")
 
 
 def model_card(card: Card, report: AuditReport | None = None, *, onnx: str | None = None) -> str:
@@ -133,8 +145,12 @@ def _audit(report: AuditReport) -> str:
     lines = [
         "## Where it fails",
         "",
-        f"An audit on {data['used']} images ({plain(str(data['name']))}) found {len(report.findings)} things, the "
-        f"worst first. Harm is a lower bound of what each costs, as a share of all images.",
+        f"An audit on {data['used']} images ({plain(str(data['name']))}) tested {report.tested.hypotheses} hypotheses. "
+        + (
+            "The worst of what it found; harm is a lower bound of what each costs, as a share of all images:"
+            if report.findings
+            else "Nothing was found."
+        ),
         "",
     ]
     if report.findings:
@@ -148,12 +164,13 @@ def _audit(report: AuditReport) -> str:
             f"{figure.value:.4f}",
             "" if figure.low is None or figure.high is None else f"{figure.low:.4f} – {figure.high:.4f}",
         )
-        for name, figure in list(report.metrics.items())[:_METRICS]
+        for name, figure in report.metrics.items()
+        if any(fnmatchcase(name, pattern) for pattern in _FIGURES)
     ]
     lines += [*_table(("figure", "value", "95 % interval"), figures), ""]
     skipped = [check.name for check in report.checks if check.status != "done"]
     if skipped:
-        lines.append(f"Not checked: {', '.join(skipped)}. ")
+        lines.append(f"Not checked: {', '.join(skipped)}.\n")
     lines.append("What was not found may be there: see `audit/report.html` for what was tested, and how.")
     return "\n".join(lines)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from snellen.artifact import Artifact
 from snellen.classifier import Classifier
@@ -21,7 +22,13 @@ from snellen.training.objectives import Objective
 from snellen.training.plan import TrainingPlan
 from snellen.training.transforms import BatchTransform, in_sequence, random_flips
 
+#: Of recipes whose papers leave the numbers to the task.
 PLAN = TrainingPlan(epochs=30, batch_size=128, learning_rate=1e-3, weight_decay=0.05, clip_norm=1.0)
+
+
+def laid_over(plan: TrainingPlan) -> BeforeValidator:
+    """Lay the numbers of a mapping over a recipe's own; anything else, such as a whole plan, stays as it is."""
+    return BeforeValidator(lambda given: {**plan.model_dump(), **given} if isinstance(given, Mapping) else given)
 
 
 class ClassifierRecipe(Method):
@@ -39,7 +46,9 @@ class ClassifierRecipe(Method):
         1.0, gt=0, le=1, description="least share of an image that a random resized crop shows; 1: no crops"
     )
     flips: bool = Field(False, description="mirror half of the training images, left to right")
-    plan: TrainingPlan = Field(PLAN, description="numbers of the training")
+    plan: Annotated[TrainingPlan, laid_over(PLAN)] = Field(
+        PLAN, description="numbers of the training; those that a mapping leaves out are the recipe's"
+    )
 
     def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
         """Say why this cannot run without a base: an architecture that does not exist."""

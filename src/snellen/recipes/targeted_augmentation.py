@@ -7,30 +7,20 @@ learning rate 1e-4, cosine); the batch size is not given there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from snellen.corruption.augmentation import targeted_augmentation
 from snellen.corruption.benchmarks import BenchmarkName, benchmark
 from snellen.errors import InputError
-from snellen.fitting.recipe import ClassifierRecipe
+from snellen.fitting.recipe import ClassifierRecipe, laid_over
 from snellen.training.plan import TrainingPlan
 from snellen.training.transforms import BatchTransform
 
 PAPER_PLAN = TrainingPlan(
     epochs=100, batch_size=64, optimizer="adamw", learning_rate=1e-4, schedule="cosine", select="accuracy"
 )
-
-
-def over_the_papers(plan: object) -> object:
-    """Lay the numbers of a mapping over the paper's; anything else, such as a whole plan, stays as it is.
-
-    >>> over_the_papers({"epochs": 1})["batch_size"], over_the_papers("no plan")
-    (64, 'no plan')
-    """
-    return {**PAPER_PLAN.model_dump(), **plan} if isinstance(plan, Mapping) else plan
 
 
 class TargetedAugmentation(ClassifierRecipe):
@@ -51,7 +41,7 @@ class TargetedAugmentation(ClassifierRecipe):
     hold_out: str | None = Field(
         None, description="family of corruptions to leave out, so that testing on it is free of leakage"
     )
-    plan: Annotated[TrainingPlan, BeforeValidator(over_the_papers)] = Field(
+    plan: Annotated[TrainingPlan, laid_over(PAPER_PLAN)] = Field(
         PAPER_PLAN, description="numbers of the training; those that a mapping leaves out are the paper's"
     )
 
