@@ -117,7 +117,7 @@ class APGD(Method):
                 rng=rng,
                 random_start=True,
                 restarts=self.restarts,
-                stop=self._stop(len(images), criterion),
+                stop=self._stop(images, criterion),
             )
         if not classifier.differentiable:
             raise UnsupportedError(f"{classifier.name} gives no gradients, which this attack needs")
@@ -128,7 +128,7 @@ class APGD(Method):
             search = Search(classifier, images, labels, evaluate=look_first, criterion=criterion, projection=projection)
             search.judge_clean()
             targets = classes_to_raise(search.scores, labels, criterion, self.target_classes)
-            stop = self._stop(len(images), criterion)
+            stop = self._stop(images, criterion)
             for rank in range(targets.shape[1]):
                 search.evaluate = self._towards(classifier, targets[:, rank], criterion)
                 for restart in range(self.restarts):
@@ -141,10 +141,10 @@ class APGD(Method):
                         )  # fmt: skip
             return search.result()
 
-    def _stop(self, count: int, criterion: Criterion) -> Stopping | None:
+    def _stop(self, images: Tensor, criterion: Criterion) -> Stopping | None:
         if self.patience is None:
             return None
-        return Hopeless(count, steps=self.steps, share=self.patience, direction=criterion.direction)
+        return Hopeless(len(images), steps=self.steps, share=self.patience, direction=criterion.direction)
 
     def _towards(self, classifier: Classifier, targets: Tensor, criterion: Criterion) -> Evaluation:
         """Evaluate the targeted loss for one target class of each image of the batch, (n,)."""
