@@ -79,16 +79,28 @@ def pasted_boxes(rng: Randomness, images: Tensor, alpha: float, probability: flo
     """
     height, width = images.shape[2:]
     kept = rng.beta("share", alpha, alpha, like=images)
-    sides = (1 - kept).clamp(0, 1).sqrt()
     drawn = rng.uniform("place", (3,), like=images)
-    sides = torch.where(drawn[:, 2] < probability, sides, torch.zeros_like(sides))
+    kept = torch.where(drawn[:, 2] < probability, kept, torch.ones_like(kept))
+    centres = (drawn[:, :2] * torch.tensor([height, width], device=images.device)).floor()
+    return boxes_around(centres, kept, images)
 
-    def inside(length: int, centre: Tensor) -> Tensor:
-        middle, half = (centre * length).floor(), (sides * length).floor() // 2
+
+def boxes_around(centres: Tensor, kept: Tensor, images: Tensor) -> Tensor:
+    """Boxes of the shape of images, cut off at their edges: (n, 1, h, w), 1 inside, 0 outside.
+
+    Args:
+        centres: row and column of each box, whole numbers (n, 2).
+        kept: share of each image that a box of full size leaves, (n,), in [0, 1]; its sides are √(1 − kept) of theirs.
+        images: (n, c, h, w); they tell size and type.
+    """
+    sides = (1 - kept).clamp(0, 1).sqrt()
+
+    def inside(length: int, middle: Tensor) -> Tensor:
+        half = (sides * length).floor() // 2
         at = torch.arange(length, device=images.device)
         return (at >= (middle - half)[:, None]) & (at < (middle + half)[:, None])
 
-    rows, columns = inside(height, drawn[:, 0]), inside(width, drawn[:, 1])
+    rows, columns = inside(images.shape[2], centres[:, 0]), inside(images.shape[3], centres[:, 1])
     return (rows[:, None, :, None] & columns[:, None, None, :]).to(images.dtype)
 
 
