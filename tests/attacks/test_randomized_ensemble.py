@@ -1,0 +1,128 @@
+"""The ensemble for classifiers that draw at random: means judge, luck does not."""
+
+import pytest
+import torch
+from torch import nn
+
+from snellen.attacks.ensemble import StandardEnsemble
+from snellen.attacks.pgd import PGD
+from snellen.attacks.randomized_ensemble import RandomizedEnsemble
+from snellen.classifier import Classifier
+from snellen.criterion import Targeted, margin
+from snellen.errors import InputError, UnsupportedError
+from snellen.testing.conformance import small_problem
+
+
+class Noisy(nn.Module):
+    """Noise before or after a network, from a generator of its own."""
+
+    def __init__(self, inner, before=0.0, after=0.0):
+        super().__init__()
+        self.inner, self.before, self.after = inner, before, after
+        self.generator = torch.Generator().manual_seed(0)
+
+    def forward(self, images):
+        scores = self.inner(images + self.before * torch.randn(images.shape, generator=self.generator))
+        return scores + self.after * torch.randn(scores.shape, generator=self.generator)
+
+
+def noisy(count=16, **noise):
+    classifier, images, labels = small_problem(count=count)
+    return Classifier(Noisy(classifier.module, **noise), class_names=classifier.class_names), images, labels
+
+
+def margins(classifier, images, labels, draws=300):
+    """Margin of the mean scores over many draws, and the spread of the margins of single ones."""
+    with torch.no_grad():
+        scores = torch.stack([classifier(images) for _ in range(draws)])
+    return margin(scores.mean(0), labels), torch.stack([margin(each, labels) for each in scores]).std(0)
+
+
+def test_parameters_are_those_of_the_version_rand():
+    method = RandomizedEnsemble()
+    assert (method.steps, method.draws, method.epsilon, list(method.stages())) == (
+        100, 20, 8 / 255, ["apgd-ce", "apgd-dlr"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_what_it_finds_stands_on_many_new_draws(norm):
+    classifier, images, labels = noisy(before=0.05)
+    with pytest.raises(InputError, match="it draws at random"):
+        StandardEnsemble().attack(classifier, images, labels)
+    ball = {"norm": norm, "epsilon": 0.02 if norm == "linf" else 0.25}
+    method = RandomizedEnsemble(steps=15, draws=8, confirming_draws=64, **ball)
+    with classifier.counting() as spent:
+        attacked = method.attack(classifier, images, labels)
+    assert attacked.spent.counts() == spent().counts()
+    found = torch.tensor([status == "found" for status in attacked.status])
+    assert 0.3 * len(images) < found.sum() < len(images)
+    # Some stop at the boundary itself, which a mean of 64 cannot see more sharply than this.
+    mean, spread = margins(classifier, attacked.images, labels)
+    assert (mean < 3 * spread / 64**0.5)[found].all()
+    assert (mean < 0)[found].double().mean() > 0.7
+    assert set(attacked.found_by) <= {"clean", "", "apgd-ce", "apgd-dlr"}
+    assert (attacked.images[~attacked.success] == images[~attacked.success]).all()
+
+
+def test_luck_is_no_success():
+    # Nothing may change, and still single looks are wrong now and then: the noise of a mean is as large as the margin.
+    classifier, images, labels = noisy(count=16, after=1.0)
+    top = small_problem(count=16)[0](images).topk(2).values
+    classifier.module.after = 0.7 * float((top[:, 0] - top[:, 1]).median())
+    attacked = RandomizedEnsemble(epsilon=0.0, steps=40, draws=4, confirming_draws=20).attack(
+        classifier, images, labels
+    )
+    found = [status for status in attacked.status if status == "found"]
+    lucky = PGD(epsilon=0.0, steps=40, random_start=False).attack(classifier, images, labels)
+    assert lucky.success.double().mean() > 0.9, "an attack that believes one look"
+    assert len(found) < 0.6 * int(lucky.success.sum())
+
+
+def test_a_deterministic_model_is_asked_once_each():
+    classifier, images, labels = small_problem(count=16)
+    attacked = RandomizedEnsemble(epsilon=0.01, steps=10).attack(classifier, images, labels)
+    standing = ~attacked.success
+    # Two looks at the clean image, and of each stage the start and its steps.
+    assert (attacked.queries[standing] == 2 + 2 * 11).all()
+    assert (attacked.gradients[standing] == 2 * 10).all()
+    assert 0 < attacked.success.sum() < 16
+
+
+class Shaken(nn.Module):
+    """A little noise in the scores, and a lot in their gradients."""
+
+    def __init__(self, inner, factor=0.3):
+        super().__init__()
+        self.inner, self.factor, self.generator = inner, factor, torch.Generator().manual_seed(0)
+
+    def forward(self, images):
+        scores = self.inner(images)
+        noise = torch.randn((*scores.shape, images[0].numel()), generator=self.generator)
+        slope = (noise * (images - images.detach()).flatten(1)[:, None]).sum(2)
+        return scores + self.factor * slope + 0.02 * torch.randn(scores.shape, generator=self.generator)
+
+
+def test_mean_gradients_lead_where_single_ones_do_not():
+    classifier, images, labels = small_problem(count=32)
+    shaken = Classifier(Shaken(classifier.module), class_names=classifier.class_names)
+    ball = {"epsilon": 0.012, "steps": 8, "confirming_draws": 20}
+    single = RandomizedEnsemble(draws=2, **ball).attack(shaken, images, labels)
+    mean = RandomizedEnsemble(draws=40, **ball).attack(shaken, images, labels)
+    assert int(mean.success.sum()) >= int(single.success.sum()) + 4
+
+
+def test_targets_two_classes_and_refusals():
+    classifier, images, labels = noisy(before=0.05)
+    targets = (labels + 1) % 5
+    attacked = RandomizedEnsemble(epsilon=0.2, steps=15, draws=5).attack(
+        classifier, images, targets, criterion=Targeted()
+    )
+    found = torch.tensor([status == "found" for status in attacked.status])
+    assert found.any()
+    mean, _ = margins(classifier, attacked.images[found], targets[found])
+    assert (mean > -0.02).all()
+    two = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), class_names="ab")
+    assert len(RandomizedEnsemble(epsilon=0.3, steps=5).attack(two, images, two(images).argmax(1)).found_by) == 16
+    with pytest.raises(UnsupportedError, match="gives no gradients"):
+        RandomizedEnsemble().attack(Classifier(lambda x: x.flatten(1), class_names=["a"] * 192), images, labels)
