@@ -24,13 +24,14 @@ from snellen.criterion import Criterion, Misclassified
 from snellen.errors import UnsupportedError
 from snellen.evidence import Evidence
 from snellen.game_search.features import Detector, detect
-from snellen.game_search.image_game import ImageGame, Play
+from snellen.game_search.image_game import ImageGame
 from snellen.game_search.manipulation import Manipulation, manipulated
 from snellen.game_search.oracle import Oracle
+from snellen.game_search.play import Play
 from snellen.game_search.rounds import play_all
 from snellen.game_search.salience import Salience
 from snellen.game_search.severity import Severity, SeverityNorm
-from snellen.game_search.tree import Rules, SecondPlayer, game_value
+from snellen.game_search.tree import Rules, SecondPlayer
 from snellen.method import Method, Need
 from snellen.outcomes import Attacked
 from snellen.perturbation import L2Ball, LinfBall
@@ -199,7 +200,7 @@ class FeatureGuidedSearch(Method):
             log += oracle.batch_sizes
             search.queries[positions] += torch.from_numpy(oracle.queries).to(search.queries)
             self._verify(search, positions, games, oracle)
-            return _result(search, positions, games, log, self.second_player)
+            return _result(search, positions, games, log)
 
     def _projection(self) -> Projection:
         largest = math.inf if self.epsilon is None else self.epsilon
@@ -267,9 +268,7 @@ class FeatureGuidedSearch(Method):
             search.look(oracle.images.candidates(chosen, instructions), positions[chosen])
 
 
-def _result(
-    search: Search, positions: Tensor, games: list[ImageGame], log: list[int], second_player: SecondPlayer
-) -> GameAttacked:
+def _result(search: Search, positions: Tensor, games: list[ImageGame], log: list[int]) -> GameAttacked:
     """Pack up, with what the games tell."""
     packed = search.result()
     endings = ["already misclassified" if status == "already" else status for status in packed.status]
@@ -284,7 +283,7 @@ def _result(
         endings[position] = ", ".join(said)
         # One look at the clean image came before.
         curves[position] = tuple((queries + 1, severity) for queries, severity in game.curve)
-        value[position] = game_value(game.root, second_player)
+        value[position] = game.value
     fields = {field.name: getattr(packed, field.name) for field in dataclasses.fields(packed)}
     return GameAttacked(
         **fields, endings=tuple(endings), fallback=fallback, curves=tuple(curves), value=value, batch_sizes=tuple(log)

@@ -7,53 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from dataclasses import dataclass
 
 import numpy as np
 
 from snellen.game_search.manipulation import Instructions
 from snellen.game_search.oracle import Oracle, Request, key_of
 from snellen.game_search.paths import Answer, play_on, put_back
+from snellen.game_search.play import Play
 from snellen.game_search.salience import Places, Salience
-from snellen.game_search.tree import Choice, Node, Rules, State, close, enter, leave
+from snellen.game_search.tree import Choice, Node, State, close, enter, game_value, leave
 
 #: Moves that are drawn before a node is taken to have no new one.
 _DRAWS = 8
+#: Ways down that are tried before a visit is put off.
+_DESCENTS = 100
 
 Visit = Generator[Instructions, Answer, None]
-
-
-@dataclass(frozen=True)
-class Play:
-    """How a game is played.
-
-    Attributes:
-        rules: choice of children, and the second player.
-        pixels: manipulated in one move.
-        epsilon: largest severity, in the norm of the game.
-        overshoot: paths end at this multiple of the best severity so far (where the second player cooperates).
-        cluster: pixels of the first clusters that are put back; 0 puts nothing back.
-        leaves: visits under way at a time.
-        visits: of the tree, at most.
-        depth: of the tree, in moves; 0 only plays by chance.
-        most_moves: played by chance in a visit, at most.
-        every_move: whether play by chance asks after each move.
-        adapting: share of the draws by chance that follow the features of the best image so far.
-        shaped: reward the fall of the label's probability where no adversarial image was reached.
-    """
-
-    rules: Rules
-    pixels: int
-    epsilon: float
-    overshoot: float
-    cluster: int
-    leaves: int
-    visits: int
-    depth: int
-    most_moves: int
-    every_move: bool
-    adapting: float
-    shaped: bool
 
 
 class ImageGame:
@@ -90,7 +59,7 @@ class ImageGame:
         self._signs, self._rng = np.array(instructions, dtype=np.int8), rng
         self._confidence = confidence
         self._scale_of_shape = 1 / min(play.epsilon, max(farthest, 1e-12))
-        self._weights = salience.weights
+        self._cumulated = salience.weights.cumsum()
         self._seen: set[bytes] = {key_of(self._clean)}
         self._begun = 0
         self._running: list[tuple[Visit, Instructions]] = []
@@ -99,6 +68,13 @@ class ImageGame:
     def cooperative(self) -> bool:
         """Whether both players want the same."""
         return self.play.rules.second_player == "cooperative"
+
+    @property
+    def value(self) -> float:
+        """Reward at the end of the game that the search came to play; 0 where that is not adversarial."""
+        if self.cooperative:
+            return 1 / self.severity if self.best is not None else 0.0
+        return game_value(self.root, self.play.rules.second_player)
 
     # -- visits side by side -------------------------------------------------------------------------------------
 
@@ -150,13 +126,19 @@ class ImageGame:
             self.curve.append((int(oracle.queries[self.row]), answer.severity))
             if self.play.adapting:
                 near = self.salience.shares(np.flatnonzero(told))
-                self._weights = (1 - self.play.adapting) * self.salience.weights + self.play.adapting * near
+                mixed = (1 - self.play.adapting) * self.salience.weights + self.play.adapting * near
+                self._cumulated = mixed.cumsum()
 
     # -- one visit -----------------------------------------------------------------------------------------------
 
     def _visit(self) -> Visit | None:
         """Selection and expansion, then a visit that asks; None where nobody can enter now."""
-        descended = self._descend()
+        descended = None
+        for _ in range(_DESCENTS):
+            # A way that ends nowhere is marked as exhausted, and the next one avoids it.
+            descended = self._descend()
+            if descended is not None or self.root.exhausted or not self.cooperative:
+                break
         if descended is None:
             return None
         path, told = descended
@@ -281,7 +263,8 @@ class ImageGame:
 
     def _moves(self, told: Instructions, count: int) -> list[Instructions]:
         """Moves by chance: the images after each of them; features by their weights, as they are by now."""
-        owners = np.repeat(self._rng.choice(len(self._weights), size=count, p=self._weights), self.play.pixels)
+        picked = np.searchsorted(self._cumulated, self._rng.random(count) * self._cumulated[-1], side="right")
+        owners = np.repeat(picked, self.play.pixels)
         pixels = self.salience.draw(owners, told != 0, self._rng)
         signs = self._signs[self._rng.integers(0, len(self._signs), len(pixels))]
         path, current = [], told

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,7 @@ class Salience:
         """Probability of each feature: (f,)."""
         return np.ones(1) if self.features is None else self.features.weights
 
+    @cached_property
     def spreads(self) -> NDArray[np.float64]:
         """Standard deviation of each Gaussian, in pixels: (f,)."""
         if self.features is None:
@@ -61,7 +63,7 @@ class Salience:
         """Density of one feature over the pixels, row by row: (h·w,), sums to 1."""
         if self.features is None:
             return np.full(self.height * self.width, 1 / (self.height * self.width))
-        spread = float(self.spreads()[feature])
+        spread = float(self.spreads[feature])
         across = _masses(float(self.features.x[feature]), spread, self.width)
         down = _masses(float(self.features.y[feature]), spread, self.height)
         return np.outer(down, across).ravel()
@@ -76,7 +78,7 @@ class Salience:
         if self.features is None or not len(pixels):
             return self.weights
         rows, columns = pixels // self.width, pixels % self.width
-        spread = self.spreads()[:, None]
+        spread = self.spreads[:, None]
         near = (columns - self.features.x[:, None]) ** 2 + (rows - self.features.y[:, None]) ** 2
         logarithms = np.log(self.weights)[:, None] - near / (2 * spread**2) - 2 * np.log(spread)
         explained = np.exp(logarithms - logarithms.max(0))
@@ -119,7 +121,7 @@ class Salience:
         """Pixels where normals fall, −1 outside of the image."""
         if self.features is None:
             return rng.integers(0, self.height * self.width, len(owners))
-        spread, thrown = self.spreads()[owners], rng.standard_normal((2, len(owners)))
+        spread, thrown = self.spreads[owners], rng.standard_normal((2, len(owners)))
         columns = np.rint(self.features.x[owners] + spread * thrown[0]).astype(np.int64)
         rows = np.rint(self.features.y[owners] + spread * thrown[1]).astype(np.int64)
         inside = (columns >= 0) & (columns < self.width) & (rows >= 0) & (rows < self.height)

@@ -174,6 +174,7 @@ def game_value(state: State, second_player: SecondPlayer) -> float:
     """Reward of the game as the tree knows it: each player makes the move that the search came to visit most.
 
     For a random second player, the mean over the moves that were drawn. Where nothing was tried, that of the visits.
+    Where both players want the same, the best image so far tells more: the tree leaves out what is no better.
     """
     if state.terminal or not state.children:
         return state.total / state.visits if state.visits else 0.0
