@@ -66,6 +66,7 @@ def test_hopeless_counts_the_best_so_far_and_forgets_it_at_a_new_start():
     assert not hopeless(torch.tensor([5.0]), positions, 0)
     assert not hopeless(torch.tensor([4.0]), positions, 1), "9 steps of length 1 are enough for 4"
     assert hopeless(torch.tensor([9.0]), positions, 2), "nothing gained"
+    assert hopeless(torch.tensor([4.0]), positions, 3), "as near as before the way back: nothing gained either"
     assert not hopeless(torch.tensor([50.0]), positions, 0)
     assert not hopeless(torch.tensor([40.0]), positions, 1), "compared with 50, not with the 4 of the start before"
 
