@@ -40,6 +40,21 @@ def small_network(family: str, class_count: int, *, blocks: int = 1) -> nn.Modul
     return nn.Sequential(_Folded(), built[family](class_count, blocks))
 
 
+def narrow_network(class_count: int, *, widths: tuple[int, int, int, int] = (16, 32, 48, 64)) -> nn.Module:
+    """A plain stack that ends in a map of a quarter of the height and width, its mean and a linear layer.
+
+    >>> narrow_network(10).eval()(torch.rand(2, 3, 40, 40)).shape
+    torch.Size([2, 10])
+
+    Args:
+        class_count: number of classes k.
+        widths: channels of the four units.
+    """
+    first, second, third, fourth = widths
+    units = (_unit(12, first), _unit(first, second, 2), _unit(second, third), _unit(third, fourth))
+    return nn.Sequential(_Folded(), *units, _head(fourth, class_count))
+
+
 class _Folded(nn.Module):
     """Images (n, 3, h, w) in [0, 1] → (n, 12, h / 2, w / 2) in [−1, 1], so that no layer runs at full resolution."""
 
