@@ -44,14 +44,14 @@ class RunConflictError(InputError):
     """A run directory that holds the record of another plan."""
 
 
-def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownNameError:
-    """Build the error for an unknown name, with the nearest known names.
+def unknown_name(what: str, name: str, known: Iterable[str], other: Iterable[str] = ()) -> UnknownNameError:
+    """Build the error for an unknown name, with the nearest known names; ``other`` spellings are not listed.
 
     >>> print(unknown_name("attack", "pdg", ["fgsm", "pgd"]))
     unknown attack 'pdg'; did you mean 'pgd'? Known: fgsm, pgd
     """
     names = sorted(set(known))
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, sorted({*names, *other}), n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
     shown = ", ".join(names[:20]) + (f", … ({len(names)} in all)" if len(names) > 20 else "")
     return UnknownNameError(f"unknown {what} {name!r}{hint} Known: {shown or 'none'}")

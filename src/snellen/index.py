@@ -100,5 +100,5 @@ def entry(area: str, name: str) -> MethodEntry:
     """
     spellings = {normalise(s): e for e in methods(area).values() for s in (e.name, *e.aliases)}
     if normalise(name) not in spellings:
-        raise unknown_name(_NOUNS.get(area, AREAS[area]), name, spellings)
+        raise unknown_name(_NOUNS.get(area, AREAS[area]), name, methods(area), spellings)
     return spellings[normalise(name)]

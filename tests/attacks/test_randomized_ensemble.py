@@ -65,18 +65,22 @@ def test_what_it_finds_stands_on_many_new_draws(norm):
     assert (attacked.images[~attacked.success] == images[~attacked.success]).all()
 
 
+class Flat(nn.Module):
+    """The same scores for every image, but for their gradient."""
+
+    def forward(self, images):
+        still = (images - images.detach()).flatten(1).sum(1, keepdim=True)
+        return torch.tensor([1.0, 0.0, 0.0]) * (1 + still)
+
+
 def test_luck_is_no_success():
-    # Nothing may change, and still single looks are wrong now and then: the noise of a mean is as large as the margin.
-    classifier, images, labels = noisy(count=16, after=1.0)
-    top = small_problem(count=16)[0](images).topk(2).values
-    classifier.module.after = 0.7 * float((top[:, 0] - top[:, 1]).median())
-    attacked = RandomizedEnsemble(epsilon=0.0, steps=40, draws=4, confirming_draws=20).attack(
-        classifier, images, labels
-    )
-    found = [status for status in attacked.status if status == "found"]
-    lucky = PGD(epsilon=0.0, steps=40, random_start=False).attack(classifier, images, labels)
-    assert lucky.success.double().mean() > 0.9, "an attack that believes one look"
-    assert len(found) < 0.6 * int(lucky.success.sum())
+    # No change can help, and still one mean of 4 looks in seven is wrong.
+    classifier, images = Classifier(Noisy(Flat(), after=1.0), class_names="abc"), torch.rand(16, 3, 4, 4)
+    labels = torch.zeros(16, dtype=torch.int64)
+    method = RandomizedEnsemble(epsilon=0.1, steps=30, draws=4, confirming_draws=20)
+    assert method.attack(classifier, images, labels).success.sum() <= 2
+    lucky = PGD(epsilon=0.1, steps=30).attack(classifier, images, labels)
+    assert lucky.success.all(), "an attack that believes one look"
 
 
 def test_a_deterministic_model_is_asked_once_each():
