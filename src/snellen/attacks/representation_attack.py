@@ -10,16 +10,17 @@ one loop of :mod:`snellen.perturbation`: encoded once, each step runs only the l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from snellen.attacks.norms import Norm, ball, steepest
+from snellen.classifier import Classifier
 from snellen.criterion import Criterion, Misclassified
 from snellen.errors import InputError
 from snellen.models.channels import apply_to_channels
-from snellen.models.split_classifier import PIXELS, SplitClassifier
+from snellen.models.split_classifier import PIXELS
 from snellen.outcomes import Attacked
 from snellen.perturbation import cross_entropy
 from snellen.perturbation.loop import ascend
@@ -32,6 +33,33 @@ from snellen.randomness import Randomness
 
 #: per-image: a tensor for each image. universal: one tensor for all images, which share their gradient.
 Scope = Literal["per-image", "universal"]
+
+
+class Split(Protocol):
+    """A model cut in two, as :class:`snellen.models.split_classifier.SplitClassifier` is; any other may take its place."""
+
+    @property
+    def classifier(self) -> Classifier:
+        """Whose classes the scores are of."""
+        ...
+
+    @property
+    def layer(self) -> str:
+        """Where it is cut; ``pixels`` where the representation is an image in [0, 1]."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """The same in words."""
+        ...
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Inputs (n, ...) → representations (n, ...)."""
+        ...
+
+    def decode(self, representations: Tensor, images: Tensor | None = None) -> Tensor:
+        """Representations, and the inputs that they are of → scores (n, k), differentiably."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +84,7 @@ class Crafted:
 
 
 def craft(
-    split: SplitClassifier,
+    split: Split,
     images: Tensor,
     labels: Tensor,
     *,
@@ -140,7 +168,7 @@ def craft(
 
 
 def add(
-    split: SplitClassifier,
+    split: Split,
     images: Tensor,
     changes: Tensor,
     *,
@@ -170,7 +198,7 @@ def add(
 
 
 def summed(
-    split: SplitClassifier, clean: Tensor, changes: Tensor, *, matrix: Tensor | None = None, low: float | None = None
+    split: Split, clean: Tensor, changes: Tensor, *, matrix: Tensor | None = None, low: float | None = None
 ) -> Tensor:
     """Representations (n, ...) with changes (n, ...) or (1, ...) added; images stay in [0, 1].
 
@@ -214,7 +242,7 @@ def relative_size(epsilon: float, norm: Norm, representations: Tensor) -> float:
 
 
 def allowed(
-    split: SplitClassifier, norm: Norm, epsilon: float, *, scope: Scope = "per-image", low: float | None = None
+    split: Split, norm: Norm, epsilon: float, *, scope: Scope = "per-image", low: float | None = None
 ) -> Projection:
     """The allowed set: with the box for images, without it for other representations and for shared changes."""
     if split.layer == PIXELS and scope == "per-image":
