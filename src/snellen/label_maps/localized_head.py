@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snellen.classifier import Classifier
-from snellen.errors import InputError, UnsupportedError
+from snellen.errors import InputError, ModelError, UnsupportedError
 from snellen.models.layer_edits import reading
 
 #: Largest difference between what must be equal, relative to the largest score or feature.
@@ -111,6 +111,8 @@ def localized_head(classifier: Classifier, size: tuple[int, int] | None = None) 
                 stack.callback(layer.register_forward_pre_hook(watch.before).remove)
             stack.callback(layer.register_forward_hook(watch.after).remove)
         scores = classifier(probe)
+    if not bool(torch.isfinite(scores).all()):
+        raise ModelError(f"{classifier.name} gives scores that are not finite for two images of noise")
     heads = [(layer, taken) for layer, taken, given in linear if _equal(given.flatten(1), scores)]
     candidates = [(seen, None) for seen in maps if _equal(seen.mean, scores)] + [
         (seen, layer) for layer, taken in heads for seen in maps if _equal(seen.mean, taken.flatten(1))

@@ -50,12 +50,11 @@ class SetCounts:
             raise InputError(f"expected decisions (n,) and sets (n, k); got {decided.shape} and {right.shape}")
         if not np.isin(right, (0, 1)).all():
             raise InputError("sets hold 0 and 1 only")
-        if decided.dtype.kind not in "iu" or (
-            len(decided) and not 0 <= decided.min() <= decided.max() < right.shape[1]
-        ):
+        whole = decided.dtype.kind in "iu" or not len(decided)
+        if not whole or (len(decided) and not 0 <= decided.min() <= decided.max() < right.shape[1]):
             raise InputError(f"decisions are class indices from 0 to {right.shape[1] - 1}")
         known = right.any(1)
-        hit = right[np.arange(len(decided)), decided].astype(bool) & known
+        hit = right[np.arange(len(decided)), decided.astype(np.int64)].astype(bool) & known
         return cls(int(hit.sum()), int(known.sum()), int((~known).sum()))
 
     def __add__(self, other: SetCounts) -> SetCounts:
