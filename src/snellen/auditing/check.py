@@ -153,6 +153,8 @@ class Check(BaseModel, ABC):
     summary: ClassVar[str]
     needs: ClassVar[frozenset[Need]] = frozenset()
     tasks: ClassVar[frozenset[Task]] = frozenset({"single", "ordinal"})
+    #: Whether it runs in an audit for which no checks are named.
+    by_default: ClassVar[bool] = True
     #: What must be kept of every image for it.
     reads: ClassVar[frozenset[Kept]] = frozenset()
     #: Sets of images that must be given beside the audited one.

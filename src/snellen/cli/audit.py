@@ -185,9 +185,9 @@ def _with_parameters(
     """The named checks (None: all), with parameters where some were given."""
     if not parameters:
         return list(names) if names is not None else None
-    from snellen.auditing.checks import CHECKS
+    from snellen.auditing.checks import default_checks
 
-    running = list(CHECKS) if names is None else names
+    running = default_checks() if names is None else names
     idle = [check for check in parameters if check not in running]
     if idle:
         raise InputError(f"--set names {', '.join(idle)}, no check of this audit; these are {', '.join(running)}")

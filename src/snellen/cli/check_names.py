@@ -18,4 +18,5 @@ CHECK_NAMES = (
     "corruption",
     "adversarial",
     "masking",
+    "multi_label",
 )

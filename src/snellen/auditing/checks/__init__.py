@@ -20,6 +20,7 @@ from snellen.auditing.checks.group_gap import GroupGap
 from snellen.auditing.checks.label_noise import LabelNoise
 from snellen.auditing.checks.leakage import Leakage
 from snellen.auditing.checks.masking import Masking
+from snellen.auditing.checks.multi_label import MultiLabel
 from snellen.auditing.checks.selective import Selective
 from snellen.auditing.checks.slices import Slices
 from snellen.errors import InputError, unknown_name
@@ -40,6 +41,7 @@ _IN_ORDER: tuple[type[Check], ...] = (
     CommonCorruptions,
     Adversarial,
     Masking,
+    MultiLabel,
 )
 CHECKS: dict[str, type[Check]] = {check.name: check for check in _IN_ORDER}
 
@@ -60,12 +62,18 @@ def build_check(name: str, parameters: Mapping[str, Any]) -> Check:
         raise InputError(f"parameters of the check {name}: {wrong}") from error
 
 
+def default_checks() -> list[str]:
+    """Names of the checks that run when none are named."""
+    return [name for name, check in CHECKS.items() if check.by_default]
+
+
 def resolve_checks(
     checks: Sequence[str | Mapping[str, Any] | Check] | None, threats: Sequence[str] = ()
 ) -> list[Check]:
     """Turn names, records (``{"check": name, **parameters}``) or check objects into checks, in running order.
 
-    None means all. ``threats`` are declared to the check ``adversarial``, which then must run, and to ``masking``.
+    None means all that run by default. ``threats`` are declared to the check ``adversarial``, which must run then, and
+    to ``masking``.
 
     >>> [check.name for check in resolve_checks(["adversarial"])]
     ['clean', 'adversarial']
@@ -80,7 +88,7 @@ def resolve_checks(
     if checks is not None and not checks:
         raise InputError(f"no check is named; leave checks out for all of them, or name some of: {', '.join(CHECKS)}")
     chosen: dict[str, Check] = {}
-    for named in CHECKS if checks is None else checks:
+    for named in default_checks() if checks is None else checks:
         if isinstance(named, Mapping):
             parameters = dict(named)
             check = build_check(str(parameters.pop("check", None)), parameters)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from snellen.auditing.check import Check, Conclusion, Kept, Measured, Reading
 from snellen.auditing.hypothesis import Hypothesis
+from snellen.auditing.independent import one_of_each_unit
 from snellen.auditing.panels import Panel
 from snellen.auditing.per_image import PerImage
 from snellen.finding import Finding, FindingExample
@@ -48,7 +46,7 @@ class LabelNoise(Check):
             return Conclusion()
         sure = tempered_probabilities(known.scores, 1.0)
         suspects = label_errors(sure, known.labels)
-        independent = _one_of_each_unit(known)
+        independent = one_of_each_unit(known)
         share = estimated_error_share(sure[independent], known.labels[independent])
         # Two bounds of 97.5 % each are the 95 % interval that a figure is told with.
         ends = estimated_error_share(sure[independent], known.labels[independent], confidence=0.975)
@@ -132,18 +130,3 @@ class LabelNoise(Check):
                 rows=tuple((names[p.given], names[p.suggested], p.images) for p in suspects.pairs[:PAIRS]),
             )
         ]
-
-
-def _one_of_each_unit(known: PerImage) -> NDArray[np.bool_]:
-    """Which images stand for their unit: the test counts images as independent.
-
-    The one whose id has the smallest hash: ids often hold the class or the day, and the first by name is no fair draw.
-    """
-    if known.units is None:
-        return np.ones(len(known), dtype=bool)
-    hashes = [hashlib.sha256(one.encode()).digest() for one in known.ids]
-    order = np.array(sorted(range(len(known)), key=hashes.__getitem__))
-    _, first = np.unique(known.units[order], return_index=True)
-    chosen = np.zeros(len(known), dtype=bool)
-    chosen[order[first]] = True
-    return chosen
