@@ -2,13 +2,16 @@
 
 import pytest
 import torch
+from torch import nn
 
 from snellen.attacks.apgd import APGD
+from snellen.attacks.carlini_wagner_l2 import CarliniWagnerL2
 from snellen.attacks.ensemble import StandardEnsemble
 from snellen.attacks.fab import FAB
 from snellen.attacks.fgsm import FGSM
 from snellen.attacks.pgd import PGD
 from snellen.attacks.square import Square
+from snellen.classifier import Classifier
 from snellen.randomness import Randomness
 from snellen.testing.conformance import small_problem
 
@@ -100,3 +103,26 @@ def test_half_precision_is_refused_and_double_stays_double(attack):
     attacked = attack(False, norm="linf", epsilon=0.02).attack(classifier, images.double(), labels)
     assert attacked.images.dtype == torch.float64
     assert attacked.success.any()
+
+
+def test_many_classes_cost_no_more_than_ten():
+    # Targeted attacks that try every class take an hour where ten classes take minutes.
+    spent = {}
+    for classes in (10, 40):
+        generator = torch.Generator().manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(48, classes))
+        model[1].weight.data = torch.randn(classes, 48, generator=generator)
+        classifier = Classifier(model, class_names=[str(n) for n in range(classes)])
+        images = torch.rand(4, 3, 4, 4, generator=generator)
+        labels = classifier(images).argmax(1)
+        attacked = StandardEnsemble(epsilon=1e-5, steps=3, queries=5).attack(classifier, images, labels)
+        assert not attacked.success.any()
+        spent[classes] = attacked.spent.queries
+    assert spent[40] == spent[10]
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_the_last_step_of_a_search_for_the_smallest_change_is_judged(steps):
+    classifier, images, labels = small_problem(count=24)
+    method = CarliniWagnerL2(steps=steps, searches=1, first_weight=1e3, learning_rate=0.5, last_resort=False)
+    assert method.attack(classifier, images, labels).success.any()

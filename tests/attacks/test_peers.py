@@ -3,8 +3,11 @@
 import pytest
 import torch
 
+from snellen.attacks.apgd import APGD
+from snellen.attacks.carlini_wagner_l2 import CarliniWagnerL2
 from snellen.attacks.fgsm import FGSM
 from snellen.attacks.pgd import PGD
+from snellen.attacks.square import Square
 from snellen.testing.conformance import small_problem
 
 torchattacks = pytest.importorskip("torchattacks", reason="a peer that is compared with, not a dependency")
@@ -58,3 +61,40 @@ def test_pgd_l2_success_within_one_image(problem):
     theirs = classifier(peer_attack(images, labels)).argmax(1) != labels
     assert 0 < int(theirs.sum()) < len(images)
     assert abs(int(success.sum()) - int(theirs.sum())) <= 1
+
+
+def _ours_and_theirs(attack, peer_attack, classifier, images, labels):
+    """Successes of both, judged by the classifier itself."""
+    ours = attack.attack(classifier, images, labels)
+    assert torch.equal(classifier(ours.images).argmax(1) != labels, ours.success)
+    return int(ours.success.sum()), int((classifier(peer_attack(images, labels)).argmax(1) != labels).sum())
+
+
+@pytest.mark.parametrize(("loss", "peer_loss"), [("cross_entropy", "ce"), ("dlr", "dlr")])
+def test_apgd_finds_as_much(problem, loss, peer_loss):
+    classifier, peer, images, labels = problem
+    theirs = torchattacks.APGD(peer, eps=0.008, steps=20, loss=peer_loss)
+    ours, other = _ours_and_theirs(APGD(epsilon=0.008, steps=20, loss=loss), theirs, classifier, images, labels)
+    assert 0 < other < len(images)
+    assert abs(ours - other) <= 3
+
+
+def test_square_finds_as_much(problem):
+    classifier, peer, images, labels = problem
+    theirs = torchattacks.Square(peer, eps=0.02, n_queries=100)
+    ours, other = _ours_and_theirs(Square(epsilon=0.02, queries=100), theirs, classifier, images, labels)
+    assert 0 < other < len(images)
+    # Both search at random: 128 images, and as many coins.
+    assert abs(ours - other) <= 0.12 * len(images)
+
+
+def test_failures_of_carlini_and_wagner_are_clean_images_and_no_fewer_are_found(problem):
+    classifier, peer, images, labels = problem
+    # One search at a weight at which some fail: another library returned black images for them.
+    attack = CarliniWagnerL2(steps=50, searches=1, first_weight=1e-2, last_resort=False)
+    attacked = attack.attack(classifier, images, labels)
+    theirs = classifier(torchattacks.CW(peer, c=1e-2, steps=50)(images, labels)).argmax(1) != labels
+    assert 0 < int(attacked.success.sum()) < len(images)
+    assert int((classifier(attacked.images).argmax(1) != labels).sum()) == int(attacked.success.sum())
+    assert torch.equal(attacked.images[~attacked.success], images[~attacked.success])
+    assert int(attacked.success.sum()) >= int(theirs.sum()) - 3
