@@ -74,7 +74,15 @@ def _foolbox(name: str, given: Settings, problem: Problem) -> dict[str, Attack]:
 
     def run(attack: object, epsilon: float | None) -> Attack:
         model = foolbox.PyTorchModel(problem.model, bounds=(0, 1), device="cpu")
-        return lambda: attack(model, problem.images, problem.labels, epsilons=epsilon)[1]  # type: ignore[operator]
+
+        def images() -> Tensor:
+            found: Tensor = attack(model, problem.images, problem.labels, epsilons=epsilon)[1]  # type: ignore[operator]
+            # Where its search by Carlini and Wagner found nothing, a black image comes back, which may be of another
+            # class: no success of the search.
+            black = ~found.flatten(1).any(1)
+            return torch.where(black[:, None, None, None], problem.images, found)
+
+        return images
 
     if name == "fgsm":
         return {"foolbox": run(foolbox.attacks.LinfFastGradientAttack(random_start=False), given.epsilon)}
