@@ -48,7 +48,10 @@ SMALL_PLAN = TrainingPlan(
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is searched: queries of each image, and images of each kind; ``shown`` are drawn to choose from."""
+    """How much is searched: queries of each image, and images of each kind; ``shown`` are drawn to choose from.
+
+    ``cw_steps`` are those of each search of CW-L0.
+    """
 
     queries: int = 2000
     scenes: int = 60
@@ -56,6 +59,7 @@ class Sizes:
     textures: int = 16
     lights: int = 16
     references: int = 20
+    cw_steps: int = 100
     training: int = 3000
     shown: int = 120
 
@@ -150,7 +154,9 @@ def _compared(
         large = images.shape[-1] > 100
         white_box = {
             "jsma": SaliencyMap(largest_share=1e-4 if large else 0.145),
-            "cw_l0": CarliniWagnerL0(steps=2, largest_weight=1e-3) if large else CarliniWagnerL0(),
+            "cw_l0": CarliniWagnerL0(steps=2, largest_weight=1e-3, share=300.0)
+            if large
+            else CarliniWagnerL0(steps=SMALL.cw_steps),
         }
         for name, attack in white_box.items():
             attacked = attack.attack(classifier, first, labels, rng=rng.child(kind))

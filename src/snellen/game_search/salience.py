@@ -59,6 +59,11 @@ class Salience:
             return np.full(1, np.inf)
         return np.maximum(self.features.size + self.extra_spread, _LEAST_SPREAD)
 
+    @cached_property
+    def _densities(self) -> dict[int, NDArray[np.float64]]:
+        """Densities of the features that had to be drawn from exactly."""
+        return {}
+
     def of_feature(self, feature: int) -> NDArray[np.float64]:
         """Density of one feature over the pixels, row by row: (h·w,), sums to 1."""
         if self.features is None:
@@ -129,10 +134,14 @@ class Salience:
 
     def _exactly(self, feature: int, taken: NDArray[np.bool_], rng: np.random.Generator) -> int:
         """One free pixel by the density over what is free; evenly where the Gaussian has no mass left there."""
-        free = np.where(taken, 0.0, self.of_feature(feature))
+        if feature not in self._densities:
+            self._densities[feature] = self.of_feature(feature)
+        free = np.where(taken, 0.0, self._densities[feature])
         if not free.sum() > 0:
             free = (~taken).astype(np.float64)
-        return int(rng.choice(len(free), p=free / free.sum()))
+        # As Generator.choice draws, without its checks: the first place where the cumulated shares pass a uniform draw.
+        cumulated = (free / free.sum()).cumsum()
+        return int((cumulated / cumulated[-1]).searchsorted(rng.random(), side="right"))
 
 
 def _masses(mean: float, spread: float, count: int) -> NDArray[np.float64]:
