@@ -64,6 +64,8 @@ def generate(
         typer.echo(canonical_json(made.to_json()), nl=False)
     else:
         _show(made)
+        for note in getattr(methods[0], "notes", tuple)():
+            typer.echo(f"note: {harmless(note)}")
 
 
 #: Rejected requests that are named; all are in generate.json.

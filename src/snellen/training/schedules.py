@@ -10,7 +10,7 @@ from typing import Literal
 
 from snellen.errors import InputError
 
-Schedule = Literal["constant", "cosine", "one-cycle"]
+Schedule = Literal["constant", "cosine", "linear", "one-cycle"]
 
 #: One-cycle starts at 1/25 of the peak and ends at 1/250,000 of it (the defaults of ``OneCycleLR``).
 ONE_CYCLE_START = 1 / 25
@@ -37,7 +37,7 @@ def learning_rate_factor(schedule: Schedule, step: int, *, total_steps: int, war
             f"the warm-up of {warmup_steps} steps is longer than the training of {total_steps} steps; "
             f"lower warmup_steps or train for more epochs"
         )
-    courses = {"constant": constant, "cosine": cosine, "one-cycle": one_cycle}
+    courses = {"constant": constant, "cosine": cosine, "linear": linear, "one-cycle": one_cycle}
     return courses[schedule](step, total_steps, warmup_steps)
 
 
@@ -51,6 +51,17 @@ def cosine(step: int, total_steps: int, warmup_steps: int) -> float:
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / (total_steps - warmup_steps)))
+
+
+def linear(step: int, total_steps: int, warmup_steps: int) -> float:
+    """Linear warm-up, then in a straight line towards 0, which the step behind the last one would have.
+
+    >>> [linear(step, 6, 2) for step in range(6)]
+    [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    return (total_steps - step) / (total_steps - warmup_steps)
 
 
 def one_cycle(step: int, total_steps: int, warmup_steps: int) -> float:

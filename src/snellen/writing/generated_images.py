@@ -6,7 +6,7 @@ import csv
 import io
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,6 +33,9 @@ from snellen.writing.unfinished import UNFINISHED, any_shard, complete, forget_f
 from snellen.writing.whole_file import whole_file
 
 MANIFEST, SHEET = "manifest.csv", "sheet.png"
+
+#: Columns that come first in the manifest.
+_FIRST = ("path", "id", "label", "labels", "caption")
 
 #: Images on the sheet of examples.
 EXAMPLES = 18
@@ -200,8 +203,9 @@ def _conclude(run: Run, shards: int, requests: Requests, sheet: bool) -> Generat
     return GeneratedSet(plan=dict(run.plan), written=len(rows), rejected=rejected, files=tuple(files), folder=folder)
 
 
-def _write_manifest(path: Path, rows: list[Mapping[str, str]] | list[dict[str, str]]) -> None:
-    columns = list(dict.fromkeys(column for row in rows for column in row))
+def _write_manifest(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    present = {column for row in rows for column in row}
+    columns = [*(column for column in _FIRST if column in present), *sorted(present.difference(_FIRST))]
     with whole_file(path) as stream:
         text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
         table = csv.DictWriter(text, columns, restval="")

@@ -40,7 +40,8 @@ class CrossAttentionDecoder:
     """
 
     def __init__(self, transformers: ModuleType, decoder: nn.Module) -> None:
-        self._transformers, self._decoder = transformers, decoder
+        # Classes, not the library itself: a module cannot be copied, and a captioner is copied to be fine-tuned.
+        self._cache_classes, self._decoder = (transformers.EncoderDecoderCache, transformers.DynamicCache), decoder
         # Newer versions of the library call the argument "cache".
         named = inspect.signature(decoder.forward).parameters
         self._argument = "cache" if "cache" in named else "past_key_values"
@@ -55,8 +56,8 @@ class CrossAttentionDecoder:
             InputError: a cache that holds the whole prefix already.
         """
         if cache is None:
-            dynamic = self._transformers.DynamicCache
-            cache = KeyValueCache(self._transformers.EncoderDecoderCache(dynamic(), dynamic()))
+            joint, dynamic = self._cache_classes
+            cache = KeyValueCache(joint(dynamic(), dynamic()))
         if cache.length >= tokens.shape[1]:
             raise InputError(
                 f"the cache holds {cache.length} tokens, and the prefix has {tokens.shape[1]}: nothing is left to read"

@@ -1,0 +1,127 @@
+"""Draw the pictures of docs/systems/guided-captions.md.
+
+    python scripts/write_caption_pictures.py [--examples]
+
+The trade-off comes from results/39.json. ``--examples`` fine-tunes the captioner as the small experiment does with
+seed 0 and captions test images of it at several scales; that takes a minute or two.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from snellen.experiments.guided_captions.study import ALPHAS, FEWER, SCALES, SMALL_PLAN, curve_of
+from snellen.experiments.guided_captions.vague_world import captioned
+from snellen.experiments.result import Result
+from snellen.generation.caption_rules import ClassifierFree
+from snellen.generation.caption_tuning import encoded, tune_captioner
+from snellen.metrics.pareto import knee
+from snellen.models.captioners.captioner import CrossAttentionCaptioner
+from snellen.models.captioners.references import load_captioner
+from snellen.preparation import to_image
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "docs" / "pictures"
+
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 560, 80, 30, 20, 70
+CURVES = {
+    "cfg": ("captioner fine-tuned with dropped images (γ)", SCALES, "#0b5fa5"),
+    "undropped": ("fine-tuned without (γ)", FEWER, "#c2571a"),
+    "language": ("without; a language model as the other side (γ)", FEWER, "#2f7d32"),
+    "style": ("towards a language model of full captions (α, β = α/2)", ALPHAS, "#7b3fa0"),
+}
+
+
+def trade_off(figures: Mapping[str, float]) -> Image.Image:
+    """CIDEr against the vague references to the right, R@1 upwards; the knee of the first curve is ringed."""
+    points = {
+        curve: [(figures[f"{curve}_{value:g}.cider"], figures[f"{curve}_{value:g}.recall_1"]) for value in values]
+        for curve, (_, values, _) in CURVES.items()
+    }
+    high = [1.1 * max(value) for value in zip(*(pair for found in points.values() for pair in found), strict=True)]
+
+    def at(point: tuple[float, float]) -> tuple[float, float]:
+        return (
+            LEFT + point[0] / high[0] * (WIDTH - LEFT - RIGHT),
+            HEIGHT - BOTTOM - point[1] / high[1] * (HEIGHT - TOP - BOTTOM),
+        )
+
+    sheet = Image.new("RGB", (WIDTH, HEIGHT), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
+    draw.line([(LEFT, TOP), (LEFT, HEIGHT - BOTTOM), (WIDTH - RIGHT, HEIGHT - BOTTOM)], "black", 2)
+    for share in (0.25, 0.5, 0.75, 1.0):
+        x, _ = at((high[0] * share, 0))
+        _, y = at((0, high[1] * share))
+        draw.text((x - 14, HEIGHT - BOTTOM + 6), f"{high[0] * share:.2f}", "black", font)
+        draw.text((LEFT - 42, y - 9), f"{high[1] * share:.2f}", "black", font)
+        draw.line([(LEFT, y), (WIDTH - RIGHT, y)], "#e0e0e0")
+    draw.text((WIDTH // 2 - 150, HEIGHT - 32), "CIDEr against the vague references →", "black", font)
+    draw.text((6, 2), "↑ R@1", "black", font)
+    for number, (curve, (told, values, colour)) in enumerate(CURVES.items()):
+        places = [at(point) for point in points[curve]]
+        draw.line(places, colour, 3)
+        for (x, y), value in zip(places, values, strict=True):
+            draw.ellipse([x - 5, y - 5, x + 5, y + 5], fill=colour)
+            draw.text((x + 8, y - 18), f"{value:g}", colour, font)
+        y = TOP + 8 + 22 * number
+        draw.rectangle([WIDTH - 430, y + 3, WIDTH - 416, y + 15], fill=colour)
+        draw.text((WIDTH - 410, y), told, "black", font)
+    x, y = at(points["cfg"][knee(points["cfg"])])
+    draw.ellipse([x - 11, y - 11, x + 11, y + 11], outline="black", width=2)
+    return sheet
+
+
+def examples(count: int = 6, scales: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 4.0)) -> Image.Image:
+    """Test images beside their captions at every scale."""
+    captioner = load_captioner("bundled:scene-captioner")
+    assert isinstance(captioner, CrossAttentionCaptioner)
+    train, test = captioned("train", 2000, seed=0), captioned("test", count, seed=0)
+    tuned, _ = tune_captioner(captioner, encoded(captioner, train.images), train.vague, plan=SMALL_PLAN)
+    said = curve_of(tuned, encoded(tuned, test.images), scales, ClassifierFree, 39)
+    side, line = 128, 22
+    sheet = Image.new("RGB", (WIDTH, count * (side + 16) + 8), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
+    for row in range(count):
+        top = 8 + row * (side + 16)
+        picture = to_image((test.images[row] * 255).round().to(torch.uint8))
+        sheet.paste(picture.resize((side, side), Image.Resampling.NEAREST), (8, top))
+        draw.text((side + 24, top), f"a reference: {test.vague[row][0]}", "#6e6e6e", font)
+        for number, scale in enumerate(scales, start=1):
+            draw.text((side + 24, top + number * line), f"γ = {scale:g}: {said[scale][row]}", "black", font)
+    return sheet
+
+
+def main() -> None:
+    """Draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--examples", action="store_true", help="also the captions of a few images")
+    FOLDER.mkdir(exist_ok=True)
+    if parser.parse_args().examples:
+        examples().save(FOLDER / "guided-captions-examples.webp", quality=90, method=6)
+    record = ROOT / "results" / "39.json"
+    if record.is_file():
+        result = Result.model_validate_json(record.read_text(encoding="utf-8"))
+        figures = {**result.controls, **{claim.metric: claim.ours for claim in result.claims}}
+        figures |= {name: value for name, value in baselines(result).items() if name not in figures}
+        trade_off(figures).save(FOLDER / "guided-captions-trade-off.webp", quality=92, method=6)
+
+
+def baselines(result: Result) -> dict[str, float]:
+    """Figures that claims compare with."""
+    from snellen.system import find_system
+
+    named = {claim.id: claim.baseline for claim in find_system(str(result.system)).claims}
+    return {
+        str(named[claim.id]): claim.baseline
+        for claim in result.claims
+        if claim.baseline is not None and named[claim.id]
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""System 39: guidance in the decoding of captions, over the scale, on scenes with vague references."""

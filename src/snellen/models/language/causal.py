@@ -1,0 +1,135 @@
+"""A causal language model of the transformers library on this machine: log p(next token | prefix), with a cache.
+
+Other models of this room answer; this one gives what decoding needs. It is read from ``hf:FOLDER``, so that a small
+model trained here and a public one take the same way.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snellen.errors import InputError
+from snellen.models.captioners.cross_attention import KeyValueCache
+from snellen.models.captioners.word_pieces import WordPieces
+from snellen.models.devices import resolve_device
+from snellen.models.hugging_face_folder import (
+    check_folder,
+    check_vocabulary,
+    import_transformers,
+    load_config,
+    load_network,
+    load_tokenizer,
+)
+from snellen.models.weights_identity import WeightsIdentity
+
+
+class CausalLanguageModel:
+    """p(text) by its tokens; the network is put into evaluation mode and frozen.
+
+    Args:
+        module: an ``AutoModelForCausalLM``.
+        pieces: texts to tokens and back.
+        make_cache: makes an empty cache of the library.
+        name: shown in reports and messages.
+        device: where it runs.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        pieces: WordPieces,
+        make_cache: Any,  # noqa: ANN401 - transformers.DynamicCache
+        *,
+        name: str,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.name, self.device = name, torch.device(device)
+        self.module = module.eval().requires_grad_(False).to(device)
+        self.begin_token, self.end_token, self.context_length = pieces.begin, pieces.end, pieces.context_length
+        self.vocabulary = pieces.vocabulary()
+        self._pieces, self._make_cache = pieces, make_cache
+        self._identity = WeightsIdentity(self.module)
+        # Newer versions of the library call the argument "cache".
+        self._argument = "cache" if "cache" in inspect.signature(module.forward).parameters else "past_key_values"
+
+    def __repr__(self) -> str:
+        return f"CausalLanguageModel({self.name!r}, {len(self.vocabulary)} tokens, context {self.context_length})"
+
+    def identity(self) -> str:
+        """Hash of the weights as they are now (sha256)."""
+        return self._identity()
+
+    def tokenise(self, texts: Sequence[str], *, ended: bool = True) -> list[Tensor]:
+        """Texts → tokens (t,) of each: beginning, words, and the end mark where ``ended``.
+
+        Raises:
+            InputError: a text that is longer than the context.
+        """
+        return self._pieces.tokenise(texts, ended=ended)
+
+    @torch.no_grad()
+    def logits(self, tokens: Tensor, cache: KeyValueCache | None = None) -> tuple[Tensor, KeyValueCache]:
+        """Whole prefix int64 (n, t) → logits of the next token (n, v), and the cache, which is used up.
+
+        Raises:
+            InputError: a cache that holds the whole prefix already, or a prefix beyond the context.
+        """
+        if tokens.shape[1] > self.context_length:
+            raise InputError(
+                f"{self.name} reads at most {self.context_length} tokens, and the prefix has {tokens.shape[1]}; "
+                f"shorten the prompt or max_tokens"
+            )
+        if cache is None:
+            cache = KeyValueCache(self._make_cache())
+        if cache.length >= tokens.shape[1]:
+            raise InputError(f"the cache holds {cache.length} tokens, and the prefix has {tokens.shape[1]}")
+        new = tokens[:, cache.length :].to(self.device)
+        output = self.module(input_ids=new, use_cache=True, **{self._argument: cache.inner})
+        return output.logits[:, -1], cache
+
+    def sequence_logits(self, tokens: Tensor) -> Tensor:
+        """Logits after each token: int64 (n, t) → (n, t, v). Differentiable, for training."""
+        logits: Tensor = self.module(input_ids=tokens, use_cache=False).logits
+        return logits
+
+
+def load_causal_language_model(reference: str, *, device: str = "cpu") -> CausalLanguageModel:
+    """Load a causal language model.
+
+    Args:
+        reference: ``hf:FOLDER``, as ``save_pretrained`` of an ``AutoModelForCausalLM`` and its tokenizer writes it.
+        device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Raises:
+        InputError: a reference, folder or device that cannot be used, or a folder whose configuration names no marks.
+        MissingExtraError: transformers is not installed.
+    """
+    scheme, colon, rest = reference.partition(":")
+    if scheme != "hf" or not colon or not rest:
+        raise InputError(f"{reference!r} is not a causal language model; expected hf:FOLDER")
+    folder = Path(rest)
+    check_folder(folder, processor=False, tokenizer=True)
+    transformers = import_transformers(reference)
+    config = load_config(transformers, folder)
+    model = load_network(transformers.AutoModelForCausalLM, folder, what="a causal language model")
+    tokenizer = load_tokenizer(transformers, folder)
+    check_vocabulary(tokenizer, config.vocab_size, name=folder.name)
+    end = config.eos_token_id
+    pieces = WordPieces(
+        tokenizer,
+        begin=config.bos_token_id,
+        end=end,
+        filler=end if config.pad_token_id is None else config.pad_token_id,
+        size=config.vocab_size,
+        context_length=config.max_position_embeddings,
+        name=f"hf:{folder.name}",
+    )
+    return CausalLanguageModel(
+        model, pieces, transformers.DynamicCache, name=f"hf:{folder.name}", device=resolve_device(device)
+    )

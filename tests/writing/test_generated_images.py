@@ -1,0 +1,178 @@
+"""snellen generate: every request fulfilled, written resumably, and read again as a data set."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from snellen.data.arrays import load_arrays
+from snellen.data.references import load_images
+from snellen.errors import InputError, RejectedImageError, RunConflictError
+from snellen.generation.held_images import HeldImages, held_set
+from snellen.images import Provenance
+from snellen.method import Method
+from snellen.writing.generated_images import generate
+from snellen.writing.requests import ImageRequests, ListedRequests, load_requests
+
+#: What a method was asked for, and the request at which it is stopped.
+ASKED: list[str] = []
+STOP = {"at": ""}
+
+
+class Told(Method):
+    """Captions that say class or prompt; stops where it is told to."""
+
+    name = "told"
+    word: str = "a"
+
+    def generate(self, requests, *, rng):
+        ids = [request["id"] for request in requests]
+        if STOP["at"] in ids:
+            raise KeyboardInterrupt
+        ASKED.extend(ids)
+        return held_set(
+            [request.get("image", Image.new("RGB", (6, 5), "red")) for request in requests],
+            ids,
+            name="told",
+            classes=[request.get("class") for request in requests],
+            columns={
+                "caption": [f"{self.word} {request.get('class', request.get('prompt'))}" for request in requests],
+                "provenance": [Provenance(source_id=one).model_dump_json(exclude_none=True) for one in ids],
+                "length": [len(one) for one in ids],
+            },
+        )
+
+
+class Twice(Told):
+    """Gives the same id to every image."""
+
+    def generate(self, requests, *, rng):
+        return held_set([Image.new("RGB", (4, 4))], ["same"], name="twice")
+
+
+@pytest.fixture(autouse=True)
+def forgotten():
+    ASKED.clear()
+    STOP["at"] = ""
+
+
+@pytest.fixture
+def images():
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 8, 9, 3), dtype=np.uint8)
+    return load_arrays(pixels, [0, 1, 0, 1, 0, 1, 0], class_names=("cat", "dog"), name="pets")
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_was_written_is_a_data_set(images, tmp_path):
+    made = generate(Told(), ImageRequests(images), out=tmp_path / "out", batch_size=3)
+    again = load_images(made.manifest)
+    assert (made.written, again.ids) == (7, images.ids)
+    assert again.column("caption") == ["a cat", "a dog", "a cat", "a dog", "a cat", "a dog", "a cat"]
+    assert json.loads(again.column("provenance")[2]) == {"origin": "real", "source_id": "000002"}
+    assert again.column("length") == ["6"] * 7 or again.column("length") == [6] * 7
+    assert again.class_names == ("cat", "dog")
+    assert again.labels.tolist() == images.labels.tolist()
+    assert all(again.read(row).tobytes() == images.read(row).tobytes() for row in range(7))
+    assert made.manifest.read_text(encoding="utf-8").startswith("path,id,label,caption,")
+    assert Image.open(tmp_path / "out" / "sheet.png").width > 100
+    assert not (tmp_path / "out" / "unfinished").exists()
+
+
+def test_a_stopped_call_goes_on_and_ends_with_the_same_bytes(images, tmp_path):
+    generate(Told(), ImageRequests(images), out=tmp_path / "whole", batch_size=2)
+    ASKED.clear()
+    STOP["at"] = "000004"
+    with pytest.raises(KeyboardInterrupt):
+        generate(Told(), ImageRequests(images), out=tmp_path / "parts", batch_size=2)
+    assert ASKED == ["000000", "000001", "000002", "000003"]
+    STOP["at"] = ""
+    generate(Told(), ImageRequests(images), out=tmp_path / "parts", batch_size=2)
+    assert ASKED[4:] == ["000004", "000005", "000006"]
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    generate(Told(), ImageRequests(images), out=tmp_path / "parts", batch_size=2)
+    assert len(ASKED) == 7
+    with pytest.raises(RunConflictError, match="differs in: method"):
+        generate(Told(word="the"), ImageRequests(images), out=tmp_path / "parts", batch_size=2)
+
+
+def test_a_picture_that_was_lost_is_made_again(images, tmp_path):
+    STOP["at"] = "000006"
+    with pytest.raises(KeyboardInterrupt):
+        generate(Told(), ImageRequests(images), out=tmp_path, batch_size=3)
+    next((tmp_path / "images").glob("000004*")).unlink()
+    STOP["at"] = ""
+    ASKED.clear()
+    generate(Told(), ImageRequests(images), out=tmp_path, batch_size=3)
+    assert ASKED == ["000003", "000004", "000005", "000006"]
+
+
+def test_images_that_cannot_be_read_are_named_and_left_out(images, tmp_path, monkeypatch):
+    read = type(images.source).read
+
+    def damaged(source, index):
+        if index == 2:
+            raise RejectedImageError("damaged")
+        return read(source, index)
+
+    monkeypatch.setattr(type(images.source), "read", damaged)
+    made = generate(Told(), ImageRequests(images), out=tmp_path / "out", batch_size=3)
+    assert [(one.id, one.reason) for one in made.rejected] == [("000002", "damaged")]
+    assert made.written == 6
+    with pytest.raises(InputError, match=r"nothing was generated for the 1 requests.*damaged"):
+        generate(Told(), ImageRequests(images.select([2])), out=tmp_path / "none")
+    assert not (tmp_path / "none" / "generate.json").exists()
+
+
+def test_prompts_are_read_from_a_file(tmp_path):
+    (tmp_path / "prompts.txt").write_text("a red star\n\n  a blue ring \n", encoding="utf-8")
+    (tmp_path / "asked.json").write_text(json.dumps([{"prompt": "x", "seed": 3}, {"id": "b"}]), encoding="utf-8")
+    prompts = load_requests(str(tmp_path / "prompts.txt"))
+    assert [prompts.read(row) for row in range(2)] == [
+        {"id": "000001", "prompt": "a red star"},
+        {"id": "000002", "prompt": "a blue ring"},
+    ]
+    asked = load_requests(str(tmp_path / "asked.json"))
+    assert [asked.read(row) for row in range(2)] == [{"id": "000001", "prompt": "x", "seed": 3}, {"id": "b"}]
+    made = generate(Told(), prompts, out=tmp_path / "out", sheet=False)
+    assert load_images(made.manifest).column("caption") == ["a a red star", "a a blue ring"]
+    assert made.files == ("manifest.csv",)
+    assert isinstance(load_requests("bundled:fashion-mnist"), ImageRequests)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("empty.txt", " \n", "holds no requests"),
+        ("no.json", "{", "cannot be read"),
+        ("object.json", "{}", "must hold a list"),
+        ("same.json", '[{"id": "a"}, {"id": "a"}]', "'id' of its own; got 'a'"),
+        ("number.json", '[{"id": 1}]', "got 1"),
+    ],
+)
+def test_lists_that_are_none_are_refused(name, text, said, tmp_path):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=said):
+        load_requests(str(tmp_path / name))
+
+
+def test_other_methods_and_other_folders_are_refused(images, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(InputError, match="holds no generated data set"):
+        generate(Told(), ImageRequests(images), out=tmp_path / "full")
+    with pytest.raises(InputError, match="no verb 'generate'"):
+        generate(Method(), ImageRequests(images), out=tmp_path / "new")
+    with pytest.raises(InputError, match="batch_size is at least 1"):
+        generate(Told(), ImageRequests(images), out=tmp_path / "new", batch_size=0)
+    with pytest.raises(InputError, match="ids that occur twice"):
+        generate(Twice(), ListedRequests("two", [{"id": "a"}, {"id": "b"}]), out=tmp_path / "new", batch_size=1)
+
+
+def test_held_images_are_told_apart_by_size_and_pixels():
+    red, wide = Image.new("RGB", (2, 4), "red"), Image.new("RGB", (4, 2), "red")
+    source = HeldImages([red, wide, red.copy()])
+    assert source.content_hash(0) == source.content_hash(2) != source.content_hash(1)
