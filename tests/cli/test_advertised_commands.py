@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from snellen.data.folder import load_folder
+from snellen.label_maps.annotating import annotate
 from snellen.system import systems
+from tests.label_maps.annotators import colour_annotator
 
 BUILT = [system for system in systems() if system.experiment is not None]
 
@@ -27,8 +30,10 @@ def test_some_systems_are_built():
 
 
 @pytest.mark.parametrize("system", BUILT, ids=lambda system: str(system.number))
-def test_the_advertised_command_runs(run, data, system):
-    stands_for = {"DATA": str(data), "MODEL": "bundled:fashion-cnn"}
+def test_the_advertised_command_runs(run, data, tmp_path, system):
+    stands_for = {"DATA": str(data), "MODEL": "bundled:fashion-cnn", "MAPS": str(tmp_path / "maps")}
+    if "MAPS" in system.command:
+        annotate(load_folder(data), colour_annotator(names=("cat", "dog")), tmp_path / "maps")
     program, *arguments = [stands_for.get(word, word) for word in shlex.split(system.command)]
     assert program == "snellen"
     code, out, err = run(*arguments)

@@ -83,7 +83,7 @@ def test_conforms_and_learns(tmp_path: Path) -> None:
     assert (classifier.predict(scores).numpy() == shown.labels).mean() > 0.9
     told = made.card.lineage.recipe
     assert made.card.name == "label-maps"
-    assert told["agreement"] == 1.0
+    assert told["agreement"] == told["likeliest_agreement"] == 1.0
     assert told["maps_sha256"] == LabelMaps.load(tmp_path / "maps").record.sha256
     assert told["annotation"]["annotator"] == "colours"
 

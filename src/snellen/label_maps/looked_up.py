@@ -11,6 +11,7 @@ from torch import Tensor
 
 from snellen.errors import InputError
 from snellen.images import ImageSource
+from snellen.label_maps.pooling import pooled_scores, whole_boxes
 from snellen.label_maps.sparse import SparseMaps
 from snellen.label_maps.store import LabelMaps
 
@@ -44,13 +45,16 @@ class LookedUp:
         maps: on the disk.
         rows: row of each example in them, int64 (n,); −1 without a map.
         aspects: width over height of each original image, float32 (n,).
-        agreement: share of the examples with a map and one label whose label is kept at some place of the map.
+        agreement: share of the labelled examples with a map whose label is kept at some place of the map.
+        likeliest: share of them whose label is the likeliest class of the whole map: the annotator's accuracy here,
+            which a student of these maps will hardly surpass.
     """
 
     maps: LabelMaps
     rows: Tensor
     aspects: Tensor
     agreement: float
+    likeliest: float
 
     def of(self, positions: Tensor) -> tuple[SparseMaps, Tensor]:
         """Maps of the examples at these positions that have one, and where these stand among the positions."""
@@ -101,7 +105,7 @@ def look_up(
             _check_image(one, maps, row, sizes[one], contents[one])
     rows = torch.tensor([-1 if row is None else row for row in found])
     aspects = torch.tensor([sizes[one][0] / sizes[one][1] for one in ids])
-    return LookedUp(maps, rows, aspects, _agreement(maps, rows, labels))
+    return LookedUp(maps, rows, aspects, *_agreement(maps, rows, labels))
 
 
 def _check_image(example_id: str, maps: LabelMaps, row: int, size: tuple[int, int], content: str) -> None:
@@ -120,13 +124,18 @@ def _check_image(example_id: str, maps: LabelMaps, row: int, size: tuple[int, in
         )
 
 
-def _agreement(maps: LabelMaps, rows: Tensor, labels: Tensor, at_once: int = 1024) -> float:
-    """Share of the labelled examples whose label is kept somewhere on their map; 1 without any."""
+def _agreement(maps: LabelMaps, rows: Tensor, labels: Tensor, at_once: int = 1024) -> tuple[float, float]:
+    """Shares of the labelled examples whose label is kept somewhere, and is the likeliest; 1 without any."""
     known = ((rows >= 0) & (labels >= 0)).nonzero().flatten()
     if not len(known):
-        return 1.0
-    shown = [maps.read(rows[part]).shows(labels[part]) for part in known.split(at_once)]
-    return float(torch.cat(shown).double().mean())
+        return 1.0, 1.0
+    somewhere = likeliest = 0
+    for part in known.split(at_once):
+        read = maps.read(rows[part])
+        somewhere += int(read.shows(labels[part]).sum())
+        scores = pooled_scores(read, whole_boxes(len(part)), len(maps.class_names))
+        likeliest += int((scores.argmax(1) == labels[part]).sum())
+    return somewhere / len(known), likeliest / len(known)
 
 
 def _other_classes(wanted: Sequence[str], held: Sequence[str]) -> str:

@@ -140,6 +140,7 @@ class LabelMapsRecipe(ClassifierRecipe):
         looked_up = self._look_up(maps, data, measured, ground)
         facts = {
             "agreement": round(looked_up.agreement, 6),
+            "likeliest_agreement": round(looked_up.likeliest, 6),
             "maps_sha256": maps.record.sha256,
             "annotation": maps.record.plan,
         }
@@ -180,8 +181,8 @@ class LabelMapsRecipe(ClassifierRecipe):
         if found.agreement < self.least_agreement:
             warnings.warn(
                 f"the label of an image is on its label map in only {found.agreement:.0%} of the images (fewer than "
-                f"{self.least_agreement:.0%}): the annotator is weak here, or made for other images, and its mistakes "
-                f"become labels",
+                f"{self.least_agreement:.0%}), and its likeliest class in {found.likeliest:.0%}: the annotator is weak "
+                f"here, or made for other images, and its mistakes become labels",
                 FewLabelsFoundWarning,
                 stacklevel=3,
             )
