@@ -183,7 +183,10 @@ def mixing_module(
 
 
 def deployed(module: AdversarialMixing, trained: Trained) -> tuple[Mapping[str, Tensor], int]:
-    """Weights of the teacher's network with its head for clean images, and how many generator losses were skipped."""
+    """Weights of the teacher's network with its head for clean images, and how many generator losses were skipped.
+
+    The trained weights are loaded into the module.
+    """
     module.load_state_dict(dict(trained.weights))
     # Without a tune split nobody asked for scores after the last step.
     module.follow()
