@@ -209,7 +209,7 @@ def test_one_image_fills_its_batches():
 
     image = torch.zeros(1, 3, 32, 32)
     attacked = FeatureGuidedSearch().attack(Classifier(scores, class_names="ab"), image, torch.tensor([0]))
-    assert attacked.distance.item() == 30
+    assert 30 <= attacked.distance.item() < 100
     assert sum(attacked.batch_sizes) / len(attacked.batch_sizes) > 32
 
 

@@ -96,7 +96,7 @@ def feature_guided_comparison(scale: Scale, seed: int, progress: Progress) -> Ma
     """
     rng, every, two = Randomness(seed), ("guided", "uniform", "random"), ("guided", "uniform")
     if scale == "smoke":
-        search = FeatureGuidedSearch(queries=8, leaves=2, pixels=100, batch_size=4)
+        search = FeatureGuidedSearch(queries=4, leaves=2, pixels=100, batch_size=4)
         return _compared(_random_problem(seed), search, every, 2, rng, "large", progress)
     if scale != "small":
         raise InputError(
@@ -152,9 +152,9 @@ def _compared(
     if references:
         first, labels = images[:references], labels[:references]
         large = images.shape[-1] > 100
-        white_box = {
-            "jsma": SaliencyMap(largest_share=1e-4 if large else 0.145),
-            "cw_l0": CarliniWagnerL0(steps=2, largest_weight=1e-3, share=300.0)
+        white_box: dict[str, SaliencyMap | CarliniWagnerL0] = {
+            "jsma": SaliencyMap(largest_share=2e-5 if large else 0.145),
+            "cw_l0": CarliniWagnerL0(steps=1, largest_weight=1e-3, share=300.0)
             if large
             else CarliniWagnerL0(steps=SMALL.cw_steps),
         }
