@@ -1,10 +1,10 @@
 """Attacks of Snellen beside those of other packages: same model, images, budget and iterations, in one run.
 
 Success is judged here, on the images that came back: another class, and within epsilon where there is one. Columns:
-images broken, median distance over those that the contender broke (``both``: over those that it and the first contender
-broke), rows of forward and backward passes an image, time over the first contender's, time over the bare network calls
-for as many rows. Ours also tell which images are broken; for all others the pass that asks it is part of the rows and
-the time. The contenders take turns in every repeat, each followed by bare calls, and medians of ratios are shown.
+images broken, median distance of those, median ratio of distances to the first contender's where both broke an image,
+rows of forward and backward passes an image, time over the first contender's, time over the bare network calls for as
+many rows. Ours also tell which images are broken; for all others the pass that asks it is part of the rows and the
+time. The contenders take turns in every repeat, each followed by bare calls, and medians of ratios are shown.
 Usage: python benchmarks/attacks/compare.py [--problem fashion] [--attacks fgsm,pgd,cw-l2] [--images 128]
 """
 
@@ -110,10 +110,11 @@ def row(label: str, one: Measured, first: Measured) -> str:
     both = one.broken & first.broken
     ratio = statistics.median(mine / theirs for mine, theirs in zip(one.seconds, first.seconds, strict=True))
     over = statistics.median(mine / bare for mine, bare in zip(one.seconds, one.bare, strict=True))
-    medians = " ".join(f"{float(one.distance[mask].median()) if mask.any() else 0:9.5f}" for mask in (one.broken, both))
+    typical = float(one.distance[one.broken].median()) if one.broken.any() else 0.0
+    farther = float((one.distance[both] / first.distance[both].clamp(min=1e-12)).median()) if both.any() else 1.0
     return (
-        f"  {label:<24}{int(one.broken.sum()):>7} {medians}{one.forwards:>10.1f}{one.backwards:>10.1f}"
-        f"{one.forwards + one.backwards:>10.1f}{ratio:>8.2f}{over:>8.2f}"
+        f"  {label:<24}{int(one.broken.sum()):>7}{typical:>10.5f}{farther:>10.4f}"
+        f"{one.forwards:>10.1f}{one.backwards:>10.1f}{one.forwards + one.backwards:>10.1f}{ratio:>8.2f}{over:>8.2f}"
     )
 
 
@@ -150,7 +151,7 @@ def main() -> None:
             first = repeat % len(order)  # nobody always runs first, or after the same neighbour
             for one in order[first:] + order[:first]:
                 measure(one, at, clock, epsilon, options.bare)
-        print(f"\n{name}\n  {'':<24} broken    median      both   forward  backward     calls   /ours   /bare")
+        print(f"\n{name}\n  {'':<24} broken    median    ratio    forward  backward     calls   /ours   /bare")
         for label, one in running.items():
             print(row(label, one, order[0]))
             if one is not order[0]:
