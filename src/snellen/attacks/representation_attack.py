@@ -237,7 +237,7 @@ def relative_size(epsilon: float, norm: Norm, representations: Tensor) -> float:
     >>> relative_size(1.0, "linf", torch.full((2, 4), 2.0)), relative_size(1.0, "l2", torch.full((2, 4), 2.0))
     (0.5, 0.25)
     """
-    spread = float(representations.double().square().mean().sqrt())
+    spread = float(representations.detach().double().square().mean().sqrt())
     return epsilon / (spread * (1.0 if norm == "linf" else representations[0].numel() ** 0.5))
 
 

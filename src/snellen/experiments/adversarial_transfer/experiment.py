@@ -129,7 +129,7 @@ def _smoke(seed: int, progress: Progress) -> Mapping[str, float]:
         figures |= _prefixed(family, _other_ways(study))
     size = Speaking(
         captions=40,
-        prompts=2,
+        prompts=30,
         models=2,
         suffix_steps=1,
         exchanges=2,
