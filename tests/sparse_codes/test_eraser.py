@@ -7,7 +7,7 @@ import torch
 
 from snellen.classifier import hash_tensors
 from snellen.errors import InputError
-from snellen.sparse_codes.eraser import concept_eraser, correction, error
+from snellen.sparse_codes.eraser import concept_eraser, correction, mean_error
 from snellen.sparse_codes.text_layer import PromptStates
 from tests.sparse_codes.conftest import OTHERS, RED, states
 
@@ -63,7 +63,7 @@ def test_calibration_and_use_share_one_score(eraser, layer):
 
 @pytest.mark.covers("34.7")
 def test_only_target_prompts_set_the_threshold(eraser, layer, autoencoder):
-    other = concept_eraser(layer, autoencoder, {"red": RED}, OTHERS + ["a", "a star"], selected=32)
+    other = concept_eraser(layer, autoencoder, {"red": RED}, [*OTHERS, "a", "a star"], selected=32)
     if torch.equal(other.features, eraser.features):
         assert other.threshold == eraser.threshold
     half = concept_eraser(layer, autoencoder, {"red": RED[:4]}, OTHERS, selected=32)
@@ -121,7 +121,7 @@ def test_a_factor_of_one_changes_nothing_but_the_error_of_the_code(eraser, layer
 
 def test_an_error_needs_a_token():
     with pytest.raises(InputError, match="no token"):
-        error(states(1, 3, 2), states(1, 3, 2), torch.zeros(1, 3, dtype=torch.bool))
+        mean_error(states(0, 2), states(0, 2), torch.zeros(1, 3, dtype=torch.bool))
 
 
 @pytest.mark.parametrize(

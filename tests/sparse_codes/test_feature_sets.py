@@ -40,7 +40,7 @@ def test_what_is_erased_shares_nothing_with_what_is_kept(layer, autoencoder):
 
 def test_a_concept_without_features_of_its_own_is_an_error(layer, autoencoder):
     everything = features_of(autoencoder, layer, PROMPTS, 32)
-    with pytest.raises(InputError, match="'red'.*retained prompts"):
+    with pytest.raises(InputError, match=r"'red'.*retained prompts"):
         own_features({"red": features_of(autoencoder, layer, RED, 32)}, everything)
 
 

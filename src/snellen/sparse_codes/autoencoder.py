@@ -1,7 +1,7 @@
 """A k-sparse autoencoder: a state is a sum of at most K unit directions out of many, plus a fixed centre.
 
-After Gao et al. 2024 (arXiv 2406.04093), as Tian et al. 2025 (arXiv 2503.09446) use it on a text encoder. With e a state,
-b the centre (``centre``), c offsets (``offsets``), W_enc (n, d) and W_dec, here kept as its n columns (n, d):
+After Gao et al. 2024 (arXiv 2406.04093), as Tian et al. 2025 (arXiv 2503.09446) use it on a text encoder. With e a
+state, b the centre (``centre``), c ``offsets``, W_enc (n, d) and W_dec, here kept as its n columns (n, d):
 
     a = W_enc (e − b) + c      s = ReLU of the K largest of a, zero elsewhere      ê = W_dec s + b
 """

@@ -65,24 +65,28 @@ class ConceptEraser:
         """Features of all concepts, bool (latents,)."""
         return torch.stack([concept.features for concept in self.concepts.values()]).any(0)
 
-    @torch.no_grad()
     def replacement(self, states: Tensor) -> Tensor:
-        """e' of states (n, t, d); the first token, the start mark, stays as it is, bit for bit."""
-        flat = states[:, 1:].reshape(-1, states.shape[-1]).to(self.autoencoder.encoder.dtype)
-        codes = self.autoencoder.encode(flat)
-        suppressed = self.features[codes.indices]
-        again = self.autoencoder.decode(codes) + self.autoencoder.centre
-        changed = again + correction(codes, self.autoencoder.decoder, suppressed, self.factor)
-        return torch.cat([states[:, :1], changed.to(states.dtype).view_as(states[:, 1:])], 1)
+        """What replaces states (n, t, d), e'; the first token, the start mark, stays as it is, bit for bit."""
+        changed = self._replaced(states[:, 1:].reshape(-1, states.shape[-1]))
+        return torch.cat([states[:, :1], changed.view_as(states[:, 1:])], 1)
 
     def scores(self, read: PromptStates) -> Tensor:
-        """r of each prompt, float64 (n,)."""
-        return error(self.replacement(read.states), read.states, read.counted)
+        """Score r of each prompt, float64 (n,)."""
+        counted = read.states[read.counted]
+        return mean_error(self._replaced(counted), counted, read.counted)
 
     def score_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """r of prompts, float64 (n,): used for the threshold and for every later decision alike."""
+        """Score r of prompts, float64 (n,): used for the threshold and for every later decision alike."""
         parts = [prompts[start : start + _TOGETHER] for start in range(0, len(prompts), _TOGETHER)]
         return torch.cat([self.scores(self.layer.states(part)) for part in parts])
+
+    @torch.no_grad()
+    def _replaced(self, states: Tensor) -> Tensor:
+        """What replaces states (m, d)."""
+        codes = self.autoencoder.encode(states.to(self.autoencoder.encoder.dtype))
+        suppressed = self.features[codes.indices]
+        again = self.autoencoder.decode(codes) + self.autoencoder.centre
+        return (again + correction(codes, self.autoencoder.decoder, suppressed, self.factor)).to(states.dtype)
 
     def flags(self, scores: Tensor) -> Tensor:
         """Which prompts are edited, bool (n,)."""
@@ -147,12 +151,12 @@ def concept_eraser(
     """
     if not keep or not concepts:
         raise InputError(
-            f"{len(concepts)} concepts to erase and {len(keep)} prompts to keep came; at least one of each"
+            f"{len(concepts)} concepts and {len(keep)} prompts to keep came; expected at least one of each"
         )
     if autoencoder.width != layer.width:
         raise InputError(
-            f"the autoencoder reads states of width {autoencoder.width}, the text encoder has {layer.width}; fit one to "
-            f"this encoder"
+            f"the autoencoder reads states of width {autoencoder.width}, the text encoder has {layer.width}; fit one "
+            f"to this encoder"
         )
     start = ConceptEraser(
         layer=layer,
@@ -168,7 +172,7 @@ def concept_eraser(
 
 
 def correction(codes: Codes, decoder: Tensor, suppressed: Tensor, factor: float) -> Tensor:
-    """e' − ê of m states: the sum of (τ − 1) s_j W_dec[:, j] over suppressed active features, (m, d).
+    """The difference e' − ê of m states: the sum of (τ − 1) s_j W_dec[:, j] over suppressed active features, (m, d).
 
     Args:
         codes: of the states.
@@ -181,16 +185,21 @@ def correction(codes: Codes, decoder: Tensor, suppressed: Tensor, factor: float)
     )
 
 
-def error(changed: Tensor, states: Tensor, counted: Tensor) -> Tensor:
-    """Mean over counted tokens (n, t) and all dimensions of (e' − e)², float64 (n,).
+def mean_error(changed: Tensor, states: Tensor, counted: Tensor) -> Tensor:
+    """Mean over the counted tokens of each prompt and over all dimensions of (e' − e)², float64 (n,).
 
     Padding does not count, so a score does not depend on what a prompt is padded to.
+
+    Args:
+        changed: e' of the counted tokens of all prompts, (m, d).
+        states: e of them, (m, d).
+        counted: which tokens these are, bool (n, t), m in all.
 
     Raises:
         InputError: a prompt without a token that counts.
     """
-    each = (changed.double() - states.double()).square().mean(2)
     tokens = counted.sum(1)
     if not bool((tokens > 0).all()):
         raise InputError("a prompt has no token that counts, so it has no score")
-    return (each * counted).sum(1) / tokens
+    each = (changed.double() - states.double()).square().mean(1)
+    return each.new_zeros(len(counted)).index_add(0, counted.nonzero()[:, 0], each) / tokens

@@ -1,8 +1,8 @@
 """Which features belong to a concept: those that its prompts activate and that no retained prompt does.
 
-Tian et al. 2025, section 4 (contrastive selection): for one prompt, the maximum of each feature over the tokens, and of
-these the ``selected`` largest; F_keep is the union over retained prompts, F_target the union over target prompts of what
-is left of theirs when F_keep is taken away. Magnitude alone would choose what every prompt has.
+Tian et al. 2025 (contrastive selection): for one prompt, the maximum of each feature over the tokens, and of these the
+``selected`` largest; F_keep is the union over retained prompts, F_target the union over target prompts of what is left
+of theirs when F_keep is taken away. Magnitude alone would choose what every prompt has.
 """
 
 from __future__ import annotations

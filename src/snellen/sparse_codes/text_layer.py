@@ -121,14 +121,15 @@ def distinct_states(
     Args:
         layer: where.
         prompts: texts to fit to.
-        most: states to keep; more are thinned at random.
+        most: states to keep; more are thinned at random, those of padding first.
         seed: of the thinning.
         progress: hears of the prompts.
     """
     listener, different = progress or Silent(), list(dict.fromkeys(prompts))
     listener.begin("reading states", len(different))
     beginnings: dict[tuple[int, int], int] = {}  # (number of the beginning before, token) → number of the beginning
-    parts: list[Tensor] = []
+    text: list[Tensor] = []
+    padding: list[Tensor] = []
     for start in range(0, len(different), _TOGETHER):
         read = layer.states(different[start : start + _TOGETHER])
         new = torch.zeros_like(read.real)
@@ -138,11 +139,18 @@ def distinct_states(
                 known = len(beginnings)
                 beginning = beginnings.setdefault((beginning, token), known)
                 new[row, position] = beginning == known
-        parts.append(read.states[new].float().cpu())
+        text.append(read.states[new & read.real].float().cpu())
+        padding.append(read.states[new & ~read.real].float().cpu())
         listener.advance("reading states", len(read.real))
     listener.finish("reading states")
-    states = torch.cat(parts)
-    if len(states) > most:
-        drawn = torch.randperm(len(states), generator=torch.Generator().manual_seed(seed))[:most]
-        states = states[drawn.sort().values]
+    draw = torch.Generator().manual_seed(seed)
+    of_text = _thinned(torch.cat(text), most, draw)
+    states = torch.cat([of_text, _thinned(torch.cat(padding), most - len(of_text), draw)])
     return ImageStore.of_tensors(states, torch.zeros(len(states), dtype=torch.int64), split="train")
+
+
+def _thinned(states: Tensor, most: int, draw: torch.Generator) -> Tensor:
+    """At most so many of states (m, d), in their order."""
+    if len(states) <= most:
+        return states
+    return states[torch.randperm(len(states), generator=draw)[: max(most, 0)].sort().values]
