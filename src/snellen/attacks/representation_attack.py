@@ -36,7 +36,7 @@ Scope = Literal["per-image", "universal"]
 
 
 class Split(Protocol):
-    """A model cut in two, as :class:`snellen.models.split_classifier.SplitClassifier` is; any other may take its place."""
+    """A model cut in two, as :class:`~snellen.models.split_classifier.SplitClassifier` is, or any other."""
 
     @property
     def classifier(self) -> Classifier:

@@ -68,7 +68,7 @@ def measure_layer(study: Study, layer: str, cuts: Mapping[str, Cut], *, scope: S
     }
     maps: tuple[MapKind, ...] = ("none",) if layer == PIXELS else MAPS
     pairs: dict[MapKind, list[TransferPair]] = {kind: [] for kind in maps}
-    residuals = {}
+    residuals = dict[tuple[MapKind, str, str], float]()
     for first, source in sources.items():
         floor_here = random_outcomes(source.cut, source, study)
         for second in sources:

@@ -121,7 +121,10 @@ def vision_language_figures(
         ``largest_rise``, by how much τ of the visual tokens rises at most from one t to the next (negative where it
         falls at each).
     """
-    captioner = captioner or load_captioner("bundled:scene-captioner")
+    if captioner is None:
+        bundled = load_captioner("bundled:scene-captioner")
+        assert isinstance(bundled, CrossAttentionCaptioner)
+        captioner = bundled
     rng = Randomness(seed).child("vision and language")
     images = _images(captioner, 5 * size.images, seed)
     parts = [Pictures(part, torch.zeros(len(part), dtype=torch.int64)) for part in images.split(size.images)]
