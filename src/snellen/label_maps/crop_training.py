@@ -132,6 +132,7 @@ def right_crops(targets: Tensor, shown: Tensor) -> Tensor:
         targets: probabilities (n, k).
         shown: bool (n, k), classes that a crop really shows.
 
+    >>> import torch
     >>> right_crops(torch.tensor([[0.7, 0.3]]), torch.tensor([[False, True]]))
     tensor([False])
     """
