@@ -78,7 +78,8 @@ def test_what_was_written_is_a_data_set(images, tmp_path):
     assert again.labels.tolist() == images.labels.tolist()
     assert all(again.read(row).tobytes() == images.read(row).tobytes() for row in range(7))
     assert made.manifest.read_text(encoding="utf-8").startswith("path,id,label,caption,")
-    assert Image.open(tmp_path / "out" / "sheet.png").width > 100
+    with Image.open(tmp_path / "out" / "sheet.png") as sheet:
+        assert sheet.width > 100
     assert not (tmp_path / "out" / "unfinished").exists()
 
 

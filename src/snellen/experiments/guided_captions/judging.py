@@ -93,9 +93,10 @@ def self_recall(captioner: CrossAttentionCaptioner, states: Tensor, captions: Se
     Args:
         captioner: that made the captions.
         states: of n images (n, s, w).
-        captions: one of each.
+        captions: one of each; of long ones the first words count, as many as surely fit into the context.
     """
-    tokens, mask = pad([row.tolist() for row in captioner.tokenise(list(captions))], filler=captioner.end_token)
+    short = [" ".join(one.split()[: captioner.context_length // 2]) for one in captions]
+    tokens, mask = pad([row.tolist() for row in captioner.tokenise(short)], filler=captioner.end_token)
     columns = []
     with torch.no_grad():
         for one in states:

@@ -50,6 +50,10 @@ class WordPieces:
         self.size, self.context_length, self.name = size, context_length, name
         self._tokenizer = tokenizer
 
+    def __deepcopy__(self, memo: dict[int, object]) -> WordPieces:
+        """Itself: nothing in it changes, and a copied CLIPTokenizer writes marks where words end ("a</w>red</w>")."""
+        return self
+
     def tokenise(self, texts: Sequence[str], *, ended: bool = True) -> list[Tensor]:
         """Texts → tokens (t,) of each: beginning, words, and the end mark where ``ended``.
 
