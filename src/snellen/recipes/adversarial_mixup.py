@@ -24,7 +24,7 @@ class AdversarialMixup(BlendRecipe):
     """
 
     name: ClassVar[str] = "adversarial_mixup"
-    treats: ClassVar[tuple[str, ...]] = ("calibration", "corruption")
+    treats: ClassVar[tuple[str, ...]] = ("calibration",)
 
     parts: int = Field(3, ge=2, le=8, description="images in a blend; published: 3 for CIFAR, 2 for ImageNet")
     beta: float = Field(

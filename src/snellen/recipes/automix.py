@@ -22,7 +22,6 @@ class AutoMix(BlendRecipe):
     """
 
     name: ClassVar[str] = "automix"
-    treats: ClassVar[tuple[str, ...]] = ("calibration",)
 
     def mixing(self) -> MixSettings:
         """The numbers of the method: no adversarial step."""
