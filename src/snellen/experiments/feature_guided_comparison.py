@@ -159,9 +159,9 @@ def _compared(
             else CarliniWagnerL0(steps=SMALL.cw_steps),
         }
         for name, attack in white_box.items():
-            attacked = attack.attack(classifier, first, labels, rng=rng.child(kind))
-            changed[name] = changed_pixels(attacked, first)
-            figures |= {f"{name}.{key}": value for key, value in search_figures(attacked, changed[name]).items()}
+            broken = attack.attack(classifier, first, labels, rng=rng.child(kind))
+            changed[name] = changed_pixels(broken, first)
+            figures |= {f"{name}.{key}": value for key, value in search_figures(broken, changed[name]).items()}
             figures |= pair_figures(changed["guided"][:references], changed[name], f"ratio_to_{name}", rng)
     return {f"{kind}.{key}": value for key, value in figures.items()}
 
