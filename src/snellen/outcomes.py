@@ -12,6 +12,9 @@ from snellen.budget import Spent
 from snellen.classifier import Classifier
 from snellen.evidence import Evidence
 
+#: The place of an attack that changes images.
+PIXELS = "pixels"
+
 #: Reasons in the evidence of an attack, beside the statuses of :class:`Attacked`.
 ZERO_GRADIENT = "not found, zero gradient"
 NOT_FINITE = "scores are not finite inside the attack"
@@ -35,6 +38,9 @@ class Attacked:
             restarts: the search was blind. A failure there is a sign of masked gradients, not of robustness.
         found_by: of an attack that is made of others, which of them broke each image; "clean" where the image met the
             criterion already, empty where it stands. An empty tuple for any other attack.
+        place: what was changed: ``pixels``, or a layer, in words. At a layer ``images`` are the clean ones, whatever
+            happened: success, scores and distance are those of the classifier with ``changes`` added there.
+        changes: (n, ...) what was added at a layer, zero where the attack did not succeed; None for images.
 
     A search that keeps the last iterates (``keep="last"`` of :func:`snellen.perturbation.perturb`) is the exception:
     images are the last iterates (of ``not finite`` images the last finite ones), successful or not, distance and scores
@@ -51,6 +57,8 @@ class Attacked:
     status: tuple[str, ...]
     zero_gradient: Tensor
     found_by: tuple[str, ...] = ()
+    place: str = PIXELS
+    changes: Tensor | None = None
 
     @property
     def spent(self) -> Spent:

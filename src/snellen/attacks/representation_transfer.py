@@ -36,21 +36,14 @@ MOST_FIT_IMAGES = 512
 
 @dataclass(frozen=True, eq=False)
 class RepresentationAttacked(Attacked):
-    """Result of an attack that may have left the images alone.
-
-    At another layer than ``pixels``, ``images`` are the clean ones, whatever happened: success, scores and distance are
-    those of the classifier with :attr:`changes` added at :attr:`place`.
+    """Result of an attack that may have left the images alone; ``changes`` are those after the map.
 
     Attributes:
-        changes: (n, ...) what was added to the representations, after the map; zero where the attack did not succeed.
-        place: where, in words: the layer, and the side of a nonlinearity.
         epsilon: size of the allowed set of the search, in the units of the surrogate's representation.
         relative_epsilon: the same in units of the root mean square of its activations.
         channel_map: what the tensors were carried over with.
     """
 
-    changes: Tensor | None = None
-    place: str = PIXELS
     epsilon: float = 0.0
     relative_epsilon: float = 0.0
     channel_map: ChannelMap | None = None
@@ -266,12 +259,11 @@ def _told(
 ) -> RepresentationAttacked:
     """The account of a search, with the images that were really shown to the classifier."""
     kept = {field.name: getattr(found, field.name) for field in fields(Attacked)}
+    kept |= {"changes": changes, "place": split.place}
     if split.layer != PIXELS:
         kept["images"] = images.clone()
     return RepresentationAttacked(
         **kept,
-        changes=changes,
-        place=split.place,
         epsilon=epsilon,
         relative_epsilon=relative,
         channel_map=channel_map,

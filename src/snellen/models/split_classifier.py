@@ -13,9 +13,7 @@ from snellen.layer_hooks import find_layer
 from snellen.models.channels import apply_to_channels
 from snellen.models.forward_replay import Prefix, replayed, watch_prefix
 from snellen.models.layer_edits import edited, reading
-
-#: The layer in front of all others: the representation is the prepared image itself.
-PIXELS = "pixels"
+from snellen.outcomes import PIXELS as PIXELS  # the layer in front of all others: the prepared image itself
 
 #: Largest difference of scores, relative to the largest score (at least 1), at which two passes count as the same.
 TOLERANCE = 1e-5

@@ -13,7 +13,7 @@ from snellen.attacks.eight_bits import rounded_success
 from snellen.classifier import Classifier
 from snellen.errors import ModelError
 from snellen.evidence import Evidence
-from snellen.outcomes import NOT_FINITE, ZERO_GRADIENT, Attacked
+from snellen.outcomes import NOT_FINITE, PIXELS, ZERO_GRADIENT, Attacked
 from snellen.randomness import Randomness
 from snellen.writing.attack_goal import Goal
 from snellen.writing.settings import Setting
@@ -71,7 +71,7 @@ class _Rows:
 
 
 #: What the evidence of an attack says beside the columns that all evidence has. Sizes of the change are those of
-#: adversarial images; ``changed_values`` counts values of 3 · h · w.
+#: adversarial images, or of what was added at the layer ``place``; ``changed_values`` counts its values.
 _COLUMNS: Mapping[str, pa.DataType] = {
     "success": pa.bool_(),
     "success_8_bits": pa.bool_(),
@@ -82,6 +82,7 @@ _COLUMNS: Mapping[str, pa.DataType] = {
     "linf": pa.float64(),
     "l2": pa.float64(),
     "changed_values": pa.int64(),
+    "place": pa.string(),
 }
 
 
@@ -165,7 +166,7 @@ def attacked_rows(
         references = goal.references(batch.labels[positions])
         saved = rounded_success(classifier, attacked, references, criterion=goal.criterion)
         _fill(rows, predictions, values, attacked, saved, classifier, goal, positions, batch.images[positions])
-        if keep:
+        if keep and attacked.place == PIXELS:
             for row, at in zip(positions.tolist(), range(len(positions)), strict=True):
                 if attacked.status[at] == "found":
                     pictures[row] = attacked.images[at].detach().cpu().float().numpy().tobytes()
@@ -222,15 +223,17 @@ def _fill(
     clean: Tensor,
 ) -> None:
     """Write what an attack found into the rows at these positions."""
-    change = (attacked.images - clean).double().flatten(1)
+    change = (attacked.images - clean if attacked.changes is None else attacked.changes).double().flatten(1)
     sizes = {"linf": change.abs().amax(1), "l2": change.norm(dim=1), "changed_values": (change != 0).sum(1)}
     decided = _classes(classifier.predict(attacked.scores), goal)
     told: dict[str, list[object]] = {
         "success": attacked.success.tolist(),
-        "success_8_bits": saved.tolist(),
+        # There are no images that could be rounded where a layer was changed.
+        "success_8_bits": saved.tolist() if attacked.place == PIXELS else [None] * len(positions),
         "queries": attacked.queries.tolist(),
         "gradients": attacked.gradients.tolist(),
         "zero_gradient": attacked.zero_gradient.tolist(),
+        "place": [attacked.place] * len(positions),
         "found_by": [name or None for name in attacked.found_by] or [None] * len(positions),
         **{name: size.tolist() for name, size in sizes.items()},
     }

@@ -14,7 +14,7 @@ from snellen.evidence import Evidence
 from snellen.metrics.censored_median import censored_median
 from snellen.metrics.clustered import clustered_share
 from snellen.metrics.units import unit_codes
-from snellen.outcomes import NOT_FINITE, ZERO_GRADIENT
+from snellen.outcomes import NOT_FINITE, PIXELS, ZERO_GRADIENT
 from snellen.writing.attack_batches import NO_LABEL, OF_TARGET
 
 #: Points of the curve of success against distance, at most.
@@ -51,7 +51,7 @@ class AttackFigures(BaseModel):
         robust_accuracy: share of the images that are right and for which nothing was found, among all with a label
             whose search was not lost; it includes the images that were wrong from the start, which are not attacked.
         success_rate: among the attacked images, which were right.
-        success_rate_8_bits: the same after rounding the images to bytes.
+        success_rate_8_bits: the same after rounding the images to bytes; of none where a layer was changed.
         median_distance: of the attacked images in the attack's own norm, those without a success beyond all others;
             None where that is the median.
         curve: success against distance.
@@ -101,8 +101,9 @@ def attack_figures(
     units = _units(evidence)
     reasons: list[str] = table["reason"].to_pylist()
     success = np.array([-1 if value is None else int(value) for value in table["success"].to_pylist()])
-    saved = np.array([bool(value) for value in table["success_8_bits"].to_pylist()], dtype=bool)
-    attacked = success >= 0
+    saved = np.array([-1 if value is None else int(value) for value in table["success_8_bits"].to_pylist()])
+    attacked, rounded = success >= 0, saved >= 0
+    (place,) = {value for value in table["place"].to_pylist() if value is not None} or {PIXELS}
     counted = np.array([reason not in (NO_LABEL, OF_TARGET, NOT_FINITE) for reason in reasons], dtype=bool)
     distances = np.array([math.inf if value is None else value for value in table["value"].to_pylist()])
     queries, gradients = (_total(table[name].to_pylist()) for name in ("queries", "gradients"))
@@ -111,7 +112,7 @@ def attack_figures(
         method=method,
         robust_accuracy=_share(success[counted] == 0, units, counted),
         success_rate=_share(success[attacked] == 1, units, attacked),
-        success_rate_8_bits=_share(saved[attacked], units, attacked),
+        success_rate_8_bits=_share(saved[rounded] == 1, units, rounded),
         median_distance=_median(distances[attacked], units, attacked),
         curve=_curve(distances[attacked], units, attacked),
         reasons=dict(sorted(Counter(reasons).items())),
@@ -119,12 +120,12 @@ def attack_figures(
         gradients=gradients,
         queries_per_image=queries / searched if searched else None,
         gradients_per_image=gradients / searched if searched else None,
-        verdict=verdict(int((success == 1).sum()), int(attacked.sum()), reasons.count(ZERO_GRADIENT)),
+        verdict=verdict(int((success == 1).sum()), int(attacked.sum()), reasons.count(ZERO_GRADIENT), place),
         doubts=tuple(doubts),
     )
 
 
-def verdict(found: int, attacked: int, blind: int = 0) -> str:
+def verdict(found: int, attacked: int, blind: int = 0, place: str = PIXELS) -> str:
     """What was found, in words that claim no more.
 
     >>> verdict(0, 12)
@@ -134,12 +135,13 @@ def verdict(found: int, attacked: int, blind: int = 0) -> str:
     """
     if not attacked:
         return "no image was attacked: none that can be was right from the start"
+    what = "adversarial image" if place == PIXELS else f"adversarial change of the layer {place},"
     if not found:
-        told = f"no adversarial image found within budget for any of {attacked} attacked images"
+        told = f"no {what} found within budget for any of {attacked} attacked images"
     elif found == attacked:
-        return f"an adversarial image found for each of {attacked} attacked images"
+        return f"an {what} found for each of {attacked} attacked images"
     else:
-        told = f"an adversarial image found for {found} of {attacked} attacked images, none within budget for the "
+        told = f"an {what} found for {found} of {attacked} attacked images, none within budget for the "
         told += f"other {attacked - found}"
     return f"{told}; for {blind} of these every gradient was exactly zero: the search was blind" if blind else told
 
