@@ -30,10 +30,10 @@ FOLDER = ROOT / "docs" / "pictures"
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 560, 80, 30, 20, 70
 CURVES = {
-    "cfg": ("captioner fine-tuned with dropped images (γ)", SCALES, "#0b5fa5"),
-    "undropped": ("fine-tuned without (γ)", FEWER, "#c2571a"),
-    "language": ("without; a language model as the other side (γ)", FEWER, "#2f7d32"),
-    "style": ("towards a language model of full captions (α, β = α/2)", ALPHAS, "#7b3fa0"),
+    "cfg": ("captioner fine-tuned with dropped images (scale)", SCALES, "#0b5fa5"),
+    "undropped": ("fine-tuned without (scale)", FEWER, "#c2571a"),
+    "language": ("without; a language model as the other side (scale)", FEWER, "#2f7d32"),
+    "style": ("towards a language model of full captions (alpha)", ALPHAS, "#7b3fa0"),
 }
 
 
@@ -45,23 +45,26 @@ def trade_off(figures: Mapping[str, float]) -> Image.Image:
     }
     high = [1.1 * max(value) for value in zip(*(pair for found in points.values() for pair in found), strict=True)]
 
+    low = 0.9 * min(x for found in points.values() for x, _ in found)
+
     def at(point: tuple[float, float]) -> tuple[float, float]:
         return (
-            LEFT + point[0] / high[0] * (WIDTH - LEFT - RIGHT),
+            LEFT + (point[0] - low) / (high[0] - low) * (WIDTH - LEFT - RIGHT),
             HEIGHT - BOTTOM - point[1] / high[1] * (HEIGHT - TOP - BOTTOM),
         )
 
     sheet = Image.new("RGB", (WIDTH, HEIGHT), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
     draw.line([(LEFT, TOP), (LEFT, HEIGHT - BOTTOM), (WIDTH - RIGHT, HEIGHT - BOTTOM)], "black", 2)
-    for share in (0.25, 0.5, 0.75, 1.0):
-        x, _ = at((high[0] * share, 0))
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        across = low + (high[0] - low) * share
+        x, _ = at((across, 0))
         _, y = at((0, high[1] * share))
-        draw.text((x - 14, HEIGHT - BOTTOM + 6), f"{high[0] * share:.2f}", "black", font)
+        draw.text((x - 14, HEIGHT - BOTTOM + 6), f"{across:.2f}", "black", font)
         draw.text((LEFT - 42, y - 9), f"{high[1] * share:.2f}", "black", font)
         draw.line([(LEFT, y), (WIDTH - RIGHT, y)], "#e0e0e0")
-    draw.text((WIDTH // 2 - 150, HEIGHT - 32), "CIDEr against the vague references →", "black", font)
-    draw.text((6, 2), "↑ R@1", "black", font)
+    draw.text((WIDTH // 2 - 150, HEIGHT - 32), "CIDEr against the vague references", "black", font)
+    draw.text((6, 2), "R@1", "black", font)
     for number, (curve, (told, values, colour)) in enumerate(CURVES.items()):
         places = [at(point) for point in points[curve]]
         draw.line(places, colour, 3)
@@ -69,8 +72,8 @@ def trade_off(figures: Mapping[str, float]) -> Image.Image:
             draw.ellipse([x - 5, y - 5, x + 5, y + 5], fill=colour)
             draw.text((x + 8, y - 18), f"{value:g}", colour, font)
         y = TOP + 8 + 22 * number
-        draw.rectangle([WIDTH - 430, y + 3, WIDTH - 416, y + 15], fill=colour)
-        draw.text((WIDTH - 410, y), told, "black", font)
+        draw.rectangle([LEFT + 20, y + 3, LEFT + 34, y + 15], fill=colour)
+        draw.text((LEFT + 42, y), told, "black", font)
     x, y = at(points["cfg"][knee(points["cfg"])])
     draw.ellipse([x - 11, y - 11, x + 11, y + 11], outline="black", width=2)
     return sheet
@@ -92,7 +95,7 @@ def examples(count: int = 6, scales: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 4.
         sheet.paste(picture.resize((side, side), Image.Resampling.NEAREST), (8, top))
         draw.text((side + 24, top), f"a reference: {test.vague[row][0]}", "#6e6e6e", font)
         for number, scale in enumerate(scales, start=1):
-            draw.text((side + 24, top + number * line), f"γ = {scale:g}: {said[scale][row]}", "black", font)
+            draw.text((side + 24, top + number * line), f"scale {scale:g}: {said[scale][row]}", "black", font)
     return sheet
 
 
