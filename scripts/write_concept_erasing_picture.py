@@ -1,0 +1,56 @@
+"""Draw the picture of docs/systems/concept-erasing.md: ``python scripts/write_concept_erasing_picture.py``.
+
+Takes a minute: the autoencoder is fitted as in seed 0 of the small experiment of system 34.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snellen.experiments.concept_erasing.baselines import mean_directions, mean_states, projected_out
+from snellen.experiments.concept_erasing.pictures import drawn, negative_prompt
+from snellen.experiments.concept_erasing.study import SMALL, set_up
+from snellen.progress import Silent
+from snellen.sparse_codes.text_edit import encode_erased
+from snellen.writing.picture_grid import picture_grid
+
+TARGET = Path(__file__).parents[1] / "docs" / "pictures" / "concept-erasing.webp"
+HEADS = ("no edit", "erased", "all edited", "negative", "direction")
+
+
+def main() -> None:
+    """One prompt with a synonym of each concept, two prompts without a concept, each way."""
+    ready = set_up(SMALL, 0, Silent())
+    generator, eraser = ready.generator, ready.eraser
+    prompts = [*(part[0] for part in ready.synonyms), *ready.kept[:2]]
+    texts = [prompt.text for prompt in prompts]
+    plain, (erased, verdict) = generator.encode_prompts(texts), encode_erased(generator, texts, [eraser])
+    always, _ = encode_erased(generator, texts, [eraser.always()])
+    kept = mean_states(eraser.layer.states(ready.keep))
+    shows = [mean_states(eraser.layer.states(one.prompts)) for one in eraser.concepts.values()]
+    with projected_out(eraser.layer, mean_directions(shows, kept), kept.mean(0)):
+        projected = generator.encode_prompts(texts)
+    columns = [
+        drawn(generator, texts, condition, steps=SMALL.steps, negative=negative)
+        for condition, negative in (
+            (plain, None),
+            (erased, None),
+            (always, None),
+            (plain, negative_prompt(ready.concepts)),
+            (projected, None),
+        )
+    ]
+    names = [concept.value for concept in ready.concepts] + ["none"] * 2
+    rows = [
+        (
+            [(column[row] * 255).round().byte() for column in columns],
+            f"{names[row]}: {'flagged' if verdict.flagged[row] else 'passes'}. {texts[row]}",
+        )
+        for row in range(len(texts))
+    ]
+    title = f"Erased: {negative_prompt(ready.concepts)}; asked for in other words"
+    picture_grid(title, HEADS, rows).save(TARGET, quality=88, method=6)
+
+
+if __name__ == "__main__":
+    main()
