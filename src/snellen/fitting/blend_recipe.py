@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -15,17 +15,17 @@ from snellen.errors import InputError
 from snellen.fitting.adversarial_mixing import AdversarialMixing, MixSettings, mixing_objective
 from snellen.fitting.four_heads import four_heads
 from snellen.fitting.groundwork import lay_groundwork
-from snellen.fitting.recipe import PLAN, ClassifierRecipe
+from snellen.fitting.recipe import PLAN, ClassifierRecipe, laid_over
 from snellen.fitting.two_heads import middle_layer
 from snellen.images import ImageSet
 from snellen.progress import Progress
 from snellen.randomness import Randomness
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore, cut_steps, epoch_order
-from snellen.training.crops import random_resized_crops
 from snellen.training.loop import Trained, train
 from snellen.training.plan import TrainingPlan
-from snellen.training.transforms import in_sequence, random_flips
+
+_PLAN = PLAN.model_copy(update={"drop_last": True})
 
 
 class BlendRecipe(ClassifierRecipe):
@@ -55,8 +55,8 @@ class BlendRecipe(ClassifierRecipe):
         description="as the published code: one share for a batch, a margin that looks at the first image alone, no "
         "warm-up of the teacher's momentum",
     )
-    plan: TrainingPlan = Field(
-        PLAN.model_copy(update={"drop_last": True}), description="numbers of the training, the generator's included"
+    plan: Annotated[TrainingPlan, laid_over(_PLAN)] = Field(
+        _PLAN, description="numbers of the training, the generator's included; left out, they are the recipe's"
     )
 
     def mixing(self) -> MixSettings:
@@ -114,16 +114,12 @@ class BlendRecipe(ClassifierRecipe):
             feature_layer=self.feature_layer,
             rng=rng,
         )
-        steps = [
-            *([random_resized_crops(self.smallest_crop)] if self.smallest_crop < 1 else []),
-            *([random_flips] if self.flips else []),
-        ]
         trained = train(
             module,
             ground.examples,
             plan=ground.plan,
             objective=mixing_objective,
-            transform=in_sequence(*steps) if steps else None,
+            transform=self.views(),
             tune=ground.tune,
             evaluate=four_heads,
             checkpoint=checkpoint,

@@ -66,6 +66,15 @@ class ClassifierRecipe(Method):
         """What is done to batches after crops and flips."""
         return None
 
+    def views(self, special: BatchTransform | None = None) -> BatchTransform | None:
+        """Crops and flips as they were asked for, then what is special; None where nothing is done."""
+        steps = [
+            *([random_resized_crops(self.smallest_crop)] if self.smallest_crop < 1 else []),
+            *([random_flips] if self.flips else []),
+            *([special] if special is not None else []),
+        ]
+        return in_sequence(*steps) if len(steps) > 1 else steps[0] if steps else None
+
     def title(self) -> str:
         """Name of the artifact."""
         return self.name.replace("_", "-")
@@ -84,19 +93,13 @@ class ClassifierRecipe(Method):
         progress: Progress | None = None,
     ) -> Artifact:
         """Train on labelled images; see :func:`snellen.fitting.classifiers.fit_classifier`."""
-        special = self.transform(len(data.class_names or ()))
-        steps = [
-            *([random_resized_crops(self.smallest_crop)] if self.smallest_crop < 1 else []),
-            *([random_flips] if self.flips else []),
-            *([special] if special is not None else []),
-        ]
         return fit_classifier(
             data,
             name=self.title(),
             architecture=self.architecture,
             side=self.side,
             plan=self.plan,
-            transform=in_sequence(*steps) if len(steps) > 1 else steps[0] if steps else None,
+            transform=self.views(self.transform(len(data.class_names or ()))),
             base=base,
             rng=rng,
             recipe=self.recipe(),
