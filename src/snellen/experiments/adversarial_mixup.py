@@ -51,7 +51,7 @@ SMALL_SIZES, SMALL_CORRUPTED = (500, 600), 200
 WATCHED = 12
 MOMENTUM = 0.999
 SMALL_PLAN = TrainingPlan(
-    epochs=100,
+    epochs=30,
     batch_size=50,
     drop_last=True,
     learning_rate=8e-3,
@@ -126,7 +126,7 @@ adversarial_mixup.stand_ins = {  # type: ignore[attr-defined]
     "small": (
         "Fashion-MNIST at 32 pixels, and scenes with one of ten shapes, for CIFAR-100: 500 images of each to train on, "
         "600 to test on",
-        "a three-stage residual network of 33,018 weights, 100 epochs of AdamW, for ResNet-18, 200 to 800 epochs of SGD",
+        "a three-stage residual network of 33,018 weights, 30 epochs of AdamW, for ResNet-18, 200 to 800 epochs of SGD",
         "masks of two images; the teacher's momentum is warmed up, and networks without a teacher are averaged alike",
         "four kinds of corruption of ImageNet-C at five severities on 200 images",
     ),
