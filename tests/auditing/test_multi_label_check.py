@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from snellen.auditing.checks.multi_label import MultiLabel
 from snellen.auditing.report import AuditReport
 from snellen.classifier import Classifier
 from snellen.data.arrays import load_arrays
+from snellen.data.optotypes.scenes import Scenes
 from snellen.data.references import load_images
 from snellen.images import ImageSet
 from snellen.inspection.shown_classes import apart, shown_classes, windows
+from snellen.models.factor_judge import load_judge
 from snellen.models.references import load_classifier
 from snellen.preparation import Preparation
 
@@ -83,6 +86,32 @@ def test_says_nothing_of_real_thumbnails_of_one_product(tmp_path: Path) -> None:
     images = load_images("bundled:fashion-mnist").limit(200)
     report = told(images, tmp_path / "run", load_classifier("bundled:fashion-cnn"))
     assert finding(report) is None
+
+
+def coloured_scenes(objects: int) -> Scenes:
+    """Scenes called by the colour of their first object; one alone is no larger than one of several."""
+    return Scenes(
+        count=150, label="colour", objects=(objects, objects), sizes=("tiny", "small"), captions=False, seed=objects
+    )
+
+
+def test_tells_scenes_of_two_objects_by_what_is_really_there(tmp_path: Path) -> None:
+    world = coloured_scenes(2)
+    images = world.images(split="test")
+    report = told(images, tmp_path / "run", load_judge().classifier("colour"))
+    assert finding(report) is not None
+    there = {
+        one: {each.colour for each in scene.objects} for one, scene in zip(images.ids, world.scenes(), strict=True)
+    }
+    listed = json.loads((tmp_path / "run" / "lists" / "multi_label.json").read_text())
+    assert len(listed) >= 10
+    assert all(there[one["id"]] == {one["label"], one["also"]} for one in listed)
+
+
+def test_says_nothing_of_scenes_of_one_object(tmp_path: Path) -> None:
+    report = told(coloured_scenes(1).images(split="test"), tmp_path / "run", load_judge().classifier("colour"))
+    assert finding(report) is None
+    assert report.metrics["multi_label.share"].value <= 0.01
 
 
 def test_it_runs_when_asked_for_alone() -> None:
