@@ -8,9 +8,11 @@ import torch
 
 from snellen.classifier import Classifier
 from snellen.errors import InputError
-from snellen.experiments import label_map_scales
+from snellen.experiments import collage_materials, label_map_scales
+from snellen.experiments.collage_materials import labelled_scenes, thumbnails
 from snellen.experiments.collages import COLOURS, scene_collages, thumbnail_collages
 from snellen.experiments.label_maps import ARMS, divergence, label_maps
+from snellen.experiments.medmnist_c import FASHION_MNIST_VARIABLE
 from snellen.experiments.small_networks import narrow_network
 from snellen.label_maps.localized_head import localized_head
 from snellen.progress import Silent
@@ -53,6 +55,26 @@ def test_thumbnails_lie_where_they_are_said_to_lie() -> None:
     assert float(covered.max()) <= 1.001
     # The largest is the label: it covers at least as much as any other class alone can.
     assert bool((made.seen[torch.arange(10), torch.from_numpy(made.labels)].float().sum((1, 2)) > 0.4**2 * 1600).all())
+
+
+def test_the_stronger_annotator_learns_the_same_labels_from_other_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, count in (("LABELLED", 30), ("FEW", 20), ("MORE_TESTED", 10)):
+        monkeypatch.setattr(collage_materials, name, count)
+    made = labelled_scenes(4)
+    parts = (made.annotated, made.trained, made.tested)
+    assert [len(part.labels) for part in parts] == [30, 20, 10]
+    assert len({picture.tobytes() for part in parts for picture in part.pixels}) == 60
+    for part in parts:
+        # Several objects, and the official label is mostly the class of the largest area.
+        assert part.sets().sum(1).double().mean() > 1.5
+        shares = part.seen.float().sum((2, 3))
+        assert float((shares.argmax(1) == torch.from_numpy(part.labels)).double().mean()) > 0.6
+
+
+def test_thumbnails_say_what_they_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FASHION_MNIST_VARIABLE, "nowhere")
+    with pytest.raises(InputError, match="reads Fashion-MNIST from nowhere, which is not there"):
+        thumbnails(0)
 
 
 def test_divergence_is_zero_for_the_truth_and_finite_for_the_opposite() -> None:
