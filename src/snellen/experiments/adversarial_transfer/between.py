@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from snellen.attacks.calibrated_strength import Calibrated, calibrate
 from snellen.attacks.norms import Norm
 from snellen.attacks.representation_attack import Crafted, Scope, add, craft, random_changes, relative_size
 from snellen.attacks.representation_maps import MapKind, fit_channel_map
+from snellen.experiments.adversarial_transfer.known_outcomes import KnownOutcomes
 from snellen.experiments.adversarial_transfer.setting import Cut, Pictures, Strength, Study
 from snellen.metrics.transfer_rates import TransferPair
 from snellen.models.split_classifier import PIXELS
@@ -99,15 +100,19 @@ def attack_source(cut: Cut, study: Study, *, scope: Scope = "per-image", rng: Ra
     if pixels and strength.norm == "l2":
         start *= encoded["fit"][0].numel() ** 0.5 / 2
 
-    def success_at(size: float) -> float:
-        if scope == "universal":
-            crafted = _craft(cut, "fit", data.fit, strength, size, scope, rng)
-        else:
-            crafted = _craft(cut, "calibrate", data.calibrate, strength, size, scope, rng)
-        broken = _applied(cut, "calibrate", data.calibrate, crafted.changes) != data.calibrate.labels
-        right = cut.decisions["calibrate"] == data.calibrate.labels
-        return _share(broken, right)
+    right = (cut.decisions["calibrate"] == data.calibrate.labels).nonzero().flatten()
+    universal = _craft(cut, "fit", data.fit, strength, scope, rng) if scope == "universal" else None
 
+    def broken_at(size: float, rows: Tensor) -> Tensor:
+        chosen = right[rows]
+        if universal is not None:
+            changes = universal(size).changes
+        else:
+            changes = _craft(cut, "calibrate", data.calibrate, strength, scope, rng, chosen)(size).changes
+        return _applied(cut, "calibrate", data.calibrate, changes, rows=chosen) != data.calibrate.labels[chosen]
+
+    outcomes = KnownOutcomes(broken_at, len(right))
+    success_at = outcomes if scope == "per-image" else outcomes.measured
     found = calibrate(
         success_at,
         wanted=strength.wanted,
@@ -115,8 +120,9 @@ def attack_source(cut: Cut, study: Study, *, scope: Scope = "per-image", rng: Ra
         most=strength.evaluations,
         ceiling=1.0 if pixels and strength.norm == "linf" else None,
     )
+    found = found._replace(success=outcomes.measured(found.epsilon))
     on = ("fit", data.fit) if scope == "universal" else ("measure", data.measure)
-    crafted = _craft(cut, *on, strength, found.epsilon, scope, rng.child("measure"))
+    crafted = _craft(cut, *on, strength, scope, rng.child("measure"))(found.epsilon)
     shape = encoded["measure"].shape
     random = [
         random_changes(shape, norm=strength.norm, epsilon=found.epsilon, rng=rng.child("random", draw))
@@ -171,7 +177,7 @@ def target_success(
     """Success on source and target of an attack of another size: a point of the strength sweep."""
     size = source.calibrated.epsilon * factor
     size = min(size, 1.0) if source.cut.split.layer == PIXELS and norm == "linf" else size
-    crafted = _craft(source.cut, "measure", study.data.measure, study.strength, size, "per-image", rng)
+    crafted = _craft(source.cut, "measure", study.data.measure, study.strength, "per-image", rng)(size)
     labels, shares = study.data.measure.labels, []
     for cut in (source.cut, target):
         broken = _applied(cut, "measure", study.data.measure, crafted.changes) != labels
@@ -180,24 +186,40 @@ def target_success(
 
 
 def _craft(
-    cut: Cut, part: str, pictures: Pictures, strength: Strength, size: float, scope: Scope, rng: Randomness
-) -> Crafted:
-    return craft(
+    cut: Cut,
+    part: str,
+    pictures: Pictures,
+    strength: Strength,
+    scope: Scope,
+    rng: Randomness,
+    rows: Tensor | None = None,
+) -> Callable[[float], Crafted]:
+    """Size → what is found for the images of a part, or for these rows of them."""
+    chosen = slice(None) if rows is None else rows
+    return lambda size: craft(
         cut.split,
-        pictures.images,
-        pictures.labels,
+        pictures.images[chosen],
+        pictures.labels[chosen],
         norm=strength.norm,
         epsilon=size,
         steps=strength.steps,
         scope=scope,
-        encoded=cut.encoded[part],
+        encoded=cut.encoded[part][chosen],
         rng=rng,
     )
 
 
-def _applied(cut: Cut, part: str, pictures: Pictures, changes: Tensor, matrix: Tensor | None = None) -> Tensor:
-    """Decisions (n,) with tensors added."""
-    scores = add(cut.split, pictures.images, changes, matrix=matrix, encoded=cut.encoded[part])
+def _applied(
+    cut: Cut,
+    part: str,
+    pictures: Pictures,
+    changes: Tensor,
+    matrix: Tensor | None = None,
+    rows: Tensor | None = None,
+) -> Tensor:
+    """Decisions (n,) with tensors added, of the images of a part or of these rows."""
+    chosen = slice(None) if rows is None else rows
+    scores = add(cut.split, pictures.images[chosen], changes, matrix=matrix, encoded=cut.encoded[part][chosen])
     return scores.argmax(1)
 
 

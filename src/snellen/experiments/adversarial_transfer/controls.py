@@ -52,7 +52,9 @@ def control_figures(study: ImageStudy, name: str) -> Mapping[str, float]:
             common = (study.correct(source.cut) & study.correct(target)).numpy()
             pair = pair_of(name, control, common, source, target, study, floors, carried)
             rates = transfer_rates(pair, least_common=study.strength.least_common)
-            figures[f"{control}.{kind}.tau"] = 0.0 if rates.tau is None else rates.tau
+            # Of an attack that breaks too little of its source there is no τ.
+            if rates.tau is not None:
+                figures[f"{control}.{kind}.tau"] = rates.tau
     return figures
 
 

@@ -11,8 +11,9 @@ from snellen.attacks.representation_maps import MapKind
 from snellen.experiments.adversarial_transfer.between import Layer, measure_layer, target_success
 from snellen.experiments.adversarial_transfer.networks import SAME_ARCHITECTURE
 from snellen.experiments.adversarial_transfer.setting import Cut, ImageStudy
+from snellen.experiments.adversarial_transfer.tau_figures import tau_figures
 from snellen.metrics.alignment import channel_correlation, identity_residual, linear_cka, neighbour_overlap
-from snellen.metrics.transfer_rates import TransferPair, mean_tau, transfer_rates
+from snellen.metrics.transfer_rates import transfer_rates
 from snellen.models.channels import channel_rows
 from snellen.models.split_classifier import PIXELS
 from snellen.progress import Progress
@@ -33,7 +34,8 @@ def study_figures(study: ImageStudy, progress: Progress) -> dict[str, float]:
         ``same_architecture`` (τ among the seeds of one architecture), shares of success, floors and of the same wrong
         class; sizes; alignment. The ``headline``: data, raw and corrected over all hidden layers, with intervals and
         the gaps between the nearer ends of two of them (negative where they overlap). ``rank_correlation`` of τ with
-        the identity residual over pairs and hidden layers. ``counts``: common images of the pairs, and pairs.
+        the identity residual over pairs and hidden layers. ``counts``: common images of the pairs, and pairs. A τ that
+        no pair has, and what follows from it, are left out.
     """
     figures, layers = dict[str, float](), dict[str, Layer]()
     points = list[tuple[float, float]]()
@@ -53,7 +55,7 @@ def study_figures(study: ImageStudy, progress: Progress) -> dict[str, float]:
     return {
         **figures,
         **headline_figures(study, layers),
-        "rank_correlation": rank_correlation(*zip(*points, strict=True)) if len(points) > 2 else 0.0,
+        **({"rank_correlation": rank_correlation(*zip(*points, strict=True))} if len(points) > 2 else {}),
         "counts.least_common": float(min(counts)),
         "counts.pairs": float(len(counts)),
         "counts.measured": float(len(study.data.measure.labels)),
@@ -77,10 +79,10 @@ def layer_figures(study: ImageStudy, layer: Layer) -> dict[str, float]:
         rates = [transfer_rates(pair, least_common=study.strength.least_common) for pair in pairs]
         for name in ("source", "target", "random_source", "random_target", "same_class"):
             figures[f"{kind}.{name}"] = float(np.mean([getattr(rate, name) for rate in rates]))
-        figures |= {f"{kind}.{name}": value for name, value in _tau(study, pairs).items()}
+        figures |= {f"{kind}.{name}": value for name, value in tau_figures(pairs, study.strength).items()}
         alike = [pair for pair in pairs if {pair.source, pair.target} <= set(SAME_ARCHITECTURE)]
-        if alike:
-            figures[f"{kind}.same_architecture"] = _tau(study, alike)["tau"]
+        if alike and "tau" in (among := tau_figures(alike, study.strength)):
+            figures[f"{kind}.same_architecture"] = among["tau"]
         for pair, rate in zip(pairs, rates, strict=True):
             if rate.tau is not None:
                 figures[f"{kind}.{pair.source}.{pair.target}.tau"] = rate.tau
@@ -137,10 +139,13 @@ def headline_figures(study: ImageStudy, layers: Mapping[str, Layer]) -> dict[str
         pairs = [
             pair for depth, layer in layers.items() if (depth == PIXELS) == pixels for pair in layer.pairs.get(kind, ())
         ]
-        found = _tau(study, pairs)
-        ends[name] = found["low"], found["high"]
+        found = tau_figures(pairs, study.strength)
+        if "tau" in found:
+            ends[name] = found["low"], found["high"]
         figures |= {f"headline.{name}.{key}": value for key, value in found.items()}
     for first, second in (("data", "raw"), ("corrected", "raw"), ("data", "corrected")):
+        if first not in ends or second not in ends:
+            continue
         gap = max(ends[first][0] - ends[second][1], ends[second][0] - ends[first][1])
         figures[f"headline.gap.{first}.{second}"] = gap
     figures["headline.least_source_success"] = min(min(layer.diagonal.values()) for layer in layers.values())
@@ -158,12 +163,3 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
     """
     ranks = [torch.tensor(values, dtype=torch.float64).argsort().argsort().double() for values in (first, second)]
     return float(torch.corrcoef(torch.stack(ranks))[0, 1])
-
-
-def _tau(study: ImageStudy, pairs: Sequence[TransferPair]) -> dict[str, float]:
-    """Mean τ, its interval and the number of pairs that have one; zeros where a smoke run has none."""
-    strength = study.strength
-    if not strength.least_common and not any(transfer_rates(p, least_common=0).tau is not None for p in pairs):
-        return {"tau": 0.0, "low": 0.0, "high": 0.0, "pairs_with_tau": 0.0}
-    value, interval, defined = mean_tau(pairs, resamples=strength.resamples, least_common=strength.least_common)
-    return {"tau": value, "low": interval.low, "high": interval.high, "pairs_with_tau": float(defined)}

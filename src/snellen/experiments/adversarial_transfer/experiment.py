@@ -60,7 +60,8 @@ def adversarial_transfer(scale: Scale, seed: int, progress: Progress) -> Mapping
     figures |= _prefixed("scenes", control_figures(scenes, SAME_ARCHITECTURE[0]))
     figures |= _prefixed("scenes", _other_ways(scenes))
     figures |= _prefixed("fashion", study_figures(fashion_study(seed, progress), progress))
-    figures |= language_figures(seed, replace(scenes.strength, wanted=0.9), Speaking(), progress)
+    # A search for suffixes has no size that could be calibrated: the others are made as strong as it is.
+    figures |= language_figures(seed, replace(scenes.strength, wanted=0.93), Speaking(), progress)
     return figures | vision_language_figures(seed, scenes.strength, Speaking())
 
 
@@ -104,17 +105,22 @@ def _other_ways(study: ImageStudy) -> dict[str, float]:
     middle = MIDDLE if MIDDLE in study.layers else study.layers[0]
     for name, changed, scope in (
         ("l2", replace(study.strength, norm="l2"), "per-image"),
-        ("universal", replace(study.strength, wanted=min(study.strength.wanted, 0.9)), "universal"),
+        ("universal", replace(study.strength, wanted=min(study.strength.wanted, 0.93)), "universal"),
     ):
         other = replace(study, models=two, strength=changed, rng=study.rng.child(name))
         for depth in (PIXELS, middle):
             layer: Layer = measure_layer(other, depth, other.cuts(depth), scope=scope)  # type: ignore[arg-type]
             told = layer_figures(other, layer)
-            kept = ("source_success", "relative_epsilon", "none.tau", "none.target", "none.random_target")
+            kept = (
+                "source_success",
+                "relative_epsilon",
+                "none.target",
+                "none.random_target",
+                "none.tau",
+                "orthogonal.tau",
+            )
             label = "pixels" if depth == PIXELS else "middle"
-            figures |= {f"{name}.{label}.{key}": told[key] for key in kept}
-            if depth != PIXELS:
-                figures[f"{name}.{label}.orthogonal.tau"] = told["orthogonal.tau"]
+            figures |= {f"{name}.{label}.{key}": told[key] for key in kept if key in told}
     return figures
 
 
@@ -129,12 +135,15 @@ def _smoke(seed: int, progress: Progress) -> Mapping[str, float]:
         figures |= _prefixed(family, _other_ways(study))
     size = Speaking(
         captions=40,
+        calibrating=2,
+        calibrating_images=2,
         prompts=30,
         models=2,
         suffix_steps=1,
         exchanges=2,
         plan=TrainingPlan(epochs=1),
         images=2,
+        caption_steps=2,
         shares=(0.0, 1.0),
     )
     figures |= language_figures(seed, strength, size, progress)

@@ -40,13 +40,13 @@ class Strength:
     """
 
     norm: Norm = "linf"
-    wanted: float = 0.95
+    wanted: float = 0.97
     steps: int = 20
     draws: int = 5
     start: float = 0.03
     hidden_start: float = 0.3
     least_common: int = 50
-    evaluations: int = 8
+    evaluations: int = 12
     factors: tuple[float, ...] = (0.5, 1.0, 2.0)
     resamples: int = 1000
 

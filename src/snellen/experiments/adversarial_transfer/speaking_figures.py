@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -24,13 +24,14 @@ from snellen.experiments.adversarial_transfer.language_models import (
 )
 from snellen.experiments.adversarial_transfer.setting import Cut, Data, Pictures, Strength, Study
 from snellen.experiments.adversarial_transfer.suffix_attack import greedy_suffixes, target_losses
+from snellen.experiments.adversarial_transfer.tau_figures import tau_figures
 from snellen.experiments.adversarial_transfer.vision_language import (
     PROJECTED,
     CaptionSplit,
     fit_projector,
     rotation_towards,
 )
-from snellen.metrics.transfer_rates import TransferPair, mean_tau, transfer_rates
+from snellen.metrics.transfer_rates import TransferPair, transfer_rates
 from snellen.models.captioners.captioner import CrossAttentionCaptioner
 from snellen.models.captioners.references import load_captioner
 from snellen.models.split_classifier import PIXELS
@@ -46,7 +47,8 @@ class Speaking:
     Attributes:
         captions: to train on.
         longest: tokens of a caption that are used.
-        prompts: for each purpose (calibrating, fitting maps, measuring).
+        calibrating: prompts to calibrate sizes on.
+        prompts: for each other purpose (fitting maps, measuring).
         prompt_length: words of a prompt, a caption's beginning.
         layers: where the transformers are cut: the embeddings (soft tokens), and behind the first block.
         models: seeds of one architecture.
@@ -54,12 +56,15 @@ class Speaking:
         suffix_steps: steps of its search.
         exchanges: of a step and prompt.
         plan: of the training.
-        images: for each purpose, of the captioner.
+        calibrating_images: of the captioner.
+        images: for each other purpose, of the captioner.
+        caption_steps: gradient steps of an attack on the captioner.
         shares: t, from the source's basis (0) to a random one (1).
     """
 
     captions: int = 1500
     longest: int = 24
+    calibrating: int = 120
     prompts: int = 60
     prompt_length: int = 5
     layers: tuple[str, ...] = ("transformer.drop", "transformer.h.0")
@@ -68,7 +73,9 @@ class Speaking:
     suffix_steps: int = 12
     exchanges: int = 16
     plan: TrainingPlan = PLAN
+    calibrating_images: int = 90
     images: int = 60
+    caption_steps: int = 40
     shares: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -93,7 +100,10 @@ def language_figures(seed: int, strength: Strength, size: Speaking, progress: Pr
     }
     target = torch.tensor(vocabulary.tokens(TARGET))
     prompts = _prompts(size, vocabulary, seed)
-    parts = [Pictures(part, torch.zeros(len(part), dtype=torch.int64)) for part in prompts.split(size.prompts)]
+    parts = [
+        Pictures(part, torch.zeros(len(part), dtype=torch.int64))
+        for part in prompts.split([size.calibrating, size.prompts, size.prompts])
+    ]
     study, figures = Study(Data(*parts), strength, rng), dict[str, float]()
     cuts = {
         layer: {name: Cut(LanguageSplit(name, model, layer, target), study.data) for name, model in models.items()}
@@ -117,17 +127,20 @@ def vision_language_figures(
     """Visual tokens and pixels changed on one captioner, tried on others whose projectors speak in other bases.
 
     Returns:
-        By share t of the way to a random basis, ``T.raw.tau`` and ``T.pixels.tau`` with their floors and success; and
-        ``largest_rise``, by how much τ of the visual tokens rises at most from one t to the next (negative where it
-        falls at each).
+        By share t of the way to a random basis, ``T.raw.tau`` and ``T.pixels.tau`` with their floors and success (no
+        figure where an attack that breaks too little of its source has no τ, and ``bases_with_pixel_tau``, how many
+        have one); and ``largest_rise``, by how much τ of the visual tokens rises at most from one t to the next
+        (negative where it falls at each).
     """
     if captioner is None:
         bundled = load_captioner("bundled:scene-captioner")
         assert isinstance(bundled, CrossAttentionCaptioner)
         captioner = bundled
     rng = Randomness(seed).child("vision and language")
-    images = _images(captioner, 5 * size.images, seed)
-    parts = [Pictures(part, torch.zeros(len(part), dtype=torch.int64)) for part in images.split(size.images)]
+    counts = [size.calibrating_images, *[size.images] * 4]
+    images = _images(captioner, sum(counts), seed)
+    parts = [Pictures(part, torch.zeros(len(part), dtype=torch.int64)) for part in images.split(counts)]
+    strength = replace(strength, steps=min(size.caption_steps, 2 * strength.steps))
     study, figures = Study(Data(*parts[:3]), strength, rng), dict[str, float]()
     # The decoder wants the target behind its beginning mark.
     target = captioner.tokenise([CAPTION], ended=False)[0][1:]
@@ -141,7 +154,7 @@ def vision_language_figures(
         )
         for layer in (PROJECTED, PIXELS)
     }
-    taus = []
+    taus: dict[str, list[float]] = {PROJECTED: [], PIXELS: []}
     for share in size.shares:
         rotation = rotation_towards(width, share, rng.generator("basis"))
         moved = fit_projector(other, rotation)
@@ -155,26 +168,31 @@ def vision_language_figures(
             )
             name = f"vision.{share:g}.{'pixels' if layer == PIXELS else 'raw'}"
             figures |= {
-                f"{name}.tau": 0.0 if rates.tau is None else rates.tau,
                 f"{name}.source": rates.source,
                 f"{name}.target": rates.target,
                 f"{name}.random_target": rates.random_target,
             }
-        taus.append(figures[f"vision.{share:g}.raw.tau"])
-    first, last = size.shares[0], size.shares[-1]
+            if rates.tau is not None:
+                figures[f"{name}.tau"] = rates.tau
+                taus[layer].append(rates.tau)
+    if len(taus[PROJECTED]) == len(size.shares):
+        figures |= {
+            "vision.largest_rise": max(after - before for before, after in pairwise(taus[PROJECTED])),
+            "vision.aligned.tau": taus[PROJECTED][0],
+            "vision.random.tau": taus[PROJECTED][-1],
+        }
+    if taus[PIXELS]:
+        figures["vision.least_pixel_tau"] = min(taus[PIXELS])
     return figures | {
-        "vision.largest_rise": max(after - before for before, after in pairwise(taus)),
-        "vision.least_pixel_tau": min(figures[f"vision.{share:g}.pixels.tau"] for share in size.shares),
-        "vision.aligned.tau": figures[f"vision.{first:g}.raw.tau"],
-        "vision.random.tau": figures[f"vision.{last:g}.raw.tau"],
+        "vision.bases_with_pixel_tau": float(len(taus[PIXELS])),
         "vision.relative_epsilon": sources[PROJECTED].relative_epsilon,
         "vision.pixel_epsilon": sources[PIXELS].calibrated.epsilon,
     }
 
 
 def _prompts(size: Speaking, vocabulary: Vocabulary, seed: int) -> Tensor:
-    """Beginnings of held-out captions in words of the vocabulary: int64 (3 · prompts, p)."""
-    wanted, rows = 3 * size.prompts, list[list[int]]()
+    """Beginnings of held-out captions in words of the vocabulary: int64 (calibrating + 2 · prompts, p)."""
+    wanted, rows = size.calibrating + 2 * size.prompts, list[list[int]]()
     for words in caption_words(2 * wanted, seed, "test"):
         beginning = words[: size.prompt_length]
         if len(beginning) == size.prompt_length and set(beginning) <= set(vocabulary.words):
@@ -231,15 +249,7 @@ def _told(name: str, pairs: list[TransferPair], strength: Strength) -> dict[str,
         f"{name}.{key}": float(np.mean([getattr(rate, key) for rate in rates]))
         for key in ("source", "target", "random_target")
     }
-    if all(rate.tau is None for rate in rates):
-        return told | {f"{name}.tau": 0.0, f"{name}.low": 0.0, f"{name}.high": 0.0, f"{name}.pairs_with_tau": 0.0}
-    value, interval, defined = mean_tau(pairs, resamples=strength.resamples, least_common=strength.least_common)
-    return told | {
-        f"{name}.tau": value,
-        f"{name}.low": interval.low,
-        f"{name}.high": interval.high,
-        f"{name}.pairs_with_tau": float(defined),
-    }
+    return told | {f"{name}.{key}": value for key, value in tau_figures(pairs, strength).items()}
 
 
 def _short(layer: str) -> str:

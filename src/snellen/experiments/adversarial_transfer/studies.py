@@ -41,8 +41,8 @@ class Sizes:
     measure: int
 
 
-SCENES = Sizes(train=2400, calibrate=60, fit=100, measure=120)
-FASHION = Sizes(train=1400, calibrate=80, fit=100, measure=140)
+SCENES = Sizes(train=2400, calibrate=140, fit=100, measure=120)
+FASHION = Sizes(train=1400, calibrate=160, fit=100, measure=140)
 
 
 def scenes_study(seed: int, progress: Progress) -> ImageStudy:

@@ -17,7 +17,8 @@ def target_scores(logits: Tensor, target: Tensor) -> Tensor:
     """Scores of the two classes: 0, and the least margin of a target token over every other token.
 
     The second is positive exactly where greedy decoding says the target: each of its tokens, given those before, is
-    the likeliest.
+    the likeliest. What climbs it follows another slope: its gradient is that of the log-likelihood of the whole
+    target, since the least margin alone knows of one token at a time.
 
     >>> logits = torch.tensor([[[3.0, 1.0], [0.0, 5.0]], [[3.0, 1.0], [2.0, 1.0]]])
     >>> target_scores(logits, torch.tensor([0, 1])).tolist()
@@ -31,6 +32,8 @@ def target_scores(logits: Tensor, target: Tensor) -> Tensor:
     own = logits.gather(2, wanted)[..., 0]
     others = logits.scatter(2, wanted, -torch.inf).amax(2)
     margin = (own - others).amin(1)
+    likelihood = logits.log_softmax(2).gather(2, wanted)[..., 0].sum(1)
+    margin = margin.detach() + (likelihood - likelihood.detach())
     return torch.stack([torch.zeros_like(margin), margin], 1)
 
 
