@@ -14,8 +14,8 @@ COMMANDS = {"recipes": "snellen train {name} IMAGES"}
 def treatments(kind: str) -> tuple[str, ...]:
     """Commands of the methods that say they treat this kind of finding.
 
-    >>> treatments("corruption")
-    ('snellen train targeted_augmentation IMAGES',)
+    >>> "snellen train targeted_augmentation IMAGES" in treatments("corruption")
+    True
     """
     return tuple(
         command.format(name=name)

@@ -24,6 +24,7 @@ from snellen.auditing.examples import confident_mistakes
 from snellen.auditing.eye_chart import Column, chance_level, column, retained
 from snellen.auditing.hypothesis import Hypothesis
 from snellen.auditing.per_image import ABSENT, RIGHT
+from snellen.auditing.treatments import treatments
 from snellen.classifier import Classifier
 from snellen.corruption.benchmarks import IMAGENET_C, BenchmarkName, benchmark
 from snellen.corruption.tables import MAX_SEVERITY
@@ -236,7 +237,10 @@ class CommonCorruptions(Check):
                 predictions=np.where(images.correct, decided, ABSENT),
                 confidence=sure,
             ),
-            treatments=(f"snellen train targeted_augmentation IMAGES --benchmark {self.benchmark}",),
+            treatments=tuple(
+                f"{command} --benchmark {self.benchmark}" if "targeted_augmentation" in command else command
+                for command in treatments("corruption")
+            ),
         )
 
     def illustrate(self, finding: Finding, batch: Batch) -> Tensor | None:
