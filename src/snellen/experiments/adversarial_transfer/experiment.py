@@ -105,7 +105,7 @@ def _other_ways(study: ImageStudy) -> dict[str, float]:
     middle = MIDDLE if MIDDLE in study.layers else study.layers[0]
     for name, changed, scope in (
         ("l2", replace(study.strength, norm="l2"), "per-image"),
-        ("universal", replace(study.strength, wanted=min(study.strength.wanted, 0.93)), "universal"),
+        ("universal", replace(study.strength, wanted=min(study.strength.wanted, 0.9)), "universal"),
     ):
         other = replace(study, models=two, strength=changed, rng=study.rng.child(name))
         for depth in (PIXELS, middle):
@@ -114,9 +114,7 @@ def _other_ways(study: ImageStudy) -> dict[str, float]:
             kept = (
                 "source_success",
                 "relative_epsilon",
-                "none.target",
-                "none.random_target",
-                "none.tau",
+                *(f"none.{key}" for key in ("target", "random_source", "random_target", "pairs_with_tau", "tau")),
                 "orthogonal.tau",
             )
             label = "pixels" if depth == PIXELS else "middle"
