@@ -28,6 +28,10 @@ class ModelError(SnellenError):
     """A classifier whose outputs cannot be used: not finite, wrong shape, wrong number of classes."""
 
 
+class NotFiniteError(ModelError):
+    """Every search of a batch met scores, or an objective, that are NaN or infinite."""
+
+
 class UnsupportedError(SnellenError):
     """A method asked for something that the classifier does not have (gradients, scores, labels)."""
 

@@ -65,6 +65,19 @@ class Attacked:
         """Total over the images."""
         return Spent(queries=int(self.queries.sum()), gradients=int(self.gradients.sum()))
 
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The status of each image in the words of evidence, which tell two of them apart further."""
+        return tuple(
+            NOT_FINITE if status == "not finite" else ZERO_GRADIENT if status == "not found" and blind else status
+            for status, blind in zip(self.status, self.zero_gradient.tolist(), strict=True)
+        )
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """What else must be known of the search as a whole, in words."""
+        return ()
+
     def evidence(
         self,
         classifier: Classifier,
@@ -81,10 +94,6 @@ class Attacked:
         inside the attack", without prediction and value: such an image counts neither as right nor as broken.
         """
         failed = [status == "not finite" for status in self.status]
-        reasons = [
-            NOT_FINITE if status == "not finite" else ZERO_GRADIENT if status == "not found" and blind else status
-            for status, blind in zip(self.status, self.zero_gradient.tolist(), strict=True)
-        ]
         predictions, distances = classifier.predict(self.scores).tolist(), self.distance.double().tolist()
         return Evidence.of(
             example_ids,
@@ -95,7 +104,7 @@ class Attacked:
             prediction=[None if f else prediction for f, prediction in zip(failed, predictions, strict=True)],
             value=[None if f else distance for f, distance in zip(failed, distances, strict=True)],
             status=["failed" if f else "ok" for f in failed],
-            reason=reasons,
+            reason=list(self.reasons),
             spent=self.spent,
             control="the same images unchanged (setting 'clean')",
         )

@@ -130,3 +130,17 @@ def test_targets_two_classes_and_refusals():
     assert len(RandomizedEnsemble(epsilon=0.3, steps=5).attack(two, images, two(images).argmax(1)).found_by) == 16
     with pytest.raises(UnsupportedError, match="gives no gradients"):
         RandomizedEnsemble().attack(Classifier(lambda x: x.flatten(1), class_names=["a"] * 192), images, labels)
+
+
+def test_many_looks_at_a_near_boundary_are_no_success():
+    # The mean of 100 draws is two standard errors right; each of many steps would be wrong by luck now and then.
+    classifier = Classifier(Noisy(Flat(), after=5 / 2**0.5), class_names="abc")
+    images, labels = torch.rand(60, 3, 4, 4), torch.zeros(60, dtype=torch.int64)
+    attacked = RandomizedEnsemble(epsilon=0.1, steps=15, draws=8).attack(classifier, images, labels)
+    standing = [name != "clean" for name in attacked.found_by]
+    broken = int(attacked.success[torch.tensor(standing)].sum())
+    assert broken <= 0.15 * sum(standing), f"{broken} of {sum(standing)} by luck"
+    for row, status in enumerate(attacked.status):
+        if status == "not found":
+            assert torch.equal(attacked.images[row], images[row])
+            assert float(attacked.distance[row]) == 0

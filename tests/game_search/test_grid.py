@@ -1,12 +1,14 @@
 """The grid verdict on a linear model, whose Lipschitz constants and margins are known."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
 
 from snellen.classifier import Classifier
 from snellen.errors import InputError
-from snellen.game_search.grid import half_diagonal, lipschitz_verdict
+from snellen.game_search.grid import _moves, half_diagonal, lipschitz_verdict
 
 ORDERS = {"l1": 1.0, "l2": 2.0, "linf": torch.inf}
 DUALS = {"l1": torch.inf, "l2": 2.0, "linf": 1.0}
@@ -108,3 +110,21 @@ def test_bounds_may_differ_by_class_and_must_fit():
         lipschitz_verdict(classifier, image, 0, norm="l0", epsilon=1, tau=0.1, lipschitz=1.0)
     with pytest.raises(InputError, match="tau > 0"):
         lipschitz_verdict(classifier, image, 0, norm="l2", epsilon=1, tau=0, lipschitz=1.0)
+
+
+def test_a_search_that_is_too_large_ends_early():
+    model = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(27, 2)), class_names=["a", "b"])
+    image = torch.full((3, 3, 3), 0.5)
+    label = int(model(image[None]).argmax())
+    told = lipschitz_verdict(model, image, label, norm="l2", epsilon=0.1, tau=0.5, lipschitz=1.0, most=10)
+    assert not told.exhausted
+    assert not told.proven
+
+
+@pytest.mark.parametrize(("norm", "order"), [("l1", 1.0), ("l2", 2.0)])
+def test_only_vectors_inside_the_ball_are_made(norm, order):
+    every = itertools.product(range(-2, 3), repeat=3)
+    inside = {move for move in every if sum(abs(step) ** order for step in move) <= 2.0**order}
+    made = list(_moves(3, 2.0, order, 2))
+    assert len(made) == len(set(made))
+    assert set(made) == inside

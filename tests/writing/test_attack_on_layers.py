@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
+from torch import nn
 
 from snellen.attacks.representation_transfer import RepresentationTransfer
+from snellen.classifier import Classifier
+from snellen.errors import ModelError
 from snellen.writing.attack_figures import verdict
 from snellen.writing.attacked_images import attack
 from tests.writing.small_attacks import small_images
@@ -50,3 +54,28 @@ def test_words_of_a_verdict():
         "no adversarial change of the layer 2, found within budget for any of 3 attacked images"
     )
     assert verdict(3, 3, place="2") == "an adversarial change of the layer 2, found for each of 3 attacked images"
+
+
+def test_what_the_model_refuses_is_not_told_as_scores_that_are_not_finite():
+    class Trembling(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, images):
+            scores = self.inner(images)
+            return scores + 1e-2 * torch.randn_like(scores)
+
+    classifier, images = small_images()
+    layer = next(iter(classifier.layers))
+    noisy = Classifier(Trembling(classifier.module), class_names=classifier.class_names)
+    with pytest.raises(ModelError, match="random"):
+        attack(noisy, images, RepresentationTransfer(layer=f"inner.{layer}", epsilon=1.0, steps=2))
+
+
+def test_a_size_is_told_in_the_evidence():
+    classifier, images = small_images()
+    layer = next(iter(classifier.layers))
+    attacked = attack(classifier, images, RepresentationTransfer(layer=layer, epsilon=0.5, steps=2))
+    assert any("0.5 of the root mean square" in told for told in attacked.evidence.assumptions)
+    assert verdict(0, 0, lost=4) == "nothing is known: all 4 searches met scores that are not finite"

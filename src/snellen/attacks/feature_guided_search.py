@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -22,7 +21,6 @@ from torch import Tensor
 from snellen.classifier import Classifier
 from snellen.criterion import Criterion, Misclassified
 from snellen.errors import UnsupportedError
-from snellen.evidence import Evidence
 from snellen.game_search.features import Detector, detect
 from snellen.game_search.image_game import ImageGame
 from snellen.game_search.manipulation import Manipulation, manipulated
@@ -64,25 +62,16 @@ class GameAttacked(Attacked):
     value: Tensor = dataclasses.field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     batch_sizes: tuple[int, ...] = ()
 
-    def evidence(
-        self,
-        classifier: Classifier,
-        example_ids: Sequence[str],
-        labels: Tensor,
-        *,
-        setting: str,
-        unit_ids: Sequence[str | None] | None = None,
-    ) -> Evidence:
-        """As for every attack, with the endings as reasons."""
-        told = [
-            status if status == "not finite" else ending
-            for status, ending in zip(self.status, self.endings, strict=True)
-        ]
-        plain = Attacked(
-            images=self.images, success=self.success, distance=self.distance, queries=self.queries,
-            gradients=self.gradients, scores=self.scores, status=tuple(told), zero_gradient=self.zero_gradient,
-        )  # fmt: skip
-        return plain.evidence(classifier, example_ids, labels, setting=setting, unit_ids=unit_ids)
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """How each search ended, and where an even grid of blobs stood in for keypoints."""
+        plain = super().reasons
+        return tuple(
+            reason if status == "not finite" else f"{ending}, no keypoints" if bare else ending
+            for status, reason, ending, bare in zip(
+                self.status, plain, self.endings, self.fallback.tolist(), strict=True
+            )
+        )
 
 
 class FeatureGuidedSearch(Method):

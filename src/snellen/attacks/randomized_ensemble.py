@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from snellen.attacks.norms import Norm, ball, uphill
+from snellen.attacks.reliability import differs
 from snellen.classifier import Classifier
 from snellen.criterion import Criterion, Misclassified
 from snellen.errors import UnsupportedError
@@ -31,9 +32,6 @@ from snellen.perturbation.loop import ascend
 from snellen.perturbation.objectives import Evaluation, Objective
 from snellen.perturbation.search import Search
 from snellen.randomness import Randomness
-
-#: Two passes over the same images differ by more than this share of the largest score: the model draws at random.
-_SAME_SCORES = 1e-3
 
 
 class RandomizedEnsemble(Method):
@@ -89,7 +87,8 @@ class RandomizedEnsemble(Method):
         """Attack prepared images (n, 3, h, w) in [0, 1].
 
         At most ``(steps + 1) · (draws + confirming_draws)`` queries an image and stage, and ``steps · draws``
-        gradients; confirming passes are spent on clean images, and on candidates that look like a success.
+        gradients; confirming passes are spent on clean images, on candidates that look like a success, and once more on
+        each success at the end, which alone decides.
         """
         if not classifier.differentiable:
             raise UnsupportedError(f"{classifier.name} gives no gradients, which this attack needs")
@@ -108,6 +107,7 @@ class RandomizedEnsemble(Method):
             if draws > 1:
                 search.evaluate = _mean(classifier, negative_margin, self.confirming_draws, rng)
                 search.judge_clean()
+            clean = search.scores.clone()
             found_by = ["clean" if already else "" for already in search.already.tolist()]
             for name, objective in self.stages(len(classifier.class_names)).items():
                 positions = search.open_positions()
@@ -121,7 +121,37 @@ class RandomizedEnsemble(Method):
                 ascend(search, positions, step_rule=step_rule, steps=self.steps, rng=start, random_start=True)
                 for position in positions[search.success[positions]].tolist():
                     found_by[position] = name
-            return replace(search.result(), found_by=tuple(found_by))
+            result = replace(search.result(), found_by=tuple(found_by))
+            if draws == 1:
+                return result
+            last = _mean(classifier, negative_margin, self.confirming_draws, rng.child("at last"))
+            return _stood(result, last, self.confirming_draws, search, images, clean)
+
+
+def _stood(result: Attacked, last: Evaluation, more: int, search: Search, images: Tensor, clean: Tensor) -> Attacked:
+    """Ask for each success once more: of many looks one confirms by luck, and this one was not chosen among many."""
+    found = torch.tensor([status == "found" for status in result.status]).nonzero().flatten().to(images.device)
+    if not len(found):
+        return result
+    scores, _ = last(result.images[found], search.labels[found], found)
+    fallen = found[~search.criterion.success(scores, search.labels[found])]
+    kept, fell = result.images.clone(), set(fallen.tolist())
+    success, distance, queries = result.success.clone(), result.distance.clone(), result.queries.clone()
+    kept[fallen], success[fallen], distance[fallen] = images[fallen], False, 0.0
+    queries[found] += more
+    judged = result.scores.clone()
+    judged[found] = scores.to(judged.dtype)
+    judged[fallen] = clean[fallen].to(judged.dtype)
+    return replace(
+        result,
+        images=kept,
+        success=success,
+        distance=distance,
+        queries=queries,
+        scores=judged,
+        status=tuple("not found" if row in fell else status for row, status in enumerate(result.status)),
+        found_by=tuple("" if row in fell else name for row, name in enumerate(result.found_by)),
+    )
 
 
 class _Confirmed:
@@ -153,6 +183,4 @@ def _is_random(search: Search) -> bool:
     if not len(search.images):
         return False
     again, _, finite = search.ask(search.images, torch.arange(len(search.images), device=search.images.device))
-    first, second = search.scores[finite], again[finite].to(search.scores.dtype)
-    largest = torch.maximum(first.abs(), second.abs()).amax(1)
-    return bool(((first - second).abs().amax(1) > _SAME_SCORES * largest).any())
+    return bool(differs(search.scores[finite], again[finite].to(search.scores.dtype)).any())

@@ -46,7 +46,7 @@ def doubts_before(classifier: Classifier, images: Tensor, labels: Tensor) -> tup
         return ()
     first, second = _pass(classifier, images, labels), _pass(classifier, images, labels)
     found, count = list[str](), len(images)
-    other_scores = int(_differs(first[0], second[0]).sum())
+    other_scores = int(differs(first[0], second[0]).sum())
     if other_scores:
         found.append(
             f"2 passes gave other scores for {other_scores} of {count} images: the model draws at random, and one pass "
@@ -54,7 +54,7 @@ def doubts_before(classifier: Classifier, images: Tensor, labels: Tensor) -> tup
         )
     else:
         # Gradients of scores that differ differ for that reason alone.
-        other_gradients = int(_differs(first[1], second[1]).sum())
+        other_gradients = int(differs(first[1], second[1]).sum())
         if other_gradients:
             found.append(
                 f"2 passes gave equal scores and other gradients for {other_gradients} of {count} images: something "
@@ -99,7 +99,7 @@ def _pass(classifier: Classifier, images: Tensor, labels: Tensor) -> tuple[Tenso
     return scores.detach(), gradient.flatten(1)
 
 
-def _differs(first: Tensor, second: Tensor) -> Tensor:
+def differs(first: Tensor, second: Tensor) -> Tensor:
     """Rows that differ by more than the precision of a pass: bool (n,)."""
     largest = torch.maximum(first.abs(), second.abs()).amax(1)
     return (first - second).abs().amax(1) > _SAME * largest

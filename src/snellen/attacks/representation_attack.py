@@ -238,6 +238,8 @@ def relative_size(epsilon: float, norm: Norm, representations: Tensor) -> float:
     (0.5, 0.25)
     """
     spread = float(representations.detach().double().square().mean().sqrt())
+    if not spread > 0:
+        raise InputError("the representation is zero for all of these images: its size can be told in no units of it")
     return epsilon / (spread * (1.0 if norm == "linf" else representations[0].numel() ** 0.5))
 
 

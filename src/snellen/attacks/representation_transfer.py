@@ -48,6 +48,16 @@ class RepresentationAttacked(Attacked):
     relative_epsilon: float = 0.0
     channel_map: ChannelMap | None = None
 
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """How large the allowed set was, and how well a map fits."""
+        if self.place == PIXELS:
+            return ()
+        size = f"changes of at most {self.relative_epsilon:.3g} of the root mean square of the activations"
+        if self.channel_map is None:
+            return (size,)
+        return (size, f"map with a held-out residual of {self.channel_map.held_out_residual:.3g}")
+
 
 class RepresentationTransfer(Method):
     """Tensors found in the representation of a surrogate, added to that of the classifier, which gives no gradients.
@@ -262,6 +272,7 @@ def _told(
     kept |= {"changes": changes, "place": split.place}
     if split.layer != PIXELS:
         kept["images"] = images.clone()
+        kept["queries"] = found.queries + 1  # each image was encoded once
     return RepresentationAttacked(
         **kept,
         epsilon=epsilon,

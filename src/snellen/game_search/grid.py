@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -115,7 +115,7 @@ def lipschitz_verdict(
     half = half_diagonal(image.numel(), tau, norm)
     wide, order = image.detach().cpu().double().flatten(), _ORDERS[norm]
     reach = math.floor((epsilon + half) / tau + 1e-9)
-    moves = itertools.product(range(-reach, reach + 1), repeat=len(wide))
+    moves = _moves(len(wide), (epsilon + half + 1e-9) / tau, order, reach)
     looked_at, slack, severity = 0, math.inf if bounds is not None else -math.inf, math.inf
     found, wrong, exhausted = None, False, False
     while True:
@@ -124,11 +124,8 @@ def lipschitz_verdict(
             exhausted = True
             break
         offsets = torch.from_numpy(np.array(chunk, dtype=np.float64)) * tau
-        offsets = offsets[torch.linalg.vector_norm(offsets, order, dim=1) <= epsilon + half + 1e-9]
         if len(offsets) > most - looked_at:
             break
-        if not len(offsets):
-            continue
         grid = (wide + offsets).clamp(0, 1)
         looked_at += len(grid)
         scores = classifier(grid.to(image.dtype).view(-1, *image.shape)).detach().cpu().double()
@@ -149,6 +146,29 @@ def lipschitz_verdict(
         norm=norm, epsilon=epsilon, looked_at=looked_at, exhausted=exhausted, found=found, severity=severity,
         slack=slack, proven=proven, statement=told,
     )  # fmt: skip
+
+
+def _moves(count: int, radius: float, order: float, reach: int) -> Iterator[tuple[int, ...]]:
+    """All integer vectors (count) of at most this length: only these are made, the shortest steps first."""
+    steps = sorted(range(-reach, reach + 1), key=abs)
+    if math.isinf(order):
+        yield from itertools.product(steps, repeat=count)
+        return
+    budget = radius**order
+    vector = [0] * count
+
+    def fill(at: int, left: float) -> Iterator[tuple[int, ...]]:
+        if at == count:
+            yield tuple(vector)
+            return
+        for step in steps:
+            price = abs(step) ** order
+            if price > left:
+                return
+            vector[at] = step
+            yield from fill(at + 1, left - price)
+
+    yield from fill(0, budget)
 
 
 def _bounds(lipschitz: float | Sequence[float] | None, classes: int) -> Tensor | None:

@@ -105,6 +105,8 @@ class SplitClassifier:
         Args:
             matrix: invertible (c, c), in rows: new = old · matrix.
         """
+        if self.layer == PIXELS:
+            raise UnsupportedError("images have no other basis: cut the classifier at a layer to change it")
         basis = matrix if self.basis is None else self.basis.to(matrix) @ matrix
         return SplitClassifier(self.classifier, self.layer, self._examples, where=self.where, basis=basis)
 

@@ -63,7 +63,7 @@ def perturb(
     Raises:
         UnsupportedError: the classifier gives no gradients.
         InputError: images or labels that do not fit, or restarts that would repeat or overwrite a search.
-        ModelError: at the first look, no image of the batch has finite scores and a finite objective.
+        NotFiniteError: at the first look, no image of the batch has finite scores and a finite objective.
     """
     if not classifier.differentiable:
         raise UnsupportedError(f"{classifier.name} gives no gradients, which this attack needs")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from snellen.classifier import Classifier
 from snellen.criterion import Criterion
-from snellen.errors import ModelError
+from snellen.errors import NotFiniteError
 from snellen.outcomes import Attacked
 from snellen.perturbation.objectives import Evaluation, calls_per_candidate
 from snellen.perturbation.projections import Projection
@@ -82,7 +82,7 @@ class Search:
             clean: the candidates are the clean images themselves.
 
         Raises:
-            ModelError: at the first look, no image of the batch has finite scores and a finite objective.
+            NotFiniteError: at the first look, no image of the batch has finite scores and a finite objective.
         """
         scores, values, finite = self.ask(candidates, positions)
         return values, self.record(positions, candidates.detach(), scores.detach(), finite, clean=clean)
@@ -94,7 +94,7 @@ class Search:
         # NaN compares as success with every label but one.
         finite = scores.detach().isfinite().flatten(1).all(1) & values.detach().isfinite()
         if not self.looked and not bool(finite.any()):
-            raise ModelError(
+            raise NotFiniteError(
                 f"{self.classifier.name} gave scores or an attack objective that are not finite (NaN or infinity) for "
                 f"all {len(finite)} images inside the attack; attack a numerically stable model, in float32"
             )

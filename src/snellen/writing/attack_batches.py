@@ -11,9 +11,9 @@ from torch import Tensor
 
 from snellen.attacks.eight_bits import rounded_success
 from snellen.classifier import Classifier
-from snellen.errors import ModelError
+from snellen.errors import NotFiniteError
 from snellen.evidence import Evidence
-from snellen.outcomes import NOT_FINITE, PIXELS, ZERO_GRADIENT, Attacked
+from snellen.outcomes import NOT_FINITE, PIXELS, Attacked
 from snellen.randomness import Randomness
 from snellen.writing.attack_goal import Goal
 from snellen.writing.settings import Setting
@@ -186,7 +186,10 @@ def attacked_rows(
         extra=extra,
         spent=None if attacked is None else attacked.spent,
         control="the same images unchanged (setting 'clean')",
-        assumptions=[f"{setting.name}: not found means not found within its budget; a stronger attack may find more"],
+        assumptions=[
+            f"{setting.name}: not found means not found within its budget; a stronger attack may find more",
+            *(f"{setting.name}: {fact}" for fact in (attacked.facts if attacked is not None else ())),
+        ],
     )
 
 
@@ -207,7 +210,7 @@ def _attacked(
             rng=batch.rng[positions],
             **further,
         )
-    except ModelError:
+    except NotFiniteError:
         return None
 
 
@@ -237,21 +240,19 @@ def _fill(
         "found_by": [name or None for name in attacked.found_by] or [None] * len(positions),
         **{name: size.tolist() for name, size in sizes.items()},
     }
-    for at, (row, status) in enumerate(zip(positions.tolist(), attacked.status, strict=True)):
+    for at, (row, status, reason) in enumerate(zip(positions.tolist(), attacked.status, attacked.reasons, strict=True)):
         for name, column in told.items():
             if status == "found" or name not in sizes:
                 rows.columns[name][row] = column[at]
-        rows.reason[row] = status
+        rows.reason[row] = reason
         if status == "found":
             values[row], predictions[row] = float(attacked.distance[at]), decided[at]
         elif status == "already":  # the model draws at random, and this time the image was wrong as it is
             rows.columns["success"][row] = rows.columns["success_8_bits"][row] = None
             predictions[row] = decided[at]
         elif status == "not finite":
-            rows.status[row], rows.reason[row], predictions[row] = "failed", NOT_FINITE, None
+            rows.status[row], predictions[row] = "failed", None
             rows.columns["success"][row] = rows.columns["success_8_bits"][row] = None
-        elif status == "not found" and bool(attacked.zero_gradient[at]):
-            rows.reason[row] = ZERO_GRADIENT
 
 
 def _classes(decisions: Tensor, goal: Goal, known: Sequence[bool] | None = None) -> list[int | None]:

@@ -120,12 +120,18 @@ def attack_figures(
         gradients=gradients,
         queries_per_image=queries / searched if searched else None,
         gradients_per_image=gradients / searched if searched else None,
-        verdict=verdict(int((success == 1).sum()), int(attacked.sum()), reasons.count(ZERO_GRADIENT), place),
+        verdict=verdict(
+            int((success == 1).sum()),
+            int(attacked.sum()),
+            blind=reasons.count(ZERO_GRADIENT),
+            place=place,
+            lost=reasons.count(NOT_FINITE),
+        ),
         doubts=tuple(doubts),
     )
 
 
-def verdict(found: int, attacked: int, blind: int = 0, place: str = PIXELS) -> str:
+def verdict(found: int, attacked: int, blind: int = 0, place: str = PIXELS, lost: int = 0) -> str:
     """What was found, in words that claim no more.
 
     >>> verdict(0, 12)
@@ -133,6 +139,8 @@ def verdict(found: int, attacked: int, blind: int = 0, place: str = PIXELS) -> s
     >>> verdict(5, 12, blind=3)[-99:]
     'within budget for the other 7; for 3 of these every gradient was exactly zero: the search was blind'
     """
+    if not attacked and lost:
+        return f"nothing is known: all {lost} searches met scores that are not finite"
     if not attacked:
         return "no image was attacked: none that can be was right from the start"
     what = "adversarial image" if place == PIXELS else f"adversarial change of the layer {place},"
