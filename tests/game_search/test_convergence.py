@@ -109,3 +109,17 @@ def test_reward_is_the_inverse_of_the_final_severity():
     shaped = method.model_copy(update={"shaped": True, "second_player": "random", "visits": 40})
     assert 0 < shaped.attack(probable, image, label).value.item() <= 1 / 6
     assert FeatureGuidedSearch().shaped is False
+
+
+@pytest.mark.parametrize("seed", [0, 1, 4])
+def test_moves_of_two_pixels_give_way_to_single_ones_where_none_is_new(seed):
+    classifier, image, label = tiny_network(seed, side=2)
+    rules = {**PLAIN, "pixels": 2, "leaves": 4}
+    attacked = FeatureGuidedSearch(queries=1500, visits=3000, **rules).attack(classifier, image, label)
+    assert "visits" not in attacked.endings[0]
+    changes = manipulated(image, "extreme", step=0.5)
+    told = torch.tensor(list(itertools.product((0, *changes.instructions), repeat=4)), dtype=torch.int8)
+    candidates = changes.candidates(torch.zeros(len(told), dtype=torch.int64), told)
+    with torch.no_grad():
+        adversarial = classifier.module(candidates).argmax(1) != 0
+    assert bool(attacked.success) == bool(adversarial.any())

@@ -67,10 +67,8 @@ class GameAttacked(Attacked):
         """How each search ended, and where an even grid of blobs stood in for keypoints."""
         plain = super().reasons
         return tuple(
-            reason if status == "not finite" else f"{ending}, no keypoints" if bare else ending
-            for status, reason, ending, bare in zip(
-                self.status, plain, self.endings, self.fallback.tolist(), strict=True
-            )
+            reason if status == "not finite" else ending
+            for status, reason, ending in zip(self.status, plain, self.endings, strict=True)
         )
 
 

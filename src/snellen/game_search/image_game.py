@@ -87,7 +87,8 @@ class ImageGame:
             self._begun += 1
             self._go_on(visit, None, oracle)
         if not self._running and self.ending is None:
-            self.ending = "exhausted" if self.root.exhausted else "visits"
+            spent = self._begun >= self.play.visits
+            self.ending = "exhausted" if self.root.exhausted else "visits" if spent else "no new move"
         return [Request(self.row, told) for _, told in self._running]
 
     def receive(self, answers: list[Answer | None], oracle: Oracle) -> None:
@@ -232,11 +233,9 @@ class ImageGame:
             signs = self._signs[self._rng.integers(0, len(self._signs), len(pixels))]
             if self._is_new(choice, told, pixels, signs):
                 return self._added(choice, pixels, signs)
-        if min(self.play.pixels, free) not in (1, free):
-            return None
-        # Few enough to go through: one pixel with each instruction, or all that are left.
+        # Few enough to go through: all that are left, or else one pixel with each instruction.
         places = np.flatnonzero(told == 0)
-        singles = self.play.pixels == 1 or free == 1
+        singles = free > self.play.pixels or free == 1
         sets = [places[[place]] for place in range(free)] if singles else [places]
         for pixels in sets:
             for sign in self._signs:
