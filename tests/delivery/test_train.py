@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import snellen
+import snellen.delivery.train as delivery
 from snellen.artifact import Artifact
 from snellen.data.arrays import load_arrays
 from snellen.delivery.model_card import model_card, plain
@@ -17,6 +18,7 @@ from snellen.delivery.train import CHECKPOINT, Delivered, train
 from snellen.errors import InputError, RunConflictError
 from snellen.images import ImageSet
 from snellen.progress import Silent
+from snellen.recipes.mixup import Mixup
 
 PLAN = {"epochs": 4, "batch_size": 16, "learning_rate": 3e-3, "schedule": "constant"}
 RECIPE = {"method": "mixup", "architecture": "fashion_cnn", "side": 28, "plan": PLAN}
@@ -117,6 +119,66 @@ def test_what_was_stopped_goes_on_to_the_same_weights(method: str, tmp_path: Pat
     resumed = train(recipe, images(), out=tmp_path / "stopped", onnx=False)
     assert resumed.artifact.card == whole.artifact.card
     assert not any(entry.name.startswith("training") for entry in resumed.folder.iterdir())
+
+
+@pytest.mark.parametrize("where", ["audit", "export_onnx"])
+def test_what_was_stopped_after_the_training_is_not_trained_again(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = {**RECIPE, "plan": {**PLAN, "epochs": 1}}
+    out, audited = tmp_path / "made", images(40, 2)
+
+    def stop(*given: object, **options: object) -> object:
+        if where == "export_onnx":
+            (out / "model.onnx").write_bytes(b"a part")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(delivery, where, stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(once, images(), out=out, test=audited)
+    monkeypatch.undo()
+    weights = (out / "weights.safetensors").read_bytes()
+    assert not (out / "README.md").exists()
+    for changes, differing in (
+        ({"seed": 1}, "seed"), ({"test": None}, "test"), ({"images": images(seed=3)}, "images"),
+        ({"recipe": {**once, "alpha": 0.5}}, r"recipe\.alpha"),
+    ):  # fmt: skip
+        call = {"recipe": once, "images": images(), "test": audited, **changes}
+        with pytest.raises(RunConflictError, match=rf"differs from what is asked for in: {differing};"):
+            train(**call, out=out)  # type: ignore[arg-type]
+    monkeypatch.setattr(Mixup, "fit", None)
+    made = train(once, images(), out=out, test=audited)
+    assert {entry.name for entry in out.iterdir()} == {
+        "weights.safetensors", "card.json", "README.md", "model.onnx", "model.onnx.json", "audit",
+    }  # fmt: skip
+    assert (out / "weights.safetensors").read_bytes() == weights
+    assert made.report is not None
+    with pytest.raises(InputError, match="not an empty folder"):
+        train(once, images(), out=out, test=audited)
+
+
+def test_what_a_kill_leaves_of_a_file_is_no_hindrance(tmp_path: Path) -> None:
+    out = tmp_path / "made"
+    out.mkdir()
+    for name in (CHECKPOINT, "training-teacher.safetensors", "README.md"):
+        (out / f".{name}.0123456789ab").write_bytes(b"a part")
+    train({**RECIPE, "plan": {**PLAN, "epochs": 1}}, images(), out=out, onnx=False)
+    assert {entry.name for entry in out.iterdir()} == {"weights.safetensors", "card.json", "README.md"}
+
+
+def test_weights_that_were_cut_off_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(RECIPE, images(), out=tmp_path / "whole", onnx=False)
+    out = tmp_path / "stopped"
+
+    def cut_off(artifact: Artifact, folder: Path) -> Artifact:
+        (folder / "weights.safetensors").write_bytes(b"a part")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Artifact, "save", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        train(RECIPE, images(), out=out, onnx=False)
+    monkeypatch.undo()
+    assert train(RECIPE, images(), out=out, onnx=False).artifact.card == whole.artifact.card
 
 
 def test_another_training_is_not_gone_on_with(tmp_path: Path) -> None:

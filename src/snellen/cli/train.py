@@ -67,7 +67,8 @@ def train(
                 progress=progress,
             )
     except KeyboardInterrupt:
-        typer.echo(f"stopped; the same command goes on from {out} after the last whole epoch", err=True)
+        told = f"stopped; the same command goes on from {out} after the last whole epoch, or after the training"
+        typer.echo(told, err=True)
         raise
     _show(made)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,18 +15,26 @@ from snellen.auditing.report import AuditReport
 from snellen.data.joining import join
 from snellen.data.splits import as_split
 from snellen.delivery.model_card import model_card
-from snellen.errors import InputError, SnellenError
+from snellen.errors import InputError, RunConflictError, SnellenError
 from snellen.images import ImageSet
 from snellen.method import Method, Recipe, build
 from snellen.models.onnx_export import export_onnx
 from snellen.models.references import load_classifier
 from snellen.progress import Progress
 from snellen.randomness import Randomness
-from snellen.run import write_atomically
+from snellen.run import canonical_json, write_atomically
+from snellen.training.checkpoints import differences
 
 #: Where a training stands, while it runs; removed at its end, with those beside it (of a teacher).
 CHECKPOINT = "training.safetensors"
 _CHECKPOINTS = re.compile(r"training(-\w+)?\.safetensors")
+
+#: What is being made, while it is; with the checkpoints, and what a kill leaves of any file, removed at the end.
+UNFINISHED = "training.json"
+#: Written last: with it, a folder is complete.
+COMPLETE = "README.md"
+_UNFINISHED_FILES = re.compile(r"training\.json|weights\.safetensors|card\.json|model\.onnx(\.json)?|audit", re.ASCII)
+_TEMPORARY = re.compile(r"\.(training(-\w+)?\.safetensors|training\.json|model\.onnx\.json|README\.md)\.[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +70,8 @@ def train(
 ) -> Delivered:
     """Train a classifier, and write it with all that a user of it must know.
 
-    A training that was stopped goes on where it was when the same is asked for once more.
+    What was stopped goes on where it was when the same is asked for once more: within the training, or after it, with
+    the ONNX file and the audit. README.md is written last: a folder without it is unfinished.
 
     Args:
         recipe: a method of the area ``recipes``: its name, its record, or itself.
@@ -76,7 +86,7 @@ def train(
 
     Raises:
         InputError: the folder is not free; what the recipe refuses.
-        RunConflictError: the folder holds an unfinished training of another recipe, other images or another seed.
+        RunConflictError: the folder holds an unfinished training of another recipe, base, other images or another seed.
     """
     made = build("recipes", recipe)
     assert isinstance(made, Recipe)
@@ -89,12 +99,22 @@ def train(
     if tune is not None:
         given = join([as_split(images.for_fitting(), "train"), as_split(tune.for_fitting(), "tune")])
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = folder / CHECKPOINT
-    artifact = made.fit(given, base=base, rng=Randomness(seed), checkpoint=checkpoint, progress=progress)
-    artifact = artifact.save(folder)
-    for left in list(folder.iterdir()):
-        if _CHECKPOINTS.fullmatch(left.name):
-            left.unlink()
+    asked = {
+        "recipe": made.record(),
+        "seed": seed,
+        "base": None if base is None else base.card.sha256,
+        "images": given.fingerprint(progress),
+        "test": None if test is None else test.fingerprint(progress),
+    }
+    artifact = _trained(folder, asked)
+    if artifact is None:
+        write_atomically(folder / UNFINISHED, canonical_json(asked))
+        checkpoint = folder / CHECKPOINT
+        artifact = made.fit(given, base=base, rng=Randomness(seed), checkpoint=checkpoint, progress=progress)
+        artifact = artifact.save(folder)
+    _remove(folder, _CHECKPOINTS)
+    # An export that was stopped leaves a part of a file.
+    _remove(folder, re.compile(r"model\.onnx(\.json)?"))
     notes: list[str] = []
     written = _onnx(folder, notes) if onnx else None
     report = None
@@ -102,20 +122,50 @@ def train(
         classifier = load_classifier(f"artifact:{folder}")
         report = audit(classifier, test, out=folder / "audit", train=images, seed=seed, progress=progress)
     card = model_card(artifact.card, report, onnx=written.name if written else None)
-    write_atomically(folder / "README.md", card.encode())
+    write_atomically(folder / COMPLETE, card.encode())
+    _remove(folder, _TEMPORARY)
+    (folder / UNFINISHED).unlink()
     return Delivered(artifact, folder, written, report, tuple(notes))
 
 
 def check_free(folder: Path) -> None:
-    """Refuse a folder that holds anything but an unfinished training.
+    """Refuse a folder that holds anything but an unfinished training, or one whose ONNX file and audit are unfinished.
 
     Raises:
         InputError: as said.
     """
-    if folder.exists() and (
-        not folder.is_dir() or any(not _CHECKPOINTS.fullmatch(entry.name) for entry in folder.iterdir())
-    ):
+    if not folder.exists():
+        return
+    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {""}
+    allowed = [_CHECKPOINTS, _TEMPORARY, *([_UNFINISHED_FILES] if UNFINISHED in names else [])]
+    if any(not any(kind.fullmatch(name) for kind in allowed) for name in names):
         raise InputError(f"{folder} exists and is not an empty folder; name a new one with --out")
+
+
+def _trained(folder: Path, asked: Mapping[str, Any]) -> Artifact | None:
+    """The classifier of an unfinished folder whose training is over; None where there is something left to train.
+
+    Raises:
+        RunConflictError: it was trained for something else.
+    """
+    try:
+        artifact = Artifact.load(folder)
+        recorded = json.loads((folder / UNFINISHED).read_bytes())
+    except (InputError, OSError, ValueError):
+        return None  # stopped before both files were whole: the checkpoint is there still
+    differing = differences(recorded, json.loads(canonical_json(asked)))
+    if differing:
+        raise RunConflictError(
+            f"{folder} holds a trained classifier whose delivery was stopped, and differs from what is asked for in: "
+            f"{', '.join(differing)}; name a new folder with --out, or delete it to start anew"
+        )
+    return artifact
+
+
+def _remove(folder: Path, names: re.Pattern[str]) -> None:
+    for left in list(folder.iterdir()):
+        if names.fullmatch(left.name):
+            left.unlink()
 
 
 def _onnx(folder: Path, notes: list[str]) -> Path | None:
