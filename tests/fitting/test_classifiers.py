@@ -254,3 +254,14 @@ def test_one_class_is_refused() -> None:
     alone = load_arrays(pixels, np.zeros(4, np.int64), class_names=["alone"], name="one class")
     with pytest.raises(InputError, match="one class has one class, 'alone': there is nothing to tell apart"):
         fit(alone)
+
+
+def test_a_base_that_normalises_is_refused(trained: Artifact) -> None:
+    def with_normalization(given: dict[str, object]) -> Artifact:
+        return Artifact(trained.tensors, trained.card.model_copy(update={"normalization": given}))
+
+    for mean, std in (([0.5] * 3, [1.0] * 3), ([0.0] * 3, [0.2] * 3)):
+        base = with_normalization({"mean": mean, "std": std})
+        with pytest.raises(InputError, match="the base 'squares' normalises its images"):
+            fit(squares(8), base=base)
+    assert fit(squares(8), base=with_normalization({})).card.kind == "classifier"

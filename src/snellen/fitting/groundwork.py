@@ -123,7 +123,7 @@ def lay_groundwork(
 
     Raises:
         InputError: test images; no labels, or several where one is needed; a base that is no classifier of these
-            classes.
+            classes, or normalises its images.
     """
     data = data.for_fitting()
     if data.class_names is None or not data.has_labels:
@@ -134,6 +134,7 @@ def lay_groundwork(
     if len(classes) < 2 and not several:
         raise InputError(f"{data.name} has one class, {classes[0]!r}: there is nothing to tell apart")
     check_classes(base, "base", classes, data.name)
+    _check_normalization(base)
     built = architecture_of(architecture, len(classes)) if base is None else dict(base.card.architecture)
     preparation = (
         Preparation(size=(side, side), resize="shorter", resize_to=(side, side))
@@ -180,4 +181,16 @@ def check_classes(artifact: Artifact | None, role: str, classes: tuple[str, ...]
         raise InputError(
             f"the {role} {artifact.card.name!r} is a {artifact.card.kind} of {len(artifact.card.class_names)} classes; "
             f"expected a classifier of the {len(classes)} classes of {images}"
+        )
+
+
+def _check_normalization(base: Artifact | None) -> None:
+    """Refuse a base that is deployed with a normalisation: a training shows images in [0, 1] as they are."""
+    given = base.card.normalization if base is not None else {}
+    mean, std = given.get("mean") or [0.0], given.get("std") or [1.0]
+    if base is not None and (any(value != 0 for value in mean) or any(value != 1 for value in std)):
+        raise InputError(
+            f"the base {base.card.name!r} normalises its images (mean {mean}, std {std}), and a training takes images "
+            f"in [0, 1] as they are; expected mean 0 and std 1: put the normalisation into the network's first layer, "
+            f"or train without a base"
         )
