@@ -244,6 +244,23 @@ def test_a_generator_loss_that_is_not_finite_is_left_out_and_counted() -> None:
     assert int(ours.num_batches_tracked) == int(once.num_batches_tracked) + 1  # type: ignore[union-attr]
 
 
+@pytest.mark.covers("31.11")
+@pytest.mark.parametrize("parts", [2, 3])
+def test_a_generator_that_is_not_finite_leaves_the_classifier_plain_blends(parts: int) -> None:
+    made = module(parts=parts, margin=0.0)
+    with torch.no_grad():
+        made.generator.value.weight.fill_(float("nan"))
+    losses = made(IMAGES, LABELS, RNG)
+    assert bool(torch.isfinite(losses).all())
+    losses.mean().backward()
+    assert all(bool(torch.isfinite(value).all()) for value in made.online.buffers())
+    assert all(bool(torch.isfinite(one.grad).all()) for one in made.online.parameters() if one.grad is not None)
+    assert (int(made.skipped), int(made.maskless)) == (1, COUNT)
+    whole = module(parts=parts, margin=0.0)
+    whole(IMAGES, LABELS, RNG)
+    assert int(whole.maskless) == 0
+
+
 @pytest.mark.covers("31.10")
 def test_scores_are_the_teachers_plain_head() -> None:
     made = module(parts=2).eval()

@@ -86,6 +86,7 @@ class AdversarialMixing(nn.Module):
     iterations: Tensor
     behind: Tensor
     skipped: Tensor
+    maskless: Tensor
 
     def __init__(
         self,
@@ -110,6 +111,8 @@ class AdversarialMixing(nn.Module):
         self.register_buffer("behind", torch.zeros((), dtype=torch.bool))
         #: Iterations whose generator loss was not finite.
         self.register_buffer("skipped", torch.zeros((), dtype=torch.int64))
+        #: Blends of the classifier that had constant shares because their masks were not finite.
+        self.register_buffer("maskless", torch.zeros((), dtype=torch.int64))
 
     def forward(self, images: Tensor, targets: Tensor | None = None, rng: Randomness | None = None) -> Tensor:
         """Scores (n, k) of images alone; with targets and randomness the losses (n,) of one iteration."""
@@ -158,6 +161,10 @@ class AdversarialMixing(nn.Module):
         with torch.no_grad():
             masks = self.generator.masks(projected, drawn.parts, drawn.shares, size)
             masks = plain_where_nearly_whole(masks, drawn.shares, self.settings.margin, parity=self.settings.parity)
+            # A blend that is not finite would spoil losses, and the statistics of the online BatchNorm for good.
+            usable = torch.isfinite(masks).flatten(1).all(1)
+            masks = torch.where(usable[:, None, None, None], masks, drawn.shares[:, :, None, None].to(masks.dtype))
+            self.maskless += (~usable).sum()
         classifier = self._classifier_losses(images, targets, drawn, masks)
         masks = self.generator.masks(projected, for_generator.parts, for_generator.shares, size)
         return Losses(classifier, self._generator_losses(images, targets, for_generator, masks, seen))

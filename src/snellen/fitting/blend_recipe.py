@@ -127,7 +127,9 @@ class BlendRecipe(ClassifierRecipe):
             progress=progress,
         )
         weights, skipped = deployed(module, trained)
-        recipe = {**self.recipe(), "skipped_generator_losses": skipped}
+        recipe = {
+            **self.recipe(), "skipped_generator_losses": skipped, "blends_without_masks": int(module.maskless)
+        }  # fmt: skip
         return ground.artifact(trained, name=self.title(), recipe=recipe, weights=weights)
 
 
