@@ -18,7 +18,7 @@ from snellen.data.arrays import load_arrays
 from snellen.data.folder import load_folder
 from snellen.data.joining import join
 from snellen.data.splits import as_split
-from snellen.errors import InputError
+from snellen.errors import InputError, RunConflictError
 from snellen.images import ImageSet
 from snellen.label_maps.annotating import annotate
 from snellen.label_maps.store import LabelMaps
@@ -117,7 +117,10 @@ def test_the_annotator_is_loaded_for_new_maps_alone(tmp_path: Path, monkeypatch:
     first = recipe(tmp_path / "maps", annotator="timm:some").fit(images, rng=Randomness(0))
     assert (asked, annotator.spent.queries) == (["timm:some"], 12 + 2)
     second = recipe(tmp_path / "maps", annotator="timm:some").fit(images, rng=Randomness(0))
-    assert (asked, annotator.spent.queries) == (["timm:some"], 12 + 2)
+    assert (asked, annotator.spent.queries) == (["timm:some"] * 2, 12 + 2), "loaded to compare it, and asked nothing"
+    third = recipe(tmp_path / "maps").fit(images, rng=Randomness(0))
+    assert (asked, annotator.spent.queries) == (["timm:some"] * 2, 12 + 2)
+    assert all(torch.equal(first.tensors[name], third.tensors[name]) for name in first.tensors)
     assert all(torch.equal(first.tensors[name], second.tensors[name]) for name in first.tensors)
 
 
@@ -158,6 +161,27 @@ def test_missing_maps(tmp_path: Path) -> None:
     unrelated = maps_of(as_split(images, "tune"), tmp_path / "unrelated")
     with pytest.raises(InputError, match="12 of 12 images have no label map"):
         recipe(unrelated, without_map="label").fit(images, rng=Randomness(0))
+
+
+def test_maps_that_are_not_those_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = halves(6, 28, 28)
+    folder = maps_of(images, tmp_path / "maps")
+    for annotator, kept, differing in (
+        (colour_annotator(), 5, "kept"),
+        (colour_annotator(scale=3.0), 2, "annotator_fingerprint"),
+        (None, 3, "kept"),
+    ):
+        monkeypatch.setattr(module, "load_classifier", lambda reference, loaded=annotator: loaded)
+        asked = recipe(folder, annotator="timm:some" if annotator else None, kept=kept)
+        with pytest.raises(RunConflictError, match=rf"label maps of another plan \(differs in: {differing}\)"):
+            asked.fit(images, rng=Randomness(0))
+
+
+def test_cutmix_in_no_epoch(tmp_path: Path) -> None:
+    images = halves(6, 28, 28)
+    never = recipe(maps_of(images, tmp_path / "maps"), cutmix_probability=1.0, plain_epochs=2)
+    with pytest.raises(InputError, match="would never mix: of 2 epochs, the last 2 are without CutMix"):
+        never.fit(images, rng=Randomness(0))
 
 
 def test_maps_of_other_images_or_classes(tmp_path: Path) -> None:

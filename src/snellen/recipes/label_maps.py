@@ -15,7 +15,7 @@ from pydantic import Field
 
 from snellen.artifact import Artifact
 from snellen.classifier import Classifier
-from snellen.errors import InputError
+from snellen.errors import InputError, RunConflictError
 from snellen.fitting.groundwork import Groundwork, lay_groundwork
 from snellen.fitting.recipe import ClassifierRecipe
 from snellen.images import ImageSet
@@ -89,11 +89,16 @@ class LabelMapsRecipe(ClassifierRecipe):
     plain_epochs: int = Field(5, ge=0, description="last epochs without CutMix")
 
     def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
-        """Say why this cannot run: no folder of maps, or none in it and no annotator."""
+        """Say why this cannot run: no folder of maps, or none in it and no annotator; CutMix in no epoch."""
         if self.maps is None:
             return "needs the folder of the label maps (--maps), and an annotator (--annotator) to make them"
         if self.annotator is None and not (self.maps / RECORD).is_file():
             return f"finds no label maps in {self.maps}; name the annotator that makes them (--annotator)"
+        if self.cutmix_probability and self.plan.epochs <= self.plain_epochs:
+            return (
+                f"would never mix: of {self.plan.epochs} epochs, the last {self.plain_epochs} are without CutMix; "
+                f"train longer (plan.epochs), lower plain_epochs, or leave cutmix_probability at 0"
+            )
         return super().missing(classifier, images)
 
     def fit(
@@ -117,6 +122,7 @@ class LabelMapsRecipe(ClassifierRecipe):
         Raises:
             InputError: no maps and no annotator; maps of other images or classes; images without a map; images that
                 were turned or changed since; test images, or images without one label each.
+            RunConflictError: the maps are of another annotator than is named, or keep another number of scores.
         """
         reason = self.missing(images=data)
         if reason is not None:
@@ -160,10 +166,25 @@ class LabelMapsRecipe(ClassifierRecipe):
 
     def _maps(self, data: ImageSet, progress: Progress | None) -> LabelMaps:
         assert self.maps is not None
-        if self.annotator is None or (self.maps / RECORD).is_file():
-            return LabelMaps.load(self.maps)
-        shown = data.of_split("train") if "train" in data.column("split") else data
-        return annotate(shown, load_classifier(self.annotator), self.maps, kept=self.kept, progress=progress)
+        if not (self.maps / RECORD).is_file():
+            assert self.annotator is not None
+            shown = data.of_split("train") if "train" in data.column("split") else data
+            return annotate(shown, load_classifier(self.annotator), self.maps, kept=self.kept, progress=progress)
+        found = LabelMaps.load(self.maps)
+        asked: dict[str, object] = {}
+        if self.annotator is not None or self.kept != type(self).model_fields["kept"].default:
+            asked["kept"] = min(self.kept, len(found.record.class_names))
+        if self.annotator is not None:
+            asked["annotator_fingerprint"] = load_classifier(self.annotator).fingerprint()
+        # Published maps do not tell all of it.
+        recorded = {"kept": found.record.kept, **found.record.plan}
+        differing = [name for name, value in asked.items() if recorded.get(name) != value]
+        if differing:
+            raise RunConflictError(
+                f"{self.maps} holds label maps of another plan (differs in: {', '.join(differing)}); name another "
+                f"folder (--maps), or leave out what differs to train on these maps"
+            )
+        return found
 
     def _look_up(self, maps: LabelMaps, data: ImageSet, measured: MeasuredSource, ground: Groundwork) -> LookedUp:
         assert data.rows is not None
