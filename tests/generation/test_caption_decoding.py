@@ -150,6 +150,14 @@ def test_a_prompt_stands_before_what_the_language_model_reads(vit_gpt2, language
     assert parted.tolist().count(language.end_token) == 3  # the beginning mark is the end mark here
     with pytest.raises(InputError, match="give fewer"):
         prompt_tokens(language, ["a red star on grass"] * 40, newline=False)
+    for count in range(1, 40):  # a prompt that fills the context leaves no room for a caption
+        tried = ["a"] * count
+        try:
+            assert len(prompt_tokens(language, tried, newline=True)) < language.context_length
+        except InputError:
+            break
+    else:
+        pytest.fail("no prompt was too long")
 
 
 @pytest.mark.covers("39.6")

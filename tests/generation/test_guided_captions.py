@@ -6,12 +6,16 @@ import pytest
 import torch
 from PIL import Image
 
+from snellen.data.references import load_images
 from snellen.errors import InputError
 from snellen.generation.guided_captions import GuidedCaptions
 from snellen.method import build
 from snellen.models.captioners.references import load_captioner
 from snellen.preparation import to_image
 from snellen.randomness import Randomness
+from snellen.writing.generated_images import generate
+from snellen.writing.layout import classes_of
+from snellen.writing.requests import load_requests
 
 DECODINGS = ("greedy", "beam", "sampling")
 
@@ -64,6 +68,33 @@ def test_provenance_tells_model_scale_and_source(method, requests):
     }
     drawn = method(decoding="sampling").generate(requests[:1], rng=Randomness(5))
     assert json.loads(drawn.column("provenance")[0])["seed"] == 5
+
+
+def test_captioned_test_images_stay_test_images(method, tmp_path):
+    asked = load_requests("optotypes:scenes?count=3&size=32#test")
+    scenes = asked.images
+    generate(method(), asked, out=tmp_path / "said", sheet=False)
+    made = load_images(str(tmp_path / "said" / "manifest.csv"))
+    assert made.split == "test"
+    assert list(classes_of(made)) == list(classes_of(scenes))
+    told = [json.loads(row) for row in made.column("provenance")]
+    assert {row["origin"] for row in told} == {"generated"}
+    assert {row["generator"] for row in told} == {method().captioner}
+    assert [row["source_id"] for row in told] == scenes.ids
+    with pytest.raises(InputError, match="holds test images"):
+        made.for_fitting()
+
+
+def test_what_an_image_belongs_to_is_kept(method, requests):
+    known = [{**one, "unit_id": f"patient {n}", "labels": [n % 2, 1]} for n, one in enumerate(requests[:2])]
+    made = method().generate([{**known[0], "split": "train"}, {**known[1], "split": "test"}])
+    assert made.column("unit_id") == ["patient 0", "patient 1"]
+    assert made.column("labels") == [[0, 1], [1, 1]]
+    assert made.column("split") == ["train", "test"]
+    with pytest.raises(InputError, match="holds test images"):
+        made.for_fitting()
+    with pytest.raises(InputError, match="'image-0': its 'provenance' cannot be used"):
+        method().generate([{**known[0], "provenance": '{"origin": "painted"}'}])
 
 
 def test_the_gain_is_what_the_image_adds(method, requests, caption_folders):

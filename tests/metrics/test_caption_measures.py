@@ -124,6 +124,24 @@ def test_recall_is_over_all_images_and_ties_count_against_the_caption():
         ranks(texts, images[:5])
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_vectors_that_are_not_finite_find_nothing(value):
+    spoilt = unit(4)
+    spoilt[1, 2] = value
+    for texts, images, said in ((spoilt, unit(4), "captions"), (unit(4), spoilt, "images")):
+        for measure in (ranks, retrieval_recall, clip_scores):
+            with pytest.raises(InputError, match=f"1 of 4 vectors of {said} are not finite"):
+                measure(texts, images)
+
+
+def test_clip_scores_take_unit_vectors_alone():
+    with pytest.raises(InputError, match="expected 1: divide"):
+        clip_scores(3 * unit(4), unit(4))
+    with pytest.raises(InputError, match="expected 1: divide"):
+        clip_scores(unit(4), torch.zeros(4, 8))
+    assert clip_scores(unit(4).half(), unit(4).half()).shape == (4,)
+
+
 def test_the_front_holds_what_nothing_beats():
     points = [(1.0, 5.0), (2.0, 4.9), (3.0, 3.0), (2.5, 2.0), (4.0, 0.0), (1.0, 4.0)]
     assert pareto_front(points) == [0, 1, 2, 4]

@@ -174,6 +174,9 @@ def test_nothing_left_to_explain_counts_nothing():
     network, points = made().train(), states(8, 6)
     network.idle.fill_(99)
     assert not Reconstruction(1.0, dead_after=1).of_dead(network, points, points.clone()).any()
+    own = Reconstruction(1.0, dead_after=1).of_dead(network, points, points.clone())
+    (own.sum() + network.centre.sum()).backward()
+    assert all(one.grad is None or bool(one.grad.isfinite().all()) for one in network.parameters())
 
 
 @pytest.mark.parametrize(("latents", "active"), [(4, 5), (4, 0), (0, 1)])

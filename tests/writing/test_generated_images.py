@@ -1,6 +1,7 @@
 """snellen generate: every request fulfilled, written resumably, and read again as a data set."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -177,3 +178,15 @@ def test_held_images_are_told_apart_by_size_and_pixels():
     red, wide = Image.new("RGB", (2, 4), "red"), Image.new("RGB", (4, 2), "red")
     source = HeldImages([red, wide, red.copy()])
     assert source.content_hash(0) == source.content_hash(2) != source.content_hash(1)
+
+
+def test_another_split_of_the_same_images_is_another_request():
+    images = load_images("optotypes:scenes?count=2&size=16#test")
+    plain = replace(images, table=images.table.drop_columns(["split"]))
+    asked = {split: ImageRequests(replace(plain, split=split)) for split in ("train", "test", None)}
+    assert {split: one.read(0)["split"] for split, one in asked.items() if split} == {"train": "train", "test": "test"}
+    assert "split" not in asked[None].read(0)
+    assert len({one.fingerprint() for one in asked.values()}) == 3
+    hidden = ImageRequests(images.unlabelled())
+    assert "labels" not in hidden.read(0)
+    assert hidden.read(0)["split"] == "test"

@@ -144,9 +144,10 @@ def prompt_tokens(language: CausalLanguageModel, captions: list[str] | tuple[str
     if not captions:
         return torch.tensor([language.begin_token])
     if newline:
-        return language.tokenise(["\n\n".join([*captions, ""])], ended=False)[0]
-    rows = language.tokenise(list(captions))
-    joined = torch.cat([torch.tensor([language.begin_token]), *(row[1:] for row in rows)])
+        joined = language.tokenise(["\n\n".join([*captions, ""])], ended=False)[0]
+    else:
+        rows = language.tokenise(list(captions))
+        joined = torch.cat([torch.tensor([language.begin_token]), *(row[1:] for row in rows)])
     if len(joined) >= language.context_length:
         raise InputError(
             f"{len(captions)} captions are {len(joined)} tokens, and {language.name} reads "

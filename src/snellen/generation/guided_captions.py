@@ -24,7 +24,7 @@ from snellen.generation.caption_decoding import Decoded, decode, greedy, samplin
 from snellen.generation.caption_rules import ClassifierFree, LanguageGuided, Rule, Unconditional
 from snellen.generation.caption_scores import newline_tokens
 from snellen.generation.caption_steps import GuidedSteps, prompt_tokens
-from snellen.generation.held_images import held_set
+from snellen.generation.held_images import CARRIED, held_set
 from snellen.images import ImageSet, Provenance
 from snellen.method import Method
 from snellen.models.captioners.protocol import Captioner
@@ -102,33 +102,45 @@ class GuidedCaptions(Method):
     def generate(self, requests: Sequence[Mapping[str, Any]], *, rng: Randomness | None = None) -> ImageSet:
         """Caption the ``image`` (PIL) of each request; returns these images with captions and provenance.
 
+        An image keeps what its request says of it: split, unit, labels, and from its ``provenance`` the origin. There
+        ``generator``, ``guidance_scale`` and ``seed`` tell how the caption was made, ``source_id`` which image it is.
+
         Further columns: ``log_probability`` of the caption with the image, and ``gain``, by how much that is more than
         without it (pointwise mutual information, in nats; empty where the captioner was not asked without the image).
 
         Raises:
-            InputError: no requests, one without an image or an id, or models that do not fit together.
+            InputError: no requests, one without an image or an id or with a bad provenance, or models that do not fit
+                together.
         """
         lacking = self.missing()
         if lacking is not None:
             raise InputError(f"{self.name} {lacking}")
         pictures, ids = _pictures(requests)
+        origins = [_origin(request) for request in requests]
         captioner = _captioner(self.captioner, self.device)
         pixels = to_unit(torch.stack([captioner.preparation.pixels(picture) for picture in pictures]))
         source = (rng or Randomness(0)).child("caption").for_examples(ids)
         texts, told = self.caption(captioner, pixels.to(captioner.device), source)
-        made = Provenance(
-            origin="real",
-            generator=self.captioner,
-            guidance_scale=self.scale if self.rule == "classifier_free" else None,
-            seed=source.seed if self.decoding == "sampling" else None,
-        )
-        provenance = [made.model_copy(update={"source_id": one}).model_dump_json(exclude_none=True) for one in ids]
+        made = {
+            "generator": self.captioner,
+            "guidance_scale": self.scale if self.rule == "classifier_free" else None,
+            "seed": source.seed if self.decoding == "sampling" else None,
+        }
+        provenance = [
+            origin.model_copy(update={**made, "source_id": one}).model_dump_json(exclude_none=True)
+            for one, origin in zip(ids, origins, strict=True)
+        ]
         return held_set(
             pictures,
             ids,
             name=captioner.name,
             classes=[request.get("class") for request in requests],
-            columns={"caption": texts, "provenance": provenance, **_log_probabilities(told, len(ids))},
+            columns={
+                **_carried(requests),
+                "caption": texts,
+                "provenance": provenance,
+                **_log_probabilities(told, len(ids)),
+            },
         )
 
     def caption(self, captioner: Captioner, images: Tensor, rng: Randomness) -> tuple[tuple[str, ...], Decoded | None]:
@@ -179,6 +191,21 @@ def _pictures(requests: Sequence[Mapping[str, Any]]) -> tuple[list[Image.Image],
                 f"command line, name images, not a list of prompts"
             )
     return [request["image"] for request in requests], [request["id"] for request in requests]
+
+
+def _origin(request: Mapping[str, Any]) -> Provenance:
+    """Where the image of a request came from; real where nothing is said of it, as in any set of images."""
+    known = request.get("provenance")
+    try:
+        return Provenance() if known is None else Provenance.model_validate_json(known)
+    except ValueError as error:
+        raise InputError(f"request {request['id']!r}: its 'provenance' cannot be used: {error}") from error
+
+
+def _carried(requests: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[object]]:
+    """Columns of the images that requests tell, without those of which none says anything."""
+    found = {column: [request.get(column) for request in requests] for column in CARRIED}
+    return {column: values for column, values in found.items() if any(value is not None for value in values)}
 
 
 def _log_probabilities(told: Decoded | None, count: int) -> dict[str, Sequence[object]]:

@@ -11,6 +11,9 @@ from PIL import Image
 
 from snellen.images import COLUMNS, ImageSet
 
+#: Columns of an image that go with its request: what is made of it says whose it is and what it may be used for.
+CARRIED = ("split", "unit_id", "group", "bag_id", "labels", "provenance")
+
 
 @dataclass(frozen=True, eq=False)
 class HeldImages:

@@ -20,6 +20,9 @@ WEIGHT = 2.5
 #: Captions that are compared with all images at a time.
 _TOGETHER = 512
 
+#: By how much the length of a unit vector may be off: rounding of half precision passes, a raw vector does not.
+_OFF = 1e-2
+
 
 def clip_scores(texts: Tensor, images: Tensor, *, weight: float = WEIGHT) -> Tensor:
     """CLIP-S of each caption for its image: w · max(cos, 0), float (n,).
@@ -33,10 +36,16 @@ def clip_scores(texts: Tensor, images: Tensor, *, weight: float = WEIGHT) -> Ten
         weight: w.
 
     Raises:
-        InputError: shapes that differ.
+        InputError: shapes that differ, or vectors that are not of length one.
     """
-    if texts.shape != images.shape or texts.ndim != 2:
-        raise InputError(f"n captions and n images are (n, d) each; got {tuple(texts.shape)}, {tuple(images.shape)}")
+    _check_pairs(texts, images)
+    for what, vectors in (("captions", texts), ("images", images)):
+        lengths = vectors.float().norm(dim=1)
+        if not bool(((lengths - 1).abs() <= _OFF).all()):
+            raise InputError(
+                f"vectors of {what} have lengths from {float(lengths.min()):.4g} to {float(lengths.max()):.4g}; "
+                f"expected 1: divide each by its length"
+            )
     return weight * (texts * images).sum(1).clamp(min=0)
 
 
@@ -80,10 +89,9 @@ def ranks(texts: Tensor, images: Tensor) -> Tensor:
         images: vectors of the n images (n, d).
 
     Raises:
-        InputError: shapes that differ.
+        InputError: shapes that differ, or values that are not finite.
     """
-    if texts.shape != images.shape or texts.ndim != 2:
-        raise InputError(f"n captions and n images are (n, d) each; got {tuple(texts.shape)}, {tuple(images.shape)}")
+    _check_pairs(texts, images)
     found = []
     for start in range(0, len(texts), _TOGETHER):
         similar = texts[start : start + _TOGETHER] @ images.T
@@ -100,3 +108,13 @@ def retrieval_recall(texts: Tensor, images: Tensor, ks: Sequence[int] = (1, 5, 1
     """
     places = ranks(texts, images)
     return {k: float((places <= k).double().mean()) for k in ks}
+
+
+def _check_pairs(texts: Tensor, images: Tensor) -> None:
+    if texts.shape != images.shape or texts.ndim != 2:
+        raise InputError(f"n captions and n images are (n, d) each; got {tuple(texts.shape)}, {tuple(images.shape)}")
+    for what, vectors in (("captions", texts), ("images", images)):
+        # NaN is as large as nothing, so a caption of NaN would stand first.
+        if not bool(vectors.isfinite().all()):
+            bad = int((~vectors.isfinite()).any(1).sum())
+            raise InputError(f"{bad} of {len(vectors)} vectors of {what} are not finite; leave these out")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from snellen.sparse_codes.autoencoder import SparseAutoencoder
@@ -45,9 +44,12 @@ class Reconstruction:
         if not len(dead):
             return states.new_zeros(len(states))
         rest = (states - again).detach()
+        left = rest.var(unbiased=False)
+        if float(left) == 0:
+            # Asked before the division: a gradient through 0 / 0 is NaN, whatever the loss is set to afterwards.
+            return states.new_zeros(len(states))
         explained = autoencoder.explain_rest(states, dead, self.dead_active)
-        loss = (explained - rest).square().mean(1) / rest.var(unbiased=False)
-        return torch.nan_to_num(loss, nan=0.0, posinf=0.0)
+        return (explained - rest).square().mean(1) / left
 
 
 def explained_variance(states: Tensor, again: Tensor) -> float:

@@ -6,11 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from snellen.data.references import load_images
 from snellen.errors import InputError
+from snellen.generation.held_images import CARRIED
 from snellen.images import ImageSet
 from snellen.progress import Progress
 from snellen.writing.layout import classes_of
@@ -39,7 +41,11 @@ class Requests(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ImageRequests:
-    """A request for each image of a set: ``id``, ``image`` (PIL, RGB), and ``class`` and ``caption`` where known."""
+    """A request for each image of a set: ``id``, ``image`` (PIL, RGB), and what is known of it.
+
+    That is ``class``, ``caption`` and :data:`snellen.generation.held_images.CARRIED`.
+    An image of a set that is a split as a whole is of that split.
+    """
 
     images: ImageSet
 
@@ -56,13 +62,23 @@ class ImageRequests:
     def read(self, index: int) -> Mapping[str, Any]:
         """Decode one image."""
         chosen = self.images.select([index])
-        known = {"class": classes_of(chosen)[0], "caption": chosen.column("caption")[0]}
+        known = {"class": classes_of(chosen)[0], "caption": chosen.column("caption")[0], **self._carried(index)}
         told = {key: value for key, value in known.items() if value is not None}
         return {"id": self.images.ids[index], "image": self.images.read(index), **told}
 
     def fingerprint(self, progress: Progress | None = None) -> str:
-        """That of the set."""
-        return self.images.fingerprint(progress)
+        """That of the set, and of what goes with each request."""
+        carried = json.dumps([self._carried(index) for index in range(len(self.images))], sort_keys=True)
+        return hashlib.sha256(f"{self.images.fingerprint(progress)}\n{carried}".encode()).hexdigest()
+
+    @cached_property
+    def _columns(self) -> dict[str, list[object]]:
+        named = [column for column in CARRIED if column != "labels" or not self.images.hidden]
+        found = {column: self.images.column(column) for column in named}
+        return {**found, "split": [value or self.images.split for value in found["split"]]}
+
+    def _carried(self, index: int) -> dict[str, object]:
+        return {column: values[index] for column, values in self._columns.items()}
 
 
 @dataclass(frozen=True, eq=False)

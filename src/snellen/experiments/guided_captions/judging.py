@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from snellen.errors import ModelError
 from snellen.experiments.guided_captions.vague_world import fact_vectors, read_back
 from snellen.metrics.caption_bleu import bleu
 from snellen.metrics.caption_cider import cider
@@ -94,6 +95,9 @@ def self_recall(captioner: CrossAttentionCaptioner, states: Tensor, captions: Se
         captioner: that made the captions.
         states: of n images (n, s, w).
         captions: one of each; of long ones the first words count, as many as surely fit into the context.
+
+    Raises:
+        ModelError: log probabilities that are not finite.
     """
     short = [" ".join(one.split()[: captioner.context_length // 2]) for one in captions]
     tokens, mask = pad([row.tolist() for row in captioner.tokenise(short)], filler=captioner.end_token)
@@ -103,6 +107,9 @@ def self_recall(captioner: CrossAttentionCaptioner, states: Tensor, captions: Se
             logits = captioner.sequence_logits(tokens, one.repeat(len(tokens), 1, 1))
             columns.append(sequence_log_probabilities(logits, tokens, mask))
     likely = torch.stack(columns, 1)
+    if not bool(likely.isfinite().all()):
+        # NaN is as large as nothing, so its caption would count as found.
+        raise ModelError(f"{captioner.name} gives log probabilities that are not finite")
     own = likely.diagonal()[:, None]
     return float(((likely >= own).sum(1) <= 1).double().mean())
 
