@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from snellen.artifact import Artifact
 from snellen.diffusion.generate import generate
@@ -121,6 +122,39 @@ def test_the_autoencoder_says_what_it_is(folder):
     assert told
     assert all(prompt in prompts_of(str(folder / "all.txt")) for prompts in told.values() for prompt in prompts)
     assert set(own.identities()) >= {"denoiser", "text_encoder", "autoencoder 0"}
+
+
+def test_what_decides_the_images_is_in_the_identities(folder, tmp_path):
+    keep = tmp_path / "keep.txt"
+    keep.write_text((folder / "keep.txt").read_text(encoding="utf-8"), encoding="utf-8")
+    own = method(folder, keep=str(keep))
+    before = own.identities()
+    keep.write_text("a green star\na green ring", encoding="utf-8")
+    after = own.identities()
+    assert {name for name in before if before[name] != after[name]} >= {"kept prompts", "features 0", "threshold 0"}
+    assert prepared(own).keep == ("a green star", "a green ring")
+
+
+def test_other_numbers_than_the_autoencoders_are_refused(folder):
+    assert prepared(method(folder)).erasers
+    assert prepared(method(folder, fit=None)).erasers
+    with pytest.raises(InputError, match="latents 128, not 64"):
+        prepared(method(folder, fit=FIT.model_copy(update={"latents": 64})))
+
+
+@pytest.mark.covers("34.7")
+def test_flagged_prompts_to_keep_are_told(folder):
+    own = method(folder, margin=1e-9)
+    ready = prepared(own)
+    eraser = ready.erasers[0]
+    share = float((eraser.score_prompts(ready.keep) >= eraser.threshold).double().mean())
+    assert ready.kept_flagged == share
+    assert f"{share:.1%} of the 8 prompts to keep" in own.notes()[0]
+    assert own.identities()["kept prompts flagged"] == f"{share:.4f}"
+    assert ("more than a tenth" in own.notes()[0]) == (share > 0.1)
+    assert method(folder, always=True).notes() == ()
+    with pytest.raises(ValidationError, match="margin"):
+        method(folder, margin=1.5)
 
 
 def test_an_autoencoder_of_another_encoder_is_refused(folder, tmp_path):

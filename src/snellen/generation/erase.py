@@ -8,14 +8,16 @@ default mends two slips of the published code: calibration and use share one sco
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
+import torch
 from pydantic import Field
 
 from snellen.artifact import Artifact
@@ -35,12 +37,16 @@ from snellen.sparse_codes.fitting import AutoencoderFit, autoencoder_of, fit_aut
 from snellen.sparse_codes.text_edit import encode_erased
 from snellen.sparse_codes.text_layer import text_layer
 
+#: Share of the prompts to keep that may be flagged before it is remarked on.
+MOST_FLAGGED = 0.1
+
 
 class Erase(Method):
     """Generate from prompts, with blocked concepts detected and taken out of the text.
 
     Each entry of ``erase`` is a concept; put into the templates it gives the target prompts. The autoencoder is read
-    from its folder, or is fitted and written there when the folder is not there and ``fit_on`` says to what.
+    from its folder, or is fitted and written there when the folder is not there and ``fit_on`` says to what. It is
+    fitted with seed 0, whatever the seed of the images is, so that images of other seeds can use it.
     """
 
     name: ClassVar[str] = "erase"
@@ -60,9 +66,11 @@ class Erase(Method):
     layer: int | None = Field(None, ge=0, description="of the text encoder; none: at two thirds of its depth")
     selected: int = Field(128, ge=1, description="features chosen for one prompt; styles may need 256")
     factor: float = Field(-8.0, le=1, description="of the concepts' features in flagged prompts; 0 only removes them")
-    margin: float = Field(0.99, gt=0, description="threshold over the least score of a target prompt")
+    margin: float = Field(0.99, gt=0, le=1, description="threshold over the least score of a target prompt")
     always: bool = Field(False, description="edit every prompt, without a threshold")
-    fit: AutoencoderFit = Field(AutoencoderFit(), description="sizes and training of the autoencoder")
+    fit: AutoencoderFit | None = Field(
+        None, description="sizes and training of a new autoencoder; one that is there must have been fitted so"
+    )
     steps: int = Field(50, ge=1, description="of the sampler (DDIM)")
     guidance_scale: float = Field(7.5, description="of classifier-free guidance; 1 means none")
     negative: str | None = Field(None, description="prompt to guide away from; it is not edited")
@@ -116,10 +124,23 @@ class Erase(Method):
         columns = {name: pa.array(values, COLUMNS[name]) for name, values in table.items()}
         return ImageSet(ArraySource(made.bytes().permute(0, 2, 3, 1).numpy()), pa.table(columns), name="erased")
 
+    def notes(self) -> tuple[str, ...]:
+        """How many of the prompts to keep the threshold flags; nothing where every prompt is edited."""
+        if self.always:
+            return ()
+        ready = prepared(self)
+        told = f"{ready.kept_flagged:.1%} of the {len(ready.keep)} prompts to keep are flagged, and edited in use"
+        much = ready.kept_flagged > MOST_FLAGGED
+        return (f"{told}: more than a tenth; look for a target prompt with a low score" if much else told,)
+
     def identities(self) -> dict[str, str]:
-        """Hashes of the weights that decide the images."""
+        """Hashes of all that decides the images and is in files: weights, kept prompts, features; and thresholds."""
         ready = prepared(self)
         return {
+            "kept prompts": _hash(ready.keep),
+            **{f"features {number}": _hash(_numbers(eraser)) for number, eraser in enumerate(ready.erasers)},
+            **{f"threshold {number}": repr(eraser.threshold) for number, eraser in enumerate(ready.erasers)},
+            "kept prompts flagged": f"{ready.kept_flagged:.4f}",
             **{name: hash_tensors(dict(part.state_dict())) for name, part in ready.generator.modules().items()},
             **{
                 f"autoencoder {number}": hash_tensors(dict(eraser.autoencoder.state_dict()))
@@ -134,9 +155,15 @@ class Prepared:
 
     generator: Generator
     erasers: tuple[ConceptEraser, ...]
+    keep: tuple[str, ...]
+
+    @cached_property
+    def kept_flagged(self) -> float:
+        """Share of the prompts to keep that any eraser flags."""
+        flags = torch.stack([eraser.flags(eraser.score_prompts(self.keep)) for eraser in self.erasers])
+        return float(flags.any(0).double().mean())
 
 
-@lru_cache(maxsize=1)
 def prepared(method: Erase) -> Prepared:
     """Load the generator, load or fit the autoencoders, and find the concepts' features.
 
@@ -146,7 +173,14 @@ def prepared(method: Erase) -> Prepared:
     lacking = method.missing()
     if lacking is not None:
         raise InputError(f"erase {lacking}")
-    generator, keep = load_generator(method.generator), prompts_of(method.keep)
+    cards = sorted(Path(method.autoencoder).glob("text_encoder*/card.json"))
+    return _prepared(method, tuple(prompts_of(method.keep)), tuple(card.read_bytes() for card in cards))
+
+
+@lru_cache(maxsize=1)
+def _prepared(method: Erase, keep: tuple[str, ...], cards: tuple[bytes, ...]) -> Prepared:
+    """As :func:`prepared`; what the files hold is part of the key, since they may change between two calls."""
+    generator = load_generator(method.generator)
     if generator.text is None:
         raise InputError(f"{method.generator} takes {generator.takes}, not prompts: there is no text to edit")
     concepts = {words: [template.replace("{}", words) for template in method.templates] for words in method.erase}
@@ -158,12 +192,18 @@ def prepared(method: Erase) -> Prepared:
             if not method.fit_on:
                 raise InputError(f"{folder} is not there; --fit-on FILE.txt fits an autoencoder and writes it there")
             made = fit_autoencoder(
-                layer, prompts_of(method.fit_on), fit=method.fit, rng=Randomness(0), generator=method.generator
+                layer,
+                prompts_of(method.fit_on),
+                fit=method.fit or AutoencoderFit(),
+                rng=Randomness(0),
+                generator=method.generator,
             )
             made.save(folder)
+        artifact = Artifact.load(folder)
+        _check_fit(artifact, method.fit, folder)
         found = concept_eraser(
             layer,
-            autoencoder_of(Artifact.load(folder), layer),
+            autoencoder_of(artifact, layer),
             concepts,
             keep,
             selected=method.selected,
@@ -171,7 +211,26 @@ def prepared(method: Erase) -> Prepared:
             margin=method.margin,
         )
         erasers.append(found.always() if method.always else found)
-    return Prepared(generator, tuple(erasers))
+    return Prepared(generator, tuple(erasers), keep)
+
+
+def _check_fit(artifact: Artifact, fit: AutoencoderFit | None, folder: Path) -> None:
+    """Refuse numbers that an autoencoder which is there was not fitted with."""
+    was = artifact.card.lineage.recipe
+    asked = {} if fit is None else fit.model_dump(mode="json")
+    differs = [f"{name} {was.get(name)}, not {value}" for name, value in asked.items() if was.get(name) != value]
+    if differs:
+        raise InputError(
+            f"{folder} was fitted with {', '.join(differs)}; take --fit away to use it, or name another --autoencoder"
+        )
+
+
+def _numbers(eraser: ConceptEraser) -> list[int]:
+    return [int(number) for number in eraser.features.nonzero()[:, 0]]
+
+
+def _hash(found: Sequence[str] | Sequence[int]) -> str:
+    return hashlib.sha256(json.dumps([*found]).encode()).hexdigest()
 
 
 def prompts_of(reference: str) -> list[str]:
