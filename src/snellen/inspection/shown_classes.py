@@ -3,7 +3,9 @@
 A window that shows no labelled object gets some class too, so the largest score alone tells nothing. What counts is how
 strongly a class is seen in images that are called by it: another class is shown where it is seen as strongly as in most
 of its own images, in a window that shares no pixel with one in which the label is seen as strongly as in most of its
-own. This rule is Snellen's own; the paper on label maps (arXiv 2101.05022) names the problem, not a test for it.
+own. A class is judged only where that tells its images from others (:data:`SEPARATES`): a weak classifier sees it as
+strongly in backgrounds, and would find a second class anywhere. This rule is Snellen's own; the paper on label maps
+(arXiv 2101.05022) names the problem, not a test for it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,10 @@ from numpy.typing import NDArray
 #: Images of a class that are needed to know how strongly it is seen.
 FEWEST = 8
 
+#: How far, from the share of its label among all images (0) to all of them (1), the share of its label must be among
+#: the images that show a class. Two classes in every image leave it near one half of the images, chance at 0.
+SEPARATES = 0.25
+
 
 @dataclass(frozen=True, eq=False)
 class ShownClasses:
@@ -24,10 +30,12 @@ class ShownClasses:
     Attributes:
         second: class that each image shows beside its label, −1 where none, int64 (n,).
         judged: whether enough is known of the image's label to tell, bool (n,).
+        weak: classes that are not judged, because they are seen as strongly in too many images of other labels.
     """
 
     second: NDArray[np.int64]
     judged: NDArray[np.bool_]
+    weak: tuple[int, ...]
 
 
 def windows(per_side: int = 3) -> NDArray[np.float64]:
@@ -79,10 +87,17 @@ def shown_classes(
         if len(seen) >= FEWEST:
             bars[label] = np.quantile(seen, typical)
     sure = strengths >= bars[winners]
+    weak = []
+    for label in np.flatnonzero(np.isfinite(bars)).tolist():
+        named, base = (labels == label)[(sure & (winners == label)).any(1)].mean(), (labels == label).mean()
+        if named < base + SEPARATES * (1 - base):
+            weak.append(label)
+    bars[weak] = np.inf
+    sure = strengths >= bars[winners]
     labelled, other = sure & own, sure & ~own
     # A window that shows another class counts where some window of the label lies apart from it.
     counts = other & (labelled.astype(int) @ apart(boxes).astype(int) > 0)
     excess = np.where(counts, strengths - np.where(np.isfinite(bars), bars, 0)[winners], -np.inf)
     best = excess.argmax(1)
     second = np.where(counts.any(1), winners[np.arange(count), best], -1)
-    return ShownClasses(second.astype(np.int64), np.isfinite(bars[labels]))
+    return ShownClasses(second.astype(np.int64), np.isfinite(bars[labels]), tuple(weak))

@@ -90,8 +90,13 @@ class MultiLabel(Check):
         chosen = shown.judged & one_of_each_unit(known)
         counted, second = known.select(chosen), shown.second[chosen]
         n, several = len(counted), int((second >= 0).sum())
+        left_out = [
+            f"Several classes in an image: {len(shown.weak)} of {len(reading.names)} classes are not judged, because "
+            f"the model sees them as strongly in images of other labels"
+        ][: len(shown.weak)]
         if not n:
-            return Conclusion(notes=[f"Several classes in an image: no class has {FEWEST} images that show it"])
+            lacking = f"Several classes in an image: no class has {FEWEST} images that show it"
+            return Conclusion(notes=left_out or [lacking])
         conflicts = int(((second >= 0) & (counted.predictions == second)).sum())
         p_value = regularised_incomplete_beta(self.tolerated, several, n - several + 1) if several else 1.0
         metrics = {}
@@ -115,8 +120,9 @@ class MultiLabel(Check):
                 ]
             },
             notes=[
+                *left_out,
                 "Several classes in an image are told by the model's own scores for windows: a class that it sees in "
-                "backgrounds or in parts of other objects is told too, and one that it does not know is not."
+                "backgrounds or in parts of other objects is told too, and one that it does not know is not.",
             ],
         )
 
