@@ -250,7 +250,8 @@ def test_findings_are_ranked_and_no_adversarial_harm_without_a_threat(problem):
     assert "no threat was declared" in adversarial.title
     brightness = next(f for f in findings if f.facts.get("corruption") == "brightness")
     assert brightness.key == "corruption:brightness"
-    assert brightness.treatments == ("snellen train targeted_augmentation IMAGES --benchmark imagenet-c",)
+    assert "snellen train targeted_augmentation IMAGES --benchmark imagenet-c" in brightness.treatments
+    assert "snellen train augmix IMAGES" in brightness.treatments
     assert 0 < brightness.harm < brightness.facts["mean_drop"]
     assert brightness.examples[0].image != brightness.examples[0].after
 

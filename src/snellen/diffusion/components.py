@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -69,14 +70,21 @@ def _library(part: Part) -> ModuleType:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
+    """As other libraries are silenced, with diffusers' own log and its bar over the files of a network."""
     logger = logging.getLogger("diffusers")
     level = logger.level
     with quiet_loading():
         logger.setLevel(logging.CRITICAL)
+        bars = sys.modules.get("diffusers.utils.logging")
+        shown = bars is not None and bars.is_progress_bar_enabled()
+        if bars is not None:
+            bars.disable_progress_bar()
         try:
             yield
         finally:
             logger.setLevel(level)
+            if bars is not None and shown:
+                bars.enable_progress_bar()
 
 
 @contextlib.contextmanager

@@ -35,8 +35,8 @@ def grams(words: Sequence[str], n: int) -> Counter[Gram]:
 def repetition(words: Sequence[str], n: int = 2) -> float:
     """Share of the sequences of n words that were there before, in [0, 1]; 0 for shorter captions.
 
-    >>> repetition(("dog", "dog", "dog", "dog"))
-    0.6666666666666666
+    >>> round(repetition(("dog", "dog", "dog", "dog")), 4)
+    0.6667
     """
     found = grams(words, n)
     total = sum(found.values())

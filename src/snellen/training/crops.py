@@ -77,8 +77,8 @@ def cut_boxes(images: Tensor, boxes: Tensor, side: int) -> Tensor:
         (n, c, side, side).
 
     >>> image = torch.arange(16.0).view(1, 1, 4, 4)
-    >>> cut_boxes(image, torch.tensor([[0.5, 0.0, 1.0, 0.5]]), 2).flatten().tolist()
-    [2.0, 3.0, 6.0, 7.0]
+    >>> cut_boxes(image, torch.tensor([[0.0, 0.0, 1.0, 1.0]]), 2).flatten().tolist()
+    [2.5, 4.5, 10.5, 12.5]
     """
     dense = max(1, math.ceil(max(images.shape[2:]) / side))
     at = (torch.arange(side * dense, device=images.device, dtype=images.dtype) + 0.5) / (side * dense)
