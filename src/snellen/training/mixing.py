@@ -28,7 +28,7 @@ def mixup(class_count: int, alpha: float = 0.2) -> BatchTransform:
     >>> targets.sum(1).tolist()
     [1.0, 1.0]
     """
-    _check_alpha(alpha)
+    check_share(alpha)
 
     def mix(images: Tensor, targets: Tensor, rng: Randomness) -> tuple[Tensor, Tensor]:
         partner = partners(rng).to(images.device)
@@ -52,9 +52,7 @@ def cutmix(class_count: int, alpha: float = 1.0, probability: float = 1.0) -> Ba
     >>> torch.allclose(images.mean((1, 2, 3)), targets[:, 1])
     True
     """
-    _check_alpha(alpha)
-    if not 0 <= probability <= 1:
-        raise InputError(f"a probability lies in [0, 1], got {probability}")
+    check_share(alpha, probability)
 
     def mix(images: Tensor, targets: Tensor, rng: Randomness) -> tuple[Tensor, Tensor]:
         partner = partners(rng).to(images.device)
@@ -135,6 +133,13 @@ def mixed_targets(targets: Tensor, partner: Tensor, share: Tensor, class_count: 
     return share[:, None] * own + (1 - share)[:, None] * own[partner]
 
 
-def _check_alpha(alpha: float) -> None:
+def check_share(alpha: float, probability: float = 1.0) -> None:
+    """Refuse numbers that no share can be drawn by.
+
+    Raises:
+        InputError: alpha is not above 0 and finite; the probability of mixing is outside [0, 1].
+    """
     if not 0 < alpha < float("inf"):
         raise InputError(f"alpha is a number above 0, got {alpha}")
+    if not 0 <= probability <= 1:
+        raise InputError(f"a probability lies in [0, 1], got {probability}")

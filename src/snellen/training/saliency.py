@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snellen.errors import InputError
 from snellen.randomness import Randomness
-from snellen.training.mixing import boxes_around, mixed_targets, partners, paste
+from snellen.training.mixing import boxes_around, check_share, mixed_targets, partners, paste
 from snellen.training.transforms import BatchTransform
 
 #: Longest side at which saliency is computed, and the deviation of its smoothing at that side, pixels.
@@ -92,10 +91,7 @@ def saliency_mix(class_count: int, alpha: float = 1.0, probability: float = 1.0)
         alpha: of the Beta distribution of the share that is kept, above 0.
         probability: of mixing an image at all, in [0, 1].
     """
-    if not 0 < alpha < float("inf"):
-        raise InputError(f"alpha is a number above 0, got {alpha}")
-    if not 0 <= probability <= 1:
-        raise InputError(f"a probability lies in [0, 1], got {probability}")
+    check_share(alpha, probability)
 
     def mix(images: Tensor, targets: Tensor, rng: Randomness) -> tuple[Tensor, Tensor]:
         partner = partners(rng).to(images.device)
