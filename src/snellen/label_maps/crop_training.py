@@ -15,10 +15,9 @@ from snellen.errors import InputError
 from snellen.label_maps.looked_up import LookedUp
 from snellen.label_maps.pooling import pooled_scores, whole_boxes
 from snellen.label_maps.sparse import Missing
-from snellen.randomness import Randomness
 from snellen.training.batches import Batch
 from snellen.training.crops import cut_boxes, draw_boxes
-from snellen.training.mixing import mixed_targets, partners, paste, pasted_boxes
+from snellen.training.mixing import cutmix
 from snellen.training.objectives import Objective, cross_entropy
 from snellen.training.transforms import random_flips
 
@@ -90,7 +89,8 @@ def cut_and_name(batch: Batch, looked_up: LookedUp, plan: CropPlan) -> Crops:
     if plan.flips:
         images, _ = random_flips(images, targets, rng)
     if plan.cutmix_probability and batch.epoch <= plan.last_mixed_epoch:
-        images, targets = _mixed(images, targets, rng.child("cutmix"), plan)
+        mix = cutmix(targets.shape[1], plan.cutmix_alpha, plan.cutmix_probability)
+        images, targets = mix(images, targets, rng.child("cutmix"))
     return Crops(images, targets, boxes)
 
 
@@ -106,13 +106,6 @@ def box_targets(positions: Tensor, labels: Tensor, looked_up: LookedUp, boxes: T
     single = plan.targets.endswith("single")
     targets[having] = F.one_hot(scores.argmax(1), count).float() if single else scores.softmax(1)
     return targets
-
-
-def _mixed(images: Tensor, targets: Tensor, rng: Randomness, plan: CropPlan) -> tuple[Tensor, Tensor]:
-    partner = partners(rng).to(images.device)
-    pasted = pasted_boxes(rng, images, plan.cutmix_alpha, plan.cutmix_probability)
-    kept = 1 - pasted.flatten(1).mean(1)
-    return paste(images, images[partner], pasted), mixed_targets(targets, partner, kept, targets.shape[1])
 
 
 def on_label_maps(looked_up: LookedUp, plan: CropPlan) -> Objective:
