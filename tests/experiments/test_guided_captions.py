@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from snellen.errors import InputError
+from snellen.errors import InputError, ModelError
 from snellen.experiments.guided_captions import study
 from snellen.experiments.guided_captions.judging import Judge, self_recall
 from snellen.experiments.guided_captions.study import ALPHAS, FEWER, SCALES, guided_captions
@@ -114,6 +114,8 @@ def test_retrieval_is_judged_by_another_model_and_the_captioners_own_apart(world
     )
     expected = float((likely.argmax(1) == torch.arange(6)).double().mean())
     assert self_recall(captioner, states, captions) == pytest.approx(expected)
+    with pytest.raises(ModelError, match="log probabilities that are not finite"):
+        self_recall(captioner, torch.full_like(states, float("nan")), captions)
 
 
 def test_facts_in_common_rank_images():
