@@ -75,3 +75,21 @@ def test_refusals(tmp_path: Path) -> None:
 
     with pytest.raises(UnsupportedError, match="torch cannot write"):
         export_onnx(classifier(Branching()), tmp_path / "model.onnx")
+
+
+def test_small_scores_of_several_images_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    class Off(onnxruntime.InferenceSession):
+        def run(self, *given: object) -> list[object]:
+            (scores,) = super().run(*given)
+            scores[-1] += 5e-4
+            return [scores]
+
+    linear = nn.Linear(3, 3, bias=False)
+    with torch.no_grad():
+        linear.weight.mul_(0.01)
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Off)
+    with pytest.raises(ModelError, match="gives other scores"):
+        export_onnx(classifier(network), tmp_path / "model.onnx")
