@@ -59,7 +59,7 @@ def smoke(seed: int, progress: Progress) -> Mapping[str, float]:
                 architecture="timm:resnet50",
                 plan=SMOKE_PLAN,
                 cutmix_probability=probability,
-                plain_epochs=1,
+                plain_epochs=0,
                 least_agreement=0.0,
             )
             made = recipe.fit(images, rng=Randomness(seed), progress=progress)

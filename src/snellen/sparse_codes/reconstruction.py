@@ -55,6 +55,7 @@ class Reconstruction:
 def explained_variance(states: Tensor, again: Tensor) -> float:
     """One minus the squared error over the variance of states (m, d).
 
+    >>> import torch
     >>> explained_variance(torch.tensor([[0.0], [2.0]]), torch.tensor([[0.0], [2.0]]))
     1.0
     """
