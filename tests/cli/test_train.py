@@ -39,6 +39,14 @@ def test_weights_card_onnx_and_audit(run, where, tmp_path):
     assert "not an empty folder; name a new one with --out" in err
 
 
+def test_an_image_that_cannot_be_read_is_told(run, where):
+    damaged = next(where.parent.rglob("*.png"))
+    damaged.write_bytes(b"no image")
+    code, out, err = run("train", "supervised", where, "--out", "made", "--no-onnx", *OPTIONS)
+    assert code == 0, err
+    assert "1 of the images to learn from could not be used" in out
+
+
 def test_a_recipe_is_refused_before_images_are_read(run, where):
     code, _, err = run("train", "mixup", "no-such-folder", "--out", "made", "--architecture", "resnet1")
     assert code == 2

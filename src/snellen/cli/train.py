@@ -82,6 +82,10 @@ def _show(made: Delivered) -> None:
         typer.echo(
             f"audit: {told}{len(made.report.findings)} findings, {markup(str(made.folder / 'audit'))}/report.html"
         )
+    if lost := made.artifact.card.lineage.recipe.get("rejected", 0):
+        typer.echo(
+            f"{lost} of the images to learn from could not be used (damaged, or without a label) and were left out"
+        )
     for note in made.notes:
         typer.echo(markup(note))
     typer.echo(f"Written: {markup(str(made.folder))}; use it as artifact:{markup(str(made.folder))}")

@@ -31,7 +31,7 @@ from snellen.writing.attack_record import as_attacked
 from snellen.writing.attack_shards import Work, measure, merged
 from snellen.writing.attacked_set import EVIDENCE, RECORD, WHAT, AttackedSet, RejectedImage
 from snellen.writing.settings import named_settings
-from snellen.writing.unfinished import UNFINISHED, any_shard, complete, forget_fruitless
+from snellen.writing.unfinished import UNFINISHED, complete, opened
 
 
 def attack(
@@ -129,17 +129,9 @@ def attack(
             return done.model_copy(update={"evidence": Evidence.read(folder / EVIDENCE)})
         starts = [start_of(setting.method, classifier, images, goal) for setting in settings]
         keep = save_images and out is not None
-        new = not folder.exists()
-        forget_fruitless(folder)
-        run = Run.open(parts, plan)
         work = Work(classifier, images, labels, settings, goal, starts, batch_size, workers, Randomness(seed), keep)
-        try:
+        with opened(folder, plan) as run:
             measure(work, run, listener)
-        except Exception:
-            # What this call wrote is of no use to the next one, which would do it again.
-            if new and not any_shard(parts):
-                shutil.rmtree(folder)
-            raise
         result = _conclude(work, run, folder)
         write_atomically(folder / RECORD, canonical_json(result.to_json()))
         shutil.rmtree(parts)

@@ -29,7 +29,7 @@ from snellen.writing.layout import classes_of
 from snellen.writing.manifest_columns import label_columns, text_columns
 from snellen.writing.requests import Requests
 from snellen.writing.safe_names import file_names
-from snellen.writing.unfinished import UNFINISHED, any_shard, complete, forget_fruitless
+from snellen.writing.unfinished import UNFINISHED, complete, opened
 from snellen.writing.whole_file import whole_file
 
 MANIFEST, SHEET = "manifest.csv", "sheet.png"
@@ -85,19 +85,11 @@ def generate(
     if done is not None:
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
         return done
-    new, parts = not folder.exists(), folder / UNFINISHED
-    forget_fruitless(folder)
-    run = Run.open(parts, plan)
-    try:
+    with opened(folder, plan) as run:
         shards = _fulfil(run, cast(GeneratorMethod, method), requests, batch_size, Randomness(seed), listener)
         result = _conclude(run, shards, requests, sheet)
-    except Exception:
-        # What this call wrote is of no use to the next one, which would do it again.
-        if new and not any_shard(parts):
-            shutil.rmtree(folder)
-        raise
     write_atomically(folder / RECORD, canonical_json(result.to_json()))
-    shutil.rmtree(parts)
+    shutil.rmtree(folder / UNFINISHED)
     return result
 
 

@@ -26,7 +26,7 @@ from snellen.writing.folder_writer import FolderWriter
 from snellen.writing.settings import Setting, checked_severities, settings_of
 from snellen.writing.shifted_batches import shifted_batches
 from snellen.writing.shifted_set import RECORD, WHAT, Rejected, ShiftedSet, finished
-from snellen.writing.unfinished import UNFINISHED, any_shard, forget_fruitless
+from snellen.writing.unfinished import UNFINISHED, opened
 from snellen.writing.whole_file import whole_file
 from snellen.writing.writer import Row, Writer
 
@@ -110,16 +110,9 @@ def shift(
     if done is not None:
         shutil.rmtree(parts, ignore_errors=True)
         return done
-    new = not folder.exists()
-    forget_fruitless(folder)
-    run, rng = Run.open(parts, plan), Randomness(seed)
-    try:
+    rng = Randomness(seed)
+    with opened(folder, plan) as run:
         _write(run, writer, images, chosen, strengths, rng, batch_size, workers, listener)
-    except Exception:
-        # What this call wrote is of no use to the next one, which would do it again.
-        if new and not any_shard(parts):
-            shutil.rmtree(folder)
-        raise
     result = _conclude(run, writer, images, chosen, strengths, rng, contact_sheet)
     write_atomically(folder / RECORD, canonical_json(result.to_json()))
     shutil.rmtree(parts)

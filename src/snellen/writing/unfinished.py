@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from snellen.errors import InputError, RunConflictError
+from snellen.run import Run
 
 #: Folder inside the folder of the call that says what is done already; gone when everything is.
 UNFINISHED = "unfinished"
@@ -46,6 +48,25 @@ def forget_fruitless(folder: Path) -> None:
     parts = folder / UNFINISHED
     if parts.is_dir() and [*folder.iterdir()] == [parts] and not any_shard(parts):
         shutil.rmtree(parts)
+
+
+@contextmanager
+def opened(folder: Path, plan: Mapping[str, Any]) -> Iterator[Run]:
+    """The run inside a folder, new or gone on with; a new one that fails before its first shard leaves nothing.
+
+    Raises:
+        RunConflictError: the folder holds an unfinished call of another plan.
+    """
+    new, parts = not folder.exists(), folder / UNFINISHED
+    forget_fruitless(folder)
+    run = Run.open(parts, plan)
+    try:
+        yield run
+    except Exception:
+        # What this call wrote is of no use to the next one, which would do it again.
+        if new and not any_shard(parts):
+            shutil.rmtree(folder)
+        raise
 
 
 def complete(folder: Path, record: str, kind: type[Record], plan: Mapping[str, Any], what: str) -> Record | None:
