@@ -28,30 +28,6 @@ def prepared(classifier, images):
     return stacked, torch.from_numpy(np.array(images.labels))
 
 
-def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-class Stopping:
-    """A listener that presses Ctrl-C after some images."""
-
-    def __init__(self, after):
-        self.left, self.notes = after, []
-
-    def begin(self, task, total):
-        pass
-
-    def advance(self, task, amount, note=""):
-        self.notes.append(note)
-        if task == "attacking":
-            self.left -= amount
-            if self.left <= 0:
-                raise KeyboardInterrupt
-
-    def finish(self, task):
-        pass
-
-
 def arrays_of(path):
     """The arrays of an archive."""
     with np.load(path, allow_pickle=False) as archive:  # noqa: TID251 - as a user reads it

@@ -10,7 +10,8 @@ from snellen.classifier import Classifier
 from snellen.errors import InputError, ModelError, RunConflictError, UnsupportedError
 from snellen.writing import attacked_images
 from snellen.writing.attacked_images import attack
-from tests.writing.small_attacks import COUNT, Stopping, contents, small_images
+from tests.writing.small_attacks import COUNT, small_images
+from tests.writing.stopping import Stopping, contents
 
 METHODS = [PGD(epsilon=0.01, steps=5), FGSM(epsilon=0.02)]
 
@@ -26,9 +27,9 @@ def test_an_interrupted_call_goes_on_and_gives_the_same_bytes(tmp_path, after):
     classifier, images = small_images()
     whole = attack(classifier, images, METHODS, out=tmp_path / "whole", batch_size=8)
     with pytest.raises(KeyboardInterrupt):
-        attack(classifier, images, METHODS, out=tmp_path / "out", batch_size=8, progress=Stopping(after))
+        attack(classifier, images, METHODS, out=tmp_path / "out", batch_size=8, progress=Stopping(after, "attacking"))
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"unfinished"}, "nothing claims to be complete"
-    listener = Stopping(10**9)
+    listener = Stopping(10**9, "attacking")
     again = attack(classifier, images, METHODS, out=tmp_path / "out", batch_size=8, workers=2, progress=listener)
     # The last advance of a shard comes before the shard is written.
     assert listener.notes.count("already done") == sum(after > end for end in (16, 32, 40))
@@ -64,7 +65,7 @@ def test_a_damaged_shard_is_done_again(tmp_path):
     classifier, images = small_images()
     attack(classifier, images, METHODS, out=tmp_path / "whole", batch_size=8)
     with pytest.raises(KeyboardInterrupt):
-        attack(classifier, images, METHODS, out=tmp_path / "out", batch_size=8, progress=Stopping(40))
+        attack(classifier, images, METHODS, out=tmp_path / "out", batch_size=8, progress=Stopping(40, "attacking"))
     shard = tmp_path / "out" / "unfinished" / "shards" / "000001" / "fgsm.parquet"
     shard.write_bytes(shard.read_bytes()[:100])
     attack(classifier, images, METHODS, out=tmp_path / "out", batch_size=8)
@@ -100,7 +101,7 @@ def test_another_plan_is_refused(tmp_path, finished):
         attack(classifier, images, FGSM(), out=tmp_path / "out", batch_size=8)
     else:
         with pytest.raises(KeyboardInterrupt):
-            attack(classifier, images, FGSM(), out=tmp_path / "out", batch_size=8, progress=Stopping(9))
+            attack(classifier, images, FGSM(), out=tmp_path / "out", batch_size=8, progress=Stopping(9, "attacking"))
     before = contents(tmp_path / "out")
     other, _ = small_images()
     other.module[0].weight.data.mul_(1.01)

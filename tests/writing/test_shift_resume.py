@@ -9,6 +9,7 @@ from snellen.errors import InputError, RunConflictError
 from snellen.writing import shifted_images
 from snellen.writing.shifted_images import shift
 from tests.writing.small_shifts import Fade, Grain
+from tests.writing.stopping import Stopping, contents
 
 FORMATS = ["folder", "medmnist-c"]
 METHODS = [Grain(), Fade()]
@@ -25,41 +26,17 @@ def images():
     return load_arrays(pixels, np.arange(8) % 2)
 
 
-def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-class Stopping:
-    """A listener that presses Ctrl-C after some images."""
-
-    def __init__(self, after):
-        self.left, self.notes = after, []
-
-    def begin(self, task, total):
-        pass
-
-    def advance(self, task, amount, note=""):
-        self.notes.append(note)
-        if task == "shifting":
-            self.left -= amount
-            if self.left <= 0:
-                raise KeyboardInterrupt
-
-    def finish(self, task):
-        pass
-
-
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("after", [1, 3, 7, 9, 16])
 def test_an_interrupted_call_goes_on_and_gives_the_same_bytes(images, tmp_path, format, after):
     options = {"severities": (1, 4), "format": format, "batch_size": 2, "contact_sheet": False}
     shift(images, METHODS, out=tmp_path / "whole", **options)
     with pytest.raises(KeyboardInterrupt):
-        shift(images, METHODS, out=tmp_path / "out", progress=Stopping(after), **options)
+        shift(images, METHODS, out=tmp_path / "out", progress=Stopping(after, "shifting"), **options)
     held = {path.name for path in (tmp_path / "out").iterdir()}
     assert "unfinished" in held
     assert not held & {"shift.json", "manifest.csv", "fade.npz", "colour.npz"}, "nothing claims to be complete"
-    listener = Stopping(10**9)
+    listener = Stopping(10**9, "shifting")
     shift(images, METHODS, out=tmp_path / "out", progress=listener, **{**options, "batch_size": 3})
     done = listener.notes.count("already done")
     assert done == sum(after > end for end in (3, 6, 8, 11, 14, 16)), "whole shards are not done again"
@@ -71,7 +48,7 @@ def test_a_damaged_part_is_done_again(images, tmp_path, format):
     options = {"severities": (1, 4), "format": format}
     shift(images, METHODS, out=tmp_path / "whole", **options)
     with pytest.raises(KeyboardInterrupt):
-        shift(images, METHODS, out=tmp_path / "out", progress=Stopping(16), **options)
+        shift(images, METHODS, out=tmp_path / "out", progress=Stopping(16, "shifting"), **options)
     if format == "folder":
         next((tmp_path / "out" / "colour" / "4").rglob("*.png")).write_bytes(b"cut off")
         next((tmp_path / "out" / "fade" / "1").rglob("*.png")).unlink()
@@ -108,7 +85,7 @@ def test_another_plan_is_refused(images, tmp_path, finished):
         shift(images, Fade(), out=tmp_path / "out")
     else:
         with pytest.raises(KeyboardInterrupt):
-            shift(images, Fade(), out=tmp_path / "out", progress=Stopping(1))
+            shift(images, Fade(), out=tmp_path / "out", progress=Stopping(1, "shifting"))
     before = contents(tmp_path / "out")
     for method, options, what in (
         (Fade(amount=0.5), {}, "settings"),
@@ -126,7 +103,7 @@ def test_another_plan_is_refused(images, tmp_path, finished):
 
 def test_the_order_of_methods_is_part_of_the_plan(images, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        shift(images, METHODS, out=tmp_path / "out", progress=Stopping(4))
+        shift(images, METHODS, out=tmp_path / "out", progress=Stopping(4, "shifting"))
     with pytest.raises(RunConflictError, match="settings"):
         shift(images, METHODS[::-1], out=tmp_path / "out")
 
