@@ -27,7 +27,7 @@ from snellen.system import find_system
 from snellen.training.batches import ImageStore
 from snellen.training.mask_generator import MaskGenerator
 
-WAYS = ("none", "mixup", "cutmix", "saliency_mix", "automix", "adversarial", "adversarial_intent")
+WAYS = ("none", "mixup", "cutmix", "saliency_mix", "automix", "adversarial", "adversarial_intent", "adversarial_three")
 
 
 class Watched:
@@ -88,7 +88,7 @@ def test_smoke_runs_every_stage_with_the_real_shapes(watched: Watched) -> None:
     assert all(plan == plans[0] for plan in plans), "equal epochs, batches, rates and seeds"
     assert len({start for _, start, _ in watched.trainings}) == 1, "the same weights at the start"
     assert len({id(examples) for _, _, examples in watched.trainings}) == 1
-    assert [plan.ema_decay for plan, _, _ in watched.trainings] == [module.MOMENTUM] * 4 + [None] * 3
+    assert [plan.ema_decay for plan, _, _ in watched.trainings] == [module.MOMENTUM] * 4 + [None] * 4
     assert figures["none.mce"] == figures["none.step_cost"] == 1
 
 
@@ -126,7 +126,7 @@ def test_the_full_scale_is_refused() -> None:
 
 
 def test_stated_sizes() -> None:
-    assert (module.SMALL_SIZES, module.SMALL_CORRUPTED, module.SMALL_PLAN.epochs) == ((500, 600), 200, 30)
+    assert (module.SMALL_SIZES, module.SMALL_CORRUPTED, module.SMALL_PLAN.epochs) == ((500, 600), 200, 80)
     assert len(KINDS) == 4
     weights = sum(parameter.numel() for parameter in ThreeStageNetwork(10).parameters())
     assert any(f"{weights:,}" in told for told in module.adversarial_mixup.stand_ins["small"])  # type: ignore[attr-defined]
