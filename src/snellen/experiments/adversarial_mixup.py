@@ -62,7 +62,7 @@ SMALL_PLAN = TrainingPlan(
     select="epoch",
 )
 SMOKE_PLAN = SMALL_PLAN.model_copy(
-    update={"epochs": 1, "batch_size": 2, "learning_rate": 1e-6, "schedule": "constant", "warmup_steps": 0}
+    update={"epochs": 1, "batch_size": 3, "learning_rate": 1e-6, "schedule": "constant", "warmup_steps": 0}
 )
 
 #: Published for CIFAR-100: alpha 1, margin 0.03, beta 0.3, three images in a blend; two as in AutoMix.
@@ -262,7 +262,7 @@ def _small(name: str, examples: ImageSet, test: ImageSet) -> Setup:
 
 
 def _random_images(seed: int) -> Setup:
-    """Four images of random pixels to train on, two to test on: for running every stage, not for any figure."""
+    """Six images of random pixels to train on, two to test on: for running every stage, not for any figure."""
     models = import_extra("torchvision.models", "models", "the smoke run of system 31")
     generator, names = np.random.default_rng(seed), numbered_class_names(100)
 
@@ -280,7 +280,7 @@ def _random_images(seed: int) -> Setup:
         name="random",
         build=resnet,
         feature_layer="layer3",
-        examples=ImageStore.of_images(images("train", 4), Preparation(size=(SIDE, SIDE))),
+        examples=ImageStore.of_images(images("train", 6), Preparation(size=(SIDE, SIDE))),
         test=Examined(images("test", 2), 1, kinds=("gaussian_noise",), covered=(0.5,)),
         plan=SMOKE_PLAN,
     )
