@@ -12,7 +12,7 @@ from snellen.data.arrays import load_arrays
 from snellen.data.joining import join
 from snellen.data.splits import as_split
 from snellen.errors import InputError
-from snellen.fitting.adversarial_mixing import mixing_objective
+from snellen.fitting.adversarial_mixing import MixSettings, mixing_objective
 from snellen.fitting.blend_recipe import BlendRecipe, deployed, mixing_module
 from snellen.fitting.four_heads import HEADS, four_heads
 from snellen.images import ImageSet
@@ -186,3 +186,10 @@ def test_a_base_is_gone_on_from(tmp_path: Path) -> None:
     again = recipe("adversarial_mixup", plan=barely).fit(stripes(), base=base, rng=Randomness(1))
     assert torch.allclose(again.tensors["head.weight"], first.tensors["head.weight"], atol=1e-5)
     assert again.card.lineage.parent == base.card.sha256
+
+
+def test_every_number_of_the_method_can_be_chosen() -> None:
+    given = {"parts": 4, "clean_share": 0.25, "held": 0.3, "momentum": 0.9, "last_momentum": 0.95, "beta": 0.1}
+    settings = AdversarialMixup(**given, cosine_sign="intent").mixing()
+    assert settings.model_dump().items() >= {**given, "cosine_sign": "intent", "adversarial": True}.items()
+    assert AutoMix(clean_share=0.25).mixing() == MixSettings(clean_share=0.25, adversarial=False, beta=0.0)

@@ -48,8 +48,10 @@ class BlendRecipe(ClassifierRecipe):
     upsampling: Literal["bilinear", "nearest"] = Field(
         "bilinear", description="from maps to pixels; nearest is published for transformers"
     )
-    momentum: float = Field(0.999, ge=0, lt=1, description="of the teacher, in the first tenth of the training")
+    clean_share: float = Field(0.5, ge=0, le=1, description="weight of clean images against plain mixup, if parts > 2")
+    momentum: float = Field(0.999, ge=0, lt=1, description="of the teacher, in the first part of the training")
     last_momentum: float = Field(0.999999, ge=0, le=1, description="of the teacher, at the end")
+    held: float = Field(0.1, ge=0, le=1, description="part of the training after which the momentum begins to rise")
     parity: bool = Field(
         False,
         description="as the published code: one share for a batch, a margin that looks at the first image alone, no "
@@ -61,17 +63,8 @@ class BlendRecipe(ClassifierRecipe):
 
     def mixing(self) -> MixSettings:
         """The numbers of the method."""
-        return MixSettings(
-            parts=self.parts,
-            random_parts=self.random_parts,
-            alpha=self.alpha,
-            margin=self.margin,
-            knows_shares=self.knows_shares,
-            upsampling=self.upsampling,
-            momentum=self.momentum,
-            last_momentum=self.last_momentum,
-            parity=self.parity,
-        )
+        own = type(self).model_fields.keys() & MixSettings.model_fields.keys()
+        return MixSettings(**{field: getattr(self, field) for field in own})
 
     def fit(
         self,

@@ -10,7 +10,6 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from snellen.fitting.adversarial_mixing import MixSettings
 from snellen.fitting.blend_recipe import BlendRecipe
 
 
@@ -34,7 +33,3 @@ class AdversarialMixup(BlendRecipe):
         "official",
         description="official: blends are driven away from their parts, as the published code does; intent: kept close",
     )
-
-    def mixing(self) -> MixSettings:
-        """The numbers of the method."""
-        return super().mixing().model_copy(update={"beta": self.beta, "cosine_sign": self.cosine_sign})
