@@ -16,22 +16,21 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pyarrow as pa
 import torch
 from pydantic import Field
 
 from snellen.artifact import Artifact
 from snellen.classifier import Classifier, hash_tensors
-from snellen.data.arrays import ArraySource
 from snellen.data.references import load_images
 from snellen.diffusion.generate import generate
 from snellen.diffusion.generator import Generator
 from snellen.diffusion.loading import load_generator
 from snellen.diffusion.sampler import Sampler
 from snellen.errors import InputError
-from snellen.images import COLUMNS, ImageSet
+from snellen.generation.made_images import identities_of, made_set, seeds_of
+from snellen.images import ImageSet
 from snellen.method import Method
-from snellen.randomness import Randomness, derive_seed
+from snellen.randomness import Randomness
 from snellen.sparse_codes.eraser import ConceptEraser, concept_eraser
 from snellen.sparse_codes.fitting import AutoencoderFit, autoencoder_of, fit_autoencoder
 from snellen.sparse_codes.text_edit import encode_erased
@@ -95,17 +94,16 @@ class Erase(Method):
             InputError: a request without a prompt, one that is too long, or what :func:`prepared` raises.
         """
         ready = prepared(self)
-        prompts, seeds = [], []
+        prompts = []
         for request in requests:
             prompt = request.get("prompt", request.get("caption"))
             if not isinstance(prompt, str):
                 raise InputError(f"request {request.get('id')!r} has no text 'prompt'; got {sorted(request)}")
             prompts.append(prompt)
-            seeds.append(int(request.get("seed", derive_seed(rng.seed, "erase", str(request.get("id"))) % 2**31)))
         condition, verdict = encode_erased(ready.generator, prompts, ready.erasers)
         made = generate(
             Sampler(ready.generator, steps=self.steps),
-            seeds,
+            seeds_of(requests, "erase", rng),
             prompts=prompts,
             condition=condition,
             negative=self.negative,
@@ -115,14 +113,7 @@ class Erase(Method):
             {"text edited": flagged, "scores": [round(score, 9) for score in scores]}
             for flagged, scores in zip(verdict.flagged.tolist(), verdict.scores.T.tolist(), strict=True)
         ]
-        table = {
-            "id": [str(request.get("id", number)) for number, request in enumerate(requests)],
-            "caption": prompts,
-            "attributes": [json.dumps(row) for row in told],
-            "provenance": [origin.model_dump_json(exclude_none=True) for origin in made.provenance],
-        }
-        columns = {name: pa.array(values, COLUMNS[name]) for name, values in table.items()}
-        return ImageSet(ArraySource(made.bytes().permute(0, 2, 3, 1).numpy()), pa.table(columns), name="erased")
+        return made_set(made, requests, prompts, name="erased", told=told)
 
     def notes(self) -> tuple[str, ...]:
         """How many of the prompts to keep the threshold flags; nothing where every prompt is edited."""
@@ -141,7 +132,7 @@ class Erase(Method):
             **{f"features {number}": _hash(_numbers(eraser)) for number, eraser in enumerate(ready.erasers)},
             **{f"threshold {number}": repr(eraser.threshold) for number, eraser in enumerate(ready.erasers)},
             "kept prompts flagged": f"{ready.kept_flagged:.4f}",
-            **{name: hash_tensors(dict(part.state_dict())) for name, part in ready.generator.modules().items()},
+            **identities_of(ready.generator),
             **{
                 f"autoencoder {number}": hash_tensors(dict(eraser.autoencoder.state_dict()))
                 for number, eraser in enumerate(ready.erasers)

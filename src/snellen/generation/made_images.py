@@ -1,0 +1,75 @@
+"""What methods share that generate images: seeds of requests, the image set that is returned, identities of weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+
+from snellen.classifier import hash_tensors
+from snellen.data.arrays import ArraySource
+from snellen.diffusion.generate import Generated
+from snellen.diffusion.generator import Generator
+from snellen.diffusion.loading import load_generator
+from snellen.images import COLUMNS, ImageSet, Provenance
+from snellen.randomness import Randomness, derive_seed
+
+
+def seeds_of(requests: Sequence[Mapping[str, Any]], stream: str, rng: Randomness) -> list[int]:
+    """The seed that each request names, or one of its own that belongs to its ``id``.
+
+    >>> seeds_of([{"id": "a", "seed": 7}], "demo", Randomness(0))
+    [7]
+    """
+    return [
+        int(request.get("seed", derive_seed(rng.seed, stream, str(request.get("id"))) % 2**31)) for request in requests
+    ]
+
+
+def made_set(
+    made: Generated,
+    requests: Sequence[Mapping[str, Any]],
+    captions: Sequence[str],
+    *,
+    name: str,
+    told: Sequence[Mapping[str, object]] = (),
+    classes: Sequence[int] = (),
+    class_names: Sequence[str] = (),
+    provenance: Sequence[Provenance] = (),
+) -> ImageSet:
+    """Generated images as a set, with the ids of their requests.
+
+    Args:
+        made: the images.
+        requests: one for each image.
+        captions: what each was asked to show.
+        name: of the set.
+        told: what else is known of each, as JSON in the column ``attributes``.
+        classes: index of the class that each was asked to be, −1 for none; empty where there are no classes.
+        class_names: that ``classes`` index.
+        provenance: instead of that of ``made``.
+    """
+    table: dict[str, Sequence[object]] = {
+        "id": [str(request.get("id", number)) for number, request in enumerate(requests)],
+        "caption": captions,
+        **({"label": classes} if class_names and len(classes) else {}),
+        **({"attributes": [json.dumps(row) for row in told]} if told else {}),
+        "provenance": [origin.model_dump_json(exclude_none=True) for origin in provenance or made.provenance],
+    }
+    columns = {column: pa.array(values, COLUMNS[column]) for column, values in table.items()}
+    names = tuple(class_names) if "label" in table else None
+    return ImageSet(ArraySource(made.bytes().permute(0, 2, 3, 1).numpy()), pa.table(columns), names, name)
+
+
+def identities_of(generator: Generator, prefix: str = "") -> dict[str, str]:
+    """Hash of the weights of each network of a generator."""
+    return {f"{prefix}{name}": hash_tensors(dict(part.state_dict())) for name, part in generator.modules().items()}
+
+
+@lru_cache(maxsize=3)
+def generator_of(reference: str) -> Generator:
+    """A generator by reference, loaded once: a method is called for each batch of requests."""
+    return load_generator(reference)
