@@ -72,11 +72,11 @@ def label_maps(scale: Scale, seed: int, progress: Progress) -> Mapping[str, floa
     """Measure the claims of system 9.
 
     Returns:
-        For each arm of the scenes: ``scenes.ARM.accuracy`` on the official label, ``scenes.ARM.set_accuracy``,
+        For each arm of scenes: ``scenes.ARM.accuracy`` on the official label, ``scenes.ARM.set_accuracy``,
         ``scenes.ARM.target_kl`` (nats, from the true shares of the classes a crop shows to its target),
         ``scenes.ARM.target_visible`` (share of crops whose likeliest target class is really seen); the same of
-        thumbnails for the arms single_label and relabel, and of labelled_scenes for these and label_smoothing; ratios
-        of the divergences; how often the annotator was right, and how often it was asked.
+        labelled_scenes, and of thumbnails for the arms single_label and relabel; ratios of the divergences; how often
+        the annotator was right, and how often it was asked.
     """
     if scale == "smoke":
         return smoke(seed, progress)
@@ -85,7 +85,7 @@ def label_maps(scale: Scale, seed: int, progress: Progress) -> Mapping[str, floa
     figures = {
         **_measured("scenes", scenes(seed), ARMS, seed),
         **_measured("thumbnails", thumbnails(seed), (SINGLE_LABEL, "relabel"), seed),
-        **_measured("labelled_scenes", labelled_scenes(seed), (SINGLE_LABEL, SMOOTHING, "relabel"), seed, FEW_PLAN),
+        **_measured("labelled_scenes", labelled_scenes(seed), ARMS, seed, FEW_PLAN),
     }
     for material in ("scenes", "thumbnails", "labelled_scenes"):
         before, after = figures[f"{material}.single_label.target_kl"], figures[f"{material}.relabel.target_kl"]
