@@ -138,7 +138,7 @@ def test_guidance_by_a_gradient_acts_inside_of_the_mask(pixels):
         return view.generator.decode(view.x0(view.evaluate(latents), latents), clamp=False).mean((1, 2, 3))
 
     def steer(batch, rng):
-        return Steering(guidance=[GradientGuidance(brightness, 2000.0)])
+        return Steering(guidance=[GradientGuidance(brightness, 2001.0)])
 
     plain = BlendedEditor(pixels, strength=0.5).edit(images, masks, None, SEEDS)
     brighter = BlendedEditor(pixels, strength=0.5, steer=steer).edit(images, masks, None, SEEDS)

@@ -117,7 +117,7 @@ def test_a_batch_can_be_steered(sampler):
 
     def steer(batch, rng):
         asked.append((list(batch), rng.ids))
-        return Steering(guidance=[GradientGuidance(lambda latents, view: latents.flatten(1).sum(1), 1.0)])
+        return Steering(guidance=[GradientGuidance(lambda latents, view: latents.flatten(1).sum(1), 2.0)])
 
     steered = generate(sampler, SEEDS, prompts=PROMPTS, batch_size=3, steer=steer)
     assert asked == [([0, 1, 2], ("5", "6", "7")), ([3], ("5",))]

@@ -208,9 +208,9 @@ def test_references_that_differ_by_step_are_predicted_anew(generator, sample, co
 
 
 def test_gradients_follow_their_closed_form(generator, sample, condition):
-    """Of −½|x − m|² the gradient is m − x: the noise grows by sqrt(1 − abar) s (x − m)."""
+    """Of −½|x − m|² the gradient is m − x: the noise grows by sqrt(1 − abar) (w − 1) (x − m)."""
     target, strength = 0.3, 2.0
-    term = GradientGuidance(lambda latents, view: -0.5 * ((latents - target) ** 2).flatten(1).sum(1), strength)
+    term = GradientGuidance(lambda latents, view: -0.5 * ((latents - target) ** 2).flatten(1).sum(1), 1 + strength)
     found = sample(condition, [term]).latents
     solver = Sampler(generator, steps=STEPS).new_solver()
     latents = seeded((1, 2, 3)).normal("noise", (3, 32, 32))
@@ -240,7 +240,7 @@ def test_a_gradient_goes_through_the_denoiser_or_stops_there(generator, sample, 
                 (gradients[name],) = torch.autograd.grad(scores.sum(), latents, retain_graph=True)
             return scores
 
-        return GradientGuidance(scored, 0.01)
+        return GradientGuidance(scored, 1.01)
 
     for name, score in (("through", through), ("stopped", stopped)):
         sample(condition, [watched(name, score)])
@@ -253,13 +253,13 @@ def test_a_gradient_goes_through_the_denoiser_or_stops_there(generator, sample, 
 def test_nobody_else_pays_for_gradients(generator, sample, condition, null):
     enabled = []
     handle = generator.denoiser.network.register_forward_hook(lambda *_: enabled.append(torch.is_grad_enabled()))
-    term = GradientGuidance(lambda latents, view: latents.flatten(1).sum(1), scale=[0.0, 1.0, 2.0])
+    term = GradientGuidance(lambda latents, view: latents.flatten(1).sum(1), scale=[1.0, 2.0, 3.0])
     try:
         sample(condition, [classifier_free(3.0, null), term])
     finally:
         handle.remove()
     assert enabled == [False] * STEPS
-    never = GradientGuidance(lambda latents, view: pytest.fail("asked for nothing"), 0.0)
+    never = GradientGuidance(lambda latents, view: pytest.fail("asked for nothing"), 1.0)
     assert torch.equal(sample(condition, [never]).latents, sample(condition, []).latents)
 
 
@@ -269,7 +269,7 @@ def test_directions_are_turned_into_the_kind_of_the_generator(smoke):
     condition = generator.encode_prompts(["a"])
     sampler = Sampler(generator, steps=2)
     start = sampler.start(seeded([1]))
-    term = GradientGuidance(lambda latents, view: latents.flatten(1).sum(1), 1.0, interval=(400, 1000))
+    term = GradientGuidance(lambda latents, view: latents.flatten(1).sum(1), 2.0, interval=(400, 1000))
     seen = []
 
     def keep(view):
@@ -278,6 +278,19 @@ def test_directions_are_turned_into_the_kind_of_the_generator(smoke):
     sampler.run(start, condition, guidance=[ChosenReferenceGuidance(keep)], until=1)
     alpha, sigma, direction = seen[0]
     torch.testing.assert_close(direction, torch.full((1, 4, 8, 8), -sigma / alpha))
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_is_dropped_for_its_sample_alone_and_counted(sample, condition, broken):
+    factor = torch.tensor([1.0, broken, 1.0])
+    spoilt = GradientGuidance(lambda latents, view: latents.flatten(1).sum(1) * factor, 2.0)
+    found = sample(condition, [spoilt]).latents
+    sound = GradientGuidance(lambda latents, view: latents.flatten(1).sum(1), [2.0, 1.0, 2.0])
+    assert torch.equal(found, sample(condition, [sound]).latents)
+    assert (dict(spoilt.dropped.steps), spoilt.dropped.total) == ({"2": STEPS}, STEPS)
+    unguided = GradientGuidance(lambda latents, view: latents.flatten(1).sum(1) * factor, [2.0, 1.0, 2.0])
+    sample(condition, [unguided])
+    assert (sound.dropped.total, unguided.dropped.total) == (0, 0)
 
 
 @dataclass
@@ -310,7 +323,9 @@ def test_a_context_is_told_whose_each_row_is(generator, sample, condition, null,
     assert {call.count for call in recording.calls} == {3}
     with pytest.raises(ZeroDivisionError):
         sample(
-            condition, [GradientGuidance(lambda latents, view: view.evaluate(latents) / (1 // 0))], context=recording
+            condition,
+            [GradientGuidance(lambda latents, view: view.evaluate(latents) / (1 // 0), 2.0)],
+            context=recording,
         )
     assert recording.inside == 0
 
@@ -325,6 +340,6 @@ def test_what_does_not_fit_is_refused(sample, condition, null):
         with pytest.raises(InputError, match=message):
             sample(condition, terms)
     with pytest.raises(ModelError, match=r"one number for each sample, \(3,\); got \(\)"):
-        sample(condition, [GradientGuidance(lambda latents, view: latents.sum())])
+        sample(condition, [GradientGuidance(lambda latents, view: latents.sum(), 2.0)])
     with pytest.raises(ModelError, match="does not depend on the latents"):
-        sample(condition, [GradientGuidance(lambda latents, view: torch.zeros(3))])
+        sample(condition, [GradientGuidance(lambda latents, view: torch.zeros(3), 2.0)])
