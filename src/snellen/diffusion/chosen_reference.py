@@ -35,19 +35,29 @@ class ChosenReferenceGuidance:
     Args:
         choose: what to guide away from; None is no guidance in this step. Called once a step, without gradients.
         interval: timesteps at which it acts.
+        foresee: reference and samples of which it is known, before the step's own prediction is made, that ``choose``
+            will name them, with the same condition object; both predictions then share one call. None where that
+            cannot be told. By default it never can.
     """
 
     choose: Callable[[StepView], Choice | None]
     interval: Interval = ALWAYS
+    foresee: Callable[[StepView], Choice | None] = lambda view: None
 
     def branches(self, view: StepView) -> Sequence[Branch]:
-        """Nothing is known before the step's own prediction is."""
-        return []
+        """The reference that is foreseen; otherwise nothing is known before the step's own prediction is."""
+        foreseen = self.foresee(view) if self._acts(view) else None
+        return [] if foreseen is None else _guidance(foreseen).branches(view)
 
     def direction(self, view: StepView) -> Tensor | None:
         """(w − 1)(D_c − D_ref) with the reference of this step."""
+        chosen = self.choose(view) if self._acts(view) else None
+        return None if chosen is None else _guidance(chosen).direction(view)
+
+    def _acts(self, view: StepView) -> bool:
         low, high = self.interval
-        chosen = self.choose(view) if low <= view.timestep <= high else None
-        if chosen is None:
-            return None
-        return ReferenceGuidance(chosen.scale, chosen.condition, chosen.denoiser).direction(view)
+        return low <= view.timestep <= high
+
+
+def _guidance(chosen: Choice) -> ReferenceGuidance:
+    return ReferenceGuidance(chosen.scale, chosen.condition, chosen.denoiser)
