@@ -23,7 +23,8 @@ def generate(
         str,
         typer.Argument(
             help="What is asked for: images by reference (a folder, a manifest, bundled:fashion-mnist, "
-            "optotypes:scenes), a FILE.txt with a prompt a line, or a FILE.json with a list of objects."
+            "optotypes:scenes), a FILE.txt with a prompt a line, a FILE.json with a list of objects, or a number of "
+            "images of each class: 'classes:star,heart?count=50', 'classes:?count=50' for all classes."
         ),
     ],
     out: Annotated[
@@ -50,7 +51,7 @@ def generate(
         if lacking is not None:
             raise InputError(f"{methods[0].name} {lacking}")
         check_free(folder)
-        asked = load_requests(requests)
+        asked = load_requests(requests, getattr(methods[0], "known_classes", tuple)())
     try:
         with TerminalProgress() as progress:
             made = write_generated(

@@ -1,4 +1,4 @@
-"""What a generating method is asked for, one mapping for each image: images that are there, or prompts from a file."""
+"""What a generating method is asked for, one mapping for each image: images, prompts from a file, or classes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from snellen.data.references import load_images
-from snellen.errors import InputError
+from snellen.errors import InputError, unknown_name
 from snellen.generation.held_images import CARRIED
 from snellen.images import ImageSet
 from snellen.progress import Progress
 from snellen.writing.layout import classes_of
 
-#: Files that are lists of requests; everything else is a reference of images.
+#: Files that are lists of requests; what is neither this nor classes is a reference of images.
 _LISTS = (".txt", ".json")
+
+#: How references of classes begin: ``classes:star,heart?count=50``.
+CLASSES = "classes:"
 
 
 class Requests(Protocol):
@@ -120,15 +123,22 @@ class ListedRequests:
         return hashlib.sha256(json.dumps([*self.rows], sort_keys=True).encode()).hexdigest()
 
 
-def load_requests(reference: str) -> Requests:
-    """Read requests: ``FILE.txt``, a prompt a line; ``FILE.json``, a list of objects; else a reference of images.
+def load_requests(reference: str, classes: Sequence[str] = ()) -> Requests:
+    """Read requests: ``FILE.txt``, a prompt a line; ``FILE.json``, a list of objects; classes; else images.
 
     Prompts become ``{"id": "000001", "prompt": …}``, empty lines left out. Objects without an id get one in the same
-    way.
+    way. ``classes:star,heart?count=50`` asks for 50 images of each of these classes, in turns, so that a
+    call that was stopped has as many of each; ``classes:?count=50`` for 50 of every class that is known.
+
+    Args:
+        reference: as above.
+        classes: names of the classes that the method knows; empty where it takes any words.
 
     Raises:
         InputError: nothing there, or not usable.
     """
+    if reference.startswith(CLASSES):
+        return _of_classes(reference, classes)
     path = Path(reference)
     if path.suffix.lower() not in _LISTS:
         return ImageRequests(load_images(reference))
@@ -140,6 +150,26 @@ def load_requests(reference: str) -> Requests:
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise InputError(f'{path} must hold a list of objects, such as [{{"prompt": "a red star"}}]')
     return ListedRequests(path.name, [{"id": f"{number:06d}", **row} for number, row in enumerate(found, start=1)])
+
+
+def _of_classes(reference: str, known: Sequence[str]) -> ListedRequests:
+    """``classes:NAMES?count=N`` as requests with ids such as ``star-0001``."""
+    names, mark, query = reference.removeprefix(CLASSES).rpartition("?")
+    if not mark:
+        names, query = query, "count=1"
+    key, _, number = query.partition("=")
+    if key != "count" or not number.isdecimal() or not int(number):
+        raise InputError(f"{reference!r}: write {CLASSES}NAME,NAME?count=N with N images of each class, at least 1")
+    asked = [name.strip() for name in names.split(",")] if names.strip() else list(known)
+    if not asked:
+        raise InputError(f"{reference!r}: this method takes any words, so name the classes: {CLASSES}star,heart")
+    if not all(asked) or len(set(asked)) < len(asked):
+        raise InputError(f"{reference!r}: name each class once, with commas between")
+    unknown = next((name for name in asked if known and name not in known), None)
+    if unknown is not None:
+        raise unknown_name("class", unknown, known)
+    rows = [{"id": f"{name}-{turn:04d}", "class": name} for turn in range(1, int(number) + 1) for name in asked]
+    return ListedRequests(reference, rows)
 
 
 def _prompts(text: str) -> list[dict[str, Any]]:
