@@ -43,7 +43,7 @@ def check_guide(classifier: Classifier) -> None:
         )
 
 
-def as_prepared(classifier: Classifier, images: Tensor) -> Tensor:
+def as_prepared(classifier: Classifier, images: Tensor, *, clamp: bool = True) -> Tensor:
     """Generated images as a classifier takes them: its resize and crop on tensors, differentiable.
 
     >>> from torch import nn
@@ -56,6 +56,7 @@ def as_prepared(classifier: Classifier, images: Tensor) -> Tensor:
     Args:
         classifier: whose preparation.
         images: (n, 1 or 3, h, w) in [0, 1].
+        clamp: cut off what a resize overshoots; False for noisy images, which lie outside [0, 1] themselves.
 
     Returns:
         (n, 3, its height, its width) in [0, 1], on the classifier's device.
@@ -67,7 +68,8 @@ def as_prepared(classifier: Classifier, images: Tensor) -> Tensor:
     size = round(height * placement.scale[1]), round(width * placement.scale[0])
     if size != (height, width):
         mode = "bicubic" if preparation.interpolation in ("bicubic", "lanczos") else "bilinear"
-        seen = F.interpolate(seen, size=size, mode=mode, antialias=True, align_corners=False).clamp(0, 1)
+        seen = F.interpolate(seen, size=size, mode=mode, antialias=True, align_corners=False)
+        seen = seen.clamp(0, 1) if clamp else seen
     if preparation.size is None or preparation.size == size:
         return seen
     left, top = (int(offset) for offset in placement.offset)
