@@ -9,10 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from snellen.errors import InputError
-
-#: Real images whose distances to all generated ones are taken together.
-_TOGETHER = 1024
+from snellen.metrics.neighbourhoods import TOGETHER, check_features, distances, radii
 
 
 def coverage(real: Tensor, generated: Tensor, *, neighbours: int = 5) -> float:
@@ -30,9 +27,9 @@ def coverage(real: Tensor, generated: Tensor, *, neighbours: int = 5) -> float:
     Raises:
         InputError: too few images, or features of different widths.
     """
-    radii = _radii(real, generated, neighbours)
-    nearest = torch.cat([_distances(part, generated).amin(1) for part in real.split(_TOGETHER)])
-    return float((nearest <= radii).double().mean())
+    check_features(real, generated)
+    nearest = torch.cat([distances(part, generated).amin(1) for part in real.split(TOGETHER)])
+    return float((nearest <= radii(real, neighbours)).double().mean())
 
 
 def density(real: Tensor, generated: Tensor, *, neighbours: int = 5) -> float:
@@ -45,28 +42,7 @@ def density(real: Tensor, generated: Tensor, *, neighbours: int = 5) -> float:
     Raises:
         InputError: too few images, or features of different widths.
     """
-    radii = _radii(real, generated, neighbours)
-    rows = zip(real.split(_TOGETHER), radii.split(_TOGETHER), strict=True)
-    inside = sum(float((_distances(part, generated) <= radius[:, None]).sum()) for part, radius in rows)
+    check_features(real, generated)
+    rows = zip(real.split(TOGETHER), radii(real, neighbours).split(TOGETHER), strict=True)
+    inside = sum(float((distances(part, generated) <= reach[:, None]).sum()) for part, reach in rows)
     return inside / (neighbours * len(generated))
-
-
-def _radii(real: Tensor, generated: Tensor, neighbours: int) -> Tensor:
-    """Distance of each real image to its k-th nearest other one, (n,)."""
-    if real.ndim != 2 or generated.ndim != 2 or real.shape[1] != generated.shape[1] or not len(generated):
-        raise InputError(
-            f"real and generated features are (n, d) and (m, d); got {tuple(real.shape)} and {tuple(generated.shape)}"
-        )
-    if not 1 <= neighbours < len(real):
-        raise InputError(f"neighbours must be from 1 to {len(real) - 1}, fewer than the real images; got {neighbours}")
-    # The nearest real image is the image itself.
-    found = [_distances(part, real).kthvalue(neighbours + 1, dim=1).values for part in real.split(_TOGETHER)]
-    return torch.cat(found)
-
-
-def _distances(first: Tensor, second: Tensor) -> Tensor:
-    """Euclidean distances, float64 (n, m), as sums of squared differences.
-
-    By products of matrices they would be faster, and wrong for features that lie near each other and far from zero.
-    """
-    return torch.cdist(first.double(), second.double(), compute_mode="donot_use_mm_for_euclid_dist")
