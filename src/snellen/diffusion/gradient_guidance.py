@@ -80,24 +80,30 @@ class GradientGuidance:
         return []
 
     def direction(self, view: StepView) -> Tensor | None:
-        """−sqrt(1 − abar) (w − 1) g, turned into the view's kind of prediction.
-
-        Raises:
-            ModelError: scores that do not depend on the latents, or of the wrong shape.
-        """
+        """−sqrt(1 − abar) (w − 1) g, turned into the view's kind of prediction; errors are :func:`score_gradient`'s."""
         low, high = self.interval
         scales = row_scales(self.scale, len(view))
         guided = scales != 1
         if not low <= view.timestep <= high or not bool(guided.any()):
             return None
-        with torch.enable_grad():
-            latents = view.latents.detach().requires_grad_(True)
-            scores = self.score(latents, view)
-            if scores.shape != (len(view),):
-                raise ModelError(f"a score is one number for each sample, ({len(view)},); got {tuple(scores.shape)}")
-            if not scores.requires_grad:
-                raise ModelError("the score does not depend on the latents, so it has no gradient to follow")
-            (gradient,) = torch.autograd.grad(scores.sum(), latents)
+        gradient = score_gradient(self.score, view)
         gradient = self.dropped.zeroed(gradient, view.ids, guided)
         strength = view.sigma * (scales - 1).to(gradient).reshape(-1, 1, 1, 1)
         return view.direction(-strength * gradient, "epsilon")
+
+
+def score_gradient(score: Callable[[Tensor, StepView], Tensor], view: StepView) -> Tensor:
+    """The gradient g of a score at the latents of a view, (n, c, h, w): each sample's own.
+
+    Raises:
+        ModelError: scores that do not depend on the latents, or of the wrong shape.
+    """
+    with torch.enable_grad():
+        latents = view.latents.detach().requires_grad_(True)
+        scores = score(latents, view)
+        if scores.shape != (len(view),):
+            raise ModelError(f"a score is one number for each sample, ({len(view)},); got {tuple(scores.shape)}")
+        if not scores.requires_grad:
+            raise ModelError("the score does not depend on the latents, so it has no gradient to follow")
+        (gradient,) = torch.autograd.grad(scores.sum(), latents)
+    return gradient

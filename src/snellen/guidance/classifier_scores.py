@@ -1,0 +1,97 @@
+"""What a generator is pushed along: log-probabilities of a class, or closeness to a map, and how each is read.
+
+log p(c | x_t) is read off the shelf (a network of clean images on noisy ones), off the shelf on the denoised estimate
+x̂_0 (its gradient through the denoiser, or stopped there), or by experts that know the noise (H. Go et al. 2023). Each
+function gives a score for :class:`snellen.diffusion.gradient_guidance.GradientGuidance` and
+:class:`snellen.guidance.mean_shift.MeanShiftGuidance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from snellen.diffusion.step_view import StepView
+from snellen.errors import InputError
+from snellen.guidance.teachers import Teacher, pictures
+
+#: (latents (n, c, h, w), view) → scores (n,).
+Score = Callable[[Tensor, StepView], Tensor]
+
+#: What a network says of the latents of a step: (latents, view) → scores (n, k) or maps (n, ...).
+Reading = Callable[[Tensor, StepView], Tensor]
+
+
+class Experts(Protocol):
+    """What answers by timestep: low-rank experts, or whole ones."""
+
+    def __call__(self, images: Tensor, timesteps: Tensor) -> Tensor:
+        """Prepared noisy images (n, 3, h, w), timesteps (n,) → scores (n, k) or maps (n, ...)."""
+
+
+def off_the_shelf(teacher: Teacher) -> Reading:
+    """The teacher on the noisy latents themselves."""
+    return lambda latents, view: teacher(pictures(view.generator, latents))
+
+
+def on_the_estimate(teacher: Teacher, *, through: bool) -> Reading:
+    """The teacher on x̂_0 = (x_t − √(1 − ᾱ) ε) / √ᾱ, which is not clipped.
+
+    Args:
+        teacher: a network of clean images.
+        through: the gradient goes through the denoiser, which costs a second call of it and a backward pass; otherwise
+            the denoiser's prediction is taken as a constant.
+    """
+
+    def read(latents: Tensor, view: StepView) -> Tensor:
+        prediction = view.evaluate(latents) if through else view.prediction
+        return teacher(pictures(view.generator, view.x0(prediction, latents)))
+
+    return read
+
+
+def by_experts(teacher: Teacher, experts: Experts) -> Reading:
+    """The expert of the step's timestep on the noisy latents."""
+
+    def read(latents: Tensor, view: StepView) -> Tensor:
+        timesteps = torch.full((len(latents),), view.timestep, dtype=torch.float64, device=latents.device)
+        return experts(teacher.prepare(pictures(view.generator, latents)), timesteps)
+
+    return read
+
+
+def log_probability(reading: Reading, classes: Tensor) -> Score:
+    """Log-probability of the class that is wanted of each sample; the softmax is taken in float32, whatever the type.
+
+    Args:
+        reading: scores (n, k).
+        classes: that are wanted, int64 (n,).
+    """
+
+    def score(latents: Tensor, view: StepView) -> Tensor:
+        scores = reading(latents, view)
+        if scores.ndim != 2 or len(classes) != len(scores) or int(classes.max()) >= scores.shape[1]:
+            raise InputError(f"classes {classes.tolist()[:8]} do not index scores of shape {tuple(scores.shape)}")
+        return scores.float().log_softmax(1).gather(1, classes.to(scores.device)[:, None])[:, 0]
+
+    return score
+
+
+def closeness(reading: Reading, targets: Tensor) -> Score:
+    """Minus the mean squared error to a wanted map, of each sample.
+
+    Args:
+        reading: maps (n, ...).
+        targets: wanted maps, like them.
+    """
+
+    def score(latents: Tensor, view: StepView) -> Tensor:
+        maps = reading(latents, view)
+        if maps.shape != targets.shape:
+            raise InputError(f"wanted maps have shape {tuple(maps.shape)}, like those read; got {tuple(targets.shape)}")
+        return -(maps.float() - targets.to(maps.device)).square().flatten(1).mean(1)
+
+    return score
