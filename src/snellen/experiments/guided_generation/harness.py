@@ -1,0 +1,168 @@
+"""One arm of a comparison: images made with some guidance, judged by a network that did not guide, and what it cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snellen.classifier import Classifier
+from snellen.diffusion.condition import Condition
+from snellen.diffusion.denoiser import Denoiser
+from snellen.diffusion.generate import Steer, generate
+from snellen.errors import InputError
+from snellen.experiments.guided_generation.judging import set_figures
+from snellen.experiments.guided_generation.setups import Setup
+from snellen.guidance.asked import Asked
+from snellen.progress import Progress
+
+#: Images that are sampled together.
+_TOGETHER = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """A way to guide.
+
+    Args:
+        name: of the arm, its scale included.
+        steering: what acts, as a method's own ``steering`` gives it.
+        base: what the denoiser is told; by default what is asked for.
+        guides: every classifier that has a say: the judge must be none of them.
+        denoisers: those that are asked besides the generator's own.
+    """
+
+    name: str
+    steering: Callable[[Asked], Steer]
+    base: Callable[[Asked], Condition] = lambda asked: asked.own
+    guides: Sequence[Classifier] = ()
+    denoisers: Sequence[Denoiser] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Images of an arm and its figures.
+
+    Attributes:
+        images: float32 (n, 3, h, w) in [0, 1].
+        figures: those of :func:`~snellen.experiments.guided_generation.judging.set_figures`; ``guide_accuracy`` by the
+            setup's guide; for each image ``rows`` (of all denoisers), ``own_rows`` (of the generator's own),
+            ``backward_rows`` (of rows, those that a gradient went back through), ``guide_queries`` and
+            ``guide_gradients``; ``calls`` of denoisers for each batch.
+        clock: ``seconds`` of the processor for each image, and ``over_network``: all seconds over those of the
+            denoisers' forward passes. They differ between runs.
+    """
+
+    images: Tensor
+    figures: dict[str, float]
+    clock: dict[str, float]
+
+
+def measure(arm: Arm, setup: Setup, asked: Asked, progress: Progress | None = None) -> Measured:
+    """Make the images of an arm and judge them.
+
+    Args:
+        arm: the guidance.
+        setup: the world.
+        asked: the same for all arms that are compared: :meth:`Setup.ask`.
+        progress: hears of each batch.
+
+    Raises:
+        InputError: the judge guided, or a denoiser was asked that the arm does not name.
+    """
+    setup.judge.check_independent(arm.guides)
+    base = arm.base(asked)
+    steer = arm.steering(asked)
+    networks = [setup.generator.denoiser.network, *(other.network for other in arm.denoisers)]
+    with _watching(networks) as watch, _counting(arm.guides) as spent:
+        began = time.process_time()
+        made = generate(
+            setup.sampler, asked.seeds, condition=base, steer=steer, batch_size=_TOGETHER, progress=progress
+        )
+        seconds = time.process_time() - began
+        queries, gradients = spent()
+    if watch.rows != made.rows:
+        raise InputError(f"{arm.name} asks {made.rows - watch.rows} rows of denoisers that it does not name")
+    count = len(asked)
+    names = [asked.class_names[index] for index in asked.classes.tolist()]
+    with torch.no_grad():
+        said = torch.cat([setup.guide(part) for part in made.images.split(256)]).argmax(1)
+    return Measured(
+        made.images,
+        {
+            **set_figures(setup.judge, setup.real_features, made.images, names),
+            "guide_accuracy": float((said == asked.classes).double().mean()),
+            "rows": made.rows / count,
+            "own_rows": watch.own / count,
+            "backward_rows": watch.backward / count,
+            "guide_queries": queries / count,
+            "guide_gradients": gradients / count,
+            "calls": made.calls / -(-count // _TOGETHER),
+        },
+        {"seconds": seconds / count, "over_network": seconds / watch.seconds},
+    )
+
+
+def real_figures(setup: Setup, count: int) -> dict[str, float]:
+    """The figures of other real images beside the real ones: what a perfect generator would reach.
+
+    ``accuracy`` and ``diversity`` are not among them: real images are not asked for by class here.
+    """
+    found = set_figures(setup.judge, setup.real_features, setup.other_real[:count], ["any"] * count)
+    return {name: value for name, value in found.items() if name not in ("accuracy", "diversity")}
+
+
+@dataclass
+class _Watch:
+    """Rows and seconds of the calls of networks."""
+
+    seconds: float = 0.0
+    rows: int = 0
+    own: int = 0
+    backward: int = 0
+    began: float = 0.0
+
+
+@contextmanager
+def _watching(networks: Sequence[nn.Module]) -> Iterator[_Watch]:
+    """Count calls; the first network is the generator's own."""
+    watch = _Watch()
+
+    def begin(network: nn.Module, given: tuple[Any, ...]) -> None:
+        watch.rows += len(given[0])
+        watch.own += len(given[0]) if network is networks[0] else 0
+        watch.backward += len(given[0]) if given[0].requires_grad else 0
+        watch.began = time.process_time()
+
+    def end(*_: object) -> None:
+        watch.seconds += time.process_time() - watch.began
+
+    handles = [
+        handle
+        for network in dict.fromkeys(networks)
+        for handle in (network.register_forward_pre_hook(begin), network.register_forward_hook(end))
+    ]
+    try:
+        yield watch
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _counting(guides: Sequence[Classifier]) -> Iterator[Callable[[], tuple[int, int]]]:
+    """What the guides spend together: queries and gradients."""
+    before = {guide: guide.spent for guide in guides}
+
+    def spent() -> tuple[int, int]:
+        return (
+            sum(guide.spent.queries - was.queries for guide, was in before.items()),
+            sum(guide.spent.gradients - was.gradients for guide, was in before.items()),
+        )
+
+    yield spent
