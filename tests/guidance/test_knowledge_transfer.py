@@ -1,0 +1,311 @@
+"""Transfer without data: what teacher and student see, the loss, and that nothing else is read."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from snellen.artifact import Artifact
+from snellen.classifier import Classifier
+from snellen.diffusion.loading import load_generator
+from snellen.diffusion.smoke import write_smoke_folder
+from snellen.errors import InputError, UnsupportedError
+from snellen.guidance import expert_fitting
+from snellen.guidance.expert_fitting import TransferFit, experts_of, fit_experts, recorded_fit
+from snellen.guidance.knowledge_transfer import (
+    NoisyImages,
+    Transfer,
+    map_error,
+    sharpened_divergence,
+    taught_examples,
+)
+from snellen.guidance.noise_ranges import NoiseRanges
+from snellen.guidance.supervised_experts import fit_supervised
+from snellen.guidance.synthetic_images import SyntheticImages, synthetic_images
+from snellen.guidance.teachers import classifier_teacher, latents_of, map_teacher, pictures
+from snellen.images import ImageSet, Provenance
+from snellen.progress import Silent
+from snellen.randomness import Randomness
+from snellen.training.batches import ImageStore, load_batch
+from snellen.training.transforms import random_shifts
+from tests.guidance.tiny_guided import NAMES, normal_generator, tiny_classifier, tiny_network
+
+FIT = TransferFit(experts=2, rank=2, alpha=2, synthetic=8, synthetic_steps=2, iterations=2, batch_size=4)
+
+
+def bytes_of(count=8, seed=0):
+    return torch.randint(0, 256, (count, 3, 8, 8), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def made(count=8, seed=0, generator="normal"):
+    origin = Provenance(origin="generated", generator=generator, seed=seed)
+    return SyntheticImages(bytes_of(count, seed), (origin,) * count)
+
+
+def batch_of(store, rows):
+    positions = torch.tensor(rows)
+    return load_batch(store, positions, Randomness(3).child("step"), torch.device("cpu"))
+
+
+@pytest.fixture
+def teacher():
+    return classifier_teacher(tiny_classifier())
+
+
+@pytest.mark.covers("12.6")
+def test_the_teacher_sees_clean_images_under_its_own_normalisation(teacher):
+    store = taught_examples(teacher, normal_generator(), made())
+    classifier = tiny_classifier()
+    for turned, images in enumerate((made().images, made().images.flip(3))):
+        expected = classifier(images.float() / 255)
+        torch.testing.assert_close(store.targets[:, turned], expected, atol=1e-5, rtol=1e-5)
+    assert store.images.dtype == torch.uint8
+
+
+@pytest.mark.covers("12.6")
+def test_the_student_sees_the_noisy_image_and_is_told_what_the_teacher_said_of_the_same_side(teacher):
+    generator, seen = normal_generator(), []
+    store = taught_examples(teacher, generator, made())
+    ranges = NoiseRanges(4, 100)
+
+    class Student(nn.Module):
+        def forward(self, images):
+            seen.append(images)
+            return torch.zeros(len(images), 3)
+
+    told = []
+    transfer = Transfer(NoisyImages(generator, teacher, ranges, 2), lambda answers, taught: told.append(taught))
+    batch = batch_of(store, [5, 1, 0, 7])
+    transfer(Student(), batch)
+    mirrored = batch.rng.uniform("mirrored", ()) < 0.5
+    assert 0 < int(mirrored.sum()) < 4
+    for row, position in enumerate([5, 1, 0, 7]):
+        clean = made().images[position].float() / 255
+        clean = clean.flip(2) if mirrored[row] else clean
+        timestep = int(ranges.draw(2, batch.rng, like=clean)[row])
+        assert 50 <= timestep < 75
+        kept = generator.denoiser.alphas_cumprod[timestep]
+        noise = batch.rng.normal("noise", (3, 8, 8))[row]
+        noisy = kept.sqrt() * (2 * clean - 1) + (1 - kept).sqrt() * noise
+        expected = tiny_classifier().normalise((noisy / 2 + 0.5)[None])[0]
+        torch.testing.assert_close(seen[0][row], expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(told[0][row], tiny_classifier()(clean[None])[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.covers("12.6")
+def test_no_label_is_read(teacher, monkeypatch):
+    """Neither a label of images, nor a class that a generator could be told, nor a loss on labels."""
+
+    def refuse(*_):
+        raise AssertionError("a label was asked for")
+
+    monkeypatch.setattr(ImageSet, "labels", property(refuse))
+    monkeypatch.setattr("snellen.diffusion.generator.Generator.encode_classes", refuse)
+    monkeypatch.setattr("snellen.diffusion.generator.Generator.encode_prompts", refuse)
+    monkeypatch.setattr("snellen.training.objectives.cross_entropy", refuse)
+    monkeypatch.setattr("torch.nn.functional.cross_entropy", refuse)
+    generator = normal_generator()
+    drawn = synthetic_images(generator, 8, steps=2, rng=Randomness(0))
+    artifact = fit_experts(teacher, generator, drawn, fit=FIT, rng=Randomness(0))
+    assert len(artifact.card.history) == 2
+    assert not hasattr(drawn, "labels")
+
+
+@pytest.mark.covers("12.7")
+def test_the_temperature_is_the_teachers_alone_and_the_reduction_is_a_factor():
+    teacher, student = torch.randn(4, 5), torch.randn(4, 5)
+    wanted = (teacher / 0.25).softmax(1)
+    by_hand = (wanted * (wanted.log() - student.log_softmax(1))).sum(1)
+    torch.testing.assert_close(sharpened_divergence(0.25, "sum")(student, teacher), by_hand, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(sharpened_divergence(0.25)(student, teacher), by_hand / 5, atol=1e-4, rtol=1e-4)
+    published = nn.KLDivLoss(reduction="none")(student.log_softmax(1), wanted).mean(-1)
+    torch.testing.assert_close(sharpened_divergence()(student, teacher), published)
+    assert not torch.allclose(sharpened_divergence(1.0, "sum")(student, teacher), by_hand, atol=1e-2)
+    half = sharpened_divergence()(student.to(torch.bfloat16), teacher)
+    assert half.dtype == torch.float32
+    for wrong in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(InputError, match="temperature is a number above 0"):
+            sharpened_divergence(wrong)
+
+
+@pytest.mark.covers("12.7")
+def test_temperature_and_reduction_reach_the_training(teacher):
+    losses = [
+        fit_experts(
+            teacher, normal_generator(), made(), fit=FIT.model_copy(update=changes), rng=Randomness(0)
+        ).card.metrics["expert_0.loss"]
+        for changes in ({}, {"reduction": "sum"}, {"temperature": 1.0})
+    ]
+    assert losses[1] > 2 * losses[0]
+    assert losses[2] < losses[0]
+
+
+@pytest.mark.covers("12.8")
+def test_images_are_the_generators_own():
+    generator = normal_generator()
+    drawn = synthetic_images(generator, 5, steps=2, rng=Randomness(1))
+    assert (drawn.images.dtype, len(drawn)) == (torch.uint8, 5)
+    assert {origin.generator for origin in drawn.provenance} == {"normal"}
+    assert len({origin.seed for origin in drawn.provenance}) == 5
+    again = synthetic_images(generator, 3, steps=2, rng=Randomness(1))
+    assert torch.equal(again.images, drawn.images[:3]), "an image does not depend on how many there are"
+    assert not torch.equal(synthetic_images(generator, 3, steps=2, rng=Randomness(2)).images, again.images)
+
+
+@pytest.mark.covers("12.8")
+def test_images_of_another_generator_are_refused(teacher):
+    with pytest.raises(InputError, match="they will guide, normal; these were made by another"):
+        fit_experts(teacher, normal_generator(), made(generator="another"), fit=FIT, rng=Randomness(0))
+    with pytest.raises(InputError, match="synthetic images are bytes"):
+        SyntheticImages(bytes_of().float() / 127.5 - 1, made().provenance)
+    with pytest.raises(InputError, match="8 images came with the provenance of 7"):
+        SyntheticImages(bytes_of(), made().provenance[:7])
+    with pytest.raises(InputError, match=r"clean images lie in \[0, 1\]; got values from -1 to 1"):
+        latents_of(normal_generator(), torch.tensor([-1.0, 1.0]).view(1, 1, 1, 2).expand(1, 3, 8, 2))
+
+
+def test_experts_learn_what_the_teacher_says(teacher):
+    fit = TransferFit(experts=2, rank=4, alpha=8, synthetic=64, iterations=150, batch_size=32, learning_rate=5e-3)
+    generator, images = normal_generator(), made(64)
+    artifact = fit_experts(teacher, generator, images, fit=fit, rng=Randomness(0))
+    store = taught_examples(teacher, generator, images)
+    experts, loss = experts_of(artifact, teacher, generator), sharpened_divergence()
+    batch = batch_of(store, list(range(64)))
+    noisy = NoisyImages(generator, teacher, experts.ranges, 0)
+    seen, plain = noisy(batch, torch.zeros(64, dtype=torch.bool)), store.targets[:, 0]
+    before, after = loss(teacher.network(seen), plain).mean(), loss(experts.answer(0, seen), plain).mean()
+    assert float(after) < 0.7 * float(before)
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_an_expert_begins_where_the_last_one_ended_or_anew(teacher, monkeypatch, warm):
+    begun = []
+    real = expert_fitting.train
+
+    def watched(student, *given, **options):
+        begun.append(expert_fitting.own_tensors(student))
+        return real(student, *given, **options)
+
+    monkeypatch.setattr(expert_fitting, "train", watched)
+    fit = FIT.model_copy(update={"warm_start": warm})
+    artifact = fit_experts(teacher, normal_generator(), made(), fit=fit, rng=Randomness(0))
+    ended = {name: artifact.tensors[f"0.{name}"] for name in begun[0]}
+    assert all(torch.equal(begun[1][name], ended[name]) for name in ended) == warm
+    assert (float(begun[1]["0.lora_B"].abs().max()) > 0) == warm
+
+
+def test_a_generator_with_an_autoencoder_is_read_decoded(tmp_path):
+    """The latents are noised, and what is decoded of them is shown."""
+    generator = load_generator(f"diffusers:{write_smoke_folder('stable-diffusion-1.5', tmp_path / 'sd')}")
+    teacher = map_teacher(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1)), name="depth")
+    images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+    synthetic = SyntheticImages(images, (Provenance(origin="generated", generator=generator.name),) * 4)
+    store = taught_examples(teacher, generator, synthetic)
+    assert (tuple(store.images.shape), tuple(store.targets.shape)) == ((4, 2, 4, 8, 8), (4, 2, 1, 64, 64))
+    noisy = NoisyImages(generator, teacher, NoiseRanges(2, 1000), 1)
+    batch, mirrored = batch_of(store, [2, 0]), torch.tensor([True, False])
+    latents = torch.stack([store.images[2, 1], store.images[0, 0]])
+    kept = generator.denoiser.alphas_cumprod[noisy.ranges.draw(1, batch.rng, like=latents)].view(-1, 1, 1, 1)
+    expected = kept.sqrt() * latents + (1 - kept).sqrt() * batch.rng.normal("noise", (4, 8, 8))
+    with torch.no_grad():
+        torch.testing.assert_close(noisy(batch, mirrored), pictures(generator, expected), atol=1e-4, rtol=1e-4)
+    fit = FIT.model_copy(update={"iterations": 1})
+    artifact = fit_experts(teacher, generator, synthetic, fit=fit, rng=Randomness(0))
+    assert artifact.card.class_names == ()
+    assert artifact.card.metrics["expert_0.loss"] > 0
+
+
+def test_maps_are_compared_by_their_squared_error():
+    found = map_error(torch.zeros(2, 1, 2, 2), torch.stack([torch.ones(1, 2, 2), torch.eye(2)[None]]))
+    assert found.tolist() == [1.0, 0.5]
+
+
+@pytest.mark.covers("12.11")
+def test_an_artifact_holds_the_adapters_alone_and_goes_onto_a_fresh_teacher(teacher, tmp_path):
+    generator = normal_generator()
+    artifact = fit_experts(teacher, generator, made(), fit=FIT, rng=Randomness(0))
+    artifact.save(tmp_path / "experts")
+    loaded = Artifact.load(tmp_path / "experts")
+    teachers_own = set(teacher.network.state_dict())
+    weights = {name for name in teachers_own if name.split(".")[0] in ("0", "3", "5") and name.endswith("weight")}
+    assert not {name.split(".", 1)[1] for name in loaded.tensors} & (weights - {"3.norm.weight", "3.shortcut.1.weight"})
+    assert not any(name.endswith(("5.weight", "5.bias")) for name in loaded.tensors)
+    card = loaded.card
+    assert (card.kind, card.architecture["ranges"]) == ("adapter", [[0, 50], [50, 100]])
+    assert card.lineage.parent == card.architecture["teacher_weights"] == teacher.identity()
+    assert recorded_fit(loaded) == FIT.model_dump(mode="json")
+    fresh = classifier_teacher(tiny_classifier())
+    images = torch.rand(4, 3, 8, 8)
+    timesteps = torch.tensor([3.0, 70.0, 49.0, 50.0])
+    one, other = experts_of(artifact, teacher, generator), experts_of(loaded, fresh, generator)
+    assert torch.equal(one(images, timesteps), other(images, timesteps))
+    assert not torch.equal(one(images, timesteps), teacher.network(images))
+
+
+@pytest.mark.covers("12.11")
+def test_what_experts_do_not_belong_to_is_refused(teacher):
+    generator = normal_generator()
+    artifact = fit_experts(teacher, generator, made(), fit=FIT, rng=Randomness(0))
+    with pytest.raises(InputError, match=r"fitted with the teacher tiny .* tiny has other weights"):
+        experts_of(artifact, classifier_teacher(tiny_classifier(seed=1)), generator)
+    other = normal_generator()
+    other.denoiser.network.weight.data.fill_(0.5)
+    with pytest.raises(InputError, match="fitted with the generator normal"):
+        experts_of(artifact, teacher, other)
+    pets = Classifier(tiny_network(), class_names=["cat", "dog", "owl"])
+    with pytest.raises(InputError, match=r"knows 3 classes \(red, green, blue, …\) and classifier 3 \(cat"):
+        experts_of(artifact, classifier_teacher(pets), generator)
+    missing = Artifact({name: part for name, part in artifact.tensors.items() if name[0] == "0"}, artifact.card)
+    with pytest.raises(InputError, match="no tensors of expert 1, so its range of noise has no expert"):
+        experts_of(missing, teacher, generator)
+    wrong = Artifact(artifact.tensors, artifact.card.model_copy(update={"kind": "sae"}))
+    with pytest.raises(InputError, match="is a sae"):
+        experts_of(wrong, teacher, generator)
+    with pytest.raises(InputError, match="there are 1 to 100 experts"):
+        fit_experts(teacher, generator, made(), fit=FIT.model_copy(update={"experts": 101}), rng=Randomness(0))
+
+
+def test_a_stopped_fit_goes_on_with_the_expert_that_it_was_at(teacher, tmp_path):
+    class Counting(Silent):
+        steps = 0.0
+
+        def advance(self, task, amount, note=""):
+            self.steps += amount * (task == "train" and note != "")
+
+    fit, generator = FIT, normal_generator()
+    whole = Counting()
+    first = fit_experts(
+        teacher, generator, made(), fit=fit, rng=Randomness(0), checkpoint=tmp_path / "c.safetensors", progress=whole
+    )
+    again = Counting()
+    second = fit_experts(
+        teacher, generator, made(), fit=fit, rng=Randomness(0), checkpoint=tmp_path / "c.safetensors", progress=again
+    )
+    assert (whole.steps, again.steps) == (4, 0)
+    assert all(torch.equal(part, second.tensors[name]) for name, part in first.tensors.items())
+
+
+@pytest.mark.parametrize("experts", [1, 2])
+def test_baselines_with_labels_change_every_weight(teacher, experts):
+    generator = normal_generator()
+    store = ImageStore.of_tensors(bytes_of(), torch.arange(8) % 3)
+    fit = FIT.model_copy(update={"experts": experts, "iterations": 4})
+    found = fit_supervised(teacher, generator, store, fit=fit, rng=Randomness(0), transform=random_shifts(1))
+    images, timesteps = torch.rand(3, 3, 8, 8), torch.tensor([99.0, 0.0, 60.0])
+    answers = found(images, timesteps)
+    for row, timestep in enumerate(timesteps):
+        network = found.networks[int(timestep) * experts // 100]
+        torch.testing.assert_close(answers[row : row + 1], network(images[row : row + 1]), atol=1e-5, rtol=1e-5)
+    for name, weight in found.networks[0].named_parameters():
+        assert not torch.equal(weight, teacher.network.get_parameter(name)), name
+    assert len(found.networks) == experts
+    wrong = ImageStore.of_tensors(bytes_of(), torch.arange(8))
+    with pytest.raises(InputError, match="tiny has 3 classes"):
+        fit_supervised(teacher, generator, wrong, fit=fit, rng=Randomness(0))
+
+
+def test_a_teacher_tells_one_class_of_several_and_has_gradients():
+    assert classifier_teacher(tiny_classifier()).class_names == NAMES
+    with pytest.raises(UnsupportedError, match="needs a torch module with gradients"):
+        classifier_teacher(Classifier(lambda images: images.mean((2, 3)), class_names=NAMES))
