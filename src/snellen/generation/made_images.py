@@ -9,12 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from snellen.classifier import hash_tensors
+from snellen.classifier import Classifier, hash_tensors
 from snellen.data.arrays import ArraySource
 from snellen.diffusion.generate import Generated
 from snellen.diffusion.generator import Generator
 from snellen.diffusion.loading import load_generator
 from snellen.images import COLUMNS, ImageSet, Provenance
+from snellen.models.references import load_classifier
 from snellen.randomness import Randomness, derive_seed
 
 
@@ -73,3 +74,9 @@ def identities_of(generator: Generator, prefix: str = "") -> dict[str, str]:
 def generator_of(reference: str) -> Generator:
     """A generator by reference, loaded once: a method is called for each batch of requests."""
     return load_generator(reference)
+
+
+@lru_cache(maxsize=3)
+def classifier_of(reference: str) -> Classifier:
+    """A classifier by reference, loaded once."""
+    return load_classifier(reference)

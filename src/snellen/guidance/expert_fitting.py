@@ -151,7 +151,7 @@ def fit_experts(
         metrics={f"expert_{int(row['expert'])}.loss": row["train.loss"] for row in rows},
         history=tuple(rows),
         lineage=Lineage(
-            recipe={"method": "plug-and-play-guidance", **fit.model_dump(mode="json"), "synthetic": len(synthetic)},
+            recipe={"method": "plug_and_play_guidance", **fit.model_dump(mode="json"), "synthetic": len(synthetic)},
             data=examples.fingerprint(),
             seed=rng.seed,
             code_version=__version__,

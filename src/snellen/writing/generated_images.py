@@ -80,6 +80,10 @@ def generate(
         raise InputError(f"{method.name} {lacking}")
     folder, listener = Path(out), progress or Silent()
     check_free(folder)
+    # What a method fits before its first image takes its time, and is part of the plan.
+    make_ready = getattr(method, "make_ready", None)
+    if make_ready is not None:
+        make_ready(listener)
     plan = _plan(method, requests, batch_size, seed, sheet, listener)
     done = complete(folder, RECORD, GeneratedSet, plan, WHAT)
     if done is not None:
