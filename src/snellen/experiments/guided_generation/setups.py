@@ -24,6 +24,7 @@ from snellen.diffusion.generator import Generator
 from snellen.diffusion.loading import load_generator
 from snellen.diffusion.sampler import Sampler
 from snellen.experiments.guided_generation.judging import Judge, scene_judge, thumbnail_judge
+from snellen.experiments.guided_generation.seen_images import Seen, seen_scenes, seen_thumbnails
 from snellen.guidance.asked import BLANK, Asked
 from snellen.images import ImageSet
 from snellen.models.references import load_classifier
@@ -57,6 +58,7 @@ class Setup:
         judge: an independent one.
         real: images of the test split, float32 (m, 3, h, w) in [0, 1].
         other_real: further ones.
+        seen: (count, seed) → labelled images that may be trained on.
         write: (classes of images by name, seed) → a template for each, where the generator takes prompts.
         steps: of the sampler.
     """
@@ -67,6 +69,7 @@ class Setup:
     judge: Judge
     real: Tensor
     other_real: Tensor
+    seen: Callable[[int, int], Seen]
     write: Callable[[Sequence[str], int], tuple[str, ...]] | None = None
     steps: int = STEPS
 
@@ -99,6 +102,7 @@ def thumbnails() -> Setup:
         thumbnail_judge(),
         real,
         other,
+        seen_thumbnails,
     )
 
 
@@ -113,6 +117,7 @@ def small_scenes() -> Setup:
         scene_judge(),
         to_unit(pixels[:REAL]),
         to_unit(pixels[REAL:]),
+        seen_scenes,
         scene_templates,
     )
 
