@@ -149,12 +149,62 @@ def test_flagged_prompts_to_keep_are_told(folder):
     eraser = ready.erasers[0]
     share = float((eraser.score_prompts(ready.keep) >= eraser.threshold).double().mean())
     assert ready.kept_flagged == share
-    assert f"{share:.1%} of the 8 prompts to keep" in own.notes()[0]
+    assert f"{share:.1%} of the 8 prompts to keep" in own.notes()[1]
     assert own.identities()["kept prompts flagged"] == f"{share:.4f}"
-    assert ("more than a tenth" in own.notes()[0]) == (share > 0.1)
-    assert method(folder, always=True).notes() == ()
+    assert ("more than a tenth" in own.notes()[1]) == (share > 0.1)
+    assert len(method(folder, always=True).notes()) == 1
     with pytest.raises(ValidationError, match="margin"):
         method(folder, margin=1.5)
+
+
+@pytest.mark.covers("34.7")
+@pytest.mark.parametrize("name", ["stable-diffusion-1.5", "stable-diffusion-xl"])
+def test_how_well_targets_are_told_from_kept_prompts_is_recorded(folder, name):
+    own = method(folder, name, margin=0.5)
+    ready = prepared(own)
+    red = [f"a red {shape}" for shape in SHAPES]
+    least = [eraser.score_prompts(red).min() for eraser in ready.erasers]
+    shows, kept = (
+        torch.stack(
+            [eraser.score_prompts(group) / lowest for eraser, lowest in zip(ready.erasers, least, strict=True)]
+        ).amax(0)
+        for group in (red, list(ready.keep))
+    )
+    above = (shows[:, None] > kept[None]).double() + 0.5 * (shows[:, None] == kept[None]).double()
+    assert ready.kept_auroc == pytest.approx(float(above.mean()))
+    assert f"area under the ROC curve of {ready.kept_auroc:.3f}" in own.notes()[0]
+    assert own.identities()["AUROC of target prompts against kept prompts"] == f"{ready.kept_auroc:.4f}"
+    # It judges the ranking alone: neither the margin nor the threshold changes it.
+    assert prepared(method(folder, name, always=True)).kept_auroc == pytest.approx(ready.kept_auroc)
+
+
+def test_other_prompts_than_the_autoencoders_are_refused(folder, tmp_path):
+    assert prepared(method(folder)).erasers
+    other = tmp_path / "other.txt"
+    other.write_text("a red star\na green ring", encoding="utf-8")
+    with pytest.raises(InputError, match="fitted to other prompts than those of --fit-on, of which there are 2"):
+        prepared(method(folder, fit_on=str(other)))
+    assert prepared(method(folder, fit_on="")).erasers
+    copied = tmp_path / "sae"
+    shutil.copytree(folder / "sae-stable-diffusion-1.5", copied)
+    card = copied / "text_encoder" / "card.json"
+    told = json.loads(card.read_text(encoding="utf-8"))
+    del told["lineage"]["recipe"]["prompts"]
+    card.write_text(json.dumps(told), encoding="utf-8")
+    with pytest.raises(InputError, match="does not tell its prompts"):
+        prepared(method(folder, autoencoder=str(copied)))
+    assert prepared(method(folder, autoencoder=str(copied), fit_on="")).erasers
+
+
+def test_a_changed_file_of_prompts_is_seen_again(folder, tmp_path):
+    seen = tmp_path / "seen.txt"
+    seen.write_text((folder / "all.txt").read_text(encoding="utf-8"), encoding="utf-8")
+    own = method(folder, fit_on=str(seen), autoencoder=str(tmp_path / "sae"))
+    assert prepared(own).erasers
+    assert prepared(own).erasers
+    seen.write_text("a red star\na green ring", encoding="utf-8")
+    with pytest.raises(InputError, match="fitted to other prompts"):
+        prepared(own)
 
 
 def test_an_autoencoder_of_another_encoder_is_refused(folder, tmp_path):

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from snellen.artifact import Artifact
 from snellen.classifier import Classifier, hash_tensors
@@ -30,9 +31,10 @@ from snellen.errors import InputError
 from snellen.generation.made_images import identities_of, made_set, seeds_of
 from snellen.images import ImageSet
 from snellen.method import Method
+from snellen.metrics.auroc import auroc
 from snellen.randomness import Randomness
 from snellen.sparse_codes.eraser import ConceptEraser, concept_eraser
-from snellen.sparse_codes.fitting import AutoencoderFit, autoencoder_of, fit_autoencoder
+from snellen.sparse_codes.fitting import AutoencoderFit, autoencoder_of, fit_autoencoder, prompts_hash
 from snellen.sparse_codes.text_edit import encode_erased
 from snellen.sparse_codes.text_layer import text_layer
 
@@ -55,7 +57,9 @@ class Erase(Method):
     )
     autoencoder: str = Field("", description="folder of the fitted autoencoders, a subfolder for each text encoder")
     fit_on: str = Field(
-        "", description="prompts to fit to where that folder is missing: FILE.txt, or images with captions by reference"
+        "",
+        description="prompts to fit to where that folder is missing: FILE.txt, or images with captions by reference; "
+        "an autoencoder that is there must have been fitted to them",
     )
     erase: tuple[str, ...] = Field((), description="words or phrases of the concepts to erase")
     templates: tuple[str, ...] = Field(
@@ -116,13 +120,20 @@ class Erase(Method):
         return made_set(made, requests, prompts, name="erased", told=told)
 
     def notes(self) -> tuple[str, ...]:
-        """How many of the prompts to keep the threshold flags; nothing where every prompt is edited."""
-        if self.always:
-            return ()
+        """How well target prompts are told from those to keep, and how many of these the threshold flags.
+
+        Where every prompt is edited there is no threshold, and the second is not told.
+        """
         ready = prepared(self)
+        area = (
+            f"the score tells target prompts from prompts to keep with an area under the ROC curve of "
+            f"{ready.kept_auroc:.3f}; the features come from the same prompts, so others may be told apart less well"
+        )
+        if self.always:
+            return (area,)
         told = f"{ready.kept_flagged:.1%} of the {len(ready.keep)} prompts to keep are flagged, and edited in use"
         much = ready.kept_flagged > MOST_FLAGGED
-        return (f"{told}: more than a tenth; look for a target prompt with a low score" if much else told,)
+        return (area, f"{told}: more than a tenth; look for a target prompt with a low score" if much else told)
 
     def identities(self) -> dict[str, str]:
         """Hashes of all that decides the images and is in files: weights, kept prompts, features; and thresholds."""
@@ -132,6 +143,7 @@ class Erase(Method):
             **{f"features {number}": _hash(_numbers(eraser)) for number, eraser in enumerate(ready.erasers)},
             **{f"threshold {number}": repr(eraser.threshold) for number, eraser in enumerate(ready.erasers)},
             "kept prompts flagged": f"{ready.kept_flagged:.4f}",
+            "AUROC of target prompts against kept prompts": f"{ready.kept_auroc:.4f}",
             **identities_of(ready.generator),
             **{
                 f"autoencoder {number}": hash_tensors(dict(eraser.autoencoder.state_dict()))
@@ -151,25 +163,46 @@ class Prepared:
     @cached_property
     def kept_flagged(self) -> float:
         """Share of the prompts to keep that any eraser flags."""
-        flags = torch.stack([eraser.flags(eraser.score_prompts(self.keep)) for eraser in self.erasers])
-        return float(flags.any(0).double().mean())
+        flags = [eraser.flags(scores) for eraser, scores in zip(self.erasers, self._kept_scores, strict=True)]
+        return float(torch.stack(flags).any(0).double().mean())
+
+    @cached_property
+    def kept_auroc(self) -> float:
+        """Area under the ROC curve of the target prompts against those to keep.
+
+        Of several erasers the largest score counts, each over the least one of its target prompts: any of them flags.
+        """
+        parts = []
+        for eraser, kept in zip(self.erasers, self._kept_scores, strict=True):
+            targets = eraser.score_prompts([prompt for one in eraser.concepts.values() for prompt in one.prompts])
+            least = targets.min().clamp(min=torch.finfo(targets.dtype).tiny)
+            parts.append(torch.cat([targets, kept]) / least)
+        scores = torch.stack(parts).amax(0)
+        count = len(scores) - len(self.keep)
+        return auroc([1] * count + [0] * len(self.keep), scores.cpu().numpy())
+
+    @cached_property
+    def _kept_scores(self) -> tuple[Tensor, ...]:
+        return tuple(eraser.score_prompts(self.keep) for eraser in self.erasers)
 
 
 def prepared(method: Erase) -> Prepared:
     """Load the generator, load or fit the autoencoders, and find the concepts' features.
 
     Raises:
-        InputError: what is missing; a folder that holds something else; a concept whose features retained prompts have.
+        InputError: what is missing; a folder that holds something else, or an autoencoder that was fitted otherwise; a
+            concept whose features retained prompts have.
     """
     lacking = method.missing()
     if lacking is not None:
         raise InputError(f"erase {lacking}")
     cards = sorted(Path(method.autoencoder).glob("text_encoder*/card.json"))
-    return _prepared(method, tuple(prompts_of(method.keep)), tuple(card.read_bytes() for card in cards))
+    fit_on = tuple(prompts_of(method.fit_on)) if method.fit_on else ()
+    return _prepared(method, tuple(prompts_of(method.keep)), fit_on, tuple(card.read_bytes() for card in cards))
 
 
 @lru_cache(maxsize=1)
-def _prepared(method: Erase, keep: tuple[str, ...], cards: tuple[bytes, ...]) -> Prepared:
+def _prepared(method: Erase, keep: tuple[str, ...], fit_on: tuple[str, ...], cards: tuple[bytes, ...]) -> Prepared:
     """As :func:`prepared`; what the files hold is part of the key, since they may change between two calls."""
     generator = load_generator(method.generator)
     if generator.text is None:
@@ -180,18 +213,18 @@ def _prepared(method: Erase, keep: tuple[str, ...], cards: tuple[bytes, ...]) ->
         layer = text_layer(generator.text, tower, method.layer)
         folder = Path(method.autoencoder) / ("text_encoder" if tower == 0 else f"text_encoder_{tower + 1}")
         if not folder.exists():
-            if not method.fit_on:
+            if not fit_on:
                 raise InputError(f"{folder} is not there; --fit-on FILE.txt fits an autoencoder and writes it there")
             made = fit_autoencoder(
                 layer,
-                prompts_of(method.fit_on),
+                fit_on,
                 fit=method.fit or AutoencoderFit(),
                 rng=Randomness(0),
                 generator=method.generator,
             )
             made.save(folder)
         artifact = Artifact.load(folder)
-        _check_fit(artifact, method.fit, folder)
+        _check_fit(artifact, method.fit, fit_on, folder)
         found = concept_eraser(
             layer,
             autoencoder_of(artifact, layer),
@@ -205,14 +238,20 @@ def _prepared(method: Erase, keep: tuple[str, ...], cards: tuple[bytes, ...]) ->
     return Prepared(generator, tuple(erasers), keep)
 
 
-def _check_fit(artifact: Artifact, fit: AutoencoderFit | None, folder: Path) -> None:
-    """Refuse numbers that an autoencoder which is there was not fitted with."""
+def _check_fit(artifact: Artifact, fit: AutoencoderFit | None, fit_on: Sequence[str], folder: Path) -> None:
+    """Refuse numbers and prompts that an autoencoder which is there was not fitted with."""
     was = artifact.card.lineage.recipe
     asked = {} if fit is None else fit.model_dump(mode="json")
     differs = [f"{name} {was.get(name)}, not {value}" for name, value in asked.items() if was.get(name) != value]
     if differs:
         raise InputError(
             f"{folder} was fitted with {', '.join(differs)}; take --fit away to use it, or name another --autoencoder"
+        )
+    if fit_on and was.get("prompts") != prompts_hash(fit_on):
+        known = "was fitted to other prompts than those" if "prompts" in was else "does not tell its prompts: not those"
+        raise InputError(
+            f"{folder} {known} of --fit-on, of which there are {len(fit_on)}; take --fit-on away to use it as it is, "
+            f"or name another --autoencoder to fit a new one"
         )
 
 

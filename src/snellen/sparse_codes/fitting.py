@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -119,7 +121,12 @@ def fit_autoencoder(
         },
         history=tuple({key: round(value, 6) for key, value in row.items()} for row in trained.history),
         lineage=Lineage(
-            recipe={"method": "sparse_autoencoder", "generator": generator, **fit.model_dump(mode="json")},
+            recipe={
+                "method": "sparse_autoencoder",
+                "generator": generator,
+                "prompts": prompts_hash(prompts),
+                **fit.model_dump(mode="json"),
+            },
             data=trained.data,
             seed=rng.seed,
             code_version=__version__,
@@ -149,6 +156,15 @@ def autoencoder_of(artifact: Artifact, layer: TextLayer) -> SparseAutoencoder:
         network = SparseAutoencoder(int(built["width"]), int(built["latents"]), int(built["active"]))
     load_strictly(network, artifact.tensors, source=card.name)
     return network.to(next(layer.network.parameters()).device).eval().requires_grad_(False)
+
+
+def prompts_hash(prompts: Sequence[str]) -> str:
+    """Hash of the prompts that an autoencoder is fitted to, in their order (sha256, hex); its card keeps it.
+
+    >>> prompts_hash(["a red star", "a ring"])[:12], prompts_hash(["a ring", "a red star"])[:12]
+    ('d70444acc27e', '0e3b7de51f10')
+    """
+    return hashlib.sha256(json.dumps([*prompts]).encode()).hexdigest()
 
 
 def encoder_hash(layer: TextLayer) -> str:
