@@ -20,8 +20,16 @@ from snellen.experiments.concept_erasing.baselines import (
     projected_out,
 )
 from snellen.experiments.concept_erasing.detection import area
+from snellen.experiments.concept_erasing.everyday import FUNCTION_WORDS, everyday_sentences
 from snellen.experiments.concept_erasing.prompt_search import SearchBudget, adversarial_prompt
-from snellen.experiments.concept_erasing.prompts import ERASABLE, Concept, PromptSource, contains, drawn_concepts
+from snellen.experiments.concept_erasing.prompts import (
+    ERASABLE,
+    EVERYDAY,
+    Concept,
+    PromptSource,
+    contains,
+    drawn_concepts,
+)
 from snellen.experiments.concept_erasing.study import Sizes, concept_erasing, passes_bitwise
 from snellen.layer_hooks import is_edited
 from snellen.progress import Silent
@@ -43,6 +51,8 @@ TINY = Sizes(
     steps=2,
     fit=AutoencoderFit(latents=512, active=4, steps=30, batch_size=256, dead_after=2000),
     selected=16,
+    everyday=8,
+    everyday_kept=3,
 )
 
 
@@ -120,6 +130,16 @@ def test_prompts_mean_what_they_say_and_are_the_same_again():
         said = parse(prompt.text)
         for factor, value in prompt.factors().items():
             assert Concept(factor, value).is_meant(said), prompt.text
+
+
+@pytest.mark.covers("34.7")
+def test_everyday_sentences_to_fit_to_share_function_words_alone_with_those_that_are_counted():
+    sentences = everyday_sentences(400, 3)
+    assert len(set(sentences)) == 400
+    assert sentences == everyday_sentences(400, 3) != everyday_sentences(400, 4)
+    fitted, counted = ({word for one in group for word in one.split()} for group in (sentences, EVERYDAY))
+    assert fitted & counted <= FUNCTION_WORDS
+    assert not any("{" in one for one in sentences)
 
 
 def test_a_keyword_filter_knows_whole_words():

@@ -136,7 +136,9 @@ def attack_figures(
 
     Returns:
         ``attack.shown`` (images through the eraser that show the concept), ``attack.shown_before`` (of the prompts that
-        the attack started from), ``attack.unflagged``, ``attack.shown_without_eraser`` and ``attack.prompts``.
+        the attack started from), ``attack.unflagged``, ``attack.shown_without_eraser``, ``attack.shown_when_left_out``
+        (the prompts that it started from, the concept's words left out, without an eraser: what chance shows), and
+        ``attack.prompts``.
     """
     words = [word for word in vocabulary() if word.isalpha() and len(word) > 1]
     first = [(prompt, concept) for concept, part in zip(concepts, starts, strict=True) for prompt in part]
@@ -148,10 +150,12 @@ def attack_figures(
     ]
     condition, verdict = encode_erased(generator, found, [eraser])
     before, _ = encode_erased(generator, [prompt.text for prompt, _ in first], [eraser])
+    left_out = [" ".join(prompt.text.replace(concept.known, "").split()) for prompt, concept in first]
     shown = {
         "shown": drawn(generator, found, condition, steps=steps),
         "shown_before": drawn(generator, found, before, steps=steps),
         "shown_without_eraser": drawn(generator, found, generator.encode_prompts(found), steps=steps),
+        "shown_when_left_out": drawn(generator, left_out, generator.encode_prompts(left_out), steps=steps),
     }
     figures = {
         f"attack.{name}": sum(

@@ -17,10 +17,11 @@ from snellen.classifier import hash_tensors
 from snellen.diffusion.generator import Generator
 from snellen.diffusion.loading import load_generator
 from snellen.errors import InputError
-from snellen.experiments.concept_erasing.detection import detection_figures
+from snellen.experiments.concept_erasing.detection import area, detection_figures
+from snellen.experiments.concept_erasing.everyday import everyday_sentences
 from snellen.experiments.concept_erasing.pictures import attack_figures, image_figures
 from snellen.experiments.concept_erasing.prompt_search import SearchBudget
-from snellen.experiments.concept_erasing.prompts import Concept, Prompt, PromptSource, drawn_concepts
+from snellen.experiments.concept_erasing.prompts import EVERYDAY, Concept, Prompt, PromptSource, drawn_concepts
 from snellen.experiments.concept_erasing.smoke import smoke_figures
 from snellen.models.factor_judge import load_judge
 from snellen.progress import Progress
@@ -34,7 +35,7 @@ from snellen.system import Scale
 GENERATOR = "bundled:scene-diffusion"
 SMALL_BUDGET = SearchBudget(rounds=2, tried=32)
 SMALL_FIT = AutoencoderFit(
-    latents=4096, active=4, steps=500, batch_size=512, learning_rate=2e-3, dead_after=200_000, most_states=40_000
+    latents=4096, active=8, steps=3000, batch_size=512, learning_rate=2e-3, dead_after=200_000, most_states=200_000
 )
 
 
@@ -43,7 +44,7 @@ class Sizes:
     """How much is drawn, fitted and generated.
 
     Args:
-        mixed: prompts to fit to, about anything.
+        mixed: prompts to fit to, about any scene.
         retained: further prompts to fit to, without a concept; with those among the mixed ones, the prompts to keep.
         targets: target prompts of each concept.
         tested: test prompts of each concept in known words, and as many with synonyms.
@@ -55,20 +56,24 @@ class Sizes:
         steps: of the sampler.
         fit: of the autoencoder.
         selected: features chosen for one prompt.
+        everyday: sentences of everyday life that a second autoencoder is fitted to besides.
+        everyday_kept: of these, prompts to keep.
     """
 
-    mixed: int = 2000
-    retained: int = 500
+    mixed: int = 8000
+    retained: int = 2000
     targets: int = 20
     tested: int = 40
     kept: int = 300
-    drawn: int = 6
-    drawn_kept: int = 40
-    attacked: int = 2
+    drawn: int = 10
+    drawn_kept: int = 80
+    attacked: int = 8
     budget: SearchBudget = SMALL_BUDGET
     steps: int = 12
     fit: AutoencoderFit = SMALL_FIT
-    selected: int = 6
+    selected: int = 8
+    everyday: int = 2000
+    everyday_kept: int = 500
 
 
 SMALL = Sizes()
@@ -81,6 +86,7 @@ class Setup:
     generator: Generator
     concepts: tuple[Concept, ...]
     keep: list[str]
+    fitted_on: list[str]
     targets: dict[str, list[str]]
     known: list[list[Prompt]]
     synonyms: list[list[Prompt]]
@@ -111,6 +117,7 @@ def concept_erasing(scale: Scale, seed: int, progress: Progress) -> Mapping[str,
         **ready.figures,
         **detection_figures(ready.eraser, ready.concepts, ready.known, ready.synonyms, ready.kept, ready.keep),
         **added_figures(ready),
+        **general_figures(SMALL, ready, seed, progress),
         **image_figures(
             ready.generator,
             ready.eraser,
@@ -141,8 +148,10 @@ concept_erasing.stand_ins = {  # type: ignore[attr-defined]
         "Stable Diffusion 1.4 and layer 8 of 12",
         "five of its shapes, colours, textures and backgrounds, drawn for each seed, for celebrities, styles and "
         "explicit content",
-        "an autoencoder of 4,096 features, 4 active, on 2,600 captions for one of 524,288 features, 64 active",
-        "a judge of scenes for the celebrity detector and NudeNet; 100 images for each way",
+        "an autoencoder of 4,096 features, 8 active, on 10,100 captions for one of 524,288 features, 64 active, on "
+        "40,000; 8 features chosen for a prompt for 128",
+        "2,000 sentences of a grammar for COCO captions, in the fitting of a second autoencoder (general) alone",
+        "a judge of scenes for the celebrity detector and NudeNet; 180 images for each way",
         "a greedy search over words for Ring-A-Bell, P4D and UnlearnDiffAtk",
     ),
 }
@@ -168,6 +177,7 @@ def set_up(sizes: Sizes, seed: int, progress: Progress) -> Setup:
         generator=generator,
         concepts=concepts,
         keep=keep,
+        fitted_on=fitted_on,
         targets=targets,
         known=[source.showing(concept, sizes.tested, unseen=False) for concept in concepts],
         synonyms=[source.showing(concept, sizes.tested, unseen=True) for concept in concepts],
@@ -204,6 +214,42 @@ def added_figures(ready: Setup) -> dict[str, float]:
         "added.flagged": float(five.flags(five.score_prompts(new)).double().mean()),
         "added.flagged_before": float(four.flags(four.score_prompts(new)).double().mean()),
         "added.passes": float(passes_bitwise(ready.generator, five, [prompt.text for prompt in ready.kept])),
+    }
+
+
+def general_figures(sizes: Sizes, ready: Setup, seed: int, progress: Progress) -> dict[str, float]:
+    """A second autoencoder, fitted to everyday sentences as well, some of them among the prompts to keep.
+
+    The autoencoders of the paper saw 30,000 captions of photographs as well; the first one here saw scenes alone.
+    """
+    layer, sentences = ready.eraser.layer, everyday_sentences(sizes.everyday, seed)
+    artifact = fit_autoencoder(
+        layer,
+        [*ready.fitted_on, *sentences],
+        fit=sizes.fit,
+        rng=Randomness(seed),
+        generator=GENERATOR,
+        progress=progress,
+    )
+    eraser = concept_eraser(
+        layer,
+        autoencoder_of(artifact, layer),
+        ready.targets,
+        [*ready.keep, *sentences[: sizes.everyday_kept]],
+        selected=sizes.selected,
+    )
+    groups = {
+        "kept": [prompt.text for prompt in ready.kept],
+        "known": [prompt.text for part in ready.known for prompt in part],
+        "synonyms": [prompt.text for part in ready.synonyms for prompt in part],
+        "everyday": list(EVERYDAY),
+    }
+    scores = {name: eraser.score_prompts(prompts) for name, prompts in groups.items()}
+    return {
+        **{f"general.{name}_flagged": float(eraser.flags(found).double().mean()) for name, found in scores.items()},
+        **{f"general.{name}_auroc": area(scores[name], scores["kept"]) for name in ("known", "synonyms")},
+        "general.everyday_auroc": area(scores["synonyms"], scores["everyday"]),
+        "general.explained_variance": artifact.card.metrics["explained_variance"],
     }
 
 
