@@ -146,7 +146,7 @@ def test_fields_that_make_no_sense_are_refused(settings, message):
 def test_what_does_not_fit_is_refused_before_anything_is_made(tmp_path, monkeypatch):
     (tmp_path / "asked.json").write_text(json.dumps(REQUESTS), encoding="utf-8")
     requests = load_requests(str(tmp_path / "asked.json"))
-    loaded = module._classifier_of
+    loaded = module.classifier_of
     known = loaded("bundled:fashion-cnn", None)
     others = {
         "one class": Classifier(nn.Flatten(), class_names=["Shirt"]),
@@ -154,7 +154,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_made(tmp_path, monkeypa
         "the guide again": Classifier(known.module, class_names=known.class_names),
         "few": Classifier(nn.Linear(2, 2), class_names=["Shirt", "Bag"]),
     }
-    monkeypatch.setattr(module, "_classifier_of", lambda name, classes: others.get(name) or loaded(name, classes))
+    monkeypatch.setattr(module, "classifier_of", lambda name, classes=None: others.get(name) or loaded(name, classes))
     cases = [
         (method(classifier="one class"), "at least two classes"),
         (method(classifier="strangers"), "must have the same names of classes"),

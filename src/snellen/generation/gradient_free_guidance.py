@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 import torch
@@ -21,7 +20,7 @@ from snellen.diffusion.generate import Steering
 from snellen.diffusion.guidance import GuidanceTerm, classifier_free
 from snellen.errors import InputError, unknown_name
 from snellen.generation.guided_sampling import GuidedSampling
-from snellen.generation.made_images import generator_of, identities_of
+from snellen.generation.made_images import classifier_of, generator_of, identities_of
 from snellen.guidance.asked import BLANK, NO_CLASS, Asked
 from snellen.guidance.confusion import ConfusionRule, ReferencePolicy, ReferenceRule, ScalePolicy, ScaleRule
 from snellen.guidance.estimates import check_guide, read_estimates
@@ -35,7 +34,6 @@ from snellen.guidance.gradient_free import (
 )
 from snellen.guidance.told_decisions import Tally, told_of
 from snellen.images import ImageSet
-from snellen.models.references import load_classifier
 from snellen.randomness import Randomness
 
 
@@ -190,7 +188,7 @@ class GradientFreeGuidance(GuidedSampling):
         return {**super().identities(), **weak, "classifier": self._guide().identity or "unknown", **judged}
 
     def _guide(self) -> Classifier:
-        guide = _classifier_of(self.classifier, self.classes)
+        guide = classifier_of(self.classifier, self.classes)
         check_guide(guide)
         return guide
 
@@ -198,7 +196,7 @@ class GradientFreeGuidance(GuidedSampling):
         """The judge, if there is one, that knows the guide's classes and is not the guide under another name."""
         if self.judge is None:
             return None
-        judge, guide = _classifier_of(self.judge, None), self._guide()
+        judge, guide = classifier_of(self.judge, None), self._guide()
         if weights_of(judge) is not None and weights_of(judge) == weights_of(guide):
             raise InputError(f"{self.judge} has the weights of {self.classifier}: a guide does not judge itself")
         unknown = [name for name in guide.class_names if name not in judge.class_names]
@@ -258,9 +256,3 @@ class GradientFreeSteer:
 def weights_of(classifier: Classifier) -> str | None:
     """Hash of a classifier's weights alone, by which it is known under another name; None where it has no module."""
     return classifier.identity if classifier.module is None else hash_tensors(dict(classifier.module.state_dict()))
-
-
-@lru_cache(maxsize=3)
-def _classifier_of(reference: str, classes: str | None) -> Classifier:
-    """A classifier by reference, loaded once: a method is called for each batch of requests."""
-    return load_classifier(reference, classes)

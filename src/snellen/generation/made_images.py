@@ -77,6 +77,6 @@ def generator_of(reference: str) -> Generator:
 
 
 @lru_cache(maxsize=3)
-def classifier_of(reference: str) -> Classifier:
-    """A classifier by reference, loaded once."""
-    return load_classifier(reference)
+def classifier_of(reference: str, classes: str | None = None) -> Classifier:
+    """A classifier by reference, loaded once; ``classes`` is a file with other names for its classes, one a line."""
+    return load_classifier(reference, classes)
