@@ -54,3 +54,18 @@ def test_help_shows_the_fields_of_the_method():
     done = run("caption", "--help")
     assert "--scale" in done.output
     assert "--language-model" in done.output
+
+
+def test_a_number_of_images_of_each_class_is_asked_for_in_a_word(tmp_path):
+    out = tmp_path / "made"
+    options = ("--generator", "bundled:fashion-diffusion", "--guidance-scale", "2", "--steps", "2", "--out", out)
+    done = run("sample", "classes:?count=1", *options)
+    assert done.exit_code == 0, done.output
+    made = load_images(out / "manifest.csv")
+    assert len(made) == 10
+    assert made.ids[8] == "Bag-0001"
+    assert {json.loads(one)["guidance_scale"] for one in made.column("provenance")} == {2.0}
+    assert (out / "sheet.png").is_file()
+    with pytest.raises(InputError, match="did you mean 'Bag'"):
+        run("sample", "classes:Bagg", "--generator", "bundled:fashion-diffusion", "--out", tmp_path / "no")
+    assert not (tmp_path / "no").exists()

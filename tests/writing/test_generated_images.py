@@ -145,6 +145,36 @@ def test_prompts_are_read_from_a_file(tmp_path):
     assert isinstance(load_requests("bundled:fashion-mnist"), ImageRequests)
 
 
+def test_classes_are_asked_for_in_turns():
+    asked = load_requests("classes:star,red heart?count=2")
+    assert [asked.read(row) for row in range(4)] == [
+        {"id": "star-0001", "class": "star"},
+        {"id": "red heart-0001", "class": "red heart"},
+        {"id": "star-0002", "class": "star"},
+        {"id": "red heart-0002", "class": "red heart"},
+    ]
+    every = load_requests("classes:?count=3", ("cat", "dog"))
+    assert every.ids == ["cat-0001", "dog-0001", "cat-0002", "dog-0002", "cat-0003", "dog-0003"]
+    assert load_requests("classes:dog", ("cat", "dog")).ids == ["dog-0001"]
+    assert asked.fingerprint() != load_requests("classes:star,red heart?count=3").fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("reference", "known", "said"),
+    [
+        ("classes:?count=3", (), "takes any words, so name the classes"),
+        ("classes:star?count=0", (), "N images of each class, at least 1"),
+        ("classes:star?number=2", (), "N images of each class"),
+        ("classes:star,,ring", (), "name each class once"),
+        ("classes:star,star", (), "name each class once"),
+        ("classes:Bagg", ("Bag",), "did you mean 'Bag'"),
+    ],
+)
+def test_classes_that_cannot_be_asked_for_are_refused(reference, known, said):
+    with pytest.raises(InputError, match=said):
+        load_requests(reference, known)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

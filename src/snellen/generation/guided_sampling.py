@@ -85,6 +85,9 @@ class GuidedSampling(Method):
         names = self.known_classes() or _named_in(requests)
         classes = [_class_of(request, names) for request in requests]
         templates = None
+        if generator.takes == "classes" and NO_CLASS in classes:
+            lacking = requests[classes.index(NO_CLASS)].get("id")
+            raise InputError(f"request {lacking!r} names no class, and the generator takes nothing else")
         if generator.takes == "prompts":
             templates = tuple(
                 _template_of(request, index, names, self.template)
