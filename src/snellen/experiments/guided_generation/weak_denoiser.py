@@ -29,7 +29,7 @@ from snellen.training.plan import TrainingPlan
 COUNT, EMPTY = 4096, 0.1
 
 PLAN = TrainingPlan(
-    epochs=5, batch_size=64, drop_last=True, learning_rate=2e-3, second_momentum=0.99, schedule="cosine",
+    epochs=8, batch_size=64, drop_last=True, learning_rate=2e-3, second_momentum=0.99, schedule="cosine",
     warmup_steps=30, ema_decay=0.98, clip_norm=1.0,
 )  # fmt: skip
 
