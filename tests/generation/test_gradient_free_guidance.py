@@ -148,6 +148,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_made(tmp_path, monkeypa
     requests = load_requests(str(tmp_path / "asked.json"))
     loaded = module.classifier_of
     known = loaded("bundled:fashion-cnn", None)
+    assert known.module is not None
     others = {
         "one class": Classifier(nn.Flatten(), class_names=["Shirt"]),
         "strangers": Classifier(nn.Flatten(), class_names=["Shirt", "Hat"]),
