@@ -24,13 +24,17 @@ class NormalDenoiser(Denoiser):
         return (1 - kept).sqrt() * latents * self.network.weight
 
 
-def normal_generator(side=8, channels=3, name="normal"):
+#: Finer: what a posterior is sampled with.
+FINE = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "clip_sample": False}
+
+
+def normal_generator(side=8, channels=3, name="normal", schedule=SCHEDULE):
     """Images whose pixels are standard normal in [-1, 1] units."""
     network = nn.Linear(1, 1, bias=False)
     nn.init.ones_(network.weight)
-    kept = alphas_cumprod(SCHEDULE)
+    kept = alphas_cumprod(schedule)
     return Generator(
-        name, NormalDenoiser(network.requires_grad_(False), "epsilon", kept, channels, (side, side), 1), SCHEDULE
+        name, NormalDenoiser(network.requires_grad_(False), "epsilon", kept, channels, (side, side), 1), schedule
     )
 
 

@@ -258,6 +258,25 @@ def _unconditional_unet(diffusers: ModuleType, _: ModuleType) -> Any:  # noqa: A
     return diffusers.DDPMPipeline(unet=_unet(diffusers), scheduler=diffusers.DDPMScheduler(variance_type="fixed_large"))
 
 
+def _adm(diffusers: ModuleType, _: ModuleType) -> Any:  # noqa: ANN401 - of an extra
+    """The unconditional model of 256 pixels of Dhariwal and Nichol 2021: six levels, attention in the last three."""
+    unet = _unet(
+        diffusers,
+        sample_size=256,
+        out_channels=6,  # noise and a learned variance
+        layers_per_block=2,
+        block_out_channels=(8, 8, 8, 8, 16, 16),
+        down_block_types=("ResnetDownsampleBlock2D",) * 3 + ("AttnDownBlock2D",) * 3,
+        up_block_types=("AttnUpBlock2D",) * 3 + ("ResnetUpsampleBlock2D",) * 3,
+        attention_head_dim=4,
+        downsample_type="resnet",
+        upsample_type="resnet",
+        resnet_time_scale_shift="scale_shift",
+    )
+    scheduler = diffusers.DDPMScheduler(variance_type="learned_range")
+    return diffusers.DDPMPipeline(unet=unet, scheduler=scheduler)
+
+
 #: Name → function that builds the pipeline. The class-conditional UNet has ten classes, and a last row for "none".
 SMOKE_FOLDERS: dict[str, Callable[[ModuleType, ModuleType], Any]] = {
     "stable-diffusion-1.5": _stable_diffusion_1,
@@ -267,4 +286,5 @@ SMOKE_FOLDERS: dict[str, Callable[[ModuleType, ModuleType], Any]] = {
     "dit": _dit,
     "class-unet": _class_unet,
     "unconditional-unet": _unconditional_unet,
+    "adm-256": _adm,
 }
