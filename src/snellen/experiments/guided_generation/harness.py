@@ -34,6 +34,7 @@ class Arm:
         steering: what acts, as a method's own ``steering`` gives it.
         base: what the denoiser is told; by default what is asked for.
         guides: every classifier that has a say: the judge must be none of them.
+        experts: networks that were made of a guide, and answer beside it or in its place.
         denoisers: those that are asked besides the generator's own.
     """
 
@@ -41,6 +42,7 @@ class Arm:
     steering: Callable[[Asked], Steer]
     base: Callable[[Asked], Condition] = lambda asked: asked.own
     guides: Sequence[Classifier] = ()
+    experts: Sequence[nn.Module] = ()
     denoisers: Sequence[Denoiser] = ()
 
 
@@ -53,7 +55,7 @@ class Measured:
         figures: those of :func:`~snellen.experiments.guided_generation.judging.set_figures`; ``guide_accuracy`` by the
             setup's guide; for each image ``rows`` (of all denoisers), ``own_rows`` (of the generator's own),
             ``backward_rows`` (of rows, those that a gradient went back through), ``guide_queries`` and
-            ``guide_gradients``; ``calls`` of denoisers for each batch.
+            ``guide_gradients`` of guides and experts, whoever called them; ``calls`` of denoisers for each batch.
         clock: ``seconds`` of the processor for each image, and ``over_network``: all seconds over those of the
             denoisers' forward passes. They differ between runs.
     """
@@ -78,14 +80,14 @@ def measure(arm: Arm, setup: Setup, asked: Asked, progress: Progress | None = No
     setup.judge.check_independent(arm.guides)
     base = arm.base(asked)
     steer = arm.steering(asked)
-    networks = [setup.generator.denoiser.network, *(other.network for other in arm.denoisers)]
-    with _watching(networks) as watch, _counting(arm.guides) as spent:
+    denoisers = [setup.generator.denoiser.network, *(other.network for other in arm.denoisers)]
+    classifiers = [*(guide.module for guide in arm.guides if guide.module is not None), *arm.experts]
+    with _watching(denoisers[:1]) as own, _watching(denoisers) as watch, _watching(classifiers) as asked_of:
         began = time.process_time()
         made = generate(
             setup.sampler, asked.seeds, condition=base, steer=steer, batch_size=_TOGETHER, progress=progress
         )
         seconds = time.process_time() - began
-        queries, gradients = spent()
     if watch.rows != made.rows:
         raise InputError(f"{arm.name} asks {made.rows - watch.rows} rows of denoisers that it does not name")
     count = len(asked)
@@ -98,10 +100,10 @@ def measure(arm: Arm, setup: Setup, asked: Asked, progress: Progress | None = No
             **set_figures(setup.judge, setup.real_features, made.images, names),
             "guide_accuracy": float((said == asked.classes).double().mean()),
             "rows": made.rows / count,
-            "own_rows": watch.own / count,
+            "own_rows": own.rows / count,
             "backward_rows": watch.backward / count,
-            "guide_queries": queries / count,
-            "guide_gradients": gradients / count,
+            "guide_queries": asked_of.rows / count,
+            "guide_gradients": asked_of.backward / count,
             "calls": made.calls / -(-count // _TOGETHER),
         },
         {"seconds": seconds / count, "over_network": seconds / watch.seconds},
@@ -119,23 +121,21 @@ def real_figures(setup: Setup, count: int) -> dict[str, float]:
 
 @dataclass
 class _Watch:
-    """Rows and seconds of the calls of networks."""
+    """Rows and seconds of the forward passes of networks; rows that a gradient goes back through."""
 
     seconds: float = 0.0
     rows: int = 0
-    own: int = 0
     backward: int = 0
     began: float = 0.0
 
 
 @contextmanager
 def _watching(networks: Sequence[nn.Module]) -> Iterator[_Watch]:
-    """Count calls; the first network is the generator's own."""
+    """Count every call of these networks, whoever makes it."""
     watch = _Watch()
 
-    def begin(network: nn.Module, given: tuple[Any, ...]) -> None:
+    def begin(_: nn.Module, given: tuple[Any, ...]) -> None:
         watch.rows += len(given[0])
-        watch.own += len(given[0]) if network is networks[0] else 0
         watch.backward += len(given[0]) if given[0].requires_grad else 0
         watch.began = time.process_time()
 
@@ -152,17 +152,3 @@ def _watching(networks: Sequence[nn.Module]) -> Iterator[_Watch]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def _counting(guides: Sequence[Classifier]) -> Iterator[Callable[[], tuple[int, int]]]:
-    """What the guides spend together: queries and gradients."""
-    before = {guide: guide.spent for guide in guides}
-
-    def spent() -> tuple[int, int]:
-        return (
-            sum(guide.spent.queries - was.queries for guide, was in before.items()),
-            sum(guide.spent.gradients - was.gradients for guide, was in before.items()),
-        )
-
-    yield spent
