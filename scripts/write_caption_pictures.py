@@ -3,7 +3,7 @@
     python scripts/write_caption_pictures.py [--examples]
 
 The trade-off comes from results/39.json. ``--examples`` fine-tunes the captioner as the small experiment does with
-seed 0 and captions test images of it at several scales; that takes a minute or two.
+seed 0 and captions test images of it at several scales; that takes some minutes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from snellen.experiments.guided_captions.study import ALPHAS, FEWER, SCALES, SMALL_PLAN, curve_of
+from snellen.experiments.guided_captions.study import ALPHAS, FEWER, SCALES, SMALL_PLAN, SMALL_SIZES, curve_of
 from snellen.experiments.guided_captions.vague_world import captioned
 from snellen.experiments.result import Result
 from snellen.generation.caption_rules import ClassifierFree
@@ -83,7 +83,7 @@ def examples(count: int = 6, scales: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 4.
     """Test images beside their captions at every scale."""
     captioner = load_captioner("bundled:scene-captioner")
     assert isinstance(captioner, CrossAttentionCaptioner)
-    train, test = captioned("train", 2000, seed=0), captioned("test", count, seed=0)
+    train, test = captioned("train", SMALL_SIZES[0], seed=0), captioned("test", count, seed=0)
     tuned, _ = tune_captioner(captioner, encoded(captioner, train.images), train.vague, plan=SMALL_PLAN)
     said = curve_of(tuned, encoded(tuned, test.images), scales, ClassifierFree, 39)
     side, line = 128, 22

@@ -50,9 +50,12 @@ SCALES, FEWER = (1.0, 1.2, 1.5, 2.0, 3.0, 4.0), (1.0, 1.5, 2.0, 3.0)
 #: α of the style curve; β = α / 2, as the paper's α = 5, |β| = 5/2.
 ALPHAS = (1.0, 2.0, 5.0, 10.0)
 
+#: Scenes of the small experiment to train on and to test on.
+SMALL_SIZES = (8000, 1000)
+
 SMALL_PLAN = TrainingPlan(
-    epochs=5, batch_size=64, drop_last=True, learning_rate=1e-3, weight_decay=0.0, schedule="linear",
-    warmup_steps=30, clip_norm=1.0,
+    epochs=12, batch_size=64, drop_last=True, learning_rate=1e-3, weight_decay=0.0, schedule="linear",
+    warmup_steps=75, clip_norm=1.0,
 )  # fmt: skip
 LANGUAGE_PLAN = SMALL_PLAN.model_copy(update={"learning_rate": 3e-3})
 SMOKE_PLAN = TrainingPlan(epochs=1, batch_size=2, learning_rate=1e-4)
@@ -106,13 +109,13 @@ guided_captions.stand_ins = {  # type: ignore[attr-defined]
         "random weights, one optimizer step, two test images",
     ),
     "small": (
-        "scenes of 32 pixels (2,000 to train on, 300 to test on) for MS-COCO; five references each, which leave out "
-        "every factor but the shape half of the time or more",
+        "scenes of 32 pixels (8,000 to train on, 1,000 to test on) for MS-COCO; five references each, which mostly "
+        "tell background, size and place, and mostly leave out shape, colour and texture",
         "the embedded captioner, its image encoder frozen, for CoCa-Base",
         "the embedded towers for CLIP ViT-B/32; the captioner's encoder began as a copy of their image side",
-        "language models of one block, trained on 2,000 scenes' full captions without a prompt (style), and on the "
+        "language models of one block, trained on 8,000 scenes' full captions without a prompt (style), and on the "
         "captioner's own training captions (unconditional side), for one of 2 billion parameters",
-        "155 steps of fine-tuning at 1e-3 for 20,000 at 1e-5; METEOR by exact words",
+        "1,500 steps of fine-tuning at 1e-3 for 20,000 at 1e-5; METEOR by exact words",
     ),
 }
 
@@ -229,7 +232,7 @@ def _setup(scale: Scale, scratch: Path, seed: int) -> Setup:
             bundled_folder("scene-captioner"),
             load_captioner("bundled:scene-captioner"),
             load_two_tower("bundled:scene-clip"),
-            sizes=(2000, 300),
+            sizes=SMALL_SIZES,
             plan=SMALL_PLAN,
             language_plan=LANGUAGE_PLAN,
             max_tokens=39,
