@@ -131,12 +131,12 @@ def world_figures(setup: Setup, sizes: Sizes, seed: int, progress: Progress) -> 
         ``recall`` and ``diversity``; ``estimate_to_noise_aware``, how far these two are apart.
     """
     setup = replace(setup, steps=sizes.steps)
-    readings = _readings(setup, sizes, Randomness(seed), progress)
+    ways = readings(setup, sizes, Randomness(seed), progress)
     judged = setup.ask(sizes.images, seed)
     tried = setup.ask(sizes.tried, derive_seed(seed, "scale") % 2**31)
-    none = measure(_arm(setup, readings["off_the_shelf"], 1.0), setup, judged, progress).figures
+    none = measure(_arm(setup, ways["off_the_shelf"], 1.0), setup, judged, progress).figures
     figures = {f"none.{name}": none[name] for name in ("accuracy", "frechet", "recall", "diversity")}
-    for way, reading in readings.items():
+    for way, reading in ways.items():
         best, highest = sizes.scales[0], -1.0
         for scale in sizes.scales:
             accuracy = measure(_arm(setup, reading, scale), setup, tried, progress).figures["accuracy"]
@@ -159,7 +159,7 @@ def _arm(setup: Setup, reading: Reading, scale: float) -> Arm:
     )
 
 
-def _readings(setup: Setup, sizes: Sizes, rng: Randomness, progress: Progress) -> dict[str, Reading]:
+def readings(setup: Setup, sizes: Sizes, rng: Randomness, progress: Progress) -> dict[str, Reading]:
     """Each way's reading of the latents of a step, fitted where it must be."""
     teacher = classifier_teacher(setup.guide)
     fit, one = sizes.fit, sizes.fit.model_copy(update={"experts": 1, "iterations": _in_all(sizes.fit)})
