@@ -36,8 +36,8 @@ WORLD = Scenes(
 TOLD: tuple[Factor, ...] = ("shape", "colour", "texture", "size", "place", "background")
 
 #: How often a reference leaves each out: under-specific references are the paper's premise. What is coarse (background,
-#: size, place) is told mostly, what tells one object from another (shape, colour, texture) seldom, and an object without
-#: a shape is "an object". The likeliest caption then is about as long as the references, and generic.
+#: size, place) is told mostly, what tells one object from another (shape, colour, texture) seldom; an object without a
+#: shape is "an object". The likeliest caption then is about as long as the references, and generic.
 LEFT_OUT = {"shape": 0.75, "colour": 0.75, "texture": 0.75, "size": 0.2, "place": 0.25, "background": 0.15}
 
 #: References of an image, as in MS-COCO.
