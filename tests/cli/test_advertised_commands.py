@@ -20,6 +20,10 @@ _SMALL_NETWORK = ("--architecture", "fashion_cnn", "--side", "28", "--no-onnx")
 SMALLER = {
     9: (*_SMALL_NETWORK, "--plan", '{"epochs": 1}'),
     10: (*_SMALL_NETWORK, "--plan", '{"epochs": 1}'),
+    12: (
+        "--generator", "bundled:fashion-diffusion", "--steps", "2", "--fit",
+        '{"experts": 2, "rank": 1, "synthetic": 4, "synthetic_steps": 2, "iterations": 1, "batch_size": 4}',
+    ),
     15: ("--limit", "2", "--queries", "60"),
     16: ("--limit", "2", "--steps", "2"),
     31: (*_SMALL_NETWORK, "--parts", "2", "--plan", '{"epochs": 1, "batch_size": 2}'),
@@ -28,6 +32,9 @@ SMALLER = {
         "--templates", "a {} heart on sand", "--steps", "2",
     ),
 }  # fmt: skip
+
+#: Systems that are asked for classes instead of prompts.
+BY_CLASS = dict.fromkeys((12, 38), "classes:Bag?count=2")
 
 
 @pytest.fixture
@@ -50,7 +57,7 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
     # A model comes with images of its own classes.
     images = "bundled:fashion-mnist" if "MODEL" in system.command else str(data)
     stands_for = {"DATA": images, "MODEL": "bundled:fashion-cnn", "MAPS": str(tmp_path / "maps")}
-    stands_for |= {"REQUESTS": "prompts.txt", "WORD": "red", "PROMPTS": "keep.txt", "FOLDER": "sae"}
+    stands_for |= {"REQUESTS": BY_CLASS.get(system.number, "prompts.txt"), "WORD": "red", "PROMPTS": "keep.txt", "FOLDER": "sae"}
     colours = ("red", "green", "blue", "yellow")
     Path("prompts.txt").write_text("a red heart on sand\n")
     Path("keep.txt").write_text("a blue heart on sand\na green heart on sand\n")
