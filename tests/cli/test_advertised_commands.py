@@ -57,7 +57,12 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
     # A model comes with images of its own classes.
     images = "bundled:fashion-mnist" if "MODEL" in system.command else str(data)
     stands_for = {"DATA": images, "MODEL": "bundled:fashion-cnn", "MAPS": str(tmp_path / "maps")}
-    stands_for |= {"REQUESTS": BY_CLASS.get(system.number, "prompts.txt"), "WORD": "red", "PROMPTS": "keep.txt", "FOLDER": "sae"}
+    stands_for |= {
+        "REQUESTS": BY_CLASS.get(system.number, "prompts.txt"),
+        "WORD": "red",
+        "PROMPTS": "keep.txt",
+        "FOLDER": "sae",
+    }
     colours = ("red", "green", "blue", "yellow")
     Path("prompts.txt").write_text("a red heart on sand\n")
     Path("keep.txt").write_text("a blue heart on sand\na green heart on sand\n")
