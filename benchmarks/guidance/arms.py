@@ -1,0 +1,145 @@
+"""Every way to steer that systems 38 and 12 compare, each as a function of one number: its scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from snellen.diffusion.denoiser import Denoiser
+from snellen.diffusion.generate import Steering
+from snellen.diffusion.guidance import autoguidance
+from snellen.experiments.guided_generation import plug_and_play
+from snellen.experiments.guided_generation.harness import Arm
+from snellen.experiments.guided_generation.setups import Setup
+from snellen.experiments.guided_generation.weak_denoiser import weak_denoiser
+from snellen.generation.gradient_free_guidance import GradientFreeGuidance, GradientFreeSteer
+from snellen.generation.sample import Sample
+from snellen.guidance.classifier_scores import Reading, on_the_estimate
+from snellen.guidance.following import Following
+from snellen.guidance.teachers import classifier_teacher
+from snellen.guidance.told_decisions import Tally
+from snellen.progress import Progress
+from snellen.randomness import Randomness
+
+#: Scale of classifier-free guidance beside the classifier.
+BESIDE = 1.5
+
+
+@dataclass(frozen=True)
+class Family:
+    """One way to steer.
+
+    Args:
+        told: what it is, for the legend.
+        scales: five that are tried, w as everywhere: 1 is no guidance; of adaptive ways, the largest that occurs.
+        labelled: whether it answers by networks of its own, whose calls the harness does not see.
+    """
+
+    told: str
+    scales: tuple[float, ...]
+    labelled: bool = False
+
+
+_REFERENCE, _ADAPTIVE, _GRADIENT = (1.25, 1.5, 2.0, 3.0, 5.0), (1.5, 2.0, 3.0, 5.0, 9.0), (3.0, 5.0, 9.0, 15.0, 21.0)
+
+#: The denoiser is told what is asked for (system 38).
+CONDITIONAL: Mapping[str, Family] = {
+    "cfg": Family("classifier-free", _REFERENCE),
+    "auto": Family("autoguidance", _REFERENCE),
+    "gradient": Family("gradient on the estimate", _ADAPTIVE),
+    "gfcg": Family("gradient-free", _ADAPTIVE),
+    "gfcg_cfg": Family("gradient-free + classifier-free", _ADAPTIVE),
+    "gfcg_auto": Family("gradient-free + autoguidance", _REFERENCE),
+    "fixed": Family("competitor, fixed scale", _REFERENCE),
+    "random": Family("random class, adaptive scale", _ADAPTIVE),
+}
+
+#: The denoiser is told nothing: the classifier alone says what to show (system 12).
+UNCONDITIONAL: Mapping[str, Family] = {
+    "off_the_shelf": Family("off the shelf", _GRADIENT),
+    "estimate": Family("on the estimate, stopped", _GRADIENT),
+    "through": Family("on the estimate, through", _GRADIENT),
+    "experts": Family("four experts (PPAP)", _GRADIENT),
+    "one_expert": Family("one expert", _GRADIENT),
+    "noise_aware": Family("one noise-aware, labels", _GRADIENT, labelled=True),
+    "supervised": Family("four noise-aware, labels", _GRADIENT, labelled=True),
+}
+
+
+class Arms:
+    """Makes arms of a world; what has to be trained for one is trained when the first needs it.
+
+    Args:
+        setup: the world.
+        seed: of everything that is trained.
+        ways: of system 12 that will be asked for: they are fitted together, to the same synthetic images.
+        progress: hears of it.
+    """
+
+    def __init__(self, setup: Setup, seed: int, ways: Sequence[str], progress: Progress) -> None:
+        self.setup, self.rng, self.ways, self.progress = setup, Randomness(seed), tuple(ways), progress
+
+    def unguided(self, *, conditional: bool) -> Arm:
+        """No guidance."""
+        return Arm(
+            "none",
+            lambda asked: lambda rows, rng: Steering(),
+            (lambda asked: asked.own) if conditional else (lambda asked: asked.nothing),
+        )
+
+    def arm(self, name: str, scale: float) -> Arm:
+        """One way at one scale."""
+        if name in UNCONDITIONAL:
+            reading = self.readings[name]
+            return Arm(
+                name, lambda asked: Following(asked, reading, scale), lambda asked: asked.nothing, [self.setup.guide]
+            )
+        made: dict[str, Callable[[], Arm]] = {
+            "cfg": lambda: Arm(name, Sample(guidance_scale=scale).steering),
+            "auto": lambda: Arm(
+                name,
+                lambda asked: lambda rows, rng: Steering([autoguidance(scale, self.weak)]),
+                denoisers=[self.weak],
+            ),
+            "gradient": lambda: Arm(
+                name,
+                lambda asked: Following(asked, self._on_the_estimate(), scale),
+                guides=[self.setup.guide],
+            ),
+            "gfcg": lambda: self._guided(name, GradientFreeGuidance(gamma=scale - 1, highest_scale=scale)),
+            "gfcg_cfg": lambda: self._guided(
+                name, GradientFreeGuidance(gamma=scale - 1, highest_scale=scale, guidance_scale=BESIDE)
+            ),
+            "gfcg_auto": lambda: self._guided(name, GradientFreeGuidance(weak="the one given", weak_scale=scale)),
+            "fixed": lambda: self._guided(
+                name, GradientFreeGuidance(scale="linear", lowest_scale=scale, highest_scale=scale)
+            ),
+            "random": lambda: self._guided(
+                name, GradientFreeGuidance(gamma=scale - 1, highest_scale=scale, reference="even")
+            ),
+        }
+        return made[name]()
+
+    @property
+    def weak(self) -> Denoiser:
+        """The weak denoiser of autoguidance."""
+        return weak_denoiser(self.setup, self.rng, progress=self.progress)
+
+    @cached_property
+    def readings(self) -> Mapping[str, Reading]:
+        """What the ways of system 12 read off noisy latents, fitted as in its experiment."""
+        sizes = replace(plug_and_play.SMALL[self.setup.name], ways=self.ways)
+        return plug_and_play.readings(self.setup, sizes, self.rng, self.progress)
+
+    def _on_the_estimate(self) -> Reading:
+        return on_the_estimate(classifier_teacher(self.setup.guide), through=True)
+
+    def _guided(self, name: str, method: GradientFreeGuidance) -> Arm:
+        weak = None if method.weak is None else self.weak
+        return Arm(
+            name,
+            lambda asked: GradientFreeSteer(method, self.setup.guide, asked, weak, Tally()),
+            guides=[self.setup.guide],
+            denoisers=[] if weak is None else [weak],
+        )
