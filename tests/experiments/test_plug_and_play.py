@@ -10,6 +10,7 @@ import torch
 
 from snellen.errors import InputError
 from snellen.experiments.guided_generation import plug_and_play as module
+from snellen.experiments.guided_generation import setups as worlds
 from snellen.experiments.guided_generation.plug_and_play import EVERY, SMALL, Sizes, plug_and_play, world_figures
 from snellen.experiments.guided_generation.plug_and_play_shapes import shape_figures
 from snellen.experiments.guided_generation.seen_images import seen_scenes
@@ -23,23 +24,22 @@ TINY = TransferFit(experts=2, rank=1, alpha=1, synthetic=6, synthetic_steps=2, i
 
 def tiny(world: str) -> Sizes:
     ways = SMALL[world].ways
-    return Sizes(ways, TINY, labelled=6, images=12, tried=12, scales=(3.0, 9.0), steps=2)
+    return Sizes(ways, TINY, labelled=6, images=10, tried=10, scales=(9.0,), steps=2)
 
 
 @pytest.fixture(scope="module")
 def setups():
     """Both worlds with few real images, and labelled images that need no installed data set."""
-    made = {"thumbnails": thumbnails(), "scenes": small_scenes()}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(worlds, "REAL", 40)
+        made = {"thumbnails": thumbnails(), "scenes": small_scenes()}
     seen = seen_scenes(6, 0)
     small = seen.images[:, :, :28, :28]
     labelled = {
         "thumbnails": lambda count, seed: dataclasses.replace(seen, images=small),
         "scenes": lambda count, seed: seen,
     }
-    return {
-        name: dataclasses.replace(setup, real=setup.real[:60], other_real=setup.other_real[:60], seen=labelled[name])
-        for name, setup in made.items()
-    }
+    return {name: dataclasses.replace(setup, seen=labelled[name]) for name, setup in made.items()}
 
 
 def named_by_claims() -> set[str]:

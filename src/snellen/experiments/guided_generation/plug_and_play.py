@@ -50,9 +50,9 @@ class Sizes:
 
     ways: tuple[str, ...]
     fit: TransferFit
-    labelled: int = 1000
-    images: int = 300
-    tried: int = 50
+    labelled: int = 600
+    images: int = 200
+    tried: int = 40
     scales: tuple[float, ...] = (3.0, 9.0, 21.0)
     steps: int = 15
 
@@ -60,7 +60,7 @@ class Sizes:
 SMALL: dict[str, Sizes] = {
     "thumbnails": Sizes(
         EVERY,
-        TransferFit(experts=4, rank=4, alpha=8, synthetic=800, synthetic_steps=15, iterations=200, learning_rate=2e-3),
+        TransferFit(experts=4, rank=4, alpha=8, synthetic=600, synthetic_steps=15, iterations=160, learning_rate=2e-3),
     ),
     "scenes": Sizes(
         CORE,
@@ -68,14 +68,14 @@ SMALL: dict[str, Sizes] = {
             experts=4,
             rank=4,
             alpha=8,
-            synthetic=600,
+            synthetic=400,
             synthetic_steps=15,
             iterations=80,
             batch_size=32,
             learning_rate=2e-3,
         ),
-        labelled=600,
-        images=150,
+        labelled=400,
+        images=120,
         tried=30,
     ),
 }
@@ -115,9 +115,9 @@ plug_and_play.stand_ins = {  # type: ignore[attr-defined]
         "the embedded generators of thumbnails (28 pixels, its class none) and scenes (32 pixels, latents, the empty "
         "prompt) for the unconditional ADM of 256 pixels",
         "the embedded classifiers of 235 and 197 thousand parameters for ResNet-50 and DeiT-S",
-        "800 and 600 synthetic images for 500,000; 200 iterations of 64 images and 80 of 32 for each of four experts "
+        "600 and 400 synthetic images for 500,000; 160 iterations of 64 images and 80 of 32 for each of four experts "
         "of rank 4, for 60,000 of 256 for each of five of rank 16; a learning rate of 2e-3 for 1e-4",
-        "15 steps of DDIM for 25; 300 and 150 images of each way for 10,000",
+        "15 steps of DDIM for 25; 200 and 120 images of each way for 10,000",
         "judge accuracy and the Fréchet distance in the judge's features for IS and FID",
     ),
 }
