@@ -11,8 +11,8 @@ from snellen.errors import InputError
 from snellen.experiments import collage_materials, label_map_scales
 from snellen.experiments.collage_materials import labelled_scenes, thumbnails
 from snellen.experiments.collages import COLOURS, scene_collages, thumbnail_collages
+from snellen.experiments.fashion_mnist import FASHION_MNIST_VARIABLE
 from snellen.experiments.label_maps import ARMS, divergence, label_maps
-from snellen.experiments.medmnist_c import FASHION_MNIST_VARIABLE
 from snellen.experiments.small_networks import narrow_network
 from snellen.label_maps.localized_head import localized_head
 from snellen.progress import Silent

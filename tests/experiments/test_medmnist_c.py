@@ -12,6 +12,7 @@ import pytest
 from snellen.corruption.benchmarks import MEDMNIST_C, benchmark
 from snellen.errors import InputError
 from snellen.experiments import medmnist_c as module
+from snellen.experiments.fashion_mnist import FASHION_MNIST_VARIABLE
 from snellen.experiments.medmnist_c import medmnist_c
 from snellen.experiments.runner import reproduce
 from snellen.progress import Silent
@@ -108,7 +109,7 @@ def write_idx(folder: Path, *, train: int, test: int) -> Path:
 
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(module.FASHION_MNIST_VARIABLE, str(write_idx(tmp_path / "fashion", train=80, test=30)))
+    monkeypatch.setenv(FASHION_MNIST_VARIABLE, str(write_idx(tmp_path / "fashion", train=80, test=30)))
     monkeypatch.setattr(module, "SMALL_SIZES", (40, 20, 12))
     monkeypatch.setattr(module, "SMALL_PLAN", TrainingPlan(epochs=1, batch_size=20))
 
@@ -156,7 +157,7 @@ def test_small_reads_the_sizes_that_it_states(tiny: None, monkeypatch: pytest.Mo
 def test_small_without_its_images_says_where_they_are_to_be_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(module.FASHION_MNIST_VARIABLE, str(tmp_path / "nowhere"))
+    monkeypatch.setenv(FASHION_MNIST_VARIABLE, str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match=r"nowhere, which is not there; .*apt install dataset-fashion-mnist.*SNELLEN_"):
         reproduce("37", scale="small", seeds=1)
 

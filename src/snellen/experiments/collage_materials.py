@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snellen.data.bundled import FASHION_CLASSES
-from snellen.data.idx import PARTS, load_idx
-from snellen.errors import InputError
+from snellen.data.idx import PARTS
 from snellen.experiments.collages import Collages, scene_collages, thumbnail_collages
-from snellen.experiments.medmnist_c import FASHION_MNIST, FASHION_MNIST_VARIABLE
+from snellen.experiments.fashion_mnist import fashion_mnist
 from snellen.images import ImageSet
 
 SIDE, OBJECTS = 40, 3
@@ -68,13 +65,7 @@ def thumbnails(seed: int) -> Material:
     Raises:
         InputError: Fashion-MNIST is not installed.
     """
-    folder = Path(os.environ.get(FASHION_MNIST_VARIABLE, FASHION_MNIST))
-    if not folder.is_dir():
-        raise InputError(
-            f"the small experiment reads Fashion-MNIST from {folder}, which is not there; on Debian and Ubuntu: "
-            f"apt install dataset-fashion-mnist. Elsewhere set {FASHION_MNIST_VARIABLE} to the folder of its files"
-        )
-    fitted, tested = (_chosen(load_idx(folder, split=split, class_names=FASHION_CLASSES)) for split in PARTS)
+    fitted, tested = (_chosen(fashion_mnist(split)) for split in PARTS)
     order = np.random.default_rng(seed).permutation(len(fitted))
 
     def made(images: ImageSet, rows: NDArray[np.int64], count: int, objects: int, part: int) -> Collages:

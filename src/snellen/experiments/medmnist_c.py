@@ -19,14 +19,13 @@ from snellen.artifact import Artifact
 from snellen.classifier import Classifier
 from snellen.corruption.benchmarks import MEDMNIST_C, benchmark
 from snellen.data.arrays import load_arrays
-from snellen.data.bundled import FASHION_CLASSES
 from snellen.data.class_labels import numbered_class_names
-from snellen.data.idx import load_idx
 from snellen.data.joining import join
 from snellen.data.medmnist import load_npz
 from snellen.data.splits import as_split
 from snellen.errors import InputError
 from snellen.experiments.corruption_benchmark import CorruptionErrors, corruption_benchmark
+from snellen.experiments.fashion_mnist import fashion_mnist
 from snellen.fitting.classifiers import fit_classifier
 from snellen.images import ImageSet, Split
 from snellen.models.references import load_classifier
@@ -38,7 +37,6 @@ from snellen.training.plan import TrainingPlan
 from snellen.training.transforms import BatchTransform, rand_augment
 
 #: Where the images are, and what says so if they are elsewhere.
-FASHION_MNIST, FASHION_MNIST_VARIABLE = "/usr/share/datasets/fashion-mnist", "SNELLEN_FASHION_MNIST"
 MEDMNIST_VARIABLE = "SNELLEN_MEDMNIST"
 #: PathMNIST's training images of 224 pixels are 13.5e9 bytes.
 LARGEST_ARRAY_BYTES = 16 * 2**30
@@ -195,15 +193,9 @@ def _setups(scale: Scale, seed: int) -> Iterator[Setup]:
 
 
 def _fashion(seed: int) -> Setup:
-    folder = Path(os.environ.get(FASHION_MNIST_VARIABLE, FASHION_MNIST))
-    if not folder.is_dir():
-        raise InputError(
-            f"the small experiment reads Fashion-MNIST from {folder}, which is not there; on Debian and Ubuntu: "
-            f"apt install dataset-fashion-mnist. Elsewhere set {FASHION_MNIST_VARIABLE} to the folder of its files"
-        )
-    images, (fitted, tuned, tested) = load_idx(folder, split="train", class_names=FASHION_CLASSES), SMALL_SIZES
+    images, (fitted, tuned, tested) = fashion_mnist("train"), SMALL_SIZES
     chosen = np.random.default_rng(seed).permutation(len(images))[: fitted + tuned]
-    test = load_idx(folder, split="test", class_names=FASHION_CLASSES).limit(tested, seed)
+    test = fashion_mnist("test").limit(tested, seed)
     return Setup(
         benchmark="dermamnist",
         fitting=join(
