@@ -67,7 +67,7 @@ def main() -> None:
     draw = Draw(parts, torch.full((2 * PAIRS, 2), 0.5))
     rows = [row_of(images[first]), row_of(images[second])]
     generators: Mapping[str, MixSettings] = GENERATORS
-    for settings in generators.values():
+    for settings in (one for one in generators.values() if one.parts == 2):
         blend = trained_module(settings, store, len(world.shapes)).blend(images, draw)
         rows += [row_of(blend.images[:PAIRS]), row_of(blend.masks[:PAIRS, :1])]
     Image.fromarray(np.concatenate(rows)).save(TARGET, quality=88, method=6)
