@@ -17,7 +17,7 @@ from snellen.experiments.guided_generation.gradient_free_smoke import smoke_figu
 from snellen.experiments.guided_generation.harness import Arm, measure, real_figures
 from snellen.experiments.guided_generation.mixture import mixture_figures
 from snellen.experiments.guided_generation.setups import Setup, small_scenes, thumbnails
-from snellen.experiments.guided_generation.weak_denoiser import COUNT, weak_denoiser
+from snellen.experiments.guided_generation.weak_denoiser import weak_denoiser
 from snellen.generation.gradient_free_guidance import GradientFreeGuidance, GradientFreeSteer
 from snellen.generation.sample import Sample
 from snellen.guidance.asked import Asked
@@ -57,11 +57,11 @@ class Sizes:
         weak_images: that the weak denoiser of thumbnails is trained on.
     """
 
-    thumbnails: int = 240
-    scenes: int = 240
+    thumbnails: int = 200
+    scenes: int = 160
     steps: int = 20
     points: int = 6000
-    weak_images: int = COUNT
+    weak_images: int = 2048
 
 
 SMALL = Sizes()
@@ -93,8 +93,8 @@ gradient_free_guidance.stand_ins = {  # type: ignore[attr-defined]
         "DDIM of 20 steps for 32 Heun steps",
         "a network of 28-pixel thumbnails, and one of the shapes of scenes, as guides; others of another architecture "
         "as judges, in whose features recall, coverage and Fréchet distance are taken, for DINOv2",
-        "a network of half the width, trained for 320 steps, as the weak model of autoguidance",
-        "240 images of each arm for 50,000",
+        "a network of half the width, trained on 2,048 images for minutes, as the weak model of autoguidance",
+        "200 thumbnails and 160 scenes of each arm for 50,000 images",
         "a mixture of Gaussians whose denoiser is known exactly",
     ),
 }
@@ -103,7 +103,7 @@ gradient_free_guidance.stand_ins = {  # type: ignore[attr-defined]
 def small_figures(sizes: Sizes, seed: int, progress: Progress) -> dict[str, float]:
     """All figures of one seed."""
     figures = {
-        f"mixture.{rule}_{strength:g}.{name}": value
+        f"mixture.{rule if rule == 'none' else f'{rule}_{strength:g}'}.{name}": value
         for rule, strength in MIXTURE
         for name, value in mixture_figures(rule, strength, count=sizes.points, seed=seed).items()
     }

@@ -19,7 +19,7 @@ from snellen.models.random_weights import draw_weights
 from snellen.models.untrained import architecture_of, untrained
 from snellen.preparation import Preparation
 
-_STEPS, _CLASSES = 3, (207, 985)
+_STEPS, _CLASSES = 2, (207, 985)
 
 _METHODS = {
     "gfcg": GradientFreeGuidance(),
@@ -29,8 +29,6 @@ _METHODS = {
     "lagged": GradientFreeGuidance(lagged_reference=True),
     "every_2": GradientFreeGuidance(every=2),
     "random": GradientFreeGuidance(reference="even"),
-    "sampled": GradientFreeGuidance(reference="sampled", confusion="margin"),
-    "least_likely": GradientFreeGuidance(reference="least-likely", confusion="competitor"),
 }
 
 
