@@ -26,10 +26,10 @@ from snellen.training.loop import train
 from snellen.training.plan import TrainingPlan
 
 #: Images, and share of conditions that are left out.
-COUNT, EMPTY = 4096, 0.1
+COUNT, EMPTY = 2560, 0.1
 
 PLAN = TrainingPlan(
-    epochs=8, batch_size=64, drop_last=True, learning_rate=2e-3, second_momentum=0.99, schedule="cosine",
+    epochs=4, batch_size=32, drop_last=True, learning_rate=2e-3, second_momentum=0.99, schedule="cosine",
     warmup_steps=30, ema_decay=0.98, clip_norm=1.0,
 )  # fmt: skip
 
