@@ -27,7 +27,7 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM, LEGEND = 400, 340, 52, 14, 34, 44, 46
 
 COLOURS = ("#0b5fa5", "#c2571a", "#2a7f3e", "#a3245e", "#6b4fb3", "#8a6d00", "#12858b", "#555555")
 WORLDS = {"thumbnails": "Thumbnails", "scenes": "Scenes"}
-TOLD = {"recall": "recall", "frechet": "Fréchet distance"}
+TOLD = {"recall": "recall", "frechet": "Frechet distance"}  # the font has no accents
 
 #: (lowest, highest) of an axis.
 Range = tuple[float, float]
@@ -114,10 +114,10 @@ def row(measured: Mapping[str, Any], base: str, families: Mapping[str, Family]) 
 
 
 def span(values: list[float]) -> Range:
-    """A range around values, never empty."""
+    """A range around values, never empty; shares end at 1."""
     low, high = min(values), max(values)
     margin = max(0.06 * (high - low), 1e-3)
-    return max(0.0, low - margin), high + margin
+    return max(0.0, low - margin), min(high + margin, 1.0) if high <= 1 else high + margin
 
 
 def main() -> None:
