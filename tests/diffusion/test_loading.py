@@ -25,6 +25,7 @@ EXPECTED = {
     "dit": ("classes", "epsilon", True),
     "class-unet": ("classes", "epsilon", False),
     "unconditional-unet": ("nothing", "epsilon", False),
+    "adm-256": ("nothing", "epsilon", False),
 }
 
 
