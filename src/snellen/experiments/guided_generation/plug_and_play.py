@@ -30,8 +30,8 @@ from snellen.training.batches import ImageStore
 from snellen.training.transforms import random_shifts
 
 #: Ways that every world has, and those that one has besides.
-CORE = ("off_the_shelf", "estimate", "noise_aware", "supervised", "experts")
-EVERY = (*CORE, "through", "one_expert", "unsharpened")
+CORE = ("off_the_shelf", "estimate", "noise_aware", "experts")
+EVERY = (*CORE, "supervised", "through", "one_expert", "unsharpened")
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,13 @@ SMALL: dict[str, Sizes] = {
             experts=4,
             rank=4,
             alpha=8,
-            synthetic=400,
+            synthetic=480,
             synthetic_steps=15,
-            iterations=80,
-            batch_size=32,
+            iterations=120,
+            batch_size=48,
             learning_rate=2e-3,
         ),
-        labelled=400,
+        labelled=480,
         images=120,
         tried=30,
     ),
@@ -115,7 +115,7 @@ plug_and_play.stand_ins = {  # type: ignore[attr-defined]
         "the embedded generators of thumbnails (28 pixels, its class none) and scenes (32 pixels, latents, the empty "
         "prompt) for the unconditional ADM of 256 pixels",
         "the embedded classifiers of 235 and 197 thousand parameters for ResNet-50 and DeiT-S",
-        "600 and 400 synthetic images for 500,000; 160 iterations of 64 images and 80 of 32 for each of four experts "
+        "600 and 480 synthetic images for 500,000; 160 iterations of 64 images and 120 of 48 for each of four experts "
         "of rank 4, for 60,000 of 256 for each of five of rank 16; a learning rate of 2e-3 for 1e-4",
         "15 steps of DDIM for 25; 200 and 120 images of each way for 10,000",
         "judge accuracy and the Fréchet distance in the judge's features for IS and FID",
