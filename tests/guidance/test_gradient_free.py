@@ -278,6 +278,21 @@ def test_lagged_decisions_share_one_call_in_each_step(generator):
     assert list(run.deciding.log) == [1, 2, 3]
 
 
+def test_two_terms_get_the_same_answer_also_where_nothing_was_decided_yet(generator):
+    """The first step of lagged decisions: the mixed reference is that of classifier-free guidance."""
+    nothing, torn = generator.null(3), said(*[[0.0, 0, 9, 0, 0]] * 3)
+
+    def mixed(deciding, told):
+        return [*mixed_reference(deciding, told, nothing, 3.0)]
+
+    rule = GradientFreeRule(scale=mixing_policy(ScalePolicy(), 3.0), lagged=True)
+    with counted_calls(generator) as calls:
+        run = Run(generator, torn, rule, terms=mixed)
+    assert calls == [6, 9, 9, 9]
+    assert run.shown == [0, 1, 2, 3]
+    assert list(run.deciding.log) == [1, 2, 3]
+
+
 def test_outside_its_levels_of_noise_it_costs_nothing(generator):
     solver = Sampler(generator, steps=STEPS).new_solver()
     sigmas = [solver.level(index)[1] / solver.level(index)[0] for index in range(STEPS)]

@@ -123,7 +123,7 @@ class ScalePolicy:
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """What a classifier's answer leads to in one step.
+    """What a classifier's answer leads to in one step; on the CPU, wherever the classifier runs.
 
     Args:
         reference: class to guide away from, int64 (n,); never the class itself.
@@ -168,10 +168,11 @@ def decide(
     """
     if not (temperature > 0 and math.isfinite(temperature)):
         raise InputError(f"a temperature is a positive number; got {temperature}")
-    classes = classes.to(logits.device)
+    # A few numbers for each sample, read one by one afterwards; and not every accelerator has float64.
+    logits, classes = logits.to("cpu").double(), classes.to("cpu")
     if len(classes) != len(logits) or bool(((classes < 0) | (classes >= logits.shape[1])).any()):
         raise InputError(f"one class of 0 to {logits.shape[1] - 1} for each of {len(logits)} samples; got {classes}")
-    given = (logits.double() / temperature).softmax(1)
+    given = (logits / temperature).softmax(1)
     broken = ~torch.isfinite(given).all(1)
     probabilities = torch.where(broken[:, None], 1 / logits.shape[1], given)
     chosen = reference(probabilities, classes, rng)

@@ -82,6 +82,8 @@ class Deciding:
     classified: int = 0
     _last: Decision | None = None
     _looked: int | None = None
+    #: Number of the step that was asked for last, and what was answered: a second term gets the same.
+    _answered: tuple[int, Decision | None] | None = None
 
     def foreseen(self, view: StepView) -> Decision | None:
         """The decision of this step, where it is known before anything is predicted."""
@@ -91,12 +93,13 @@ class Deciding:
         """The decision of this step; None for no guidance."""
         if not self._acts(view):
             return None
-        if view.index in self.log:
-            return self.log[view.index]
+        if self._answered is not None and self._answered[0] == view.index:
+            return self._answered[1]
         before = self._last
         if self._due(view):
             self._last, self._looked = self._decide(view), view.index
         taken = before if self.rule.lagged else self._last
+        self._answered = view.index, taken
         if taken is not None:
             self.log[view.index] = taken
         return taken
