@@ -280,6 +280,19 @@ def test_directions_are_turned_into_the_kind_of_the_generator(smoke):
     torch.testing.assert_close(direction, torch.full((1, 4, 8, 8), -sigma / alpha))
 
 
+def test_pure_noise_says_nothing_that_could_be_followed(smoke):
+    """A schedule of zero terminal signal, whose velocity is not a multiple of the noise there."""
+    generator = smoke("stable-diffusion-2.1")
+    settings = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    sampler = Sampler(generator, steps=2, settings=settings)
+    condition, start = generator.encode_prompts(["a"]), sampler.start(seeded([1]))
+    assert sampler.new_solver().level(0)[0] == 0
+    seen = []
+    term = GradientGuidance(lambda latents, view: seen.append(view.index) or latents.flatten(1).sum(1), 2.0)
+    assert torch.isfinite(sampler.run(start, condition, guidance=[term]).latents).all()
+    assert seen == [1]
+
+
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_a_gradient_that_is_not_finite_is_dropped_for_its_sample_alone_and_counted(sample, condition, broken):
     factor = torch.tensor([1.0, broken, 1.0])

@@ -80,11 +80,14 @@ class GradientGuidance:
         return []
 
     def direction(self, view: StepView) -> Tensor | None:
-        """−sqrt(1 − abar) (w − 1) g, turned into the view's kind of prediction; errors are :func:`score_gradient`'s."""
+        """−sqrt(1 − abar) (w − 1) g, turned into the view's kind of prediction; errors are :func:`score_gradient`'s.
+
+        Nothing in pure noise (abar = 0, as in schedules of zero terminal signal): it says nothing of the image.
+        """
         low, high = self.interval
         scales = row_scales(self.scale, len(view))
         guided = scales != 1
-        if not low <= view.timestep <= high or not bool(guided.any()):
+        if not low <= view.timestep <= high or not view.alpha or not bool(guided.any()):
             return None
         gradient = score_gradient(self.score, view)
         gradient = self.dropped.zeroed(gradient, view.ids, guided)
