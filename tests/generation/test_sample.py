@@ -1,16 +1,19 @@
 """The method ``sample``: requests of classes and prompts, the three references, and what it refuses."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from snellen.diffusion.generate import generate
 from snellen.diffusion.loading import load_generator
 from snellen.diffusion.sampler import Sampler
 from snellen.diffusion.smoke import write_smoke_folder
 from snellen.errors import InputError
+from snellen.generation import guided_sampling as module
 from snellen.generation.sample import Sample
 from snellen.randomness import Randomness
 
@@ -111,28 +114,64 @@ def test_prompts_say_where_their_class_is(references):
         {"id": "b", "class": "dog", "prompt": "one {} more"},
         {"id": "c", "class": "dog", "caption": "a dog and a dog"},
         {"id": "d", "prompt": "a dog"},
+        {"id": "e", "class": "dog", "prompt": "a dog, by a dog-rose and hotdogs"},
     ]
     asked = method.asked(requests, Randomness(0))
-    assert asked.templates == ("a {} on grass", "one {} more", "a dog and a dog", "a dog")
-    assert asked.classes.tolist() == [0, 0, 0, -1]
+    assert asked.templates == (
+        "a {} on grass",
+        "one {} more",
+        "a dog and a dog",
+        "a dog",
+        "a {}, by a dog-rose and hotdogs",
+    )
+    assert asked.classes.tolist() == [0, 0, 0, -1, 0]
 
 
 @pytest.mark.parametrize(
     ("kind", "fields", "requests", "message"),
     [
-        ("prompts", {"negative": "a", "weak": "bundled:scene-diffusion"}, SEEDED, "--negative or --weak, not both"),
-        ("prompts", {"interval": (9, 3)}, SEEDED, "from a lower to a higher timestep; got 9.0 to 3.0"),
         ("nothing", {}, [{"id": "a"}], "nothing to guide away from: --guidance-scale"),
         ("prompts", {}, [{"id": "a"}], "neither a 'class' nor a text 'prompt'"),
         ("classes", {}, [{"id": "a", "class": "cat"}], "asks for class 'cat'; there are class 0"),
         ("classes", {}, [{"id": "a", "class": 99}], "asks for class 99; there are 0 to"),
         ("classes", {}, [{"id": "a"}], "request 'a' names no class, and the generator takes nothing else"),
         ("classes", {"negative": "a"}, [{"id": "a", "class": 1}], "takes classes, not prompts"),
+        ("nothing", {"guidance_scale": 1.0}, [{"id": "a", "class": "cat"}], "so it cannot be told a class"),
+        ("prompts", {}, [{"id": "a", "class": 1}, {"id": "b", "class": 2}], "asks for class 1; .* so name it"),
+        ("prompts", {}, [{"id": "a", "class": "cat", "seed": "7"}], "a seed is a whole number; got '7'"),
+        ("prompts", {}, [{"id": "a", "class": "cat", "seed": None}], "a seed is a whole number; got None"),
     ],
 )
 def test_what_does_not_go_together_is_refused(references, kind, fields, requests, message):
     with pytest.raises(InputError, match=message):
         sampled(references[kind], requests, **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"negative": "a", "weak": "bundled:scene-diffusion"}, "both what to guide away from"),
+        ({"interval": (9, 3)}, "from a lower to a higher timestep; got 9.0 to 3.0"),
+        ({"interval": (float("nan"), 3)}, "from a lower to a higher timestep"),
+        ({"rescale": 1.5}, "less than or equal to 1"),
+        ({"guidance_scale": float("nan")}, "finite"),
+    ],
+)
+def test_fields_that_make_no_sense_are_refused(fields, message):
+    with pytest.raises(ValidationError, match=message):
+        Sample(**fields)
+
+
+def test_classes_of_one_name_are_asked_for_by_number(references, monkeypatch):
+    """ImageNet has two kinds of crane."""
+    known = load_generator(references["classes"])
+    names = ("crane", "dog", "crane", *(f"n{row}" for row in range(known.classes - 3)))
+    monkeypatch.setattr(module, "generator_of", lambda reference: replace(known, class_names=names))
+    method = Sample(generator="cranes")
+    asked = method.asked([{"id": "a", "class": 2}, {"id": "b", "class": "dog"}], Randomness(0))
+    assert asked.own.classes.tolist() == [2, 1]
+    with pytest.raises(InputError, match="several classes are called 'crane'; ask by number"):
+        method.asked([{"id": "a", "class": "crane"}], Randomness(0))
 
 
 def test_weights_are_told(references):

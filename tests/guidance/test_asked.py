@@ -70,6 +70,15 @@ def test_classes_are_matched_by_name_and_not_by_number(classed):
         Asked(generator, (1,), ("dog", "bird"), torch.tensor([0]))
 
 
+def test_two_classes_of_one_name_stay_two(classed):
+    names = ("crane", "dog", "crane", *(f"n{row}" for row in range(classed.classes - 3)))
+    generator = replace(classed, class_names=names)
+    assert Asked(generator, (1, 2), names, torch.tensor([2, 0])).own.classes.tolist() == [2, 0]
+    assert Asked(generator, (1,), ("dog", "n0"), torch.tensor([1])).own.classes.tolist() == [3]
+    with pytest.raises(InputError, match="several classes called 'crane'"):
+        Asked(generator, (1,), ("dog", "crane"), torch.tensor([1]))
+
+
 def test_classes_without_names_are_called_by_their_numbers(classed):
     asked = Asked(replace(classed, class_names=None), (1,), ("class 0", "class 2"), torch.tensor([1]))
     assert asked.own.classes.tolist() == [2]

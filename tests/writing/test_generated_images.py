@@ -156,6 +156,10 @@ def test_classes_are_asked_for_in_turns():
     every = load_requests("classes:?count=3", ("cat", "dog"))
     assert every.ids == ["cat-0001", "dog-0001", "cat-0002", "dog-0002", "cat-0003", "dog-0003"]
     assert load_requests("classes:dog", ("cat", "dog")).ids == ["dog-0001"]
+    cranes = load_requests("classes:?count=1", ("crane", "dog", "crane"))
+    assert [(row["id"], row["class"]) for row in cranes.rows] == [
+        ("crane 0-0001", 0), ("dog-0001", "dog"), ("crane 2-0001", 2),
+    ]  # fmt: skip
     assert asked.fingerprint() != load_requests("classes:star,red heart?count=3").fingerprint()
 
 

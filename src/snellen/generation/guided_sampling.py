@@ -7,6 +7,7 @@ that are given the same requests begin with the same noise.
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -138,8 +139,21 @@ class GuidedSampling(Method):
 
 
 def _named_in(requests: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The classes that requests name, for a generator that can be told any words."""
-    return tuple(sorted({str(request["class"]) for request in requests if request.get("class") is not None}))
+    """The classes that requests name, for a generator that can be told any words.
+
+    Raises:
+        InputError: a class that is not named by words; a number would mean another class in each batch.
+    """
+    named = set[str]()
+    for request in requests:
+        given = request.get("class")
+        if given is not None and not isinstance(given, str):
+            raise InputError(
+                f"request {request.get('id')!r} asks for class {given!r}; the generator takes any words and numbers no "
+                f"classes, so name it"
+            )
+        named |= set() if given is None else {given}
+    return tuple(sorted(named))
 
 
 def _class_of(request: Mapping[str, Any], names: Sequence[str]) -> int:
@@ -152,6 +166,8 @@ def _class_of(request: Mapping[str, Any], names: Sequence[str]) -> int:
         raise InputError(f"request {request.get('id')!r} asks for class {given}; there are 0 to {len(names) - 1}")
     if given not in names:
         raise InputError(f"request {request.get('id')!r} asks for class {given!r}; there are {', '.join(names)}")
+    if names.count(given) > 1:
+        raise InputError(f"request {request.get('id')!r}: several classes are called {given!r}; ask by number")
     return list(names).index(given)
 
 
@@ -163,7 +179,7 @@ def _template_of(request: Mapping[str, Any], index: int, names: Sequence[str], t
     if not isinstance(prompt, str):
         raise InputError(f"request {request.get('id')!r} has neither a 'class' nor a text 'prompt'")
     words = "" if index == NO_CLASS else names[index]
-    padded = f" {prompt} "
-    if words and BLANK not in prompt and padded.count(f" {words} ") == 1:
-        return padded.replace(f" {words} ", f" {BLANK} ").strip()
-    return prompt
+    if not words or BLANK in prompt:
+        return prompt
+    blanked, times = re.subn(rf"(?<![\w-]){re.escape(words)}(?![\w-])", BLANK, prompt)
+    return blanked if times == 1 else prompt

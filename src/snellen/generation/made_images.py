@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -14,6 +15,7 @@ from snellen.data.arrays import ArraySource
 from snellen.diffusion.generate import Generated
 from snellen.diffusion.generator import Generator
 from snellen.diffusion.loading import load_generator
+from snellen.errors import InputError
 from snellen.images import COLUMNS, ImageSet, Provenance
 from snellen.models.references import load_classifier
 from snellen.randomness import Randomness, derive_seed
@@ -24,10 +26,24 @@ def seeds_of(requests: Sequence[Mapping[str, Any]], stream: str, rng: Randomness
 
     >>> seeds_of([{"id": "a", "seed": 7}], "demo", Randomness(0))
     [7]
+
+    Raises:
+        InputError: a seed that is not a whole number.
     """
     return [
-        int(request.get("seed", derive_seed(rng.seed, stream, str(request.get("id"))) % 2**31)) for request in requests
+        _whole(request) if "seed" in request else derive_seed(rng.seed, stream, str(request.get("id"))) % 2**31
+        for request in requests
     ]
+
+
+def _whole(request: Mapping[str, Any]) -> int:
+    try:
+        return operator.index(request["seed"])
+    except TypeError:
+        raise InputError(
+            f"request {request.get('id')!r}: a seed is a whole number; got {request['seed']!r}. Leave it away for one "
+            f"that belongs to the id"
+        ) from None
 
 
 def made_set(

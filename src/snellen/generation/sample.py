@@ -7,12 +7,11 @@ reference.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from snellen.classifier import Classifier
 from snellen.diffusion.condition import Condition
 from snellen.diffusion.generate import Steer, Steering
 from snellen.diffusion.guidance import ALWAYS, ReferenceGuidance
@@ -20,8 +19,7 @@ from snellen.diffusion.rescaling import Rescaled
 from snellen.errors import InputError
 from snellen.generation.guided_sampling import GuidedSampling
 from snellen.generation.made_images import generator_of, identities_of
-from snellen.guidance.asked import Asked
-from snellen.images import ImageSet
+from snellen.guidance.asked import NO_CLASS, Asked
 from snellen.randomness import Randomness
 
 
@@ -44,23 +42,28 @@ class Sample(GuidedSampling):
         0.0, ge=0, le=1, description="share of the guided predictions that is brought back to the unguided spread"
     )
 
-    def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
-        """Say what does not go together, or None."""
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
         if self.negative is not None and self.weak is not None:
-            return "guides away from one thing: give --negative or --weak, not both"
-        if self.interval is not None and self.interval[0] > self.interval[1]:
-            return f"needs an interval from a lower to a higher timestep; got {self.interval[0]} to {self.interval[1]}"
-        return None
+            raise ValueError("negative and weak are both what to guide away from; give one of them")
+        if self.interval is not None and not self.interval[0] <= self.interval[1]:
+            raise ValueError(
+                f"the interval of guidance goes from a lower to a higher timestep; got {self.interval[0]} to "
+                f"{self.interval[1]}"
+            )
+        return self
 
     def steering(self, asked: Asked) -> Steer:
         """One term, away from the reference.
 
         Raises:
-            InputError: fields that do not go together, or nothing to guide away from.
+            InputError: nothing to guide away from, or a class that nobody could tell the generator.
         """
-        lacking = self.missing()
-        if lacking is not None:
-            raise InputError(f"sample {lacking}")
+        if asked.generator.takes == "nothing" and bool((asked.classes != NO_CLASS).any()):
+            raise InputError(
+                f"{asked.generator.name} takes no condition, so it cannot be told a class: leave 'class' away, or "
+                f"let a classifier guide, with classifier-guidance"
+            )
         # Away from its own prompt there is no guidance, and no second prediction to pay for.
         scales = torch.tensor([1.0 if text == self.negative else self.guidance_scale for text in asked.captions])
         if not bool((scales != 1).any()):

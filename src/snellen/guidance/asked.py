@@ -146,11 +146,19 @@ class Asked:
     def _ids(self) -> list[int]:
         """The generator's id of each class."""
         names = names_of(self.generator)
+        if self.class_names == names:
+            return list(range(len(names)))  # so that two classes of one name, as ImageNet has, stay two
         unknown = [name for name in self.class_names if name not in names]
         if unknown:
             raise InputError(
                 f"the generator {self.generator.name} and what guides it must have the same names of classes; the one "
                 f"has {', '.join(names)}, the other {', '.join(self.class_names)}"
+            )
+        twice = next((name for name in self.class_names if names.count(name) > 1), None)
+        if twice is not None:
+            raise InputError(
+                f"the generator {self.generator.name} has several classes called {twice!r}, so what guides it must "
+                f"list all its classes in the same order"
             )
         return [names.index(name) for name in self.class_names]
 

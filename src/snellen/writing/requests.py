@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -160,16 +161,32 @@ def _of_classes(reference: str, known: Sequence[str]) -> ListedRequests:
     key, _, number = query.partition("=")
     if key != "count" or not number.isdecimal() or not int(number):
         raise InputError(f"{reference!r}: write {CLASSES}NAME,NAME?count=N with N images of each class, at least 1")
-    asked = [name.strip() for name in names.split(",")] if names.strip() else list(known)
-    if not asked:
-        raise InputError(f"{reference!r}: this method takes any words, so name the classes: {CLASSES}star,heart")
-    if not all(asked) or len(set(asked)) < len(asked):
+    asked = _named(reference, names, known) if names.strip() else _every(reference, known)
+    turns = range(1, int(number) + 1)
+    rows = [{"id": f"{key}-{turn:04d}", "class": one} for turn in turns for key, one in asked.items()]
+    return ListedRequests(reference, rows)
+
+
+def _named(reference: str, text: str, known: Sequence[str]) -> dict[str, str | int]:
+    """The classes that a text names, with commas between: what their ids begin with → the class."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names) or len(set(names)) < len(names):
         raise InputError(f"{reference!r}: name each class once, with commas between")
-    unknown = next((name for name in asked if known and name not in known), None)
+    unknown = next((name for name in names if known and name not in known), None)
     if unknown is not None:
         raise unknown_name("class", unknown, known)
-    rows = [{"id": f"{name}-{turn:04d}", "class": name} for turn in range(1, int(number) + 1) for name in asked]
-    return ListedRequests(reference, rows)
+    return {name: name for name in names}
+
+
+def _every(reference: str, known: Sequence[str]) -> dict[str, str | int]:
+    """All classes; those that share a name, as ImageNet's two cranes do, by number."""
+    if not known:
+        raise InputError(f"{reference!r}: this method takes any words, so name the classes: {CLASSES}star,heart")
+    times = Counter(known)
+    return {
+        name if times[name] == 1 else f"{name} {index}": name if times[name] == 1 else index
+        for index, name in enumerate(known)
+    }
 
 
 def _prompts(text: str) -> list[dict[str, Any]]:
