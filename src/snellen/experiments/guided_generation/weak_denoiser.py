@@ -54,9 +54,9 @@ def weak_denoiser(
     Raises:
         InputError: the training images are not installed.
     """
-    key = setup.name, rng.seed, count, plan.model_dump_json()
+    seed = derive_seed(rng.seed, *rng.path, "weak denoiser") % 2**31
+    key = setup.name, seed, count, plan.model_dump_json()
     if key not in _kept:
-        seed = derive_seed(rng.seed, *rng.path, "weak denoiser") % 2**31
         _kept[key] = _trained(
             setup.generator, setup.seen(count, seed), plan.model_copy(update={"seed": seed}), progress
         )
