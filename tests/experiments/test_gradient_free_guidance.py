@@ -24,6 +24,7 @@ from snellen.experiments.guided_generation.mixture import (
     posterior,
     sampled,
 )
+from snellen.guidance.independence import weights_of
 from snellen.progress import Silent
 from snellen.randomness import Randomness, derive_seed
 from snellen.system import find_system
@@ -171,8 +172,7 @@ def test_the_small_study_gives_every_figure(monkeypatch):
 def test_the_guide_cannot_judge(monkeypatch):
     monkeypatch.setattr(setups, "REAL", 20)
     setup = module.thumbnails()
-    assert setup.guide.identity is not None
-    own = replace(setup, steps=2, judge=replace(setup.judge, identity=setup.guide.identity))
+    own = replace(setup, steps=2, judge=replace(setup.judge, weights=weights_of(setup.guide)))
     with pytest.raises(InputError, match="cannot judge"):
         module.scene_figures(own, Sizes(scenes=4, steps=2), 0, Silent())
 

@@ -14,10 +14,11 @@ from snellen.diffusion.gradient_guidance import GradientGuidance
 from snellen.diffusion.guidance import autoguidance, classifier_free
 from snellen.errors import InputError
 from snellen.experiments.guided_generation.harness import Arm, measure, real_figures
-from snellen.experiments.guided_generation.judging import set_figures
+from snellen.experiments.guided_generation.judging import set_figures, thumbnail_judge
 from snellen.experiments.guided_generation.seen_images import seen_scenes
 from snellen.experiments.guided_generation.setups import small_scenes, thumbnails
 from snellen.experiments.guided_generation.weak_denoiser import PLAN, narrower, weak_denoiser
+from snellen.models.factor_judge import load_judge
 from snellen.models.references import load_classifier
 from snellen.randomness import Randomness
 
@@ -104,13 +105,17 @@ def test_an_arm_may_have_another_base(scenes, asked):
 
 
 def test_who_guided_does_not_judge(scenes, asked):
-    class_judge = replace(scenes.judge, identity=scenes.guide.identity)
+    own = load_judge().classifier("shape")  # the judge of scenes as a classifier, which has another identity
     with pytest.raises(InputError, match="guided these images, so it cannot judge them"):
-        measure(Arm("own judge", unguided, guides=[scenes.guide]), replace(scenes, judge=class_judge), asked)
+        measure(Arm("own judge", unguided, guides=[own]), scenes, asked)
+    judge = load_classifier("bundled:fashion-judge")
+    renamed = load_classifier(judge.module, judge.class_names, preparation=judge.preparation, name="another")
+    with pytest.raises(InputError, match="guided these images, so it cannot judge them"):
+        thumbnail_judge().check_independent([renamed])
+    scenes.judge.check_independent([scenes.guide, renamed])
     nobody = load_classifier(lambda images: images.mean((2, 3)), ["a", "b", "c"])
     with pytest.raises(InputError, match="has no identity"):
         scenes.judge.check_independent([nobody])
-    assert scenes.judge.identity != scenes.guide.identity
 
 
 def test_real_images_are_judged_right_and_wrong_questions_show(scenes):
@@ -148,6 +153,6 @@ def test_thumbnails_are_of_the_test_split_in_two_parts():
     assert not any(torch.equal(made.other_real[0], one) for one in made.real)
     asked = made.ask(10, 0)
     assert asked.captions == made.guide.class_names
-    assert made.judge.identity != made.guide.identity
+    made.judge.check_independent([made.guide])
     right = [said == name for said, name in zip(made.judge.answers(made.real), ["Bag"] * 1000, strict=True)]
     assert 60 < sum(right) < 140

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import torch
 from pydantic import Field, PrivateAttr, model_validator
 
-from snellen.classifier import Classifier, hash_tensors
+from snellen.classifier import Classifier
 from snellen.diffusion.denoiser import Denoiser
 from snellen.diffusion.generate import Steering
 from snellen.diffusion.guidance import GuidanceTerm, classifier_free
@@ -32,6 +32,7 @@ from snellen.guidance.gradient_free import (
     mixed_reference,
     mixing_policy,
 )
+from snellen.guidance.independence import weights_of
 from snellen.guidance.told_decisions import Tally, told_of
 from snellen.images import ImageSet
 from snellen.randomness import Randomness
@@ -251,8 +252,3 @@ class GradientFreeSteer:
         if method.mix:
             return [*mixed_reference(deciding, told, nothing, method.guidance_scale)]
         return [classifier_free(method.guidance_scale, nothing), away_from_confusion(deciding, told)]
-
-
-def weights_of(classifier: Classifier) -> str | None:
-    """Hash of a classifier's weights alone, by which it is known under another name; None where it has no module."""
-    return classifier.identity if classifier.module is None else hash_tensors(dict(classifier.module.state_dict()))

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from snellen.classifier import Classifier, hash_tensors
+from snellen.classifier import Classifier
 from snellen.errors import InputError
+from snellen.guidance.independence import hash_of, weights_of
 from snellen.metrics.coverage import coverage, density
 from snellen.metrics.diversity import within_class_distance
 from snellen.metrics.frechet_distance import frechet_distance
@@ -27,14 +28,14 @@ class Judge:
 
     Args:
         name: its reference.
-        identity: hash of its weights.
+        weights: hash of its weights, :func:`snellen.guidance.independence.hash_of`.
         class_names: of the classes that it can answer; more than are asked for make the task harder, not easier.
         scores: images (n, 3, h, w) in [0, 1] → (n, k).
         features: images → (n, d), the space in which sets of images are compared.
     """
 
     name: str
-    identity: str
+    weights: str
     class_names: tuple[str, ...]
     scores: Callable[[Tensor], Tensor]
     features: Callable[[Tensor], Tensor]
@@ -54,9 +55,10 @@ class Judge:
             InputError: it has.
         """
         for guide in guides:
-            if guide.identity is None:
+            known = weights_of(guide)
+            if known is None:
                 raise InputError(f"{guide.name} has no identity, so it cannot be told from the judge {self.name}")
-            if guide.identity == self.identity:
+            if known == self.weights:
                 raise InputError(f"{guide.name} guided these images, so it cannot judge them; take another judge")
 
 
@@ -64,20 +66,19 @@ def thumbnail_judge() -> Judge:
     """The second network on Fashion-MNIST that comes with the package."""
     classifier = load_classifier("bundled:fashion-judge")
     network = classifier.module
-    assert isinstance(network, FactorNetwork) and classifier.identity is not None  # noqa: PT018 - one condition
+    assert isinstance(network, FactorNetwork)
 
     def features(images: Tensor) -> Tensor:
         return network.features(classifier.normalise(images))
 
-    return Judge(classifier.name, classifier.identity, classifier.class_names, classifier, features)
+    return Judge(classifier.name, hash_of(network), classifier.class_names, classifier, features)
 
 
 def scene_judge() -> Judge:
     """The judge of scenes, of its ten shapes."""
     judge: FactorJudge = load_judge()
     shapes = judge.classifier("shape")
-    identity = hash_tensors(judge.network.state_dict())
-    return Judge(judge.name, identity, shapes.class_names, shapes, judge.features)
+    return Judge(judge.name, hash_of(judge.network), shapes.class_names, shapes, judge.features)
 
 
 def set_figures(judge: Judge, real: Tensor, images: Tensor, asked: Sequence[str]) -> dict[str, float]:
