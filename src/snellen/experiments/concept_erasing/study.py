@@ -71,7 +71,7 @@ class Sizes:
     budget: SearchBudget = SMALL_BUDGET
     steps: int = 12
     fit: AutoencoderFit = SMALL_FIT
-    selected: int = 8
+    selected: int = 16
     everyday: int = 2000
     everyday_kept: int = 500
 
@@ -149,7 +149,7 @@ concept_erasing.stand_ins = {  # type: ignore[attr-defined]
         "five of its shapes, colours, textures and backgrounds, drawn for each seed, for celebrities, styles and "
         "explicit content",
         "an autoencoder of 4,096 features, 8 active, on 10,100 captions for one of 524,288 features, 64 active, on "
-        "40,000; 8 features chosen for a prompt for 128",
+        "40,000; 16 features chosen for a prompt for 128",
         "2,000 sentences of a grammar for COCO captions, in the fitting of a second autoencoder (general) alone",
         "a judge of scenes for the celebrity detector and NudeNet; 180 images for each way",
         "a greedy search over words for Ring-A-Bell, P4D and UnlearnDiffAtk",
