@@ -110,6 +110,17 @@ def test_terms_that_ask_for_the_same_share_it(generator, sample, counted, condit
     torch.testing.assert_close(rows.latents, whole.latents, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("interval", [(400.0, 300.0), (float("nan"), 300.0)])
+def test_an_interval_without_a_timestep_is_refused_when_the_term_is_made(null, interval):
+    for make in (
+        lambda: classifier_free(2.0, null, interval),
+        lambda: ChosenReferenceGuidance(lambda view: None, interval),
+        lambda: GradientGuidance(lambda latents, view: latents.flatten(1).sum(1), 2.0, interval),
+    ):
+        with pytest.raises(InputError, match="from a lower to a higher timestep"):
+            make()
+
+
 def test_outside_its_interval_a_term_costs_nothing(generator, sample, counted, condition, null):
     with counted(generator.denoiser.network) as counter:
         sample(condition, [classifier_free(4.0, null, interval=(300, 400))])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from snellen.diffusion.condition import Condition
 from snellen.diffusion.denoiser import Denoiser
-from snellen.diffusion.guidance import ALWAYS, Interval, ReferenceGuidance, Scale
+from snellen.diffusion.guidance import ALWAYS, Interval, ReferenceGuidance, Scale, check_interval
 from snellen.diffusion.step_view import Branch, StepView
 
 
@@ -38,11 +38,17 @@ class ChosenReferenceGuidance:
         foresee: reference and samples of which it is known, before the step's own prediction is made, that ``choose``
             will name them, with the same condition object; both predictions then share one call. None where that
             cannot be told. By default it never can.
+
+    Raises:
+        InputError: an interval in which no timestep can lie.
     """
 
     choose: Callable[[StepView], Choice | None]
     interval: Interval = ALWAYS
     foresee: Callable[[StepView], Choice | None] = lambda view: None
+
+    def __post_init__(self) -> None:
+        check_interval(self.interval)
 
     def branches(self, view: StepView) -> Sequence[Branch]:
         """The reference that is foreseen; otherwise nothing is known before the step's own prediction is."""

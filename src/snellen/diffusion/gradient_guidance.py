@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from snellen.diffusion.guidance import ALWAYS, Interval, Scale, row_scales
+from snellen.diffusion.guidance import ALWAYS, Interval, Scale, check_interval, row_scales
 from snellen.diffusion.step_view import Branch, StepView
 from snellen.errors import ModelError
 
@@ -68,12 +68,18 @@ class GradientGuidance:
             sample is guided, no score is computed.
         interval: timesteps at which it acts.
         dropped: counts the steps of each sample whose gradient was not finite: it is not followed there.
+
+    Raises:
+        InputError: an interval in which no timestep can lie.
     """
 
     score: Callable[[Tensor, StepView], Tensor]
     scale: Scale
     interval: Interval = ALWAYS
     dropped: DroppedGradients = field(default_factory=DroppedGradients)
+
+    def __post_init__(self) -> None:
+        check_interval(self.interval)
 
     def branches(self, view: StepView) -> Sequence[Branch]:
         """None: what the score needs, it asks for itself."""

@@ -73,12 +73,18 @@ class ReferenceGuidance:
         condition: of the reference, a row for each sample; None is the batch's own.
         denoiser: of the reference; None is the generator's own.
         interval: timesteps at which it acts.
+
+    Raises:
+        InputError: an interval in which no timestep can lie.
     """
 
     scale: Scale
     condition: Condition | None = None
     denoiser: Denoiser | None = None
     interval: Interval = ALWAYS
+
+    def __post_init__(self) -> None:
+        check_interval(self.interval)
 
     def branches(self, view: StepView) -> Sequence[Branch]:
         """The reference, for the samples that are guided."""
@@ -124,6 +130,17 @@ def classifier_free(scale: Scale, negative: Condition, interval: Interval = ALWA
 def autoguidance(scale: Scale, weak: Denoiser, interval: Interval = ALWAYS) -> ReferenceGuidance:
     """Guidance away from a weaker denoiser's prediction for the same prompt."""
     return ReferenceGuidance(scale, denoiser=weak, interval=interval)
+
+
+def check_interval(interval: Interval) -> None:
+    """Refuse an interval in which no timestep can lie: a term with it would silently do nothing.
+
+    Raises:
+        InputError: the higher end first, or an end that is no number.
+    """
+    low, high = interval
+    if not low <= high:
+        raise InputError(f"an interval of guidance goes from a lower to a higher timestep; got {low} to {high}")
 
 
 def row_scales(scale: Scale, count: int) -> Tensor:
