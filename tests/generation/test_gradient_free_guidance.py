@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 from torch import nn
@@ -10,6 +11,7 @@ from snellen.classifier import Classifier
 from snellen.diffusion.smoke import write_smoke_folder
 from snellen.errors import InputError, UnknownNameError
 from snellen.generation import gradient_free_guidance as module
+from snellen.generation import guided_sampling
 from snellen.generation.gradient_free_guidance import GradientFreeGuidance
 from snellen.generation.sample import Sample
 from snellen.index import entry
@@ -178,6 +180,25 @@ def test_names_of_classes_can_be_given(tmp_path):
     assert images.column("caption") == ["class 3"]
     with pytest.raises(InputError, match="must have the same names"):
         method(generator=f"diffusers:{folder}", steps=2).identities()
+
+
+@pytest.mark.parametrize("fields", [{}, {"guidance_scale": 2.0}, {"guidance_scale": 2.0, "mix": True}])
+def test_images_that_are_sampled_in_several_batches_are_the_same(monkeypatch, fields):
+    """Each batch knows its own classes and prompts."""
+    asked = [
+        {"id": name, "class": name, "prompt": f"a {colour} {{}}", "seed": seed}
+        for seed, (name, colour) in enumerate((("star", "red"), ("ring", "blue"), ("heart", "green")))
+    ]
+    scenes = method(generator="bundled:scene-diffusion", classifier="bundled:scene-cnn", temperature=20.0, **fields)
+    together = scenes.generate(asked, rng=Randomness(0))
+    monkeypatch.setattr(guided_sampling, "_TOGETHER", 1)
+    apart = scenes.generate(asked, rng=Randomness(0))
+    for row in range(3):
+        difference = np.array(together.read(row)).astype(int) - np.array(apart.read(row))
+        assert abs(difference).max() <= 1
+    for one, other in zip(told(together), told(apart), strict=True):
+        assert [step[:2] for step in one["guided"]] == [step[:2] for step in other["guided"]]
+        assert one["mean scale"] == pytest.approx(other["mean scale"], abs=1e-3)
 
 
 def test_it_is_found_under_its_names():
