@@ -17,6 +17,8 @@ PREPARATIONS = {
     "enlarged": Preparation(size=(40, 40), resize="shorter", resize_to=(44, 44)),
     "squashed": Preparation(size=(16, 16), resize="exact", resize_to=(16, 16), interpolation="bicubic"),
     "padded": Preparation(size=(32, 32), resize="longer", resize_to=(28, 28), fill=(124, 116, 104)),
+    "nearest, shrunk": Preparation(size=(13, 9), resize="exact", resize_to=(13, 9), interpolation="nearest"),
+    "nearest, enlarged": Preparation(size=(41, 60), resize="exact", resize_to=(41, 60), interpolation="nearest"),
     "floor": Preparation(size=(11, 11), resize="shorter", resize_to=(14, 14), crop_start="floor"),
 }
 

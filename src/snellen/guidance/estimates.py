@@ -9,6 +9,7 @@ from torch import Tensor
 from snellen.classifier import Classifier
 from snellen.diffusion.step_view import StepView
 from snellen.errors import InputError, UnsupportedError
+from snellen.preparation import Interpolation
 
 
 def read_estimates(classifier: Classifier, view: StepView) -> Tensor:
@@ -46,6 +47,8 @@ def check_guide(classifier: Classifier) -> None:
 def as_prepared(classifier: Classifier, images: Tensor, *, clamp: bool = True) -> Tensor:
     """Generated images as a classifier takes them: its resize and crop on tensors, differentiable.
 
+    Filters that tensors do not have are those next to them: box and hamming are bilinear here, lanczos is bicubic.
+
     >>> from torch import nn
     >>> from snellen.preparation import Preparation
     >>> shrinks = Preparation(size=(4, 4), resize="shorter", resize_to=(6, 6))
@@ -67,8 +70,7 @@ def as_prepared(classifier: Classifier, images: Tensor, *, clamp: bool = True) -
     placement = preparation.placement(width, height)
     size = round(height * placement.scale[1]), round(width * placement.scale[0])
     if size != (height, width):
-        mode = "bicubic" if preparation.interpolation in ("bicubic", "lanczos") else "bilinear"
-        seen = F.interpolate(seen, size=size, mode=mode, antialias=True, align_corners=False)
+        seen = _resized(seen, size, preparation.interpolation)
         seen = seen.clamp(0, 1) if clamp else seen
     if preparation.size is None or preparation.size == size:
         return seen
@@ -76,3 +78,11 @@ def as_prepared(classifier: Classifier, images: Tensor, *, clamp: bool = True) -
     sides = (-left, preparation.size[1] - size[1] + left, -top, preparation.size[0] - size[0] + top)
     fill = torch.tensor(preparation.fill, dtype=seen.dtype, device=seen.device).view(3, 1, 1) / 255
     return F.pad(seen - fill, sides) + fill if any(preparation.fill) else F.pad(seen, sides)
+
+
+def _resized(images: Tensor, size: tuple[int, int], filtered: Interpolation) -> Tensor:
+    """Images (n, c, h, w) of another height and width."""
+    if filtered == "nearest":
+        return F.interpolate(images, size=size, mode="nearest-exact")
+    mode = "bicubic" if filtered in ("bicubic", "lanczos") else "bilinear"
+    return F.interpolate(images, size=size, mode=mode, antialias=True, align_corners=False)
