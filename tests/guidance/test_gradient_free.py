@@ -405,6 +405,11 @@ def test_every_decision_is_told(generator):
     assert "guided in 33.3% of their steps" in lines[0]
     assert "mean w 1.99" in lines[0] or "mean w 2.0" in lines[0]
     assert lines[1].startswith(f"{STEPS} answers of it were not finite")
+    seldom = Run(generator, said(*torn), GradientFreeRule(every=2))
+    assert told_of(seldom.deciding, "abcde")[2] == {"guided": [], "mean scale": 1.0, "unread": 2}
+    rarely = Tally()
+    rarely.add(seldom.deciding, decodes=False)
+    assert (rarely.unread, rarely.decisions) == (2, 3 * STEPS)
     assert Tally() == tally
     assert Tally().lines("it", None) == ()
 

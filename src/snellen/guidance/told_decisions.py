@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from snellen.guidance.confusion import Decision
 from snellen.guidance.gradient_free import Deciding
 
 
@@ -19,17 +20,22 @@ def told_of(deciding: Deciding, class_names: Sequence[str]) -> list[dict[str, ob
     rows: list[dict[str, object]] = []
     for row in range(len(deciding.classes)):
         guided: list[object] = []
-        scales, unread = [], 0
+        scales = []
         for step, decision in sorted(deciding.log.items()):
             scale = float(decision.scale[row])
             scales.append(scale)
-            unread += bool(decision.broken[row])
             if scale > 1:
                 away = class_names[int(decision.reference[row])]
                 guided.append([step, away, round(scale, 4), round(float(decision.confusion[row]), 4)])
+        unread = sum(bool(answer.broken[row]) for answer in _answers(deciding))
         mean = round(sum(scales) / len(scales), 6) if scales else 1.0
         rows.append({"guided": guided, "mean scale": mean, **({"unread": unread} if unread else {})})
     return rows
+
+
+def _answers(deciding: Deciding) -> list[Decision]:
+    """Decisions that were followed, each once, for how many steps it may have stood."""
+    return list(dict.fromkeys(deciding.log.values()))
 
 
 @dataclass
@@ -41,7 +47,7 @@ class Tally:
         decisions: steps of images in which the classifier had a say.
         guided: those with w > 1.
         scale: sum of w over them all.
-        unread: answers that were not finite.
+        unread: answers that were not finite; each may stand for several steps.
         classified: images that the classifier was shown.
         decoded: of these, those that a decoder had to make of latents.
         judged: images that the judge was shown.
@@ -67,7 +73,7 @@ class Tally:
             self.decisions += len(decision.scale)
             self.guided += int((decision.scale > 1).sum())
             self.scale += float(decision.scale.sum())
-            self.unread += int(decision.broken.sum())
+        self.unread += sum(int(answer.broken.sum()) for answer in _answers(deciding))
 
     def lines(self, guide: str, judge: str | None) -> tuple[str, ...]:
         """The figures in words; nothing where no image was made."""
