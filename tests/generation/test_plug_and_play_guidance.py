@@ -114,6 +114,25 @@ def test_a_stopped_fit_goes_on_with_the_images_that_it_had(tmp_path, monkeypatch
     assert all(torch.equal(part, other.tensors[name]) for name, part in one.tensors.items())
 
 
+def test_a_fit_that_is_stopped_while_it_is_written_leaves_no_part_of_it(tmp_path, monkeypatch):
+    own = PlugAndPlayGuidance(**SCENES, experts=str(tmp_path / "experts"), fit=FIT)
+    real = Artifact.save
+
+    def stop(artifact, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "weights.safetensors").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Artifact, "save", stop)
+    with pytest.raises(KeyboardInterrupt):
+        own.make_ready()
+    assert not (tmp_path / "experts").exists()
+    monkeypatch.setattr(Artifact, "save", real)
+    own.make_ready()
+    assert [path.name for path in tmp_path.iterdir()] == ["experts"]
+    assert ready(own)[1].ranges.experts == 2
+
+
 def test_the_command_writes_a_data_set_and_tells_of_the_fit(tmp_path):
     heard = []
 

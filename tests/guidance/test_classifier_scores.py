@@ -1,7 +1,10 @@
 """Scores and what is done with them: on Gaussians with a known posterior, both shifts sample that posterior."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+import torch.nn.functional as F
 
 from snellen.diffusion.condition import Condition
 from snellen.diffusion.gradient_guidance import GradientGuidance
@@ -21,7 +24,7 @@ from snellen.guidance.noise_ranges import NoiseRanges
 from snellen.guidance.teachers import classifier_teacher, map_teacher
 from snellen.models.references import load_classifier
 from tests.guidance.test_low_rank_experts import SETTINGS, changed_student
-from tests.guidance.tiny_guided import FINE, normal_generator, tiny_classifier
+from tests.guidance.tiny_guided import FINE, SCHEDULE, normal_generator, tiny_classifier
 
 #: What is observed of each pixel, and the standard deviation of the observation's own noise.
 SEEN, SPREAD = 1.5, 0.7
@@ -53,8 +56,9 @@ def test_both_shifts_sample_the_posterior():
 
 
 @pytest.mark.covers("12.10")
-def test_the_mean_of_a_step_moves_by_its_variance_times_the_gradient():
-    generator = normal_generator(side=4)
+@pytest.mark.parametrize("kind", ["fixed_small", "fixed_large"])
+def test_the_mean_of_a_step_moves_by_its_variance_times_the_gradient(kind):
+    generator = normal_generator(side=4, schedule={**SCHEDULE, "variance_type": kind})
     sampler = Sampler(generator, steps=10, solver="ddpm")
     state = sampler.run(sampler.start(seeded([1, 2])), Condition(count=2), until=6)
     plain = sampler.run(state, Condition(count=2), until=7).latents
@@ -62,10 +66,12 @@ def test_the_mean_of_a_step_moves_by_its_variance_times_the_gradient():
     moved = sampler.run(state, Condition(count=2), guidance=[shift], hooks=[shift], until=7).latents
     (alpha, sigma), (before, left) = (sampler.new_solver().level(index) for index in (6, 7))
     kept = (alpha / before) ** 2
-    variance = left**2 / sigma**2 * (1 - kept)
+    variance = (1 - kept) * (left**2 / sigma**2 if kind == "fixed_small" else 1)
     gradient = alpha * (SEEN - alpha * state.latents) / (sigma**2 + SPREAD**2)
     torch.testing.assert_close(moved[:1], plain[:1] + variance * 2.0 * gradient[:1], atol=1e-5, rtol=1e-4)
     assert torch.equal(moved[1], plain[1])
+    with pytest.raises(InputError, match="from a lower to a higher timestep"):
+        MeanShiftGuidance(observed, 2.0, interval=(50, 10))
 
 
 def test_the_variance_is_that_of_the_library():
@@ -148,7 +154,7 @@ def test_log_probabilities_are_taken_in_single_precision():
     assert found.dtype == torch.float32
     expected = (latents.flatten(1)[:, :3] * 60).to(torch.bfloat16).float().log_softmax(1)
     torch.testing.assert_close(found, torch.stack([expected[0, 0], expected[1, 2]]))
-    for wrong in (torch.tensor([0, 3]), torch.tensor([0])):
+    for wrong in (torch.tensor([0, 3]), torch.tensor([0]), torch.tensor([0, -1])):
         with pytest.raises(InputError, match="do not index scores of shape"):
             log_probability(read, wrong)(latents, None)
 
@@ -167,6 +173,37 @@ def test_maps_are_followed_towards_what_is_wanted():
     assert error(guided) < 0.5 * error(sampled(generator, [], solver="ddpm", steps=20))
     with pytest.raises(InputError, match="wanted maps have shape"):
         sampled(generator, [GradientGuidance(closeness(off_the_shelf(teacher), wanted[:, :, :4]), 2.0)], steps=2)
+
+
+def test_a_segmentation_is_followed_towards_the_classes_of_its_places():
+    generator = normal_generator()
+    teacher = map_teacher(torch.nn.Conv2d(3, 4, 1), name="segmentation")
+    wanted = torch.arange(4).repeat(2, 8, 2)
+    score = log_probability(off_the_shelf(teacher), wanted)
+
+    def loss(latents):
+        return float(F.cross_entropy(teacher(latents / 2 + 0.5), wanted))
+
+    view = SimpleNamespace(generator=generator)
+    latents = torch.randn(2, 3, 8, 8)
+    assert float(score(latents, view).mean()) == pytest.approx(-loss(latents), rel=1e-5)
+    guided = sampled(generator, [GradientGuidance(score, 200.0)], steps=20)
+    assert loss(guided) < 0.9 * loss(sampled(generator, [], steps=20))
+    with pytest.raises(InputError, match="do not index scores of shape"):
+        log_probability(off_the_shelf(teacher), wanted[:, :4])(latents, view)
+
+
+def test_teachers_of_different_kinds_steer_together():
+    """The shifts of a classifier and of a map add up in each step."""
+    generator = normal_generator()
+    classes = log_probability(off_the_shelf(classifier_teacher(tiny_classifier())), torch.tensor([0, 2]))
+    depth = closeness(off_the_shelf(map_teacher(torch.nn.Conv2d(3, 1, 1), name="depth")), torch.zeros(2, 1, 8, 8))
+    one, other = GradientGuidance(classes, 3.0), GradientGuidance(depth, 50.0)
+    both = GradientGuidance(lambda x, view: 2 * classes(x, view) + 49 * depth(x, view), 2.0)
+    together = sampled(generator, [one, other], steps=4)
+    torch.testing.assert_close(together, sampled(generator, [both], steps=4), atol=1e-4, rtol=1e-4)
+    for alone in (one, other):
+        assert float((together - sampled(generator, [alone], steps=4)).abs().max()) > 1e-2
 
 
 def test_gradients_that_are_not_finite_are_counted_and_not_followed():

@@ -1,5 +1,6 @@
 """Transfer without data: what teacher and student see, the loss, and that nothing else is read."""
 
+import dataclasses
 import math
 
 import pytest
@@ -214,6 +215,29 @@ def test_a_generator_with_an_autoencoder_is_read_decoded(tmp_path):
     artifact = fit_experts(teacher, generator, synthetic, fit=fit, rng=Randomness(0))
     assert artifact.card.class_names == ()
     assert artifact.card.metrics["expert_0.loss"] > 0
+
+
+def test_a_training_may_run_on_another_device_than_teacher_and_generator(teacher):
+    """Latents go to the generator, and what is seen comes back; "meta" stands for a device that may be missing here."""
+    generator, seen = normal_generator(), []
+    generator.denoiser.network.to("meta")
+    far = dataclasses.replace(teacher, prepare=lambda images: seen.append(images) or images)
+    noisy = NoisyImages(generator, far, NoiseRanges(2, 100), 1)
+    batch = batch_of(ImageStore.of_tensors(torch.zeros(2, 2, 3, 8, 8), torch.zeros(2)), [0, 1])
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+        noisy(batch, torch.tensor([True, False]))
+    assert [(images.device.type, tuple(images.shape)) for images in seen] == [("meta", (2, 3, 8, 8))]
+
+
+def test_a_segmentation_is_taught_place_by_place():
+    teacher = map_teacher(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 5, 1)), name="parts")
+    answers, taught = torch.randn(2, 5, 3, 4), torch.randn(2, 5, 3, 4)
+    loss = sharpened_divergence()
+    places = loss(answers.permute(0, 2, 3, 1).reshape(-1, 5), taught.permute(0, 2, 3, 1).reshape(-1, 5))
+    torch.testing.assert_close(loss(answers, taught), places.view(2, -1).mean(1))
+    artifact = fit_experts(teacher, normal_generator(), made(), fit=FIT, rng=Randomness(0), loss=loss)
+    found = experts_of(artifact, teacher, normal_generator())(torch.rand(2, 3, 8, 8), torch.tensor([3.0, 70.0]))
+    assert tuple(found.shape) == (2, 5, 8, 8)
 
 
 def test_maps_are_compared_by_their_squared_error():

@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import nn
 
 from snellen.diffusion.low_rank import LowRank
@@ -81,6 +82,28 @@ def test_layers_are_chosen_by_what_they_are():
         "layer1.0.downsample.1.weight",
         "layer1.0.downsample.1.bias",
     }
+
+
+class Staged(nn.Module):
+    """A stem, stages in containers beside it, and one of a single 1 × 1 convolution between two others."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.stage = nn.Sequential(nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))
+        self.mixed = nn.Sequential(nn.Sequential(nn.Conv2d(4, 8, 1), nn.ReLU()), nn.Conv2d(8, 4, 3))
+        self.head = nn.Linear(4, 2)
+
+
+@pytest.mark.covers("12.5")
+def test_what_follows_a_stem_in_containers_is_no_shortcut():
+    assert list(adapted_layers(Staged())) == ["stem", "stage.2", "stage.4", "mixed.0.0", "mixed.1"]
+    for name, expansions in (("mobilenet_v2", 16), ("densenet121", 0)):
+        with torch.device("meta"):
+            network = getattr(torchvision.models, name)(weights=None)
+        ungrouped = [key for key, m in network.named_modules() if isinstance(m, nn.Conv2d) and m.groups == 1]
+        assert list(adapted_layers(network)) == ungrouped
+        assert sum(key.endswith("conv.0.0") for key in ungrouped) == expansions
 
 
 @pytest.mark.covers("12.4")
@@ -192,6 +215,18 @@ def test_gradients_of_the_images_go_through_the_right_expert():
         alone = pictures(2)[row : row + 1].requires_grad_(True)
         (expected,) = torch.autograd.grad(experts.answer(expert, alone).sum(), alone)
         torch.testing.assert_close(gradient[row : row + 1], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_experts_that_were_asked_without_gradients_can_guide_afterwards():
+    network = tiny_network()
+    experts = experts_of_students(network, [changed_student(network)])
+    with torch.inference_mode():
+        found = experts(pictures(2), torch.zeros(2))
+    images = pictures(2).requires_grad_(True)
+    answers = experts(images, torch.zeros(2))
+    (gradient,) = torch.autograd.grad(answers.sum(), images)
+    assert float(gradient.abs().max()) > 0
+    torch.testing.assert_close(answers.detach(), found.clone())
 
 
 def test_one_network_is_held_whatever_the_number_of_experts():

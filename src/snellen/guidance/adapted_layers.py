@@ -29,9 +29,9 @@ def adapted_layers(network: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
     """The layers that get a low-rank change, by full name, in the order of definition.
 
     A network with attention is a transformer: the Linear layers that lie directly in a module of attention. Any other:
-    every convolution on the main path. That leaves out grouped ones, shortcuts (a convolution in a container inside a
-    block that has convolutions of its own), and the one with which a bottleneck widens again. The last layer is left
-    out in both cases.
+    every convolution on the main path. That leaves out grouped ones, shortcuts (the only convolution, 1 × 1, of a
+    container inside a block that has convolutions of its own), and the one with which a bottleneck widens again. The
+    last layer is left out in both cases.
 
     >>> block = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 4, 1))
     >>> list(adapted_layers(nn.Sequential(block, nn.Flatten(), nn.Linear(4, 2))))
@@ -94,10 +94,16 @@ def _is_batch_norm(module: nn.Module) -> bool:
 def _on_the_main_path(layer: nn.Conv2d, parent: str, modules: dict[str, nn.Module]) -> bool:
     if layer.groups > 1:
         return False
-    above = modules[parent.rpartition(".")[0]] if parent else None
-    is_shortcut = above is not None and isinstance(modules[parent], nn.Sequential) and bool(_convolutions(above))
     widens = "Bottleneck" in type(modules[parent]).__name__ and layer is _convolutions(modules[parent])[-1]
-    return not is_shortcut and not widens
+    return not widens and not (parent and _is_shortcut(modules[parent], modules[parent.rpartition(".")[0]]))
+
+
+def _is_shortcut(container: nn.Module, block: nn.Module) -> bool:
+    """Whether a container is the shortcut of a block; stages behind a stem are on the main path, as is a sequence."""
+    inside = [module for module in container.modules() if isinstance(module, nn.Conv2d)]
+    alone = len(inside) == 1 and inside[0].kernel_size == (1, 1)
+    beside = not isinstance(block, nn.Sequential) and bool(_convolutions(block))
+    return isinstance(container, nn.Sequential) and alone and beside
 
 
 def _convolutions(block: nn.Module) -> list[nn.Module]:

@@ -66,16 +66,21 @@ def by_experts(teacher: Teacher, experts: Experts) -> Reading:
 def log_probability(reading: Reading, classes: Tensor) -> Score:
     """Log-probability of the class that is wanted of each sample; the softmax is taken in float32, whatever the type.
 
+    Of a segmentation, it is the mean over the places.
+
     Args:
-        reading: scores (n, k).
-        classes: that are wanted, int64 (n,).
+        reading: scores (n, k), or maps of scores (n, k, h, w).
+        classes: that are wanted, int64 (n,), or (n, h, w) of maps.
     """
 
     def score(latents: Tensor, view: StepView) -> Tensor:
         scores = reading(latents, view)
-        if scores.ndim != 2 or len(classes) != len(scores) or int(classes.max()) >= scores.shape[1]:
-            raise InputError(f"classes {classes.tolist()[:8]} do not index scores of shape {tuple(scores.shape)}")
-        return scores.float().log_softmax(1).gather(1, classes.to(scores.device)[:, None])[:, 0]
+        fits = scores.ndim >= 2 and (len(scores), *scores.shape[2:]) == tuple(classes.shape)
+        if not fits or int(classes.min()) < 0 or int(classes.max()) >= scores.shape[1]:
+            shown = f"{classes.flatten()[:8].tolist()} of shape {tuple(classes.shape)}"
+            raise InputError(f"classes {shown} do not index scores of shape {tuple(scores.shape)}")
+        found = scores.float().log_softmax(1).gather(1, classes.to(scores.device)[:, None])[:, 0]
+        return found.reshape(len(found), -1).mean(1)
 
     return score
 

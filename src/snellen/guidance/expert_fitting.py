@@ -99,7 +99,8 @@ def fit_experts(
         synthetic: the images.
         fit: numbers; ``synthetic`` and ``synthetic_steps`` are recorded as they are.
         rng: of factors, order, timesteps and noise.
-        loss: of an expert's answers; by default the divergence for a classifier, the squared error for maps.
+        loss: of an expert's answers; by default the divergence for a classifier, the squared error for maps. For a
+            segmentation give :func:`~snellen.guidance.knowledge_transfer.sharpened_divergence`.
         checkpoint: file to save to, and to go on from; each expert has its own beside it.
         progress: hears of every step.
 

@@ -77,7 +77,9 @@ def fitted(
         checkpoint=beside / "training.safetensors",
         progress=progress,
     )
-    saved = artifact.save(folder)
+    # Written beside and then moved: a folder that is there holds all of it.
+    saved = artifact.save(beside / "experts")
+    (beside / "experts").rename(folder)
     shutil.rmtree(beside)
     return saved
 

@@ -45,6 +45,8 @@ def sharpened_divergence(temperature: float = 0.25, reduction: Reduction = "mean
     >>> round(float(again), 6)
     0.0
 
+    Of a segmentation, whose scores are maps (n, k, h, w), it is the mean over the places.
+
     Args:
         temperature: T above 0; below 1 sharpens.
         reduction: of the classes.
@@ -58,7 +60,8 @@ def sharpened_divergence(temperature: float = 0.25, reduction: Reduction = "mean
     def loss(answers: Tensor, taught: Tensor) -> Tensor:
         logarithms = answers.float().log_softmax(1)
         terms = F.kl_div(logarithms, (taught.float() / temperature).softmax(1), reduction="none")
-        return terms.mean(1) if reduction == "mean" else terms.sum(1)
+        of_places = terms.mean(1) if reduction == "mean" else terms.sum(1)
+        return of_places.reshape(len(of_places), -1).mean(1)
 
     return loss
 
@@ -113,12 +116,14 @@ class NoisyImages:
 
     def __call__(self, batch: Batch, mirrored: Tensor) -> Tensor:
         """Noisy images as the network takes them, (n, 3, h, w); ``mirrored`` says which to flip, bool (n,)."""
-        clean = self.clean(batch.images, mirrored)
+        # A training takes the device that it finds, which need not be where generator and teacher are.
+        where = self.generator.device
+        clean = self.clean(batch.images.to(where), mirrored.to(where))
         timesteps = self.ranges.draw(self.expert, batch.rng, like=clean)
         noise = batch.rng.normal("noise", clean.shape[1:], like=clean)
         noisy = add_noise(clean, noise, self.generator.denoiser.alphas_cumprod, timesteps)
         with torch.no_grad():
-            return self.teacher.prepare(pictures(self.generator, noisy))
+            return self.teacher.prepare(pictures(self.generator, noisy)).to(batch.images.device)
 
     def clean(self, images: Tensor, mirrored: Tensor) -> Tensor:
         """Clean latents, mirrored where asked: of images (n, 3, h, w) in [0, 1], or chosen from latents (n, 2, ...)."""

@@ -144,19 +144,8 @@ class LowRankExperts:
                 )
 
     def __call__(self, images: Tensor, timesteps: Tensor) -> Tensor:
-        """Scores of noisy images (n, 3, h, w) at timesteps (n,), each by its expert; differentiable in the images.
-
-        Items are grouped by expert: an answer does not depend on what else is in the batch.
-        """
-        if timesteps.shape != images.shape[:1]:
-            raise InputError(f"{len(images)} images came with timesteps {tuple(timesteps.shape)}; give one for each")
-        experts = self.ranges.expert_of(timesteps)
-        present = experts.unique().tolist()
-        if len(present) == 1:
-            return self.answer(int(present[0]), images)
-        rows = [(experts == expert).nonzero().flatten() for expert in present]
-        answers = torch.cat([self.answer(expert, images[chosen]) for expert, chosen in zip(present, rows, strict=True)])
-        return answers[torch.cat(rows).argsort()]
+        """Scores of noisy images (n, 3, h, w) at timesteps (n,), each by its expert; differentiable in the images."""
+        return self.ranges.routed(self.answer, images, timesteps)
 
     def answer(self, expert: int, images: Tensor) -> Tensor:
         """What one expert says of images (n, 3, h, w)."""
@@ -167,6 +156,7 @@ class LowRankExperts:
         answers: Tensor = functional_call(self.network, self._held[expert], (images,))
         return answers
 
+    @torch.inference_mode(False)  # else what a look without gradients merged could not be guided by afterwards
     @torch.no_grad()
     def merged(self, expert: int) -> dict[str, Tensor]:
         """The tensors in which an expert differs from its teacher, with the changes added to the weights."""

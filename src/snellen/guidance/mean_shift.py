@@ -1,8 +1,11 @@
 """Guidance of a sampler that adds noise in each step: the mean of the step moves by Σ_t s g.
 
 Dhariwal and Nichol 2021, algorithm 1, after Sohl-Dickstein et al. 2015: of x_{t−1} ~ N(μ, Σ_t) the mean becomes
-μ + Σ_t s g, with g = ∇ log p(c | x_t) and s = w − 1. For maps the published code (H. Go et al. 2023, of a cascade)
-rescales g ← g / ‖g‖ · ‖μ‖ · s first; here each sample has its own norms, so that a batch does not matter.
+μ + Σ_t s g, with g = ∇ log p(c | x_t) and s = w − 1. Σ_t is the variance of the noise that the step adds: that of the
+posterior, or β of the step where the generator's schedule says so (``fixed_large``).
+
+For maps the published code (H. Go et al. 2023, of a cascade) rescales g ← g / ‖g‖ · ‖μ‖ · s first; here each sample has
+its own norms, so that a batch does not matter.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import torch
 from torch import Tensor
 
 from snellen.diffusion.gradient_guidance import DroppedGradients, score_gradient
-from snellen.diffusion.guidance import ALWAYS, Interval, Scale, row_scales
+from snellen.diffusion.guidance import ALWAYS, Interval, Scale, check_interval, row_scales
 from snellen.diffusion.latent_hooks import LatentHook, Moment
 from snellen.diffusion.step_view import Branch, StepView
 from snellen.guidance.classifier_scores import Score
@@ -48,6 +51,9 @@ class MeanShiftGuidance(LatentHook):
         relative: rescale each gradient to the norm of the step's mean, as published for maps.
         interval: timesteps at which it acts.
         dropped: counts gradients that were not finite.
+
+    Raises:
+        InputError: an interval in which no timestep can lie.
     """
 
     score: Score
@@ -55,7 +61,10 @@ class MeanShiftGuidance(LatentHook):
     relative: bool = False
     interval: Interval = ALWAYS
     dropped: DroppedGradients = field(default_factory=DroppedGradients)
-    _seen: tuple[Tensor, Tensor, float] | None = field(default=None, init=False, repr=False)
+    _seen: tuple[Tensor, StepView] | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_interval(self.interval)
 
     def branches(self, view: StepView) -> Sequence[Branch]:
         """None: what the score needs, it asks for itself."""
@@ -68,14 +77,17 @@ class MeanShiftGuidance(LatentHook):
         self._seen = None
         if low <= view.timestep <= high and bool((strength != 0).any()):
             gradient = self.dropped.zeroed(score_gradient(self.score, view), view.ids, strength != 0)
-            self._seen = _rows(strength, gradient) * gradient, view.latents, view.alpha
+            self._seen = _rows(strength, gradient) * gradient, view
 
     def after(self, moment: Moment) -> Tensor | None:
         """What the step gave, moved by Σ_t s g."""
         if self._seen is None:
             return None
-        push, latents, alpha = self._seen
-        of_image, of_latents, variance = step_posterior(alpha, moment.alpha)
+        push, view = self._seen
+        latents = view.latents
+        of_image, of_latents, variance = step_posterior(view.alpha, moment.alpha)
+        if view.generator.schedule.get("variance_type") == "fixed_large":
+            variance = 1 - (view.alpha / moment.alpha) ** 2
         if self.relative:
             assert moment.x0 is not None
             mean = (of_image * moment.x0 + of_latents * latents).flatten(1).norm(dim=1)

@@ -7,6 +7,7 @@ timestep belongs to one expert: expert n covers ⌊nT/N⌋ to ⌊(n + 1)T/N⌋, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -59,6 +60,29 @@ class NoiseRanges:
         starts = [self.bounds(expert)[0] for expert in range(1, self.experts)]
         edges = torch.tensor(starts, dtype=torch.float64, device=timesteps.device)
         return torch.bucketize(timesteps.double(), edges, right=True)
+
+    def routed(self, answer: Callable[[int, Tensor], Tensor], images: Tensor, timesteps: Tensor) -> Tensor:
+        """Answers for images (n, ...) at timesteps (n,), each by the expert of its own.
+
+        Items are grouped by expert: an answer does not depend on what else is in the batch.
+
+        Args:
+            answer: (expert, images (m, ...)) → answers (m, ...).
+            images: (n, ...).
+            timesteps: (n,), in [0, T).
+
+        Raises:
+            InputError: another number of timesteps than of images, or timesteps outside [0, T).
+        """
+        if timesteps.shape != images.shape[:1]:
+            raise InputError(f"{len(images)} images came with timesteps {tuple(timesteps.shape)}; give one for each")
+        experts = self.expert_of(timesteps).to(images.device)
+        present = experts.unique().tolist()
+        if len(present) == 1:
+            return answer(present[0], images)
+        rows = [(experts == expert).nonzero().flatten() for expert in present]
+        answers = torch.cat([answer(expert, images[chosen]) for expert, chosen in zip(present, rows, strict=True)])
+        return answers[torch.cat(rows).argsort()]
 
     def draw(self, expert: int, rng: Randomness, *, like: Tensor) -> Tensor:
         """A timestep for each example, evenly from the range of an expert: int64 (n,)."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from snellen.diffusion.generator import Generator
@@ -40,10 +39,7 @@ class WholeExperts:
 
     def __call__(self, images: Tensor, timesteps: Tensor) -> Tensor:
         """Scores of noisy images (n, 3, h, w) at timesteps (n,), each by its expert."""
-        experts = self.ranges.expert_of(timesteps)
-        rows = [(experts == expert).nonzero().flatten() for expert in experts.unique().tolist()]
-        answers = [self.networks[int(experts[chosen[0]])](images[chosen]) for chosen in rows]
-        return torch.cat(answers)[torch.cat(rows).argsort()]
+        return self.ranges.routed(lambda expert, chosen: self.networks[expert](chosen), images, timesteps)
 
 
 def fit_supervised(
