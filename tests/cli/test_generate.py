@@ -66,6 +66,7 @@ def test_a_number_of_images_of_each_class_is_asked_for_in_a_word(tmp_path):
     assert made.ids[8] == "Bag-0001"
     assert {json.loads(one)["guidance_scale"] for one in made.column("provenance")} == {2.0}
     assert (out / "sheet.png").is_file()
+    assert not (out / "grid.png").exists(), "one image of each class: the sheet shows as much"
     with pytest.raises(InputError, match="did you mean 'Bag'"):
         run("sample", "classes:Bagg", "--generator", "bundled:fashion-diffusion", "--out", tmp_path / "no")
     assert not (tmp_path / "no").exists()

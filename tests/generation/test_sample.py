@@ -135,6 +135,7 @@ def test_prompts_say_where_their_class_is(references):
         ("classes", {}, [{"id": "a", "class": "cat"}], "asks for class 'cat'; there are class 0"),
         ("classes", {}, [{"id": "a", "class": 99}], "asks for class 99; there are 0 to"),
         ("classes", {}, [{"id": "a"}], "request 'a' names no class, and the generator takes nothing else"),
+        ("classes", {}, [{"id": "a", "class": 1, "prompt": "a cat"}], "has a prompt, and .* takes classes: leave"),
         ("classes", {"negative": "a"}, [{"id": "a", "class": 1}], "takes classes, not prompts"),
         ("nothing", {"guidance_scale": 1.0}, [{"id": "a", "class": "cat"}], "so it cannot be told a class"),
         ("prompts", {}, [{"id": "a", "class": 1}, {"id": "b", "class": 2}], "asks for class 1; .* so name it"),

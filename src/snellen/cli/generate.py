@@ -33,7 +33,9 @@ def generate(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Requests at once, and what a stopped run loses.")] = 32,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    sheet: Annotated[bool, typer.Option("--sheet/--no-sheet", help="Also draw examples with captions.")] = True,
+    sheet: Annotated[
+        bool, typer.Option("--sheet/--no-sheet", help="Also draw examples with captions, and a grid of classes.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print generate.json instead of the summary.")] = False,
 ) -> None:
     """Make images, or say what is on them: with captions, and where each came from."""

@@ -89,6 +89,12 @@ class GuidedSampling(Method):
         if generator.takes == "classes" and NO_CLASS in classes:
             lacking = requests[classes.index(NO_CLASS)].get("id")
             raise InputError(f"request {lacking!r} names no class, and the generator takes nothing else")
+        if generator.takes != "prompts":
+            said = next((request.get("id") for request in requests if request.get("prompt") is not None), None)
+            if said is not None:
+                raise InputError(
+                    f"request {said!r} has a prompt, and {self.generator} takes {generator.takes}: leave the prompt out"
+                )
         if generator.takes == "prompts":
             templates = tuple(
                 _template_of(request, index, names, self.template)

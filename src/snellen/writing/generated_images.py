@@ -22,17 +22,18 @@ from snellen.randomness import Randomness
 from snellen.run import Run, canonical_json, write_atomically
 from snellen.version import __version__
 from snellen.writing import unfinished
+from snellen.writing.class_grid import class_grid
 from snellen.writing.contact_sheet import choose_examples
 from snellen.writing.generated_set import RECORD, WHAT, GeneratedSet, RejectedRequest
 from snellen.writing.image_sheet import image_sheet
 from snellen.writing.layout import classes_of
 from snellen.writing.manifest_columns import label_columns, text_columns
-from snellen.writing.requests import Requests
+from snellen.writing.requests import ListedRequests, Requests
 from snellen.writing.safe_names import file_names
 from snellen.writing.unfinished import UNFINISHED, complete, opened
 from snellen.writing.whole_file import whole_file
 
-MANIFEST, SHEET = "manifest.csv", "sheet.png"
+MANIFEST, SHEET, GRID = "manifest.csv", "sheet.png", "grid.png"
 
 #: Columns that come first in the manifest.
 _FIRST = ("path", "id", "label", "labels", "caption")
@@ -54,7 +55,8 @@ def generate(
     """Fulfil every request and write what came: PNG files, ``manifest.csv`` and, last, ``generate.json``.
 
     The manifest is what :func:`snellen.load_images` reads; its columns ``caption`` and ``provenance`` say what each
-    image shows and where it came from. ``sheet.png`` shows examples with their captions. A call that was interrupted
+    image shows and where it came from. ``sheet.png`` shows examples with their captions; ``grid.png`` a row for each
+    class, where several images of several classes were asked for. A call that was interrupted
     leaves a folder ``unfinished`` and no record; the same call goes on where it stopped, and when everything is there,
     it writes nothing.
 
@@ -64,7 +66,7 @@ def generate(
         out: a new or empty folder, or one in which the same call was interrupted.
         batch_size: requests that the method gets at once, and what a killed call does again at most.
         seed: of everything random.
-        sheet: also draw examples.
+        sheet: also draw examples, and the grid.
         progress: hears of each request.
 
     Raises:
@@ -196,6 +198,12 @@ def _conclude(run: Run, shards: int, requests: Requests, sheet: bool) -> Generat
         with whole_file(folder / SHEET) as stream:
             image_sheet(made, chosen, captions=True).save(stream, "PNG")
         files.append(SHEET)
+        # Images that were there already may be of many sizes, and their classes are known.
+        by_class = class_grid(made) if isinstance(requests, ListedRequests) else None
+        if by_class is not None:
+            with whole_file(folder / GRID) as stream:
+                by_class.save(stream, "PNG")
+            files.append(GRID)
     return GeneratedSet(plan=dict(run.plan), written=len(rows), rejected=rejected, files=tuple(files), folder=folder)
 
 

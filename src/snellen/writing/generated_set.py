@@ -29,7 +29,7 @@ class GeneratedSet(BaseModel):
         plan: requests (name, fingerprint, number), method, models, seed, versions.
         written: images that were written.
         rejected: requests that could not be read.
-        files: manifest and sheet, relative to the folder.
+        files: manifest, sheet and grid, relative to the folder.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
