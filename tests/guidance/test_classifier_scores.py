@@ -110,15 +110,19 @@ def test_for_maps_each_sample_has_the_norm_of_its_own_mean():
     assert torch.equal(still, sampled(generator, [], solver="ddpm", steps=5)), "a gradient of zero moves nothing"
 
 
-@pytest.mark.parametrize("reading", ["noisy", "estimate", "through", "experts"])
-def test_what_is_read_is_what_it_says(reading):
-    generator, classifier = normal_generator(), tiny_classifier()
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("reading", ["noisy", "estimate", "estimate, noise held", "through", "experts"])
+def test_what_is_read_is_what_it_says(reading, prediction):
+    """Whatever the network predicts; its weight of 0.9 tells what is held from what is not."""
+    generator, classifier = normal_generator(prediction=prediction), tiny_classifier()
+    generator.denoiser.network.weight.fill_(0.9)
     teacher = classifier_teacher(classifier)
     own = tuple(own_tensors(changed_student(teacher.network, seed)) for seed in (1, 2))
     experts = LowRankExperts(teacher.network, NoiseRanges(2, 100), own, SETTINGS)
     read = {
         "noisy": off_the_shelf(teacher),
         "estimate": on_the_estimate(teacher, through=False),
+        "estimate, noise held": on_the_estimate(teacher, through=False, held="epsilon"),
         "through": on_the_estimate(teacher, through=True),
         "experts": by_experts(teacher, experts),
     }[reading]
@@ -134,10 +138,13 @@ def test_what_is_read_is_what_it_says(reading):
     assert len(seen) == 4
     for timestep, alpha, sigma, latents, scores, gradient in seen:
         at = latents.clone().requires_grad_(True)
-        noise = sigma * at
-        if reading == "estimate":
-            noise = noise.detach()
-        clean = (at - sigma * noise) / alpha if reading in ("estimate", "through") else at
+        noise = 0.9 * sigma * at
+        velocity = alpha * noise - sigma * (at - sigma * noise) / alpha
+        clean = {
+            "estimate": alpha * at - sigma * velocity.detach(),
+            "estimate, noise held": (at - sigma * noise.detach()) / alpha,
+            "through": (at - sigma * noise) / alpha,
+        }.get(reading, at)
         images = classifier.normalise(clean / 2 + 0.5)
         expected = experts.answer(int(timestep >= 50), images) if reading == "experts" else teacher.network(images)
         torch.testing.assert_close(scores, expected.detach(), atol=1e-4, rtol=1e-3)

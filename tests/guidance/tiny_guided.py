@@ -21,20 +21,24 @@ class NormalDenoiser(Denoiser):
 
     def __call__(self, latents, timesteps, condition):
         kept = self.alphas_cumprod[timesteps.long()].view(-1, 1, 1, 1)
-        return (1 - kept).sqrt() * latents * self.network.weight
+        noise = (1 - kept).sqrt() * latents * self.network.weight
+        if self.prediction == "epsilon":
+            return noise
+        clean = (latents - (1 - kept).sqrt() * noise) / kept.sqrt()
+        return clean if self.prediction == "sample" else kept.sqrt() * noise - (1 - kept).sqrt() * clean
 
 
 #: Finer: what a posterior is sampled with.
 FINE = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "clip_sample": False}
 
 
-def normal_generator(side=8, channels=3, name="normal", schedule=SCHEDULE):
+def normal_generator(side=8, channels=3, name="normal", schedule=SCHEDULE, prediction="epsilon"):
     """Images whose pixels are standard normal in [-1, 1] units."""
     network = nn.Linear(1, 1, bias=False)
     nn.init.ones_(network.weight)
     kept = alphas_cumprod(schedule)
     return Generator(
-        name, NormalDenoiser(network.requires_grad_(False), "epsilon", kept, channels, (side, side), 1), schedule
+        name, NormalDenoiser(network.requires_grad_(False), prediction, kept, channels, (side, side), 1), schedule
     )
 
 

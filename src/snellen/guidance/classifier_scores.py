@@ -9,11 +9,12 @@ function gives a score for :class:`snellen.diffusion.gradient_guidance.GradientG
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from snellen.diffusion.parametrisation import convert, to_x0
 from snellen.diffusion.step_view import StepView
 from snellen.errors import InputError
 from snellen.guidance.teachers import Teacher, pictures
@@ -23,6 +24,9 @@ Score = Callable[[Tensor, StepView], Tensor]
 
 #: What a network says of the latents of a step: (latents, view) → scores (n, k) or maps (n, ...).
 Reading = Callable[[Tensor, StepView], Tensor]
+
+#: What of a prediction is taken as a constant where a gradient stops at the denoiser.
+Held = Literal["v_prediction", "epsilon"]
 
 
 class Experts(Protocol):
@@ -37,18 +41,25 @@ def off_the_shelf(teacher: Teacher) -> Reading:
     return lambda latents, view: teacher(pictures(view.generator, latents))
 
 
-def on_the_estimate(teacher: Teacher, *, through: bool) -> Reading:
-    """The teacher on x̂_0 = (x_t − √(1 − ᾱ) ε) / √ᾱ, which is not clipped.
+def on_the_estimate(teacher: Teacher, *, through: bool, held: Held = "v_prediction") -> Reading:
+    """The teacher on the denoised estimate x̂_0, which is not clipped.
+
+    Where the gradient stops at the denoiser, its prediction is a constant, and it matters which: with the velocity v,
+    x̂_0 = √ᾱ x_t − √(1 − ᾱ) v and ∂x̂_0/∂x_t is √ᾱ, as it truly is of pixels that are independent and standard normal;
+    with the noise, x̂_0 = (x_t − √(1 − ᾱ) ε) / √ᾱ and it is 1/√ᾱ, many times as much in the first steps.
+    Neither depends on what the network predicts.
 
     Args:
         teacher: a network of clean images.
-        through: the gradient goes through the denoiser, which costs a second call of it and a backward pass; otherwise
-            the denoiser's prediction is taken as a constant.
+        through: the gradient goes through the denoiser, which costs a second call of it and a backward pass.
+        held: what is a constant where it does not.
     """
 
     def read(latents: Tensor, view: StepView) -> Tensor:
-        prediction = view.evaluate(latents) if through else view.prediction
-        return teacher(pictures(view.generator, view.x0(prediction, latents)))
+        if through:
+            return teacher(pictures(view.generator, view.x0(view.evaluate(latents), latents)))
+        constant = convert(view.prediction, view.kind, held, view.latents, view.alpha, view.sigma)
+        return teacher(pictures(view.generator, to_x0(constant, held, latents, view.alpha, view.sigma)))
 
     return read
 
