@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from snellen.diffusion.condition import Condition
+from snellen.diffusion.generate import generate
 from snellen.diffusion.gradient_guidance import GradientGuidance
 from snellen.diffusion.sampler import Sampler, seeded
 from snellen.errors import InputError
 from snellen.experiments.guided_generation.judging import thumbnail_judge
+from snellen.guidance.asked import Asked
 from snellen.guidance.classifier_scores import (
     by_experts,
     closeness,
@@ -18,6 +20,7 @@ from snellen.guidance.classifier_scores import (
     off_the_shelf,
     on_the_estimate,
 )
+from snellen.guidance.following import Following
 from snellen.guidance.low_rank_experts import LowRankExperts, own_tensors
 from snellen.guidance.mean_shift import MeanShiftGuidance, step_posterior
 from snellen.guidance.noise_ranges import NoiseRanges
@@ -227,6 +230,21 @@ def test_gradients_that_are_not_finite_are_counted_and_not_followed():
         assert torch.equal(found[1], plain[1])
         assert not torch.equal(found[0], plain[0])
         assert dict(term.dropped.steps) == {"1": 3}
+
+
+@pytest.mark.parametrize("solver", ["ddim", "ddpm"])
+def test_images_of_one_seed_are_counted_each_by_itself(solver):
+    def read(latents, view):
+        return latents.flatten(1)[:, :3] * torch.tensor([[1.0], [float("nan")]])[: len(latents)]
+
+    generator = normal_generator()
+    asked = Asked(generator, (7, 7, 8), ("a", "b", "c"), torch.tensor([0, 1, 2]))
+    following = Following(asked, read, 2.0, solver)
+    sampler = Sampler(generator, steps=3, solver=solver)
+    made = generate(sampler, asked.seeds, condition=asked.nothing, steer=following, batch_size=2)
+    assert following.told() == [{"gradients dropped": 0}, {"gradients dropped": 3}, {"gradients dropped": 0}]
+    plain = generate(sampler, asked.seeds, condition=asked.nothing).images
+    assert [bool((made.images[row] - plain[row]).abs().max() > 1e-3) for row in range(3)] == [True, False, True]
 
 
 @pytest.mark.covers("12.12")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from snellen.diffusion.generate import Steering
 from snellen.diffusion.gradient_guidance import DroppedGradients, GradientGuidance
 from snellen.diffusion.noise_schedule import SolverName
@@ -46,11 +48,23 @@ class Following:
     def __call__(self, rows: range, rng: Randomness) -> Steering:
         """The term of one batch, which is a hook as well where the mean is shifted."""
         score = log_probability(self.reading, self.asked.classes[list(rows)])
+        dropped = _OfImages(self.dropped.steps, [str(row) for row in rows])
         if self.solver == "ddpm":
-            shift = MeanShiftGuidance(score, self.scale, dropped=self.dropped)
+            shift = MeanShiftGuidance(score, self.scale, dropped=dropped)
             return Steering([shift], [shift])
-        return Steering([GradientGuidance(score, self.scale, dropped=self.dropped)])
+        return Steering([GradientGuidance(score, self.scale, dropped=dropped)])
 
     def told(self) -> Sequence[Mapping[str, object]]:
         """Of each image in how many steps its gradient was not finite, and so was not followed."""
-        return [{"gradients dropped": self.dropped.steps[str(seed)]} for seed in self.asked.seeds]
+        return [{"gradients dropped": self.dropped.steps[str(row)]} for row in range(len(self.asked))]
+
+
+@dataclass(eq=False)
+class _OfImages(DroppedGradients):
+    """Counts by the place of an image among those asked for, since several images may have one seed."""
+
+    places: Sequence[str] = ()
+
+    def zeroed(self, gradient: Tensor, ids: Sequence[str], followed: Tensor) -> Tensor:
+        """As there, but counted by place."""
+        return super().zeroed(gradient, self.places, followed)
