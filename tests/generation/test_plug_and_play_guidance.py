@@ -17,6 +17,7 @@ from snellen.generation.made_images import generator_of
 from snellen.generation.plug_and_play_guidance import PlugAndPlayGuidance, ready
 from snellen.guidance import expert_folder
 from snellen.guidance.expert_fitting import TransferFit
+from snellen.guidance.teachers import map_teacher
 from snellen.index import entry
 from snellen.progress import Silent
 from snellen.randomness import Randomness
@@ -112,6 +113,18 @@ def test_a_stopped_fit_goes_on_with_the_images_that_it_had(tmp_path, monkeypatch
     one, other = (Artifact.load(tmp_path / name) for name in ("experts", "other"))
     assert one.card.lineage.data == other.card.lineage.data
     assert all(torch.equal(part, other.tensors[name]) for name, part in one.tensors.items())
+
+
+def test_what_cannot_be_fitted_is_refused_before_images_are_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(expert_folder, "synthetic_images", lambda *_, **__: pytest.fail("images were drawn"))
+    generator, folder = generator_of(SCENES["generator"]), tmp_path / "experts"
+    flat = map_teacher(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 2)), name="flat")
+    with pytest.raises(InputError, match="no layer of the Sequential can be adapted"):
+        expert_folder.experts_in(folder, flat, generator, fit=FIT)
+    own = PlugAndPlayGuidance(**SCENES, experts=str(folder), fit=FIT.model_copy(update={"experts": 1001}))
+    with pytest.raises(InputError, match="there are 1 to 1000 experts"):
+        own.make_ready()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_fit_that_is_stopped_while_it_is_written_leaves_no_part_of_it(tmp_path, monkeypatch):

@@ -179,6 +179,37 @@ def test_experts_learn_what_the_teacher_says(teacher):
     assert float(after) < 0.7 * float(before)
 
 
+@pytest.mark.covers("12.1", "12.2", "12.9")
+def test_each_expert_is_fitted_to_its_own_range_and_keeps_its_own_statistics(teacher, monkeypatch):
+    seen = []
+    real = NoiseRanges.draw
+
+    def watched(ranges, expert, rng, *, like):
+        found = real(ranges, expert, rng, like=like)
+        seen.append(sorted({int(timestep) // 50 for timestep in found}))
+        return found
+
+    monkeypatch.setattr(NoiseRanges, "draw", watched)
+    artifact = fit_experts(teacher, normal_generator(), made(), fit=FIT, rng=Randomness(0))
+    assert seen == [[0], [0], [1], [1]], "two steps of each expert, in its half of 100 timesteps"
+    means = [artifact.tensors[f"{expert}.1.running_mean"] for expert in range(2)]
+    for one, other in ((means[0], means[1]), (means[0], teacher.network[1].running_mean)):
+        assert not torch.equal(one, other)
+    seen.clear()
+    store = ImageStore.of_tensors(bytes_of(), torch.arange(8) % 3)
+    fit_supervised(teacher, normal_generator(), store, fit=FIT, rng=Randomness(0))
+    assert seen == [[0], [0], [1], [1]]
+
+
+def test_a_fit_takes_as_many_steps_as_asked_and_its_rate_falls_to_nothing_in_a_line():
+    plan = TransferFit(iterations=160, batch_size=64, learning_rate=2e-3).plan(600, 7)
+    steps = plan.epochs * (600 // 64)
+    assert 160 <= steps < 160 + 600 // 64
+    assert (plan.schedule, plan.warmup_steps, plan.clip_norm, plan.drop_last) == ("linear", 0, None, True)
+    assert (plan.learning_rate, plan.weight_decay, plan.optimizer, plan.seed) == (2e-3, 0.05, "adamw", 7)
+    assert TransferFit(batch_size=64).plan(10, 0).batch_size == 10
+
+
 @pytest.mark.parametrize("warm", [True, False])
 def test_an_expert_begins_where_the_last_one_ended_or_anew(teacher, monkeypatch, warm):
     begun = []

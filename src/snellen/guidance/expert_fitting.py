@@ -23,7 +23,7 @@ from snellen.guidance.knowledge_transfer import (
     sharpened_divergence,
     taught_examples,
 )
-from snellen.guidance.low_rank_experts import LowRankExperts, own_tensors, start_from, student_of
+from snellen.guidance.low_rank_experts import LowRankExperts, expected_shapes, own_tensors, start_from, student_of
 from snellen.guidance.noise_ranges import NoiseRanges
 from snellen.guidance.synthetic_images import SyntheticImages
 from snellen.guidance.teachers import Teacher
@@ -112,7 +112,7 @@ def fit_experts(
             f"experts are fitted to images of the generator that they will guide, {generator.name}; these were made by "
             f"{', '.join(synthetic.generators)}"
         )
-    ranges = NoiseRanges(fit.experts, len(generator.denoiser.alphas_cumprod))
+    ranges = ranges_of(teacher, generator, fit)
     wanted = loss or (sharpened_divergence(fit.temperature, fit.reduction) if teacher.class_names else map_error)
     examples = taught_examples(teacher, generator, synthetic, progress=progress)
     found: list[dict[str, Tensor]] = []
@@ -161,6 +161,16 @@ def fit_experts(
         ),
     )
     return Artifact({f"{expert}.{name}": part for expert, own in enumerate(found) for name, part in own.items()}, card)
+
+
+def ranges_of(teacher: Teacher, generator: Generator, fit: TransferFit) -> NoiseRanges:
+    """The ranges of a fit, once it is known that it can be made: before images are drawn, which takes its time.
+
+    Raises:
+        InputError: more experts than timesteps; a teacher that cannot be adapted.
+    """
+    expected_shapes(teacher.network, fit.rank)
+    return NoiseRanges(fit.experts, len(generator.denoiser.alphas_cumprod))
 
 
 def experts_of(artifact: Artifact, teacher: Teacher, generator: Generator) -> LowRankExperts:

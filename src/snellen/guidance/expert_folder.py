@@ -17,6 +17,7 @@ from snellen.guidance.expert_fitting import (
     experts_of,
     fit_experts,
     generator_identity,
+    ranges_of,
     recorded_fit,
 )
 from snellen.guidance.low_rank_experts import LowRankExperts
@@ -63,7 +64,12 @@ def experts_in(
 def fitted(
     folder: Path, teacher: Teacher, generator: Generator, fit: TransferFit, progress: Progress | None = None
 ) -> Artifact:
-    """Draw images, fit experts to them, and write them to a folder."""
+    """Draw images, fit experts to them, and write them to a folder.
+
+    Raises:
+        InputError: more experts than timesteps; a teacher that cannot be adapted.
+    """
+    ranges_of(teacher, generator, fit)
     beside = folder.with_name(f"{folder.name}.unfinished")
     beside.mkdir(parents=True, exist_ok=True)
     rng = Randomness(0)
