@@ -1,5 +1,15 @@
 """Tiny generators in the exact form of the public models, as the tests of the sampler make them."""
 
-from tests.diffusion.conftest import counted, smoke, smoke_folder
+import pytest
 
-__all__ = ["counted", "smoke", "smoke_folder"]
+from snellen.guidance.teachers import classifier_teacher
+from tests.diffusion.conftest import counted, smoke, smoke_folder
+from tests.guidance.tiny_guided import tiny_classifier
+
+__all__ = ["counted", "smoke", "smoke_folder", "teacher"]
+
+
+@pytest.fixture
+def teacher():
+    """The tiny classifier as a teacher."""
+    return classifier_teacher(tiny_classifier())

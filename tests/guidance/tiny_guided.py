@@ -1,4 +1,4 @@
-"""A generator whose denoiser is known exactly, and a tiny classifier that could guide it."""
+"""A generator whose denoiser is known exactly, a tiny classifier that could guide it, and a tiny fit of experts."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,12 @@ from snellen.classifier import Classifier, Normalization
 from snellen.diffusion.denoiser import Denoiser
 from snellen.diffusion.generator import Generator
 from snellen.diffusion.noise_schedule import alphas_cumprod
+from snellen.guidance.expert_fitting import TransferFit
+from snellen.guidance.synthetic_images import SyntheticImages
+from snellen.images import Provenance
 from snellen.preparation import Preparation
+from snellen.randomness import Randomness
+from snellen.training.batches import load_batch
 
 SCHEDULE = {"num_train_timesteps": 100, "beta_start": 0.001, "beta_end": 0.2, "clip_sample": False}
 NAMES = ("red", "green", "blue")
@@ -85,3 +90,21 @@ def tiny_classifier(seed=0, **options):
         name="tiny",
         **options,
     )
+
+
+#: A fit of two experts in a few steps.
+FIT = TransferFit(experts=2, rank=2, alpha=2, synthetic=8, synthetic_steps=2, iterations=2, batch_size=4)
+
+
+def bytes_of(count=8, seed=0):
+    return torch.randint(0, 256, (count, 3, 8, 8), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def made(count=8, seed=0, generator="normal"):
+    origin = Provenance(origin="generated", generator=generator, seed=seed)
+    return SyntheticImages(bytes_of(count, seed), (origin,) * count)
+
+
+def batch_of(store, rows):
+    positions = torch.tensor(rows)
+    return load_batch(store, positions, Randomness(3).child("step"), torch.device("cpu"))
