@@ -35,7 +35,7 @@ from snellen.system import Scale
 GENERATOR = "bundled:scene-diffusion"
 SMALL_BUDGET = SearchBudget(rounds=2, tried=32)
 SMALL_FIT = AutoencoderFit(
-    latents=4096, active=8, steps=3000, batch_size=512, learning_rate=2e-3, dead_after=200_000, most_states=200_000
+    latents=4096, active=4, steps=1200, batch_size=512, learning_rate=2e-3, dead_after=200_000, most_states=40_000
 )
 
 
@@ -60,8 +60,8 @@ class Sizes:
         everyday_kept: of these, prompts to keep.
     """
 
-    mixed: int = 8000
-    retained: int = 2000
+    mixed: int = 2000
+    retained: int = 500
     targets: int = 20
     tested: int = 40
     kept: int = 300
@@ -71,9 +71,9 @@ class Sizes:
     budget: SearchBudget = SMALL_BUDGET
     steps: int = 12
     fit: AutoencoderFit = SMALL_FIT
-    selected: int = 16
-    everyday: int = 2000
-    everyday_kept: int = 500
+    selected: int = 4
+    everyday: int = 1000
+    everyday_kept: int = 250
 
 
 SMALL = Sizes()
@@ -148,9 +148,9 @@ concept_erasing.stand_ins = {  # type: ignore[attr-defined]
         "Stable Diffusion 1.4 and layer 8 of 12",
         "five of its shapes, colours, textures and backgrounds, drawn for each seed, for celebrities, styles and "
         "explicit content",
-        "an autoencoder of 4,096 features, 8 active, on 10,100 captions for one of 524,288 features, 64 active, on "
-        "40,000; 16 features chosen for a prompt for 128",
-        "2,000 sentences of a grammar for COCO captions, in the fitting of a second autoencoder (general) alone",
+        "an autoencoder of 4,096 features, 4 active, on 2,600 captions for one of 524,288 features, 64 active, on "
+        "40,000; 4 features chosen for a prompt for 128",
+        "1,000 sentences of a grammar for COCO captions, in the fitting of a second autoencoder (general) alone",
         "a judge of scenes for the celebrity detector and NudeNet; 180 images for each way",
         "a greedy search over words for Ring-A-Bell, P4D and UnlearnDiffAtk",
     ),
