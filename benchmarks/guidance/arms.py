@@ -59,6 +59,7 @@ CONDITIONAL: Mapping[str, Family] = {
 UNCONDITIONAL: Mapping[str, Family] = {
     "off_the_shelf": Family("off the shelf", _GRADIENT),
     "estimate": Family("on the estimate, stopped", _GRADIENT),
+    "noise_held": Family("on the estimate, noise held", _GRADIENT),
     "through": Family("on the estimate, through", _GRADIENT),
     "experts": Family("four experts (PPAP)", _GRADIENT),
     "one_expert": Family("one expert", _GRADIENT),
