@@ -1,9 +1,10 @@
 """System 12: a classifier of clean images steers a generator that is told nothing; ten ways, in two small worlds.
 
 Without labels: off the shelf on noisy latents, on the denoised estimate (its gradient stopped at the denoiser, with
-velocity or noise held there, or led through it), four experts, one expert, four of a teacher that is not sharpened. With labels: one noise-aware classifier,
-and four experts that are whole networks. Each way's scale is chosen on other noise by one rule, which was written
-before any run: of the scales that are tried, the one with the highest judge accuracy, of equal ones the smallest.
+velocity or noise held there, or led through it), four experts, one expert, four of a teacher that is not sharpened.
+With labels: one noise-aware classifier, and four experts that are whole networks. Each way's scale is chosen on other
+noise by one rule, which was written before any run: of the scales that are tried, the one with the highest judge
+accuracy, of equal ones the smallest.
 """
 
 from __future__ import annotations
