@@ -35,7 +35,7 @@ from snellen.system import Scale
 GENERATOR = "bundled:scene-diffusion"
 SMALL_BUDGET = SearchBudget(rounds=2, tried=32)
 SMALL_FIT = AutoencoderFit(
-    latents=4096, active=4, steps=1200, batch_size=512, learning_rate=2e-3, dead_after=200_000, most_states=40_000
+    latents=4096, active=4, steps=500, batch_size=512, learning_rate=2e-3, dead_after=200_000, most_states=40_000
 )
 
 
@@ -71,7 +71,7 @@ class Sizes:
     budget: SearchBudget = SMALL_BUDGET
     steps: int = 12
     fit: AutoencoderFit = SMALL_FIT
-    selected: int = 4
+    selected: int = 6
     everyday: int = 1000
     everyday_kept: int = 250
 
@@ -149,7 +149,7 @@ concept_erasing.stand_ins = {  # type: ignore[attr-defined]
         "five of its shapes, colours, textures and backgrounds, drawn for each seed, for celebrities, styles and "
         "explicit content",
         "an autoencoder of 4,096 features, 4 active, on 2,600 captions for one of 524,288 features, 64 active, on "
-        "40,000; 4 features chosen for a prompt for 128",
+        "40,000; 6 features chosen for a prompt for 128",
         "1,000 sentences of a grammar for COCO captions, in the fitting of a second autoencoder (general) alone",
         "a judge of scenes for the celebrity detector and NudeNet; 180 images for each way",
         "a greedy search over words for Ring-A-Bell, P4D and UnlearnDiffAtk",
@@ -220,7 +220,8 @@ def added_figures(ready: Setup) -> dict[str, float]:
 def general_figures(sizes: Sizes, ready: Setup, seed: int, progress: Progress) -> dict[str, float]:
     """A second autoencoder, fitted to everyday sentences as well, some of them among the prompts to keep.
 
-    The autoencoders of the paper saw 30,000 captions of photographs as well; the first one here saw scenes alone.
+    The autoencoders of the paper saw 30,000 captions of photographs as well; the first one here saw scenes alone. Where
+    nothing is left of the features of a concept, everything counts as flagged, and ``general.refused`` is 1.
     """
     layer, sentences = ready.eraser.layer, everyday_sentences(sizes.everyday, seed)
     artifact = fit_autoencoder(
@@ -231,25 +232,28 @@ def general_figures(sizes: Sizes, ready: Setup, seed: int, progress: Progress) -
         generator=GENERATOR,
         progress=progress,
     )
-    eraser = concept_eraser(
-        layer,
-        autoencoder_of(artifact, layer),
-        ready.targets,
-        [*ready.keep, *sentences[: sizes.everyday_kept]],
-        selected=sizes.selected,
-    )
     groups = {
         "kept": [prompt.text for prompt in ready.kept],
         "known": [prompt.text for part in ready.known for prompt in part],
         "synonyms": [prompt.text for part in ready.synonyms for prompt in part],
         "everyday": list(EVERYDAY),
     }
+    explained = {"general.explained_variance": artifact.card.metrics["explained_variance"]}
+    keep = [*ready.keep, *sentences[: sizes.everyday_kept]]
+    try:
+        eraser = concept_eraser(layer, autoencoder_of(artifact, layer), ready.targets, keep, selected=sizes.selected)
+    except InputError:
+        # No feature is left to a concept. Then only to edit everything would block it, by a score that tells nothing.
+        flagged = {f"general.{name}_flagged": 1.0 for name in groups}
+        areas = {f"general.{name}_auroc": 0.5 for name in ("known", "synonyms", "everyday")}
+        return {**flagged, **areas, **explained, "general.refused": 1.0}
     scores = {name: eraser.score_prompts(prompts) for name, prompts in groups.items()}
     return {
         **{f"general.{name}_flagged": float(eraser.flags(found).double().mean()) for name, found in scores.items()},
         **{f"general.{name}_auroc": area(scores[name], scores["kept"]) for name in ("known", "synonyms")},
         "general.everyday_auroc": area(scores["synonyms"], scores["everyday"]),
-        "general.explained_variance": artifact.card.metrics["explained_variance"],
+        **explained,
+        "general.refused": 0.0,
     }
 
 
