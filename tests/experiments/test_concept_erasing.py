@@ -83,6 +83,16 @@ def test_the_small_study_gives_every_figure(monkeypatch, ready):
     assert figures["keywords.synonyms.flagged"] < 1
 
 
+def test_an_eraser_that_cannot_be_made_counts_as_one_that_flags_all(monkeypatch, ready):
+    def refuse(*given, **options):
+        raise InputError("nothing is left of the features of 'red'")
+
+    monkeypatch.setattr(module, "concept_eraser", refuse)
+    found = module.general_figures(TINY, ready, 3, Silent())
+    assert found["general.refused"] == found["general.everyday_flagged"] == found["general.kept_flagged"] == 1
+    assert found["general.synonyms_auroc"] == 0.5
+
+
 @pytest.mark.covers("34.5")
 def test_the_smoke_run_goes_through_both_kinds_of_encoders():
     figures = concept_erasing("smoke", 0, Silent())
