@@ -22,7 +22,7 @@ from snellen.index import entry
 from snellen.progress import Silent
 from snellen.randomness import Randomness
 from snellen.writing.generated_images import generate as write
-from snellen.writing.requests import load_requests
+from snellen.writing.requests import ListedRequests, load_requests
 
 FIT = TransferFit(experts=2, rank=2, alpha=4, synthetic=4, synthetic_steps=2, iterations=2, batch_size=4)
 SCENES = {"generator": "bundled:scene-diffusion", "classifier": "bundled:scene-cnn", "steps": 3}
@@ -178,3 +178,20 @@ def test_what_is_missing_is_said(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="is not an artifact"):
         ready(PlugAndPlayGuidance(**SCENES, experts=str(tmp_path / "empty")))
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "message"),
+    [
+        ([*REQUESTS, {"id": "d", "class": "moon"}], {}, "asks for class 'moon'"),
+        (REQUESTS, {"solver": "euler", "eta": 0.5}, "eta"),
+    ],
+)
+def test_wrong_requests_and_settings_are_refused_before_anything_is_fitted(
+    tmp_path, monkeypatch, rows, settings, message
+):
+    monkeypatch.setattr(expert_folder, "synthetic_images", lambda *_, **__: pytest.fail("images were drawn"))
+    own = PlugAndPlayGuidance(**SCENES, **settings, experts=str(tmp_path / "experts"), fit=FIT)
+    with pytest.raises(InputError, match=message):
+        write(own, ListedRequests("asked", rows), out=tmp_path / "out", batch_size=2)
+    assert not (tmp_path / "out").exists()

@@ -108,6 +108,19 @@ class GuidedSampling(Method):
             templates,
         )
 
+    def check(self, requests: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse what can be refused before anything is fitted or made for the first of many requests.
+
+        Raises:
+            InputError: as :meth:`asked`, or settings of the sampler that do not go together.
+        """
+        asked = self.asked(requests, Randomness(0))
+        _ = asked.captions
+        self._sampler(asked)
+
+    def _sampler(self, asked: Asked) -> Sampler:
+        return Sampler(asked.generator, steps=self.steps, solver=self.solver, eta=self.eta)
+
     def generate(self, requests: Sequence[Mapping[str, Any]], *, rng: Randomness) -> ImageSet:
         """One image for each request: ``id``, ``class`` (name or number), and ``prompt`` and ``seed`` if they matter.
 
@@ -120,7 +133,7 @@ class GuidedSampling(Method):
         asked = self.asked(requests, rng)
         steer = self.steering(asked)
         made = generate(
-            Sampler(asked.generator, steps=self.steps, solver=self.solver, eta=self.eta),
+            self._sampler(asked),
             asked.seeds,
             prompts=asked.captions,
             condition=self.base(asked),

@@ -83,8 +83,10 @@ def generate(
     folder, listener = Path(out), progress or Silent()
     check_free(folder)
     # What a method fits before its first image takes its time, and is part of the plan.
-    make_ready = getattr(method, "make_ready", None)
+    make_ready, check = getattr(method, "make_ready", None), getattr(method, "check", None)
     if make_ready is not None:
+        if check is not None and isinstance(requests, ListedRequests):
+            check(requests.rows)
         make_ready(listener)
     plan = _plan(method, requests, batch_size, seed, sheet, listener)
     done = complete(folder, RECORD, GeneratedSet, plan, WHAT)
