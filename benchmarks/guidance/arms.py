@@ -112,7 +112,7 @@ class Arms:
             "gfcg_cfg": lambda: self._guided(
                 name, GradientFreeGuidance(gamma=scale - 1, highest_scale=scale, guidance_scale=BESIDE)
             ),
-            "gfcg_auto": lambda: self._guided(name, GradientFreeGuidance(weak="the one given", weak_scale=scale)),
+            "gfcg_auto": lambda: self._guided(name, GradientFreeGuidance(weak_scale=scale)),
             "fixed": lambda: self._guided(
                 name, GradientFreeGuidance(scale="linear", lowest_scale=scale, highest_scale=scale)
             ),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from snellen.diffusion.condition import Condition
 from snellen.diffusion.denoiser import Denoiser
-from snellen.diffusion.guidance import ALWAYS, Interval, ReferenceGuidance, Scale, check_interval
+from snellen.diffusion.guidance import ALWAYS, Interval, ReferenceGuidance, Scale, acts_at, check_interval
 from snellen.diffusion.step_view import Branch, StepView
 
 
@@ -52,17 +52,13 @@ class ChosenReferenceGuidance:
 
     def branches(self, view: StepView) -> Sequence[Branch]:
         """The reference that is foreseen; otherwise nothing is known before the step's own prediction is."""
-        foreseen = self.foresee(view) if self._acts(view) else None
+        foreseen = self.foresee(view) if acts_at(self.interval, view.timestep) else None
         return [] if foreseen is None else _guidance(foreseen).branches(view)
 
     def direction(self, view: StepView) -> Tensor | None:
         """(w − 1)(D_c − D_ref) with the reference of this step."""
-        chosen = self.choose(view) if self._acts(view) else None
+        chosen = self.choose(view) if acts_at(self.interval, view.timestep) else None
         return None if chosen is None else _guidance(chosen).direction(view)
-
-    def _acts(self, view: StepView) -> bool:
-        low, high = self.interval
-        return low <= view.timestep <= high
 
 
 def _guidance(chosen: Choice) -> ReferenceGuidance:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from snellen.diffusion.guidance import ALWAYS, Interval, Scale, check_interval, row_scales
+from snellen.diffusion.guidance import ALWAYS, Interval, Scale, acts_at, check_interval, row_scales
 from snellen.diffusion.step_view import Branch, StepView
 from snellen.errors import ModelError
 
@@ -90,10 +90,9 @@ class GradientGuidance:
 
         Nothing in pure noise (abar = 0, as in schedules of zero terminal signal): it says nothing of the image.
         """
-        low, high = self.interval
         scales = row_scales(self.scale, len(view))
         guided = scales != 1
-        if not low <= view.timestep <= high or not view.alpha or not bool(guided.any()):
+        if not acts_at(self.interval, view.timestep) or not view.alpha or not bool(guided.any()):
             return None
         gradient = score_gradient(self.score, view)
         gradient = self.dropped.zeroed(gradient, view.ids, guided)

@@ -107,10 +107,9 @@ class ReferenceGuidance:
         return direction
 
     def _branch(self, view: StepView) -> Branch | None:
-        low, high = self.interval
         condition = view.condition if self.condition is None else self.condition
         same = condition is view.condition and self.denoiser in (None, view.generator.denoiser)
-        if same or not low <= view.timestep <= high:
+        if same or not acts_at(self.interval, view.timestep):
             return None
         guided = row_scales(self.scale, len(view)) != 1
         if not bool(guided.any()):
@@ -141,6 +140,16 @@ def check_interval(interval: Interval) -> None:
     low, high = interval
     if not low <= high:
         raise InputError(f"an interval of guidance goes from a lower to a higher timestep; got {low} to {high}")
+
+
+def acts_at(interval: Interval, timestep: float) -> bool:
+    """Whether a timestep lies in an interval, both ends included.
+
+    >>> acts_at((0, 500), 500), acts_at(ALWAYS, 999), acts_at((0, 500), 501)
+    (True, True, False)
+    """
+    low, high = interval
+    return low <= timestep <= high
 
 
 def row_scales(scale: Scale, count: int) -> Tensor:

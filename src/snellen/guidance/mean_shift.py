@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from snellen.diffusion.gradient_guidance import DroppedGradients, score_gradient
-from snellen.diffusion.guidance import ALWAYS, Interval, Scale, check_interval, row_scales
+from snellen.diffusion.guidance import ALWAYS, Interval, Scale, acts_at, check_interval, row_scales
 from snellen.diffusion.latent_hooks import LatentHook, Moment
 from snellen.diffusion.step_view import Branch, StepView
 from snellen.guidance.classifier_scores import Score
@@ -72,10 +72,9 @@ class MeanShiftGuidance(LatentHook):
 
     def direction(self, view: StepView) -> None:
         """Keep s g and the latents for the end of the step; the prediction stays as it is."""
-        low, high = self.interval
         strength = row_scales(self.scale, len(view)) - 1
         self._seen = None
-        if low <= view.timestep <= high and bool((strength != 0).any()):
+        if acts_at(self.interval, view.timestep) and bool((strength != 0).any()):
             gradient = self.dropped.zeroed(score_gradient(self.score, view), view.ids, strength != 0)
             self._seen = _rows(strength, gradient) * gradient, view
 

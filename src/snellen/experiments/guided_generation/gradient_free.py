@@ -133,7 +133,7 @@ def thumbnail_figures(setup: Setup, weak: Denoiser, count: int, seed: int, progr
     )
     gradient = Arm("gradient", lambda asked: gradient_steer(setup, asked), guides=[setup.guide])
     found["gradient"] = _plain(gradient, setup, asked, progress)
-    auto = GradientFreeGuidance(weak="the one given", weak_scale=WEAK_SCALE)
+    auto = GradientFreeGuidance(weak_scale=WEAK_SCALE)
     methods: dict[str, GradientFreeGuidance] = {
         "gfcg": GradientFreeGuidance(),
         "gfcg_1": GradientFreeGuidance(gamma=1.0),

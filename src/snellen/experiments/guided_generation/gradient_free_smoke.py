@@ -25,7 +25,7 @@ _METHODS = {
     "gfcg": GradientFreeGuidance(),
     "cfg": GradientFreeGuidance(guidance_scale=2.0),
     "mixed": GradientFreeGuidance(guidance_scale=2.0, mix=True),
-    "auto": GradientFreeGuidance(weak="the one given"),
+    "auto": GradientFreeGuidance(),
     "lagged": GradientFreeGuidance(lagged_reference=True),
     "every_2": GradientFreeGuidance(every=2),
     "random": GradientFreeGuidance(reference="even"),
