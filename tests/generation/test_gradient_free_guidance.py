@@ -8,6 +8,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from snellen.classifier import Classifier
+from snellen.diffusion.generate import generate as sample
+from snellen.diffusion.sampler import Sampler
 from snellen.diffusion.smoke import write_smoke_folder
 from snellen.errors import InputError, UnknownNameError
 from snellen.generation import gradient_free_guidance as module
@@ -51,6 +53,17 @@ def test_images_come_with_decisions_and_provenance():
     assert "bundled:fashion-cnn was shown 9 estimates" in first
     assert second.startswith("bundled:fashion-judge sees the requested class in ")
     assert second.endswith("of 3 images")
+
+
+def test_asking_twice_what_was_decided_counts_once():
+    own = method()
+    asked = own.asked(REQUESTS, Randomness(0))
+    steer = own.steering(asked)
+    sampler = Sampler(asked.generator, steps=3)
+    sample(sampler, asked.seeds, condition=asked.own, steer=steer, batch_size=2)
+    assert steer.told() == steer.told()
+    assert steer.tally.images == 3
+    assert steer.tally.classified == 9
 
 
 def test_gamma_zero_gives_the_images_of_plain_sampling():

@@ -223,6 +223,7 @@ class GradientFreeSteer:
         self.method, self.guide, self.asked, self.weak, self.tally = method, guide, asked, weak, tally
         self.rule = method.rule(asked.class_names)
         self.batches: list[Deciding] = []
+        self._counted = 0
 
     def __call__(self, rows: range, rng: Randomness) -> Steering:
         """The terms of one batch."""
@@ -237,7 +238,8 @@ class GradientFreeSteer:
 
     def told(self) -> list[dict[str, object]]:
         """What was decided for each image."""
-        for deciding in self.batches:
+        new, self._counted = self.batches[self._counted :], len(self.batches)
+        for deciding in new:
             self.tally.add(deciding, decodes=self.asked.generator.vae is not None)
         return [row for deciding in self.batches for row in told_of(deciding, self.asked.class_names)]
 
