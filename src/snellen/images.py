@@ -32,6 +32,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "caption": pa.string(),
     "attributes": pa.string(),  # JSON object
     "bag_id": pa.string(),  # slide of a tile
+    "bag_label": pa.int64(),  # index into class_names of the bag's own label; a label-free view may read it
     "provenance": pa.string(),  # JSON of Provenance
 }
 
@@ -219,6 +220,8 @@ class ImageSet:
         listener.begin("hashing images", len(self))
         digest = hashlib.sha256(repr(self.class_names).encode())
         several = self.table["labels"].to_pylist() if "labels" in self.table.column_names else [None] * len(self)
+        if "bag_label" in self.table.column_names:
+            digest.update(repr([self.column("bag_id"), self.column("bag_label")]).encode())
         rows = zip(self.ids, self._labels().tolist(), several, strict=True)
         for index, (example_id, label, labels) in enumerate(rows):
             known = label if labels is None else labels
@@ -252,7 +255,7 @@ class ImageSet:
         return replace(self.select(chosen), split=split)
 
     def unlabelled(self) -> ImageSet:
-        """A view for methods that promise to use no labels: touching them raises."""
+        """A view for methods that promise to use no labels: touching them raises. Labels of bags stay readable."""
         return replace(self, hidden=True)
 
     def for_fitting(self) -> ImageSet:

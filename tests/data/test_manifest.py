@@ -77,6 +77,23 @@ def test_a_label_column_without_labels(folder: Path) -> None:
         assert (images.class_names, images.has_labels) == (None, False)
 
 
+def test_labels_of_bags_are_of_the_same_classes(folder: Path) -> None:
+    images = load_manifest(
+        csv(folder, "path,label,bag_id,bag_label", "0.png,,s,wolf", "1.png,cat,t,", "2.png,cat,s,wolf")
+    )
+    assert images.class_names == ("cat", "wolf")
+    assert images.column("bag_label") == [1, None, 1]
+    assert images.unlabelled().column("bag_label") == [1, None, 1]
+    alone = load_manifest(csv(folder, "path,bag_id,bag_label", "0.png,s,0", "1.png,t,2", "2.png,u,-1"))
+    assert (alone.class_names, alone.column("bag_label")) == (("0", "1", "2"), [0, 2, None])
+    assert not alone.has_labels
+    other = load_manifest(csv(folder, "path,bag_id,bag_label", "0.png,s,0", "1.png,t,1", "2.png,u,-1"))
+    prints = [one.select([0, 1]).fingerprint() for one in (alone, other)]
+    assert prints[0] != prints[1]
+    with pytest.raises(InputError, match=r"line 2: bag_label '1.0' is neither"):
+        load_manifest(csv(folder, "path,label,bag_label", "0.png,cat,1.0"))
+
+
 def test_every_column_of_csv(folder: Path) -> None:
     provenance = json.dumps({"origin": "generated", "seed": 3}).replace('"', '""')
     images = load_manifest(

@@ -123,6 +123,7 @@ def test_what_is_known_of_an_image_goes_along(tmp_path):
             "caption": ["two, of 'them'", None, 'a "b"\nc'],
             "attributes": ['{"x": 1}', None, None],
             "bag_id": ["s", "s", "t"],
+            "bag_label": pa.array([1, 1, None], pa.int64()),
             "extra": ["1", "2", "3"],
         },
         ("dog", "cat"),
@@ -132,6 +133,8 @@ def test_what_is_known_of_an_image_goes_along(tmp_path):
     again = snellen.load_images(written.manifest)
     assert [again.class_names[label] if label >= 0 else None for label in again.labels] == ["cat", None, "dog"]
     assert again.split == "tune"
+    of_bags = [None if label is None else again.class_names[label] for label in again.column("bag_label")]
+    assert of_bags == ["cat", "cat", None]
     for column in ("unit_id", "caption", "attributes", "bag_id"):
         assert again.column(column) == images.column(column)
     assert again.column("source_group") == ["north", "south", None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ from snellen.data.split_names import SPELLINGS, split_of
 from snellen.errors import InputError
 from snellen.images import COLUMNS, ImageSet, Provenance, Split
 
+#: Columns that name a class in each row, all of the same classes.
+OF_CLASSES = ("label", "bag_label")
+
 
 def load_manifest(
     path: Path,
@@ -30,7 +33,8 @@ def load_manifest(
 
     Columns are those of :data:`snellen.images.COLUMNS`, all optional, and ``path``, relative to the folder of the
     manifest. Without ``id``, the path is the id. ``label`` holds class names (sorted, they become the class names) or
-    integers (then classes are called "0" … "k−1"; −1 or empty means unknown). ``split`` may also say ``val``, which is
+    integers (then classes are called "0" … "k−1"; −1 or empty means unknown). ``bag_label``, the label of the whole bag
+    that a row belongs to, is written likewise and of the same classes. ``split`` may also say ``val``, which is
     ``tune``. In CSV, ``labels`` and ``boxes`` are written as JSON: ``"[0, 1, 1]"``. Further columns are kept.
 
     A path that is absolute, leads out of the folder, or names no file makes that image rejected, by name, when it is
@@ -43,10 +47,8 @@ def load_manifest(
     if not written.rows:
         raise InputError(f"{path} lists no images")
     table = _Table(path, written)
-    columns: dict[str, pa.Array] = {"id": table.ids()}
-    class_names: tuple[str, ...] | None = None
-    if "label" in written.columns:
-        columns["label"], class_names = table.label()
+    of_classes, class_names = table.of_classes()
+    columns: dict[str, pa.Array] = {"id": table.ids()} | of_classes
     if "labels" in written.columns:
         columns["labels"], count = table.labels()
         if class_names is not None and len(class_names) != count:
@@ -88,38 +90,46 @@ class _Table:
                 raise self.wrong(position, "neither an id nor a path")
         return pa.array(ids, COLUMNS["id"])
 
-    def label(self) -> tuple[pa.Array, tuple[str, ...] | None]:
-        """Class index per row, and the class names; None when no row has a label."""
-        values = self.written.columns["label"]
-        if any(isinstance(value, bool) or not isinstance(value, str | int | None) for value in values):
-            position = next(
-                p for p, v in enumerate(values) if isinstance(v, bool) or not isinstance(v, str | int | None)
-            )
-            raise self.wrong(position, f"label must be a class name or an integer, got {values[position]!r}")
-        known = [str(value) for value in values if value is not None and value != ""]
-        if not known:
-            return pa.nulls(len(values), COLUMNS["label"]), None
+    def of_classes(self) -> tuple[dict[str, pa.Array], tuple[str, ...] | None]:
+        """Class index per row, of images and of bags, and the names of the classes; None when no row has a label."""
+        written = {column: self._class_texts(column) for column in OF_CLASSES if column in self.written.columns}
+        known = [text for texts in written.values() for text in texts if text is not None]
         if all(_is_integer(text) for text in known):
-            numbers = [None if value is None or value == "" else int(str(value)) for value in values]
-            return self._numbered(numbers)
-        floating = next((p for p, value in enumerate(values) if _is_whole_float(value)), None)
-        if floating is not None:
-            raise self.wrong(
-                floating, f"label {values[floating]!r} is neither an integer nor a class name; write 3, not 3.0"
-            )
+            return self._numbered(written)
+        for column, texts in written.items():
+            floating = next((p for p, text in enumerate(texts) if _is_whole_float(text)), None)
+            if floating is not None:
+                raise self.wrong(
+                    floating, f"{column} {texts[floating]!r} is neither an integer nor a class name; write 3, not 3.0"
+                )
         class_names = sorted(set(known))
         index = {class_name: number for number, class_name in enumerate(class_names)}
-        column = [None if value is None or value == "" else index[str(value)] for value in values]
-        return pa.array(column, COLUMNS["label"]), tuple(class_names)
+        arrays = {
+            column: pa.array([None if text is None else index[text] for text in texts], COLUMNS[column])
+            for column, texts in written.items()
+        }
+        return arrays, tuple(class_names)
 
-    def _numbered(self, numbers: Sequence[int | None]) -> tuple[pa.Array, tuple[str, ...] | None]:
-        for position, number in enumerate(numbers):
-            if number is not None and number < -1:
-                raise self.wrong(position, f"label {number} is no class; classes are numbered from 0, −1 means unknown")
-        highest = max((number for number in numbers if number is not None), default=-1)
-        count = checked_class_count(highest + 1, f"{self.path}, column 'label'")
-        column = [None if number == -1 else number for number in numbers]
-        return pa.array(column, COLUMNS["label"]), numbered_class_names(count) or None
+    def _class_texts(self, column: str) -> list[str | None]:
+        values = self.written.columns[column]
+        for position, value in enumerate(values):
+            if isinstance(value, bool) or not isinstance(value, str | int | None):
+                raise self.wrong(position, f"{column} must be a class name or an integer, got {value!r}")
+        return [None if value is None or value == "" else str(value) for value in values]
+
+    def _numbered(self, written: dict[str, list[str | None]]) -> tuple[dict[str, pa.Array], tuple[str, ...] | None]:
+        arrays, highest = {}, -1
+        for column, texts in written.items():
+            numbers = [None if text is None else int(text) for text in texts]
+            for position, number in enumerate(numbers):
+                if number is not None and number < -1:
+                    raise self.wrong(
+                        position, f"{column} {number} is no class; classes are numbered from 0, −1 means unknown"
+                    )
+            highest = max([highest, *(number for number in numbers if number is not None)])
+            arrays[column] = pa.array([None if number == -1 else number for number in numbers], COLUMNS[column])
+        count = checked_class_count(highest + 1, f"{self.path}, column {' or '.join(map(repr, written))}")
+        return arrays, numbered_class_names(count) or None
 
     def labels(self) -> tuple[pa.Array, int]:
         """0/1 per class and row, and the number of classes."""

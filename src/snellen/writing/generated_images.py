@@ -162,7 +162,9 @@ def _fulfil(
 
 def _write(folder: Path, images: ImageSet) -> list[dict[str, str]]:
     """Write the images of one shard; a row of the manifest for each."""
-    known = [column for column in images.table.column_names if column not in ("id", "label", "labels", "mask")]
+    known = [
+        column for column in images.table.column_names if column not in ("id", "label", "labels", "bag_label", "mask")
+    ]
     columns = label_columns(images, classes_of(images)) | text_columns(images, known)
     rows = []
     for index, (key, name) in enumerate(zip(images.ids, file_names(images.ids, ".png"), strict=True)):

@@ -10,18 +10,26 @@ from snellen.images import ImageSet
 
 
 def label_columns(images: ImageSet, classes: Sequence[str | None]) -> dict[str, list[str]]:
-    """Columns ``labels`` or ``label``; none where nothing is known or may be read.
+    """Columns ``labels`` or ``label``, and ``bag_label``; none where nothing is known or may be read.
 
     Args:
         images: the set.
         classes: name of each image's class, None where it is unknown.
     """
     several = [None] * len(images) if images.hidden else images.column("labels")
+    numbers = [-1 if number is None else int(str(number)) for number in images.column("bag_label")]
+    names = images.class_names or ()
+    of_bags = [None if number < 0 else names[number] if names else str(number) for number in numbers]
+    # A manifest reads both columns as names or both as numbers.
+    named = all(name and not re.fullmatch(r"-\d+|-?\d+\.0", name) for name in {*classes, *of_bags} - {None})
+    found: dict[str, list[str]] = {}
     if any(value is not None for value in several):
-        return {"labels": ["" if value is None else json.dumps(value) for value in several]}
-    if any(name is not None for name in classes):
-        return {"label": _label_texts(images, classes)}
-    return {}
+        found["labels"] = ["" if value is None else json.dumps(value) for value in several]
+    elif any(name is not None for name in classes):
+        found["label"] = _label_texts(classes, images.labels.tolist(), named=named)
+    if any(name is not None for name in of_bags):
+        found["bag_label"] = _label_texts(of_bags, numbers, named=named)
+    return found
 
 
 def text_columns(images: ImageSet, columns: Sequence[str]) -> dict[str, list[str]]:
@@ -43,8 +51,8 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _label_texts(images: ImageSet, classes: Sequence[str | None]) -> list[str]:
+def _label_texts(classes: Sequence[str | None], numbers: Sequence[int], *, named: bool) -> list[str]:
     """Class names; their numbers where a manifest would take a name for something else."""
-    if all(name and not re.fullmatch(r"-\d+|-?\d+\.0", name) for name in set(classes) - {None}):
+    if named:
         return [name or "" for name in classes]
-    return ["" if label < 0 else str(label) for label in images.labels.tolist()]
+    return ["" if number < 0 else str(number) for number in numbers]

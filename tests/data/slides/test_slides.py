@@ -32,6 +32,7 @@ def test_columns_say_what_is_known() -> None:
     assert set(tiles.column("bag_id")) == set(labels)
     for bag, text in zip(tiles.column("bag_id"), tiles.column("attributes"), strict=True):
         assert json.loads(str(text))["slide_label"] == labels[str(bag)]
+    assert tiles.unlabelled().column("bag_label") == [labels[str(bag)] for bag in tiles.column("bag_id")]
     example = json.loads(str(tiles.column("attributes")[0]))
     assert tiles.ids[0] == f"test/0000/{example['row']:03d}-{example['column']:03d}"
     assert tiles.column("mask")[0] == f"masks/{tiles.ids[0]}.png"

@@ -74,8 +74,9 @@ class Slides(Method):
     def images(self, *, split: Split = "test") -> ImageSet:
         """All tissue tiles of a split, slide by slide, rows downwards.
 
-        Columns: label (of the tile), bag_id (slide), unit_id (patient), group (site), mask (nuclei of the tumour; empty
-        in healthy tiles), attributes (row and column of the tile, label of its slide), provenance.
+        Columns: label (of the tile), bag_id (slide), bag_label (of the slide), unit_id (patient), group (site), mask
+        (nuclei of the tumour; empty in healthy tiles), attributes (row and column of the tile, label of its slide),
+        provenance.
         """
         slides = self._slides(split)
         places = [np.argwhere(slide.tissue) for slide in slides]
@@ -182,6 +183,7 @@ def _table(
         "unit_id": of_slide([slide.patient for slide in slides]),
         "group": of_slide([slide.site for slide in slides]),
         "bag_id": of_slide([slide.id for slide in slides]),
+        "bag_label": pa.array(np.asarray([slide.label for slide in slides])[owners], COLUMNS["bag_label"]),
         "split": pa.array([split] * len(owners), COLUMNS["split"]),
         "mask": pa.array([f"masks/{split}/{name}.png" for name in names], COLUMNS["mask"]),
         "attributes": pa.array(known, COLUMNS["attributes"]),
