@@ -102,6 +102,7 @@ class Classifier:
         self.device = torch.device(device)
         self._identity = identity
         self._counter = _Counter()
+        self.normalization = normalization or Normalization()
         self._normalization: tuple[Tensor, Tensor] | None = None
         if normalization is not None and normalization != Normalization():
             mean, std = (torch.tensor(v, dtype=torch.float32, device=device).view(-1, 1, 1) for v in normalization)

@@ -1,0 +1,98 @@
+"""A frozen encoder from a reference: any classifier, the image side of a text–image model, or a backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snellen.classifier import Classifier
+from snellen.errors import InputError
+from snellen.models.bundled_folders import bundled_folders
+from snellen.models.devices import resolve_device
+from snellen.models.hugging_face_folder import check_folder, import_transformers, load_config
+from snellen.models.image_encoders import hugging_face_encoders
+from snellen.models.image_encoders.before_the_head import before_the_head
+from snellen.models.image_encoders.frozen_encoder import FrozenEncoder
+from snellen.models.references import SCHEMES, load_classifier
+from snellen.models.two_tower.hugging_face_towers import MODELS as TWO_TOWER_TYPES
+from snellen.models.two_tower.references import load_two_tower
+
+_FORMS = (
+    "bundled:NAME, artifact:FOLDER, timm:NAME[@FILE.safetensors], torchvision:NAME[@FILE.safetensors], hf:FOLDER (a "
+    "classifier, a backbone such as DINO, or CLIP), openclip:FOLDER or openclip:NAME@FILE.safetensors"
+)
+
+
+def load_encoder(ref: str | Path | Classifier, *, layer: str | None = None, device: str = "cpu") -> FrozenEncoder:
+    """Load an image encoder, with its own preparation and normalisation, from wherever a model lives.
+
+    - A classifier gives the vectors that its last linear layer takes.
+    - A text–image model (``bundled:scene-clip``, ``openclip:…``, ``hf:`` of CLIP or SigLIP) gives the raw vectors of
+      its image side.
+    - A backbone of transformers (``hf:`` of DINO, DINOv2, DINOv3, ResNet …) gives its class token or its pooled map.
+
+    >>> load_encoder("bundled:fashion-cnn")
+    FrozenEncoder('bundled:fashion-cnn', 28x28, 256 numbers, input of head)
+
+    Args:
+        ref: the reference, or a loaded classifier.
+        layer: for classifiers: the layer whose output is meant, instead of the vectors before the decision; maps are
+            averaged over places.
+        device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; a loaded classifier stays where it is.
+
+    Raises:
+        InputError: a reference that cannot be used, a model without a fixed size of images, or a layer where none can
+            be named.
+        UnsupportedError: a classifier without such a layer.
+        MissingExtraError: the library of the model is not installed.
+        ModelError: a model that does not give one finite vector for an image.
+    """
+    if isinstance(ref, Classifier):
+        return _of_classifier(ref, layer, ref.name)
+    name = str(ref)
+    scheme, colon, rest = name.partition(":")
+    if not colon or not rest or scheme not in (*SCHEMES, "openclip"):
+        raise InputError(f"{name!r} is no reference of an image encoder; expected one of: {_FORMS}")
+    config = _config(Path(rest), name) if scheme == "hf" else None
+    if config is not None and config.model_type not in TWO_TOWER_TYPES and not _classifies(config):
+        _no_layer(layer, name)
+        return hugging_face_encoders.load(Path(rest), config, resolve_device(device), name=name)
+    paired = scheme == "bundled" and rest in bundled_folders()
+    if scheme == "openclip" or paired or (config is not None and config.model_type in TWO_TOWER_TYPES):
+        _no_layer(layer, name)
+        towers = load_two_tower(name, device=device)
+        return FrozenEncoder(
+            name=name,
+            network=towers.image_tower,
+            preparation=towers.preparation,
+            normalization=towers.normalization,
+            layer="image vector",
+            device=towers.device,
+        )
+    return _of_classifier(load_classifier(name, device=device), layer, name)
+
+
+def _of_classifier(classifier: Classifier, layer: str | None, name: str) -> FrozenEncoder:
+    network, where = before_the_head(classifier, layer)
+    return FrozenEncoder(
+        name=name,
+        network=network,
+        preparation=classifier.preparation,
+        normalization=classifier.normalization,
+        layer=where,
+        device=classifier.device,
+    )
+
+
+def _config(folder: Path, name: str):
+    check_folder(folder)
+    return load_config(import_transformers(name), folder)
+
+
+def _classifies(config: object) -> bool:
+    names = getattr(config, "architectures", None) or []
+    return any(str(name).endswith("ForImageClassification") for name in names)
+
+
+def _no_layer(layer: str | None, name: str) -> None:
+    if layer is not None:
+        raise InputError(f"{name}: a layer can be named for classifiers only, got {layer!r}")

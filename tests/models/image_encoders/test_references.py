@@ -1,0 +1,160 @@
+"""Encoders: the vectors before the decision, the image side of a text–image model, the class token of DINO."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from snellen.classifier import Classifier, Normalization
+from snellen.errors import InputError, ModelError, UnknownNameError, UnsupportedError
+from snellen.models.image_encoders.frozen_encoder import FrozenEncoder
+from snellen.models.image_encoders.references import load_encoder
+from snellen.models.quiet_loading import quiet_loading
+from snellen.models.references import load_classifier
+from snellen.models.two_tower.random_towers import write_random_clip
+from snellen.models.two_tower.references import load_two_tower
+from snellen.preparation import Preparation
+from tests.tiny_network import NAMES, make_network
+
+transformers = pytest.importorskip("transformers")
+
+
+def images(side: int, count: int = 3) -> Tensor:
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(1))
+
+
+def write_dino(folder: Path, *, pooler: bool = False, seed: int = 0) -> Path:
+    """A vision transformer without a head as DINO's folders hold it."""
+    with quiet_loading():
+        torch.manual_seed(seed)
+        config = transformers.ViTConfig(
+            hidden_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            image_size=32,
+            patch_size=8,
+        )
+        model = transformers.ViTModel(config, add_pooling_layer=pooler)
+        model.save_pretrained(folder)
+        transformers.ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def tiny(seed: int = 0, **options: object) -> Classifier:
+    normalization = Normalization((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
+    preparation = Preparation(size=(4, 4), resize="exact", resize_to=(4, 4))
+    return Classifier(
+        make_network(seed), class_names=NAMES, preparation=preparation, normalization=normalization, **options
+    )
+
+
+def test_a_classifier_gives_what_its_last_linear_layer_takes() -> None:
+    classifier = tiny()
+    encoder = load_encoder(classifier)
+    vectors = encoder.encode(images(4))
+    assert vectors.shape == (3, 64) == (3, encoder.dim)
+    head = classifier.module[5]
+    torch.testing.assert_close(head(vectors), classifier(images(4)))
+    assert encoder.layer == "input of 5"
+    assert not vectors.requires_grad
+
+
+def test_a_named_layer_is_averaged_over_places() -> None:
+    classifier = tiny()
+    encoder = load_encoder(classifier, layer="2")
+    expected = classifier.features(images(4), "2").mean((2, 3))
+    torch.testing.assert_close(encoder.encode(images(4)), expected)
+    assert encoder.identity != load_encoder(classifier).identity
+    with pytest.raises(UnknownNameError, match="layer of"):
+        load_encoder(classifier, layer="nowhere")
+
+
+def test_the_identity_tells_weights_preparation_and_normalisation() -> None:
+    def identity(**changes: object) -> str:
+        given = {
+            "network": nn.Sequential(make_network(0)[:4]),
+            "preparation": Preparation(size=(4, 4)),
+            "normalization": Normalization(),
+            **changes,
+        }
+        return FrozenEncoder(name="any", **given).identity
+
+    same = identity()
+    assert same == identity() == identity(network=nn.Sequential(make_network(0)[:4]))
+    others = [
+        identity(network=nn.Sequential(make_network(1)[:4])),
+        identity(preparation=Preparation(size=(4, 4), resize="exact", resize_to=(4, 4))),
+        identity(normalization=Normalization((0.1, 0.0, 0.0), (1.0, 1.0, 1.0))),
+        identity(layer="other"),
+    ]
+    assert len({same, *others}) == 5
+
+
+def test_the_bundled_classifier_and_its_feature_layer() -> None:
+    encoder = load_encoder("bundled:fashion-cnn")
+    classifier = load_classifier("bundled:fashion-cnn")
+    torch.testing.assert_close(encoder.encode(images(28)), classifier.features(images(28)))
+    assert encoder.preparation == classifier.preparation
+
+
+def test_the_image_side_of_a_text_image_model(tmp_path: Path) -> None:
+    towers = load_two_tower("bundled:scene-clip")
+    side = towers.preparation.size[0]
+    encoder = load_encoder("bundled:scene-clip")
+    expected = towers.encode_images(images(side), normalised=False)
+    torch.testing.assert_close(encoder.encode(images(side)), expected)
+    assert encoder.dim == towers.dimension
+    folder = write_random_clip(tmp_path / "clip")
+    theirs = load_two_tower(f"hf:{folder}").encode_images(images(32), normalised=False)
+    torch.testing.assert_close(load_encoder(f"hf:{folder}").encode(images(32)), theirs)
+    with pytest.raises(InputError, match="for classifiers only"):
+        load_encoder(f"hf:{folder}", layer="vision_model")
+
+
+@pytest.mark.parametrize("pooler", [False, True])
+def test_dino_gives_its_class_token(tmp_path: Path, pooler: bool) -> None:
+    """With or without the pooling layer that nothing reads, and with the same identity."""
+    folder = write_dino(tmp_path / "dino", pooler=pooler)
+    encoder = load_encoder(f"hf:{folder}")
+    with quiet_loading():
+        model = transformers.ViTModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in encoder.normalization)
+    with torch.no_grad():
+        expected = model(pixel_values=(images(32) - mean) / std).last_hidden_state[:, 0]
+    torch.testing.assert_close(encoder.encode(images(32)), expected)
+    assert encoder.dim == 24
+    assert encoder.identity == load_encoder(f"hf:{folder}").identity
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_what_is_no_encoder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no reference of an image encoder"):
+        load_encoder("somewhere")
+    with pytest.raises(UnsupportedError, match="is not a torch module"):
+        load_encoder(Classifier(lambda x: x.flatten(1)[:, :2], class_names=["a", "b"]))
+    no_head = nn.Sequential(nn.Conv2d(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(UnsupportedError, match="no linear layer with one output for each of its 2 classes"):
+        load_encoder(Classifier(no_head, class_names=["a", "b"], preparation=Preparation(size=(4, 4))))
+    with pytest.raises(InputError, match="needs a fixed size"):
+        FrozenEncoder(name="any", network=nn.Flatten(), preparation=Preparation())
+    with pytest.raises(ModelError, match="expected one vector"):
+        FrozenEncoder(name="any", network=nn.Identity(), preparation=Preparation(size=(4, 4)))
+    with quiet_loading():
+        text = transformers.BertModel(
+            transformers.BertConfig(
+                hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, vocab_size=10
+            )
+        )
+        text.save_pretrained(tmp_path / "bert")
+        transformers.ViTImageProcessorPil().save_pretrained(tmp_path / "bert")
+    with pytest.raises(InputError, match="holds a model of type 'bert'"):
+        load_encoder(f"hf:{tmp_path / 'bert'}")
+    encoder = load_encoder(tiny())
+    with pytest.raises(InputError, match="takes images in"):
+        encoder.encode(3 * images(4))
+    with pytest.raises(InputError, match="4x4 pixels"):
+        encoder.encode(images(5))
