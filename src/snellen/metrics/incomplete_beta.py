@@ -7,6 +7,7 @@ from functools import lru_cache
 
 _SMALLEST = 1e-300
 _PRECISION = 1e-16
+_LAST_BIT = 2.0**-52
 
 
 def regularised_incomplete_beta(x: float, a: float, b: float) -> float:
@@ -39,8 +40,11 @@ def _by_fraction(x: float, a: float, b: float) -> float:
             numerator = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
         else:
             numerator = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        d = 1 / _away_from_zero(1 + numerator * d)
-        c = _away_from_zero(1 + numerator / c)
+        # Written out: a call in here would cost as much as the term.
+        d = 1 + numerator * d
+        d = 1 / (d if abs(d) > _SMALLEST else _SMALLEST)
+        c = 1 + numerator / c
+        c = c if abs(c) > _SMALLEST else _SMALLEST
         fraction *= c * d
         if abs(1 - c * d) < _PRECISION:
             break
@@ -66,12 +70,10 @@ def _stirling_error(z: float) -> float:
     return (1 / 12 - (1 / 360 - (1 / 1260 - (1 / 1680 - 1 / (1188 * square)) / square) / square) / square) / z
 
 
-def _away_from_zero(value: float) -> float:
-    return value if abs(value) > _SMALLEST else _SMALLEST
-
-
 def beta_quantile(probability: float, a: float, b: float) -> float:
-    """The x with I_x(a, b) = probability, by bisection to the last bit.
+    """The x with I_x(a, b) = probability, to about the last bit.
+
+    Newton's method between two bounds, and a bisection where a step would leave them or steps do not get smaller.
 
     >>> round(beta_quantile(0.26171875, 2, 3), 12)
     0.25
@@ -80,12 +82,18 @@ def beta_quantile(probability: float, a: float, b: float) -> float:
         raise ValueError(f"a probability lies in [0, 1], got {probability}")
     if probability in (0.0, 1.0):
         return float(probability)
-    low, high = 0.0, 1.0
-    while low < (middle := (low + high) / 2) < high:
-        if regularised_incomplete_beta(middle, a, b) < probability:
-            low = middle
-        else:
-            high = middle
+    low, high, x = 0.0, 1.0, a / (a + b)
+    last = before = 1.0  # sizes of the last two steps
+    while low < (low + high) / 2 < high:
+        excess = regularised_incomplete_beta(x, a, b) - probability
+        low, high = (x, high) if excess < 0 else (low, x)
+        density = math.exp(_log_beta_density(x, a, b)) / (x * (1 - x))
+        step = excess / density if density > 0 else math.inf
+        if abs(step) <= _LAST_BIT * x:
+            return x
+        middle = (low + high) / 2
+        following = x - step if low < x - step < high and abs(step) < before / 2 else middle
+        last, before, x = abs(following - x), last, following
     return high
 
 
