@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from snellen.data.rendered_source import RenderedSource
 from snellen.data.slides.plan import Slide, positive_tiles, tissue_tiles
-from snellen.data.slides.rendering import VERSION, RenderedRegions, render_regions
+from snellen.data.slides.rendering import VERSION
 from snellen.data.slides.stain import stains_of
+from snellen.data.slides.tile_source import TileSource, slide_thumbnail
 from snellen.errors import InputError
 from snellen.images import COLUMNS, ImageSet, Provenance, Split
 from snellen.method import Method
@@ -82,7 +82,7 @@ class Slides(Method):
         places = [np.argwhere(slide.tissue) for slide in slides]
         owners = np.repeat(np.arange(len(slides)), [len(place) for place in places])
         rows, columns = np.concatenate(places).T
-        source = _tile_source(slides, owners, rows, columns, self._recipe())
+        source = TileSource(slides, owners, rows, columns, self._recipe())
         return ImageSet(
             source,
             _table(slides, places, owners, split, self.seed),
@@ -93,13 +93,7 @@ class Slides(Method):
 
     def thumbnail(self, index: int, *, split: Split = "test", longest: int = 512) -> Image.Image:
         """One whole slide on the finest level of at most ``longest`` pixels, RGB."""
-        if longest < 1:
-            raise InputError(f"a thumbnail must be at least 1 pixel wide, got {longest}")
-        slide = self.slide(index, split=split)
-        level = max(0, math.ceil(math.log2(slide.side / longest)))
-        extent = max(1, slide.side >> level)
-        picture = render_regions([slide], level=level, tops=[0], lefts=[0], height=extent, width=extent)
-        return Image.fromarray(picture.pixels[0], "RGB")
+        return slide_thumbnail(self.slide(index, split=split), longest)
 
     def _slides(self, split: Split) -> list[Slide]:
         return [self.slide(index, split=split) for index in range(self.count)]
@@ -136,30 +130,6 @@ def _label(slides: Slides, index: int, split: Split) -> int:
     shuffled = np.random.default_rng(derive_seed(slides.seed, split, "block of slides", block)).permutation(_BLOCK)
     position = block * _BLOCK + int(shuffled[place])
     return math.floor((position + 1) * slides.positive_slides) - math.floor(position * slides.positive_slides)
-
-
-def _tile_source(
-    slides: Sequence[Slide], owners: NDArray[np.int64], rows: NDArray[np.int64], columns: NDArray[np.int64], recipe: str
-) -> RenderedSource:
-    def rendered(indices: Sequence[int]) -> RenderedRegions:
-        chosen = np.asarray(indices)
-        size = slides[0].tile_size
-        return render_regions(
-            [slides[owner] for owner in owners[chosen]],
-            level=0,
-            tops=(rows[chosen] * size).tolist(),
-            lefts=(columns[chosen] * size).tolist(),
-            height=size,
-            width=size,
-        )
-
-    return RenderedSource(
-        len(owners),
-        lambda indices: rendered(indices).pixels,
-        lambda index: f"{recipe} {slides[owners[index]].id} {rows[index]} {columns[index]}",
-        masks=lambda indices: rendered(indices).masks,
-        chunk=max(1, min(64, 2**18 // slides[0].tile_size ** 2)),
-    )
 
 
 def _table(
