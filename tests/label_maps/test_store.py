@@ -15,7 +15,8 @@ from snellen.images import ImageSet
 from snellen.label_maps.annotating import annotate
 from snellen.label_maps.sparse import SparseMaps, keep_largest
 from snellen.label_maps.store import RECORD, ROWS, LabelMaps, MapsRecord
-from snellen.label_maps.writing import UNFINISHED, MappedImages, write_maps
+from snellen.label_maps.writing import MappedImages, write_maps
+from snellen.row_file import UNFINISHED
 from tests.label_maps.annotators import colour_annotator, halves
 
 

@@ -8,7 +8,6 @@ would be 4 · k · h · w. ``label-maps.json`` is written last and holds the ids
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,13 +21,13 @@ from torch import Tensor
 
 from snellen.errors import InputError
 from snellen.label_maps.sparse import SparseMaps
+from snellen.row_file import RowFiles, check_hash, open_rows
 
-ROWS, RECORD = "label-maps.npy", "label-maps.json"
+FILES = RowFiles("label maps", "annotator", "label-maps.npy", "label-maps.json")
+ROWS, RECORD = FILES.rows, FILES.record
 
 #: More classes than this need four bytes for an index.
 _MOST_OF_TWO_BYTES = 32_767
-
-_HASHED_AT_ONCE = 2**24
 
 
 class MapsRecord(BaseModel):
@@ -95,8 +94,8 @@ class LabelMaps:
         rows = maps.rows
         if rows.dtype != record.row_type() or rows.shape != (len(record.ids),):
             raise InputError(f"{folder / ROWS} does not hold what {RECORD} says; make the label maps again")
-        if verify and file_hash(folder / ROWS) != record.sha256:
-            raise InputError(f"{folder / ROWS} has changed since it was written (its hash differs); make it again")
+        if verify:
+            check_hash(folder, FILES, record.sha256)
         return maps
 
     def __len__(self) -> int:
@@ -110,11 +109,7 @@ class LabelMaps:
     @cached_property
     def rows(self) -> NDArray[np.void]:
         """All rows, mapped into memory: one is read from the disk when it is looked at."""
-        try:
-            # Refuses arrays of objects: nothing is unpickled.
-            return np.lib.format.open_memmap(self.folder / ROWS, mode="r")
-        except (OSError, ValueError) as error:
-            raise InputError(f"{self.folder / ROWS} cannot be read as rows of label maps: {error}") from error
+        return open_rows(self.folder, FILES)
 
     @cached_property
     def places(self) -> dict[str, int]:
@@ -144,12 +139,3 @@ class LabelMaps:
                 f"the label map of {self.record.ids[row]!r} holds scores that are not finite, or indices of no class"
             )
         return SparseMaps(torch.from_numpy(values), torch.from_numpy(indices))
-
-
-def file_hash(path: Path) -> str:
-    """Hash of a file (sha256, hex), read piece by piece."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while piece := stream.read(_HASHED_AT_ONCE):
-            digest.update(piece)
-    return digest.hexdigest()
