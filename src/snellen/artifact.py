@@ -49,6 +49,10 @@ class Card(BaseModel):
     normalization: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, float] = Field(default_factory=dict, description="measured figures, by dotted name")
     history: tuple[dict[str, float], ...] = Field((), description="figures of each epoch of the training")
+    bag_decision: dict[str, Any] = Field(
+        default_factory=dict,
+        description="how a bag is decided from its images: pooling, threshold; else empty",
+    )
     licence: str = "Apache-2.0"
     lineage: Lineage
     sha256: str = Field("", description="hash of weights.safetensors; filled by save()")
@@ -76,7 +80,8 @@ class Artifact:
         weights = folder / "weights.safetensors"
         weights.write_bytes(save({name: tensor.contiguous() for name, tensor in self.tensors.items()}))
         card = self.card.model_copy(update={"sha256": hashlib.sha256(weights.read_bytes()).hexdigest()})
-        (folder / "card.json").write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        unsaid = None if card.bag_decision else {"bag_decision"}
+        (folder / "card.json").write_text(card.model_dump_json(indent=1, exclude=unsaid) + "\n", encoding="utf-8")
         return Artifact(self.tensors, card)
 
     @classmethod

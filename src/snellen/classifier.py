@@ -65,6 +65,7 @@ class Classifier:
         feature_layer: name of the layer whose output :meth:`features` gives by default.
         recipe: what trained it, as the lineage of its artifact records it; empty when unknown.
         history: figures of each epoch of its training, as its card records them; empty when unknown.
+        bag_decision: how a bag is decided from its images, as its card records it: ``pooling`` and ``threshold``.
         device: where the model runs.
     """
 
@@ -84,6 +85,7 @@ class Classifier:
         feature_layer: str | None = None,
         recipe: Mapping[str, Any] | None = None,
         history: Sequence[Mapping[str, float]] = (),
+        bag_decision: Mapping[str, Any] | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
         self.module = model if isinstance(model, nn.Module) else None
@@ -99,6 +101,7 @@ class Classifier:
         self.name, self.notes, self.feature_layer = name, tuple(notes), feature_layer
         self.recipe: Mapping[str, Any] = dict(recipe or {})
         self.history = tuple(dict(row) for row in history)
+        self.bag_decision: Mapping[str, Any] = dict(bag_decision or {})
         self.device = torch.device(device)
         self._identity = identity
         self._counter = _Counter()

@@ -28,6 +28,7 @@ class Architecture(NamedTuple):
 ARCHITECTURES: dict[str, Architecture] = {
     "factor_network": Architecture("snellen.models.factor_judge:FactorNetwork"),
     "fashion_cnn": Architecture("snellen.models.fashion_cnn:FashionCNN", "pool"),
+    "prompted_tower": Architecture("snellen.models.two_tower.prompted:build", "tower"),
     "timm": Architecture("snellen.models.timm_models:build_untrained", "global_pool"),
 }
 
@@ -61,6 +62,7 @@ def load_artifact(folder: Path, *, name: str) -> LoadedModel:
         feature_layer=ARCHITECTURES[str(card.architecture["name"])].feature_layer,
         recipe=card.lineage.recipe,
         history=card.history,
+        bag_decision=card.bag_decision,
     )
 
 

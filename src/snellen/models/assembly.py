@@ -55,6 +55,7 @@ def assemble(
         feature_layer=_feature_layer(loaded, kind),
         recipe=loaded.recipe,
         history=loaded.history,
+        bag_decision=loaded.bag_decision,
         device=device,
     )
 

@@ -35,6 +35,7 @@ class LoadedModel:
         feature_layer: the pooled layer before the last linear layer, when that is certain.
         recipe: what trained it, where its files tell.
         history: figures of each epoch of its training, where its files tell.
+        bag_decision: how a bag is decided from its images, where its files tell.
         notes: what the loader changed or found remarkable.
         assumed: what the loader assumed, by field: told only where the caller does not give that field.
         advice: how a user supplies what is missing; the end of an error message.
@@ -52,6 +53,7 @@ class LoadedModel:
     feature_layer: str | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     history: tuple[Mapping[str, float], ...] = ()
+    bag_decision: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     assumed: Mapping[Field, str] = field(default_factory=dict)
     advice: str = "pass preparation=Preparation(...) to load_classifier()"
