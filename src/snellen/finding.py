@@ -40,8 +40,19 @@ KINDS: dict[str, str] = {
     "unforgotten": "what should be forgotten is still there",
     "temporal": "frames of a video contradict each other",
     "texture_seam": "a texture does not tile",
+    "bag_accuracy": "bags, such as slides, are told apart hardly better than by guessing",
+    "missed_bags": "positive bags are called negative more often than the others are called wrongly",
+    "bag_false_alarms": "bags that are not positive are called so more often than positive ones are missed",
+    "bag_group_gap": "the bags of a known group are served worse than those of another",
+    "bag_evidence": "positive bags are found for images that are not positive",
+    "bag_contradiction": "labels of bags contradict those of their images",
     "aliasing": "decisions or outputs change with sub-pixel position",
 }
+
+#: Kinds of which harm is a share of the bags; of all others it is one of the images.
+OF_BAGS = frozenset(
+    {"bag_accuracy", "missed_bags", "bag_false_alarms", "bag_group_gap", "bag_evidence", "bag_contradiction"}
+)
 
 Level = Literal["note", "mild", "moderate", "severe"]
 

@@ -14,6 +14,7 @@ from snellen.auditing.checks import resolve_checks
 from snellen.auditing.concluding import Gathered, conclude
 from snellen.auditing.engine import CLEAN, NOT_FINITE, run_shards, shard_count
 from snellen.auditing.html import render_report
+from snellen.auditing.per_image import BAG_LABEL
 from snellen.auditing.plan import plan_of
 from snellen.auditing.report import AuditReport
 from snellen.classifier import Classifier
@@ -81,12 +82,11 @@ def audit(
         images = images.limit(limit, seed)
     if not len(images):
         raise InputError(f"{images.name} holds no images")
-    if images.has_labels:
-        images = align_labels(images, classifier.class_names)
+    images = _aligned(images, classifier)
     given: dict[Companion, ImageSet | None] = {"train": train, "tune": tune}
     companions = _companions(given, classifier, seed)
     wholes = {name: WholeSet.of(whole) for name, whole in given.items() if whole is not None}
-    chosen = resolve_checks(checks, threats)
+    chosen = [check.resolved(classifier) for check in resolve_checks(checks, threats)]
     skipped = {check.name: check.missing(classifier, images, frozenset(companions)) for check in chosen}
     if skipped["clean"] is not None:
         raise InputError(f"the check 'clean', which every other is compared with, cannot run: it {skipped['clean']}")
@@ -152,10 +152,13 @@ def _companions(
     for name, images in found.items():
         if not len(images):
             raise InputError(f"the {name} images {images.name} are none")
-    return {
-        name: align_labels(images, classifier.class_names) if images.has_labels else images
-        for name, images in found.items()
-    }
+    return {name: _aligned(images, classifier) for name, images in found.items()}
+
+
+def _aligned(images: ImageSet, classifier: Classifier) -> ImageSet:
+    """The same images, labels of images and of bags in the classifier's classes."""
+    known = images.has_labels or any(label is not None for label in images.column(BAG_LABEL))
+    return align_labels(images, classifier.class_names) if known else images
 
 
 def _check_usable(

@@ -105,6 +105,7 @@ class Reading:
         wholes: of these sets before they were limited in size; may be empty.
         rng: of the run.
         data: fingerprint of the image set.
+        audited: the image set itself, also the images that could not be used; None in a reading made by hand.
     """
 
     evidence: Evidence
@@ -114,6 +115,7 @@ class Reading:
     wholes: Mapping[Companion, WholeSet] = field(default_factory=dict)
     rng: Randomness = field(default_factory=lambda: Randomness(0))
     data: str = ""
+    audited: ImageSet | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -133,6 +135,7 @@ class Conclusion:
         panels: curves and tables for the report.
         lists: images by name, in full: suspects, copies. They become ``lists/NAME.json`` in the run directory.
         notes: what a reader must know.
+        pictures: WebP files that panels show, by the sha256 of their bytes.
     """
 
     metrics: dict[str, Measured] = field(default_factory=dict)
@@ -142,6 +145,7 @@ class Conclusion:
     panels: Sequence[Panel] = ()
     lists: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Check(BaseModel, ABC):
@@ -173,6 +177,10 @@ class Check(BaseModel, ABC):
         for companion in sorted(self.compares_with - companions):
             return f"compares with {companion} images, and none were given (--{companion} DATA)"
         return missing_needs(self.needs, classifier, images)
+
+    def resolved(self, classifier: Classifier) -> Check:
+        """The same check with everything filled in that the classifier decides, as the plan of the run holds it."""
+        return self
 
     @property
     def measures(self) -> bool:

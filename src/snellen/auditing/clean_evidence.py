@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
 import torch
@@ -17,9 +17,9 @@ from snellen.auditing.kept_columns import (
     fingerprint_columns,
     property_columns,
 )
-from snellen.auditing.per_image import GROUP
 from snellen.classifier import Classifier
 from snellen.evidence import Evidence
+from snellen.images import COLUMNS
 from snellen.inspection.fingerprints import fingerprint, pixel_hashes
 from snellen.inspection.properties import image_properties
 
@@ -62,17 +62,20 @@ def _projected(features: Tensor) -> Tensor:
     return features @ matrix.to(features)
 
 
-def clean_evidence(batch: Batch, keep: Collection[Kept], groups: Sequence[str | None] | None = None) -> Evidence:
+def clean_evidence(
+    batch: Batch, keep: Collection[Kept], carried: Mapping[str, Sequence[object]] | None = None
+) -> Evidence:
     """One row for each image of a batch, setting "clean": decision, confidence, and the columns that are kept.
 
     Args:
         batch: n images.
         keep: which columns.
-        groups: name of each image's group, (n,); None when the set knows of none, and the column is left out.
+        carried: columns of the image set that the evidence carries along, such as each image's group, (n,) each; of
+            what the set does not know at all there is no column.
     """
     labels_only = batch.classifier.output == "labels"
     confidence = None if labels_only else batch.classifier.probabilities(batch.scores).amax(1).tolist()
-    extra: dict[str, pa.Array] = {} if groups is None else {GROUP: pa.array(groups, pa.string())}
+    extra: dict[str, pa.Array] = {name: pa.array(values, COLUMNS[name]) for name, values in (carried or {}).items()}
     if "scores" in keep:
         extra[SCORES] = array_column(batch.scores.detach().float().cpu().numpy())
     if "features" in keep and batch.features is not None:

@@ -81,6 +81,7 @@ def conclude(
             wholes=gathered.wholes,
             rng=rng,
             data=str(plan["data"]["fingerprint"]),
+            audited=images,
         )
         try:
             conclusions[check.name] = check.conclude(reading)
@@ -114,6 +115,7 @@ def conclude(
             *([f"Checks that read features leave out {without} images whose features are not finite."] * bool(without)),
         ),
     )
+    pictures |= {key: blob for found in conclusions.values() for key, blob in found.pictures.items()}
     lists = {name: list(rows) for found in conclusions.values() for name, rows in found.lists.items()}
     return report, pictures, lists
 

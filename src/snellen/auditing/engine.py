@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from snellen.auditing.check import Batch, Check, Kept
 from snellen.auditing.clean_evidence import clean_evidence, score_batch
+from snellen.auditing.per_image import CARRIED
 from snellen.classifier import Classifier
 from snellen.data.loading import prepared_batches
 from snellen.evidence import Evidence
@@ -60,7 +61,7 @@ def run_shards(
     """
     cost = {CLEAN: 1.0, **{check.name: check.cost() for check in checks}}
     progress.begin(task, sum(cost.values()) * len(images))
-    groups = _groups(images)
+    carried = _carried(images)
     for shard in range(shard_count(len(images), batch_size)):
         first = shard * batch_size * BATCHES_PER_SHARD
         members = images.select(np.arange(first, min(first + batch_size * BATCHES_PER_SHARD, len(images))))
@@ -68,7 +69,7 @@ def run_shards(
             progress.advance(task, sum(cost.values()) * len(members), "already done")
             continue
         _run_shard(
-            run, shard, classifier, members, checks, keep, groups, cost, batch_size, workers, rng, progress, task
+            run, shard, classifier, members, checks, keep, carried, cost, batch_size, workers, rng, progress, task
         )
     progress.finish(task)
     total = dict.fromkeys(["reading", *cost], 0.0)
@@ -85,7 +86,7 @@ def _run_shard(
     members: ImageSet,
     checks: Sequence[Check],
     keep: Collection[Kept],
-    groups: Mapping[str, str | None] | None,
+    carried: Mapping[str, Mapping[str, object]],
     cost: dict[str, float],
     batch_size: int,
     workers: int,
@@ -114,8 +115,8 @@ def _run_shard(
             )
             rejected += unusable
             if batch is not None:
-                named = None if groups is None else [groups[key] for key in batch.ids]
-                evidence[CLEAN].append(clean_evidence(batch, keep, named))
+                known = {name: [values[key] for key in batch.ids] for name, values in carried.items()}
+                evidence[CLEAN].append(clean_evidence(batch, keep, known))
             seconds[CLEAN] += time.perf_counter() - clock
             progress.advance(task, cost[CLEAN] * len(loaded.ids), CLEAN)
             for check in checks:
@@ -135,12 +136,14 @@ def known_labels(images: ImageSet) -> NDArray[np.int64]:
     return images.labels if images.has_labels else np.full(len(images), -1, dtype=np.int64)
 
 
-def _groups(images: ImageSet) -> dict[str, str | None] | None:
-    """Group by id; None when no image has one, so that all shards agree on their columns."""
-    given = images.column("group")
-    if all(group is None for group in given):
-        return None
-    return {key: None if group is None else str(group) for key, group in zip(images.ids, given, strict=True)}
+def _carried(images: ImageSet) -> dict[str, dict[str, object]]:
+    """Column → value by id, of the columns in which some image has one, so that all shards agree on their columns."""
+    columns = {name: images.column(name) for name in CARRIED}
+    return {
+        name: dict(zip(images.ids, (None if value is None else CARRIED[name](value) for value in values), strict=True))
+        for name, values in columns.items()
+        if any(value is not None for value in values)
+    }
 
 
 def make_batch(

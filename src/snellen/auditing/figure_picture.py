@@ -9,11 +9,12 @@ from snellen.auditing.check import Check, Measured
 from snellen.auditing.checks import CHECKS
 from snellen.auditing.eye_chart_picture import column_words
 from snellen.auditing.panels import Line, Panel, Point
-from snellen.finding import KINDS, Finding
+from snellen.finding import KINDS, OF_BAGS, Finding
 
 #: What the figures that lead the page are called.
 LEADING: dict[str, str] = {
     "clean.accuracy": "clean accuracy",
+    "bags.auroc": "area under the ROC curve, bags",
     "calibration.ece": "calibration error",
     "corruption.mce": "mean corruption error",
     "corruption.error": "error under corruption",
@@ -26,6 +27,7 @@ MADE_BY: dict[str, str] = {
     "gradient_masking": "adversarial",
     "slice": "slices",
     "duplicate": "duplicates",
+    **dict.fromkeys(OF_BAGS, "bags"),
 }
 
 #: Checks that compare with other images, whose evidence lies in a folder of their own.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
@@ -153,11 +153,23 @@ def embed_pictures(
             continue
         spent += cost
         chosen.update(names)
+    return embedded(chosen, pictures, shared=frozenset(shared & chosen), without=frozenset(without))
+
+
+def embedded(
+    chosen: Iterable[str],
+    pictures: Mapping[str, bytes],
+    *,
+    shared: frozenset[str] = frozenset(),
+    without: frozenset[str] = frozenset(),
+) -> EmbeddedPictures:
+    """The pictures of these names, as the page holds them."""
+    names = sorted(set(chosen))
     return EmbeddedPictures(
-        sources={name: base64.b64encode(pictures[name]).decode() for name in sorted(chosen)},
-        sizes={name: _size(pictures[name]) for name in sorted(chosen)},
-        shared=frozenset(shared & chosen),
-        without=frozenset(without),
+        sources={name: base64.b64encode(pictures[name]).decode() for name in names},
+        sizes={name: _size(pictures[name]) for name in names},
+        shared=shared,
+        without=without,
     )
 
 

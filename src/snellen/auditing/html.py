@@ -22,8 +22,9 @@ from snellen.auditing.figure_picture import (
     severity_panels,
 )
 from snellen.auditing.finding_picture import PICTURE_BYTES, arrange_findings, embed_pictures, picture_groups
+from snellen.auditing.heat_page import embed_heat, heat_scale
 from snellen.auditing.report import AuditReport
-from snellen.finding import LEVELS, Finding
+from snellen.finding import LEVELS, OF_BAGS, Finding
 
 #: Names of rejected images that are listed; the rest is in rejected.json.
 LISTED = 50
@@ -62,6 +63,7 @@ def render_report(
             script=Markup(script),  # noqa: S704 - our own file
             script_hash=content_hash(script),
             severity_panels=severity_panels(report.metrics, 1 / report.model["classes"]),
+            heat_scale=heat_scale,
             small_chart=lambda panel: line_chart(panel, width=300, height=190),
             chart=line_chart,
             rows=ROWS,
@@ -121,6 +123,7 @@ def _sight(chart: EyeChart) -> list[str]:
 def _parts(report: AuditReport, pictures: Mapping[str, bytes], picture_bytes: int) -> dict[str, object]:
     """What the page and the notebook share."""
     figures = figures_with_evidence(report.metrics)
+    heat, left = embed_heat(report.panels, pictures, budget=picture_bytes)
     chart = report.eye_chart
     levels = Counter(finding.level for finding in report.findings)
 
@@ -137,7 +140,9 @@ def _parts(report: AuditReport, pictures: Mapping[str, bytes], picture_bytes: in
         "eye_chart": None if chart is None else eye_chart_picture([(report.model["name"], chart)]),
         "wide": chart is not None and len(chart.columns) > BESIDE,
         "arranged": arrange_findings(report.findings),
-        "pictures": embed_pictures(report.findings, pictures, budget=picture_bytes),
+        "heat": heat,
+        "pictures": embed_pictures(report.findings, pictures, budget=left),
+        "of_bags": OF_BAGS,
         "groups": picture_groups,
         "evidence": evidence,
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +26,11 @@ from snellen.inspection.fingerprints import Fingerprints
 from snellen.inspection.properties import ImageProperties
 from snellen.metrics.units import unit_codes
 
-#: Column of the clean evidence, and of image sets, with the name of each image's group.
-GROUP = "group"
+#: Columns of the clean evidence, and of image sets: each image's group, its bag, and the label of its bag.
+GROUP, BAG, BAG_LABEL = "group", "bag_id", "bag_label"
+
+#: Columns of an image set that the clean evidence carries along, and what makes their values.
+CARRIED: dict[str, Callable[[Any], object]] = {GROUP: str, BAG: str, BAG_LABEL: int}
 
 #: What :meth:`PerImage.outcomes` says of an image in a setting.
 RIGHT, WRONG, ABSENT = 1, 0, -1
@@ -45,6 +49,8 @@ class PerImage:
         unit_names: the same, None where none is known.
         units: code of that unit (n,); None when every image is a unit of its own.
         groups: name of each image's group, None where unknown.
+        bags: id of each image's bag, None where unknown.
+        bag_labels: label of each image's bag (n,), −1 where unknown; None when no image is in a bag.
         splits: split of each image, None where unknown.
         scores: (n, k) as the classifier gave them; None when they were not kept.
         features: (n, d); None when they were not kept.
@@ -61,6 +67,8 @@ class PerImage:
     unit_names: tuple[str | None, ...] = ()
     units: NDArray[np.int64] | None = None
     groups: tuple[str | None, ...] = ()
+    bags: tuple[str | None, ...] = ()
+    bag_labels: NDArray[np.int64] | None = None
     splits: tuple[str | None, ...] = ()
     scores: NDArray[np.float64] | None = None
     features: NDArray[np.float32] | None = None
@@ -74,12 +82,13 @@ class PerImage:
 
         Args:
             clean: rows of the setting "clean", one for each usable image.
-            images: where splits are known, and groups; without it groups are those of the evidence.
+            images: where splits are known, groups and bags; without it groups and bags are those of the evidence.
         """
         table = clean.table
         ids, units = tuple(table["example_id"].to_pylist()), tuple(table["unit_id"].to_pylist())
         features, known = read_array(table, FEATURES), table["value"].null_count < len(table)
         scores = read_array(table, SCORES)
+        bags = _names(table, BAG) if images is None else _of_ids(images, BAG, ids)
         return cls(
             ids=ids,
             labels=_integers(table["label"]),
@@ -88,7 +97,9 @@ class PerImage:
             unit_ids=units,
             unit_names=_of_ids(images, "unit_id", ids),
             units=None if len(set(units)) == len(ids) else unit_codes(units),
-            groups=_groups(table) if images is None else _of_ids(images, GROUP, ids),
+            groups=_names(table, GROUP) if images is None else _of_ids(images, GROUP, ids),
+            bags=bags,
+            bag_labels=None if all(bag is None for bag in bags) else _bag_labels(table, images, ids),
             splits=_of_ids(images, "split", ids),
             scores=None if scores is None else scores.astype(np.float64),
             features=features,
@@ -132,6 +143,8 @@ class PerImage:
             unit_names=tuple(self.unit_names[row] for row in rows) if self.unit_names else (),
             units=part(self.units),
             groups=tuple(self.groups[row] for row in rows) if self.groups else (),
+            bags=tuple(self.bags[row] for row in rows) if self.bags else (),
+            bag_labels=part(self.bag_labels),
             splits=tuple(self.splits[row] for row in rows) if self.splits else (),
             scores=part(self.scores),
             features=part(self.features),
@@ -184,8 +197,17 @@ def _integers(column: pa.ChunkedArray) -> NDArray[np.int64]:
     return column.fill_null(-1).to_numpy().astype(np.int64)
 
 
-def _groups(table: pa.Table) -> tuple[str | None, ...]:
-    return tuple(table[GROUP].to_pylist()) if GROUP in table.column_names else (None,) * len(table)
+def _names(table: pa.Table, column: str) -> tuple[str | None, ...]:
+    return tuple(table[column].to_pylist()) if column in table.column_names else (None,) * len(table)
+
+
+def _bag_labels(table: pa.Table, images: ImageSet | None, ids: Sequence[str]) -> NDArray[np.int64]:
+    if images is not None:
+        found = _of_ids(images, BAG_LABEL, ids)
+        return np.array([-1 if label is None else int(label) for label in found], dtype=np.int64)
+    if BAG_LABEL not in table.column_names:
+        return np.full(len(table), -1, dtype=np.int64)
+    return _integers(table[BAG_LABEL])
 
 
 def _of_ids(images: ImageSet | None, column: str, ids: Sequence[str]) -> tuple[str | None, ...]:

@@ -70,6 +70,9 @@ class AuditReport(BaseModel):
         record = self.model_dump(mode="json")
         for row, finding in zip(record["findings"], self.findings, strict=True):
             row |= {"level": finding.level, "key": finding.key}
+        for panel in record["panels"]:
+            if not panel["heat"]:  # said only where there are such pictures
+                del panel["heat"]
         return record
 
     def __repr__(self) -> str:

@@ -17,11 +17,14 @@ from snellen.data.class_labels import numbered_class_names
 from snellen.errors import InputError, MissingExtraError, import_extra
 from snellen.images import COLUMNS, ImageSet
 
+#: Columns that hold one class for each image: its own, and that of its bag.
+_SINGLE = ("label", "bag_label")
+
 _WORDNET_ID = re.compile(r"n\d{8}")
 
 
 def align_labels(images: ImageSet, class_names: Sequence[str]) -> ImageSet:
-    """Re-index labels to a classifier's class names.
+    """Re-index labels, of images and of bags, to a classifier's class names.
 
     Equal lists change nothing, and a set whose classes are only numbered is taken by position if it has as many
     classes as the classifier. Otherwise each class that occurs is looked up by the first of these that finds anything:
@@ -37,7 +40,7 @@ def align_labels(images: ImageSet, class_names: Sequence[str]) -> ImageSet:
     [1, 0]
 
     Args:
-        images: a set without labels is returned as it is; a label-free view stays one.
+        images: a set without labels of any sort is returned as it is; a label-free view stays one.
         class_names: of the classifier, in the order of its scores.
 
     Raises:
@@ -63,9 +66,10 @@ def align_labels(images: ImageSet, class_names: Sequence[str]) -> ImageSet:
         )
     mapping = _match([own[position] for position in _occurring(images, len(own))], target, images.name)
     table = images.table
-    if "label" in table.column_names:
-        moved = [None if v is None or v < 0 else mapping[own[v]] for v in table["label"].to_pylist()]
-        table = _with_column(table, "label", moved)
+    for column in _SINGLE:
+        if column in table.column_names:
+            moved = [None if v is None or v < 0 else mapping[own[v]] for v in table[column].to_pylist()]
+            table = _with_column(table, column, moved)
     if "labels" in table.column_names:
         table = _with_column(table, "labels", _moved_multilabel(images, own, mapping, target))
     return replace(images, table=table, class_names=target)
@@ -74,8 +78,9 @@ def align_labels(images: ImageSet, class_names: Sequence[str]) -> ImageSet:
 def _occurring(images: ImageSet, count: int) -> list[int]:
     """Classes that at least one image has. Others need no counterpart: nothing will be compared with them."""
     seen: set[int] = set()
-    if "label" in images.table.column_names:
-        seen |= {value for value in images.table["label"].unique().to_pylist() if value is not None and value >= 0}
+    for column in _SINGLE:
+        if column in images.table.column_names:
+            seen |= {value for value in images.table[column].unique().to_pylist() if value is not None and value >= 0}
     if "labels" in images.table.column_names:
         rows = [row for row in images.table["labels"].to_pylist() if row is not None]
         seen |= {position for row in rows for position, value in enumerate(row[:count]) if value}

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from snellen.auditing.check import Check
 from snellen.auditing.checks.adversarial import Adversarial
+from snellen.auditing.checks.bags import BagDecisions
 from snellen.auditing.checks.calibration import Calibration
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.checks.corruption import CommonCorruptions
@@ -32,6 +33,7 @@ _IN_ORDER: tuple[type[Check], ...] = (
     Calibration,
     Selective,
     GroupGap,
+    BagDecisions,
     Slices,
     LabelNoise,
     Duplicates,

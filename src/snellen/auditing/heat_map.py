@@ -1,0 +1,154 @@
+"""A bag seen from afar with the probabilities of its tiles over it, and the outline of those known to be positive."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+#: Longest side of a picture, pixels.
+SIDE = 512
+
+#: How much of a tile's colour is the scale's, and how much the picture's below.
+COVER = 0.72
+
+#: Opacity of what is no tile: it steps back on light and on dark pages.
+ASIDE = 0.3
+
+#: Width of each of the two lines of an outline, one light and one dark, pixels.
+LINE = 2
+
+#: Cividis at 0, ⅛, …, 1: lightness rises evenly, and all kinds of colour vision see the same order (Nuñez, Anderton and
+#: Renslow, PLOS ONE 13, 2018, e0199239).
+SCALE = np.array(
+    [
+        (0, 34, 78),
+        (26, 56, 111),
+        (67, 78, 108),
+        (97, 100, 112),
+        (125, 124, 120),
+        (155, 148, 118),
+        (188, 175, 111),
+        (222, 203, 93),
+        (254, 232, 56),
+    ],
+    dtype=np.float64,
+)
+
+
+def scale_colours(values: ArrayLike) -> NDArray[np.uint8]:
+    """Colours of values in [0, 1]: (…) → uint8 (…, 3), linear between those of :data:`SCALE`.
+
+    >>> scale_colours([0.0, 1.0]).tolist()
+    [[0, 34, 78], [254, 232, 56]]
+    """
+    places = np.clip(np.asarray(values, dtype=np.float64), 0, 1)
+    stops = np.linspace(0, 1, len(SCALE))
+    return np.stack([np.interp(places, stops, channel) for channel in SCALE.T], axis=-1).round().astype(np.uint8)
+
+
+def heat_picture(
+    boxes: NDArray[np.float64],
+    values: NDArray[np.float64],
+    *,
+    truth: NDArray[np.bool_] | None = None,
+    below: Image.Image | None = None,
+    side: int = SIDE,
+) -> Image.Image:
+    """Values of m tiles in the places of the tiles, RGBA; where tiles overlap, the largest value shows.
+
+    Args:
+        boxes: (m, 4), x0, y0, x1, y1 of each tile, as shares of the width and height of the picture.
+        values: (m,), in [0, 1].
+        truth: (m,), which tiles are known to be positive; they are outlined.
+        below: the picture that the tiles are of, which shines through in grey; None for plain squares.
+        side: longest side, pixels.
+    """
+    width, height = _extent(boxes, below, side)
+    pixels = np.zeros((height, width, 4), dtype=np.float64)
+    if below is not None:
+        grey = np.asarray(below.convert("L").resize((width, height), Image.Resampling.LANCZOS), dtype=np.float64)
+        pixels[..., :3], pixels[..., 3] = grey[..., None], 255 * ASIDE
+    cover = 1.0 if below is None else COVER
+    colours = scale_colours(values)
+    for place in np.argsort(values, kind="stable").tolist():
+        part = _window(boxes[place], width, height)
+        pixels[part][..., :3] = cover * colours[place] + (1 - cover) * pixels[part][..., :3]
+        pixels[part][..., 3] = 255
+    return Image.fromarray(_outlined(pixels, boxes, truth).round().astype(np.uint8), "RGBA")
+
+
+def outlined_picture(
+    picture: Image.Image, boxes: NDArray[np.float64], truth: NDArray[np.bool_] | None, *, side: int = SIDE
+) -> Image.Image:
+    """The picture that tiles are of, RGB, with the outline of those known to be positive.
+
+    Args:
+        picture: of the whole bag.
+        boxes: (m, 4), as those of :func:`heat_picture`.
+        truth: (m,), which tiles are known to be positive; None for no outline.
+        side: longest side, pixels.
+    """
+    width, height = _extent(boxes, picture, side)
+    pixels = np.asarray(picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS), dtype=np.float64)
+    opaque = np.concatenate([pixels, np.full((height, width, 1), 255.0)], axis=2)
+    return Image.fromarray(_outlined(opaque, boxes, truth)[..., :3].round().astype(np.uint8), "RGB")
+
+
+def grid_boxes(rows: ArrayLike, columns: ArrayLike) -> NDArray[np.float64]:
+    """Boxes of tiles of which only row and column are known, from the first of each that occurs: (m,), (m,) → (m, 4).
+
+    >>> grid_boxes([0, 1], [2, 3]).tolist()
+    [[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]]
+    """
+    places = [np.asarray(axis, dtype=np.int64) for axis in (columns, rows)]
+    starts = [(axis - axis.min(), axis.max() - axis.min() + 1) for axis in places]
+    low = [start / count for start, count in starts]
+    high = [(start + 1) / count for start, count in starts]
+    return np.stack([*low, *high], axis=1)
+
+
+def _extent(boxes: NDArray[np.float64], below: Image.Image | None, side: int) -> tuple[int, int]:
+    """Width and height with the longest side as asked: those of the picture, or of as many square tiles."""
+    if below is not None:
+        wide, high = below.size
+        scale = side / max(wide, high)
+        return max(round(wide * scale), 1), max(round(high * scale), 1)
+    steps = 1 / (boxes[:, 2:] - boxes[:, :2]).min(axis=0)
+    across, down = max(round(float(steps[0])), 1), max(round(float(steps[1])), 1)
+    tile = max(side // max(across, down), 1)
+    return across * tile, down * tile
+
+
+def _window(box: NDArray[np.float64], width: int, height: int) -> tuple[slice, slice]:
+    """Pixels of a box, at least one."""
+    left, right = (round(float(edge) * width) for edge in box[[0, 2]])
+    top, bottom = (round(float(edge) * height) for edge in box[[1, 3]])
+    return slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
+
+
+def _outlined(
+    pixels: NDArray[np.float64], boxes: NDArray[np.float64], truth: NDArray[np.bool_] | None
+) -> NDArray[np.float64]:
+    """A white line within the border of the tiles that are true, a black one without: one shows on any ground."""
+    if truth is None or not truth.any():
+        return pixels
+    height, width = pixels.shape[:2]
+    inside = np.zeros((height, width), dtype=bool)
+    for box in boxes[truth]:
+        inside[_window(box, width, height)] = True
+    drawn = pixels.copy()
+    drawn[_grown(~inside, LINE) & inside] = 255.0
+    drawn[_grown(inside, LINE) & ~inside] = (0.0, 0.0, 0.0, 255.0)
+    return drawn
+
+
+def _grown(mask: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
+    """The mask and all pixels that are no more than so many steps from it along rows and columns."""
+    found = mask
+    for axis in (0, 1):
+        padded = np.pad(found, [(by, by) if one == axis else (0, 0) for one in (0, 1)])
+        length = mask.shape[axis]
+        shifted = [np.take(padded, np.arange(step, step + length), axis=axis) for step in range(2 * by + 1)]
+        found = np.logical_or.reduce(shifted)
+    return found
