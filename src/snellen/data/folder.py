@@ -61,7 +61,7 @@ def load_folder(
         first = "".join(f"; refused {printable(path)!r}: {why}" for path, why in list(listing.refused.items())[:3])
         raise InputError(f"{folder} holds no images: {endings}; {listing.skipped} other files were skipped{first}")
     paths = sorted([*listing.paths, *listing.refused])
-    places, class_names, splits = _places(paths, listing)
+    places, class_names, splits = places_of(paths, listing)
     refused = {row: listing.refused[path] for row, path in enumerate(paths) if path in listing.refused}
     beside = "lies beside the class folders, so its class is unknown; move it into one of them"
     refused |= {row: beside for row, place in enumerate(places) if place is None and row not in refused}
@@ -79,7 +79,7 @@ def load_folder(
     )
 
 
-def list_images(root: Path) -> Listing:
+def list_images(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Listing:
     """Find the images below a folder without opening any file.
 
     Links to files inside are taken. A link to a folder inside is followed once, unless it leads back up.
@@ -102,13 +102,13 @@ def list_images(root: Path) -> Listing:
             if entry.name.startswith("."):
                 continue
             if entry.is_symlink():
-                further.extend(_follow(root, path, folder, followed, listing))
+                further.extend(_follow(root, path, folder, followed, listing, suffixes))
             elif entry.is_dir(follow_symlinks=False):
-                if _is_image_name(entry.name):
+                if _is_image_name(entry.name, suffixes):
                     listing.refused[path] = "not a file but a folder"
                 else:
                     further.append((path, folder / entry.name))
-            elif not _is_image_name(entry.name):
+            elif not _is_image_name(entry.name, suffixes):
                 listing.skipped += 1
             elif entry.is_file(follow_symlinks=False):
                 listing.paths.append(path)
@@ -118,9 +118,11 @@ def list_images(root: Path) -> Listing:
     return listing
 
 
-def _follow(root: Path, path: str, folder: Path, followed: set[Path], listing: Listing) -> Iterator[tuple[str, Path]]:
+def _follow(
+    root: Path, path: str, folder: Path, followed: set[Path], listing: Listing, suffixes: Sequence[str]
+) -> Iterator[tuple[str, Path]]:
     """Take or refuse what a link points to; gives a folder to go on with."""
-    looks_like_image = _is_image_name(path)
+    looks_like_image = _is_image_name(path, suffixes)
     may_be_folder = not os.path.splitext(path)[1]
     try:
         target = (root / path).resolve(strict=True)
@@ -154,14 +156,14 @@ def _follow(root: Path, path: str, folder: Path, followed: set[Path], listing: L
             listing.refused[path] = str(error)
 
 
-def _is_image_name(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES
+def _is_image_name(name: str, suffixes: Sequence[str]) -> bool:
+    return os.path.splitext(name)[1].lower() in suffixes
 
 
 Place = tuple[Split | None, str | None]
 
 
-def _places(paths: Sequence[str], listing: Listing) -> tuple[list[Place | None], list[str], list[Split]]:
+def places_of(paths: Sequence[str], listing: Listing) -> tuple[list[Place | None], list[str], list[Split]]:
     """Split and class of each path (None: beside the class folders), all class names, all splits."""
     parts = {path: PurePosixPath(path).parts for path in paths}
     images = [parts[path] for path in listing.paths]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from snellen.images import COLUMNS
 MAX_BYTES = 2 * 2**30
 MAX_ROWS = 20_000_000
 
-_MEANT = {*COLUMNS, "path"}
+_MEANT = frozenset({*COLUMNS, "path"})
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,13 @@ class Written:
     rows: Sequence[str]
 
 
-def read_csv(path: Path) -> Written:
+def read_csv(path: Path, *, needed: str = "path", meant: Collection[str] = _MEANT) -> Written:
     """Read UTF-8 text with commas and a header. Empty fields are None; everything else is text.
+
+    Args:
+        path: of the file.
+        needed: the column that must be there; it names a file, relative to the folder of the manifest.
+        meant: columns that mean something; others are kept as they are.
 
     Raises:
         InputError: not such a file, a row of another length than the header, or a column that occurs twice.
@@ -58,7 +63,7 @@ def read_csv(path: Path) -> Written:
     names: list[str] = []
     try:
         header = [name.strip() for name in next(reader, [])]
-        _check_header(path, header)
+        _check_header(path, header, needed)
         for fields in reader:
             if not fields:
                 continue
@@ -72,8 +77,8 @@ def read_csv(path: Path) -> Written:
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: not readable as CSV: {error}") from error
     columns = {name: [row[position] or None for row in rows] for position, name in enumerate(header)}
-    further = {name: pa.array(values, pa.string()) for name, values in columns.items() if name not in _MEANT}
-    return Written({name: values for name, values in columns.items() if name in _MEANT}, further, names)
+    further = {name: pa.array(values, pa.string()) for name, values in columns.items() if name not in meant}
+    return Written({name: values for name, values in columns.items() if name in meant}, further, names)
 
 
 def read_parquet(path: Path) -> Written:
@@ -89,7 +94,7 @@ def read_parquet(path: Path) -> Written:
             if file.metadata.num_rows > MAX_ROWS:
                 raise InputError(f"{path} has {file.metadata.num_rows} rows, more than {MAX_ROWS}; split it")
             table = file.read()
-        _check_header(path, table.column_names)
+        _check_header(path, table.column_names, "path")
         columns = {name: table[name].to_pylist() for name in table.column_names if name in _MEANT}
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0][:200]}") from error
@@ -102,11 +107,13 @@ def _check_size(path: Path, size: int) -> None:
         raise InputError(f"{path} holds {size} bytes, more than {MAX_BYTES}; split it")
 
 
-def _check_header(path: Path, header: Sequence[str]) -> None:
+def _check_header(path: Path, header: Sequence[str], needed: str) -> None:
     twice = [name for name, times in Counter(header).items() if times > 1]
     if twice:
         raise InputError(f"{path} has more than one column {twice[0]!r}")
-    if "path" not in header:
+    if needed not in header:
         held = ", ".join(header[:12]) or "nothing"
         hint = "; separate columns by commas" if len(header) == 1 and ("\t" in held or ";" in held) else ""
-        raise InputError(f"{path} has no column 'path' (relative to the folder of the manifest); it has: {held}{hint}")
+        raise InputError(
+            f"{path} has no column {needed!r} (relative to the folder of the manifest); it has: {held}{hint}"
+        )

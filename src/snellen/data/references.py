@@ -20,6 +20,7 @@ from snellen.data.idx import holds_idx, load_idx
 from snellen.data.manifest import load_manifest
 from snellen.data.medmnist import load_npz
 from snellen.data.split_names import SPELLINGS, split_of
+from snellen.data.whole_slides import loading as whole_slides
 from snellen.data.worlds import SCHEME, load_world
 from snellen.errors import InputError
 from snellen.images import ImageSet, Split
@@ -28,9 +29,10 @@ Array = NDArray[np.generic] | Tensor
 
 _FORMS = (
     "bundled:fashion-mnist, a procedural world as optotypes:scenes, a set that a package manager installs as "
-    "known:fashion-mnist, a folder of images (with class subfolders, or train/ and test/ of class subfolders), a "
-    "manifest FILE.csv or FILE.parquet with a column 'path', a MedMNIST-style FILE.npz, a folder of IDX files; each "
-    "may end in #train, #tune or #test; in Python also images or (images, labels) as uint8 arrays"
+    "known:fashion-mnist, whole-slide images as slides:FOLDER, a folder of images (with class subfolders, or train/ "
+    "and test/ of class subfolders), a manifest FILE.csv or FILE.parquet with a column 'path', a MedMNIST-style "
+    "FILE.npz, a folder of IDX files; each may end in #train, #tune or #test; in Python also images or (images, "
+    "labels) as uint8 arrays"
 )
 
 
@@ -45,7 +47,8 @@ def load_images(
 
     Args:
         ref: ``bundled:fashion-mnist``; ``optotypes:scenes?count=500`` (:func:`~snellen.data.worlds.load_world`);
-            ``known:photos`` (:func:`~snellen.data.catalogue.loading.load_known`); a folder
+            ``known:photos`` (:func:`~snellen.data.catalogue.loading.load_known`); ``slides:FOLDER?tile=256&mpp=1``
+            (:func:`~snellen.data.whole_slides.loading.load_reference`); a folder
             (:func:`~snellen.data.folder.load_folder`); a manifest
             (:func:`~snellen.data.manifest.load_manifest`); an ``.npz`` archive
             (:func:`~snellen.data.medmnist.load_npz`); a folder of IDX files as MNIST and Fashion-MNIST come in
@@ -81,6 +84,8 @@ def _from_text(ref: str, name: str | None) -> ImageSet:
         return load_world(place.removeprefix(SCHEME), split=split, name=name)
     if place.startswith(known_sets.SCHEME):
         return known_sets.load_reference(place, split=split, name=name)
+    if place.startswith(whole_slides.SCHEME):
+        return whole_slides.load_reference(place, split=split, name=name)
     path = Path(place)
     if path.is_dir() and holds_idx(path):
         return load_idx(path, split=split or "test", name=name)
@@ -104,7 +109,7 @@ def _split_suffix(ref: str) -> tuple[str, Split | None]:
         return ref, None
     split = split_of(last)
     if split is None:
-        if place.startswith(("bundled:", SCHEME)) or os.path.lexists(place):
+        if place.startswith(("bundled:", SCHEME, whole_slides.SCHEME)) or os.path.lexists(place):
             raise InputError(f"{ref!r}: unknown split {last!r}; known: {', '.join(SPELLINGS)}")
         return ref, None
     return place, split

@@ -37,20 +37,21 @@ def load_world(reference: str, *, split: Split | None = None, name: str | None =
     kind, _, query = reference.partition("?")
     entry = index.entry("worlds", kind)
     world_class = entry.load()
-    world = _world(world_class, _parameters(query, reference), f"{SCHEME}{reference}")
+    world = _world(world_class, query_parameters(query, f"{SCHEME}{reference}"), f"{SCHEME}{reference}")
     assert isinstance(world, World)
     images = world.images(split=split or "test")
     return images if name is None else replace(images, name=name)
 
 
-def _parameters(query: str, reference: str) -> dict[str, str]:
+def query_parameters(query: str, told: str) -> dict[str, str]:
+    """Parameters of a reference, ``name=value&name=value``, as texts; ``told`` is the reference, for messages."""
     found: dict[str, str] = {}
     for part in query.split("&") if query else []:
         name, is_pair, text = part.partition("=")
         if not is_pair or not name:
-            raise InputError(f"{SCHEME}{reference}: write parameters as ?name=value&name=value, got {part!r}")
+            raise InputError(f"{told}: write parameters as ?name=value&name=value, got {part!r}")
         if name in found:
-            raise InputError(f"{SCHEME}{reference}: {name} is given twice; write several values as {name}=a,b")
+            raise InputError(f"{told}: {name} is given twice; write several values as {name}=a,b")
         found[name] = text
     return found
 
@@ -65,7 +66,7 @@ def _world(world_class: type[Method], written: Mapping[str, str], told: str) -> 
     try:
         return world_class(**values)
     except ValidationError as error:
-        raise InputError(f"{told}: {_reasons(error)}") from error
+        raise InputError(f"{told}: {reasons(error)}") from error
 
 
 def _value(world_class: type[Method], name: str, text: str, told: str) -> object:
@@ -82,7 +83,7 @@ def _value(world_class: type[Method], name: str, text: str, told: str) -> object
     # That a text is not several values says nothing to somebody who has written them with commas.
     telling = [error for error in refused if error.errors()[0]["type"] not in ("tuple_type", "list_type")]
     worst = (telling or refused)[0]
-    raise InputError(f"{told}: {name}={text}: {_reasons(worst)}") from worst
+    raise InputError(f"{told}: {name}={text}: {reasons(worst)}") from worst
 
 
 def _from_json(text: str) -> list[object]:
@@ -92,6 +93,7 @@ def _from_json(text: str) -> list[object]:
         return []
 
 
-def _reasons(error: ValidationError) -> str:
+def reasons(error: ValidationError) -> str:
+    """What a model of parameters refuses, in one line."""
     told = [(".".join(str(part) for part in one["loc"]), str(one["msg"])) for one in error.errors()]
     return "; ".join(f"{place}: {text}" if place else text for place, text in told)
