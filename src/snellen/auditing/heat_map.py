@@ -15,22 +15,23 @@ COVER = 0.72
 #: Opacity of what is no tile: it steps back on light and on dark pages.
 ASIDE = 0.3
 
-#: Width of each of the two lines of an outline, one light and one dark, pixels.
-LINE = 2
+#: Width of each of the two lines of an outline, one light and one dark, as a share of a tile's side; at most so many
+#: pixels, and at least one.
+LINE, WIDEST_LINE = 0.1, 4
 
-#: Cividis at 0, ⅛, …, 1: lightness rises evenly, and all kinds of colour vision see the same order (Nuñez, Anderton and
-#: Renslow, PLOS ONE 13, 2018, e0199239).
+#: Viridis at 0, ⅛, …, 1 (van der Walt and Smith 2015): lightness rises evenly, so that all kinds of colour vision, and
+#: a black and white print, see the same order; nothing in it is grey, as what is no tile is.
 SCALE = np.array(
     [
-        (0, 34, 78),
-        (26, 56, 111),
-        (67, 78, 108),
-        (97, 100, 112),
-        (125, 124, 120),
-        (155, 148, 118),
-        (188, 175, 111),
-        (222, 203, 93),
-        (254, 232, 56),
+        (68, 1, 84),
+        (71, 44, 122),
+        (59, 81, 139),
+        (44, 113, 142),
+        (33, 144, 141),
+        (39, 173, 129),
+        (92, 200, 99),
+        (170, 220, 50),
+        (253, 231, 37),
     ],
     dtype=np.float64,
 )
@@ -40,7 +41,7 @@ def scale_colours(values: ArrayLike) -> NDArray[np.uint8]:
     """Colours of values in [0, 1]: (…) → uint8 (…, 3), linear between those of :data:`SCALE`.
 
     >>> scale_colours([0.0, 1.0]).tolist()
-    [[0, 34, 78], [254, 232, 56]]
+    [[68, 1, 84], [253, 231, 37]]
     """
     places = np.clip(np.asarray(values, dtype=np.float64), 0, 1)
     stops = np.linspace(0, 1, len(SCALE))
@@ -134,12 +135,14 @@ def _outlined(
     if truth is None or not truth.any():
         return pixels
     height, width = pixels.shape[:2]
+    sides = (boxes[:, 2:] - boxes[:, :2]) * (width, height)
+    line = min(max(round(LINE * float(sides.min())), 1), WIDEST_LINE)
     inside = np.zeros((height, width), dtype=bool)
     for box in boxes[truth]:
         inside[_window(box, width, height)] = True
     drawn = pixels.copy()
-    drawn[_grown(~inside, LINE) & inside] = 255.0
-    drawn[_grown(inside, LINE) & ~inside] = (0.0, 0.0, 0.0, 255.0)
+    drawn[_grown(~inside, line) & inside] = 255.0
+    drawn[_grown(inside, line) & ~inside] = (0.0, 0.0, 0.0, 255.0)
     return drawn
 
 

@@ -76,7 +76,7 @@
     });
   });
 
-  const pictures = all(".finding .picture");
+  const pictures = all(".finding .picture, .sheet .picture");
   if (pictures.length && typeof HTMLDialogElement === "function") {
     const dialog = make("dialog");
     dialog.setAttribute("aria-label", "Picture, enlarged");
@@ -96,7 +96,7 @@
       place = (next + row.length) % row.length;
       const picture = row[place].cloneNode(true);
       stage.replaceChildren(picture);
-      const first = row[place].closest(".example").querySelector(".caption").firstChild;
+      const first = row[place].closest(".example, .sheet").querySelector(".caption, .said").firstChild;
       const caption = first.nodeType === Node.TEXT_NODE ? first.textContent.trim() : "";
       const name = picture.getAttribute("alt") || picture.getAttribute("aria-label");
       words.textContent = [name, caption, place + 1 + " of " + row.length].filter(Boolean).join(" · ");
@@ -106,7 +106,7 @@
       picture.before(button);
       button.append(picture);
       button.addEventListener("click", () => {
-        row = all(".picture", button.closest(".finding"));
+        row = all(".picture", button.closest(".finding, .sheets"));
         show(row.indexOf(picture));
         dialog.showModal();
       });
