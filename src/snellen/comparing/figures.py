@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from snellen.auditing.check import Measured
 from snellen.auditing.per_image import ABSENT, RIGHT, PerImage
+from snellen.comparing.bag_differences import BAGS, BagPair, compare_bag_figure
 from snellen.comparing.difference import Difference, paired_difference, unpaired_difference
 from snellen.comparing.estimate import Estimate, FromInterval, Mean, OfWeights, Stratified, Units
 from snellen.comparing.pairing import Pair, Side, absence, differing_parameters
@@ -22,7 +23,7 @@ from snellen.metrics.weighted import WeightedStatistic, weighted_calibration_err
 from snellen.sweep import setting_name
 
 #: Last parts of names of figures of which more, or less, is better; of no other is a loss told.
-MORE = ("accuracy", "balanced_accuracy", "worst_accuracy", "auroc", "coverage")
+MORE = ("accuracy", "balanced_accuracy", "worst_accuracy", "auroc", "instance_auroc", "coverage")
 LESS = (
     "ece",
     "ece_with_temperature",
@@ -37,7 +38,14 @@ LESS = (
 )
 
 #: Figures at a threshold: a loss in one is a gain in another.
-TRADED = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
+TRADED = (
+    "sensitivity",
+    "specificity",
+    "positive_predictive_value",
+    "negative_predictive_value",
+    "positives_found",
+    "false_in_negative_bags",
+)
 
 #: −log p of a class that was held impossible, as the audit counts it.
 LARGEST_LOSS = 1e3
@@ -77,6 +85,7 @@ def compare_figures(pair: Pair, *, resamples: int) -> list[FigureDifference]:
     """Differences of all figures of both reports, then of the accuracy of each class (``class.NAME.accuracy``)."""
     ours, theirs = pair.first.record.report.metrics, pair.second.record.report.metrics
     unlike = differing_parameters(pair.first.record, pair.second.record)
+    bags = BagPair.of(pair)
     found = []
     for name in dict.fromkeys((*ours, *theirs)):
         before, after = ours.get(name), theirs.get(name)
@@ -89,6 +98,11 @@ def compare_figures(pair: Pair, *, resamples: int) -> list[FigureDifference]:
             reason = _unlike_means(name, pair)
         if reason is not None or before is None or after is None:
             found.append(FigureDifference(name, before, after, None, reason))
+            continue
+        if bags is not None and name.startswith(f"{BAGS}."):
+            difference = compare_bag_figure(name, bags, resamples)
+            told = None if direction(name) else _no_side(name)
+            found.append(FigureDifference(name, before, after, difference, told))
             continue
         found.append(_compare(name, before, after, pair, resamples))
     return found + compare_classes(pair)
@@ -250,7 +264,8 @@ def weighted_worst_mean(values: NDArray[np.bool_], groups: Sequence[str | None])
 
 def _no_side(name: str) -> str:
     if name.rpartition(".")[2] in TRADED:
-        return "no better side: a threshold trades one for the other; compare discrimination.auroc"
+        area = "bags.auroc" if name.startswith(f"{BAGS}.") else "discrimination.auroc"
+        return f"no better side: a threshold trades one for the other; compare {area}"
     return "a loss in it is not defined"
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from snellen.comparing.bag_differences import BAGS, BagPair, compare_bag_findings
 from snellen.comparing.difference import Difference, paired_difference, unpaired_difference
 from snellen.comparing.estimate import Estimate, FromInterval, Gap, Mean, OfWeights
 from snellen.comparing.figures import mean_right, right_under
 from snellen.comparing.group_differences import compare_groups, compare_troubles
 from snellen.comparing.pairing import Pair, Side, absence, differing_parameters
-from snellen.finding import Finding
+from snellen.finding import OF_BAGS, Finding
 from snellen.metrics.weighted import weighted_calibration_error
 
 #: The check that makes each kind of finding.
@@ -25,6 +26,7 @@ CHECK_OF = {
     "data_quality": "data_quality",
     "label_noise": "label_noise",
     "drift": "drift",
+    **dict.fromkeys(OF_BAGS, BAGS),
 }
 
 #: A figure whose upper end is 1 where it is bounded from below only.
@@ -34,6 +36,9 @@ ONE_SIDED = "label_noise.share"
 LACKS = {
     "slice": "each run seeks its own slices, and the images of a slice are not kept",
     "drift": "only the drift of the features has an interval (drift.auroc)",
+    "bag_evidence": "each run finds other bags",
+    "bag_contradiction": "it is one of the labels and not of the model",
+    "bag_group_gap": "both runs have no such group of bags with the same bags inside and outside of it",
     "group_gap": "the evidence of both runs has no such group with images inside and outside of it",
     "data_quality": "which images are meant depends on the features of each model, or on other images",
 }
@@ -46,6 +51,9 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
     ``accuracy``              error
     ``worst_class:NAME``      error of the class less that of the others
     ``group_gap:NAME``        error of the group less that of the others
+    ``bag_accuracy``          error on bags
+    ``missed_bags:NAME``      error on positive bags less that on the others; ``bag_false_alarms:NAME`` the other way
+    ``bag_group_gap:NAME``    error on the bags of the group less that on the others
     ``corruption:KIND``       accuracy lost, on average over the severities
     ``adversarial:THREAT``    accuracy lost
     ``calibration``           expected calibration error
@@ -58,12 +66,16 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
     was told, and it was told because its quantity was large.
     """
     unlike = differing_parameters(pair.first.record, pair.second.record)
-    found = {"accuracy": _difference(pair, *(_error(side) for side in _sides(pair)))}
+    found = {}
+    if all(len(side.images) for side in _sides(pair)):
+        found["accuracy"] = _difference(pair, *(_error(side) for side in _sides(pair)))
     for label, name in enumerate(pair.first.record.class_names):
         gaps = [_class_gap(side, label) for side in _sides(pair)]
         if gaps[0] is not None and gaps[1] is not None:
             found[f"worst_class:{name}"] = _difference(pair, gaps[0], gaps[1])
     found |= compare_groups(pair)
+    if (bags := BagPair.of(pair)) is not None:
+        found |= compare_bag_findings(bags, str(pair.first.record.parameters[BAGS]["positive"]))
     if "data_quality" not in unlike:
         found |= compare_troubles(pair)
     if "drift" not in unlike:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from snellen.auditing.check import Check
 from snellen.auditing.checks import CHECKS
 from snellen.auditing.checks.adversarial import Adversarial
+from snellen.auditing.checks.bags import BagDecisions
 from snellen.auditing.checks.calibration import Calibration
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.checks.corruption import CommonCorruptions
@@ -35,6 +36,9 @@ def measurable(check: Check) -> frozenset[str] | None:
         names = ("aurc", "coverage")
     elif isinstance(check, GroupGap):
         names = ("worst_accuracy",)
+    elif isinstance(check, BagDecisions):
+        names = ("auroc", "accuracy", "sensitivity", "specificity")
+        names = (*names, "instance_auroc", "positives_found", "false_in_negative_bags")
     elif isinstance(check, CommonCorruptions):
         names = ("clean_error", "error", *(("mce", "relative_mce") if check.reference is not None else ()))
         names = (*names, *(f"{kind}.error" for kind in check.chosen))

@@ -15,7 +15,21 @@ from snellen.errors import InputError
 from snellen.evidence import Evidence
 
 #: Parameters of a check that change no figure, or of which only what both runs have is compared.
-HARMLESS = frozenset({"examples", "resamples", "kinds", "severities", "threats", "declared", "reference"})
+#: How a bag is decided from its images belongs to the model, as its weights do.
+HARMLESS = frozenset(
+    {
+        "examples",
+        "resamples",
+        "kinds",
+        "severities",
+        "threats",
+        "declared",
+        "reference",
+        "shown",
+        "pooling",
+        "threshold",
+    }
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,14 +87,17 @@ def pair_runs(first: RunRecord, second: RunRecord) -> Pair:
     """Match the images of two runs by id when their data are the same to the byte; else compare unpaired.
 
     Raises:
-        InputError: other classes, another task, or no labelled images in a run, or none that both could use.
+        InputError: other classes, another task, or neither labelled images nor labelled bags in a run, or no image
+            that both could use.
     """
     check_alike(first, second.class_names, str(second.report.model["task"]), names=("first run", "second run"))
     sides = [_labelled(record, first.class_names) for record in (first, second)]
+    notes = []
     for side, which in zip(sides, ("first", "second"), strict=True):
         if not len(side.rows):
-            raise InputError(f"the {which} run measured no labelled image: there is nothing to compare")
-    notes = []
+            if not all(_knows_bags(record) for record in (first, second)):
+                raise InputError(f"the {which} run measured no labelled image: there is nothing to compare")
+            notes.append(f"No image of the {which} run has a label of its own: only decisions on bags are compared.")
     if first.fingerprint != second.fingerprint:
         notes.append(
             f"The runs used other data ({len(sides[0].rows)} and {len(sides[1].rows)} labelled images), so that "
@@ -89,7 +106,7 @@ def pair_runs(first: RunRecord, second: RunRecord) -> Pair:
         )
         return Pair(sides[0], sides[1], False, tuple(notes))
     ids = sorted(set(sides[0].images.ids) & set(sides[1].images.ids))
-    if not ids:
+    if not ids and not notes:
         raise InputError("not one image could be used in both runs; see rejected.json of each")
     alone = [len(side.rows) - len(ids) for side in sides]
     if any(alone):
@@ -176,6 +193,11 @@ def _labelled(record: RunRecord, class_names: tuple[str, ...]) -> Side:
     images = record.images
     order = sorted(np.flatnonzero(images.labelled).tolist(), key=lambda row: images.ids[row])
     return _side(record, np.array(order, dtype=np.int64), class_names)
+
+
+def _knows_bags(record: RunRecord) -> bool:
+    labels = record.images.bag_labels
+    return labels is not None and bool((labels >= 0).any())
 
 
 def _on(side: Side, ids: list[str]) -> Side:
