@@ -16,20 +16,8 @@ from snellen.evidence import Evidence
 
 #: Parameters of a check that change no figure, or of which only what both runs have is compared.
 #: How a bag is decided from its images belongs to the model, as its weights do.
-HARMLESS = frozenset(
-    {
-        "examples",
-        "resamples",
-        "kinds",
-        "severities",
-        "threats",
-        "declared",
-        "reference",
-        "shown",
-        "pooling",
-        "threshold",
-    }
-)
+BAG_DECISION = frozenset({"pooling", "threshold"})
+HARMLESS = BAG_DECISION | {"examples", "resamples", "kinds", "severities", "threats", "declared", "reference", "shown"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +80,16 @@ def pair_runs(first: RunRecord, second: RunRecord) -> Pair:
     """
     check_alike(first, second.class_names, str(second.report.model["task"]), names=("first run", "second run"))
     sides = [_labelled(record, first.class_names) for record in (first, second)]
-    notes = []
+    notes: list[str] = []
     for side, which in zip(sides, ("first", "second"), strict=True):
         if not len(side.rows):
             if not all(_knows_bags(record) for record in (first, second)):
                 raise InputError(f"the {which} run measured no labelled image: there is nothing to compare")
             notes.append(f"No image of the {which} run has a label of its own: only decisions on bags are compared.")
+    decisions = [record.parameters.get("bags", {}) for record in (first, second)]
+    if all(decisions) and any(decisions[0].get(name) != decisions[1].get(name) for name in BAG_DECISION):
+        told = [f"{one.get('pooling')}, positive from {one.get('threshold')} on" for one in decisions]
+        notes.append(f"Bags are decided by {told[0]} in the first run, and by {told[1]} in the second.")
     if first.fingerprint != second.fingerprint:
         notes.append(
             f"The runs used other data ({len(sides[0].rows)} and {len(sides[1].rows)} labelled images), so that "
@@ -106,7 +98,7 @@ def pair_runs(first: RunRecord, second: RunRecord) -> Pair:
         )
         return Pair(sides[0], sides[1], False, tuple(notes))
     ids = sorted(set(sides[0].images.ids) & set(sides[1].images.ids))
-    if not ids and not notes:
+    if not ids and all(len(side.rows) for side in sides):
         raise InputError("not one image could be used in both runs; see rejected.json of each")
     alone = [len(side.rows) - len(ids) for side in sides]
     if any(alone):
