@@ -14,9 +14,10 @@ from snellen.comparing.run_record import RunRecord
 from snellen.errors import InputError
 from snellen.evidence import Evidence
 
-#: Parameters of a check that change no figure, or of which only what both runs have is compared.
-#: How a bag is decided from its images belongs to the model, as its weights do.
+#: How a bag is decided from its images: it belongs to the model, as its weights do.
 BAG_DECISION = frozenset({"pooling", "threshold"})
+
+#: Parameters of a check that change no figure, or of which only what both runs have is compared.
 HARMLESS = BAG_DECISION | {"examples", "resamples", "kinds", "severities", "threats", "declared", "reference", "shown"}
 
 
