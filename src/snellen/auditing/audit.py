@@ -14,6 +14,7 @@ from snellen.auditing.checks import resolve_checks
 from snellen.auditing.concluding import Gathered, conclude
 from snellen.auditing.engine import CLEAN, NOT_FINITE, run_shards, shard_count
 from snellen.auditing.html import render_report
+from snellen.auditing.limiting import limited
 from snellen.auditing.per_image import BAG_LABEL
 from snellen.auditing.plan import plan_of
 from snellen.auditing.report import AuditReport
@@ -63,7 +64,7 @@ def audit(
         tune: images that something may be fitted to, such as a temperature.
         batch_size: images in one pass. Another batch size may change scores by about 1e-5.
         workers: threads that read images ahead; changes no result.
-        limit: audit at most so many images, drawn at random by the seed.
+        limit: audit at most so many images, drawn at random by the seed; of bags with labels, whole ones.
         seed: of everything random.
         progress: who hears of progress.
 
@@ -79,7 +80,7 @@ def audit(
         raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
     started = time.perf_counter()
     if limit is not None:
-        images = images.limit(limit, seed)
+        images = limited(images, limit, seed)
     if not len(images):
         raise InputError(f"{images.name} holds no images")
     images = _aligned(images, classifier)

@@ -114,15 +114,21 @@ def _thumbnail(images: ImageSet, bag: str) -> Image.Image | None:
 
 
 def _boxes(images: ImageSet, positions: NDArray[np.int64]) -> NDArray[np.float64] | None:
-    """Places of tiles: those of the source, else the row and column that their attributes say; None without either."""
+    """Places of tiles: those of the source, else the rows and columns that are known; None without either."""
     if isinstance(images.source, TiledSource):
         return boxes_of_tiles(images, positions)
-    if "attributes" not in images.table.column_names:
-        return None
-    said: Sequence[object] = images.table["attributes"].take(positions.tolist()).to_pylist()
     try:
-        places = [json.loads(str(one)) for one in said]
-        return grid_boxes([int(one["row"]) for one in places], [int(one["column"]) for one in places])
+        if {"tile_row", "tile_column"} <= set(images.table.column_names):
+            rows, columns = (
+                images.table[name].take(positions.tolist()).to_pylist() for name in ("tile_row", "tile_column")
+            )
+        elif "attributes" in images.table.column_names:
+            said: Sequence[object] = images.table["attributes"].take(positions.tolist()).to_pylist()
+            places = [json.loads(str(one)) for one in said]
+            rows, columns = ([int(one[name]) for one in places] for name in ("row", "column"))
+        else:
+            return None
+        return grid_boxes(rows, columns)
     except (ValueError, KeyError, TypeError):
         return None
 
