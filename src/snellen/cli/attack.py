@@ -60,7 +60,7 @@ def attack(
 ) -> None:
     """Search for small changes of images that a classifier gets wrong: accuracy under attack, and the images."""
     folder = out or free_folder("snellen-attack")
-    with loading("reading images and model"):
+    with loading("reading images and model") as spinner:
         from snellen.data.references import load_images
         from snellen.models.references import load_classifier
         from snellen.run import canonical_json
@@ -71,7 +71,7 @@ def attack(
         # What can be refused without model and images is refused before they are read.
         named_settings(methods, "attacks")
         check_free(folder)
-        images = load_images(data)
+        images = load_images(data, progress=spinner)
         classifier = load_classifier(model, classes, device=device)
     try:
         with TerminalProgress() as progress:

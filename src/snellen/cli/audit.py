@@ -119,7 +119,7 @@ def audit(
     threats = tuple(threat or ())
     asked = read_gate_options(require, fail_on, baseline, junit)
     folder = out or free_folder("snellen-audit")
-    with loading("reading images and model"):
+    with loading("reading images and model") as spinner:
         from snellen.auditing.audit import audit as run_audit
         from snellen.auditing.checks import resolve_checks
         from snellen.data.references import load_images
@@ -129,9 +129,9 @@ def audit(
         # What can be refused without the images is refused before they are read.
         chosen = _with_parameters(names, parameters)
         earlier = check_gate_options(asked, resolve_checks(chosen, threats), folder)
-        images = load_images(data)
-        training = None if train is None else load_images(train)
-        tuning = None if tune is None else load_images(tune)
+        images = load_images(data, progress=spinner)
+        training = None if train is None else load_images(train, progress=spinner)
+        tuning = None if tune is None else load_images(tune, progress=spinner)
         classifier = load_classifier(model or DEFAULT_MODEL, classes, device=device)
         check_baseline(earlier, classifier, images)
     try:

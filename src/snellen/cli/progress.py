@@ -9,10 +9,42 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
-def loading(what: str) -> AbstractContextManager[object]:
-    """A spinner for work whose length nobody knows; silent when nobody watches."""
+def loading(what: str) -> AbstractContextManager[Spinner | None]:
+    """A spinner for work whose length nobody knows yet; silent when nobody watches."""
     console = Console(stderr=True)
-    return console.status(what) if console.is_terminal else nullcontext()
+    return Spinner(console, what) if console.is_terminal else nullcontext()
+
+
+class Spinner:
+    """A spinner that says how far a task is, once one begins."""
+
+    def __init__(self, console: Console, what: str) -> None:
+        self._status, self._what = console.status(what), what
+        self._task, self._total, self._done = "", 0.0, 0.0
+
+    def __enter__(self) -> Spinner:
+        self._status.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self._status.stop()
+
+    def begin(self, task: str, total: float) -> None:
+        """Name the task."""
+        self._task, self._total, self._done = task, total, 0.0
+        self._show()
+
+    def advance(self, task: str, amount: float, note: str = "") -> None:
+        """Count; a note may be the name of a file, and is not shown."""
+        self._done += amount
+        self._show()
+
+    def finish(self, task: str) -> None:
+        """Say again what all of it is."""
+        self._status.update(self._what)
+
+    def _show(self) -> None:
+        self._status.update(f"{self._what}: {self._task}, {self._done:g} of {self._total:g}")
 
 
 class TerminalProgress:

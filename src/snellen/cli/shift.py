@@ -55,7 +55,7 @@ def shift(
 ) -> None:
     """Write the same images under a nuisance, as a data set that any tool can read."""
     folder = out or free_folder("snellen-shift")
-    with loading("reading images"):
+    with loading("reading images") as spinner:
         from snellen.data.references import load_images
         from snellen.run import canonical_json
         from snellen.writing.settings import checked_severities, named_settings
@@ -66,7 +66,7 @@ def shift(
         strengths = {} if not severity else {"severities": checked_severities(severity)}
         named_settings(methods)
         check_free(folder)
-        images = load_images(data)
+        images = load_images(data, progress=spinner)
     try:
         with TerminalProgress() as progress:
             written = write_shifted(

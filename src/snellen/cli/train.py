@@ -38,7 +38,7 @@ def train(
     """Train a classifier that no longer has the problem."""
     if len(methods) > 1:
         raise InputError("train one classifier at a time: give each option of the recipe once")
-    with loading("reading images"):
+    with loading("reading images") as spinner:
         from snellen.artifact import Artifact
         from snellen.data.references import load_images
         from snellen.delivery.train import check_free
@@ -50,9 +50,9 @@ def train(
         lacking = methods[0].missing() if parent is None else None
         if lacking is not None:
             raise InputError(f"{methods[0].name} {lacking}")
-        images = load_images(data)
-        chooses = None if tune is None else load_images(tune)
-        audited = None if test is None else load_images(test)
+        images = load_images(data, progress=spinner)
+        chooses = None if tune is None else load_images(tune, progress=spinner)
+        audited = None if test is None else load_images(test, progress=spinner)
     try:
         with TerminalProgress() as progress:
             made = deliver(

@@ -24,6 +24,7 @@ from snellen.data.whole_slides import loading as whole_slides
 from snellen.data.worlds import SCHEME, load_world
 from snellen.errors import InputError
 from snellen.images import ImageSet, Split
+from snellen.progress import Progress
 
 Array = NDArray[np.generic] | Tensor
 
@@ -37,7 +38,10 @@ _FORMS = (
 
 
 def load_images(
-    ref: str | os.PathLike[str] | ImageSet | Array | tuple[Array, Array], *, name: str | None = None
+    ref: str | os.PathLike[str] | ImageSet | Array | tuple[Array, Array],
+    *,
+    name: str | None = None,
+    progress: Progress | None = None,
 ) -> ImageSet:
     """Load images from wherever they are.
 
@@ -57,6 +61,7 @@ def load_images(
             ends in ``#train``, ``#tune`` or ``#test`` means that split only. Use these functions themselves to change
             limits, grey ranges or class names.
         name: shown in reports.
+        progress: hears of every slide of ``slides:``; everything else is looked at in a moment, or when it is read.
 
     Raises:
         InputError: nothing there, or not usable; the message says what was expected.
@@ -64,7 +69,7 @@ def load_images(
     if isinstance(ref, ImageSet):
         return ref if name is None else replace(ref, name=name)
     if isinstance(ref, str | os.PathLike):
-        return _from_text(os.fspath(ref), name)
+        return _from_text(os.fspath(ref), name, progress)
     if isinstance(ref, tuple):
         if len(ref) != 2:
             raise InputError(f"a tuple of arrays is (images, labels); got {len(ref)} values")
@@ -74,7 +79,7 @@ def load_images(
     raise InputError(f"images cannot be loaded from {type(ref).__name__}; known forms: {_FORMS}")
 
 
-def _from_text(ref: str, name: str | None) -> ImageSet:
+def _from_text(ref: str, name: str | None, progress: Progress | None) -> ImageSet:
     place, split = _split_suffix(ref)
     if place.startswith("bundled:"):
         return _only(load_bundled(place.removeprefix("bundled:"), name=name), split)
@@ -85,7 +90,7 @@ def _from_text(ref: str, name: str | None) -> ImageSet:
     if place.startswith(known_sets.SCHEME):
         return known_sets.load_reference(place, split=split, name=name)
     if place.startswith(whole_slides.SCHEME):
-        return whole_slides.load_reference(place, split=split, name=name)
+        return whole_slides.load_reference(place, split=split, name=name, progress=progress)
     path = Path(place)
     if path.is_dir() and holds_idx(path):
         return load_idx(path, split=split or "test", name=name)

@@ -152,7 +152,9 @@ def test_a_table_says_what_is_known(camelyon: Path, tmp_path: Path) -> None:
 
 
 def test_references_say_what_is_wrong(camelyon: Path, tmp_path: Path) -> None:
-    images = load_images(f"slides:{camelyon}?tile=48&mpp=1.0&tissue=0.5", name="lymph nodes")
+    heard = Heard()
+    images = load_images(f"slides:{camelyon}?tile=48&mpp=1.0&tissue=0.5", name="lymph nodes", progress=heard)
+    assert heard.notes[0] == "indexing slides 2"
     assert (images.name, images.ids) == ("lymph nodes", load_slides(camelyon, TILING).ids)
     for query, error, match in (
         ("tiles=48", UnknownNameError, "did you mean 'tile'"),

@@ -85,7 +85,9 @@ def load_slides(
     return ImageSet(source, slide_table(listed, indexed, chosen), listed.class_names, name or listed.name, split=only)
 
 
-def load_reference(text: str, *, split: Split | None = None, name: str | None = None) -> ImageSet:
+def load_reference(
+    text: str, *, split: Split | None = None, name: str | None = None, progress: Progress | None = None
+) -> ImageSet:
     """Load ``slides:PATH`` or ``slides:PATH?tile=224&mpp=0.5&…`` (the scheme may be missing).
 
     Parameters are those of :class:`~snellen.data.whole_slides.tiling.Tiling`, and ``classes=normal,tumor``, the names
@@ -95,6 +97,7 @@ def load_reference(text: str, *, split: Split | None = None, name: str | None = 
         text: the reference.
         split: only slides of this split.
         name: shown in reports.
+        progress: hears of every slide.
 
     Raises:
         UnknownNameError: no such parameter.
@@ -114,7 +117,7 @@ def load_reference(text: str, *, split: Split | None = None, name: str | None = 
     except ValidationError as error:
         raise InputError(f"{told}: {reasons(error)}") from error
     names = None if classes is None else classes.split(",")
-    return load_slides(Path(path), tiling, split=split, class_names=names, name=name)
+    return load_slides(Path(path), tiling, split=split, class_names=names, name=name, progress=progress)
 
 
 def _indexed(
