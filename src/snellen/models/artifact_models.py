@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from snellen.artifact import Artifact
+from snellen.artifact import Artifact, Card
 from snellen.errors import InputError, unknown_name
 from snellen.models.loaded_model import LoadedModel
 from snellen.models.model_record import read_preparation, recorded_normalization
@@ -28,6 +29,7 @@ class Architecture(NamedTuple):
 ARCHITECTURES: dict[str, Architecture] = {
     "factor_network": Architecture("snellen.models.factor_judge:FactorNetwork"),
     "fashion_cnn": Architecture("snellen.models.fashion_cnn:FashionCNN", "pool"),
+    "head_on_encoder": Architecture("snellen.models.head_on_encoder:build", "head.hidden"),
     "prompted_tower": Architecture("snellen.models.two_tower.prompted:build", "tower"),
     "timm": Architecture("snellen.models.timm_models:build_untrained", "global_pool"),
 }
@@ -58,12 +60,18 @@ def load_artifact(folder: Path, *, name: str) -> LoadedModel:
         normalization=recorded_normalization(card.normalization, source=folder / "card.json"),
         task=card.task,
         class_names=card.class_names or None,
-        identity=card.sha256,
+        identity=_identity(card),
         feature_layer=ARCHITECTURES[str(card.architecture["name"])].feature_layer,
         recipe=card.lineage.recipe,
         history=card.history,
         bag_decision=card.bag_decision,
     )
+
+
+def _identity(card: Card) -> str:
+    """Hash of all weights: those of the file, and those of a model that the architecture names."""
+    named = card.architecture.get("identity")
+    return card.sha256 if named is None else hashlib.sha256(f"{card.sha256} {named}".encode()).hexdigest()
 
 
 def build_network(architecture: Mapping[str, object], where: str) -> nn.Module:

@@ -5,15 +5,47 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snellen.metrics.auroc import auroc
+from snellen.metrics.bag_pooling import Pooling, pooled
 from snellen.multiple_instance.bag_instances import BagInstances
-from snellen.multiple_instance.bag_pooling import POOLINGS, Pooling, bag_cross_entropy, pooled
+from snellen.multiple_instance.bag_loss import bag_cross_entropy
 from snellen.multiple_instance.instance_learner import InstanceLearner
 from snellen.multiple_instance.pseudo_labels import told_of_targets
 from snellen.training.batches import Examples
 from snellen.training.evaluation import score_examples
+
+#: Ways of pooling among which the tune bags choose.
+POOLINGS: tuple[Pooling, ...] = ("mean", "max", "log_sum_exp")
+
+
+def bag_scores(logits: Tensor, bags: BagInstances, pooling: Pooling) -> NDArray[np.float64]:
+    """Probability of each bag, (b,), pooled from those of its instances, of their scores (n, 2)."""
+    positive = logits.softmax(1)[:, 1].double().numpy()
+    return pooled(positive, bags.of_bag.numpy(), len(bags.labels), pooling=pooling)
+
+
+def best_threshold(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Score from which on a bag is best called positive: the highest sensitivity plus specificity.
+
+    >>> best_threshold(np.array([0.1, 0.3, 0.6, 0.9]), np.array([0, 0, 1, 1]))
+    0.45
+
+    Args:
+        scores: of bags, (b,).
+        labels: 0 or 1, both among them, (b,).
+
+    Returns:
+        The lowest of equals: half-way between two scores, or the lowest score where all are best called positive.
+    """
+    levels = np.unique(scores)
+    cuts = np.concatenate([levels[:1], (levels[1:] + levels[:-1]) / 2])
+    called = scores >= cuts[:, None]
+    gained = called[:, labels == 1].mean(1) - called[:, labels == 0].mean(1)
+    return float(cuts[gained.argmax()])
 
 
 def pooled_figures(logits: Tensor, bags: BagInstances) -> dict[str, float]:
@@ -23,11 +55,8 @@ def pooled_figures(logits: Tensor, bags: BagInstances) -> dict[str, float]:
         logits: of all instances, (n, 2).
         bags: what they are of, with labels of both classes.
     """
-    positive = logits.softmax(1)[:, 1].double()
-    figures = {
-        f"bag_auroc.{how}": auroc(bags.labels.numpy(), pooled(positive, bags.of_bag, len(bags.labels), how).numpy())
-        for how in POOLINGS
-    }
+    truth = bags.labels.numpy()
+    figures = {f"bag_auroc.{how}": auroc(truth, bag_scores(logits, bags, how)) for how in POOLINGS}
     loss = bag_cross_entropy(logits, bags.of_bag, bags.labels).mean()
     return {"bag_auroc": max(figures.values()), **figures, "bag_loss": float(loss)}
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from snellen.errors import InputError
 from snellen.metrics.auroc import auroc
+from snellen.metrics.bag_pooling import Pooling
 from snellen.models.bag_heads.bag_head import BagHead, BagScores
 from snellen.models.bag_heads.instance_head import InstanceHead
 from snellen.multiple_instance.bag_figures import best_pooling, by_auroc_then_epoch, pooled_figures
 from snellen.multiple_instance.bag_instances import BagInstances
-from snellen.multiple_instance.bag_pooling import Pooling
 from snellen.multiple_instance.bag_store import BagStore
 from snellen.multiple_instance.instance_training import check_both_classes
 from snellen.progress import Progress

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.multiple_instance.bag_instances import BagInstances
-from snellen.multiple_instance.bag_pooling import bag_cross_entropy
+from snellen.multiple_instance.bag_loss import bag_cross_entropy
 from snellen.multiple_instance.feature_views import Views
 from snellen.multiple_instance.instance_learner import InstanceLearner
 from snellen.multiple_instance.pseudo_labels import inertia, with_one_positive

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from snellen.errors import InputError
+from snellen.metrics.bag_pooling import Pooling
 from snellen.multiple_instance.bag_figures import InstanceFigures, best_pooling
 from snellen.multiple_instance.bag_instances import BagInstances
-from snellen.multiple_instance.bag_pooling import Pooling
 from snellen.multiple_instance.candidate_labels import candidates_of
 from snellen.multiple_instance.feature_views import Views
 from snellen.multiple_instance.instance_learner import InstanceLearner

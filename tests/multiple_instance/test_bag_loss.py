@@ -1,44 +1,22 @@
-"""Pooling of ragged bags against plain loops, and the loss of a bag."""
+"""The loss of a bag against the cross-entropy of a mean probability."""
 
 from __future__ import annotations
-
-import math
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from snellen.errors import InputError
-from snellen.multiple_instance.bag_pooling import POOLINGS, SHARPNESS, Pooling, bag_cross_entropy, pooled
+from snellen.multiple_instance.bag_loss import bag_cross_entropy
 
 OF_BAG = torch.tensor([2, 0, 1, 0, 2, 2, 0])
 LOGITS = torch.randn(7, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("how", POOLINGS)
-def test_each_pooling_is_its_formula(how: Pooling) -> None:
-    probabilities = LOGITS.softmax(1)[:, 1]
-    for bag, found in enumerate(pooled(probabilities, OF_BAG, 3, how).tolist()):
-        members = probabilities[bag == OF_BAG].tolist()
-        expected = {
-            "mean": sum(members) / len(members),
-            "max": max(members),
-            "log_sum_exp": math.log(sum(math.exp(SHARPNESS * p) for p in members) / len(members)) / SHARPNESS,
-        }[how]
-        assert found == pytest.approx(expected, abs=1e-12)
-        assert min(members) - 1e-12 <= found <= max(members) + 1e-12
-
-
-@pytest.mark.parametrize("how", POOLINGS)
-def test_an_empty_bag_is_refused(how: Pooling) -> None:
-    with pytest.raises(InputError, match="bag 1 of 3 has no instances"):
-        pooled(torch.rand(2), torch.tensor([0, 2]), 3, how)
-
-
 @pytest.mark.covers("36.11")
 def test_the_loss_of_a_bag_is_that_of_a_probability_of_two_classes() -> None:
     labels = torch.tensor([1, 0, 1])
-    means = pooled(LOGITS.softmax(1)[:, 1], OF_BAG, 3, "mean")
+    positive = LOGITS.softmax(1)[:, 1]
+    means = torch.stack([positive[bag == OF_BAG].mean() for bag in range(3)])
     torch.testing.assert_close(
         bag_cross_entropy(LOGITS, OF_BAG, labels), F.binary_cross_entropy(means, labels.double(), reduction="none")
     )
