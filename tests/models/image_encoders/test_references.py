@@ -158,3 +158,39 @@ def test_what_is_no_encoder(tmp_path: Path) -> None:
         encoder.encode(3 * images(4))
     with pytest.raises(InputError, match="4x4 pixels"):
         encoder.encode(images(5))
+
+
+@pytest.mark.parametrize("kind", ["dinov2", "dinov2_with_registers", "dinov3_vit", "resnet", "convnext"])
+def test_other_backbones(tmp_path: Path, kind: str) -> None:
+    """What the folder's own model gives as its class token, or as its pooled map."""
+    small = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    configurations = {
+        "dinov2": lambda: transformers.Dinov2Config(**small),
+        "dinov2_with_registers": lambda: transformers.Dinov2WithRegistersConfig(**small),
+        "dinov3_vit": lambda: transformers.DINOv3ViTConfig(**small, intermediate_size=32, num_register_tokens=2),
+        "resnet": lambda: transformers.ResNetConfig(
+            embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"
+        ),
+        "convnext": lambda: transformers.ConvNextConfig(num_stages=2, hidden_sizes=[8, 16], depths=[1, 1]),
+    }
+    with quiet_loading():
+        torch.manual_seed(0)
+        model = transformers.AutoModel.from_config(configurations[kind]()).eval()
+        model.save_pretrained(tmp_path)
+        transformers.ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    encoder = load_encoder(f"hf:{tmp_path}")
+    with torch.no_grad():
+        theirs = model(pixel_values=encoder.normalise(images(32)))
+    expected = theirs.last_hidden_state[:, 0] if kind.startswith("dino") else theirs.pooler_output.flatten(1)
+    torch.testing.assert_close(encoder.encode(images(32)), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_vision_transformer_of_timm_gives_what_its_head_takes() -> None:
+    timm = pytest.importorskip("timm")
+    with quiet_loading():
+        network = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=2, num_classes=5)
+    names = [f"class {number}" for number in range(5)]
+    encoder = load_encoder(Classifier(network, class_names=names, preparation=Preparation(size=(32, 32))))
+    with torch.no_grad():
+        expected = network.forward_head(network.forward_features(images(32)), pre_logits=True)
+    torch.testing.assert_close(encoder.encode(images(32)), expected)
