@@ -77,6 +77,11 @@ def test_a_bag_of_which_nothing_can_be_used_is_told_and_counts_nowhere(tmp_path)
     assert rows["p1"]["unit"] == "anna"
 
 
+def test_a_damaged_image_may_have_been_the_positive_one(tmp_path):
+    bags = [*BAGS, Bag("p3", 1, [0.2, 0.1, NAN], [0, 0, 1])]
+    assert not [one for one in run(image_set(bags), tmp_path).findings if one.kind == "bag_contradiction"]
+
+
 def test_slides_whose_tiles_have_no_labels_are_judged_by_bag(tmp_path):
     images = image_set(BAGS)
     bare = replace(images, table=images.table.drop_columns(["label"]))

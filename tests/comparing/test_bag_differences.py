@@ -137,3 +137,5 @@ def test_bags_that_one_run_could_not_score_are_left_out(tmp_path):
     run(tmp_path / "second", model, images)
     accuracy = by_name(compare(tmp_path / "first", tmp_path / "second"))["bags.accuracy"]
     assert (accuracy.first, accuracy.second) == (1.0, 0.0), "the twelve positive bags that both could score"
+    turned = by_name(compare(tmp_path / "second", tmp_path / "first"))["bags.accuracy"]
+    assert (turned.first, turned.second) == (0.0, 1.0)
