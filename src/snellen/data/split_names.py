@@ -13,6 +13,7 @@ SPELLINGS: dict[str, Split] = {
     "valid": "tune",
     "validation": "tune",
     "test": "test",
+    "testing": "test",
 }
 
 

@@ -199,6 +199,12 @@ def test_slides_beside_class_folders_and_splits_of_folders(tmp_path: Path) -> No
         write_tiff(tmp_path / "split" / f"{place}.tif", pixels)
     images = load_slides(tmp_path / "split", Tiling(tile=32), split="test")
     assert (set(images.column("bag_id")), images.split) == ({"test/normal/c.tif", "test/tumor/d.tif"}, "test")
+    for place in ("training/normal/a", "training/tumor/b", "testing/images/c"):
+        write_tiff(tmp_path / "CAMELYON16" / f"{place}.tif", pixels)
+    both = load_slides(tmp_path / "CAMELYON16", Tiling(tile=32))
+    assert both.class_names == ("normal", "tumor")
+    assert Bags.of(both, labelled=False).labels.tolist() == [-1, 0, 1]
+    assert set(both.column("split")) == {"train", "test"}
     write_tiff(tmp_path / "mixed" / "normal" / "a.tif", pixels)
     write_tiff(tmp_path / "mixed" / "b.tif", pixels)
     mixed = load_slides(tmp_path / "mixed", Tiling(tile=32))

@@ -41,6 +41,14 @@ def test_figures_are_those_measured() -> None:
     assert largest["all_bytes"] < 1.1 * larger["all_bytes"]
 
 
+def test_pictures_of_labels_are_never_read() -> None:
+    """They may show the name of a patient; the page says so."""
+    assert not [
+        path for path in (ROOT / "src").rglob("*.py") if "associated_images" in path.read_text(encoding="utf-8")
+    ]
+    assert "are never read" in PAGE
+
+
 def test_parameters_are_those_of_the_code() -> None:
     told = set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE))
     assert told == {*Tiling.model_fields, "classes"}

@@ -43,7 +43,16 @@ DEFAULT_LIMITS = SlideLimits()
 class SlideFile:
     """A slide: its levels, its magnification, regions of it, and the whole from afar.
 
-    Every thread has its own handle. A handle that fails is closed, so that a damaged region spoils no other.
+    Every thread has its own handle. A handle that fails is closed, so that a damaged region spoils no other. Pictures
+    of the label and of the whole glass that scanners store beside the levels are never read, and colour profiles are
+    not applied.
+
+    Attributes:
+        size: width and height of level 0, pixels.
+        level_sizes: width and height of each level, pixels.
+        downsamples: pixels of level 0 along one of each level.
+        properties: what the file tells of itself, as OpenSlide names it.
+        mpp: microns per pixel of level 0; None where nobody tells.
 
     Args:
         path: of the file.

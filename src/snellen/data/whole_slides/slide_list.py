@@ -18,6 +18,9 @@ from snellen.images import Split
 #: Names of a class that means that nothing was found, in small letters: it becomes class 0 of two.
 NEGATIVES = ("normal", "negative", "healthy", "benign", "control")
 
+#: Folder beside folders of classes whose slides have no label in it: the test half of CAMELYON16 is testing/images.
+UNLABELLED = "images"
+
 #: Columns of a table of slides.
 COLUMNS = ("slide", "label", "patient", "site", "split")
 
@@ -78,8 +81,9 @@ class SlideList:
 def list_slides(path: Path, class_names: Sequence[str] | None = None) -> SlideList:
     """Find slides without opening any.
 
-    - A folder: class subfolders as ``normal/`` and ``tumor/`` (CAMELYON16), splits of class subfolders, or slides
-      alone, as :func:`~snellen.data.folder.load_folder` reads images.
+    - A folder: class subfolders as ``normal/`` and ``tumor/``, splits of class subfolders, or slides alone, as
+      :func:`~snellen.data.folder.load_folder` reads images. Slides of a folder ``images`` beside class folders have no
+      label, so that CAMELYON16 (training/normal, training/tumor, testing/images) is read as it lies.
     - A table ``.csv`` with a column ``slide`` (path relative to the table's folder), and ``label``, ``patient``,
       ``site`` and ``split`` where they are known.
     - One slide.
@@ -124,17 +128,20 @@ def _of_folder(folder: Path) -> SlideList:
         )
     paths = sorted([*listing.paths, *listing.refused])
     places, names, _ = places_of(paths, listing)
+    classes = [printable(name) for name in names if name != UNLABELLED or len(names) == 1]
     slides = []
     for path, place in zip(paths, places, strict=True):
         refused = listing.refused.get(path)
         if place is None and refused is None:
             refused = "lies beside the class folders, so its class is unknown; move it into one of them"
         split, label = place or (None, None)
-        text = None if label is None else printable(label)
+        text = printable(label) if label is not None and printable(label) in classes else None
         slides.append(ListedSlide(path=path, id=printable(path), label=text, split=split, refused=refused))
-    ordered = _ordered([printable(name) for name in names])
     return SlideList(
-        root=root, slides=tuple(slides), class_names=ordered or None, name=printable(folder.name or root.name)
+        root=root,
+        slides=tuple(slides),
+        class_names=_ordered(classes) or None,
+        name=printable(folder.name or root.name),
     )
 
 
