@@ -95,7 +95,8 @@ def train(
     lacking = made.missing() if base is None else None
     if lacking is not None:
         raise InputError(f"{made.name} {lacking}")
-    given = images
+    # What needs no labels does not get any.
+    given = images if "labels" in made.needs else images.unlabelled()
     if tune is not None:
         given = join([as_split(images.for_fitting(), "train"), as_split(tune.for_fitting(), "tune")])
     folder.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ _LEGACY_END = 2
 class ClipImageTower(ImageTower):
     """The vision transformer of a CLIP model and its projection."""
 
-    has_patches = True
+    has_patches, has_tokens = True, True
 
     def __init__(self, model: Any) -> None:  # noqa: ANN401 - CLIPModel, of an extra
         super().__init__()
@@ -48,6 +48,21 @@ class ClipImageTower(ImageTower):
         """The patch tokens on the way of the class token, normed and projected → (n, rows, columns, d)."""
         tokens = self.vision_model(pixel_values=images).last_hidden_state[:, 1:]
         return _as_grid(self.projection(self.vision_model.post_layernorm(tokens)))
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """What enters the layers: (n, 3, h, w) → (n, 1 + patches, width)."""
+        entering: Tensor = self.vision_model.pre_layrnorm(self.vision_model.embeddings(images))
+        return entering
+
+    def of_tokens(self, tokens: Tensor) -> Tensor:
+        """The layers, the last norm and the projection: (n, t, width) → (n, d)."""
+        leaving = self.vision_model.encoder(inputs_embeds=tokens).last_hidden_state
+        vectors: Tensor = self.projection(self.vision_model.post_layernorm(leaving[:, 0]))
+        return vectors
+
+    def patch_area(self) -> int:
+        """Pixels of a patch."""
+        return int(self.vision_model.config.patch_size) ** 2
 
 
 class SiglipImageTower(ImageTower):

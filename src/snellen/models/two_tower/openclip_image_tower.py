@@ -22,6 +22,7 @@ class OpenClipImageTower(ImageTower):
         self.visual = visual
         self._transformer = type(visual).__name__ == "VisionTransformer" and visual.attn_pool is None
         self.has_patches = self._transformer or type(visual).__name__ == "ModifiedResNet"
+        self.has_tokens = self._transformer and visual.pool_type == "tok"
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode: (n, 3, h, w) → (n, d)."""
@@ -42,3 +43,24 @@ class OpenClipImageTower(ImageTower):
         positions = pool.positional_embedding[1:].view(1, *maps.shape[1:])
         projected: Tensor = pool.c_proj(pool.v_proj(maps + positions))
         return projected
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """What enters the layers of a transformer: (n, 3, h, w) → (n, 1 + patches, width)."""
+        if not self.has_tokens:
+            return super().tokens(images)
+        entering: Tensor = self.visual._embeds(images)
+        return entering
+
+    def of_tokens(self, tokens: Tensor) -> Tensor:
+        """The layers, the last norm and the projection: (n, t, width) → (n, d)."""
+        if not self.has_tokens:
+            return super().of_tokens(tokens)
+        pooled: Tensor = self.visual._pool(self.visual.transformer(tokens))[0]
+        return pooled if self.visual.proj is None else pooled @ self.visual.proj
+
+    def patch_area(self) -> int:
+        """Pixels of a patch."""
+        if not self.has_tokens:
+            return super().patch_area()
+        height, width = self.visual.patch_size
+        return int(height * width)

@@ -24,9 +24,12 @@ BATCH = 64
 
 
 class ImageTower(nn.Module, ABC):
-    """Normalised images → raw vectors. Towers with patches give those too."""
+    """Normalised images → raw vectors. Towers with patches give those too; transformers can be run in two halves."""
 
     has_patches = False
+
+    #: Whether :meth:`tokens` and :meth:`of_tokens` are there: a transformer whose vector is that of its class token.
+    has_tokens = False
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
@@ -35,6 +38,18 @@ class ImageTower(nn.Module, ABC):
     @abstractmethod
     def patches(self, images: Tensor) -> Tensor:
         """Encode patches, where ``has_patches``: (n, 3, h, w) → (n, rows, columns, d)."""
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """What enters the layers, with positions, behind the first norm: (n, 3, h, w) → (n, 1 + patches, width)."""
+        raise UnsupportedError(f"{type(self).__name__} cannot be run token by token")
+
+    def of_tokens(self, tokens: Tensor) -> Tensor:
+        """The other half, for any number of tokens of which the first is the class token: (n, t, width) → (n, d)."""
+        raise UnsupportedError(f"{type(self).__name__} cannot be run token by token")
+
+    def patch_area(self) -> int:
+        """Pixels of a patch, where ``has_tokens``."""
+        raise UnsupportedError(f"{type(self).__name__} cannot be run token by token")
 
 
 class TextTower(Protocol):

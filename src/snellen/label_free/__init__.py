@@ -1,0 +1,1 @@
+"""A classifier of unlabelled images: classes in words, a teacher on self-supervised features, prompts that it tunes."""
