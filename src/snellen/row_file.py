@@ -118,7 +118,7 @@ def write_rows(
     ids: Sequence[str],
     dtype: DTypeLike,
     shape: tuple[int, ...] = (),
-    produce: Callable[[int, int], MadeRows],
+    produce: Callable[[int, int, Callable[[int], None]], MadeRows],
     finish: Callable[[dict[str, str], str], bytes],
     shard: int,
     progress: Progress,
@@ -132,7 +132,8 @@ def write_rows(
         ids: of the images.
         dtype: type of a row.
         shape: of a row.
-        produce: (first, one after the last) → their rows.
+        produce: (first, one after the last, told) → their rows; while it works it may call ``told`` with the number of
+            images that are done since the last call.
         finish: (rejected images with their reasons, hash of the array) → the record.
         shard: images that are made and confirmed together.
         progress: hears of every image.
@@ -153,9 +154,15 @@ def write_rows(
     done = {one.start: one for one in written if _hash(array[one.start : one.stop]) == one.sha256}
     progress.begin(files.what, len(ids))
     for start in range(0, len(ids), shard):
-        stop = min(start + shard, len(ids))
+        stop, told = min(start + shard, len(ids)), 0
+
+        def tell(count: int) -> None:
+            nonlocal told
+            told += count
+            progress.advance(files.what, count)
+
         if start not in done or done[start].stop != stop:
-            made = produce(start, stop)
+            made = produce(start, stop, tell)
             array[start:stop] = made.rows
             array.flush()
             rejected = {ids[start + position]: reason for position, reason in made.rejected.items()}
@@ -164,7 +171,7 @@ def write_rows(
                 stream.write(done[start].model_dump_json() + "\n")
                 stream.flush()
                 os.fsync(stream.fileno())
-        progress.advance(files.what, stop - start)
+        progress.advance(files.what, stop - start - told)
     progress.finish(files.what)
     refused = {one: reason for part in done.values() for one, reason in part.rejected.items()}
     if len(refused) == len(ids):

@@ -161,6 +161,28 @@ def test_damage_is_found(tmp_path: Path) -> None:
         FrozenFeatures.load(tmp_path / "nowhere")
 
 
+class Heard:
+    def __init__(self) -> None:
+        self.done: dict[str, list[float]] = {}
+
+    def begin(self, task: str, total: float) -> None:
+        self.done[task] = [total]
+
+    def advance(self, task: str, amount: float, note: str = "") -> None:
+        self.done[task].append(amount)
+
+    def finish(self, task: str) -> None:
+        self.done[task].append(0)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_every_batch_is_told(tmp_path: Path, kept: bool) -> None:
+    heard = Heard()
+    frozen_features(broken(20, {3}), encoder(), folder=tmp_path / "f" if kept else None, batch_size=4, progress=heard)
+    total, *steps = heard.done["features"]
+    assert (total, sum(steps), max(steps)) == (20, 20, 4)
+
+
 @pytest.mark.parametrize("kept", [False, True])
 def test_what_gives_no_features(tmp_path: Path, kept: bool) -> None:
     folder = tmp_path / "f" if kept else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def frozen_features(
     plan: dict[str, object] = {"encoder": encoder.name, "encoder_identity": encoder.identity}
     if folder is None:
         listener.begin(FILES.what, len(images))
-        made = _encoded(images, encoder, batch_size, workers, listener)
+        made = _encoded(images, encoder, batch_size, workers, lambda count: listener.advance(FILES.what, count))
         listener.finish(FILES.what)
         rejected = {images.ids[position]: reason for position, reason in made.rejected.items()}
         if len(rejected) == len(images):
@@ -78,7 +79,9 @@ def frozen_features(
             ids=record.ids,
             dtype=np.float32,
             shape=(encoder.dim,),
-            produce=lambda start, stop: _encoded(images.select(range(start, stop)), encoder, batch_size, workers),
+            produce=lambda start, stop, told: _encoded(
+                images.select(range(start, stop)), encoder, batch_size, workers, told
+            ),
             finish=lambda rejected, sha256: (
                 record.model_copy(update={"rejected": rejected, "sha256": sha256}).model_dump_json().encode()
             ),
@@ -101,9 +104,9 @@ def contents_hash(images: ImageSet, progress: Progress | None = None) -> str:
 
 
 def _encoded(
-    images: ImageSet, encoder: FrozenEncoder, batch_size: int, workers: int, progress: Progress | None = None
+    images: ImageSet, encoder: FrozenEncoder, batch_size: int, workers: int, told: Callable[[int], None]
 ) -> MadeRows:
-    """Rows of all images, zeros where one is rejected."""
+    """Rows of all images, zeros where one is rejected; ``told`` hears of each batch."""
     rows: NDArray[np.float32] = np.zeros((len(images), encoder.dim), dtype=np.float32)
     rejected: dict[int, str] = {}
     places = {one: position for position, one in enumerate(images.ids)}
@@ -118,6 +121,5 @@ def _encoded(
                     f"{encoder.name} gives vectors that are not finite for {named}; leave these images out"
                 )
             rows[batch.indices] = vectors.numpy()
-        if progress is not None:
-            progress.advance(FILES.what, len(batch.ids) + len(batch.rejected))
+        told(len(batch.ids) + len(batch.rejected))
     return MadeRows(rows, rejected)

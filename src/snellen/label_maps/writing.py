@@ -73,7 +73,7 @@ def write_maps(
         plan={**record.plan, "classes": list(record.class_names)},
         ids=record.ids,
         dtype=record.row_type(),
-        produce=lambda start, stop: _rows(start, stop, produce(start, stop), record),
+        produce=lambda start, stop, _: _rows(start, stop, produce(start, stop), record),
         finish=lambda rejected, sha256: (
             record.model_copy(update={"rejected": rejected, "sha256": sha256}).model_dump_json().encode()
         ),
