@@ -49,12 +49,13 @@ def test_places_without_a_tile_are_clear_and_overlapping_tiles_show_the_largest_
     assert twice[4, 4, :3].tolist() == scale_colours(0.9).tolist()
 
 
-def test_the_picture_below_shines_through_and_gives_its_proportions():
+def test_the_picture_below_shades_and_gives_its_proportions():
     below = Image.new("RGB", (20, 10), (255, 255, 255))
     below.paste((0, 0, 0), (0, 0, 10, 10))
     pixels = np.asarray(heat_picture(np.array([[0, 0, 1, 0.5]]), np.array([0.5]), below=below, side=40)).astype(int)
     assert pixels.shape == (20, 40, 4)
-    assert (pixels[5, 35, :3] > pixels[5, 5, :3]).all(), "lighter where the slide is lighter"
+    assert pixels[5, 35, :3].tolist() == scale_colours(0.5).tolist(), "the colour of the scale where the slide is white"
+    assert (pixels[5, 35, :3] > pixels[5, 5, :3]).all(), "darker where the slide is darker"
     assert pixels[15, 5, 3] < 128 < pixels[5, 5, 3], "what is no tile steps back"
 
 

@@ -9,8 +9,8 @@ from PIL import Image
 #: Longest side of a picture, pixels.
 SIDE = 512
 
-#: How much of a tile's colour is the scale's, and how much the picture's below.
-COVER = 0.72
+#: How much the darkest part of the picture below darkens a tile's colour; where that is white, it is the scale's own.
+SHADE = 0.4
 
 #: Opacity of what is no tile: it steps back on light and on dark pages.
 ASIDE = 0.3
@@ -62,7 +62,7 @@ def heat_picture(
         boxes: (m, 4), x0, y0, x1, y1 of each tile, as shares of the width and height of the picture.
         values: (m,), in [0, 1].
         truth: (m,), which tiles are known to be positive; they are outlined.
-        below: the picture that the tiles are of, which shines through in grey; None for plain squares.
+        below: the picture that the tiles are of, which shades their colours; None for plain squares.
         side: longest side, pixels.
     """
     width, height = _extent(boxes, below, side)
@@ -70,11 +70,11 @@ def heat_picture(
     if below is not None:
         grey = np.asarray(below.convert("L").resize((width, height), Image.Resampling.LANCZOS), dtype=np.float64)
         pixels[..., :3], pixels[..., 3] = grey[..., None], 255 * ASIDE
-    cover = 1.0 if below is None else COVER
+    shade = np.ones((height, width, 1)) if below is None else 1 - SHADE * (1 - pixels[..., :1] / 255)
     colours = scale_colours(values)
     for place in np.argsort(values, kind="stable").tolist():
         part = _window(boxes[place], width, height)
-        pixels[part][..., :3] = cover * colours[place] + (1 - cover) * pixels[part][..., :3]
+        pixels[part][..., :3] = shade[part] * colours[place]
         pixels[part][..., 3] = 255
     return Image.fromarray(_outlined(pixels, boxes, truth).round().astype(np.uint8), "RGBA")
 
