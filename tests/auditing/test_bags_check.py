@@ -7,6 +7,7 @@ from sklearn.metrics import roc_auc_score
 from snellen.auditing.check import Reading
 from snellen.auditing.checks.bags import BagDecisions
 from snellen.auditing.concluding import judge
+from snellen.comparing.measurable import measurable
 from snellen.errors import InputError, UnknownNameError
 from snellen.evidence import Evidence
 from tests.auditing.hand_made_bags import NAMES, Bag, by_brightness, image_set, known
@@ -119,6 +120,8 @@ def test_the_model_names_pooling_and_threshold_unless_told_otherwise():
     assert BagDecisions().resolved(named) == BagDecisions(pooling="max", threshold=0.75, positive="tumour")
     assert BagDecisions(pooling="mean").resolved(named).threshold == 0.5, "a threshold is one of its own pooling"
     assert BagDecisions(threshold=0.1).resolved(named).pooling == "max"
+    assert not any("does not say how it decides" in note for note in conclude(SIX, classifier=named).notes)
+    assert any("does not say how it decides" in note for note in conclude(SIX).notes)
     plain = BagDecisions().resolved(by_brightness())
     assert (plain.pooling, plain.threshold, plain.positive) == ("mean", 0.5, "tumour")
     assert "score of a bag is the max" in conclude(SIX, classifier=named).notes[0]
@@ -143,6 +146,16 @@ def test_several_classes_are_one_against_the_rest_once_it_is_named():
     sure = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
     means = sure[:, 2].reshape(30, 4).mean(1)
     assert area == pytest.approx(roc_auc_score(np.arange(30) % 3 == 2, means))
+
+
+def test_requirements_know_every_figure_that_may_come():
+    bags = [Bag("a", 1, [0.9, 0.4], [1, 0]), Bag("b", 0, [0.3, 0.6], [0, 0])]
+    assert measurable(BagDecisions()) == set(conclude(bags).metrics)
+
+
+def test_a_label_that_is_no_class_is_refused():
+    with pytest.raises(InputError, match="label 2, and there are 2 classes"):
+        conclude([Bag("a", 2, [0.9]), Bag("b", 0, [0.3])])
 
 
 def test_it_does_not_run_without_bags_or_without_their_labels():

@@ -56,7 +56,7 @@ class BagTable:
             threshold: score from which on a bag is called positive.
 
         Raises:
-            InputError: no scores, no bags, or a bag of two labels or two units.
+            InputError: no scores, no bags, a bag of two labels or two units, or a label that is no class.
         """
         members = rows_of(known.bags)
         if known.scores is None or not members:
@@ -65,6 +65,9 @@ class BagTable:
         rows = np.concatenate(list(members.values()))
         owners = np.repeat(np.arange(len(members)), [len(own) for own in members.values()])
         labels = [None] * len(known) if known.bag_labels is None else known.bag_labels.tolist()
+        classes = known.scores.shape[1]
+        if max((label for label in labels if label is not None), default=-1) >= classes:
+            raise InputError(f"a bag has label {max(filter(None, labels))}, and there are {classes} classes")
         said = [one_each(bag, "bag_label", [labels[row] for row in own], -1) for bag, own in members.items()]
         # An image without a unit is its own.
         own_units = zip(known.unit_ids or known.ids, known.ids, strict=True)

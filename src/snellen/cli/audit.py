@@ -81,7 +81,9 @@ def audit(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     workers: Annotated[int, typer.Option(min=0, help="Threads that read images ahead; 0 reads them in between.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass.")] = 64,
-    limit: Annotated[int | None, typer.Option(min=1, help="Audit at most so many images, drawn at random.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Audit at most so many images, drawn at random; whole bags.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     require: Annotated[
         list[str] | None,

@@ -25,6 +25,11 @@ from snellen.metrics.bag_pooling import Pooling
 #: Bags that a note names; all are in the list.
 NAMED = 5
 
+UNSAID = (
+    "Bags: the model does not say how it decides about them. One that decides in another way than by pooling "
+    "probabilities of images, by attention for instance, is not judged by its own decision here."
+)
+
 
 class BagDecisions(Check):
     """Pool the scores of each bag's images, judge the decision on the bag, and show where in it the evidence lies.
@@ -104,7 +109,11 @@ class BagDecisions(Check):
             findings=[] if contradicted is None else [contradicted],
             panels=[*heat, *_by_group(bags)],
             lists={self.name: bag_rows(bags, known, whole, names)},
-            notes=[*_notes(bags, known, whole, names, rule.pooling), *_unseen(bags, whole)],
+            notes=[
+                *_notes(bags, known, whole, names, rule.pooling),
+                *([] if reading.classifier.bag_decision else [UNSAID]),
+                *_unseen(bags, whole),
+            ],
             pictures=pictures,
         )
 
