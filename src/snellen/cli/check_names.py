@@ -9,6 +9,7 @@ CHECK_NAMES = (
     "calibration",
     "selective",
     "group_gap",
+    "bags",
     "slices",
     "label_noise",
     "duplicates",
