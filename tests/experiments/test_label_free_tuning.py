@@ -1,0 +1,153 @@
+"""System 35: all stages run in the shapes of CLIP and DINO, and what the arms return is what the claims name."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from snellen.data.optotypes.small_world import SHAPES
+from snellen.errors import InputError
+from snellen.experiments.label_free_tuning import cutouts, scales, study
+from snellen.experiments.label_free_tuning.arms import Study
+from snellen.experiments.label_free_tuning.caption_towers import fit_caption_towers, named_vectors
+from snellen.experiments.label_free_tuning.references import few_of_each, linear_probe, select_globally
+from snellen.experiments.label_free_tuning.study import PROMPTS, ablations, label_free_tuning, scene_setting
+from snellen.experiments.label_free_tuning.weather import all_sentences, weather
+from snellen.models.image_encoders.frozen_encoder import FrozenEncoder
+from snellen.models.text_encoders.random_encoder import write_random_bert
+from snellen.models.text_encoders.references import load_text_encoder
+from snellen.models.two_tower.prompted import prompted_classifier
+from snellen.preparation import Preparation
+from snellen.progress import Silent
+from snellen.randomness import Randomness
+from snellen.system import find_system
+
+
+@pytest.fixture(autouse=True)
+def _few_images() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*classes are the likeliest of fewer.*")
+        warnings.filterwarnings("ignore", message=".*are fewer than .* for each.*")
+        yield
+
+
+def encoder(side: int = 8) -> FrozenEncoder:
+    """Every fourth pixel."""
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(side), nn.Flatten())
+    return FrozenEncoder(name="pixels", network=pooled, preparation=Preparation(size=(32, 32)))
+
+
+def claimed(scale: str, start: str) -> set[str]:
+    return {
+        name
+        for claim in find_system("35").claims
+        if scale in claim.scales
+        for name in (claim.metric, claim.baseline, *claim.controls)
+        if name is not None and name.startswith(start)
+    }
+
+
+def test_all_stages_run_in_the_shapes_of_clip_and_dino() -> None:
+    figures = label_free_tuning("smoke", 0, Silent())
+    assert (figures["features"], figures["vectors"], figures["classes"]) == (768.0, 512.0, 2.0)
+    assert figures["teacher_unchanged"] == 1.0
+    assert figures["loss"] > 0
+    # 16 tokens of 768, two classes of 512, and 26 layer norms of 768.
+    assert figures["trained_parameters"] == 16 * 768 + 2 * 512 + 26 * 2 * 768
+
+
+def test_the_arms_return_what_the_claims_name() -> None:
+    setting = scene_setting(encoder(), 100, collected=24, tested=12)
+    quick = replace(setting, plan=setting.plan.model_copy(update={"epochs": 2}), least=2)
+    of = Study(quick, Silent())
+    figures = {f"weather.{name}": value for name, value in {**of.main_arms(), **ablations(of)}.items()}
+    assert claimed("small", "weather.") <= set(figures)
+    assert all(0 <= value <= 1 for name, value in figures.items() if name != "weather.selected.images")
+    assert figures["weather.nola.oracle"] >= figures["weather.nola.accuracy"]
+    plain = {name.removeprefix("weather.") for name in claimed("small", "weather.")}
+    assert {name.removeprefix("cutouts.") for name in claimed("small", "cutouts.")} <= set(of.main_arms()) | plain
+
+
+@pytest.mark.covers("35.9")
+def test_labels_choose_only_the_oracle() -> None:
+    setting = scene_setting(encoder(), 100, collected=24, tested=12)
+    quick = replace(setting, plan=setting.plan.model_copy(update={"epochs": 3}), least=2)
+    wrong = replace(quick, truth=(quick.truth + 1) % 6)
+    labels = torch.arange(24) % 6
+    with_truth, without = Study(quick, Silent()).followed(labels), Study(wrong, Silent()).followed(labels)
+    assert with_truth["agreement"] == without["agreement"], "another truth changes no training and no choice"
+    assert with_truth["oracle"] == max(with_truth["oracle"], with_truth["accuracy"], with_truth["agreeing"])
+
+
+@pytest.mark.covers("35.4")
+def test_the_model_as_its_own_teacher_is_another_arm(monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = scene_setting(encoder(), 100, collected=24, tested=6)
+    of = Study(replace(setting, plan=setting.plan.model_copy(update={"epochs": 1}), least=2), Silent())
+    shown: list[torch.Tensor] = []
+    monkeypatch.setattr(Study, "student", lambda self, labels, **_: shown.append(labels) or 0.0)
+    of.main_arms()
+    assert torch.equal(shown[0], of.probabilities.argmax(1))
+    assert not torch.equal(shown[0], of.teaching().labels)
+
+
+def test_scenes_are_in_weather_that_the_model_never_saw_and_sentences_say_nothing_of_it() -> None:
+    drawn = weather(20, 0).scenes("train")
+    assert {scene.style for scene in drawn} == {"photo"}
+    assert all(scene.nuisances.snow > 0 or scene.nuisances.rain > 0 for scene in drawn)
+    said = all_sentences(0)
+    assert tuple(said) == SHAPES
+    assert all(len(set(sentences)) > 15 for sentences in said.values())
+    assert not any(word in text for texts in said.values() for text in texts for word in ("snow", "rain", "flurries"))
+    assert all_sentences(0) == said != all_sentences(1)
+
+
+def test_probes_and_the_global_selection() -> None:
+    labels = torch.arange(60) % 3
+    features = torch.eye(3, 5)[labels] + 0.1 * torch.randn(60, 5, generator=torch.Generator().manual_seed(0))
+    assert float((linear_probe(features, labels, 3)(features).argmax(1) == labels).double().mean()) == 1.0
+    few = few_of_each(labels, 4, Randomness(0))
+    assert torch.bincount(labels[few]).tolist() == [4, 4, 4]
+    positions, found = select_globally(torch.tensor([[0.6, 0.4], [0.1, 0.9], [0.3, 0.7]]), 2)
+    assert (positions.tolist(), found.tolist()) == ([1, 2], [1, 1])
+
+
+def test_a_picture_is_the_mean_of_the_names_that_are_seen() -> None:
+    names, scores = torch.randn(5, 4), torch.tensor([[4.0, 2.0, 0.0, -2.0, 0.0]])
+    weights = (scores / 2.0).softmax(1)[0, :2]
+    expected = weights[0] * names[0] + weights[1] * names[1]
+    assert torch.allclose(named_vectors(scores, names, kept=2)[0], expected / expected.norm(), atol=1e-6)
+
+
+def test_caption_towers_take_prompts(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    sentences = load_text_encoder(f"hf:{write_random_bert(tmp_path / 'bert')}")
+    texts = ["a cat", "a dog"]
+    centre = sentences.encode(texts).mean(0)
+    seen = torch.nn.functional.normalize(torch.randn(2, len(centre)), dim=1)
+    pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    plan = scales.TUNING_PLAN.model_copy(update={"epochs": 1, "batch_size": 2})
+    towers = fit_caption_towers(pixels, texts, seen, sentences, centre, seed=0, plan=plan)
+    assert towers.encode_images(pixels / 255).shape == (2, len(centre))
+    assert torch.allclose(towers.encode_texts(texts).norm(dim=1), torch.ones(2), atol=1e-5)
+    network = prompted_classifier(towers, towers.encode_texts(texts), prompts=PROMPTS)
+    assert network(pixels / 255).shape == (2, 2)
+    assert len(towers.identity()) == 64
+
+
+def test_groups_are_folders_with_all_below_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = ['{"folders": ["animals", "mammals", "cats"]}', '{"folders": ["clothes"]}', '{"folders": ["space"]}']
+    assert [cutouts._group(row) for row in rows] == [1, 2, -1]
+    assert set(cutouts.SENTENCES) == set(cutouts.GROUPS)
+    monkeypatch.setenv(cutouts.STAMPS_VARIABLE, "/nowhere/at/all")
+    with pytest.raises(InputError, match="nowhere"):
+        cutouts.load_cutouts(0)
+
+
+def test_the_full_experiment_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(scales.CLIP, raising=False)
+    with pytest.raises(InputError, match=r"SNELLEN_CLIP, .*sentences"):
+        study.full(0, Silent())
