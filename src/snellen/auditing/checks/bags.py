@@ -163,10 +163,8 @@ def _unseen(bags: BagTable, whole: Mapping[str, WholeBag]) -> list[str]:
     partly = [bag for bag, about in whole.items() if 0 < used.get(bag, 0) < about.images]
     notes = []
     if lost:
-        notes.append(
-            f"Bags: of {_told(lost)} no image could be used: {'it has' if len(lost) == 1 else 'they have'} no score "
-            f"and count in no figure; rejected.json says why."
-        )
+        what = "it has no score and counts" if len(lost) == 1 else "they have no score and count"
+        notes.append(f"Bags: of {_told(lost)} no image could be used: {what} in no figure; rejected.json says why.")
     if partly:
         notes.append(
             f"Bags: {_told(partly)} {_have(partly)} images that could not be used; the score is of the others."
