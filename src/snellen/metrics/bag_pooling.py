@@ -27,7 +27,7 @@ def pooled(probabilities: ArrayLike, bags: NDArray[np.int64], count: int, *, poo
 
     >>> sure, bags = [0.5, 0.5, 0.0, 1.0], np.array([0, 0, 1, 1])
     >>> [pooled(sure, bags, 2, pooling=one).round(3).tolist() for one in get_args(Pooling)]
-    [[0.5, 0.5], [0.5, 1.0], [0.5, 0.863], [0.75, 1.0]]
+    [[0.5, 0.5], [0.5, 1.0], [0.5, 0.931], [0.75, 1.0]]
 
     Args:
         probabilities: (n,), in [0, 1].
