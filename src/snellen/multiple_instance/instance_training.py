@@ -21,6 +21,7 @@ from snellen.multiple_instance.instance_objectives import InstanceObjective, Lab
 from snellen.multiple_instance.settings import InstanceSettings
 from snellen.progress import Progress
 from snellen.randomness import derive_seed
+from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore
 from snellen.training.loop import train
 from snellen.training.plan import TrainingPlan
@@ -109,7 +110,8 @@ def learn_instances(
     for given, split in ((instances, "train"), (tune, "tune")):
         if given is not None:
             check_both_classes(given, split)
-    learner = InstanceLearner(encoder, classifier, candidates_of(instances.instance_labels), settings)
+    with seeded(derive_seed(plan.seed, "projection"), torch.device("cpu")):
+        learner = InstanceLearner(encoder, classifier, candidates_of(instances.instance_labels), settings)
     identity = {**(recipe or {}), "bags": instances.fingerprint(), "tune bags": tune and tune.fingerprint()}
     history: list[Mapping[str, float]] = []
     for phase in course:
