@@ -61,10 +61,8 @@ def encoder_at(reference: str, *, layer: str | None = None, side: int | None = N
         return encoder
     try:
         return replace(encoder, preparation=Preparation(size=(side, side), resize="shorter", resize_to=(side, side)))
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise InputError(
-            f"{reference} takes no images of {side} × {side} pixels ({error}); leave the size out"
-        ) from error
+    except InputError as error:
+        raise InputError(f"{error}; leave the size out") from error
 
 
 def architecture(

@@ -26,7 +26,7 @@ def images(side: int, count: int = 3) -> Tensor:
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(1))
 
 
-def write_dino(folder: Path, *, pooler: bool = False, seed: int = 0) -> Path:
+def write_dino(folder: Path, *, pooler: bool = False, seed: int = 0, side: int = 32, **options: object) -> Path:
     """A vision transformer without a head as DINO's folders hold it."""
     with quiet_loading():
         torch.manual_seed(seed)
@@ -37,10 +37,11 @@ def write_dino(folder: Path, *, pooler: bool = False, seed: int = 0) -> Path:
             intermediate_size=32,
             image_size=32,
             patch_size=8,
+            **options,
         )
         model = transformers.ViTModel(config, add_pooling_layer=pooler)
         model.save_pretrained(folder)
-        transformers.ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+        transformers.ViTImageProcessorPil(size={"height": side, "width": side}).save_pretrained(folder)
     return folder
 
 
@@ -129,6 +130,19 @@ def test_dino_gives_its_class_token(tmp_path: Path, pooler: bool) -> None:
     assert encoder.dim == 24
     assert encoder.identity == load_encoder(f"hf:{folder}").identity
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_the_identity_tells_what_no_tensor_does(tmp_path: Path) -> None:
+    """The same weights under another activation give other vectors."""
+    folder = tmp_path / "dino"
+    encoder = load_encoder(f"hf:{write_dino(folder)}")
+    other = load_encoder(f"hf:{write_dino(folder, hidden_act='relu')}")
+    tensors = zip(encoder.network.state_dict().values(), other.network.state_dict().values(), strict=True)
+    assert all(torch.equal(one, another) for one, another in tensors)
+    assert not torch.allclose(encoder.encode(images(32)), other.encode(images(32)))
+    assert encoder.identity != other.identity
+    with pytest.raises(InputError, match="takes no images of 64 × 64 pixels"):
+        load_encoder(f"hf:{write_dino(folder, side=64)}")
 
 
 def test_what_is_no_encoder(tmp_path: Path) -> None:

@@ -32,12 +32,14 @@ class FrozenEncoder:
         preparation: resize and crop of the encoder; has a fixed size.
         normalization: per-channel mean and std of the encoder, in [0, 1] units, applied by :meth:`encode`.
         layer: which layer's vectors these are, in words.
+        configuration: what the network follows from beside its tensors, such as the hash of a file that names its
+            activations and numbers of heads; empty where nothing tells.
         device: where it runs.
         dim: length d of a vector; found by a probe.
-        identity: hash (sha256, hex) of weights, preparation, normalisation and layer.
+        identity: hash (sha256, hex) of weights, configuration, preparation, normalisation and layer.
 
     Raises:
-        InputError: a preparation without a fixed size.
+        InputError: a preparation without a fixed size, or of a size that the network does not take.
         ModelError: a network that does not give finite vectors (n, d).
     """
 
@@ -46,6 +48,7 @@ class FrozenEncoder:
     preparation: Preparation
     normalization: Normalization = field(default_factory=Normalization)
     layer: str = "output"
+    configuration: str = ""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dim: int = field(init=False)
     identity: str = field(init=False)
@@ -55,8 +58,13 @@ class FrozenEncoder:
         if self.preparation.size is None:
             raise InputError(f"{self.name} does not tell how large its images are; an encoder needs a fixed size")
         probe = Randomness(0).bind(1).uniform("encoder probe", (3, *self.preparation.size))
-        with torch.no_grad():
-            vectors = self.network(self.normalise(probe.float().to(self.device)))
+        try:
+            with torch.no_grad():
+                vectors = self.network(self.normalise(probe.float().to(self.device)))
+        except (RuntimeError, ValueError, AssertionError) as error:
+            height, width = self.preparation.size
+            words = " ".join(str(error).split())[:160]
+            raise InputError(f"{self.name} takes no images of {height} × {width} pixels ({words})") from error
         if not isinstance(vectors, Tensor) or vectors.ndim != 2 or len(vectors) != 1:
             came = tuple(vectors.shape) if isinstance(vectors, Tensor) else type(vectors).__name__
             raise ModelError(f"{self.name} gives {came} for one image at {self.layer}; expected one vector (1, d)")
@@ -68,6 +76,7 @@ class FrozenEncoder:
             self.preparation.model_dump_json(),
             [list(map(float, values)) for values in self.normalization],
             self.layer,
+            *([self.configuration] if self.configuration else []),
         ]
         object.__setattr__(self, "identity", hashlib.sha256(repr(described).encode()).hexdigest())
 

@@ -46,7 +46,14 @@ class _PooledMap(nn.Module):
         return pooled.flatten(1)
 
 
-def load(folder: Path, config: Any, device: torch.device, *, name: str) -> FrozenEncoder:  # noqa: ANN401 - of an extra
+def load(
+    folder: Path,
+    config: Any,  # noqa: ANN401 - of an extra
+    device: torch.device,
+    *,
+    name: str,
+    configuration: str,
+) -> FrozenEncoder:
     """Load the backbone of a folder as ``save_pretrained`` writes it, with its image processor.
 
     A pooling layer of a vision transformer may be missing: nothing reads it, and DINO has none.
@@ -73,5 +80,6 @@ def load(folder: Path, config: Any, device: torch.device, *, name: str) -> Froze
         preparation=preparation,
         normalization=normalization,
         layer="class token" if tokens else "pooled map",
+        configuration=configuration,
         device=device,
     )

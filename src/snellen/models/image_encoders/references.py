@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from snellen.classifier import Classifier
@@ -20,6 +21,9 @@ _FORMS = (
     "bundled:NAME, artifact:FOLDER, timm:NAME[@FILE.safetensors], torchvision:NAME[@FILE.safetensors], hf:FOLDER (a "
     "classifier, a backbone such as DINO, or CLIP), openclip:FOLDER or openclip:NAME@FILE.safetensors"
 )
+
+#: Where the folder of a model tells its architecture.
+_CONFIGURATIONS = {"hf": "config.json", "openclip": "open_clip_config.json"}
 
 
 def load_encoder(ref: str | Path | Classifier, *, layer: str | None = None, device: str = "cpu") -> FrozenEncoder:
@@ -55,7 +59,8 @@ def load_encoder(ref: str | Path | Classifier, *, layer: str | None = None, devi
     config = _config(Path(rest), name) if scheme == "hf" else None
     if config is not None and config.model_type not in TWO_TOWER_TYPES and not _classifies(config):
         _no_layer(layer, name)
-        return hugging_face_encoders.load(Path(rest), config, resolve_device(device), name=name)
+        at = resolve_device(device)
+        return hugging_face_encoders.load(Path(rest), config, at, name=name, configuration=_configuration(scheme, rest))
     paired = scheme == "bundled" and rest in bundled_folders()
     if scheme == "openclip" or paired or (config is not None and config.model_type in TWO_TOWER_TYPES):
         _no_layer(layer, name)
@@ -66,12 +71,13 @@ def load_encoder(ref: str | Path | Classifier, *, layer: str | None = None, devi
             preparation=towers.preparation,
             normalization=towers.normalization,
             layer="image vector",
+            configuration=_configuration(scheme, rest),
             device=towers.device,
         )
-    return _of_classifier(load_classifier(name, device=device), layer, name)
+    return _of_classifier(load_classifier(name, device=device), layer, name, _configuration(scheme, rest))
 
 
-def _of_classifier(classifier: Classifier, layer: str | None, name: str) -> FrozenEncoder:
+def _of_classifier(classifier: Classifier, layer: str | None, name: str, configuration: str = "") -> FrozenEncoder:
     network, where = before_the_head(classifier, layer)
     return FrozenEncoder(
         name=name,
@@ -79,8 +85,17 @@ def _of_classifier(classifier: Classifier, layer: str | None, name: str) -> Froz
         preparation=classifier.preparation,
         normalization=classifier.normalization,
         layer=where,
+        configuration=configuration,
         device=classifier.device,
     )
+
+
+def _configuration(scheme: str, rest: str) -> str:
+    """What no tensor tells, such as activations and numbers of heads: hash of a folder's file, or an architecture."""
+    file = _CONFIGURATIONS.get(scheme)
+    if file is not None and (Path(rest) / file).is_file():
+        return hashlib.sha256((Path(rest) / file).read_bytes()).hexdigest()
+    return rest.partition("@")[0] if scheme in ("openclip", "timm", "torchvision") else ""
 
 
 def _config(folder: Path, name: str):
