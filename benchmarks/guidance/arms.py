@@ -112,7 +112,7 @@ class Arms:
             "gfcg_cfg": lambda: self._guided(
                 name, GradientFreeGuidance(gamma=scale - 1, highest_scale=scale, guidance_scale=BESIDE)
             ),
-            "gfcg_auto": lambda: self._guided(name, GradientFreeGuidance(weak_scale=scale)),
+            "gfcg_auto": lambda: self._guided(name, GradientFreeGuidance(weak_scale=scale), self.weak),
             "fixed": lambda: self._guided(
                 name, GradientFreeGuidance(scale="linear", lowest_scale=scale, highest_scale=scale)
             ),
@@ -136,8 +136,7 @@ class Arms:
     def _on_the_estimate(self) -> Reading:
         return on_the_estimate(classifier_teacher(self.setup.guide), through=True)
 
-    def _guided(self, name: str, method: GradientFreeGuidance) -> Arm:
-        weak = None if method.weak is None else self.weak
+    def _guided(self, name: str, method: GradientFreeGuidance, weak: Denoiser | None = None) -> Arm:
         return Arm(
             name,
             lambda asked: GradientFreeSteer(method, self.setup.guide, asked, weak, Tally()),

@@ -4,9 +4,12 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
+
+from snellen.progress import Silent
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +36,19 @@ def test_every_way_has_five_rising_scales_and_no_name_occurs_twice(scripts):
         assert len(family.scales) == 5
         assert list(family.scales) == sorted(family.scales)
         assert family.scales[0] > 1
+
+
+@pytest.mark.parametrize("name", ["cfg", "auto", "gradient", "gfcg", "gfcg_cfg", "gfcg_auto", "fixed", "random"])
+def test_a_way_beside_autoguidance_asks_the_weak_network_and_no_other_does(scripts, monkeypatch, name):
+    arms = scripts["arms"]
+    weak = object()
+    monkeypatch.setattr(arms.Arms, "weak", property(lambda self: weak))
+    made = arms.Arms(SimpleNamespace(guide="guide"), 0, (), Silent()).arm(name, 2.0)
+    assert list(made.denoisers) == ([weak] if name in ("auto", "gfcg_auto") else [])
+    assert list(made.guides) == ([] if name in ("cfg", "auto") else ["guide"])
+    if name == "gfcg_auto":
+        steer = made.steering(SimpleNamespace(generator=None, classes=None, class_names=()))
+        assert steer.weak is weak
 
 
 def test_what_was_not_counted_is_left_out(scripts):
