@@ -81,7 +81,11 @@ def has_record(folder: Path, files: RowFiles) -> bool:
         raise InputError(f"{folder} is a file; name a folder for {files.what}")
     if (folder / files.record).is_file():
         return True
-    if folder.is_dir() and any(path.name != UNFINISHED for path in folder.iterdir()):
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    if UNFINISHED in names:
+        # A call that was stopped between its last two steps has moved the rows, and not yet written the record.
+        names = [name for name in names if name != files.rows and not name.startswith(f".{files.record}.")]
+    if any(name != UNFINISHED for name in names):
         raise InputError(f"{folder} is not empty and holds no {files.what}; choose another folder")
     return False
 
@@ -145,6 +149,8 @@ def write_rows(
     parts = folder / UNFINISHED
     rows, log = parts / files.rows, parts / "shards.jsonl"
     written = _begun(parts, files, plan, ids)
+    if written and not rows.is_file() and (folder / files.rows).is_file():
+        os.replace(folder / files.rows, rows)
     if not rows.is_file():
         parts.mkdir(parents=True, exist_ok=True)
         np.lib.format.open_memmap(rows, mode="w+", dtype=np.dtype(dtype), shape=(len(ids), *shape)).flush()
@@ -173,7 +179,9 @@ def write_rows(
                 os.fsync(stream.fileno())
         progress.advance(files.what, stop - start - told)
     progress.finish(files.what)
-    refused = {one: reason for part in done.values() for one, reason in part.rejected.items()}
+    # Of an earlier call with another size of shards, some begin elsewhere.
+    shards = [done[start] for start in range(0, len(ids), shard)]
+    refused = {one: reason for part in shards for one, reason in part.rejected.items()}
     if len(refused) == len(ids):
         shutil.rmtree(parts)
         raise InputError(f"none of the {len(refused)} images has {files.what}: {_named(refused)}")
@@ -233,11 +241,12 @@ def _begun(parts: Path, files: RowFiles, plan: Mapping[str, object], ids: Sequen
 
 
 def _logged(log: Path) -> Iterator[_Shard]:
-    for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else []:
+    # Not splitlines(): names of images may hold other characters that it takes for ends of lines.
+    for line in log.read_text(encoding="utf-8", errors="replace").split("\n") if log.is_file() else []:
         try:
             yield _Shard.model_validate_json(line)
         except ValidationError:
-            return  # the line that was being written when the call was killed
+            continue  # empty, or the line that was being written when a call was killed, and the one behind it
 
 
 def _hash(rows: NDArray[Any]) -> str:

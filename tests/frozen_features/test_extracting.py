@@ -19,6 +19,7 @@ from snellen.images import ImageSet
 from snellen.models.image_encoders.frozen_encoder import FrozenEncoder
 from snellen.preparation import Preparation, to_unit
 from snellen.row_file import UNFINISHED
+from snellen.run import write_atomically
 
 
 class Counting(nn.Module):
@@ -124,6 +125,46 @@ def test_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert torch.equal(made.features, whole.features)
     assert made.rejected == whole.rejected
     assert (tmp_path / "f" / FILES.rows).read_bytes() == (tmp_path / "whole" / FILES.rows).read_bytes()
+
+
+def test_goes_on_where_it_was_stopped_twice(tmp_path: Path) -> None:
+    """A line that was cut off hides none that a later call writes, whatever stands in it."""
+    for killed in (9, 17, 33):
+        with pytest.raises(KeyboardInterrupt):
+            frozen_features(broken(40, {3}, killed=killed), encoder(), folder=tmp_path / "f", batch_size=1)
+        with (tmp_path / "f" / UNFINISHED / "shards.jsonl").open("ab") as log:
+            log.write('{"start": 16, "rejected": "caf\u00e9'.encode()[:-1])
+    resumed = encoder()
+    frozen_features(broken(40, {3}), resumed, folder=tmp_path / "f", batch_size=1)
+    # Of five shards of eight images, the second was told behind a line that was cut off, and the last never made.
+    assert resumed.network.seen == 2 * 8
+
+
+def test_a_call_that_was_stopped_before_the_record_is_written_makes_nothing_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path, content: bytes) -> None:
+        if path.name == FILES.record:
+            (path.parent / f".{path.name}.0123").write_bytes(content[:9])
+            raise KeyboardInterrupt
+        write_atomically(path, content)
+
+    monkeypatch.setattr("snellen.row_file.write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        frozen_features(broken(8, {3}), encoder(), folder=tmp_path / "f", batch_size=1)
+    monkeypatch.undo()
+    resumed = encoder()
+    made = frozen_features(broken(8, {3}), resumed, folder=tmp_path / "f", batch_size=1)
+    assert resumed.network.seen == 0
+    torch.testing.assert_close(made.features, expected(broken(8, {3})))
+
+
+def test_shards_of_another_size_leave_no_rejections_behind(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        frozen_features(broken(40, {9}, killed=33), encoder(), folder=tmp_path / "f", batch_size=1)
+    made = frozen_features(broken(40, set()), encoder(), folder=tmp_path / "f", batch_size=4)
+    assert made.rejected == {}
+    torch.testing.assert_close(made.features, expected(broken(40, set())))
 
 
 def test_other_encoders_and_other_images_are_refused(tmp_path: Path) -> None:
