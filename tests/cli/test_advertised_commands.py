@@ -31,7 +31,20 @@ SMALLER = {
         "--fit-on", "seen.txt", "--fit", '{"latents": 256, "active": 4, "steps": 20}', "--selected", "6",
         "--templates", "a {} heart on sand", "--steps", "2",
     ),
+    36: (
+        "--encoder", "bundled:fashion-cnn", "--width", "8", "--warmup-epochs", "1", "--bags-from", "2",
+        "--plan", '{"epochs": 3}',
+    ),
+    35: (
+        # Noise in which the embedded towers see one of each.
+        "--classes", "blue heart", "--classes", "yellow cross",
+        "--features", "bundled:fashion-cnn", "--least", "1", "--head", '{"epochs": 100}',
+        "--plan", '{"epochs": 1, "batch_size": 2}',
+    ),
 }  # fmt: skip
+
+#: Systems that learn from bags, which two images of a folder are none of.
+OF_BAGS = {36: "optotypes:slides?count=4&tiles_across=4&tile_size=32#train"}
 
 #: Systems that are asked for classes instead of prompts.
 BY_CLASS = dict.fromkeys((12, 38), "classes:Bag?count=2")
@@ -55,7 +68,7 @@ def test_some_systems_are_built():
 @pytest.mark.parametrize("system", BUILT, ids=lambda system: str(system.number))
 def test_the_advertised_command_runs(run, data, tmp_path, system):
     # A model comes with images of its own classes.
-    images = "bundled:fashion-mnist" if "MODEL" in system.command else str(data)
+    images = "bundled:fashion-mnist" if "MODEL" in system.command else OF_BAGS.get(system.number, str(data))
     stands_for = {"DATA": images, "MODEL": "bundled:fashion-cnn", "MAPS": str(tmp_path / "maps")}
     stands_for |= {
         "REQUESTS": BY_CLASS.get(system.number, "prompts.txt"),
