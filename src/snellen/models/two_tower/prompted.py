@@ -59,7 +59,7 @@ class PromptedTower(nn.Module):
         """Encode."""
         tokens = self.image_tower.tokens(images)
         if self.prompts is not None:
-            between = self.prompts.expand(len(tokens), -1, -1).to(tokens.dtype)
+            between = self.prompts.expand(tokens.shape[0], -1, -1).to(tokens.dtype)
             tokens = torch.cat([tokens[:, :1], between, tokens[:, 1:]], 1)
         return self.image_tower.of_tokens(tokens)
 
