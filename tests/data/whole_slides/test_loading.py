@@ -16,7 +16,7 @@ from snellen.data.slides.rendering import render_regions
 from snellen.data.tiled_source import TiledSource, boxes_of_tiles
 from snellen.data.whole_slides.loading import load_slides
 from snellen.data.whole_slides.tiling import Tiling
-from snellen.errors import InputError, UnknownNameError
+from snellen.errors import InputError, RejectedImageError, UnknownNameError
 from snellen.images import COLUMNS
 from snellen.preparation import Preparation
 from tests.data.whole_slides.painted import glass, with_tissue, write_tiff
@@ -123,6 +123,17 @@ def test_contents_are_told_without_reading_pixels(camelyon: Path, monkeypatch: p
     assert images.ids == coarser.ids
     assert images.fingerprint() != coarser.fingerprint()
     assert len({images.content_hash(position) for position in range(len(images))}) == len(images)
+
+
+def test_a_slide_that_vanishes_is_rejected_and_stops_nothing(tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "a.tif", with_tissue(glass(), 0, 0, 128, 128))
+    images = load_slides(tmp_path, TILING)
+    before = load_slides(tmp_path, TILING).fingerprint()
+    path.unlink()
+    images.source.close()
+    assert images.fingerprint() != before
+    with pytest.raises(RejectedImageError, match=r"slide a\.tif"):
+        images.read(0)
 
 
 def test_a_table_says_what_is_known(camelyon: Path, tmp_path: Path) -> None:

@@ -66,13 +66,20 @@ class SlideSource:
         return region.resize((self.side, self.side), Image.Resampling.BILINEAR)
 
     def content_hash(self, index: int) -> str:
-        """Hash of the slide's fingerprint and of the place of the tile (sha256, hex); no pixel is read."""
+        """Hash (sha256, hex) of the slide's fingerprint and of the place of the tile; no pixel is read.
+
+        Of a tile that cannot be had, it is that of the reason.
+        """
         slide, tile = self._find(index)
         if slide.file is None or slide.tiles is None:
-            return hashlib.sha256(f"rejected: {slide.refused}".encode()).hexdigest()
+            return _of_refused(slide.refused)
         tiles = slide.tiles
+        try:
+            fingerprint = slide.file.fingerprint
+        except RejectedImageError as error:
+            return _of_refused(str(error))
         place = f"{tiles.lefts[tile]} {tiles.tops[tile]} {tiles.level} {tiles.read_side} {self.side}"
-        return hashlib.sha256(f"{slide.file.fingerprint} {place}".encode()).hexdigest()
+        return hashlib.sha256(f"{fingerprint} {place}".encode()).hexdigest()
 
     def bag_thumbnail(self, bag_id: str, longest: int) -> Image.Image:
         """One whole slide from afar, RGB, at most ``longest`` pixels along each side."""
@@ -106,3 +113,7 @@ class SlideSource:
             raise IndexError(index)
         owner = int(np.searchsorted(self._begins, index, side="right")) - 1
         return self.slides[owner], int(index - self._begins[owner])
+
+
+def _of_refused(reason: str) -> str:
+    return hashlib.sha256(f"rejected: {reason}".encode()).hexdigest()

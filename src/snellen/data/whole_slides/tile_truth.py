@@ -45,7 +45,7 @@ def read_truth(root: Path, slide_path: str, tiles: TileIndex, tiling: Tiling) ->
     except (RejectedImageError, pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         text = " ".join(str(error).split())[:160]
         raise InputError(f"{beside} is no table of the truth of tiles ({text}); mend it or take it away") from error
-    if tiling.step != tiling.tile or abs(side / (tiling.tile * tiling.mpp) - 1) > 1e-6:
+    if tiling.step != tiling.tile or not abs(side / (tiling.tile * tiling.mpp) - 1) <= 1e-6:  # NaN is another
         return None
     positive = {(row, column) for row, column in zip(rows[labels == 1], columns[labels == 1], strict=True)}
     places = zip(tiles.rows.tolist(), tiles.columns.tolist(), strict=True)
