@@ -1,6 +1,7 @@
 """Heat maps: colours whose lightness rises, values where their tiles lie, outlines, and their share of the page."""
 
 import base64
+import io
 
 import numpy as np
 import pytest
@@ -152,3 +153,16 @@ def test_heat_maps_take_half_of_the_budget_at_most_and_findings_what_is_left():
 def test_boxes_of_a_grid_begin_at_the_first_row_and_column(place):
     boxes = grid_boxes([7, 7, 8, 8], [3, 4, 3, 4])
     assert boxes[place].tolist() == QUARTERS[place].tolist()
+
+
+def test_rows_and_columns_that_are_pixels_of_a_slide_make_no_huge_picture():
+    bags = [Bag("a", 1, [0.9, 0.2])]
+    for places in ([0, 76_800], [0, 2**40]):
+        images = image_set(bags, tile_row=[0, 51_200], tile_column=places)
+        panels, blobs = heat_panel(table(*bags), known(bags), images, ("healthy", "tumour"), 4)
+        if places[1] < 2**31:
+            picture = Image.open(io.BytesIO(blobs[panels[0].heat[0].heat]))
+            assert picture.size == (512, 341)
+            assert np.count_nonzero(np.asarray(picture)[..., 3]) == 2
+        else:
+            assert (panels, blobs) == ([], {})

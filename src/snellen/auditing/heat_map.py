@@ -99,10 +99,13 @@ def outlined_picture(
 def grid_boxes(rows: ArrayLike, columns: ArrayLike) -> NDArray[np.float64]:
     """Boxes of tiles of which only row and column are known, from the first of each that occurs: (m,), (m,) → (m, 4).
 
+    Raises:
+        OverflowError: a row or column beyond 32 bits.
+
     >>> grid_boxes([0, 1], [2, 3]).tolist()
     [[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]]
     """
-    places = [np.asarray(axis, dtype=np.int64) for axis in (columns, rows)]
+    places = [np.asarray(axis, dtype=np.int32).astype(np.int64) for axis in (columns, rows)]
     starts = [(axis - axis.min(), axis.max() - axis.min() + 1) for axis in places]
     low = [start / count for start, count in starts]
     high = [(start + 1) / count for start, count in starts]
@@ -117,14 +120,16 @@ def _extent(boxes: NDArray[np.float64], below: Image.Image | None, side: int) ->
         return max(round(wide * scale), 1), max(round(high * scale), 1)
     steps = 1 / (boxes[:, 2:] - boxes[:, :2]).min(axis=0)
     across, down = max(round(float(steps[0])), 1), max(round(float(steps[1])), 1)
-    tile = max(side // max(across, down), 1)
+    if max(across, down) > side:  # more tiles than pixels, as where rows and columns are pixels of a slide
+        return max(across * side // max(across, down), 1), max(down * side // max(across, down), 1)
+    tile = side // max(across, down)
     return across * tile, down * tile
 
 
 def _window(box: NDArray[np.float64], width: int, height: int) -> tuple[slice, slice]:
     """Pixels of a box, at least one."""
-    left, right = (round(float(edge) * width) for edge in box[[0, 2]])
-    top, bottom = (round(float(edge) * height) for edge in box[[1, 3]])
+    left, top, right, bottom = (round(float(edge)) for edge in box * (width, height, width, height))
+    left, top = min(left, width - 1), min(top, height - 1)
     return slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
 
 

@@ -129,7 +129,7 @@ def _boxes(images: ImageSet, positions: NDArray[np.int64]) -> NDArray[np.float64
         else:
             return None
         return grid_boxes(rows, columns)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
 
 
