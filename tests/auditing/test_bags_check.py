@@ -246,6 +246,8 @@ def test_bags_that_are_right_for_the_wrong_images_are_told():
     # Clopper and Pearson's bound for 20 of 20, of half of the bags; one of four hypotheses was chosen.
     assert evidence.harm == pytest.approx(0.5 * (0.05 / 4) ** (1 / 20))
     assert evidence.examples[0].caption == "healthy, strongest of bag p0: 0.900"
+    tied = [Bag(f"p{n}", 1, [0.9, 0.9, 0.1], [0, 1, 0]) for n in range(20)]
+    assert told([*tied, *negative], pooling="max") == {}, "the positive image is as strong as the negative one"
     unknown = [Bag(bag.id, bag.label, bag.probabilities) for bag in wrong]
     assert told([*unknown, *negative], pooling="max") == {}, "without labels of images nothing is said of them"
 

@@ -189,13 +189,14 @@ def _group(
 def _evidence(bags: BagTable, known: PerImage, names: tuple[str, ...], examples: int) -> Hypothesis | None:
     """That a found positive bag is found for a positive image: the strongest is negative in no more than a twentieth.
 
-    Only bags whose images all have labels, one of each unit: the test counts bags as independent.
+    Where several are equally strong, one positive image among them is enough. Only bags whose images all have labels,
+    one of each unit: the test counts bags as independent.
     """
     whole = np.array([bool(known.labelled[rows].all()) for rows in bags.members])
     asked = np.flatnonzero(whole & bags.labelled & bags.truth & bags.called)
     judged = asked[one_of_each([bags.ids[place] for place in asked], bags.unit_codes[asked])]
     strongest = bags.strongest[judged]
-    mistaken = known.labels[strongest] != bags.positive
+    mistaken = np.array([not _for_a_positive_image(bags, known, place) for place in judged], dtype=bool)
     n, several = len(judged), int(mistaken.sum())
     if not n:
         return None
@@ -222,3 +223,9 @@ def _evidence(bags: BagTable, known: PerImage, names: tuple[str, ...], examples:
         )
 
     return Hypothesis(p_value, lambda level: share * clopper_pearson(several, n, 2 * level - 1).low, finding)
+
+
+def _for_a_positive_image(bags: BagTable, known: PerImage, place: int) -> bool:
+    rows = bags.members[place]
+    highest = bags.probabilities[rows] == bags.probabilities[bags.strongest[place]]
+    return bool((known.labels[rows[highest]] == bags.positive).any())
