@@ -1,0 +1,119 @@
+"""Experiment of system 36: bags at each share of positives, nothing shared between splits, and the smoke run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from snellen.data.arrays import load_arrays
+from snellen.data.bundled import FASHION_CLASSES
+from snellen.errors import InputError
+from snellen.experiments.multiple_instance import materials, study
+from snellen.experiments.multiple_instance.materials import RATES, Material, Sizes, garment_bags, slide_bags
+from snellen.experiments.multiple_instance.study import multiple_instance, task_at
+from snellen.experiments.multiple_instance.ways import ABLATIONS, RIVALS
+from snellen.frozen_features.store import FeaturesRecord, FrozenFeatures
+from snellen.images import ImageSet, Split
+from snellen.progress import Silent
+from snellen.system import find_system
+
+SIZES = Sizes(train=4, tune=2, test=2, shown=20)
+SPLITS: tuple[Split, ...] = ("train", "tune", "test")
+
+
+@pytest.fixture
+def garments(monkeypatch: pytest.MonkeyPatch) -> None:
+    def few(split: Split) -> ImageSet:
+        pixels = np.zeros((400, 4, 4, 3), dtype=np.uint8)
+        return load_arrays(pixels, np.arange(400) % 10, class_names=FASHION_CLASSES, name=split)
+
+    monkeypatch.setattr(materials, "fashion_mnist", few)
+
+
+def held(images: ImageSet) -> Material:
+    """A material whose vector tells the position of the image in the set."""
+    record = FeaturesRecord(plan={"encoder": "e", "encoder_identity": "i"}, dim=1, ids=tuple(images.ids))
+    vectors = torch.arange(len(images), dtype=torch.float32)[:, None]
+    return Material(images, FrozenFeatures.of(vectors, record), SIZES.shown)
+
+
+def check_rates(images: ImageSet) -> None:
+    one, before = held(images), set[str]()
+    for rate in sorted(RATES):
+        bags, truth = one.at(rate)
+        wanted = max(1, round(rate * SIZES.shown))
+        for members, label in zip(bags.members, bags.labels.tolist(), strict=True):
+            assert len(members) == SIZES.shown
+            assert truth[members.numpy()].sum() == (wanted if label else 0)
+        np.testing.assert_array_equal(images.labels[bags.inputs[:, 0].long().numpy()], truth)
+        shown = {bags.ids[row] for row in np.flatnonzero(truth)}
+        assert before <= shown  # a higher share keeps the positives of a lower one
+        before = shown
+
+
+def check_splits(parts: Sequence[ImageSet]) -> None:
+    names = [set(part.ids) for part in parts]
+    assert len(set.union(*names)) == sum(map(len, names))
+    assert [part.split for part in parts] == list(SPLITS)
+
+
+def test_garments_in_bags(garments: None) -> None:
+    parts = [garment_bags(split, SIZES, seed=3) for split in SPLITS]
+    check_splits(parts)
+    # Train and tune are of the same images of Fashion-MNIST, none of them in both.
+    train, tune = ({one.partition("/")[2] for one in part.ids} for part in parts[:2])
+    assert not train & tune
+    for part in parts:
+        check_rates(part)
+    assert garment_bags("train", SIZES, seed=4).ids != parts[0].ids
+
+
+def test_slides_in_bags() -> None:
+    parts = [slide_bags(split, SIZES, seed=3) for split in SPLITS]
+    check_splits(parts)
+    for part in parts:
+        check_rates(part)
+
+
+def test_slides_that_hold_too_little_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(materials, "SLIDES", materials.SLIDES.model_copy(update={"tiles_across": 6}))
+    with pytest.raises(InputError, match="larger slides"):
+        slide_bags("train", SIZES, seed=3)
+
+
+def test_splits_are_standardised_by_the_training_instances(garments: None) -> None:
+    task = task_at(0.5, {split: held(garment_bags(split, SIZES, seed=3)) for split in SPLITS})
+    assert task.tune is not None
+    assert float(task.instances.inputs.mean()) == pytest.approx(0, abs=1e-5)
+    assert float(task.instances.inputs.std(correction=0)) == pytest.approx(1, abs=1e-5)
+    assert float(task.test.inputs.mean()) < -0.2  # fewer images, so smaller positions
+    assert task.test_truth.sum() == SIZES.shown // 2
+
+
+def test_smoke_runs_every_way() -> None:
+    pytest.importorskip("openslide")
+    figures = multiple_instance("smoke", 0, Silent())
+    ways = {name.split(".")[1] for name in figures}
+    assert ways == {"ins", "oracle", *ABLATIONS, *RIVALS}
+    assert all(np.isfinite(value) for value in figures.values())
+    assert figures["smoke.ins.highest_target"] > 0.5  # pseudo labels have moved
+    with pytest.raises(InputError, match="no full experiment"):
+        multiple_instance("full", 0, Silent())
+
+
+def test_the_claims_name_figures_that_there_are(monkeypatch: pytest.MonkeyPatch, garments: None) -> None:
+    def told(way: str, *_: object) -> dict[str, float]:
+        further = ("positive_share", "bags_with_positive", "highest_target") if way in ("ins", *ABLATIONS) else ()
+        return dict.fromkeys(("instance_auroc", "bag_auroc", *further), 0.5)
+
+    monkeypatch.setattr(study, "measured", told)
+    monkeypatch.setattr(study, "SIZES", SIZES)
+    monkeypatch.setattr(study, "material", lambda images, *_: held(images))
+    monkeypatch.setattr(study, "encoder_at", lambda *_, **__: None)
+    figures = multiple_instance("small", 0, Silent())
+    for claim in find_system("36").claims:
+        assert {claim.metric, *claim.controls} <= set(figures)
+        assert claim.baseline is None or claim.baseline in figures
