@@ -9,7 +9,9 @@ import pytest
 
 from snellen.data.arrays import load_arrays
 from snellen.data.joining import join
+from snellen.data.slides.slides import Slides
 from snellen.data.splits import as_split
+from snellen.data.tiled_source import boxes_of_tiles, tiled_source
 from snellen.errors import InputError
 from snellen.images import ImageSet
 
@@ -46,6 +48,24 @@ def test_selections_of_a_joined_set_keep_their_pixels() -> None:
     assert (values(chosen), chosen.ids) == ([21, 10, 12], ["y/000001", "x/000000", "x/000002"])
     again = join([chosen, make("z", 1, 30)])
     assert values(again.select([3, 1])) == [30, 10]
+
+
+def test_tiles_stay_in_their_slides() -> None:
+    slides = Slides(count=1, tiles_across=6, tile_size=32)
+    train, test = slides.images(split="train"), slides.images(split="test").select([3, 1, 2])
+    joined = join([train, test])
+    chosen = [len(train) + 1, 0]
+    expected = [boxes_of_tiles(test, [1])[0], boxes_of_tiles(train, [0])[0]]
+    np.testing.assert_array_equal(boxes_of_tiles(joined, chosen), expected)
+    assert boxes_of_tiles(joined, []).shape == (0, 4)
+    for part in (train, test):
+        bag = part.column("bag_id")[0]
+        assert tiled_source(joined).bag_thumbnail(bag, 64) == tiled_source(part).bag_thumbnail(bag, 64)
+    with pytest.raises(InputError, match="there is no bag 'elsewhere'"):
+        tiled_source(joined).bag_thumbnail("elsewhere", 64)
+    plain = replace(train, source=load_arrays(np.zeros((len(train), 4, 4), dtype=np.uint8)).source, rows=None)
+    with pytest.raises(InputError, match="is no set of tiles"):
+        tiled_source(join([plain, test]))
 
 
 def test_splits_and_further_columns_stay() -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from PIL import Image
 
+from snellen.data.tiled_source import TiledSource, boxes_of_tiles, tiled_source
 from snellen.errors import InputError, RejectedImageError
 from snellen.images import COLUMNS, ImageSet
 
@@ -44,6 +47,23 @@ class JoinedSource:
         raise IndexError(index)
 
 
+class JoinedTiles(JoinedSource):
+    """Tiles of several sets: where each lies in its bag is known (:class:`~snellen.data.tiled_source.TiledSource`)."""
+
+    def bag_thumbnail(self, bag_id: str, longest: int) -> Image.Image:
+        """The whole bag as one picture, RGB; that of the first set which has the bag."""
+        part = next((part for part in self.parts if bag_id in part.column("bag_id")), None)
+        if part is None:
+            raise InputError(f"there is no bag {bag_id!r} in {', '.join(part.name for part in self.parts)}")
+        return tiled_source(part).bag_thumbnail(bag_id, longest)
+
+    def tile_boxes(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
+        """Where tiles lie in their bags: x0, y0, x1, y1 as shares of width and height, (m, 4)."""
+        found = (self._find(int(row)) for row in rows)
+        boxes = [boxes_of_tiles(part, [position])[0] for part, position in found]
+        return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+
+
 def join(parts: Sequence[ImageSet], *, name: str | None = None) -> ImageSet:
     """Put sets of the same classes together, in this order; ids must stay unique.
 
@@ -57,8 +77,9 @@ def join(parts: Sequence[ImageSet], *, name: str | None = None) -> ImageSet:
         raise InputError(f"sets of different classes cannot be joined: {', '.join(part.name for part in parts)}")
     tables = pa.concat_tables([_with_split(part) for part in parts], promote_options="default")
     splits = {part.split for part in parts}
+    tiled = all(isinstance(part.source, TiledSource) for part in parts)
     return ImageSet(
-        JoinedSource(tuple(parts)),
+        (JoinedTiles if tiled else JoinedSource)(tuple(parts)),
         tables,
         parts[0].class_names,
         name or " + ".join(part.name for part in parts),
