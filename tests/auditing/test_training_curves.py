@@ -17,11 +17,20 @@ ROWS = [
 
 
 def test_losses_and_figures_are_apart() -> None:
-    losses, figures = training_curves(ROWS, check="clean")
+    losses, shares = training_curves(ROWS, check="clean")
     assert [line.name for line in losses.lines] == ["train.loss", "tune.loss"]
     assert [(point.x, point.y) for point in losses.lines[0].points] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
-    assert [line.name for line in figures.lines] == ["tune.accuracy"]
+    assert [line.name for line in shares.lines] == ["tune.accuracy"]
     assert (losses.x_label, losses.check) == ("epoch", "clean")
+
+
+def test_what_is_beyond_a_share_has_a_scale_of_its_own() -> None:
+    rows = [row | {"tune.bag_loss": 3.0, "tune.bag_auroc.mean": 0.9, "tune.bags": row["epoch"]} for row in ROWS]
+    losses, shares, others = training_curves(rows, check="clean")
+    assert [line.name for line in losses.lines] == ["train.loss", "tune.loss", "tune.bag_loss"]
+    assert [line.name for line in shares.lines] == ["tune.accuracy", "tune.bag_auroc.mean"]
+    assert [line.name for line in others.lines] == ["tune.bags"]
+    assert len({panel.title for panel in (losses, shares, others)}) == 3
 
 
 def test_one_epoch_or_none_is_no_curve() -> None:

@@ -8,24 +8,29 @@ from snellen.auditing.panels import Line, Panel, Point
 
 
 def training_curves(history: Sequence[Mapping[str, float]], *, check: str) -> list[Panel]:
-    """A panel of losses and one of the other figures, both over the epochs; none without at least two epochs.
+    """Panels of losses, of shares such as accuracies and areas, and of what else was told; none without two epochs.
+
+    They are apart because they have scales of their own: a share lies between 0 and 1 in every epoch.
 
     Args:
-        history: a row for each epoch: ``epoch``, ``train.loss``, ``tune.NAME``.
+        history: a row for each epoch: ``epoch``, ``train.loss``, ``tune.NAME``; names of losses end in "loss".
         check: name of the check that shows them.
 
     >>> rows = [{"epoch": n, "step": n, "train.loss": 1 / n, "tune.accuracy": 0.5} for n in (1, 2)]
     >>> [panel.title for panel in training_curves(rows, check="clean")]
-    ['Loss during training', 'Figures during training']
+    ['Loss during training', 'Shares during training']
     """
     if len(history) < 2:
         return []
     names = [name for name in history[-1] if name.startswith(("train.", "tune."))]
-    losses = [name for name in names if name.endswith(".loss")]
+    losses = [name for name in names if name.endswith("loss")]
+    others = [name for name in names if name not in losses]
+    shares = [name for name in others if all(0 <= point.y <= 1 for point in _points(history, name))]
     panels = []
     for title, chosen, unit in (
         ("Loss during training", losses, "mean loss"),
-        ("Figures during training", [name for name in names if name not in losses], "figure"),
+        ("Shares during training", shares, "share or area"),
+        ("Other figures during training", [name for name in others if name not in shares], "figure"),
     ):
         if chosen:
             panels.append(

@@ -99,7 +99,8 @@ class InstanceFigures:
         """``selection``, figures of the tune bags, and as ``train_…`` losses and what pseudo labels have come to."""
         assert isinstance(model, InstanceLearner)
         epoch, steps = int(model.epoch), float(model.sums[3])
-        losses = dict(zip(("classification", "contrast", "bags"), (model.sums[:3] / steps).tolist(), strict=True))
+        names = ("classification_loss", "contrast_loss", "bag_loss")
+        losses = dict(zip(names, (model.sums[:3] / steps).tolist(), strict=True))
         told = told_of_targets(model.targets, self.trained.of_bag, self.trained.labels)
         watched = {f"train_{name}": value for name, value in (losses | told).items()}
         if self.tune is None:
