@@ -9,7 +9,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from snellen.experiments.label_free_tuning.references import SHOTS, few_of_each, linear_probe, select_globally
+from snellen.experiments.label_free_tuning.references import (
+    SHOTS,
+    cross_validated,
+    few_of_each,
+    linear_probe,
+    select_globally,
+)
 from snellen.label_free.class_matrix import class_matrix
 from snellen.label_free.label_head import fit_label_head, hard_labels
 from snellen.label_free.strong_view import StrongView
@@ -66,6 +72,11 @@ class Setting:
     def names(self) -> tuple[str, ...]:
         """Of the classes."""
         return tuple(self.texts)
+
+    @property
+    def judges_itself(self) -> bool:
+        """Whether the tested images are the collection."""
+        return self.tested is self.images.images
 
     def accuracy(self, scores: Tensor) -> float:
         """Share of right decisions on the tested images."""
@@ -172,15 +183,27 @@ class Study:
         }
 
     def with_labels(self) -> dict[str, float]:
-        """Probes that are given labels: all of the collection's, or :data:`SHOTS` of each class."""
+        """Probes that are given labels: all of the collection's, or :data:`SHOTS` of each class.
+
+        Where the collection is judged itself, nothing is judged that the probe was given: five folds, or the rest.
+        """
         of = self.setting
         shown, tested = self._encoded(of.images.images), self._encoded(of.tested)
-        few = few_of_each(of.known, SHOTS, Randomness(of.seed))
-        count = len(of.names)
+        few, count = few_of_each(of.known, SHOTS, Randomness(of.seed)), len(of.names)
+        rest = torch.ones(len(of.truth), dtype=torch.bool)
+        if of.judges_itself:
+            rest[few] = False
+
+        def probed(given: Tensor, asked: Tensor) -> float:
+            if of.judges_itself:
+                return of.accuracy(cross_validated(given, of.known, count, Randomness(of.seed)))
+            return of.accuracy(linear_probe(given, of.known, count)(asked))
+
+        by_few = linear_probe(shown[few], of.known[few], count)(tested[rest])
         return {
-            "linear_probe.accuracy": of.accuracy(linear_probe(shown, of.known, count)(tested)),
-            "few_shot.accuracy": of.accuracy(linear_probe(shown[few], of.known[few], count)(tested)),
-            "features_probe.accuracy": of.accuracy(linear_probe(of.features, of.known, count)(of.tested_features)),
+            "linear_probe.accuracy": probed(shown, tested),
+            "few_shot.accuracy": _share(by_few.argmax(1), of.truth[rest]),
+            "features_probe.accuracy": probed(of.features, of.tested_features),
         }
 
     def _network(self, prompts: int | None) -> PromptedClassifier:

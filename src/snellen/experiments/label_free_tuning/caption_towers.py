@@ -33,7 +33,7 @@ from snellen.training.transforms import in_sequence, random_flips
 #: Where the image side begins.
 BEGINNING = "bundled:scene-clip"
 
-PLAN = TrainingPlan(epochs=30, batch_size=64, learning_rate=1e-3, weight_decay=0.05, warmup_steps=20, clip_norm=1.0)
+PLAN = TrainingPlan(epochs=60, batch_size=64, learning_rate=2e-3, weight_decay=0.05, warmup_steps=20, clip_norm=1.0)
 
 #: Names that an ImageNet classifier finds likeliest, and the temperature of its scores, that stand for an image.
 NAMES, SOFTNESS = 50, 2.0

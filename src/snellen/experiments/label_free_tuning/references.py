@@ -41,6 +41,16 @@ def linear_probe(features: Tensor, labels: Tensor, class_count: int) -> nn.Modul
     return Probe()
 
 
+def cross_validated(features: Tensor, labels: Tensor, class_count: int, rng: Randomness, *, folds: int = 5) -> Tensor:
+    """Scores of each image by a probe that was given the labels of the other folds alone: (n, k)."""
+    fold = torch.randperm(len(labels), generator=rng.generator("folds")) % folds
+    scores = torch.zeros(len(labels), class_count)
+    for number in range(folds):
+        held = fold == number
+        scores[held] = linear_probe(features[~held], labels[~held], class_count)(features[held])
+    return scores
+
+
 def few_of_each(labels: Tensor, shots: int, rng: Randomness) -> Tensor:
     """Positions of up to ``shots`` images of each class, drawn at random: int64 (m,)."""
     order = torch.randperm(len(labels), generator=rng.generator("shots"))
