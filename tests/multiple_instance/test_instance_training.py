@@ -61,10 +61,10 @@ def test_negative_bags_stay_negative_and_instances_are_found(result: Learnt) -> 
 def test_losses_are_told_across_the_switch(result: Learnt) -> None:
     assert [row["epoch"] for row in result.history] == list(range(1, 10))
     assert [row["phase"] for row in result.history] == [0, 1, 1, *[2] * 6]
-    assert [row["train.contrast"] > 0 for row in result.history] == [False, *[True] * 8]
-    assert [row["train.bags"] > 0 for row in result.history] == [False] * 3 + [True] * 6
+    assert [row["train.contrast_loss"] > 0 for row in result.history] == [False, *[True] * 8]
+    assert [row["train.bag_loss"] > 0 for row in result.history] == [False] * 3 + [True] * 6
     for row in result.history[1:]:
-        parts = row["train.classification"] + 0.5 * row["train.contrast"] + row["train.bags"]
+        parts = row["train.classification_loss"] + 0.5 * row["train.contrast_loss"] + row["train.bag_loss"]
         assert row["train.loss"] == pytest.approx(parts, rel=0.05)  # the last batch of an epoch is smaller
     assert {"train.positive_share", "train.bags_with_positive", "train.highest_target"} <= set(result.history[0])
     assert result.history[2]["train.highest_target"] == 0.5
