@@ -92,6 +92,12 @@ def test_labels_of_bags_are_of_the_same_classes(folder: Path) -> None:
     assert prints[0] != prints[1]
     with pytest.raises(InputError, match=r"line 2: bag_label '1.0' is neither"):
         load_manifest(csv(folder, "path,label,bag_label", "0.png,cat,1.0"))
+    with pytest.raises(
+        InputError, match=r"bag_label holds numbers \(0, 1\), and the other .* \(cat, wolf\); write both"
+    ):
+        load_manifest(csv(folder, "path,label,bag_id,bag_label", "0.png,cat,s,0", "1.png,wolf,t,1"))
+    named = load_manifest(csv(folder, "path,label,bag_id,bag_label", "0.png,1,s,1", "1.png,none,t,"))
+    assert (named.class_names, named.column("bag_label")) == (("1", "none"), [0, None])
 
 
 def test_every_column_of_csv(folder: Path) -> None:

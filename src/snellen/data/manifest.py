@@ -96,6 +96,7 @@ class _Table:
         known = [text for texts in written.values() for text in texts if text is not None]
         if all(_is_integer(text) for text in known):
             return self._numbered(written)
+        self._check_alike(written)
         for column, texts in written.items():
             floating = next((p for p, text in enumerate(texts) if _is_whole_float(text)), None)
             if floating is not None:
@@ -109,6 +110,17 @@ class _Table:
             for column, texts in written.items()
         }
         return arrays, tuple(class_names)
+
+    def _check_alike(self, written: dict[str, list[str | None]]) -> None:
+        """Refuse numbers in one column beside names in the other: "1" would be a class of its own, and not "tumour"."""
+        texts = {column: {text for text in values if text is not None} for column, values in written.items()}
+        for column, own in texts.items():
+            others = set[str]().union(*(values for other, values in texts.items() if other != column))
+            if own and others and all(_is_integer(text) for text in own) and not own <= others:
+                raise InputError(
+                    f"{self.path}: {column} holds numbers ({', '.join(sorted(own)[:3])}), and the other of "
+                    f"{' and '.join(texts)} names of classes ({', '.join(sorted(others)[:3])}); write both alike"
+                )
 
     def _class_texts(self, column: str) -> list[str | None]:
         values = self.written.columns[column]
