@@ -14,6 +14,8 @@ from PIL import Image
 
 from snellen import index
 from snellen.artifact import Artifact
+from snellen.auditing.audit import audit
+from snellen.comparing.compare import compare
 from snellen.data.arrays import load_arrays
 from snellen.data.splits import as_split
 from snellen.delivery.train import train as deliver
@@ -149,6 +151,18 @@ def test_the_result_is_an_ordinary_classifier_that_names_its_tower(clip: Path, o
     Artifact(made.tensors, made.card.model_copy(update={"architecture": changed})).save(tmp_path / "moved")
     with pytest.raises(InputError, match="other weights than the tower that this classifier was tuned on"):
         load_classifier(f"artifact:{tmp_path / 'moved'}")
+
+
+def test_the_result_is_audited_and_compared_like_any_classifier(clip: Path, other: Path, tmp_path: Path) -> None:
+    tested = as_split(images(np.arange(40) % 2), "test")
+    for seed in (0, 1):
+        recipe(clip, other).fit(images(None), rng=Randomness(seed)).save(tmp_path / f"tuned{seed}")
+        classifier = load_classifier(f"artifact:{tmp_path / f'tuned{seed}'}")
+        report = audit(classifier, tested, out=tmp_path / f"run{seed}", checks=["clean"])
+        assert report.metrics["clean.accuracy"].n == 40
+    found = compare(tmp_path / "run0", tmp_path / "run1")
+    assert found.paired
+    assert "clean.accuracy" in {figure.name for figure in found.figures}
 
 
 @pytest.mark.covers("35.11")
