@@ -59,7 +59,9 @@ def test_the_level_is_the_coarsest_that_is_fine_enough(mpp: float, level: int, s
 
 def test_odd_downsamples_count_as_what_they_mean() -> None:
     assert reading_level([1.0, 4.00063, 16.0051], 4.0) == 1
-    assert reading_level([1.0, 4.00063, 16.0051], 3.9) == 0
+    assert reading_level([1.0, 4.00063, 16.0051], 3.8) == 0
+    # 1 µm of a slide that says 0.2527 µm where 0.25 is meant: not sixteen times as many pixels for a hundredth.
+    assert reading_level([1.0, 4.00063, 16.0051], 1 / 0.2527) == 1
     mask = np.ones((64, 64), dtype=bool)
     tiles = index(mask, Tiling(tile=16, mpp=0.25), size=(256, 256), pixel=4, mpp=0.2527)
     assert (tiles.level, tiles.read_side) == (0, 16)

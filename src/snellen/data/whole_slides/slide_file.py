@@ -121,7 +121,8 @@ class SlideFile:
         Read in blocks from the coarsest level that is fine enough, each pixel the mean of a square of whole pixels.
 
         Args:
-            pixel: pixels of level 0 in a pixel of the overview; the largest possible value that is no larger is taken.
+            pixel: pixels of level 0 in a pixel of the overview; the largest possible value that is no larger is taken,
+                or that of a level which is as good as that.
             coarser: the smallest possible value that is no smaller is taken instead.
 
         Raises:

@@ -68,7 +68,7 @@ class TileIndex:
 
 
 def reading_level(downsamples: Sequence[float], wanted: float) -> int:
-    """The coarsest level that is at least as fine as wanted.
+    """The coarsest level that is at least as fine as wanted, or as good as that (5 %).
 
     >>> reading_level([1.0, 4.0006, 16.0], 4.0), reading_level([1.0, 4.0, 16.0], 15.0)
     (1, 1)
@@ -77,7 +77,7 @@ def reading_level(downsamples: Sequence[float], wanted: float) -> int:
         downsamples: of each level, ascending from 1.
         wanted: pixels of level 0 in one wanted pixel.
     """
-    return max(level for level, factor in enumerate(downsamples) if level == 0 or factor <= wanted * 1.01)
+    return max(level for level, factor in enumerate(downsamples) if level == 0 or factor <= wanted * _TOLERANCE)
 
 
 def index_tiles(
