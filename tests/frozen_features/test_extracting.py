@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from snellen.data.arrays import load_arrays
 from snellen.data.loading import prepared_batches
-from snellen.errors import InputError, ModelError, RejectedImageError, RunConflictError
-from snellen.frozen_features.extracting import frozen_features
+from snellen.errors import InputError, RejectedImageError, RunConflictError
+from snellen.frozen_features.extracting import NOT_FINITE, frozen_features
 from snellen.frozen_features.store import FILES, FrozenFeatures
 from snellen.images import ImageSet
 from snellen.models.image_encoders.frozen_encoder import FrozenEncoder
@@ -233,5 +233,21 @@ def test_what_gives_no_features(tmp_path: Path, kept: bool) -> None:
         frozen_features(pictures(3).select([]), encoder(), folder=folder)
     bad = encoder()
     bad.network.scale.data.fill_(float("nan"))
-    with pytest.raises(ModelError, match="not finite for"):
+    with pytest.raises(InputError, match=r"none of the 3 images .*vector is not finite"):
         frozen_features(pictures(3), bad, folder=folder)
+
+
+class NotOfBlack(Counting):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) / images.amax((1, 2, 3))[:, None]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_vector_that_is_not_finite_is_rejected_and_stops_nothing(tmp_path: Path, kept: bool) -> None:
+    pixels = np.full((5, 8, 8, 3), 90, dtype=np.uint8)
+    pixels[3] = 0
+    images = load_arrays(pixels, np.arange(5) % 2)
+    one = FrozenEncoder(name="colours", network=NotOfBlack(), preparation=Preparation(size=(8, 8)))
+    made = frozen_features(images, one, folder=tmp_path / "f" if kept else None, batch_size=2)
+    assert made.rejected == {images.ids[3]: NOT_FINITE}
+    torch.testing.assert_close(torch.as_tensor(made.features), torch.ones(4, 3))

@@ -11,13 +11,16 @@ import torch
 from numpy.typing import NDArray
 
 from snellen.data.loading import prepared_batches
-from snellen.errors import InputError, ModelError
+from snellen.errors import InputError
 from snellen.frozen_features.store import FILES, FeaturesRecord, FrozenFeatures, read_record
 from snellen.images import ImageSet
 from snellen.models.image_encoders.frozen_encoder import FrozenEncoder
 from snellen.preparation import to_unit
 from snellen.progress import Progress, Silent
 from snellen.row_file import MadeRows, compare, has_record, write_rows
+
+#: Why an image is rejected that could be read.
+NOT_FINITE = "the encoder's vector is not finite (NaN or infinity)"
 
 #: Batches that are confirmed on the disk together.
 _BATCHES_A_SHARD = 8
@@ -34,9 +37,10 @@ def frozen_features(
 ) -> FrozenFeatures:
     """The features of every usable image of a set.
 
-    Labels are never looked at. Images that cannot be used have no row and are named in ``rejected``. In a folder, a
-    call that was stopped goes on where it stopped, and features that are complete are read without asking the encoder:
-    then each image's stored bytes are hashed, and none is decoded. Another batch size may change the last digit.
+    Labels are never looked at. Images that cannot be used, or whose vectors are not finite, have no row and are named
+    in ``rejected``. In a folder, a call that was stopped goes on where it stopped, and features that are complete are
+    read without asking the encoder: then each image's stored bytes are hashed, and none is decoded. Another batch size
+    may change the last digit.
 
     Args:
         images: the set.
@@ -49,7 +53,6 @@ def frozen_features(
     Raises:
         InputError: no images, no usable image, or ``folder`` holds something else.
         RunConflictError: ``folder`` holds features of another encoder or of other images.
-        ModelError: vectors that are not finite; the message names the images.
     """
     if not len(images):
         raise InputError(f"{images.name} holds no images to encode")
@@ -114,12 +117,9 @@ def _encoded(
         rejected |= {places[one]: reason for one, reason in batch.rejected}
         if batch.ids:
             vectors = encoder.encode(to_unit(batch.pixels)).cpu()
-            bad = (~torch.isfinite(vectors)).any(1).nonzero().flatten().tolist()
-            if bad:
-                named = ", ".join(batch.ids[row] for row in bad[:3])
-                raise ModelError(
-                    f"{encoder.name} gives vectors that are not finite for {named}; leave these images out"
-                )
+            finite = torch.isfinite(vectors).all(1)
+            rejected |= {batch.indices[row]: NOT_FINITE for row in (~finite).nonzero().flatten().tolist()}
+            vectors[~finite] = 0.0
             rows[batch.indices] = vectors.numpy()
         told(len(batch.ids) + len(batch.rejected))
     return MadeRows(rows, rejected)
