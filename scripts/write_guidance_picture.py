@@ -103,7 +103,10 @@ def row(measured: Mapping[str, Any], base: str, families: Mapping[str, Family]) 
         panel.cross(none)
         sheet.paste(panel.sheet, (number * WIDTH, 0))
     draw, font, x, y = ImageDraw.Draw(sheet), ImageFont.load_default(14), float(LEFT), HEIGHT + 2.0
-    for family, colour in zip(families.values(), COLOURS, strict=False):
+    measured_ways = {name for found in measured["worlds"].values() for name in found["arms"]}
+    for (name, family), colour in zip(families.items(), COLOURS, strict=False):
+        if name not in measured_ways:
+            continue
         wide = 40 + draw.textlength(family.told, font)
         if x + wide > sheet.width:
             x, y = float(LEFT), y + 21
