@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from snellen.multiple_instance.bag_loss import bag_cross_entropy
+from snellen.multiple_instance.bag_loss import bag_cross_entropy, published_bag_loss
 
 OF_BAG = torch.tensor([2, 0, 1, 0, 2, 2, 0])
 LOGITS = torch.randn(7, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -35,3 +35,13 @@ def test_a_bag_that_is_surely_wrong_has_a_finite_loss_and_gradient() -> None:
     assert logits.grad is not None
     assert bool(torch.isfinite(logits.grad).all())
     assert float(logits.grad[1, 1]) < 0
+
+
+@pytest.mark.covers("36.13")
+def test_the_published_loss_takes_two_entries_of_the_mean_vector_for_scores() -> None:
+    hidden, labels = torch.rand(7, 5, generator=torch.Generator().manual_seed(2)), torch.tensor([1, 0, 1])
+    found = published_bag_loss(hidden, OF_BAG, labels)
+    for bag, label in enumerate(labels.tolist()):
+        once = hidden[bag == OF_BAG].mean(0).exp()
+        twice = (once / once.sum()).exp()
+        assert float(found[bag]) == pytest.approx(-float((twice[label] / twice.sum()).log()))

@@ -139,6 +139,18 @@ def test_one_positive_in_each_positive_bag_can_be_enforced() -> None:
     assert learnt(settings={"at_least_one": True}, plan=short).history[-1]["train.bags_with_positive"] == 1.0
 
 
+@pytest.mark.covers("36.13")
+def test_the_published_loss_of_bags_is_asked_for_by_parity(result: Learnt) -> None:
+    parity = learnt(settings={"parity": True})
+    told = [
+        (ours["train.bag_loss"], theirs["train.bag_loss"])
+        for ours, theirs in zip(result.history, parity.history, strict=True)
+    ]
+    assert all(ours == theirs == 0 for ours, theirs in told[:3])
+    # Two softmaxes over eight entries leave a loss between log(1 + 7 / e) and log(e + 7).
+    assert all(1.27 < theirs < 2.28 and theirs != ours for ours, theirs in told[3:])
+
+
 def test_phases_come_in_order_and_need_epochs() -> None:
     assert [tuple(phase) for phase in phases(SETTINGS, 9)] == [("pretraining", 1), ("warmup", 2), ("main", 6)]
     assert [phase.name for phase in phases(InstanceSettings(pretraining_epochs=0, warmup_epochs=0), 1)] == ["main"]

@@ -1,8 +1,9 @@
-"""The loss of a bag of whose instances nothing is known but their number."""
+"""The loss of a bag of whose instances no label is known."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -23,3 +24,19 @@ def bag_cross_entropy(logits: Tensor, of_bag: Tensor, bag_labels: Tensor) -> Ten
     sizes = torch.bincount(of_bag, minlength=count)
     means = highest + sums.log() - sizes.log()[:, None]
     return -means.gather(1, bag_labels[:, None])[:, 0]
+
+
+def published_bag_loss(hidden: Tensor, of_bag: Tensor, bag_labels: Tensor) -> Tensor:
+    """What the published code minimises for a bag, (b,): no probability of two classes, and no classifier in it.
+
+    The mean hidden vector goes through a softmax over its entries, and once more through the one of a cross-entropy
+    whose classes 0 and 1 are the first two entries.
+
+    Args:
+        hidden: f(x) of the instances, (n, width).
+        of_bag: bag of each, int64 (n,), all of 0 … b − 1.
+        bag_labels: 0 or 1, int64 (b,).
+    """
+    sums = hidden.new_zeros(len(bag_labels), hidden.shape[1]).index_add(0, of_bag, hidden)
+    means = sums / torch.bincount(of_bag, minlength=len(bag_labels))[:, None]
+    return F.cross_entropy(means.softmax(1), bag_labels, reduction="none")

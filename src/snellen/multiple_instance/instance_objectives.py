@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.multiple_instance.bag_instances import BagInstances
-from snellen.multiple_instance.bag_loss import bag_cross_entropy
+from snellen.multiple_instance.bag_loss import bag_cross_entropy, published_bag_loss
 from snellen.multiple_instance.feature_views import Views
 from snellen.multiple_instance.instance_learner import InstanceLearner
 from snellen.multiple_instance.pseudo_labels import inertia, with_one_positive
@@ -86,8 +86,10 @@ class InstanceObjective:
         members = [self.instances.members[bag] for bag in chosen.tolist()]
         shown = self.views(self.instances.inputs[torch.cat(members)].to(batch.images), batch.rng, "bags")
         of_bag = torch.arange(len(chosen)).repeat_interleave(torch.tensor([len(rows) for rows in members]))
-        labels = self.instances.labels[chosen]
-        return bag_cross_entropy(learner(shown), of_bag.to(shown.device), labels.to(shown.device)).mean()
+        of_bag, labels = of_bag.to(shown.device), self.instances.labels[chosen].to(shown.device)
+        if learner.settings.parity:
+            return published_bag_loss(learner.encoder(shown), of_bag, labels).mean()
+        return bag_cross_entropy(learner(shown), of_bag, labels).mean()
 
 
 def _opened(model: nn.Module, epoch: int, enforced_in: BagInstances | None = None) -> InstanceLearner:

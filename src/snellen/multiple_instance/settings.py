@@ -40,3 +40,8 @@ class InstanceSettings(BaseModel):
     at_least_one: bool = Field(
         False, description="before each epoch, give each positive bag without a positive instance its likeliest one"
     )
+    parity: bool = Field(
+        False,
+        description="count whole bags as the published code does: the first two entries of their mean hidden vector, "
+        "through two softmaxes, instead of their mean probability",
+    )
