@@ -5,9 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from snellen.data.optotypes.small_world import SHAPES
@@ -27,6 +29,8 @@ from snellen.models.image_encoders.frozen_encoder import FrozenEncoder
 from snellen.models.text_encoders.random_encoder import write_random_bert
 from snellen.models.text_encoders.references import load_text_encoder
 from snellen.models.two_tower.prompted import prompted_classifier
+from snellen.models.two_tower.random_towers import write_random_clip
+from snellen.models.two_tower.references import load_two_tower
 from snellen.preparation import Preparation
 from snellen.progress import Silent
 from snellen.randomness import Randomness
@@ -132,7 +136,7 @@ def test_a_picture_is_the_mean_of_the_names_that_are_seen() -> None:
     assert torch.allclose(named_vectors(scores, names, kept=2)[0], expected / expected.norm(), atol=1e-6)
 
 
-def test_caption_towers_take_prompts(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_caption_towers_take_prompts(tmp_path: Path) -> None:
     sentences = load_text_encoder(f"hf:{write_random_bert(tmp_path / 'bert')}")
     texts = ["a cat", "a dog"]
     centre = sentences.encode(texts).mean(0)
@@ -154,6 +158,26 @@ def test_groups_are_folders_with_all_below_them(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv(cutouts.STAMPS_VARIABLE, "/nowhere/at/all")
     with pytest.raises(InputError, match="nowhere"):
         cutouts.load_cutouts(0)
+
+
+def test_a_collection_by_path_is_read_with_its_sentences(tmp_path: Path) -> None:
+    for part, count in (("train", 3), ("test", 2)):
+        for number, name in enumerate(("annual_crop", "river")):
+            (tmp_path / part / name).mkdir(parents=True)
+            for image in range(count):
+                Image.new("RGB", (40, 40), (90 * number, 40 * image, 7)).save(tmp_path / part / name / f"{image}.png")
+    (tmp_path / scales.SENTENCES_FILE).write_text('{"river": ["water"], "annual crop": ["a field"]}', encoding="utf-8")
+    tower = load_two_tower(f"hf:{write_random_clip(tmp_path / 'clip')}")
+    found = scales._by_path(tmp_path, tower, encoder(), 0, Silent())
+    assert found.texts == {
+        "annual crop": ("a field", "a photo of a annual crop."),
+        "river": ("water", "a photo of a river."),
+    }
+    assert (sorted(found.known.tolist()), sorted(found.truth.tolist())) == ([0, 0, 0, 1, 1, 1], [0, 0, 1, 1])
+    assert (len(found.features), len(found.tested_features), found.prompts) == (6, 4, 16)
+    assert found.plan.batch_size * found.plan.accumulate == 512
+    assert found.images.targets.tolist() == [-1] * 6
+    assert not found.judges_itself
 
 
 def test_the_full_experiment_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
