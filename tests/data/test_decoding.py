@@ -168,7 +168,7 @@ REJECTED: dict[str, tuple[Callable[[], bytes], str]] = {
     "animated GIF": (lambda: animated("GIF"), "a GIF of several frames"),
     "animated PNG": (lambda: animated("PNG"), "a PNG of several frames"),
     "animated WEBP": (lambda: animated("WEBP"), "a WEBP of several frames"),
-    "TIFF of several pages": (lambda: animated("TIFF"), "a TIFF of several frames"),
+    "TIFF of several pages": (lambda: animated("TIFF"), "a TIFF of several frames.*read as slides:FILE"),
 }
 
 

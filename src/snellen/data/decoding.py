@@ -109,9 +109,10 @@ def _check_shape(image: Image.Image, limits: DecodingLimits) -> None:
 def _check_frames(image: Image.Image, limits: DecodingLimits) -> None:
     several = bool(getattr(image, "is_animated", False)) and image.format != "MPO"
     if several and not limits.first_frame:
+        slide = "; a slide of several levels is read as slides:FILE" if image.format == "TIFF" else ""
         raise RejectedImageError(
             f"a {image.format} of several frames, and it is unclear which one is meant; store the frame as an image "
-            f"of its own, or set first_frame"
+            f"of its own, or set first_frame{slide}"
         )
 
 
