@@ -71,6 +71,19 @@ def test_truncated_slides(tmp_path: Path, share: float) -> None:
     assert len(images) > 10
 
 
+def test_reasons_and_fingerprints_say_nothing_of_the_folder(tmp_path: Path) -> None:
+    sets = []
+    for place in ("here", "there"):
+        write_tiff(tmp_path / place / "whole.tif", tissue())
+        path = write_tiff(tmp_path / place / "wide.tif", tissue(), factors=(1,))
+        with tifffile.TiffFile(path, mode="r+b") as opened:
+            for side in ("ImageWidth", "ImageLength"):
+                opened.pages[0].tags[side].overwrite(2**20)
+        sets.append(load_slides(tmp_path / place, TILING))
+    assert rejected(sets[0]) == rejected(sets[1]) == {"wide.tif": "slide wide.tif is damaged: Invalid TIFF: wide.tif"}
+    assert sets[0].fingerprint() == sets[1].fingerprint()
+
+
 def test_a_corrupt_region_spoils_its_tiles_only(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "slide.tif", tissue(), tile=32)
     healthy = load_slides(path, TILING)

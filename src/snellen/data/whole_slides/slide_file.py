@@ -192,7 +192,8 @@ class SlideFile:
             with self._handles.using(str(self.path), self._open) as slide:
                 yield slide
         except (self._openslide.OpenSlideError, OSError) as error:
-            words = " ".join(str(error).split())[:160]
+            # OpenSlide names the file by its whole path: no business of a report, nor part of what the slide is.
+            words = " ".join(str(error).replace(str(self.path), self.path.name).split())[:160]
             raise RejectedImageError(f"slide {self.name} is damaged: {words or type(error).__name__}") from error
 
     def _open(self, path: str) -> Any:  # noqa: ANN401 - OpenSlide, of an extra
