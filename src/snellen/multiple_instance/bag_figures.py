@@ -31,8 +31,8 @@ def bag_scores(logits: Tensor, bags: BagInstances, pooling: Pooling) -> NDArray[
 def best_threshold(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """Score from which on a bag is best called positive: the highest sensitivity plus specificity.
 
-    >>> best_threshold(np.array([0.1, 0.3, 0.6, 0.9]), np.array([0, 0, 1, 1]))
-    0.45
+    >>> best_threshold(np.array([0.125, 0.25, 0.5, 0.75]), np.array([0, 0, 1, 1]))
+    0.375
 
     Args:
         scores: of bags, (b,).
