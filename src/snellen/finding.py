@@ -54,6 +54,9 @@ OF_BAGS = frozenset(
     {"bag_accuracy", "missed_bags", "bag_false_alarms", "bag_group_gap", "bag_evidence", "bag_contradiction"}
 )
 
+#: Figures of an audit that count bags; all others count images.
+FIGURES_OF_BAGS = frozenset({"bags.auroc", "bags.accuracy", "bags.sensitivity", "bags.specificity"})
+
 Level = Literal["note", "mild", "moderate", "severe"]
 
 #: Lower bounds of harm for each level. Harm is a share of the data lost: 0.05 is at least one image in twenty.

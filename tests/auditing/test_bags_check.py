@@ -10,6 +10,7 @@ from snellen.auditing.concluding import judge
 from snellen.comparing.measurable import measurable
 from snellen.errors import InputError, UnknownNameError
 from snellen.evidence import Evidence
+from snellen.finding import FIGURES_OF_BAGS
 from tests.auditing.hand_made_bags import NAMES, Bag, by_brightness, image_set, known
 
 
@@ -69,6 +70,12 @@ def test_figures_of_six_bags_by_hand():
     # Means: positive 0.367, 0.2, 0.7; negative 0.3, 0.3, 0.033. Pairs won: 3 + 1 + 3.
     assert conclude(SIX, pooling="mean").metrics["bags.auroc"].value == pytest.approx(7 / 9)
     assert conclude(SIX, pooling="mean", threshold=0.25).metrics["bags.accuracy"].value == pytest.approx(3 / 6)
+
+
+def test_what_is_said_to_count_bags_does():
+    counts = {name: figure.n for name, figure in conclude(slides(12), pooling="max").metrics.items()}
+    assert {name for name, n in counts.items() if n <= 12} == FIGURES_OF_BAGS
+    assert counts["bags.instance_auroc"] == 12 * 12
 
 
 def test_the_area_is_that_of_the_independent_library():

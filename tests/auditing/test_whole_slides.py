@@ -122,7 +122,12 @@ def test_the_command_reads_slides(
     monkeypatch.setattr("sys.argv", [*asked, "--out", str(tmp_path / "run"), "--workers", "2"])
     with pytest.raises(SystemExit) as stopped:
         main()
-    assert stopped.value.code == 0, capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert stopped.value.code == 0, shown.err
+    assert shown.out.count(f" {WORLD.count} bags\n") == 2, "accuracy and area count bags"
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert '<code>bags.auroc</code> <span class="soft">of bags</span>' in page
+    assert "<code>bags.instance_auroc</code></td>" in page
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["metrics"]["bags.accuracy"]["n"] == WORLD.count
     assert report["data"]["used"] == report["data"]["images"] - 2

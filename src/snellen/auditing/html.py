@@ -24,7 +24,7 @@ from snellen.auditing.figure_picture import (
 from snellen.auditing.finding_picture import PICTURE_BYTES, arrange_findings, embed_pictures, picture_groups
 from snellen.auditing.heat_page import embed_heat, heat_scale
 from snellen.auditing.report import AuditReport
-from snellen.finding import LEVELS, OF_BAGS, Finding
+from snellen.finding import FIGURES_OF_BAGS, LEVELS, OF_BAGS, Finding
 
 #: Names of rejected images that are listed; the rest is in rejected.json.
 LISTED = 50
@@ -143,6 +143,7 @@ def _parts(report: AuditReport, pictures: Mapping[str, bytes], picture_bytes: in
         "heat": heat,
         "pictures": embed_pictures(report.findings, pictures, budget=left),
         "of_bags": OF_BAGS,
+        "figures_of_bags": FIGURES_OF_BAGS,
         "groups": picture_groups,
         "evidence": evidence,
     }

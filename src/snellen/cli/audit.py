@@ -200,6 +200,8 @@ def _show(report: AuditReport, folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from snellen.finding import FIGURES_OF_BAGS
+
     console = Console(highlight=False)
     console.print(f"[bold]{markup(report.model['name'])}[/] on {markup(report.data['name'])}\n")
     single = Table("metric", "value", "95 % interval", "images", box=None, pad_edge=False)
@@ -211,7 +213,8 @@ def _show(report: AuditReport, folder: Path) -> None:
             _, kind, severity = name.removesuffix(".accuracy").split(".", 2)
             grid.setdefault(kind, {})[severity] = f"{figure.value:.3f}"
         elif not (name.startswith("corruption.") and name.count(".") > 1):  # errors by kind are in the report
-            single.add_row(markup(name), f"{figure.value:.4f}", f"{figure.low:.4f} – {figure.high:.4f}", str(figure.n))
+            count = f"{figure.n} bags" if name in FIGURES_OF_BAGS else str(figure.n)
+            single.add_row(markup(name), f"{figure.value:.4f}", f"{figure.low:.4f} – {figure.high:.4f}", count)
     if report.metrics:
         console.print(single)
     if grid:
