@@ -37,7 +37,8 @@ class FrozenFeatures:
     """The vectors of the usable images of a set.
 
     Attributes:
-        features: float32 (n, d), one row for each usable image; mapped from the disk where they are kept there.
+        features: float32 (n, d), one row for each usable image; mapped from the disk where they are kept there and no
+            image is rejected, and else a copy in memory.
         ids: of the usable images (n).
         positions: of the usable images in the set, int64 (n,).
         rejected: id → reason, of the images that are not there.
