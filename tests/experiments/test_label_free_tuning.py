@@ -17,6 +17,7 @@ from snellen.errors import InputError
 from snellen.experiments.label_free_tuning import cutouts, scales, study
 from snellen.experiments.label_free_tuning.arms import Study
 from snellen.experiments.label_free_tuning.caption_towers import fit_caption_towers, named_vectors
+from snellen.experiments.label_free_tuning.noisy_scenes import all_sentences, noisy_scenes
 from snellen.experiments.label_free_tuning.references import (
     cross_validated,
     few_of_each,
@@ -24,7 +25,6 @@ from snellen.experiments.label_free_tuning.references import (
     select_globally,
 )
 from snellen.experiments.label_free_tuning.study import PROMPTS, ablations, label_free_tuning, scene_setting
-from snellen.experiments.label_free_tuning.weather import all_sentences, weather
 from snellen.models.image_encoders.frozen_encoder import FrozenEncoder
 from snellen.models.text_encoders.random_encoder import write_random_bert
 from snellen.models.text_encoders.references import load_text_encoder
@@ -74,11 +74,11 @@ def test_the_arms_return_what_the_claims_name() -> None:
     setting = scene_setting(encoder(), 100, collected=24, tested=12)
     quick = replace(setting, plan=setting.plan.model_copy(update={"epochs": 2}), least=2)
     of = Study(quick, Silent())
-    figures = {f"weather.{name}": value for name, value in {**of.main_arms(), **ablations(of)}.items()}
-    assert claimed("small", "weather.") <= set(figures)
-    assert all(0 <= value <= 1 for name, value in figures.items() if name != "weather.selected.images")
-    assert figures["weather.nola.oracle"] >= figures["weather.nola.accuracy"]
-    known = {name.removeprefix("weather.") for name in figures}
+    figures = {f"scenes.{name}": value for name, value in {**of.main_arms(), **ablations(of)}.items()}
+    assert claimed("small", "scenes.") <= set(figures)
+    assert all(0 <= value <= 1 for name, value in figures.items() if name != "scenes.selected.images")
+    assert figures["scenes.nola.oracle"] >= figures["scenes.nola.accuracy"]
+    known = {name.removeprefix("scenes.") for name in figures}
     assert {name.removeprefix("cutouts.") for name in claimed("small", "cutouts.")} <= known
 
 
@@ -104,14 +104,15 @@ def test_the_model_as_its_own_teacher_is_another_arm(monkeypatch: pytest.MonkeyP
     assert not torch.equal(shown[0], of.teaching().labels)
 
 
-def test_scenes_are_in_weather_that_the_model_never_saw_and_sentences_say_nothing_of_it() -> None:
-    drawn = weather(20, 0).scenes("train")
+def test_scenes_have_noise_that_the_model_never_saw_and_sentences_say_nothing_of_it() -> None:
+    drawn = noisy_scenes(20, 0).scenes("train")
     assert {scene.style for scene in drawn} == {"photo"}
-    assert all(scene.nuisances.snow > 0 or scene.nuisances.rain > 0 for scene in drawn)
+    assert all(1 <= scene.nuisances.noise <= 4 for scene in drawn)
+    assert all(scene.nuisances.fog == scene.nuisances.blur == 0 for scene in drawn)
     said = all_sentences(0)
     assert tuple(said) == SHAPES
     assert all(len(set(sentences)) > 15 for sentences in said.values())
-    assert not any(word in text for texts in said.values() for text in texts for word in ("snow", "rain", "flurries"))
+    assert not any(word in text for texts in said.values() for text in texts for word in ("noise", "grain", "static"))
     assert all_sentences(0) == said != all_sentences(1)
 
 

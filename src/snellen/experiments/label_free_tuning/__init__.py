@@ -1,1 +1,1 @@
-"""System 35: a text–image model tuned to unlabelled images, on scenes in bad weather and on captioned cut-outs."""
+"""System 35: a text–image model tuned to unlabelled images, on noisy scenes and on captioned cut-outs."""

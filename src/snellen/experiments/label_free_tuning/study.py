@@ -1,6 +1,6 @@
 """System 35, NoLA: is a text–image model that is tuned to unlabelled images better than by its descriptions alone.
 
-On scenes in snow and rain, which the embedded text–image model was not fitted to, and on captioned cut-outs, with a
+On scenes under noise, which the embedded text–image model was not fitted to, and on captioned cut-outs, with a
 model that is made here of what there is. The teacher's encoder is an ImageNet classifier without its head: it has no
 words, no text–image training and no label of these images, but labels of others, where DINO has none.
 """
@@ -16,8 +16,8 @@ from snellen.classifier import Classifier
 from snellen.experiments.label_free_tuning.arms import Setting, Study
 from snellen.experiments.label_free_tuning.caption_towers import fit_caption_towers, imagenet_scores, named_vectors
 from snellen.experiments.label_free_tuning.cutouts import LARGE, SENTENCES, Cutouts, load_cutouts
+from snellen.experiments.label_free_tuning.noisy_scenes import all_sentences, noisy_scenes
 from snellen.experiments.label_free_tuning.scales import full, smoke
-from snellen.experiments.label_free_tuning.weather import all_sentences, weather
 from snellen.frozen_features.extracting import frozen_features
 from snellen.images import ImageSet
 from snellen.label_free.strong_view import StrongView
@@ -42,8 +42,8 @@ COLLECTED, TESTED = 1500, 800
 VIEW = StrongView(smallest_crop=0.5, blur=(0.1, 0.5))
 
 #: The paper's numbers but for length and batch: its collections have more images.
-WEATHER_PLAN = TUNING_PLAN.model_copy(update={"epochs": 6, "batch_size": 64})
-CUTOUT_PLAN = TUNING_PLAN.model_copy(update={"epochs": 20, "batch_size": 32})
+SCENE_PLAN = TUNING_PLAN.model_copy(update={"epochs": 6, "batch_size": 128})
+CUTOUT_PLAN = TUNING_PLAN.model_copy(update={"epochs": 30, "batch_size": 64})
 
 PROMPTS, MORE_PROMPTS = 4, 16
 
@@ -52,9 +52,9 @@ def label_free_tuning(scale: Scale, seed: int, progress: Progress) -> Mapping[st
     """Measure the claims of system 35.
 
     Returns:
-        Of ``weather`` and ``cutouts``: accuracies of names, description, teacher, ``nola`` (``nola.agreeing`` and
+        Of ``scenes`` and ``cutouts``: accuracies of names, description, teacher, ``nola`` (``nola.agreeing`` and
         ``nola.oracle`` at other epochs), ``clip_teacher``, linear_probe and few_shot; precision of the chosen images.
-        Of weather, the ablations ``share_05``, ``share_50``, ``prompts_0``, ``prompts_16``, ``frozen_norms`` and
+        Of scenes, the ablations ``share_05``, ``share_50``, ``prompts_0``, ``prompts_16``, ``frozen_norms`` and
         ``global``.
     """
     if scale == "smoke":
@@ -64,7 +64,7 @@ def label_free_tuning(scale: Scale, seed: int, progress: Progress) -> Mapping[st
     classifier = imagenet_classifier()
     encoder = load_encoder(classifier)
     scenes = Study(scene_setting(encoder, seed), progress)
-    figures = {f"weather.{name}": value for name, value in {**scenes.main_arms(), **ablations(scenes)}.items()}
+    figures = {f"scenes.{name}": value for name, value in {**scenes.main_arms(), **ablations(scenes)}.items()}
     cutouts = Study(cutout_setting(classifier, encoder, seed), progress)
     return figures | {f"cutouts.{name}": value for name, value in cutouts.main_arms().items()}
 
@@ -72,13 +72,13 @@ def label_free_tuning(scale: Scale, seed: int, progress: Progress) -> Mapping[st
 label_free_tuning.stand_ins = {  # type: ignore[attr-defined]
     "smoke": ("CLIP ViT-B/32 and DINO ViT-B/16 in their shapes with random weights; two random images",),
     "small": (
-        "the embedded text-image model of scenes, a vision transformer of 32 pixels, for CLIP; 1,500 scenes in snow "
-        "and rain, which it was not fitted to, for a collection, 800 others to test",
+        "the embedded text-image model of scenes, a vision transformer of 32 pixels, for CLIP; 1,500 scenes "
+        "under noise, which it was not fitted to, for a collection, 800 others to test",
         "EfficientNet-Lite0 without its head, at 128 pixels, for DINO: it learned labels of ImageNet, none of these",
         "sentences made of the caption grammar, or written by hand, for those of GPT-3.5",
         "cut-outs: an image side trained here on the captions of other cut-outs and on what EfficientNet-Lite0 sees on "
         "them, into the sentences of MiniLM, for CLIP; the collection is judged itself, about 250 cut-outs",
-        "6 or 20 epochs in batches of 64 or 32, 4 tokens, for 50 in batches of 512 and 16",
+        "6 or 30 epochs in batches of 128 or 64, 4 tokens, for 50 in batches of 512 and 16",
     ),
 }
 
@@ -107,10 +107,10 @@ def imagenet_classifier() -> Classifier:
 
 
 def scene_setting(encoder: FrozenEncoder, seed: int, *, collected: int = COLLECTED, tested: int = TESTED) -> Setting:
-    """Scenes in snow and rain."""
+    """Scenes under noise."""
     tower = load_two_tower("bundled:scene-clip")
     texts = {name: (*sentences, TEMPLATE.replace("{}", name)) for name, sentences in all_sentences(seed).items()}
-    world = weather(collected, seed)
+    world = noisy_scenes(collected, seed)
     collection = world.images(split="train")
     judged = world.model_copy(update={"count": tested}).images(split="tune")
     assert collection.class_names == tuple(texts)
@@ -131,7 +131,7 @@ def scene_setting(encoder: FrozenEncoder, seed: int, *, collected: int = COLLECT
         truth=torch.from_numpy(judged.labels),
         known=torch.from_numpy(collection.labels),
         view=VIEW,
-        plan=WEATHER_PLAN.model_copy(update={"seed": seed}),
+        plan=SCENE_PLAN.model_copy(update={"seed": seed}),
         prompts=PROMPTS,
         least=16,
         seed=seed,

@@ -1,7 +1,7 @@
-"""Scenes in snow and rain, which the embedded text–image model has never seen: what is to be classified without labels.
+"""Scenes under noise, which the embedded text–image model has never seen: what is to be classified without labels.
 
-``bundled:scene-clip`` was fitted to scenes in clear weather, in fog or blurred. In heavier snow and rain, which occurs
-in nothing that it was fitted to, it still tells most shapes by their names, and not as many as before.
+``bundled:scene-clip`` was fitted to scenes that are clear, in fog or blurred. Under the noise of a sensor, which occurs
+in nothing that it was fitted to, it still tells about two thirds of the shapes by their names.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from snellen.data.optotypes.scenes import Scenes
 from snellen.data.optotypes.small_world import BACKGROUNDS, COLOURS, SHAPES, TEXTURES, WORLD
 from snellen.randomness import derive_seed
 
-#: Every scene has one of two nuisances that the model was not fitted to, of medium to high strength (of 5).
-SHIFT = {"nuisances": ("snow", "rain"), "nuisance_share": 1.0, "strengths": (2.0, 4.0)}
+#: Every scene has the noise of a sensor, which the model was not fitted to, of low to high strength (of 5).
+SHIFT = {"nuisances": ("noise",), "nuisance_share": 1.0, "strengths": (1.0, 4.0)}
 
 #: Sentences of each class, as many as the published files have.
 SENTENCES = 25
 
 
-def weather(count: int, seed: int) -> Scenes:
-    """Scenes of one object in snow or rain; the shape is the class."""
+def noisy_scenes(count: int, seed: int) -> Scenes:
+    """Scenes of one object under noise; the shape is the class."""
     return WORLD.model_copy(update={**SHIFT, "count": count, "seed": seed})
 
 
 def shape_sentences(shape: Shape, seed: int, count: int = SENTENCES) -> tuple[str, ...]:
     """Sentences that a describer of the class would say: other words for the shape, with attributes that it may have.
 
-    Nothing is said of snow or rain.
+    Nothing is said of noise.
 
     >>> len(shape_sentences("star", 0, 3))
     3
