@@ -56,14 +56,3 @@ def test_labels_may_be_unknown_where_that_is_asked_for() -> None:
 def test_what_is_no_set_of_bags(columns: dict[str, list[Any]], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Bags.of(image_set(**columns))
-
-
-def test_both_classes_are_needed() -> None:
-    bags = Bags.of(image_set(bag_id=["s", "t"], bag_label=[1, 0]))
-    bags.check_both_classes("the train split")
-    for label, word in ((0, "negative"), (1, "positive")):
-        with pytest.raises(InputError, match=f"all 2 bags of the train split are {word}"):
-            Bags.of(image_set(bag_id=["s", "t"], bag_label=[label, label])).check_both_classes("the train split")
-    three = Bags(("s", "t"), np.array([0, 2]), (None, None), (np.array([0]), np.array([1])))
-    with pytest.raises(InputError, match="bag 't' of tiles is neither"):
-        three.check_both_classes("tiles")

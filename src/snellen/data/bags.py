@@ -80,25 +80,6 @@ class Bags:
             members=tuple(np.array(members, dtype=np.int64) for members in rows.values()),
         )
 
-    def check_both_classes(self, what: str) -> None:
-        """Refuse bags that are not of the classes 0 (negative) and 1 (positive), with at least one bag of each.
-
-        Args:
-            what: how the error names them.
-
-        Raises:
-            InputError: another label, or one class only.
-        """
-        beyond = next((bag for bag, label in zip(self.ids, self.labels, strict=True) if label not in (0, 1)), None)
-        if beyond is not None:
-            raise InputError(
-                f"bag {beyond!r} of {what} is neither of class 0 (negative) nor 1 (positive); several positive "
-                f"classes are several trainings, one each"
-            )
-        if len(set(self.labels.tolist())) < 2:
-            only = "positive" if self.labels[0] else "negative"
-            raise InputError(f"all {len(self)} bags of {what} are {only}; bags of both classes are needed")
-
 
 def _one_each(images: ImageSet, rows: dict[str, list[int]], column: str) -> dict[str, object]:
     """The one value that a column has in each bag, None where no image of it says any."""

@@ -112,3 +112,20 @@ class BagInstances:
                 "labels": self.labels,
             }
         )
+
+
+def check_both_classes(instances: BagInstances, tune: BagInstances | None) -> None:
+    """Refuse bags of a training, or of its tune split, that are not of the classes 0 and 1, both among them.
+
+    Raises:
+        InputError: as said.
+    """
+    names = {0: "negative", 1: "positive", -1: "without label"}
+    for bags, split in ((instances, "train"), (tune, "tune")):
+        seen = set() if bags is None else set(bags.labels.tolist())
+        if bags is not None and seen != {0, 1}:
+            raise InputError(
+                f"the {len(bags.labels)} bags of the {split} split are "
+                f"{' and '.join(names.get(label, f'of class {label}') for label in sorted(seen))}; expected negative "
+                f"ones (class 0) and positive ones (class 1)"
+            )

@@ -16,9 +16,8 @@ from snellen.metrics.bag_pooling import Pooling
 from snellen.models.bag_heads.bag_head import BagHead, BagScores
 from snellen.models.bag_heads.instance_head import InstanceHead
 from snellen.multiple_instance.bag_figures import best_pooling, by_auroc_then_epoch, pooled_figures
-from snellen.multiple_instance.bag_instances import BagInstances
+from snellen.multiple_instance.bag_instances import BagInstances, check_both_classes
 from snellen.multiple_instance.bag_store import BagStore
-from snellen.multiple_instance.instance_training import check_both_classes
 from snellen.progress import Progress
 from snellen.training.batches import Batch, Examples
 from snellen.training.evaluation import score_examples
@@ -144,7 +143,7 @@ def learn_bags(
     Raises:
         InputError: bags of one class, of several positive ones, or without labels; test images.
     """
-    _check(instances, tune)
+    check_both_classes(instances, tune)
     return train(
         InTraining(head),
         BagStore(instances),
@@ -184,7 +183,7 @@ def learn_labels(
     Raises:
         InputError: bags of one class, of several positive ones, or without labels; test images.
     """
-    _check(instances, tune)
+    check_both_classes(instances, tune)
     if len(labels) != len(instances):
         raise InputError(f"{len(instances)} instances came with {len(labels)} labels")
     return train(
@@ -204,12 +203,6 @@ def pooling_of(trained: Trained) -> Pooling:
     """The pooling that the tune bags chose together with the epoch; mean where there were none."""
     best = next(row for row in trained.history if row["epoch"] == trained.best_epoch)
     return best_pooling(best, "tune.") if "tune.bag_auroc.mean" in best else "mean"
-
-
-def _check(instances: BagInstances, tune: BagInstances | None) -> None:
-    for given, split in ((instances, "train"), (tune, "tune")):
-        if given is not None:
-            check_both_classes(given, split)
 
 
 def _chosen_by_bags(plan: TrainingPlan) -> TrainingPlan:

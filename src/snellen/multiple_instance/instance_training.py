@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snellen.errors import InputError
 from snellen.metrics.bag_pooling import Pooling
 from snellen.multiple_instance.bag_figures import InstanceFigures, best_pooling
-from snellen.multiple_instance.bag_instances import BagInstances
+from snellen.multiple_instance.bag_instances import BagInstances, check_both_classes
 from snellen.multiple_instance.candidate_labels import candidates_of
 from snellen.multiple_instance.feature_views import Views
 from snellen.multiple_instance.instance_learner import InstanceLearner
@@ -108,9 +108,7 @@ def learn_instances(
         InputError: bags of one class, of several positive ones, or without labels; too few epochs; test images.
     """
     course = phases(settings, plan.epochs)
-    for given, split in ((instances, "train"), (tune, "tune")):
-        if given is not None:
-            check_both_classes(given, split)
+    check_both_classes(instances, tune)
     with seeded(derive_seed(plan.seed, "projection"), torch.device("cpu")):
         learner = InstanceLearner(encoder, classifier, candidates_of(instances.instance_labels), settings)
     identity = {**(recipe or {}), "bags": instances.fingerprint(), "tune bags": tune and tune.fingerprint()}
@@ -147,22 +145,6 @@ def learn_instances(
         best_epoch=before + trained.best_epoch,
         pooling="mean" if tune is None else best_pooling(best, "tune."),
     )
-
-
-def check_both_classes(bags: BagInstances, split: str) -> None:
-    """Refuse bags that are not of the classes 0 and 1, or of one class only.
-
-    Raises:
-        InputError: as said.
-    """
-    seen = set(bags.labels.tolist())
-    if seen != {0, 1}:
-        names = {0: "negative", 1: "positive", -1: "without label"}
-        raise InputError(
-            f"the {len(bags.labels)} bags of the {split} split are "
-            f"{' and '.join(names.get(label, f'of class {label}') for label in sorted(seen))}; expected negative ones "
-            f"(class 0) and positive ones (class 1)"
-        )
 
 
 def _objective(
