@@ -63,7 +63,16 @@ def test_tiles_are_those_of_the_truth(camelyon: Path, slides: list[Slide]) -> No
     )
     bags = Bags.of(images.unlabelled())
     assert (bags.ids, bags.labels.tolist()) == (("normal/normal_001.tif", "tumor/tumor_001.tif"), [0, 1])
-    assert bags.units == bags.ids
+    assert [str(unit).split()[0] for unit in bags.units] == list(bags.ids)
+
+
+def test_slides_of_one_name_in_two_folders_are_not_one_unit(tmp_path: Path) -> None:
+    units = []
+    for place, seed in (("train", 0), ("test", 1), ("copy", 0)):
+        write_tiff(tmp_path / place / "1.tif", with_tissue(glass(seed=seed), 0, 0, 128, 128))
+        units.append(set(load_slides(tmp_path / place, TILING).column("unit_id")))
+    assert units[0].isdisjoint(units[1])
+    assert units[0] == units[2]
 
 
 def test_truth_of_another_grid_is_not_taken(camelyon: Path, tmp_path: Path) -> None:
@@ -126,8 +135,9 @@ def test_contents_are_told_without_reading_pixels(camelyon: Path, monkeypatch: p
 
 def test_a_slide_that_vanishes_is_rejected_and_stops_nothing(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "a.tif", with_tissue(glass(), 0, 0, 128, 128))
-    images = load_slides(tmp_path, TILING)
-    before = load_slides(tmp_path, TILING).fingerprint()
+    table = tmp_path / "slides.csv"
+    table.write_text("slide,patient\na.tif,p1\n")
+    images, before = load_slides(table, TILING), load_slides(table, TILING).fingerprint()
     path.unlink()
     images.source.close()
     assert images.fingerprint() != before

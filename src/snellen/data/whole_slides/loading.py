@@ -43,10 +43,11 @@ def load_slides(
 ) -> ImageSet:
     """Index the tissue of slides, and give their tiles as images that are read when they are asked for.
 
-    Columns: ``bag_id`` (the slide), ``bag_label`` (its label), ``unit_id`` (its patient, or the slide where no patient
-    is known: tiles of a slide are not independent), ``group`` (its site), ``split``, ``label`` (truth of the tile,
-    where NAME.tiles.parquet lies beside a slide of two classes and has this very grid; for testing), ``tile_row`` and
-    ``tile_column`` (places in the grid) and ``tissue`` (share). Ids are SLIDE/ROW-COLUMN.
+    Columns: ``bag_id`` (the slide), ``bag_label`` (its label), ``unit_id`` (its patient, or the slide by name and
+    contents where no patient is known: tiles of a slide are not independent), ``group`` (its site), ``split``,
+    ``label`` (truth of the tile, where NAME.tiles.parquet lies beside a slide of two classes and has this very grid;
+    for testing), ``tile_row`` and ``tile_column`` (places in the grid) and ``tissue`` (share). Ids are
+    SLIDE/ROW-COLUMN.
 
     A slide that cannot be read, or has no tile with enough tissue, stays in the set as one image under its own name:
     reading it raises with the reason, so that it is reported and never silently left out. No more of a slide is in

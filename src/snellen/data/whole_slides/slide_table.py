@@ -11,6 +11,7 @@ from snellen.data.whole_slides.slide_list import SlideList
 from snellen.data.whole_slides.slide_source import IndexedSlide
 from snellen.data.whole_slides.tile_truth import read_truth
 from snellen.data.whole_slides.tiling import Tiling
+from snellen.errors import RejectedImageError
 from snellen.images import COLUMNS
 
 
@@ -33,7 +34,9 @@ def slide_table(listed: SlideList, indexed: Sequence[IndexedSlide], tiling: Tili
     columns: dict[str, pa.Array | pa.ChunkedArray] = {
         "id": pa.array([one for slide in indexed for one in _ids(slide)], COLUMNS["id"]),
         "bag_id": of_slide([slide.id for slide in slides], "bag_id"),
-        "unit_id": of_slide([slide.patient or slide.id for slide in slides], "unit_id"),
+        "unit_id": of_slide(
+            [slide.patient or _own_unit(one) for slide, one in zip(slides, indexed, strict=True)], "unit_id"
+        ),
         "tile_row": of_tile("rows", pa.int32()),
         "tile_column": of_tile("columns", pa.int32()),
         "tissue": of_tile("tissue", pa.float32()),
@@ -57,6 +60,14 @@ def slide_table(listed: SlideList, indexed: Sequence[IndexedSlide], tiling: Tili
     if any(slide.split is not None for slide in slides):
         columns["split"] = of_slide([slide.split for slide in slides], "split")
     return pa.table(columns)
+
+
+def _own_unit(slide: IndexedSlide) -> str:
+    """Unit of a slide whose patient is not known: each of two folders may have a slide 1.tif, and they are two."""
+    try:
+        return slide.id if slide.file is None else f"{slide.id} {slide.file.fingerprint[:8]}"
+    except RejectedImageError:
+        return slide.id
 
 
 def _ids(slide: IndexedSlide) -> list[str]:
