@@ -39,7 +39,7 @@ class Sizes:
     """How many bags of each split, half of them positive, and how many instances each shows."""
 
     train: int = 60
-    tune: int = 30
+    tune: int = 32
     test: int = 40
     shown: int = 100
 

@@ -97,7 +97,7 @@ multiple_instance.stand_ins = {  # type: ignore[attr-defined]
     ),
     "small": (
         "tiles of drawn slides, and Fashion-MNIST with shirts as positive ones, for CAMELYON16, TCGA-Lung, CIFAR-10 "
-        "and the cervical set: 60, 30 and 40 bags of 100 instances in train, tune and test",
+        "and the cervical set: 60, 32 and 40 bags of 100 instances in train, tune and test",
         "frozen vectors of EfficientNet-Lite0's fifth stage at 64 pixels (112 numbers), then a hidden layer of 128, "
         "for a ResNet-18 trained end to end; views are noise and hidden entries of vectors",
         "20 epochs (1 with copied labels, 4 of warm-up) for 80 to 150; a queue of 1,024 and projections of 64 numbers",
