@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from snellen.cli.progress import Spinner, loading
+from snellen.cli.progress import Spinner, TerminalProgress, loading
 from snellen.data.references import load_images
 
 
@@ -22,6 +22,16 @@ def test_a_spinner_says_how_far_a_task_is(monkeypatch):
         "reading images: indexing slides, 1 of 3",
         "reading images",
     ]
+
+
+def test_a_name_in_brackets_is_no_markup(monkeypatch):
+    shown = io.StringIO()
+    monkeypatch.setattr("snellen.cli.progress.Console", lambda **_: Console(file=shown, force_terminal=True, width=120))
+    with TerminalProgress() as progress:
+        progress.begin("indexing slides", 2)
+        progress.advance("indexing slides", 1, "a[/b].tif")
+        progress._bars.refresh()
+    assert "a[/b].tif" in shown.getvalue()
 
 
 def test_nobody_watches_nobody_is_told():

@@ -57,7 +57,7 @@ class TerminalProgress:
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),  # may be the name of a file or of a class
             console=Console(stderr=True),
             transient=True,
         )
