@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,6 +53,15 @@ def check_rates(images: ImageSet) -> None:
         shown = {bags.ids[row] for row in np.flatnonzero(truth)}
         assert before <= shown  # a higher share keeps the positives of a lower one
         before = shown
+
+
+def test_places_in_a_bag_tell_nothing_of_its_instances(garments: None) -> None:
+    sizes = replace(SIZES, train=8)
+    bags, truth = held(garment_bags("train", sizes, seed=3)).at(0.5)
+    places = np.concatenate([np.flatnonzero(truth[members.numpy()]) for members in bags.members])
+    assert len(places) == 4 * 10
+    assert abs(places.mean() - 9.5) < 2  # all first would be 4.5, all last 14.5
+    assert len({tuple(truth[members.numpy()]) for members in bags.members}) == 5  # each in an order of its own
 
 
 def check_splits(parts: Sequence[ImageSet]) -> None:

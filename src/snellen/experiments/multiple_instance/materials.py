@@ -60,7 +60,7 @@ class Material:
     """Instances of a split with their vectors.
 
     Args:
-        images: with columns label (of the instance), bag_id and bag_label, in the order in which bags show them.
+        images: with columns label (of the instance), bag_id and bag_label, in the order in which bags take them.
         features: of all of them.
         shown: instances that a bag shows.
     """
@@ -70,7 +70,10 @@ class Material:
     shown: int
 
     def at(self, rate: float) -> tuple[BagInstances, NDArray[np.int64]]:
-        """Bags with this share of positive instances in the positive ones, and the truth of each instance."""
+        """Bags with this share of positive instances in the positive ones, and the truth of each instance.
+
+        Where an instance stands in its bag tells nothing of its truth: a head may know of places.
+        """
         truth, bags = self.images.labels, np.asarray(self.images.column("bag_id"))
         wanted = positives_at(rate, self.shown)
         rows: list[int] = []
@@ -78,7 +81,8 @@ class Material:
             members = np.flatnonzero(bags == bag)
             positive, negative = members[truth[members] == 1], members[truth[members] == 0]
             kept = positive[:wanted]
-            rows += [*kept.tolist(), *negative[: self.shown - len(kept)].tolist()]
+            taken = np.concatenate([kept, negative[: self.shown - len(kept)]])
+            rows += np.random.default_rng(derive_seed("places in", str(bag))).permutation(taken).tolist()
         chosen = np.array(rows, dtype=np.int64)
         features = replace(
             self.features,
