@@ -101,7 +101,7 @@ class InstanceFigures:
         epoch, steps = int(model.epoch), float(model.sums[3])
         names = ("classification_loss", "contrast_loss", "bag_loss")
         losses = dict(zip(names, (model.sums[:3] / steps).tolist(), strict=True))
-        told = told_of_targets(model.targets, self.trained.of_bag, self.trained.labels)
+        told = told_of_targets(model.targets.cpu(), self.trained.of_bag, self.trained.labels)
         watched = {f"train_{name}": value for name, value in (losses | told).items()}
         if self.tune is None:
             return {"selection": float(epoch), **watched}

@@ -76,15 +76,16 @@ class OnLabels:
 
 @torch.no_grad()
 def score_bags(head: BagHead, bags: BagInstances) -> tuple[Tensor, Tensor]:
-    """Probability that each bag is positive, (b,), and what each instance says for it, (n,)."""
+    """Probability that each bag is positive, (b,), and what each instance says for it, (n,), both on the CPU."""
     store, instances = BagStore(bags), torch.zeros(len(bags))
+    device = next(head.parameters()).device
     positive = []
     for positions in torch.arange(len(store.ids)).split(_AT_ONCE):
         padded, _ = store.read(positions)
         present = padded[..., -1] > 0
-        scored: BagScores = head.bags(padded[..., :-1], present)
-        positive.append(scored.logits.softmax(1)[:, 1])
-        instances[torch.cat([bags.members[bag] for bag in positions.tolist()])] = scored.instances[present]
+        scored: BagScores = head.bags(padded[..., :-1].to(device), present.to(device))
+        positive.append(scored.logits.softmax(1)[:, 1].cpu())
+        instances[torch.cat([bags.members[bag] for bag in positions.tolist()])] = scored.instances.cpu()[present]
     return torch.cat(positive), instances
 
 
