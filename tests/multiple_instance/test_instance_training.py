@@ -71,6 +71,36 @@ def test_losses_are_told_across_the_switch(result: Learnt) -> None:
     assert result.history[4]["train.highest_target"] > 0.5
 
 
+def test_inertia_falls_over_all_epochs_and_targets_follow_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[bool, float]] = []
+    step = InstanceLearner.step
+
+    def told(*arguments: Any, warm_up: bool, inertia: float) -> Any:
+        seen.append((warm_up, inertia))
+        return step(*arguments, warm_up=warm_up, inertia=inertia)
+
+    monkeypatch.setattr(InstanceLearner, "step", told)
+    learnt(plan=PLAN.model_copy(update={"epochs": 6, "batch_size": 200}))
+    expected = [(epoch < 3, pytest.approx(0.95 - 0.15 * epoch / 5)) for epoch in range(1, 6)]
+    assert seen == expected
+
+
+def test_networks_that_were_given_stay_as_they_are() -> None:
+    networks = small_networks()
+    before = [parameter.detach().clone() for one in networks for parameter in one.parameters()]
+    learn_instances(
+        INSTANCES,
+        None,
+        encoder=networks[0],
+        classifier=networks[1],
+        views=feature_views(noise=0.1, hidden=0.1),
+        settings=SETTINGS,
+        plan=PLAN.model_copy(update={"epochs": 4}),
+    )
+    for old, new in zip(before, (parameter for one in networks for parameter in one.parameters()), strict=True):
+        assert torch.equal(old, new)
+
+
 @pytest.mark.covers("36.9")
 def test_instances_keep_their_numbers_in_every_loader() -> None:
     positive = INSTANCES.instance_labels.nonzero().flatten()

@@ -49,18 +49,18 @@ class InstanceObjective:
         instances: of the training.
         views: of them.
         warm_up: which of the two phases.
-        epochs: of the phase.
+        before: epochs of earlier phases.
+        epochs: of all phases; over them the share of a target that is kept falls.
         steps: of an epoch.
-        bags_from: epoch of the phase, from 1, from which on bags count.
         seed: of the order of bags.
     """
 
     instances: BagInstances
     views: Views
     warm_up: bool
+    before: int
     epochs: int
     steps: int
-    bags_from: int
     seed: int
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -68,7 +68,8 @@ class InstanceObjective:
         learner = _opened(model, batch.epoch, None if self.warm_up else self.instances)
         settings = learner.settings
         weak, strong = (self.views(batch.images, batch.rng, name) for name in ("weak", "strong"))
-        phi = inertia(batch.epoch - 1, self.epochs, first=settings.first_inertia, last=settings.last_inertia)
+        epoch = self.before + batch.epoch - 1
+        phi = inertia(epoch, self.epochs, first=settings.first_inertia, last=settings.last_inertia)
         found = learner.step(weak, strong, batch.targets, warm_up=self.warm_up, inertia=phi)
         losses = found.classification + settings.contrast_weight * found.contrast
         of_bags = self._of_bags(learner, batch)
@@ -79,7 +80,8 @@ class InstanceObjective:
         """Mean loss of the bags of this step, (); 0 where there is none."""
         number, count = int(learner.sums[3]), len(self.instances.labels)
         first, last = (math.floor(count * step / self.steps) for step in (number, number + 1))
-        if batch.epoch < self.bags_from or not learner.settings.bag_weight or first == last:
+        begun = self.before + batch.epoch >= learner.settings.bags_from
+        if not begun or not learner.settings.bag_weight or first == last:
             return torch.zeros((), device=batch.images.device)
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order of bags", batch.epoch))
         chosen = torch.randperm(count, generator=generator)[first:last]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -110,7 +111,9 @@ def learn_instances(
     course = phases(settings, plan.epochs)
     check_both_classes(instances, tune)
     with seeded(derive_seed(plan.seed, "projection"), torch.device("cpu")):
-        learner = InstanceLearner(encoder, classifier, candidates_of(instances.instance_labels), settings)
+        learner = InstanceLearner(
+            copy.deepcopy(encoder), copy.deepcopy(classifier), candidates_of(instances.instance_labels), settings
+        )
     identity = {**(recipe or {}), "bags": instances.fingerprint(), "tune bags": tune and tune.fingerprint()}
     history: list[Mapping[str, float]] = []
     for phase in course:
@@ -129,7 +132,7 @@ def learn_instances(
                     "select_highest": True,
                 }
             ),
-            objective=_objective(phase, instances, views, settings, plan, store, before),
+            objective=_objective(phase, instances, views, plan, store, before),
             tune=instances.store() if tune is None else tune.store(),
             evaluate=InstanceFigures(tune, instances, choosing=last),
             checkpoint=_beside(checkpoint, phase, last=last),
@@ -151,7 +154,6 @@ def _objective(
     phase: Phase,
     instances: BagInstances,
     views: Views,
-    settings: InstanceSettings,
     plan: TrainingPlan,
     store: ImageStore,
     before: int,
@@ -163,9 +165,9 @@ def _objective(
         instances=instances,
         views=views,
         warm_up=phase.name == "warmup",
-        epochs=phase.epochs,
+        before=before,
+        epochs=plan.epochs,
         steps=steps,
-        bags_from=settings.bags_from - before,
         seed=plan.seed,
     )
 

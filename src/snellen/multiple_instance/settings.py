@@ -35,7 +35,13 @@ class InstanceSettings(BaseModel):
     labelled_by: LabelledBy = Field(
         "prototypes", description="what moves pseudo labels; the classifier itself is the ablation"
     )
-    first_inertia: float = Field(0.95, ge=0, le=1, description="share of a pseudo label that is kept, at first")
+    first_inertia: float = Field(
+        0.95,
+        ge=0,
+        le=1,
+        description="share of a pseudo label that is kept in the first of all epochs, from which it goes evenly to the "
+        "last",
+    )
     last_inertia: float = Field(0.8, ge=0, le=1, description="share of a pseudo label that is kept, in the last epoch")
     at_least_one: bool = Field(
         False, description="before each epoch, give each positive bag without a positive instance its likeliest one"
