@@ -103,6 +103,16 @@ def test_splits_are_standardised_by_the_training_instances(garments: None) -> No
     assert task.test_truth.sum() == SIZES.shown // 2
 
 
+def test_every_way_is_trained_on_each_instance_as_often() -> None:
+    settings, plan = study.SMALL.settings, study.SMALL.instance_plan
+    main = plan.epochs - settings.pretraining_epochs - settings.warmup_epochs
+    # Half of the instances are in positive bags, those of the warm-up; whole bags count besides.
+    looks = settings.pretraining_epochs + settings.warmup_epochs / 2 + main + (plan.epochs - settings.bags_from + 1)
+    assert settings.warmup_on == "positive_bags"
+    assert settings.bags_from > settings.pretraining_epochs + settings.warmup_epochs
+    assert study.SMALL.label_plan.epochs == study.SMALL.bag_plan.epochs == looks
+
+
 def test_smoke_runs_every_way() -> None:
     pytest.importorskip("openslide")
     figures = multiple_instance("smoke", 0, Silent())

@@ -50,12 +50,12 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Numbers of the trainings; every way sees each training instance equally often.
+    """Numbers of the trainings.
 
     Args:
         width: of the hidden layer of every head.
         settings: of instance-level learning.
-        instance_plan: of instance-level learning; its epochs are those of every way.
+        instance_plan: of instance-level learning.
         label_plan: of trainings with a label for each instance.
         bag_plan: of bag heads.
     """
