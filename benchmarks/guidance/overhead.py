@@ -2,18 +2,21 @@
 
 Networks are the denoisers, the classifier, the decoder of the latents and the text encoder, forward and backward; the
 rest is the sampler, the terms and their bookkeeping. At most 1.1 is asked. Seconds of the processor; medians of runs
-that alternate between the terms.
-Usage: python benchmarks/guidance/overhead.py [--images 50] [--steps 20] [--repeats 3]
+that alternate between the terms. Writes docs/measured/guidance-overhead.json; python scripts/write_guidance_tables.py
+brings it into the page.
+Usage: python benchmarks/guidance/overhead.py [--images 20] [--steps 10] [--repeats 3] [--out FILE]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +33,9 @@ from snellen.guidance.classifier_scores import off_the_shelf, on_the_estimate
 from snellen.guidance.following import Following
 from snellen.guidance.teachers import classifier_teacher
 from snellen.guidance.told_decisions import Tally
+from snellen.run import write_atomically
+
+TARGET = Path(__file__).parents[2] / "docs" / "measured" / "guidance-overhead.json"
 
 
 class Networks:
@@ -98,13 +104,15 @@ def terms(setup: Setup, asked: Asked) -> tuple[dict[str, Callable[[], Steer]], l
 
 
 def main() -> None:
-    """Print one line for each world and term."""
+    """Print one line for each world and term, and write the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=50)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--images", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=TARGET)
     given = parser.parse_args()
     torch.set_num_threads(1)
+    found: dict[str, Any] = {"images": given.images, "steps": given.steps, "repeats": given.repeats, "worlds": {}}
     for make in (small_scenes, thumbnails):
         setup = replace(make(), steps=given.steps)
         asked = setup.ask(given.images, 1)
@@ -126,6 +134,8 @@ def main() -> None:
                 f"{statistics.median(ratios[name]):.3f}",
                 flush=True,
             )
+        found["worlds"][setup.name] = {name: round(statistics.median(values), 3) for name, values in ratios.items()}
+    write_atomically(given.out, (json.dumps(found, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":
