@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from snellen.errors import InputError
+from snellen.errors import InputError, RunConflictError
 from snellen.metrics.auroc import auroc
 from snellen.models.bag_heads.attention_heads import AttentionHead
 from snellen.models.bag_heads.bag_head import PooledHead
@@ -59,6 +60,14 @@ def test_given_labels_are_learnt_and_pooled() -> None:
         assert auroc(TEST_TRUTH.numpy(), head(TEST.inputs)[:, 1].numpy()) > 0.9
     best = trained.history[trained.best_epoch - 1]
     assert best[f"tune.bag_auroc.{pooling_of(trained)}"] == best["tune.bag_auroc"]
+
+
+def test_a_checkpoint_of_other_labels_is_refused(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    head, plan, file = InstanceHead(DIM, 8), PLAN.model_copy(update={"epochs": 1}), tmp_path / "training.safetensors"
+    learn_labels(head, INSTANCES, TRUTH, TUNE, plan=plan, checkpoint=file)
+    with pytest.raises(RunConflictError):
+        learn_labels(head, INSTANCES, INSTANCES.instance_labels, TUNE, plan=plan, checkpoint=file)
 
 
 def test_what_is_no_training_is_refused() -> None:
