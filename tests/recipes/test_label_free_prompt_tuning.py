@@ -16,11 +16,8 @@ from snellen import index
 from snellen.artifact import Artifact
 from snellen.auditing.audit import audit
 from snellen.comparing.compare import compare
-from snellen.data.arrays import load_arrays
 from snellen.data.splits import as_split
-from snellen.delivery.train import train as deliver
-from snellen.errors import InputError, LabelsHiddenError, ModelError, RejectedImageError, UnsupportedError
-from snellen.images import ImageSet
+from snellen.errors import InputError, ModelError, RejectedImageError, UnsupportedError
 from snellen.label_free.selection import FewImagesWarning
 from snellen.models.image_encoders.references import load_encoder
 from snellen.models.references import load_classifier
@@ -30,8 +27,7 @@ from snellen.randomness import Randomness
 from snellen.recipes import label_free_prompt_tuning as module
 from snellen.recipes.label_free_prompt_tuning import LabelFreePromptTuning
 from snellen.testing import check_method
-
-NAMES = ("cat", "dog")
+from tests.recipes.unlabelled_pets import NAMES, images, recipe
 
 
 @pytest.fixture(autouse=True)
@@ -52,76 +48,12 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_random_clip(tmp_path_factory.mktemp("other"), image_size=24, seed=1)
 
 
-def images(labels: np.ndarray | None, count: int = 40) -> ImageSet:
-    pixels = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-    if labels is None:
-        return load_arrays(pixels, name="pets")
-    return load_arrays(pixels, labels, class_names=list(NAMES), name="pets")
-
-
-def recipe(clip: Path, other: Path, **changes: object) -> LabelFreePromptTuning:
-    options: dict[str, object] = {
-        "tower": f"hf:{clip}",
-        "features": f"hf:{other}",
-        "classes": NAMES,
-        "prompts": 3,
-        "hidden": 8,
-        "head": {"epochs": 2},
-        "plan": {"epochs": 1, "batch_size": 20},
-        "fallback_depth": 2,
-    }
-    return LabelFreePromptTuning(**{**options, **changes})
-
-
-class Sealed(ImageSet):
-    """Images whose labels nobody may look at, hidden or not."""
-
-    @property
-    def labels(self) -> np.ndarray:
-        raise AssertionError("a label was touched")
-
-    @property
-    def has_labels(self) -> bool:
-        raise AssertionError("it was asked whether there are labels")
-
-    def column(self, name: str) -> list[object]:
-        assert name not in {"label", "labels", "true_label"}, "a label was touched"
-        return super().column(name)
-
-
 def test_the_recipe_is_found_and_keeps_the_promises_of_its_verb() -> None:
     for name in ("label-free-prompt-tuning", "nola"):
         entry = index.entry("recipes", name)
         assert entry.load() is LabelFreePromptTuning
     check_method(entry)
     assert "labels" not in LabelFreePromptTuning.needs
-
-
-@pytest.mark.covers("35.1")
-def test_no_label_is_read(clip: Path, other: Path) -> None:
-    right = np.arange(40) % 2
-    labelled = images(right)
-    sealed = Sealed(labelled.source, labelled.table, labelled.class_names, labelled.name, labelled.rows)
-    with pytest.raises(AssertionError, match="touched"):
-        _ = sealed.labels
-    with pytest.raises(LabelsHiddenError):
-        _ = labelled.unlabelled().labels
-    made = [
-        recipe(clip, other).fit(data, rng=Randomness(0)) for data in (sealed, labelled, images(1 - right), images(None))
-    ]
-    for one in made[1:]:
-        assert all(torch.equal(tensor, one.tensors[name]) for name, tensor in made[0].tensors.items())
-        assert one.card == made[0].card, "right, wrong and no labels: the same result to the last bit"
-
-
-@pytest.mark.covers("35.1")
-def test_no_label_is_read_on_the_way_through_the_command(clip: Path, other: Path, tmp_path: Path) -> None:
-    labelled = images(np.arange(40) % 2)
-    sealed = Sealed(labelled.source, labelled.table, labelled.class_names, labelled.name, labelled.rows)
-    delivered = deliver(recipe(clip, other), sealed, out=tmp_path / "out")
-    assert delivered.onnx is not None, delivered.notes
-    assert delivered.artifact.card.class_names == NAMES
-    assert (tmp_path / "out" / "README.md").is_file()
 
 
 def test_the_result_is_an_ordinary_classifier_that_names_its_tower(clip: Path, other: Path, tmp_path: Path) -> None:

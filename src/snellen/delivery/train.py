@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +95,11 @@ def train(
     lacking = made.missing() if base is None else None
     if lacking is not None:
         raise InputError(f"{made.name} {lacking}")
-    # What needs no labels does not get any.
-    given = images if "labels" in made.needs else images.unlabelled()
+    given = images
     if tune is not None:
         given = join([as_split(images.for_fitting(), "train"), as_split(tune.for_fitting(), "tune")])
+    if "labels" not in made.needs:
+        given = _without_labels(given)
     folder.mkdir(parents=True, exist_ok=True)
     asked = {
         "recipe": made.record(),
@@ -141,6 +142,12 @@ def check_free(folder: Path) -> None:
     allowed = [_CHECKPOINTS, _TEMPORARY, *([_UNFINISHED_FILES] if UNFINISHED in names else [])]
     if any(not any(kind.fullmatch(name) for kind in allowed) for name in names):
         raise InputError(f"{folder} exists and is not an empty folder; name a new one with --out")
+
+
+def _without_labels(images: ImageSet) -> ImageSet:
+    """What a recipe that needs no labels gets: none are there, and not even the fingerprint depends on any."""
+    held = [name for name in ("label", "labels", "true_label") if name in images.table.column_names]
+    return replace(images.unlabelled(), table=images.table.drop_columns(held))
 
 
 def _trained(folder: Path, asked: Mapping[str, Any]) -> Artifact | None:
