@@ -56,6 +56,8 @@ def test_blur_is_torchvisions_and_each_image_has_its_own() -> None:
     for row in range(4):
         expected = reference.gaussian_blur(shown[row], [11, 11], [float(deviations[row])] * 2)
         assert torch.allclose(blurred[row], expected, atol=1e-5)
+    beside = gaussian_blur(shown[:2], torch.tensor([1.0, 2.0]))
+    assert torch.allclose(gaussian_blur(shown[:1], torch.tensor([1.0])), beside[:1], atol=1e-6), "whatever is beside it"
     drawn, _ = random_blur(0.1, 2.0)(shown, torch.zeros(4), Randomness(0).bind(4))
     assert float((drawn - shown).abs().amax((1, 2, 3)).min()) > 0
 

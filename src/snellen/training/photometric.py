@@ -110,7 +110,9 @@ def gaussian_blur(images: Tensor, deviations: Tensor) -> Tensor:
     if not radius:
         return images
     at = torch.arange(-radius, radius + 1, device=images.device)
-    weights = torch.exp(-0.5 * (at / deviations.to(images)[:, None]) ** 2)
+    spread = deviations.to(images)[:, None]
+    # Each kernel ends at its own three deviations: an image's blur does not depend on the others of its batch.
+    weights = torch.exp(-0.5 * (at / spread) ** 2) * (at.abs() <= (3 * spread).ceil())
     weights = (weights / weights.sum(1, keepdim=True)).repeat_interleave(channels, 0)
     padded = F.pad(images, (radius,) * 4, mode="reflect").reshape(1, count * channels, height + 2 * radius, -1)
     rows = F.conv2d(padded, weights[:, None, None, :], groups=count * channels)
