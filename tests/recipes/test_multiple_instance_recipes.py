@@ -165,3 +165,9 @@ def test_settings_that_cannot_work_are_told_before_images_are_read(trained: Arti
 def test_an_encoder_that_takes_no_images_of_a_size_says_so() -> None:
     with pytest.raises(InputError, match="takes no images of 16 × 16 pixels"):
         fitted(INS.model_copy(update={"encoder": "bundled:scene-clip", "encoder_side": 16}))
+
+
+def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="one process, and 2 were started"):
+        fitted(INS)

@@ -23,7 +23,7 @@ from snellen.models.image_encoders.frozen_encoder import FrozenEncoder
 from snellen.multiple_instance.bag_instances import BagInstances
 from snellen.progress import Progress
 from snellen.randomness import Randomness
-from snellen.training.acceleration import seeded
+from snellen.training.acceleration import check_one_process, seeded
 from snellen.training.environment import record_environment
 from snellen.version import __version__
 
@@ -87,8 +87,10 @@ class BagRecipe(Method):
         """Check the bags, and encode every image once.
 
         Raises:
-            InputError: test images; images without bags; bags without labels, of one class, or without a usable image.
+            InputError: test images; images without bags; bags without labels, of one class, or without a usable image;
+                several processes.
         """
+        check_one_process(f"training on bags ({self.name})")
         images = data.for_fitting().unlabelled()
         reason = self.missing(images=images)
         if reason is not None:

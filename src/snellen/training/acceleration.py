@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -37,6 +38,20 @@ def start_accelerator(mixed_precision: MixedPrecision) -> Accelerator:
     if mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise InputError("mixed_precision='fp16' needs a GPU, and training runs on the CPU; choose 'bf16' or 'no'")
     return accelerator
+
+
+def check_one_process(what: str) -> None:
+    """Refuse to go on where a launcher started several processes.
+
+    Args:
+        what: cannot be spread over them, for the message.
+
+    Raises:
+        InputError: the launcher's ``WORLD_SIZE`` is above 1.
+    """
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes != "1":
+        raise InputError(f"{what} runs in one process, and {processes} were started; start it without a launcher")
 
 
 def part_of_process(positions: Tensor, process: int, processes: int) -> Tensor:
