@@ -57,6 +57,13 @@ def test_a_class_without_sentences_has_the_templates_and_is_named(tmp_path: Path
     assert count_described(texts, ["a {}", "the {}"]) == 1
 
 
+def test_one_list_for_all_classes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "sentences.json"
+    path.write_text('["it has whiskers", "it barks"]', encoding="utf-8")
+    with pytest.raises(InputError, match=r"is one list, without keys; it has none for 'cat'"):
+        class_texts(["cat", "dog"], load_language_model(f"file:{path}"))
+
+
 def test_a_language_model_is_asked_each_question_several_times_and_its_first_sentences_count() -> None:
     talker = Talker()
     texts = class_texts(["ring"], talker, templates=["a {}"], questions=["Is {} round?", "What is {}?"], samples=3)

@@ -97,6 +97,8 @@ def test_a_class_that_is_nobodys_choice_is_an_error() -> None:
     probabilities = torch.tensor([[0.6, 0.2, 0.15, 0.05], [0.2, 0.6, 0.15, 0.05], [0.2, 0.2, 0.55, 0.05]])
     with pytest.raises(ModelError, match="class number 3 is among the first 3 choices of no image"):
         select_topk(probabilities, 2)
+    with pytest.raises(ModelError, match=r"class 'd' is among .*the collection does not show it"):
+        select_topk(probabilities, 2, class_names=["a", "b", "c", "d"])
     with pytest.raises(ModelError, match="the collection does not show it"):
         select_topk(probabilities[:1], 2)
 
@@ -125,8 +127,12 @@ def test_collapse_and_few_images_are_told() -> None:
 
 
 def test_what_cannot_be_chosen_from_is_refused() -> None:
-    for wrong in (torch.zeros(0, 3), torch.zeros(3), torch.full((2, 2), float("nan"))):
-        with pytest.raises(InputError, match="finite numbers"):
+    for wrong, said in (
+        (torch.zeros(0, 3), "0, 3"),
+        (torch.zeros(3), "3,"),
+        (torch.full((2, 2), float("nan")), "4 of"),
+    ):
+        with pytest.raises(InputError, match=f"finite numbers .*{said}"):
             select_topk(wrong, 1)
     with pytest.raises(InputError, match="at least 1"):
         select_topk(torch.ones(2, 2), 0)

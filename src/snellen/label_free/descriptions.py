@@ -61,7 +61,8 @@ def class_texts(
         progress: hears of every class.
 
     Raises:
-        InputError: no classes, a name twice, templates or questions without exactly one ``{}``.
+        InputError: no classes, a name twice, templates or questions without exactly one ``{}``, or a file of one list
+            for all classes.
         ModelError: the model cannot be reached.
     """
     filled = fill_templates(class_names, templates)
@@ -94,7 +95,9 @@ def count_described(texts: Mapping[str, Sequence[str]], templates: Sequence[str]
 
 def _sentences(name: str, source: LanguageModel, questions: Sequence[str], samples: int) -> tuple[str, ...]:
     if isinstance(source, ListedAnswers):
-        return ask_for_phrases(source, questions[0].replace("{}", name), key=name) if name in source.keys else ()
+        if source.keys and name not in source.keys:
+            return ()
+        return ask_for_phrases(source, questions[0].replace("{}", name), key=name)
     found = [
         source.complete(
             question.replace("{}", name), key=name, max_tokens=MAX_TOKENS, temperature=TEMPERATURE, sample=sample

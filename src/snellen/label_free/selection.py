@@ -79,7 +79,9 @@ def images_per_class(count: int, classes: int, *, share: float = 0.2, least: int
     return min(max(int(share * count / classes), least), most)
 
 
-def select_topk(probabilities: Tensor, k: int, *, fallback_depth: int = 3) -> Selected:
+def select_topk(
+    probabilities: Tensor, k: int, *, fallback_depth: int = 3, class_names: Sequence[str] | None = None
+) -> Selected:
     """Choose the k surest images of each class.
 
     A class that is the likeliest of no image gets those that it is the second choice of, else the third, down to
@@ -94,13 +96,18 @@ def select_topk(probabilities: Tensor, k: int, *, fallback_depth: int = 3) -> Se
         probabilities: of each class for each image, float (n, c), rows of any sum.
         k: images of each class, at most.
         fallback_depth: how far down an image's list of classes is searched.
+        class_names: c of them, for the message about a class that is not found.
 
     Raises:
         InputError: not a matrix of finite numbers, or numbers out of range.
         ModelError: a class that is among the first choices of no image.
     """
     if probabilities.ndim != 2 or not len(probabilities) or not bool(torch.isfinite(probabilities).all()):
-        raise InputError(f"probabilities are finite numbers (n, c) of n ≥ 1 images; got {tuple(probabilities.shape)}")
+        lost = int((~torch.isfinite(probabilities)).sum())
+        raise InputError(
+            f"probabilities are finite numbers (n, c) of n ≥ 1 images; got {tuple(probabilities.shape)}, {lost} "
+            f"of them not finite"
+        )
     if k < 1 or fallback_depth < 1:
         raise InputError(f"k and fallback_depth are at least 1; got {k} and {fallback_depth}")
     classes = probabilities.shape[1]
@@ -111,7 +118,12 @@ def select_topk(probabilities: Tensor, k: int, *, fallback_depth: int = 3) -> Se
         for image in _surest(probabilities[:, number], ranked[:, 0] == number, k):
             chosen[image] = (number, 1)
     for number in (likeliest == 0).nonzero().flatten().tolist():
-        _fall_back(number, probabilities[:, number], ranked, k, chosen)
+        if not _fall_back(number, probabilities[:, number], ranked, k, chosen):
+            raise ModelError(
+                f"class {repr(class_names[number]) if class_names else f'number {number}'} is among the first "
+                f"{ranked.shape[1]} choices of no image that is left: the collection does not show it, or its "
+                f"description does not fit; leave the class out, describe it better, or raise fallback_depth"
+            )
     return _sorted(probabilities, chosen, likeliest)
 
 
@@ -148,25 +160,22 @@ def _surest(of_class: Tensor, among: Tensor, k: int) -> list[int]:
     return found
 
 
-def _fall_back(number: int, of_class: Tensor, ranked: Tensor, k: int, chosen: dict[int, tuple[int, int]]) -> None:
+def _fall_back(number: int, of_class: Tensor, ranked: Tensor, k: int, chosen: dict[int, tuple[int, int]]) -> bool:
+    """Choose images of a class that is the likeliest of none; whether there were any."""
     taken = torch.zeros(len(ranked), dtype=torch.bool)
     taken[list(chosen)] = True
     depths = range(1, ranked.shape[1])
     for depth in depths:
         if free := _surest(of_class, (ranked[:, depth] == number) & ~taken, k):
             chosen.update(dict.fromkeys(free, (number, depth + 1)))
-            return
+            return True
     for depth in depths:
         owners = torch.bincount(torch.tensor([owner for owner, _ in chosen.values()]))
         for image in _surest(of_class, ranked[:, depth] == number, len(ranked)):
             if owners[chosen[image][0]] > 1:
                 chosen[image] = (number, depth + 1)
-                return
-    raise ModelError(
-        f"class number {number} is among the first {ranked.shape[1]} choices of no image that is left: the collection "
-        f"does not show it, or its description does not fit; leave the class out, describe it better, or raise "
-        f"fallback_depth"
-    )
+                return True
+    return False
 
 
 def _sorted(probabilities: Tensor, chosen: dict[int, tuple[int, int]], likeliest: Tensor) -> Selected:

@@ -99,7 +99,7 @@ def teach(
         raise InputError(f"there is one class, {class_names[0]!r}: nothing is to be told apart")
     k = images_per_class(len(features), len(class_names), share=share, least=least, most=most)
     tell_few_images(len(features), len(class_names), least)
-    selected = select_topk(probabilities, k, fallback_depth=fallback_depth)
+    selected = select_topk(probabilities, k, fallback_depth=fallback_depth, class_names=class_names)
     few = tell_collapse(selected, class_names, k)
     head = fit_label_head(
         features[selected.positions],
