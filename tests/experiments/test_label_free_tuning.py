@@ -14,9 +14,9 @@ from torch import nn
 
 from snellen.data.optotypes.small_world import SHAPES
 from snellen.errors import InputError
-from snellen.experiments.label_free_tuning import cutouts, scales, study
-from snellen.experiments.label_free_tuning.arms import Study
-from snellen.experiments.label_free_tuning.caption_towers import fit_caption_towers, named_vectors
+from snellen.experiments.label_free_tuning import arms, cutouts, scales, study
+from snellen.experiments.label_free_tuning.arms import Setting, Study
+from snellen.experiments.label_free_tuning.caption_towers import CaptionTowers, fit_caption_towers, named_vectors
 from snellen.experiments.label_free_tuning.noisy_scenes import all_sentences, noisy_scenes
 from snellen.experiments.label_free_tuning.references import (
     cross_validated,
@@ -35,6 +35,7 @@ from snellen.preparation import Preparation
 from snellen.progress import Silent
 from snellen.randomness import Randomness
 from snellen.system import find_system
+from snellen.training.loop import Trained, train
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +52,12 @@ def encoder(side: int = 8) -> FrozenEncoder:
     return FrozenEncoder(name="pixels", network=pooled, preparation=Preparation(size=(32, 32)))
 
 
+@pytest.fixture(scope="module")
+def setting() -> Setting:
+    """A few scenes; what a test trains are copies."""
+    return scene_setting(encoder(), 100, collected=24, tested=12)
+
+
 def claimed(scale: str, start: str) -> set[str]:
     return {
         name
@@ -65,13 +72,13 @@ def test_all_stages_run_in_the_shapes_of_clip_and_dino() -> None:
     figures = label_free_tuning("smoke", 0, Silent())
     assert (figures["features"], figures["vectors"], figures["classes"]) == (768.0, 512.0, 2.0)
     assert figures["teacher_unchanged"] == 1.0
+    assert figures["selected"] == 2.0
     assert figures["loss"] > 0
     # 16 tokens of 768, two classes of 512, and 26 layer norms of 768.
     assert figures["trained_parameters"] == 16 * 768 + 2 * 512 + 26 * 2 * 768
 
 
-def test_the_arms_return_what_the_claims_name() -> None:
-    setting = scene_setting(encoder(), 100, collected=24, tested=12)
+def test_the_arms_return_what_the_claims_name(setting: Setting) -> None:
     quick = replace(setting, plan=setting.plan.model_copy(update={"epochs": 2}), least=2)
     of = Study(quick, Silent())
     figures = {f"scenes.{name}": value for name, value in {**of.main_arms(), **ablations(of)}.items()}
@@ -83,22 +90,34 @@ def test_the_arms_return_what_the_claims_name() -> None:
 
 
 @pytest.mark.covers("35.9")
-def test_labels_choose_only_the_oracle() -> None:
-    setting = scene_setting(encoder(), 100, collected=24, tested=12)
+def test_labels_choose_only_the_oracle(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = replace(setting, plan=setting.plan.model_copy(update={"epochs": 3}), least=2)
     wrong = replace(quick, truth=(quick.truth + 1) % 6)
     labels = torch.arange(24) % 6
-    with_truth, without = Study(quick, Silent()).followed(labels), Study(wrong, Silent()).followed(labels)
-    assert with_truth["agreement"] == without["agreement"], "another truth changes no training and no choice"
-    assert with_truth["oracle"] == max(with_truth["oracle"], with_truth["accuracy"], with_truth["agreeing"])
+    trained: list[Trained] = []
+
+    def spied(*given: object, **options: object) -> Trained:
+        trained.append(train(*given, **options))  # type: ignore[arg-type]
+        return trained[-1]
+
+    monkeypatch.setattr(arms, "train", spied)
+    found = [Study(one, Silent()).followed(labels) for one in (quick, wrong)]
+    agreements = [row["tune.agreement"] for row in trained[0].history]
+    assert trained[0].best_epoch == trained[1].best_epoch == 1 + agreements.index(max(agreements))
+    assert agreements == [row["tune.agreement"] for row in trained[1].history], "another truth changes no training"
+    for figures, one in zip(found, trained, strict=True):
+        accuracies = [row["tune.accuracy"] for row in one.history]
+        assert figures["oracle"] == max(accuracies)
+        assert (figures["agreeing"], figures["accuracy"]) == (accuracies[one.best_epoch - 1], accuracies[-1])
+    assert found[0]["accuracy"] == Study(quick, Silent()).student(labels), "looking changes nothing: arms are equal"
 
 
 @pytest.mark.covers("35.4")
-def test_the_model_as_its_own_teacher_is_another_arm(monkeypatch: pytest.MonkeyPatch) -> None:
-    setting = scene_setting(encoder(), 100, collected=24, tested=6)
+def test_the_model_as_its_own_teacher_is_another_arm(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     of = Study(replace(setting, plan=setting.plan.model_copy(update={"epochs": 1}), least=2), Silent())
     shown: list[torch.Tensor] = []
     monkeypatch.setattr(Study, "student", lambda self, labels, **_: shown.append(labels) or 0.0)
+    monkeypatch.setattr(Study, "with_labels", lambda self: {})
     of.main_arms()
     assert torch.equal(shown[0], of.probabilities.argmax(1))
     assert not torch.equal(shown[0], of.teaching().labels)
@@ -150,6 +169,8 @@ def test_caption_towers_take_prompts(tmp_path: Path) -> None:
     network = prompted_classifier(towers, towers.encode_texts(texts), prompts=PROMPTS)
     assert network(pixels / 255).shape == (2, 2)
     assert len(towers.identity()) == 64
+    moved = CaptionTowers(towers.image_tower, sentences, centre + 1, towers.preparation, towers.normalization)
+    assert moved.identity() != towers.identity(), "other vectors of texts are another model"
 
 
 def test_groups_are_folders_with_all_below_them(monkeypatch: pytest.MonkeyPatch) -> None:
