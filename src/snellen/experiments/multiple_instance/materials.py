@@ -31,7 +31,7 @@ RATES = (0.5, 0.2, 0.1, 0.05, 0.01)
 POSITIVE_GARMENT = "shirt"
 
 #: Slides on which the instances of a bag can be found at every rate.
-SLIDES = Slides(tiles_across=36, tile_size=32, positive_rate=0.35)
+SLIDES = Slides(tiles_across=44, tile_size=32, positive_rate=0.35)
 
 
 @dataclass(frozen=True, kw_only=True)
