@@ -17,7 +17,7 @@ from snellen.evidence import SCHEMA
 from snellen.experiments.result import ClaimResult, Result
 from snellen.method import VERBS
 from snellen.models.references import SCHEMES
-from snellen.system import System
+from snellen.system import System, systems
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -99,6 +99,14 @@ def test_commands_are_planned_until_a_system_has_methods(table_script):
 
 
 # -- README.md ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_systems_that_are_called_built_are():
+    told = re.search(r"`snellen reproduce NN` \(([\d, and]+) are built;", README)[1]
+    built = [system.number for system in systems() if system.experiment is not None]
+    assert [int(number) for number in re.findall(r"\d+", told)] == built
+    told = re.search(r"built for (\d+) systems", (ROOT / "docs" / "design.md").read_text(encoding="utf-8"))[1]
+    assert int(told) == len(built)
 
 
 def test_the_test_command_stands_once_and_ci_takes_it_from_there():
