@@ -1,17 +1,15 @@
-"""Pooling of bags: the formulas bag by bag, equal to what training pools with, and bags that say nothing."""
+"""Pooling of bags: the formulas bag by bag, and bags that say nothing."""
 
 from typing import get_args
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from snellen.errors import InputError, UnknownNameError
 from snellen.metrics.bag_pooling import SHARPNESS, Pooling, pooled
-from snellen.multiple_instance import bag_pooling as in_training
 
 ORACLE = {
     "mean": np.mean,
@@ -33,14 +31,6 @@ def test_each_bag_is_pooled_by_its_formula(pooling):
     found = pooled(values, owners, 17, pooling=pooling)
     expected = [ORACLE[pooling](values[owners == bag]) for bag in range(17)]
     assert np.allclose(found, expected, atol=1e-12)
-
-
-def test_training_pools_in_the_same_way():
-    values, owners = drawn(seed=1)
-    assert in_training.SHARPNESS == SHARPNESS
-    for pooling in in_training.POOLINGS:
-        trained = in_training.pooled(torch.from_numpy(values), torch.from_numpy(owners), 17, pooling)
-        assert np.allclose(pooled(values, owners, 17, pooling=pooling), trained.numpy(), atol=1e-12)
 
 
 @given(arrays(np.float64, st.integers(1, 30), elements=st.floats(0, 1)))
