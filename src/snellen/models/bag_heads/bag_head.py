@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
 
 import torch
@@ -23,7 +24,7 @@ class BagScores(NamedTuple):
     instances: Tensor
 
 
-class BagHead(nn.Module):
+class BagHead(nn.Module, ABC):
     """Bags of vectors → scores of bags and of their instances.
 
     Bags are padded to one length: ``vectors`` (b, m, d), and ``present`` (b, m) tells which rows are instances.
@@ -38,9 +39,9 @@ class BagHead(nn.Module):
         self.standardise = Standardise(dim)
         self.hidden = nn.Sequential(nn.Linear(dim, width), nn.ReLU())
 
+    @abstractmethod
     def bags(self, vectors: Tensor, present: Tensor) -> BagScores:
         """Scores of bags, each with at least one instance."""
-        raise NotImplementedError
 
     def losses(self, vectors: Tensor, present: Tensor, labels: Tensor) -> Tensor:
         """What training minimises for each bag, (b,), in nats: cross-entropy of the bag unless a head says otherwise.
