@@ -14,7 +14,17 @@ from snellen.models.bag_heads.attention_heads import AttentionHead
 from snellen.models.bag_heads.bag_head import PooledHead
 from snellen.models.bag_heads.instance_head import InstanceHead
 from snellen.multiple_instance.bag_recipe import part_of
-from snellen.multiple_instance.bag_training import learn_bags, learn_labels, pooling_of, score_bags
+from snellen.multiple_instance.bag_store import BagStore
+from snellen.multiple_instance.bag_training import (
+    InTraining,
+    learn_bags,
+    learn_labels,
+    on_bags,
+    pooling_of,
+    score_bags,
+)
+from snellen.randomness import Randomness
+from snellen.training.batches import Batch
 from snellen.training.plan import TrainingPlan
 from tests.multiple_instance.small_bags import DIM, small_bags
 
@@ -49,6 +59,33 @@ def test_scores_of_bags_and_instances_come_in_their_own_order() -> None:
     (bags, instances), (mixed_bags, mixed_instances) = score_bags(head, TEST), score_bags(head, mixed)
     torch.testing.assert_close(mixed_bags, bags)
     torch.testing.assert_close(mixed_instances, instances[order])
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_what_fills_up_a_short_bag_is_no_instance(pooling: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    kept = torch.cat([torch.arange(10), torch.arange(10, 13)])
+    uneven = replace(
+        INSTANCES,
+        inputs=INSTANCES.inputs[kept] - 5,  # so that a row of zeros stands out
+        of_bag=INSTANCES.of_bag[kept],
+        labels=INSTANCES.labels[:2],
+        ids=tuple(INSTANCES.ids[row] for row in kept.tolist()),
+        bag_ids=INSTANCES.bag_ids[:2],
+    )
+    model = InTraining(PooledHead(DIM, 8, pooling))
+    store = BagStore(uneven)
+
+    def losses(positions: list[int]) -> torch.Tensor:
+        images, targets = store.read(torch.tensor(positions))
+        ones, rng = torch.ones(len(positions)), Randomness(0).for_examples([store.ids[one] for one in positions])
+        return on_bags(model, Batch(images, targets, ones, torch.tensor(positions), rng, 1))
+
+    torch.testing.assert_close(losses([0, 1]), torch.cat([losses([0]), losses([1])]))
+    together = score_bags(model.head, uneven)
+    monkeypatch.setattr("snellen.multiple_instance.bag_training._AT_ONCE", 1)
+    for found, alone in zip(together, score_bags(model.head, uneven), strict=True):
+        torch.testing.assert_close(found, alone)
 
 
 def test_given_labels_are_learnt_and_pooled() -> None:
