@@ -59,6 +59,13 @@ SIX = [
 ]
 
 
+def test_a_bag_at_the_threshold_is_positive():
+    # The threshold that a model names may be the score of one of the bags that it was chosen on.
+    bags = [Bag("a", 1, [0.5, 0.5]), Bag("b", 0, [0.25, 0.25])]
+    assert conclude(bags, threshold=0.5).metrics["bags.sensitivity"].value == 1
+    assert conclude(bags, threshold=0.25).metrics["bags.specificity"].value == 0
+
+
 def test_figures_of_six_bags_by_hand():
     # Maxima: positive 0.9, 0.4, 0.7; negative 0.3, 0.8, 0.1. Pairs won: 3 + 2 + 2 of 9.
     found = conclude(SIX, pooling="max").metrics
