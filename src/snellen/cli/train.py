@@ -21,8 +21,9 @@ def train(
     data: Annotated[
         str,
         typer.Argument(
-            help="Images to train on: a folder (class subfolders), a manifest (.csv, .parquet), FILE.npz#train, a "
-            "folder of IDX files with #train. Images of a split named tune choose the epoch."
+            help="Images to train on: a folder (class subfolders), a manifest (.csv, .parquet), FILE.npz#train, "
+            "whole slides as slides:FOLDER, a folder of IDX files with #train. Images of a split named tune choose the "
+            "epoch."
         ),
     ],
     out: Annotated[
