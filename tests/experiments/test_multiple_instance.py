@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,13 +13,14 @@ import torch
 from snellen.data.arrays import load_arrays
 from snellen.data.bundled import FASHION_CLASSES
 from snellen.errors import InputError
-from snellen.experiments.multiple_instance import materials, study
+from snellen.experiments.multiple_instance import materials, study, ways
 from snellen.experiments.multiple_instance.materials import RATES, Material, Sizes, garment_bags, slide_bags
 from snellen.experiments.multiple_instance.study import multiple_instance, task_at
-from snellen.experiments.multiple_instance.ways import ABLATIONS, RIVALS
+from snellen.experiments.multiple_instance.ways import ABLATIONS, RIVALS, Way, measured
 from snellen.frozen_features.store import FeaturesRecord, FrozenFeatures
 from snellen.images import ImageSet, Split
 from snellen.progress import Silent
+from snellen.randomness import Randomness
 from snellen.system import find_system
 
 SIZES = Sizes(train=4, tune=2, test=2, shown=20)
@@ -124,16 +126,54 @@ def test_smoke_runs_every_way() -> None:
         multiple_instance("full", 0, Silent())
 
 
-def test_the_claims_name_figures_that_there_are(monkeypatch: pytest.MonkeyPatch, garments: None) -> None:
-    def told(way: str, *_: object) -> dict[str, float]:
-        further = ("positive_share", "bags_with_positive", "highest_target") if way in ("ins", *ABLATIONS) else ()
-        return dict.fromkeys(("instance_auroc", "bag_auroc", *further), 0.5)
-
-    monkeypatch.setattr(study, "measured", told)
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, garments: None) -> None:
+    """The small experiment without an encoder, on few bags."""
     monkeypatch.setattr(study, "SIZES", SIZES)
     monkeypatch.setattr(study, "material", lambda images, *_: held(images))
     monkeypatch.setattr(study, "encoder_at", lambda *_, **__: None)
+
+
+def test_the_claims_name_figures_that_there_are_and_rates_are_chosen_once(
+    monkeypatch: pytest.MonkeyPatch, small: None
+) -> None:
+    asked: dict[str, list[tuple[float, ...] | None]] = {}
+
+    def told(way: str, *_: object, rates: tuple[float, ...] | None) -> dict[str, float]:
+        asked.setdefault(way, []).append(rates)
+        further = ("positive_share", "bags_with_positive", "highest_target") if way in ("ins", *ABLATIONS) else ()
+        return {"learning_rate": 0.25} | dict.fromkeys(("instance_auroc", "bag_auroc", *further), 0.5)
+
+    monkeypatch.setattr(study, "measured", told)
     figures = multiple_instance("small", 0, Silent())
     for claim in find_system("36").claims:
         assert {claim.metric, *claim.controls} <= set(figures)
         assert claim.baseline is None or claim.baseline in figures
+    assert figures["slides.10.max.learning_rate"] == 0.25
+    assert "10.max.learning_rate" not in figures
+    for way in ("ins", *RIVALS):  # free at one share of each world, and the rate that was chosen there at all others
+        assert asked[way] == 2 * [None, *(len(RATES) - 1) * [(0.25,)]]
+    assert all(asked[way] == 2 * [(0.25,)] for way in ABLATIONS)
+    assert asked["oracle"] == 2 * [None]
+
+
+def test_the_tune_bags_choose_the_rate_and_of_equals_the_one_that_was_right_for_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Of each rate: AUROC of the tune bags over its epochs, and the epoch that was chosen.
+    courses = {1.0: ([0.5, 0.9], 2), 2.0: ([0.8, 1.0], 2), 3.0: ([0.9, 1.0], 2), 4.0: ([1.0, 0.2], 1)}
+    # Test figures speak for the first, and must not be heard.
+    right = {rate: np.array([0.1, 0.9]) if rate == 1.0 else np.array([0.9, 0.1]) for rate in courses}
+
+    def trained(way: str, task: object, budget: object, changed: dict[str, float], *_: object) -> Way:
+        rate = changed["learning_rate"]
+        course, best = courses[rate]
+        history = [{"epoch": epoch + 1, "tune.bag_auroc": figure} for epoch, figure in enumerate(course)]
+        return Way(right[rate], right[rate], history, best, {"told": rate})
+
+    monkeypatch.setattr(ways, "_bags", trained)
+    task = SimpleNamespace(test_truth=np.array([0, 1]), test=SimpleNamespace(labels=torch.tensor([0, 1])))
+    for offered, chosen in (((1.0, 2.0), 2.0), ((2.0, 3.0), 3.0), ((3.0, 4.0), 3.0), ((1.0,), 1.0)):
+        found = measured("max", task, study.SMOKE, Randomness(0), Silent(), rates=offered)
+        assert found["learning_rate"] == found["told"] == chosen
+        assert found["bag_auroc"] == float(chosen == 1.0)
