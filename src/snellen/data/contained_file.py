@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import BinaryIO
 
 from snellen.errors import RejectedImageError
 
@@ -57,23 +58,38 @@ def read_file(root: Path, relative: str, max_bytes: int) -> bytes:
     Raises:
         RejectedImageError: as :func:`locate`, or the file cannot be read or is larger than ``max_bytes``.
     """
-    path = locate(root, relative)
-    # The file may have been exchanged since it was looked at: opening must not wait for a writer of a pipe, and what
-    # has been opened is looked at again.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
-        with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as stream:
-            status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise RejectedImageError(f"not a file but {kind_of_file(status.st_mode)}")
-            if status.st_size > max_bytes:
-                raise RejectedImageError(f"the file has {status.st_size} bytes, more than {max_bytes} (max_bytes)")
+        with open_file(root, relative) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size > max_bytes:
+                raise RejectedImageError(f"the file has {size} bytes, more than {max_bytes} (max_bytes)")
             content = stream.read(max_bytes + 1)
     except OSError as error:
         raise RejectedImageError(f"cannot be read: {_words(error)}") from error
     if len(content) > max_bytes:
         raise RejectedImageError(f"the file has more than {max_bytes} bytes (max_bytes)")
     return content
+
+
+def open_file(root: Path, relative: str) -> BinaryIO:
+    """Open a regular file below ``root`` to read.
+
+    Raises:
+        RejectedImageError: as :func:`locate`, or the file cannot be opened.
+    """
+    path = locate(root, relative)
+    # The file may have been exchanged since it was looked at: opening must not wait for a writer of a pipe, and what
+    # has been opened is looked at again.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        raise RejectedImageError(f"cannot be read: {_words(error)}") from error
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(descriptor)
+        raise RejectedImageError(f"not a file but {kind_of_file(kind)}")
+    return os.fdopen(descriptor, "rb")
 
 
 def is_within(path: Path, folder: Path) -> bool:

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-
-from snellen.data.class_labels import checked_class_count, numbered_class_names
 from snellen.data.decoding import DEFAULT_LIMITS, DecodingLimits
 from snellen.data.file_source import FileSource
 from snellen.data.grey_range import SIXTEEN_BIT
-from snellen.data.manifest_table import Written, read_csv, read_parquet
-from snellen.data.split_names import SPELLINGS, split_of
+from snellen.data.manifest_columns import meaning
+from snellen.data.manifest_table import read_csv, read_parquet
 from snellen.errors import InputError
-from snellen.images import COLUMNS, ImageSet, Provenance, Split
-
-#: Columns that name a class in each row, all of the same classes.
-OF_CLASSES = ("label", "bag_label")
+from snellen.images import ImageSet
 
 
 def load_manifest(
@@ -46,188 +37,7 @@ def load_manifest(
     written = read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path)
     if not written.rows:
         raise InputError(f"{path} lists no images")
-    table = _Table(path, written)
-    of_classes, class_names = table.of_classes()
-    columns: dict[str, pa.Array] = {"id": table.ids()} | of_classes
-    if "labels" in written.columns:
-        columns["labels"], count = table.labels()
-        if class_names is not None and len(class_names) != count:
-            raise InputError(f"{path}: 'labels' has {count} classes, but 'label' has {len(class_names)}")
-        class_names = class_names or numbered_class_names(count)
-    columns |= {column: table.column(column) for column in written.columns if column not in columns}
-    columns |= written.further
-    splits = set(columns["split"].to_pylist()) if "split" in columns else {None}
-    only: Split | None = splits.pop() if len(splits) == 1 else None
-    paths = [text or "" for text in table.texts("path")]
+    table, class_names, split = meaning(str(path), written)
+    paths = ["" if place is None else str(place) for place in written.columns["path"]]
     source = FileSource(path.parent.resolve(), paths, limits=limits, grey_range=grey_range)
-    return ImageSet(source, pa.table(columns), class_names, name or path.stem, split=only)
-
-
-class _Table:
-    """Checks what a manifest says, column by column; errors name file and row."""
-
-    def __init__(self, path: Path, written: Written) -> None:
-        self.path, self.written = path, written
-
-    def wrong(self, position: int, what: str) -> InputError:
-        return InputError(f"{self.path}, {self.written.rows[position]}: {what}")
-
-    def texts(self, column: str) -> list[str | None]:
-        """Values as text; whole numbers are written out (an id or unit may be one)."""
-        found: list[str | None] = []
-        for position, value in enumerate(self.written.columns[column]):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
-                raise self.wrong(position, f"{column} must be text, got {value!r}")
-            found.append(None if value is None or value == "" else str(value))
-        return found
-
-    def ids(self) -> pa.Array:
-        paths = self.texts("path")
-        given = self.texts("id") if "id" in self.written.columns else paths
-        ids = [identity or path for identity, path in zip(given, paths, strict=True)]
-        for position, identity in enumerate(ids):
-            if identity is None:
-                raise self.wrong(position, "neither an id nor a path")
-        return pa.array(ids, COLUMNS["id"])
-
-    def of_classes(self) -> tuple[dict[str, pa.Array], tuple[str, ...] | None]:
-        """Class index per row, of images and of bags, and the names of the classes; None when no row has a label."""
-        written = {column: self._class_texts(column) for column in OF_CLASSES if column in self.written.columns}
-        known = [text for texts in written.values() for text in texts if text is not None]
-        if all(_is_integer(text) for text in known):
-            return self._numbered(written)
-        self._check_alike(written)
-        for column, texts in written.items():
-            floating = next((p for p, text in enumerate(texts) if _is_whole_float(text)), None)
-            if floating is not None:
-                raise self.wrong(
-                    floating, f"{column} {texts[floating]!r} is neither an integer nor a class name; write 3, not 3.0"
-                )
-        class_names = sorted(set(known))
-        index = {class_name: number for number, class_name in enumerate(class_names)}
-        arrays = {
-            column: pa.array([None if text is None else index[text] for text in texts], COLUMNS[column])
-            for column, texts in written.items()
-        }
-        return arrays, tuple(class_names)
-
-    def _check_alike(self, written: dict[str, list[str | None]]) -> None:
-        """Refuse numbers in one column beside names in the other: "1" would be a class of its own, and not "tumour"."""
-        texts = {column: {text for text in values if text is not None} for column, values in written.items()}
-        for column, own in texts.items():
-            others = set[str]().union(*(values for other, values in texts.items() if other != column))
-            if own and others and all(_is_integer(text) for text in own) and not own <= others:
-                raise InputError(
-                    f"{self.path}: {column} holds numbers ({', '.join(sorted(own)[:3])}), and the other of "
-                    f"{' and '.join(texts)} names of classes ({', '.join(sorted(others)[:3])}); write both alike"
-                )
-
-    def _class_texts(self, column: str) -> list[str | None]:
-        values = self.written.columns[column]
-        for position, value in enumerate(values):
-            if isinstance(value, bool) or not isinstance(value, str | int | None):
-                raise self.wrong(position, f"{column} must be a class name or an integer, got {value!r}")
-        return [None if value is None or value == "" else str(value) for value in values]
-
-    def _numbered(self, written: dict[str, list[str | None]]) -> tuple[dict[str, pa.Array], tuple[str, ...] | None]:
-        arrays, highest = {}, -1
-        for column, texts in written.items():
-            numbers = [None if text is None else int(text) for text in texts]
-            for position, number in enumerate(numbers):
-                if number is not None and number < -1:
-                    raise self.wrong(
-                        position, f"{column} {number} is no class; classes are numbered from 0, −1 means unknown"
-                    )
-            highest = max([highest, *(number for number in numbers if number is not None)])
-            arrays[column] = pa.array([None if number == -1 else number for number in numbers], COLUMNS[column])
-        count = checked_class_count(highest + 1, f"{self.path}, column {' or '.join(map(repr, written))}")
-        return arrays, numbered_class_names(count) or None
-
-    def labels(self) -> tuple[pa.Array, int]:
-        """0/1 per class and row, and the number of classes."""
-        rows = self._parsed("labels")
-        count = next((len(row) for row in rows if row is not None), 0)
-        for position, row in enumerate(rows):
-            if row is not None and (len(row) != count or not row or any(value not in (0, 1) for value in row)):
-                raise self.wrong(
-                    position, f"labels must be {count or 'k'} values of 0 or 1, one for each class; got {row}"
-                )
-        whole = [None if row is None else [int(value) for value in row] for row in rows]
-        return pa.array(whole, COLUMNS["labels"]), count
-
-    def column(self, column: str) -> pa.Array:
-        """Any other column, by its meaning."""
-        if column == "split":
-            return pa.array(self._splits(), COLUMNS["split"])
-        if column == "boxes":
-            return self._boxes()
-        if column in ("attributes", "provenance"):
-            self._check_json(column)
-        return pa.array(self.texts(column), pa.string())
-
-    def _splits(self) -> list[Split | None]:
-        found: list[Split | None] = []
-        for position, text in enumerate(self.texts("split")):
-            split = None if text is None else split_of(text)
-            if text is not None and split is None:
-                raise self.wrong(position, f"unknown split {text!r}; known: {', '.join(SPELLINGS)}")
-            found.append(split)
-        return found
-
-    def _boxes(self) -> pa.Array:
-        rows = self._parsed("boxes")
-        for position, row in enumerate(rows):
-            if row is not None and not all(_is_box(box) for box in row):
-                raise self.wrong(
-                    position, f"boxes are [[x0, y0, x1, y1], …] in pixels, with x0 < x1 and y0 < y1; got {row}"
-                )
-        return pa.array(rows, COLUMNS["boxes"])
-
-    def _parsed(self, column: str) -> list[list[Any] | None]:
-        """Values that are lists: as they are in Parquet, from JSON in text."""
-        found: list[list[Any] | None] = []
-        for position, value in enumerate(self.written.columns[column]):
-            parsed = self._json(column, position, value) if isinstance(value, str) else value
-            if parsed is not None and not isinstance(parsed, list):
-                raise self.wrong(position, f"{column} must be a list, written as JSON; got {value!r}")
-            found.append(parsed)
-        return found
-
-    def _check_json(self, column: str) -> None:
-        check: Callable[[object], object] = Provenance.model_validate if column == "provenance" else _object
-        for position, text in enumerate(self.texts(column)):
-            if text is not None:
-                try:
-                    check(self._json(column, position, text))
-                except ValueError as error:
-                    if isinstance(error, InputError):
-                        raise
-                    raise self.wrong(position, f"{column} cannot be used: {' '.join(str(error).split())}") from error
-
-    def _json(self, column: str, position: int, text: str) -> object:
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise self.wrong(position, f"{column} is not JSON ({error}): {text[:80]!r}") from error
-
-
-def _is_integer(text: str) -> bool:
-    """Whether text is an integer in its usual spelling: "7" and "-1", not "007", which is a name."""
-    digits = text.removeprefix("-")
-    return digits.isascii() and digits.isdigit() and str(int(text[:30])) == text
-
-
-def _is_whole_float(value: object) -> bool:
-    return isinstance(value, str) and value.endswith(".0") and _is_integer(value.removesuffix(".0"))
-
-
-def _is_box(box: object) -> bool:
-    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, int | float) for v in box):
-        return False
-    return box[0] < box[2] and box[1] < box[3]
-
-
-def _object(value: object) -> object:
-    if not isinstance(value, dict):
-        raise ValueError("expected a JSON object")
-    return value
+    return ImageSet(source, table, class_names, name or path.stem, split=split)
