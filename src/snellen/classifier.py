@@ -103,6 +103,7 @@ class Classifier:
         self.history = tuple(dict(row) for row in history)
         self.bag_decision: Mapping[str, Any] = dict(bag_decision or {})
         self.device = torch.device(device)
+        self.reference: Mapping[str, Any] | None = None  # what load_classifier made it of, where that is a text
         self._identity = identity
         self._counter = _Counter()
         self.normalization = normalization or Normalization()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -77,6 +78,13 @@ class MaskSource(Protocol):
         ...
 
 
+class Opened(NamedTuple):
+    """A source, and as JSON values what ``load_images`` made it of: another process can make the same."""
+
+    source: ImageSource
+    reference: Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class Example:
     """One image with what is known about it."""
@@ -113,6 +121,7 @@ class ImageSet:
         rows: row of the source for each row of the table.
         split: the split that the whole set is; None when unknown or mixed.
         hidden: labels raise (see :meth:`unlabelled`).
+        opened: what the source was loaded from; set by ``load_images``.
     """
 
     source: ImageSource
@@ -122,6 +131,7 @@ class ImageSet:
     rows: NDArray[np.int64] | None = None
     split: Split | None = None
     hidden: bool = False
+    opened: Opened | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if "id" not in self.table.column_names:
@@ -154,6 +164,11 @@ class ImageSet:
     def __repr__(self) -> str:
         labels = f"{len(self.class_names)} classes" if self.class_names and not self.hidden else "no labels"
         return f"ImageSet({self.name!r}, {len(self)} images, {labels}, split={self.split})"
+
+    @property
+    def reference(self) -> Mapping[str, Any] | None:
+        """What the source was loaded from; None for one that was handed in, or changed since."""
+        return self.opened.reference if self.opened is not None and self.opened.source is self.source else None
 
     @property
     def ids(self) -> list[str]:
@@ -220,15 +235,23 @@ class ImageSet:
         listener.begin("hashing images", len(self))
         digest = hashlib.sha256(repr(self.class_names).encode())
         several = self.table["labels"].to_pylist() if "labels" in self.table.column_names else [None] * len(self)
+        contents: list[str] = []
         if "bag_label" in self.table.column_names:
             digest.update(repr([self.column("bag_id"), self.column("bag_label")]).encode())
         rows = zip(self.ids, self._labels().tolist(), several, strict=True)
         for index, (example_id, label, labels) in enumerate(rows):
             known = label if labels is None else labels
-            digest.update(f"{len(example_id)}:{example_id}\0{known}\0{self.content_hash(index)}\n".encode())
+            contents.append(self.content_hash(index))
+            digest.update(f"{len(example_id)}:{example_id}\0{known}\0{contents[-1]}\n".encode())
             listener.advance("hashing images", 1)
         listener.finish("hashing images")
+        self.__dict__["content_hashes"] = contents
         return digest.hexdigest()
+
+    @cached_property
+    def content_hashes(self) -> list[str]:
+        """Hash of each image's stored bytes, as :meth:`fingerprint` found them; read now if it was not asked yet."""
+        return [self.content_hash(index) for index in range(len(self))]
 
     def select(self, indices: Sequence[int] | NDArray[np.int64], *, name: str | None = None) -> ImageSet:
         """The images at these positions, in this order."""

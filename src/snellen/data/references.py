@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,7 @@ from snellen.data.split_names import SPELLINGS, split_of
 from snellen.data.whole_slides import loading as whole_slides
 from snellen.data.worlds import SCHEME, load_world
 from snellen.errors import InputError
-from snellen.images import ImageSet, Split
+from snellen.images import ImageSet, Opened, Split
 from snellen.progress import Progress
 
 Array = NDArray[np.generic] | Tensor
@@ -69,7 +71,8 @@ def load_images(
     if isinstance(ref, ImageSet):
         return ref if name is None else replace(ref, name=name)
     if isinstance(ref, str | os.PathLike):
-        return _from_text(os.fspath(ref), name, progress)
+        images = _from_text(os.fspath(ref), name, progress)
+        return replace(images, opened=Opened(images.source, {"ref": os.fspath(ref), "folder": os.getcwd()}))
     if isinstance(ref, tuple):
         if len(ref) != 2:
             raise InputError(f"a tuple of arrays is (images, labels); got {len(ref)} values")
@@ -77,6 +80,21 @@ def load_images(
     if isinstance(ref, np.ndarray | Tensor):
         return load_arrays(ref, name=name)
     raise InputError(f"images cannot be loaded from {type(ref).__name__}; known forms: {_FORMS}")
+
+
+def load_images_again(reference: Mapping[str, Any]) -> ImageSet:
+    """Load what :func:`load_images` recorded; from now on this process works in the folder where that was.
+
+    Sources may read their files when asked, by paths from there.
+
+    Raises:
+        InputError: the folder is not there, or as :func:`load_images`.
+    """
+    ref, folder = reference["ref"], reference["folder"]
+    if not os.path.isdir(folder):
+        raise InputError(f"{folder}, the folder from which {ref} is read, is not there")
+    os.chdir(folder)
+    return load_images(ref)
 
 
 def _from_text(ref: str, name: str | None, progress: Progress | None) -> ImageSet:

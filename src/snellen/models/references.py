@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +16,7 @@ from torch import Tensor, nn
 from snellen.classifier import Classifier, Normalization, Task
 from snellen.errors import InputError, unknown_name
 from snellen.models.assembly import assemble
+from snellen.models.class_names import read_class_names
 from snellen.models.devices import resolve_device
 from snellen.models.loaded_model import LoadedModel
 from snellen.models.output_kind import OutputKind
@@ -88,10 +92,38 @@ def load_classifier(
             raise InputError("this is a Classifier already; give its model to change how it is read")
         return ref
     where = resolve_device(device)
+    names = None if classes is None else read_class_names(classes)
     loaded = _load(str(ref), where) if isinstance(ref, str | Path) else _own(ref)
     given = {*chosen, *(() if classes is None else ("class_names",))}
     assumed = {field: note for field, note in loaded.assumed.items() if field not in given}
-    return assemble(replace(loaded, **chosen, assumed=assumed), classes=classes, device=where)  # type: ignore[arg-type]
+    classifier = assemble(replace(loaded, **chosen, assumed=assumed), classes=names, device=where)  # type: ignore[arg-type]
+    if isinstance(ref, str | Path):
+        classifier.reference = {
+            "ref": str(ref),
+            "folder": os.getcwd(),
+            "classes": None if names is None else list(names),
+            "device": device,
+            "preparation": None if preparation is None else preparation.model_dump(mode="json"),
+            "normalization": None if normalization is None else [list(values) for values in normalization],
+            "task": task,
+            "output": output,
+            "name": name,
+        }
+    return classifier
+
+
+def load_classifier_again(reference: Mapping[str, Any]) -> Classifier:
+    """Load what :func:`load_classifier` recorded in :attr:`Classifier.reference`; errors as there."""
+    recorded = dict(reference)
+    ref, folder = recorded.pop("ref"), recorded.pop("folder")
+    if recorded["preparation"] is not None:
+        recorded["preparation"] = Preparation.model_validate(recorded["preparation"])
+    if recorded["normalization"] is not None:
+        recorded["normalization"] = Normalization(*(tuple(values) for values in recorded["normalization"]))
+    if not os.path.isdir(folder):
+        raise InputError(f"{folder}, the folder from which {ref} is read, is not there")
+    with chdir(folder):
+        return load_classifier(ref, **recorded)
 
 
 def _own(model: nn.Module | Callable[[Tensor], Tensor]) -> LoadedModel:
