@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from snellen.errors import InputError, MissingExtraError, ModelError
-from snellen.models.language import server_requests
 from snellen.models.language.protocol import LanguageModel
 from snellen.models.language.references import KEY_VARIABLE, load_language_model
-from snellen.models.language.server_requests import HEADERS
+from snellen.network import retrying
+from snellen.network.connection import HEADERS
 from tests.models.language.chat_server import Answer, ChatServer, chat, chat_server, refusal
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -30,7 +30,7 @@ def load(server: ChatServer, **options: object) -> LanguageModel:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds between attempts, which are noted instead of waited for."""
     noted: list[float] = []
-    monkeypatch.setattr(server_requests.time, "sleep", noted.append)
+    monkeypatch.setattr(retrying.time, "sleep", noted.append)
     return noted
 
 

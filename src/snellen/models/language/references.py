@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from snellen.budget import Budget
@@ -14,6 +13,9 @@ from snellen.models.language.server_address import read_address
 from snellen.models.language.server_models import ServerLanguageModel, TokenLimit
 from snellen.models.language.server_requests import Requests
 from snellen.models.language.token_account import TokenAccount
+from snellen.network.key import read_key
+from snellen.network.permission import AllowRemote
+from snellen.network.retrying import Patience
 
 #: The environment variable that a server's key is taken from. Not that of another program: its key is not ours to send.
 KEY_VARIABLE = "SNELLEN_LANGUAGE_MODEL_KEY"
@@ -24,7 +26,7 @@ _FORMS = "http://127.0.0.1:8000/v1#MODEL, https://HOST/v1#MODEL, file:FILE.json,
 def load_language_model(
     reference: str,
     *,
-    allow_remote: bool = False,
+    allow_remote: AllowRemote = False,
     budget: Budget | None = None,
     cache: bool | Path = True,
     sees_images: bool = True,
@@ -43,7 +45,7 @@ def load_language_model(
     Args:
         reference: ``http://127.0.0.1:8000/v1#MODEL`` or ``https://…``, a server with the interface of OpenAI;
             ``file:FILE.json``, ``file:FILE.toml`` or ``file:FILE.txt``, lists that answer by key.
-        allow_remote: whether prompts and pictures may be sent to another machine.
+        allow_remote: other machines that prompts and pictures may be sent to, each by its exact name; True allows any.
         budget: most tokens and seconds; reached, the next request raises instead of being sent.
         cache: keep replies in the cache folder, or in this folder; False asks every time.
         sees_images: whether the model takes pictures.
@@ -67,22 +69,9 @@ def load_language_model(
     if scheme not in ("http", "https"):
         raise unknown_name("kind of language model", scheme, ["http", "https", "file"])
     address = read_address(reference, allow_remote=allow_remote)
-    if not timeout > 0 or retries < 0 or not backoff >= 0:
-        raise InputError(f"timeout > 0, retries ≥ 0 and backoff ≥ 0 are needed; got {timeout}, {retries} and {backoff}")
-    secret = os.environ.get(key_variable, "").strip()
-    if secret and not (address.loopback or address.encrypted):
-        raise InputError(
-            f"the key in {key_variable} would travel to {address.url} without encryption; use https, or unset it"
-        )
-    requests = Requests(
-        import_extra("openai", "llm", reference),
-        address,
-        secret=secret,
-        key_variable=key_variable,
-        timeout=timeout,
-        retries=retries,
-        backoff=backoff,
-    )
+    patience = Patience(timeout=timeout, retries=retries, backoff=backoff)
+    key = read_key(key_variable, address.server)
+    requests = Requests(import_extra("openai", "llm", reference), address, key=key, patience=patience)
     kept = ReplyCache(cache if isinstance(cache, Path) else None) if cache else None
     return ServerLanguageModel(
         requests,

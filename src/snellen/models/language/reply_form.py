@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, RootModel, ValidationError
 
 from snellen.models.language.protocol import Message
-
-#: How much of a reply a message shows, characters.
-SHOWN = 300
+from snellen.network.key import SHOWN
 
 
 class WrongFormError(ValueError):
@@ -54,11 +52,6 @@ def read_form(text: str, schema: type[BaseModel]) -> BaseModel:
             for fault in error.errors(include_url=False, include_input=False)
         ]
         raise WrongFormError("; ".join(places[:5])) from error
-
-
-def shown(text: str) -> str:
-    """A reply as an error message shows it: its beginning, in one line."""
-    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")
 
 
 def _first_json(text: str, openings: str) -> object:

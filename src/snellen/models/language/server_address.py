@@ -1,13 +1,12 @@
-"""The address of a language model on a server, and whether it lies on this machine."""
+"""The address of a language model on a server."""
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 
-from pydantic import AnyHttpUrl, TypeAdapter, ValidationError
-
 from snellen.errors import InputError
+from snellen.network.address import ServerUrl, ask_permission, read_url
+from snellen.network.permission import AllowRemote, permitting
 
 _FORM = "http://127.0.0.1:8000/v1#MODEL"
 
@@ -17,58 +16,43 @@ class ServerAddress:
     """Where requests go.
 
     Attributes:
-        url: base of the interface, without the model, in normal form.
+        server: base of the interface, without the model.
         model: the model's name at the server.
-        loopback: whether the host is this machine.
-        encrypted: whether the connection is.
     """
 
-    url: str
+    server: ServerUrl
     model: str
-    loopback: bool
-    encrypted: bool
+
+    @property
+    def url(self) -> str:
+        """Base of the interface, in normal form."""
+        return self.server.url
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the host is this machine."""
+        return self.server.loopback
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the connection is."""
+        return self.server.encrypted
 
 
-def read_address(reference: str, *, allow_remote: bool = False) -> ServerAddress:
+def read_address(reference: str, *, allow_remote: AllowRemote = False) -> ServerAddress:
     """Read ``http(s)://HOST:PORT/v1#MODEL``.
 
-    This machine is ``localhost``, ``127.0.0.0/8`` and ``::1``, in any spelling that means them. A name that only
-    resolves to it is another machine: names can be made to resolve elsewhere.
-
-    >>> read_address("http://127.0.0.1:8000/v1#llama")
-    ServerAddress(url='http://127.0.0.1:8000/v1', model='llama', loopback=True, encrypted=False)
+    >>> address = read_address("http://127.0.0.1:8000/v1#llama")
+    >>> address.url, address.model, address.loopback
+    ('http://127.0.0.1:8000/v1', 'llama', True)
 
     Raises:
-        InputError: not an address with a model; a user, password or query in it; another machine without
-            ``allow_remote``.
+        InputError: not an address with a model; a user, password or query in it; another machine that is not allowed.
     """
     given, _, model = reference.partition("#")
-    try:
-        url = TypeAdapter(AnyHttpUrl).validate_python(given)
-    except ValidationError as error:
-        raise InputError(
-            f"{given!r} is not the address of a server: {error.errors()[0]['msg']}; write {_FORM}"
-        ) from error
-    if url.username or url.password:
-        raise InputError("a user or password in the address of a server would be recorded; leave it out")
-    if url.query:
-        raise InputError(f"the address of a server has no query; write {_FORM}")
+    server = read_url(given, form=_FORM)
     if not model.strip():
         raise InputError(f"{given} names no model; write {given}#MODEL, with the name that the server knows it by")
-    host = str(url.host)
-    loopback = _is_loopback(host)
-    if not loopback and not allow_remote:
-        raise InputError(
-            f"{host} is another machine: prompts and pictures would leave this one. If that is meant, allow it with "
-            f"allow_remote=True (--allow-remote)"
-        )
-    return ServerAddress(url=str(url).rstrip("/"), model=model, loopback=loopback, encrypted=url.scheme == "https")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    with permitting(allow_remote):
+        ask_permission(server, "prompts and pictures")
+    return ServerAddress(server, model)

@@ -7,6 +7,7 @@ one host; :mod:`snellen.models.language.server_requests` sees to that.
 from __future__ import annotations
 
 import base64
+import hashlib
 import logging
 import time
 from collections.abc import Sequence
@@ -18,10 +19,11 @@ from snellen.budget import Spent
 from snellen.errors import InputError, ModelError
 from snellen.models.language.protocol import Message, Reply, UnusableReplyError, as_messages
 from snellen.models.language.reply_cache import KeptReply, ReplyCache, question_key, text_hash
-from snellen.models.language.reply_form import WrongFormError, read_form, repair, shown, with_form
+from snellen.models.language.reply_form import WrongFormError, read_form, repair, with_form
 from snellen.models.language.server_address import ServerAddress
 from snellen.models.language.server_requests import Answered, Requests
 from snellen.models.language.token_account import TokenAccount, Usage
+from snellen.network.key import shown
 
 _log = logging.getLogger(__name__)
 
@@ -161,7 +163,8 @@ class ServerLanguageModel:
     def _send(self, messages: Sequence[Message], parameters: dict[str, object]) -> Answered:
         self._account.check()
         started = time.monotonic()
-        answered = self._requests.send([_as_sent(message) for message in messages], parameters)
+        pictures = [hashlib.sha256(image).hexdigest() for message in messages for image in message.images]
+        answered = self._requests.send([_as_sent(message) for message in messages], parameters, image_hashes=pictures)
         seconds = time.monotonic() - started
         self._account.add(
             prompt_tokens=answered.prompt_tokens, completion_tokens=answered.completion_tokens, seconds=seconds

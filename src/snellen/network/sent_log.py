@@ -1,0 +1,107 @@
+"""The record of what left this machine: a line of JSON for each request, never its content and never a key.
+
+Who opens a run directory listens (:func:`recorded`); the clients tell (:func:`tell`) after each attempt, answered or
+not. A process that may not write into the run directory collects its lines (:func:`collected`) and hands them on.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Name of the file in a run directory.
+SENT = "sent.jsonl"
+
+_listeners: ContextVar[tuple[Callable[[str], None], ...]] = ContextVar("listeners", default=())
+
+
+@dataclass(frozen=True)
+class SentRequest:
+    """One attempt of one request.
+
+    Attributes:
+        address: where it went, without a query.
+        image_hashes: sha256 of the bytes of each image, as sent.
+        size: of the whole body, bytes.
+        attempt: 1 for the first.
+        status: of HTTP; None when no answer came.
+    """
+
+    address: str
+    image_hashes: Sequence[str]
+    size: int
+    attempt: int
+    status: int | None
+
+    def line(self, now: datetime.datetime) -> str:
+        """As a line of JSON, with a newline.
+
+        >>> request = SentRequest("http://127.0.0.1/v2/models/a/infer", ["0a"], 99, 1, 200)
+        >>> print(request.line(datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)), end="")
+        {"time": "2026-01-02T03:04:05.000+00:00", "address": "http://127.0.0.1/v2/models/a/infer", "images": 1, ...}
+        """
+        told = {
+            "time": now.isoformat(timespec="milliseconds"),
+            "address": self.address,
+            "images": len(self.image_hashes),
+            "sha256": list(self.image_hashes),
+            "bytes": self.size,
+            "attempt": self.attempt,
+            "status": self.status,
+        }
+        return json.dumps(told, ensure_ascii=False) + "\n"
+
+
+def tell(request: SentRequest) -> None:
+    """Note a request with everybody who listens."""
+    listeners = _listeners.get()
+    if listeners:
+        line = request.line(datetime.datetime.now(datetime.UTC))
+        for listener in listeners:
+            listener(line)
+
+
+@contextmanager
+def recorded(folder: Path) -> Iterator[None]:
+    """Inside a ``with`` block, each request is added to ``sent.jsonl`` of a folder, which appears with the first."""
+    with _listening(lambda line: append(folder, [line])):
+        yield
+
+
+@contextmanager
+def collected() -> Iterator[list[str]]:
+    """Inside a ``with`` block, the lines of each request are collected; for :func:`append` in another process."""
+    lines: list[str] = []
+    with _listening(lines.append):
+        yield lines
+
+
+def append(folder: Path, lines: Iterable[str]) -> None:
+    """Add lines to ``sent.jsonl``, all of them in one write at the end, so that several processes may.
+
+    A line is there before the next request leaves: what a killed run had sent is in its record.
+    """
+    left = "".join(lines).encode()
+    if not left:
+        return
+    file = os.open(folder / SENT, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        while left:
+            left = left[os.write(file, left) :]
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def _listening(listener: Callable[[str], None]) -> Iterator[None]:
+    token = _listeners.set((*_listeners.get(), listener))
+    try:
+        yield
+    finally:
+        _listeners.reset(token)
