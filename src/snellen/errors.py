@@ -44,8 +44,16 @@ class RejectedImageError(SnellenError):
     """One image that cannot be used. It is reported by name and skipped: never fatal, never silently counted."""
 
 
+class UnwritableError(InputError, OSError):
+    """A disk that is full, or a place that may not be written; what was written before stays valid."""
+
+
 class RunConflictError(InputError):
     """A run directory that holds the record of another plan."""
+
+
+class WorkerError(SnellenError):
+    """A worker of an engine that died, or that cannot do the work; the run can be gone on with."""
 
 
 def unknown_name(what: str, name: str, known: Iterable[str], other: Iterable[str] = ()) -> UnknownNameError:

@@ -1,0 +1,1 @@
+"""Engines: what runs pieces of work somewhere, and knows nothing of what the work is."""
