@@ -174,4 +174,5 @@ def test_the_watch_looks_at_the_same_blends_after_each_epoch() -> None:
     figures = watch.figures()
     assert figures["mask_diversity"] == pytest.approx(2 * float(distance) / 3)
     assert figures["mask_share_gap"] == watch.gaps[-1]
-    assert figures["mask_spread"] > 0
+    watch.masks[:] = [torch.arange(4.0).reshape(1, 1, 2, 2)]
+    assert watch.figures()["mask_spread"] == pytest.approx((5 / 3) ** 0.5)
