@@ -2,7 +2,47 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 from pydantic import BaseModel, ConfigDict, Field
+
+from snellen.errors import InputError
+
+#: Seconds in each unit of time that a budget may be written in.
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def seconds_of(time: float | str) -> float:
+    """Seconds of a time as people write it: ``90s``, ``5m``, ``2h``; a number is seconds.
+
+    >>> seconds_of("90s"), seconds_of("1.5h"), seconds_of(20)
+    (90.0, 5400.0, 20.0)
+
+    Raises:
+        InputError: no such time, or none that is above zero.
+    """
+    fits = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([smh])", time.strip()) if isinstance(time, str) else None
+    if fits is not None:
+        seconds = float(fits[1]) * UNITS[fits[2]]
+    elif isinstance(time, str):
+        raise InputError(f"{time!r} is no time; write a number with its unit: 90s, 5m or 2h")
+    else:
+        seconds = float(time)
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise InputError(f"a budget must be a time above zero, got {time!r}")
+    return seconds
+
+
+def time_words(seconds: float) -> str:
+    """A time for people, of two digits at least.
+
+    >>> time_words(0.42), time_words(90), time_words(300), time_words(9000)
+    ('0.42 s', '90 s', '5 min', '2.5 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
 
 
 class Spent(BaseModel):

@@ -21,6 +21,7 @@ from typing import Any
 
 from snellen.errors import InputError, RunConflictError
 from snellen.evidence import Evidence
+from snellen.unwritable import unwritable
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -116,7 +117,7 @@ class Run:
         try:
             write_atomically(manifest, canonical_json(plan))
         except OSError as error:
-            raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
+            raise unwritable(error, folder) from error
         return cls(folder, plan)
 
     # -- shards --------------------------------------------------------------------------------------------------

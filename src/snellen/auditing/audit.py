@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from snellen.auditing.budgeting import fitted, recorded_choice
 from snellen.auditing.check import Check, Companion, WholeSet
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.concluding import Gathered, conclude
@@ -17,7 +18,9 @@ from snellen.auditing.html import render_report
 from snellen.auditing.limiting import limited
 from snellen.auditing.per_image import BAG_LABEL
 from snellen.auditing.plan import plan_of
+from snellen.auditing.privacy import Privacy
 from snellen.auditing.report import AuditReport
+from snellen.budget import seconds_of
 from snellen.classifier import Classifier
 from snellen.data.labels import align_labels
 from snellen.errors import InputError, ModelError
@@ -26,6 +29,7 @@ from snellen.images import ImageSet
 from snellen.progress import Progress, Silent
 from snellen.randomness import Randomness
 from snellen.run import Run, write_atomically
+from snellen.unwritable import unwritable_told
 
 #: Evidence by check, rejected images with reasons, seconds by check.
 Measurements = tuple[dict[str, Evidence], list[dict[str, str]], dict[str, float]]
@@ -46,7 +50,10 @@ def audit(
     batch_size: int = 64,
     workers: int = 0,
     limit: int | None = None,
+    budget: float | str | None = None,
     seed: int = 0,
+    save_images: bool = True,
+    pseudonyms: Path | str | None = None,
     progress: Progress | None = None,
 ) -> AuditReport:
     """Audit a classifier on images.
@@ -65,7 +72,14 @@ def audit(
         batch_size: images in one pass. Another batch size may change scores by about 1e-5.
         workers: threads that read images ahead; changes no result.
         limit: audit at most so many images, drawn at random by the seed; of bags with labels, whole ones.
+        budget: seconds, or a time such as "90s", "5m", "2h", that the audit is to take about. Fewer images are drawn
+            then, or checks left out; see :mod:`snellen.auditing.budgeting`.
         seed: of everything random.
+        save_images: keep pictures of images. Without, none is anywhere in the run directory, no thumbnail and no heat
+            map; for near duplicates the images are read twice.
+        pseudonyms: file with a key, made if it is not there: names of images, units, groups, bags, of the data and of
+            files of models are replaced before anything is written, and can be looked up in it. It may not lie in
+            ``out``. What is random depends on ids, and is another draw than under the names.
         progress: who hears of progress.
 
     Returns:
@@ -74,34 +88,60 @@ def audit(
     Raises:
         InputError: the data is empty, all images are unusable, or the labels do not fit the classes.
         ModelError: the model gives scores that cannot be used.
+        UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
         RunConflictError: ``out`` holds a run of another plan.
     """
     if batch_size < 1 or workers < 0:
         raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
-    started = time.perf_counter()
+    started, seconds_allowed = time.perf_counter(), None if budget is None else seconds_of(budget)
+    privacy = Privacy.of(save_images, pseudonyms, None if out is None else Path(out))
+    classifier, images, given = privacy.applied(classifier, images, {"train": train, "tune": tune})
+    everything = images
     if limit is not None:
         images = limited(images, limit, seed)
     if not len(images):
         raise InputError(f"{images.name} holds no images")
     images = _aligned(images, classifier)
-    given: dict[Companion, ImageSet | None] = {"train": train, "tune": tune}
     companions = _companions(given, classifier, seed)
     wholes = {name: WholeSet.of(whole) for name, whole in given.items() if whole is not None}
-    chosen = [check.resolved(classifier) for check in resolve_checks(checks, threats)]
+    chosen = [privacy.check(check.resolved(classifier)) for check in resolve_checks(checks, threats)]
     skipped = {check.name: check.missing(classifier, images, frozenset(companions)) for check in chosen}
     if skipped["clean"] is not None:
         raise InputError(f"the check 'clean', which every other is compared with, cannot run: it {skipped['clean']}")
     running = [check for check in chosen if skipped[check.name] is None]
-    keep = frozenset(kept for check in running for kept in check.reads)
     rng, listener = Randomness(seed), progress or Silent()
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
+        stack.enter_context(unwritable_told(folder))
         if (folder / "manifest.json").exists() and classifier.fingerprint() is None:
             raise InputError(
                 f"{folder} holds a run, and {classifier.name} cannot be hashed (a plain callable, or an edited model): "
                 f"nobody can tell whether it is the model of that run; choose another out"
             )
-        run = Run.open(folder, plan_of(classifier, images, companions, chosen, batch_size, seed, listener))
+        choice = None
+        if seconds_allowed is not None:
+            choice = recorded_choice(folder, seconds_allowed) or fitted(
+                seconds_allowed,
+                classifier,
+                images,
+                companions,
+                running,
+                batch_size=batch_size,
+                workers=workers,
+                seed=seed,
+                started=started,
+            )
+            images = _aligned(limited(everything, choice.images, seed), classifier)
+            companions = {
+                name: one.limit(choice.companions.get(name, len(one)), seed) for name, one in companions.items()
+            }
+            skipped |= choice.left_out
+            running = [check for check in running if check.name not in choice.left_out]
+        keep = privacy.kept(frozenset(kept for check in running for kept in check.reads))
+        plan = plan_of(
+            classifier, images, companions, chosen, batch_size, seed, listener, privacy=privacy, budget=choice
+        )
+        run = Run.open(folder, plan)
 
         def measure(run: Run, images: ImageSet, checks: Sequence[Check], task: str) -> Measurements:
             """Evidence by check, rejected images, seconds."""
@@ -131,15 +171,17 @@ def audit(
             found, _, spent = measure(Run.open(folder / name, run.plan), other, (), f"{name} images")
             beside[name] = (found[CLEAN], other)
             seconds[name] = sum(spent.values())
-        report, pictures, lists = conclude(
-            classifier, images, run.plan, chosen, Gathered(evidence, beside, rejected, skipped, wholes), rng
-        )
+        notes = [*privacy.notes(), *(choice.notes() if choice is not None else ())]
+        gathered = Gathered(evidence, beside, rejected, skipped, wholes, notes)
+        report, pictures, lists = conclude(classifier, images, run.plan, chosen, gathered, rng, workers=workers)
         run.write_json("report.json", report.to_json())
         for listing, rows in lists.items():
             run.write_json(f"lists/{listing}.json", rows)
         for key, blob in pictures.items():
             run.write_blob(key, blob)
         write_atomically(folder / "report.html", render_report(report, pictures, rejected).encode())
+        if choice is not None:
+            seconds["estimated"] = choice.estimated
         seconds["total"] = time.perf_counter() - started
         run.write_json("timing.json", {name: round(value, 3) for name, value in seconds.items()})
         return report.model_copy(update={"folder": folder if out is not None else None})

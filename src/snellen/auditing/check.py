@@ -22,7 +22,7 @@ from snellen.method import Need, missing_needs
 from snellen.randomness import Randomness
 
 #: What the clean evidence keeps of every image when a check reads it.
-Kept = Literal["scores", "features", "fingerprints", "properties"]
+Kept = Literal["scores", "features", "fingerprints", "pixel_hashes", "properties"]
 
 #: Other sets of images that a check may compare with.
 Companion = Literal["train", "tune"]

@@ -81,8 +81,9 @@ def clean_evidence(
     if "features" in keep and batch.features is not None:
         extra[FEATURES] = array_column(batch.features.detach().float().cpu().numpy())
     large = min(batch.images.shape[2:]) >= SMALLEST_SIDE
-    if "fingerprints" in keep and large:
+    if {"fingerprints", "pixel_hashes"} & set(keep) and large:
         extra[PIXEL_HASH] = pa.array(pixel_hashes(batch.images), pa.string())
+    if "fingerprints" in keep and large:
         extra |= fingerprint_columns(fingerprint(batch.images))
     if "properties" in keep and large:
         extra |= property_columns(image_properties(batch.images))

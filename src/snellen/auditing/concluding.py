@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from snellen.auditing.check import Check, Companion, Conclusion, Reading, WholeSet
 from snellen.auditing.engine import CLEAN
 from snellen.auditing.eye_chart import EyeChart, chance_level
+from snellen.auditing.fingerprints_again import with_fingerprints
 from snellen.auditing.hypothesis import FALSE_DISCOVERY_RATE, confirmed
 from snellen.auditing.per_image import PerImage
 from snellen.auditing.pictures import illustrate_findings
@@ -47,6 +48,7 @@ class Gathered:
         rejected: id and reason of each image that could not be used.
         skipped: why each check could not run, or None.
         wholes: training and tuning images before they were limited in size.
+        notes: what else a reader must know.
     """
 
     evidence: Mapping[str, Evidence]
@@ -54,6 +56,7 @@ class Gathered:
     rejected: Sequence[Mapping[str, str]]
     skipped: Mapping[str, str | None]
     wholes: Mapping[Companion, WholeSet] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 def conclude(
@@ -63,12 +66,20 @@ def conclude(
     checks: Sequence[Check],
     gathered: Gathered,
     rng: Randomness,
+    *,
+    workers: int = 0,
 ) -> tuple[AuditReport, dict[str, bytes], dict[str, list[Mapping[str, object]]]]:
-    """Metrics, findings, pictures and lists of images from the evidence."""
-    known = PerImage.of(gathered.evidence[CLEAN], images)
-    companions = {
-        name: _with_features(PerImage.of(evidence, given))[0] for name, (evidence, given) in gathered.companions.items()
-    }
+    """Metrics, findings, pictures and lists of images from the evidence; no pictures if the plan saves no images."""
+    pictured = bool(plan["save_images"])
+
+    def read(evidence: Evidence, given: ImageSet) -> PerImage:
+        known = PerImage.of(evidence, given)
+        if pictured:
+            return known
+        return with_fingerprints(known, given, classifier, batch_size=plan["batch_size"], workers=workers)
+
+    known = read(gathered.evidence[CLEAN], images)
+    companions = {name: _with_features(read(*measured))[0] for name, measured in gathered.companions.items()}
     running = [check for check in checks if gathered.skipped[check.name] is None]
     conclusions, failures = dict[str, Conclusion](), dict[str, str]()
     with_features, without = _with_features(known)
@@ -89,7 +100,9 @@ def conclude(
             # What one check cannot use must not cost the others, nor the hours that measured them.
             conclusions[check.name], failures[check.name] = Conclusion(), str(error)
     findings, makers, tested = judge(running, conclusions)
-    illustrated, pictures = illustrate_findings(findings, makers, classifier, images, rng)
+    pictures: dict[str, bytes] = {}
+    if pictured:
+        findings, pictures = illustrate_findings(findings, makers, classifier, images, rng)
     assumptions = tuple(dict.fromkeys(a for part in gathered.evidence.values() for a in part.assumptions))
     failed = {name: len(part.where(status="failed")) for name, part in gathered.evidence.items()}
     report = AuditReport(
@@ -102,20 +115,22 @@ def conclude(
             "labelled": images.has_labels,
         },
         metrics={name: figure for found in conclusions.values() for name, figure in found.metrics.items()},
-        findings=tuple(illustrated),
+        findings=tuple(findings),
         tested=tested,
         eye_chart=_eye_chart(known, conclusions, len(classifier.class_names)),
-        panels=tuple(panel for found in conclusions.values() for panel in found.panels),
+        panels=tuple(panel for found in conclusions.values() for panel in found.panels if pictured or not panel.heat),
         checks=tuple(_status(check.name, gathered.skipped[check.name], failures.get(check.name)) for check in checks),
         notes=(
             *NOTES,
+            *gathered.notes,
             *(note for found in conclusions.values() for note in found.notes),
             *assumptions,
             *(f"Check {name}: {n} rows failed, see the evidence." for name, n in failed.items() if n),
             *([f"Checks that read features leave out {without} images whose features are not finite."] * bool(without)),
         ),
     )
-    pictures |= {key: blob for found in conclusions.values() for key, blob in found.pictures.items()}
+    if pictured:
+        pictures |= {key: blob for found in conclusions.values() for key, blob in found.pictures.items()}
     lists = {name: list(rows) for found in conclusions.values() for name, rows in found.lists.items()}
     return report, pictures, lists
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from snellen.auditing.per_image import BAG, BAG_LABEL, rows_of
 from snellen.errors import InputError
@@ -19,10 +20,9 @@ def limited(images: ImageSet, count: int, seed: int) -> ImageSet:
     Raises:
         InputError: a limit below 1, or one below the images of the smallest bag.
     """
-    if count >= len(images) or all(label is None for label in images.column(BAG_LABEL)):
+    if count >= len(images) or not _in_labelled_bags(images):
         return images.limit(count, seed)
-    bags = images.column(BAG)
-    members = rows_of([f"image {row}" if bag is None else f"bag {bag}" for row, bag in enumerate(bags)])
+    members = _members(images)
     drawn = np.random.default_rng(Randomness(seed).generator("limit").initial_seed()).permutation(len(members))
     groups, chosen, room = list(members.values()), list[int](), count
     for place in drawn.tolist():
@@ -35,3 +35,17 @@ def limited(images: ImageSet, count: int, seed: int) -> ImageSet:
             f"({min(map(len, groups))}); bags are audited whole: ask for that many at least"
         )
     return images.select(sorted(chosen))
+
+
+def smallest_limit(images: ImageSet) -> int:
+    """The least number of images that :func:`limited` can draw: those of the smallest bag, or one."""
+    return min(map(len, _members(images).values())) if len(images) and _in_labelled_bags(images) else 1
+
+
+def _in_labelled_bags(images: ImageSet) -> bool:
+    return any(label is not None for label in images.column(BAG_LABEL))
+
+
+def _members(images: ImageSet) -> dict[str, NDArray[np.int64]]:
+    """Rows of each bag; an image without bag is one by itself."""
+    return rows_of([f"image {row}" if bag is None else f"bag {bag}" for row, bag in enumerate(images.column(BAG))])

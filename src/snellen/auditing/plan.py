@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from snellen.auditing.budgeting import Choice
 from snellen.auditing.check import Check, Companion
 from snellen.auditing.engine import BATCHES_PER_SHARD
+from snellen.auditing.privacy import Privacy
 from snellen.classifier import Classifier
 from snellen.images import ImageSet
 from snellen.progress import Progress
@@ -21,6 +23,9 @@ def plan_of(
     batch_size: int,
     seed: int,
     progress: Progress,
+    *,
+    privacy: Privacy,
+    budget: Choice | None,
 ) -> dict[str, Any]:
     """Everything that can change a result."""
     return {
@@ -28,7 +33,10 @@ def plan_of(
         "model": describe_model(classifier),
         "data": describe_data(images, progress),
         "companions": {name: describe_data(given, progress) for name, given in companions.items()},
-        "checks": [check.record() for check in checks],
+        "checks": [privacy.record(check) for check in checks],
+        "save_images": privacy.save_images,
+        "pseudonyms": privacy.key_id,
+        "budget": None if budget is None else budget.model_dump(mode="json"),
         "batch_size": batch_size,
         "batches_per_shard": BATCHES_PER_SHARD,
         "seed": seed,

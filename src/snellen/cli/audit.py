@@ -19,9 +19,10 @@ from snellen.cli.gate_options import (
     read_gate_options,
     show_gate,
 )
+from snellen.cli.privacy_options import BudgetOption, PseudonymsOption, SaveImagesOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.text import markup
-from snellen.errors import InputError
+from snellen.errors import InputError, UnwritableError
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
@@ -84,7 +85,10 @@ def audit(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Audit at most so many images, drawn at random; whole bags.")
     ] = None,
+    budget: BudgetOption = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    save_images: SaveImagesOption = True,
+    pseudonyms: PseudonymsOption = None,
     require: Annotated[
         list[str] | None,
         typer.Option(
@@ -124,11 +128,14 @@ def audit(
     with loading("reading images and model") as spinner:
         from snellen.auditing.audit import audit as run_audit
         from snellen.auditing.checks import resolve_checks
+        from snellen.budget import seconds_of
         from snellen.data.references import load_images
         from snellen.models.references import load_classifier
         from snellen.run import canonical_json
 
         # What can be refused without the images is refused before they are read.
+        if budget is not None:
+            seconds_of(budget)
         chosen = _with_parameters(names, parameters)
         earlier = check_gate_options(asked, resolve_checks(chosen, threats), folder)
         images = load_images(data, progress=spinner)
@@ -149,10 +156,13 @@ def audit(
                 batch_size=batch_size,
                 workers=workers,
                 limit=limit,
+                budget=budget,
                 seed=seed,
+                save_images=save_images,
+                pseudonyms=pseudonyms,
                 progress=progress,
             )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, UnwritableError):
         typer.echo(f"stopped; the same command with --out {folder} goes on where this stopped", err=True)
         raise
     if as_json:

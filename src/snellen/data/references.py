@@ -21,6 +21,7 @@ from snellen.data.folder import load_folder
 from snellen.data.idx import holds_idx, load_idx
 from snellen.data.manifest import load_manifest
 from snellen.data.medmnist import load_npz
+from snellen.data.nameless import nameless_source
 from snellen.data.split_names import SPELLINGS, split_of
 from snellen.data.whole_slides import loading as whole_slides
 from snellen.data.worlds import SCHEME, load_world
@@ -94,7 +95,8 @@ def load_images_again(reference: Mapping[str, Any]) -> ImageSet:
     if not os.path.isdir(folder):
         raise InputError(f"{folder}, the folder from which {ref} is read, is not there")
     os.chdir(folder)
-    return load_images(ref)
+    images = load_images(ref)
+    return replace(images, source=nameless_source(images)) if reference.get("nameless") else images
 
 
 def _from_text(ref: str, name: str | None, progress: Progress | None) -> ImageSet:
