@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 from snellen.errors import InputError, ModelError
@@ -27,6 +28,19 @@ def test_weights_that_are_not_finite_stop_too(toy: ImageStore, linear: nn.Module
         return (model(batch.images).sum(1) * 0).sqrt()
 
     plan = PLAN.model_copy(update={"epochs": 1, "batch_size": 64})
+    with pytest.raises(ModelError, match=r"epoch 1, step 1: the weights are not finite"):
+        train(linear, toy, plan=plan, objective=objective)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_one_value_among_finite_ones_is_found(toy: ImageStore, linear: nn.Module, value: float) -> None:
+    def objective(model: nn.Module, batch: Batch) -> Tensor:
+        losses = classify(model, batch)
+        with torch.no_grad():
+            next(iter(model.parameters())).data.flatten()[3] = value
+        return losses
+
+    plan = PLAN.model_copy(update={"epochs": 1, "batch_size": 64, "learning_rate": 1e-9})
     with pytest.raises(ModelError, match=r"epoch 1, step 1: the weights are not finite"):
         train(linear, toy, plan=plan, objective=objective)
 
