@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
@@ -17,6 +18,24 @@ def printable(path: str) -> str:
     'caf\\xe9.png'
     """
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def told_apart(names: Iterable[str]) -> list[str]:
+    r"""The same names, those that occurred before with a number behind: two names may be written alike.
+
+    >>> told_apart(["caf\\xe9", "b", "caf\\xe9"])
+    ['caf\\xe9', 'b', 'caf\\xe9 (2)']
+    """
+    seen, times = set[str](), dict[str, int]()
+    found: list[str] = []
+    for name in names:
+        one = name
+        while one in seen:
+            times[name] = times.get(name, 1) + 1
+            one = f"{name} ({times[name]})"
+        seen.add(one)
+        found.append(one)
+    return found
 
 
 def locate(root: Path, relative: str) -> Path:

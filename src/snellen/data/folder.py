@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
-from snellen.data.contained_file import is_within, kind_of_file, locate, printable
+from snellen.data.contained_file import is_within, kind_of_file, locate, printable, told_apart
 from snellen.data.decoding import DEFAULT_LIMITS, DecodingLimits
 from snellen.data.file_source import FileSource
 from snellen.data.grey_range import SIXTEEN_BIT
@@ -20,6 +20,9 @@ from snellen.images import COLUMNS, ImageSet, Split
 
 #: Endings that are looked for, in any case.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+
+#: Why an image without a class is refused where others have one.
+BESIDE = "lies beside the class folders, so its class is unknown; move it into one of them"
 
 
 @dataclass
@@ -63,9 +66,8 @@ def load_folder(
     paths = sorted([*listing.paths, *listing.refused])
     places, class_names, splits = places_of(paths, listing)
     refused = {row: listing.refused[path] for row, path in enumerate(paths) if path in listing.refused}
-    beside = "lies beside the class folders, so its class is unknown; move it into one of them"
-    refused |= {row: beside for row, place in enumerate(places) if place is None and row not in refused}
-    columns: dict[str, list[object]] = {"id": [printable(path) for path in paths]}
+    refused |= {row: BESIDE for row, place in enumerate(places) if place is None and row not in refused}
+    columns: dict[str, list[object]] = {"id": list(told_apart(printable(path) for path in paths))}
     if class_names:
         index = {class_name: number for number, class_name in enumerate(class_names)}
         columns["label"] = [None if place is None or place[1] is None else index[place[1]] for place in places]

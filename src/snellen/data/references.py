@@ -17,12 +17,15 @@ from torch import Tensor
 from snellen.data.arrays import load_arrays
 from snellen.data.bundled import load_bundled
 from snellen.data.catalogue import loading as known_sets
+from snellen.data.contained_file import printable
 from snellen.data.folder import load_folder
 from snellen.data.idx import holds_idx, load_idx
 from snellen.data.manifest import load_manifest
 from snellen.data.medmnist import load_npz
 from snellen.data.nameless import nameless_source
+from snellen.data.parquet_images.loading import load_parquet_images, stored_images_below
 from snellen.data.split_names import SPELLINGS, split_of
+from snellen.data.tar_shards import loading as tar_shards
 from snellen.data.whole_slides import loading as whole_slides
 from snellen.data.worlds import SCHEME, load_world
 from snellen.errors import InputError
@@ -34,9 +37,10 @@ Array = NDArray[np.generic] | Tensor
 _FORMS = (
     "bundled:fashion-mnist, a procedural world as optotypes:scenes, a set that a package manager installs as "
     "known:fashion-mnist, whole-slide images as slides:FOLDER, a folder of images (with class subfolders, or train/ "
-    "and test/ of class subfolders), a manifest FILE.csv or FILE.parquet with a column 'path', a MedMNIST-style "
-    "FILE.npz, a folder of IDX files; each may end in #train, #tune or #test; in Python also images or (images, "
-    "labels) as uint8 arrays"
+    "and test/ of class subfolders), a manifest FILE.csv or FILE.parquet with a column 'path', a FILE.parquet with "
+    "images inside or a folder of such files, tar shards as FILE.tar, tar:FOLDER or tar:FOLDER/NAME-{0000..0146}.tar, "
+    "a MedMNIST-style FILE.npz, a folder of IDX files; each may end in #train, #tune or #test; in Python also images "
+    "or (images, labels) as uint8 arrays"
 )
 
 
@@ -57,7 +61,9 @@ def load_images(
             ``known:photos`` (:func:`~snellen.data.catalogue.loading.load_known`); ``slides:FOLDER?tile=256&mpp=1``
             (:func:`~snellen.data.whole_slides.loading.load_reference`); a folder
             (:func:`~snellen.data.folder.load_folder`); a manifest
-            (:func:`~snellen.data.manifest.load_manifest`); an ``.npz`` archive
+            (:func:`~snellen.data.manifest.load_manifest`); Parquet files with images inside
+            (:func:`~snellen.data.parquet_images.loading.load_parquet_images`); ``tar:FOLDER``, tar shards
+            (:func:`~snellen.data.tar_shards.loading.load_tar`); an ``.npz`` archive
             (:func:`~snellen.data.medmnist.load_npz`); a folder of IDX files as MNIST and Fashion-MNIST come in
             (:func:`~snellen.data.idx.load_idx`); ``images`` or ``(images, labels)`` as arrays or tensors
             (:func:`~snellen.data.arrays.load_arrays`); or an image set, which is passed through. A text reference that
@@ -111,14 +117,20 @@ def _from_text(ref: str, name: str | None, progress: Progress | None) -> ImageSe
         return known_sets.load_reference(place, split=split, name=name)
     if place.startswith(whole_slides.SCHEME):
         return whole_slides.load_reference(place, split=split, name=name, progress=progress)
+    if place.startswith(tar_shards.SCHEME):
+        return _only(tar_shards.load_tar(place.removeprefix(tar_shards.SCHEME), name=name), split, name)
     path = Path(place)
     if path.is_dir() and holds_idx(path):
         return load_idx(path, split=split or "test", name=name)
+    if stored := stored_images_below(path):
+        return _only(load_parquet_images(stored, name=name or printable(path.stem)), split, name)
     if path.is_dir():
         return _only(load_folder(path, name=name), split, name)
     if not path.exists():
         raise _missing(place, path)
     suffix = path.suffix.lower()
+    if suffix in (".tar", ".tgz") or path.name.lower().endswith((".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")):
+        return _only(tar_shards.load_tar(place, name=name), split, name)
     if suffix not in (".csv", ".parquet", ".npz") or not path.is_file():
         what = f"a file ending in {suffix!r}" if path.is_file() else "neither a file nor a folder"
         raise InputError(f"{place} is {what}; known forms: {_FORMS}")
@@ -134,7 +146,7 @@ def _split_suffix(ref: str) -> tuple[str, Split | None]:
         return ref, None
     split = split_of(last)
     if split is None:
-        if place.startswith(("bundled:", SCHEME, whole_slides.SCHEME)) or os.path.lexists(place):
+        if place.startswith(("bundled:", SCHEME, whole_slides.SCHEME, tar_shards.SCHEME)) or os.path.lexists(place):
             raise InputError(f"{ref!r}: unknown split {last!r}; known: {', '.join(SPELLINGS)}")
         return ref, None
     return place, split

@@ -1,0 +1,121 @@
+"""Pixels of images that are stored in row groups of Parquet files."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+
+from snellen.data.decoding import DEFAULT_LIMITS, DecodingLimits, decode
+from snellen.data.grey_range import SIXTEEN_BIT, checked_range
+from snellen.data.parquet_images.layout import Layout, open_parquet
+from snellen.data.shard_files import ShardFile
+from snellen.errors import RejectedImageError
+
+#: Row groups are kept, unpacked, up to so many bytes in all; the one in use always is.
+KEPT_BYTES = 256 * 1024**2
+
+
+@dataclass(frozen=True)
+class StoredShard:
+    """One file, looked at already: how it holds its images, and its footer."""
+
+    file: ShardFile
+    layout: Layout
+    metadata: pq.FileMetaData
+
+
+class ParquetSource:
+    """Images by shard, row group and row in it. Threads may read at once; one of them unpacks a row group for all.
+
+    Args:
+        shards: the files.
+        places: int64 (n, 3): shard, row group and row in it, of each row.
+        refused: row → reason, for rows that must not be read.
+        limits: see :class:`~snellen.data.decoding.DecodingLimits`.
+        grey_range: values of black and white in grey images of more than 8 bits.
+        kept_bytes: how much of unpacked row groups is kept.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[StoredShard],
+        places: NDArray[np.int64],
+        *,
+        refused: Mapping[int, str] | None = None,
+        limits: DecodingLimits = DEFAULT_LIMITS,
+        grey_range: tuple[int, int] = SIXTEEN_BIT,
+        kept_bytes: int = KEPT_BYTES,
+    ) -> None:
+        self.shards, self.places, self.refused = tuple(shards), places, dict(refused or {})
+        self.limits, self.grey_range, self.kept_bytes = limits, checked_range(grey_range), kept_bytes
+        self._lock = threading.Lock()
+        self._groups: OrderedDict[tuple[int, int], pa.ChunkedArray | str] = OrderedDict()
+
+    def read(self, index: int) -> Image.Image:
+        """Decode one image to RGB. Raises RejectedImageError with the reason when it cannot."""
+        return decode(self._content(index), limits=self.limits, grey_range=self.grey_range)
+
+    def content_hash(self, index: int) -> str:
+        """Hash of the stored bytes (sha256, hex), or of the reason why they cannot be had."""
+        try:
+            return hashlib.sha256(self._content(index)).hexdigest()
+        except RejectedImageError as error:
+            return hashlib.sha256(f"rejected: {error}".encode()).hexdigest()
+
+    def _content(self, index: int) -> bytes:
+        if index in self.refused:
+            raise RejectedImageError(self.refused[index])
+        shard, group, row = self.places[index].tolist()
+        value = self._group(shard, group)[row]
+        if not value.is_valid:
+            raise RejectedImageError("no bytes are stored for it; files that a row only names are not read")
+        size = value.as_buffer().size
+        if size > self.limits.max_bytes:
+            raise RejectedImageError(f"the file has {size} bytes, more than {self.limits.max_bytes} (max_bytes)")
+        content: bytes = value.as_py()
+        return content
+
+    def _group(self, shard: int, group: int) -> pa.ChunkedArray:
+        """The images of one row group, from what is kept or from the file."""
+        with self._lock:
+            found = self._groups.pop((shard, group), None)
+            if found is None:
+                found = self._unpacked(shard, group)
+                kept = sum(_size(one) for one in self._groups.values())
+                while self._groups and kept + _size(found) > self.kept_bytes:
+                    kept -= _size(self._groups.popitem(last=False)[1])
+            self._groups[shard, group] = found
+        if isinstance(found, str):
+            raise RejectedImageError(found)
+        return found
+
+    def _unpacked(self, shard: int, group: int) -> pa.ChunkedArray | str:
+        """The column of images of a row group, or why it cannot be had: the reason is kept like the images."""
+        one = self.shards[shard]
+        column = f"{one.layout.image}.bytes" if one.layout.structured else one.layout.image
+        try:
+            with one.file.opened() as stream:
+                file = open_parquet(stream, one.metadata)
+                images = file.read_row_group(group, columns=[column], use_threads=False).column(0)
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            return f"row group {group} is damaged: {(str(error).splitlines() or ['?'])[0][:120]}"
+        except RejectedImageError as error:
+            return str(error)
+        expected = one.metadata.row_group(group).num_rows
+        if len(images) != expected:
+            return f"row group {group} is damaged: it holds {len(images)} rows of {expected}"
+        return pc.struct_field(images, "bytes") if one.layout.structured else images
+
+
+def _size(group: pa.ChunkedArray | str) -> int:
+    return len(group) if isinstance(group, str) else int(group.nbytes)

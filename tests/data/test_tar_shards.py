@@ -1,0 +1,470 @@
+"""Tar shards: what belongs together, what is read by its place, what is refused by name; nothing is unpacked."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from snellen.data.decoding import DecodingLimits
+from snellen.data.folder import load_folder
+from snellen.data.references import load_images
+from snellen.data.tar_shards import headers, loading, samples
+from snellen.data.tar_shards.headers import read_members
+from snellen.data.tar_shards.loading import load_tar
+from snellen.errors import InputError, RejectedImageError
+from snellen.images import ImageSet
+from tests.data.shard_making import END, header, padded, png, special, tar_bytes
+
+FORMS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
+
+
+def archive(path: Path, *members, form: int = tarfile.PAX_FORMAT) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(tar_bytes(members, form))
+    return path
+
+
+def raw(path: Path, *parts: bytes) -> Path:
+    path.write_bytes(b"".join(parts))
+    return path
+
+
+def reason(images: ImageSet, example_id: str) -> str:
+    with pytest.raises(RejectedImageError) as caught:
+        images.read(images.ids.index(example_id))
+    return str(caught.value)
+
+
+def grey(images: ImageSet, index: int) -> int:
+    return images.read(index).getpixel((0, 0))[0]
+
+
+# -- good archives -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_images_and_what_lies_beside_them(tmp_path: Path, form: str) -> None:
+    path = archive(
+        tmp_path / "a.tar",
+        ("0000.png", png(10)), ("0000.cls", b"1\n"), ("0000.txt", "ein Käfer".encode()),
+        ("./0001.PNG", png(20)), ("0001.json", json.dumps({"label": 0, "unit_id": 7, "text": "t", "id": 5}).encode()),
+        ("0002.png", png(30)), ("0002.seg.png", png(31)), ("README", b"x"),
+        form=FORMS[form],
+    )  # fmt: skip
+    images = load_images(f"tar:{path}")
+    assert images.ids == ["a.tar/0000.png", "a.tar/0001.PNG", "a.tar/0002.png"]
+    assert images.labels.tolist() == [1, 0, -1]
+    assert images.class_names == ("0", "1")
+    assert images.column("caption") == ["ein Käfer", "t", None]
+    assert images.column("unit_id") == [None, "7", None]
+    assert [grey(images, index) for index in range(3)] == [10, 20, 30]
+    assert images.source.skipped == 2
+    assert images.name == "a"
+
+
+@pytest.mark.parametrize("form", ["gnu", "pax"])
+@pytest.mark.parametrize("name", ["d/" * 90 + "x.png", "é" * 200 + ".png", "x" * 99 + ".png"])
+def test_long_names(tmp_path: Path, form: str, name: str) -> None:
+    second = name[:-5] + "b.png"
+    images = load_tar(archive(tmp_path / "a.tar", (name, png(5)), (second, png(6)), form=FORMS[form]))
+    assert images.ids == [f"a.tar/{name}", f"a.tar/{second}"]
+    assert [grey(images, 0), grey(images, 1)] == [5, 6]
+
+
+def test_names_of_classes(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.tar", ("1.png", png()), ("1.cls", b"dog"), ("2.png", png()), ("2.cls", b"cat"))
+    images = load_tar(path)
+    assert images.class_names == ("cat", "dog")
+    assert images.labels.tolist() == [1, 0]
+    numbered = load_tar(archive(tmp_path / "b.tar", ("1.png", png()), ("1.cls", b"1")), class_names=["cat", "dog", "x"])
+    assert numbered.class_names == ("cat", "dog", "x")
+    with pytest.raises(InputError, match="class 1 is out of range for 1 class names"):
+        load_tar(tmp_path / "b.tar", class_names=["cat"])
+
+
+def test_without_texts_folders_tell_classes_and_splits_as_in_a_folder(tmp_path: Path) -> None:
+    folders = [f"{split}/{kind}" for split in ("train", "test") for kind in ("cat", "dog")]
+    members = {f"{folder}/{n}.png": png(n) for folder in folders for n in (1, 2)}
+    for name, content in members.items():
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).write_bytes(content)
+    folder = load_folder(tmp_path / "data")
+    for prefix in ("", "data/", "./data/"):
+        path = archive(tmp_path / "packed.tar", *sorted((prefix + name, one) for name, one in members.items()))
+        images = load_tar(path)
+        assert images.class_names == folder.class_names
+        assert images.labels.tolist() == folder.labels.tolist()
+        assert images.column("split") == folder.column("split")
+        assert [images.content_hash(n) for n in range(8)] == [folder.content_hash(n) for n in range(8)]
+    flat = load_tar(archive(tmp_path / "flat.tar", ("data/1.png", png()), ("data/2.png", png())))
+    assert flat.class_names is None
+    beside = load_tar(archive(tmp_path / "beside.tar", ("1.png", png()), ("a/2.png", png()), ("b/3.png", png())))
+    assert reason(beside, "beside.tar/1.png").startswith("lies beside the class folders")
+
+
+def test_shards_of_a_folder_or_a_range_in_order(tmp_path: Path) -> None:
+    for number in (2, 0, 1, 10):
+        archive(tmp_path / f"train-{number:04d}.tar", (f"{number}.png", png(number)), (f"{number}.cls", b"0"))
+    archive(tmp_path / "val-0000.tar", ("9.png", png(9)))
+    (tmp_path / "notes.txt").write_text("x")
+    images = load_images(f"tar:{tmp_path}")
+    assert [grey(images, n) for n in range(5)] == [0, 1, 2, 10, 9]
+    assert images.column("split") == ["train"] * 4 + ["tune"]
+    assert load_images(f"tar:{tmp_path}#tune").ids == ["val-0000.tar/9.png"]
+    ranged = load_images(f"tar:{tmp_path}/train-{{0001..0002}}.tar")
+    assert ranged.ids == ["train-0001.tar/1.png", "train-0002.tar/2.png"]
+    assert ranged.split == "train"
+    with pytest.raises(InputError, match=r"lacks 1 of 4 shards; the first is train-0003\.tar"):
+        load_images(f"tar:{tmp_path}/train-{{0000..0003}}.tar")
+    for wrong in ("{3..1}", "{0..99999999}"):
+        with pytest.raises(InputError, match="must rise"):
+            load_images(f"tar:{tmp_path}/train-{wrong}.tar")
+    with pytest.raises(InputError, match="given as a file, a folder, or with a range"):
+        load_images(f"tar:{tmp_path}/nothing.tar")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no files ending in"):
+        load_images(f"tar:{tmp_path}/empty")
+
+
+def test_a_file_is_taken_without_the_scheme_too(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.tar", ("1.png", png(3)))
+    assert grey(load_images(path), 0) == 3
+
+
+def test_selection_threads_and_a_second_opening_give_the_same(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.tar", *((f"{n:03d}.png", png(n)) for n in range(60)))
+    images, again = load_tar(path), load_tar(path)
+    assert images.ids == again.ids
+    assert images.fingerprint() == again.fingerprint()
+    chosen = images.select([50, 3, 3 + 4])
+    assert [grey(chosen, n) for n in range(3)] == [50, 3, 7]
+    order = np.random.default_rng(0).permutation(60).tolist()
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda index: grey(images, index), order)) == order
+
+
+def test_contents_are_in_the_fingerprint(tmp_path: Path) -> None:
+    one = load_tar(archive(tmp_path / "a.tar", ("1.png", png(1)))).fingerprint()
+    assert load_tar(archive(tmp_path / "a.tar", ("1.png", png(2)))).fingerprint() != one
+
+
+def test_a_shard_that_changed_is_not_read(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.tar", ("1.png", png(1)), ("2.png", png(2)))
+    images = load_tar(path)
+    assert grey(images, 1) == 2
+    path.unlink()
+    archive(path, ("2.png", png(2)), ("1.png", png(1)))
+    assert reason(images, "a.tar/2.png") == "a.tar has changed since it was indexed; load the images again"
+    path.unlink()
+    os.mkfifo(path)
+    assert reason(images, "a.tar/2.png") == "not a file but a named pipe"
+
+
+# -- what is refused by name -------------------------------------------------------------------------------------------
+
+
+def mixed(tmp_path: Path, *members, form: int = tarfile.PAX_FORMAT) -> ImageSet:
+    """An archive of a good image first and last, and others between."""
+    between = [("first.png", png(1)), *members, ("last.png", png(2))]
+    images = load_tar(archive(tmp_path / "a.tar", *between, form=form))
+    for name, value in (("first.png", 1), ("last.png", 2)):
+        assert grey(images, images.ids.index(f"a.tar/{name}")) == value
+    return images
+
+
+REFUSED = {
+    "../../out.png": "its name leads out of the archive",
+    "cat/../../out.png": "its name leads out of the archive",
+    "..\\out.png": "its name leads out of the archive",
+    "/etc/passwd.png": "its name is absolute",
+    "C:\\x.png": "its name is absolute",
+    "x.pyd": "a file ending in .pyd may run code when it is",
+    "x.pkl": "a file ending in .pkl may run code",
+    "x.pickle": "a file ending in .pickle may run code",
+    "x.pth": "a file ending in .pth may run code",
+    "x.emb.npy": "a file ending in .npy may run code",
+    "inner.tar": "an archive, or a packed file, inside the archive",
+    "inner.tar.gz": "an archive, or a packed file, inside the archive",
+    "x.zip": "an archive, or a packed file, inside the archive",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_members_that_are_never_read_are_named(tmp_path: Path, name: str) -> None:
+    images = mixed(tmp_path, (name, b"x"))
+    assert REFUSED[name] in reason(images, f"a.tar/{name}")
+    assert len(images) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (tarfile.SYMTYPE, "a link"), (tarfile.LNKTYPE, "a hard link"), (tarfile.FIFOTYPE, "a named pipe"),
+        (tarfile.CHRTYPE, "a device"), (tarfile.BLKTYPE, "a device"), (b"M", "unknown kind"),
+    ],
+)  # fmt: skip
+def test_what_is_no_file_is_named(tmp_path: Path, kind: bytes, told: str) -> None:
+    images = mixed(tmp_path, special("x.png", kind, "/etc/passwd"))
+    assert told in reason(images, "a.tar/x.png")
+
+
+def test_equal_names_and_keys(tmp_path: Path) -> None:
+    images = mixed(
+        tmp_path, ("x.png", png()), ("x.png", png()), ("y.png", png()), ("y.jpg", png()), ("z.1.png", png()),
+        ("z.2.png", png()), ("w.1.png", png(9)), ("v.png", png()), ("v.cls", b"1"), ("v.cls", b"2"),
+    )  # fmt: skip
+    assert reason(images, "a.tar/x.png") == "several members have this name"
+    for name in ("y.png", "y.jpg", "z.1.png", "z.2.png"):
+        assert "2 images have the key" in reason(images, f"a.tar/{name}")
+    assert grey(images, images.ids.index("a.tar/w.1.png")) == 9
+    assert reason(images, "a.tar/v.png") == "several members are the .cls beside it"
+
+
+def test_names_that_are_written_alike_stay_apart(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("x\udce9.png")
+    images = mixed(tmp_path, ("x\\xe9.png", png(7)), info)
+    assert images.ids[1:3] == ["a.tar/x\\xe9.png", "a.tar/x\\xe9.png (2)"]
+
+
+def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
+    images = mixed(tmp_path, ("._x.png", b"mac"), (".git/x.png", b"x"), special("d", tarfile.DIRTYPE))
+    assert len(images) == 2
+    assert images.source.skipped == 2
+
+
+SPOILT = {
+    "not JSON": ({"x.json": b"{"}, "the .json beside it cannot be used"),
+    "no object": ({"x.json": b"[1]"}, "it is no JSON object"),
+    "nested without end": ({"x.json": b"[" * 200_000}, "the .json beside it cannot be used"),
+    "not UTF-8": ({"x.txt": b"\xff"}, "not UTF-8 text"),
+    "too long": ({"x.txt": b"x" * (samples.MAX_TEXT_BYTES + 1)}, "has 1048577 bytes, more than 1048576"),
+    "two labels": ({"x.cls": b"1", "x.json": b'{"label": 2}'}, "texts beside it differ: label '1', and '2'"),
+    "a split": ({"x.json": b'{"split": "future"}'}, "unknown split 'future'"),
+    "a class of -7": ({"x.json": b'{"label": -7}'}, "-7 is no class"),
+    "an enormous class": ({"x.cls": b"9" * 30}, "are these identifiers"),
+    "a list as a label": ({"x.json": b'{"label": [1]}'}, "must be a class name or an integer"),
+    "boxes": ({"x.json": b'{"boxes": [[1, 2]]}'}, "boxes are"),
+    "half a character": ({"x.json": b'{"caption": "\\ud800"}'}, "half of a character"),
+    "provenance": ({"x.json": b'{"provenance": {"origin": "magic"}}'}, "provenance cannot be used"),
+}
+
+
+@pytest.mark.parametrize("case", SPOILT)
+def test_texts_that_cannot_be_used_spoil_their_image_only(tmp_path: Path, case: str) -> None:
+    beside, told = SPOILT[case]
+    images = mixed(tmp_path, ("x.png", png()), *beside.items(), ("first.cls", b"1"))
+    assert told in reason(images, "a.tar/x.png")
+    assert images.labels[images.ids.index("a.tar/first.png")] == 1
+
+
+def test_labels_of_two_lengths_are_an_error(tmp_path: Path) -> None:
+    members = [("1.png", png()), ("1.json", b'{"labels": [0, 1]}'), ("2.png", png()), ("2.json", b'{"labels": [1]}')]
+    with pytest.raises(InputError, match=r"a\.tar/2\.png: labels must be 2 values"):
+        load_tar(archive(tmp_path / "a.tar", *members))
+
+
+def test_all_spoilt_is_an_error_that_says_why(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.tar", ("1.png", png()), ("1.cls", b"-7"))
+    with pytest.raises(InputError, match="-7 is no class"):
+        load_tar(path)
+    path = archive(tmp_path / "b.tar", ("1.pyd", b"x"))
+    with pytest.raises(InputError, match=r"holds no usable images; b\.tar/1\.pyd: not read"):
+        load_tar(path)
+
+
+def test_too_large_members_are_not_read(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.tar", ("1.png", png() + bytes(2000)), ("2.png", png()))
+    images = load_tar(path, limits=DecodingLimits(max_bytes=1000))
+    assert "more than 1000 (max_bytes)" in reason(images, "a.tar/1.png")
+    assert images.read(1).size == (4, 3)
+
+
+# -- damaged and hostile archives --------------------------------------------------------------------------------------
+
+GOOD = header(b"good.png", len(png(1))) + padded(png(1))
+NEXT = header(b"next.png", len(png(2))) + padded(png(2))
+LONG = b"x" * (headers.MAX_EXTENDED_BYTES + 1)
+
+
+def pax(records: bytes, kind: bytes = b"x") -> bytes:
+    return header(b"pax", len(records), kind) + padded(records)
+
+
+DAMAGED = {
+    "negative size": (header(b"x.png", b"\xff" * 12), "the size is no number, or below 0"),
+    "size of signs": (header(b"x.png", b"-0000000001\0"), "the size is no number"),
+    "base 256 beyond all disks": (header(b"x.png", b"\x80" + b"\x7f" * 11), "would end"),
+    "size beyond the end": (header(b"x.png", 8**10), "would end"),
+    "wrong checksum": (b"y" + header(b"x.png", 0)[1:], "its checksum is wrong"),
+    "text": (b"<script>" * 64, "damaged at byte"),
+    "half a header": (header(b"x.png", 0)[:300], "it ends here"),
+    "extended header beyond the end": (header(b"x", 8**9, b"x"), "an extended header would end"),
+    "no end mark": (b"", "it ends without an end mark"),
+    "one name for all": (pax(b"17 path=same.png\n", b"g"), "one name or size to all"),
+    "something behind the end": (END + NEXT + END, "more follows behind the end mark"),
+    "a program behind the end": (END + b"PK\x03\x04" + bytes(508), "more follows behind the end mark"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_archive_gives_what_came_before_and_a_row_that_says_so(tmp_path: Path, case: str) -> None:
+    broken, told = DAMAGED[case]
+    images = load_tar(raw(tmp_path / "a.tar", GOOD, broken))
+    assert grey(images, images.ids.index("a.tar/good.png")) == 1
+    assert told in reason(images, "a.tar")
+
+
+SPOILS_ONE = {
+    "bomb of a GNU name": header(b"long", len(LONG), b"L") + padded(LONG),
+    "bomb of a pax header": pax(LONG),
+    "pax records that lie": pax(b"99 path=x\n"),
+    "pax record without end": pax(b"10 path=abcdefghijk"),
+    "pax record of length 0": pax(b"0 path=x\n"),
+    "pax size of letters": pax(b"14 size=-1000\n"),
+    "pax sparse": pax(b"22 GNU.sparse.major=1\n"),
+}
+
+
+@pytest.mark.parametrize("case", SPOILS_ONE)
+def test_bad_extended_headers_spoil_one_member(tmp_path: Path, case: str) -> None:
+    images = load_tar(raw(tmp_path / "a.tar", GOOD, SPOILS_ONE[case], header(b"x.png", 0), NEXT, END))
+    assert images.ids[:2] == ["a.tar/good.png", "a.tar/next.png"]
+    assert [grey(images, 0), grey(images, 1)] == [1, 2]
+    assert "extended header" in reason(images, "a.tar/x.png") or "sparse" in reason(images, "a.tar/x.png")
+
+
+def test_sparse_files_are_refused_and_stepped_over(tmp_path: Path) -> None:
+    listed = header(b"x.png", 512, b"S", at_482=b"\1")
+    more = bytes(504) + b"\1" + bytes(7), bytes(512)
+    images = load_tar(raw(tmp_path / "a.tar", GOOD, listed, *more, bytes(512), NEXT, END))
+    assert "sparse" in reason(images, "a.tar/x.png")
+    assert grey(images, 1) == 2
+
+
+def test_a_name_longer_than_any_path_is_cut(tmp_path: Path) -> None:
+    name = b"n" * (headers.MAX_NAME_BYTES + 1)
+    long = header(b"long", len(name), b"L") + padded(name)
+    images = load_tar(raw(tmp_path / "a.tar", GOOD, long, header(b"x.png", 0), END))
+    cut = next(one for one in images.ids if one != "a.tar/good.png")
+    assert len(cut) < 300
+    assert "its name has 4097 bytes" in reason(images, cut)
+
+
+def test_a_size_in_a_pax_header_counts(tmp_path: Path) -> None:
+    content = png(7)
+    said = pax(b"13 size=%04d\n" % len(content))
+    images = load_tar(raw(tmp_path / "a.tar", said, header(b"x.png", 1), padded(content), END))
+    assert grey(images, 0) == 7
+
+
+@pytest.mark.parametrize("magic", [b"\x1f\x8b", b"BZh9", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"])
+def test_compressed_archives_are_refused_with_the_way_to_unpack_them(tmp_path: Path, magic: bytes) -> None:
+    path = raw(tmp_path / "a.tar.gz", magic + bytes(600))
+    with pytest.raises(InputError, match=r"compressed by \w+, .*unpack it once, with \w*un\w+"):
+        load_images(path)
+    whole = raw(tmp_path / "b.tgz", gzip.compress(tar_bytes({"1.png": png()})))
+    with pytest.raises(InputError, match="compressed by gzip"):
+        load_images(whole)
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"x" * 2000, bytes(1024)])
+def test_what_is_no_archive(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(InputError, match="holds no usable images"):
+        load_tar(raw(tmp_path / "a.tar", content))
+
+
+def test_a_bad_shard_does_not_cost_the_others(tmp_path: Path) -> None:
+    archive(tmp_path / "b.tar", ("1.png", png(1)))
+    raw(tmp_path / "a.tar", b"x" * 2000)
+    os.mkfifo(tmp_path / "c.tar")
+    (tmp_path / "d.tar").mkdir()
+    outside = archive(tmp_path.parent / f"{tmp_path.name}-outside" / "x.tar", ("secret.png", png()))
+    (tmp_path / "e.tar").symlink_to(outside)
+    images = load_tar(tmp_path)
+    assert images.ids == ["a.tar", "b.tar/1.png", "c.tar", "d.tar", "e.tar"]
+    assert grey(images, 1) == 1
+    told = [reason(images, one) for one in ("a.tar", "c.tar", "d.tar", "e.tar")]
+    assert told == [
+        "not a tar archive", "not a file but a named pipe", "not a file but a folder",
+        "the path leads out of its folder",
+    ]  # fmt: skip
+
+
+def test_a_linked_archive_may_be_given_itself(tmp_path: Path) -> None:
+    archive(tmp_path / "store" / "x.tar", ("1.png", png(1)))
+    (tmp_path / "latest.tar").symlink_to("store/x.tar")
+    assert grey(load_tar(tmp_path / "latest.tar"), 0) == 1
+
+
+def test_members_have_a_limit_over_all_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "MAX_MEMBERS", 3)
+    archive(tmp_path / "a.tar", ("1.png", png()), ("2.png", png()), special("d", tarfile.DIRTYPE))
+    archive(tmp_path / "b.tar", ("3.png", png()))
+    assert len(load_tar(tmp_path)) == 3
+    archive(tmp_path / "b.tar", ("3.png", png()), ("4.txt", b""))
+    with pytest.raises(InputError, match="more than 3 members in all"):
+        load_tar(tmp_path)
+
+
+def test_headers_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(headers, "MAX_HEADERS", 5)
+    content = pax(b"11 a=bcdef\n") * 6 + GOOD + END
+    with pytest.raises(RejectedImageError, match="more than 5 headers"):
+        list(read_members(io.BytesIO(content), len(content)))
+
+
+def test_texts_have_a_limit_over_all_shards(tmp_path: Path) -> None:
+    index = loading._Index(budget=5)
+    archive(tmp_path / "a.tar", ("1.txt", b"12345"))
+    archive(tmp_path / "b.tar", ("1.txt", b"1"))
+    first, second = loading.find_shards(str(tmp_path), ".tar")
+    index.add(first)
+    with pytest.raises(InputError, match="texts beside the images"):
+        index.add(second)
+
+
+def test_every_cut_is_told(tmp_path: Path) -> None:
+    whole = tar_bytes([("1.png", png(1)), ("1.cls", b"1"), ("2.png", png(2)), ("é" * 80 + ".png", png(3))])
+    end = len(whole.rstrip(b"\0")) // 512 * 512 + 512
+    for cut in range(1536, end + 1, 256):
+        images = load_tar(raw(tmp_path / "a.tar", whole[:cut]))
+        assert "a.tar" in images.ids, cut
+    assert "a.tar" not in load_tar(raw(tmp_path / "a.tar", whole)).ids
+
+
+def test_nothing_is_written(tmp_path: Path) -> None:
+    path = archive(tmp_path / "in" / "a.tar", ("../x.png", png()), ("/tmp/snellen-never.png", png()), ("1.png", png()))
+    before = sorted(tmp_path.rglob("*"))
+    images = load_tar(path)
+    images.fingerprint()
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not Path("/tmp/snellen-never.png").exists()
+
+
+SEED = tar_bytes(
+    [("a.png", png(1)), ("a.cls", b"1"), ("é" * 80 + ".png", png(2)), special("l.png", tarfile.SYMTYPE, "x")]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, len(SEED) - 1), st.integers(0, 255)), max_size=8), st.integers(0, len(SEED)))
+def test_changed_archives_are_read_or_refused_never_anything_else(changes: list[tuple[int, int]], cut: int) -> None:
+    changed = bytearray(SEED)
+    for place, value in changes:
+        changed[place] = value
+    content = bytes(changed[:cut])
+    try:
+        for member in read_members(io.BytesIO(content), len(content)):
+            assert member.problem is not None or member.offset + member.size <= len(content)
+    except RejectedImageError:
+        pass
