@@ -165,6 +165,7 @@ def test_a_full_or_read_only_disk_is_told_in_words(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "replace", fail)
+    monkeypatch.setattr(os, "link", fail)
     with pytest.raises(InputError, match=r"cannot write to .*: Permission denied"):
         Run.open(tmp_path / "r", PLAN)
 

@@ -13,9 +13,9 @@ import hashlib
 import json
 import os
 import secrets
-import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,21 @@ from snellen.errors import InputError, RunConflictError
 from snellen.evidence import Evidence
 from snellen.unwritable import unwritable
 
+#: Times that a shard is put at its place while other processes may do the same.
+_ATTEMPTS = 5
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either whole or not there, also after a power cut."""
+
+def write_atomically(path: Path, content: bytes, *, new: bool = False) -> None:
+    """Write a file so that it is either whole or not there, also after a power cut.
+
+    Args:
+        path: of the file.
+        content: all of it.
+        new: whether the file must not be there yet, also if two processes write it at once.
+
+    Raises:
+        FileExistsError: it must not, and is.
+    """
     _make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
@@ -33,11 +45,26 @@ def write_atomically(path: Path, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        if not (new and _linked(temporary, path)):
+            os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     _flush(path.parent)
+
+
+def _linked(temporary: Path, path: Path) -> bool:
+    """Give a file its name if nobody has it; False where the file system has no links, and so no way to do that."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        return False
+    temporary.unlink()
+    return True
 
 
 def _flush(path: Path) -> None:
@@ -96,28 +123,33 @@ class Run:
         """
         manifest = folder / "manifest.json"
         plan = json.loads(canonical_json(plan))
-        if manifest.is_file():
-            try:
-                recorded = json.loads(manifest.read_bytes())
-            except ValueError as error:
-                raise InputError(f"{manifest} is not readable JSON ({error}); choose another --out") from error
-            if not isinstance(recorded, dict):
-                raise InputError(f"{manifest} is not the manifest of a run; choose another --out")
-            if recorded != plan:
-                absent = object()
-                differing = sorted(k for k in {*recorded, *plan} if recorded.get(k, absent) != plan.get(k, absent))
-                raise RunConflictError(
-                    f"{folder} holds another run (differs in: {', '.join(differing)}); choose another --out, or "
-                    f"delete it first"
-                )
-            return cls(folder, plan)
         # A start that was killed leaves at most an unfinished manifest behind.
-        if folder.is_dir() and any(not path.name.startswith(".manifest.json.") for path in folder.iterdir()):
-            raise InputError(f"{folder} is not empty and holds no run; choose another --out")
+        if not manifest.is_file() and folder.is_dir():
+            others = [path.name for path in folder.iterdir() if not path.name.startswith(".manifest.json.")]
+            # Another process may have begun the same run since.
+            if others and not manifest.is_file():
+                raise InputError(f"{folder} is not empty and holds no run; choose another --out")
+        if not manifest.is_file():
+            try:
+                write_atomically(manifest, canonical_json(plan), new=True)
+                return cls(folder, plan)
+            except OSError as error:
+                # Another process was first: what it wrote is compared like any other.
+                if not (isinstance(error, FileExistsError) and manifest.is_file()):
+                    raise unwritable(error, folder) from error
         try:
-            write_atomically(manifest, canonical_json(plan))
-        except OSError as error:
-            raise unwritable(error, folder) from error
+            recorded = json.loads(manifest.read_bytes())
+        except ValueError as error:
+            raise InputError(f"{manifest} is not readable JSON ({error}); choose another --out") from error
+        if not isinstance(recorded, dict):
+            raise InputError(f"{manifest} is not the manifest of a run; choose another --out")
+        if recorded != plan:
+            absent = object()
+            differing = sorted(k for k in {*recorded, *plan} if recorded.get(k, absent) != plan.get(k, absent))
+            raise RunConflictError(
+                f"{folder} holds another run (differs in: {', '.join(differing)}); choose another --out, or delete it "
+                f"first"
+            )
         return cls(folder, plan)
 
     # -- shards --------------------------------------------------------------------------------------------------
@@ -161,10 +193,23 @@ class Run:
             (folder / "timing.json").write_bytes(canonical_json(timing or {}))
             for path in (*folder.iterdir(), folder):
                 _flush(path)
-            if final.exists():
-                shutil.rmtree(final)
-            os.replace(folder, final)
+            self._give_name(folder, final, shard)
             _flush(final.parent)
+
+    def _give_name(self, folder: Path, final: Path, shard: int) -> None:
+        """Put a shard at its place. Another process that has just written the same one is as good."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                os.replace(folder, final)
+                return
+            except OSError:
+                if not final.exists() or attempt == _ATTEMPTS - 1:
+                    raise
+            if self.done(shard) and _hash(final / "extra.json") == _hash(folder / "extra.json"):
+                return
+            # Moved away before it is deleted: no half of a shard is ever at the place.
+            with suppress(FileNotFoundError):
+                os.replace(final, folder.with_name(f"earlier-{attempt}"))
 
     def shard_evidence(self, shard: int, name: str) -> Evidence:
         """Read the evidence of one check in one shard."""
@@ -187,10 +232,14 @@ class Run:
             merged[name] = Evidence.merge(self.shard_evidence(shard, name) for shard in range(shards))
             path = self.folder / "evidence" / f"{name}.parquet"
             _make_folder(path.parent)
-            partial = path.with_name(f".{name}.parquet")
-            merged[name].write(partial)
-            _flush(partial)
-            os.replace(partial, path)
+            partial = path.with_name(f".{name}.parquet.{secrets.token_hex(6)}")
+            try:
+                merged[name].write(partial)
+                _flush(partial)
+                os.replace(partial, path)
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
             _flush(path.parent)
         return merged
 

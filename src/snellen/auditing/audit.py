@@ -13,16 +13,20 @@ from snellen.auditing.budgeting import fitted, recorded_choice
 from snellen.auditing.check import Check, Companion, WholeSet
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.concluding import Gathered, conclude
-from snellen.auditing.engine import CLEAN, NOT_FINITE, run_shards, shard_count
+from snellen.auditing.engine import SetRun, measure_sets, report_of_part
 from snellen.auditing.html import render_report
 from snellen.auditing.limiting import limited
 from snellen.auditing.per_image import BAG_LABEL
 from snellen.auditing.plan import plan_of
 from snellen.auditing.privacy import Privacy
 from snellen.auditing.report import AuditReport
+from snellen.auditing.shard_work import CLEAN, NOT_FINITE, ShardWork, WorkingSet, check_reopening, setup_of
+from snellen.auditing.sharding import read_part, shard_count
 from snellen.budget import seconds_of
 from snellen.classifier import Classifier
 from snellen.data.labels import align_labels
+from snellen.engines.choosing import choose_engine, recorded
+from snellen.engines.engine import Engine
 from snellen.errors import InputError, ModelError
 from snellen.evidence import Evidence
 from snellen.images import ImageSet
@@ -30,9 +34,6 @@ from snellen.progress import Progress, Silent
 from snellen.randomness import Randomness
 from snellen.run import Run, write_atomically
 from snellen.unwritable import unwritable_told
-
-#: Evidence by check, rejected images with reasons, seconds by check.
-Measurements = tuple[dict[str, Evidence], list[dict[str, str]], dict[str, float]]
 
 #: At most so many training or tuning images are looked at, drawn at random.
 COMPANION_LIMIT = 20_000
@@ -54,6 +55,12 @@ def audit(
     seed: int = 0,
     save_images: bool = True,
     pseudonyms: Path | str | None = None,
+    engine: str | Engine = "in_process",
+    processes: int | None = None,
+    address: str | None = None,
+    shards: int | None = None,
+    threads: int | None = None,
+    part: str | None = None,
     progress: Progress | None = None,
 ) -> AuditReport:
     """Audit a classifier on images.
@@ -80,19 +87,33 @@ def audit(
         pseudonyms: file with a key, made if it is not there: names of images, units, groups, bags, of the data and of
             files of models are replaced before anything is written, and can be looked up in it. It may not lie in
             ``out``. What is random depends on ids, and is another draw than under the names.
+        engine: ``in_process``, ``local`` (processes of this machine), ``ray``, or an engine object; changes no result.
+            Processes load model and images again, by the references that they were loaded by.
+        processes: of ``local`` and ``ray``; see :func:`~snellen.engines.choosing.choose_engine`.
+        address: of a running Ray cluster; None starts one on this machine.
+        shards: pieces that the run is cut into, what is lost at most when it is killed; changes no figure. None: eight
+            batches each, or as the run in ``out`` has it.
+        threads: of torch in each process; another number may change scores by about 1e-5. None: torch's own number,
+            divided among the processes, or as the run in ``out`` has it.
+        part: "2/8" measures the second of eight parts into ``out``, which all parts share, and stops; the same call
+            without it does what is left and makes the report.
         progress: who hears of progress.
 
     Returns:
-        The report; ``report.folder`` is the run directory.
+        The report; ``report.folder`` is the run directory. That of a part has no figures.
 
     Raises:
         InputError: the data is empty, all images are unusable, or the labels do not fit the classes.
         ModelError: the model gives scores that cannot be used.
         UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
         RunConflictError: ``out`` holds a run of another plan.
+        WorkerError: a worker died twice with the same shard, or found other files or packages than this process.
     """
     if batch_size < 1 or workers < 0:
         raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
+    if part is not None and out is None:
+        raise InputError("a part of an audit goes into a run directory that all parts share: name it with out")
+    mine = (1, 1) if part is None else read_part(part)
     started, seconds_allowed = time.perf_counter(), None if budget is None else seconds_of(budget)
     privacy = Privacy.of(save_images, pseudonyms, None if out is None else Path(out))
     classifier, images, given = privacy.applied(classifier, images, {"train": train, "tune": tune})
@@ -118,6 +139,15 @@ def audit(
                 f"{folder} holds a run, and {classifier.name} cannot be hashed (a plain callable, or an edited model): "
                 f"nobody can tell whether it is the model of that run; choose another out"
             )
+        known_threads, known_shards = recorded(folder)
+        crew = choose_engine(
+            engine,
+            processes=processes,
+            threads=threads or known_threads,
+            address=address,
+            gpu=classifier.device.type == "cuda",
+        )
+        stack.enter_context(crew.threads_set())
         choice = None
         if seconds_allowed is not None:
             choice = recorded_choice(folder, seconds_allowed) or fitted(
@@ -138,39 +168,50 @@ def audit(
             skipped |= choice.left_out
             running = [check for check in running if check.name not in choice.left_out]
         keep = privacy.kept(frozenset(kept for check in running for kept in check.reads))
+        measuring = [check for check in running if check.measures]
+        parts: dict[str, tuple[ImageSet, Sequence[Check]]] = {"audit": (images, measuring)}
+        parts |= {name: (other, ()) for name, other in companions.items()}
+        if crew.engine is not None:
+            check_reopening(classifier, parts)
+        counts = {
+            name: shard_count(len(one), batch_size, known_shards.get(name) if shards is None else shards)
+            for name, (one, _) in parts.items()
+        }
         plan = plan_of(
-            classifier, images, companions, chosen, batch_size, seed, listener, privacy=privacy, budget=choice
+            classifier, images, companions, chosen, batch_size, counts, seed, listener, privacy=privacy, budget=choice
         )
         run = Run.open(folder, plan)
-
-        def measure(run: Run, images: ImageSet, checks: Sequence[Check], task: str) -> Measurements:
-            """Evidence by check, rejected images, seconds."""
-            seconds = run_shards(
-                run,
-                classifier,
-                images,
-                checks,
-                keep=keep,
-                batch_size=batch_size,
-                workers=workers,
-                rng=rng,
-                progress=listener,
-                task=task,
+        sets = {
+            name: SetRun(
+                run if name == "audit" else Run.open(folder / name, run.plan),
+                one,
+                own,
+                counts[name],
+                batch_size,
+                name if name == "audit" else f"{name} images",
             )
-            shards = shard_count(len(images), batch_size)
-            evidence = run.merge(shards, (CLEAN, *(check.name for check in checks)))
-            rejected = [row for shard in range(shards) for row in run.shard_extra(shard)["rejected"]]
-            run.write_json("rejected.json", rejected)
-            return evidence, rejected, seconds
-
-        measuring = [check for check in running if check.measures]
-        evidence, rejected, seconds = measure(run, images, measuring, "audit")
+            for name, (one, own) in parts.items()
+        }
+        working = {name: WorkingSet.of(one, own) for name, (one, own) in parts.items()}
+        work = ShardWork(classifier, working, keep, batch_size, workers, rng)
+        measure_sets(
+            sets,
+            work,
+            crew.engine,
+            lambda: setup_of(run.plan, classifier, parts, keep, batch_size, workers, seed),
+            listener,
+            mine,
+        )
+        if part is not None:
+            return report_of_part(run, part, sets)
+        evidence, rejected = sets["audit"].gathered()
         _check_usable(classifier, images, evidence[CLEAN], rejected)
+        seconds = sets["audit"].seconds()
         beside: dict[Companion, tuple[Evidence, ImageSet]] = {}
         for name, other in companions.items():
-            found, _, spent = measure(Run.open(folder / name, run.plan), other, (), f"{name} images")
+            found, _ = sets[name].gathered()
             beside[name] = (found[CLEAN], other)
-            seconds[name] = sum(spent.values())
+            seconds[name] = sum(sets[name].seconds().values())
         notes = [*privacy.notes(), *(choice.notes() if choice is not None else ())]
         gathered = Gathered(evidence, beside, rejected, skipped, wholes, notes)
         report, pictures, lists = conclude(classifier, images, run.plan, chosen, gathered, rng, workers=workers)

@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from snellen.auditing.check import Check, Companion, Kept
 from snellen.auditing.clean_evidence import clean_evidence
-from snellen.auditing.engine import known_labels, make_batch
 from snellen.auditing.limiting import smallest_limit
+from snellen.auditing.shard_work import known_labels, make_batch
 from snellen.budget import time_words
 from snellen.classifier import Classifier
 from snellen.data.loading import prepared_batches

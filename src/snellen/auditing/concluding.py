@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.auditing.check import Check, Companion, Conclusion, Reading, WholeSet
-from snellen.auditing.engine import CLEAN
 from snellen.auditing.eye_chart import EyeChart, chance_level
 from snellen.auditing.fingerprints_again import with_fingerprints
 from snellen.auditing.hypothesis import FALSE_DISCOVERY_RATE, confirmed
 from snellen.auditing.per_image import PerImage
 from snellen.auditing.pictures import illustrate_findings
 from snellen.auditing.report import AuditReport, CheckStatus, Judged
+from snellen.auditing.shard_work import CLEAN
 from snellen.auditing.treatments import treatments
 from snellen.classifier import Classifier
 from snellen.errors import InputError

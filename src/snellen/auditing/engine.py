@@ -1,175 +1,173 @@
-"""Run checks over images in shards: decode once, compute clean scores once, write each shard whole or not at all."""
+"""Measure sets of images in shards, by any engine: each shard is written whole or not at all, as it comes."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from snellen.auditing.check import Batch, Check, Kept
-from snellen.auditing.clean_evidence import clean_evidence, score_batch
-from snellen.auditing.per_image import CARRIED
-from snellen.classifier import Classifier
-from snellen.data.loading import prepared_batches
+from snellen.auditing.check import Check
+from snellen.auditing.hypothesis import FALSE_DISCOVERY_RATE
+from snellen.auditing.report import AuditReport, Judged
+from snellen.auditing.shard_messages import Job, ShardResult
+from snellen.auditing.shard_work import CLEAN, WORK, ShardWork, hash_of
+from snellen.auditing.sharding import stretch
+from snellen.engines.engine import Engine, Numbered
+from snellen.engines.in_process import InProcess
 from snellen.evidence import Evidence
 from snellen.images import ImageSet
-from snellen.preparation import to_unit
 from snellen.progress import Progress
-from snellen.randomness import Randomness
 from snellen.run import Run
 
-#: Why an image was set aside whose clean scores cannot be used.
-NOT_FINITE = "the model's scores are not finite (NaN or infinity)"
 
-#: Name of the evidence that every run has, whatever its checks.
-CLEAN = "clean"
+@dataclass(frozen=True, eq=False)
+class SetRun:
+    """One set of images on its way into a run.
 
-#: Batches in one shard; what a killed run loses at most.
-BATCHES_PER_SHARD = 8
+    Attributes:
+        run: where its shards go.
+        images: the set.
+        checks: those that measure something of their own.
+        shards: how many shards it has.
+        batch_size: images in one pass.
+        task: what progress calls it.
+    """
+
+    run: Run
+    images: ImageSet
+    checks: Sequence[Check]
+    shards: int
+    batch_size: int
+    task: str
+
+    def positions(self, shard: int) -> range:
+        """Of the images of a shard."""
+        return stretch(shard, self.shards, len(self.images), self.batch_size)
+
+    def members(self, shard: int) -> ImageSet:
+        """The images of a shard."""
+        return self.images.select(np.asarray(self.positions(shard)))
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """Passes through the model for each image, by what is done."""
+        return {CLEAN: 1.0, **{check.name: check.cost() for check in self.checks}}
+
+    def gathered(self) -> tuple[dict[str, Evidence], list[dict[str, str]]]:
+        """Evidence by check, and rejected images with reasons; both are written into the run."""
+        evidence = self.run.merge(self.shards, tuple(self.cost))
+        rejected = [row for shard in range(self.shards) for row in self.run.shard_extra(shard)["rejected"]]
+        self.run.write_json("rejected.json", rejected)
+        return evidence, rejected
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds by check, over all shards, whenever they ran."""
+        total = dict.fromkeys(["reading", *self.cost], 0.0)
+        for shard in range(self.shards):
+            for name, value in self.run.shard_timing(shard).items():
+                total[name] += value
+        return total
 
 
-def shard_count(images: int, batch_size: int) -> int:
-    """How many shards a run of this size has."""
-    return -(-images // (batch_size * BATCHES_PER_SHARD))
-
-
-def run_shards(
-    run: Run,
-    classifier: Classifier,
-    images: ImageSet,
-    checks: Sequence[Check],
-    *,
-    keep: Collection[Kept] = (),
-    batch_size: int,
-    workers: int,
-    rng: Randomness,
+def measure_sets(
+    sets: Mapping[str, SetRun],
+    work: ShardWork,
+    engine: Engine | None,
+    setup: Callable[[], Mapping[str, Any]],
     progress: Progress,
-    task: str = "audit",
-) -> dict[str, float]:
-    """Run what is not done yet; returns seconds by check, over all shards, whenever they ran (for timing.json).
+    part: tuple[int, int] = (1, 1),
+) -> None:
+    """Measure what is not done yet. Workers are started once, for all sets; without anything to do, not at all.
 
     Args:
-        checks: those that measure something of their own.
-        keep: what the clean evidence holds beside decisions and confidences.
-        task: what progress calls it.
+        sets: by name.
+        work: what is done, with everything loaded.
+        engine: who does it; None: this process, with what is loaded.
+        setup: of the work in a worker.
+        progress: hears of every batch that is measured here, of every shard that is measured elsewhere.
+        part: which of how many parts of the shards to measure: the first of one are all.
 
     Raises:
-        ModelError: scores have a wrong shape.
+        SnellenError: what a worker raised, or that it died. What was written stays.
     """
-    cost = {CLEAN: 1.0, **{check.name: check.cost() for check in checks}}
-    progress.begin(task, sum(cost.values()) * len(images))
-    carried = _carried(images)
-    for shard in range(shard_count(len(images), batch_size)):
-        first = shard * batch_size * BATCHES_PER_SHARD
-        members = images.select(np.arange(first, min(first + batch_size * BATCHES_PER_SHARD, len(images))))
-        if run.done(shard):
-            progress.advance(task, sum(cost.values()) * len(members), "already done")
-            continue
-        _run_shard(
-            run, shard, classifier, members, checks, keep, carried, cost, batch_size, workers, rng, progress, task
-        )
-    progress.finish(task)
-    total = dict.fromkeys(["reading", *cost], 0.0)
-    for shard in range(shard_count(len(images), batch_size)):
-        for name, value in run.shard_timing(shard).items():
-            total[name] += value
-    return total
+    shards = [(name, shard) for name, one in sets.items() for shard in range(one.shards)]
+    mine = [number for number in range(len(shards)) if number % part[1] == part[0] - 1]
+    telling = _Telling(sets, progress, {name for name, _ in (shards[number] for number in mine)})
+    done = {number for number in mine if sets[shards[number][0]].run.done(shards[number][1])}
+    for number in mine:
+        name, shard = shards[number]
+        telling.expect(name, len(sets[name].positions(shard)))
+    telling.begin()
+    for number in sorted(done):
+        telling.all_of(*shards[number], "already done")
+    waiting = [number for number in mine if number not in done]
+
+    def jobs() -> Iterator[Numbered]:
+        for number in waiting:
+            name, shard = shards[number]
+            one = sets[name]
+            members, places = one.members(shard), one.positions(shard)
+            # What this process reads needs no comparison with what this process read.
+            contents = None if engine is None else hash_of(one.images.content_hashes[places.start : places.stop])
+            yield number, Job.of_images(name, members, contents).to_bytes()
+
+    if waiting:
+        here = InProcess(dataclasses.replace(work, tell=telling.some_of))
+        with closing((engine or here).run(WORK, {} if engine is None else setup(), jobs())) as results:
+            for number, content in results:
+                name, shard = shards[number]
+                result = ShardResult.from_bytes(content)
+                sets[name].run.write_shard(
+                    shard, result.evidence, {"rejected": list(result.rejected)}, timing=result.seconds
+                )
+                if engine is not None:
+                    for check in sets[name].cost:
+                        telling.all_of(name, shard, check)
+    telling.finish()
 
 
-def _run_shard(
-    run: Run,
-    shard: int,
-    classifier: Classifier,
-    members: ImageSet,
-    checks: Sequence[Check],
-    keep: Collection[Kept],
-    carried: Mapping[str, Mapping[str, object]],
-    cost: dict[str, float],
-    batch_size: int,
-    workers: int,
-    rng: Randomness,
-    progress: Progress,
-    task: str,
-) -> None:
-    seconds: dict[str, float] = dict.fromkeys(["reading", *cost], 0.0)
-    evidence: dict[str, list[Evidence]] = {name: [] for name in cost}
-    rejected: list[dict[str, str]] = []
-    units, labels = members.column("unit_id"), known_labels(members)
-    started = time.perf_counter()
-    for loaded in prepared_batches(members, classifier.preparation, batch_size, workers=workers):
-        rejected += [{"id": key, "reason": reason} for key, reason in loaded.rejected]
-        seconds["reading"] += time.perf_counter() - started
-        if len(loaded.ids):
-            clock = time.perf_counter()
-            batch, unusable = make_batch(
-                classifier,
-                loaded.ids,
-                [units[i] for i in loaded.indices],
-                loaded.pixels,
-                labels[np.asarray(loaded.indices)],
-                rng,
-                keep,
-            )
-            rejected += unusable
-            if batch is not None:
-                known = {name: [values[key] for key in batch.ids] for name, values in carried.items()}
-                evidence[CLEAN].append(clean_evidence(batch, keep, known))
-            seconds[CLEAN] += time.perf_counter() - clock
-            progress.advance(task, cost[CLEAN] * len(loaded.ids), CLEAN)
-            for check in checks:
-                clock = time.perf_counter()
-                if batch is not None and (measured := check.measure(batch)) is not None:
-                    evidence[check.name].append(measured)
-                seconds[check.name] += time.perf_counter() - clock
-                progress.advance(task, cost[check.name] * len(loaded.ids), check.name)
-        progress.advance(task, sum(cost.values()) * len(loaded.rejected), "rejected")
-        started = time.perf_counter()
-    merged = {name: Evidence.merge(parts) for name, parts in evidence.items()}
-    run.write_shard(shard, merged, {"rejected": rejected}, timing=seconds)
-
-
-def known_labels(images: ImageSet) -> NDArray[np.int64]:
-    """Labels, −1 where there is none or where this view may not read it."""
-    return images.labels if images.has_labels else np.full(len(images), -1, dtype=np.int64)
-
-
-def _carried(images: ImageSet) -> dict[str, dict[str, object]]:
-    """Column → value by id, of the columns in which some image has one, so that all shards agree on their columns."""
-    columns = {name: images.column(name) for name in CARRIED}
-    return {
-        name: dict(zip(images.ids, (None if value is None else CARRIED[name](value) for value in values), strict=True))
-        for name, values in columns.items()
-        if any(value is not None for value in values)
-    }
-
-
-def make_batch(
-    classifier: Classifier,
-    ids: Sequence[str],
-    unit_ids: Sequence[object],
-    pixels: torch.Tensor,
-    labels: np.ndarray,
-    rng: Randomness,
-    keep: Collection[Kept] = (),
-) -> tuple[Batch | None, list[dict[str, str]]]:
-    """Clean scores of a batch; images whose scores are not finite are set aside by name, None when none is left."""
-    batch_images = to_unit(pixels).to(classifier.device)
-    scores, features = score_batch(classifier, batch_images, keep)
-    finite = torch.isfinite(scores).flatten(1).all(1)
-    batch = Batch(
-        classifier,
-        tuple(ids),
-        tuple(None if unit is None else str(unit) for unit in unit_ids),
-        batch_images,
-        torch.from_numpy(np.ascontiguousarray(labels)).to(classifier.device),
-        scores,
-        rng.for_examples(ids),
-        features,
+def report_of_part(run: Run, part: str, sets: Mapping[str, SetRun]) -> AuditReport:
+    """What is known after a part: how far the whole run is, and no figures."""
+    there = sum(one.run.done(shard) for one in sets.values() for shard in range(one.shards))
+    note = (
+        f"Part {part} is done; {there} of {sum(one.shards for one in sets.values())} shards are there. The same audit "
+        f"without a part does what is left and makes the report."
     )
-    if bool(finite.all()):
-        return batch, []
-    lost = [{"id": ids[p], "reason": NOT_FINITE} for p in (~finite).nonzero().flatten().tolist()]
-    return (batch.take(finite.nonzero().flatten()) if bool(finite.any()) else None), lost
+    none = Judged(hypotheses=0, findings=0, rate=FALSE_DISCOVERY_RATE)
+    model, data = run.plan["model"], run.plan["data"]
+    return AuditReport(
+        model=model, data=data, metrics={}, findings=(), tested=none, checks=(), notes=(note,), folder=run.folder
+    )
+
+
+class _Telling:
+    """Progress of several sets, in passes through the model."""
+
+    def __init__(self, sets: Mapping[str, SetRun], progress: Progress, names: set[str]) -> None:
+        self._sets, self._progress = sets, progress
+        self._costs = {name: one.cost for name, one in sets.items()}
+        self._images = dict.fromkeys((name for name in sets if name in names), 0)
+
+    def expect(self, name: str, images: int) -> None:
+        self._images[name] += images
+
+    def begin(self) -> None:
+        for name, images in self._images.items():
+            self._progress.begin(self._sets[name].task, sum(self._costs[name].values()) * images)
+
+    def some_of(self, name: str, done: str, images: int) -> None:
+        """What was done with some images; anything but a check stands for all of them."""
+        costs = self._costs[name]
+        amount = costs[done] if done in costs else sum(costs.values())
+        self._progress.advance(self._sets[name].task, amount * images, done)
+
+    def all_of(self, name: str, shard: int, done: str) -> None:
+        self.some_of(name, done, len(self._sets[name].positions(shard)))
+
+    def finish(self) -> None:
+        for name in self._images:
+            self._progress.finish(self._sets[name].task)

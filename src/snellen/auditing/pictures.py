@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from snellen.auditing.check import Batch, Check
-from snellen.auditing.engine import known_labels, make_batch
+from snellen.auditing.shard_work import known_labels, make_batch
 from snellen.classifier import Classifier
 from snellen.errors import RejectedImageError
 from snellen.finding import Finding

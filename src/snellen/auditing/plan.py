@@ -7,7 +7,6 @@ from typing import Any
 
 from snellen.auditing.budgeting import Choice
 from snellen.auditing.check import Check, Companion
-from snellen.auditing.engine import BATCHES_PER_SHARD
 from snellen.auditing.privacy import Privacy
 from snellen.classifier import Classifier
 from snellen.images import ImageSet
@@ -21,6 +20,7 @@ def plan_of(
     companions: Mapping[Companion, ImageSet],
     checks: Sequence[Check],
     batch_size: int,
+    shards: Mapping[str, int],
     seed: int,
     progress: Progress,
     *,
@@ -38,7 +38,7 @@ def plan_of(
         "pseudonyms": privacy.key_id,
         "budget": None if budget is None else budget.model_dump(mode="json"),
         "batch_size": batch_size,
-        "batches_per_shard": BATCHES_PER_SHARD,
+        "shards": dict(shards),
         "seed": seed,
         **describe_machine(classifier),
     }

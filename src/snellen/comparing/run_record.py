@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 from pydantic import ValidationError
 
-from snellen.auditing.engine import CLEAN
 from snellen.auditing.per_image import PerImage
 from snellen.auditing.report import AuditReport
+from snellen.auditing.shard_work import CLEAN
 from snellen.errors import InputError
 from snellen.evidence import Evidence
 

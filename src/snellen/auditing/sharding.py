@@ -1,0 +1,54 @@
+"""Which images make up a shard. Batches are formed of the whole set, so shards change no batch, and no figure."""
+
+from __future__ import annotations
+
+import re
+
+from snellen.errors import InputError
+
+#: Batches in one shard where nobody says how many shards there are to be; what a killed run loses at most.
+BATCHES_PER_SHARD = 8
+
+_PART = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
+
+
+def shard_count(images: int, batch_size: int, asked: int | None = None) -> int:
+    """How many shards a set of images has: as many as asked for, but never more than batches.
+
+    >>> shard_count(1000, 64), shard_count(1000, 64, 7), shard_count(10, 64, 7)
+    (2, 7, 1)
+
+    Raises:
+        InputError: fewer than 1 is asked for.
+    """
+    if asked is not None and asked < 1:
+        raise InputError(f"a run has at least 1 shard, got {asked}")
+    batches = -(-images // batch_size)
+    return -(-batches // BATCHES_PER_SHARD) if asked is None else min(asked, batches)
+
+
+def stretch(shard: int, shards: int, images: int, batch_size: int) -> range:
+    """Positions of the images in a shard: whole batches, as many in each shard as in any other, or one more.
+
+    >>> [stretch(shard, 2, 10, 3) for shard in range(2)]
+    [range(0, 6), range(6, 10)]
+    """
+    batches = -(-images // batch_size)
+    first, last = (place * batches // shards for place in (shard, shard + 1))
+    return range(first * batch_size, min(last * batch_size, images))
+
+
+def read_part(part: str) -> tuple[int, int]:
+    """Which of how many parts: ``2/8`` is the second of eight.
+
+    >>> read_part("2/8")
+    (2, 8)
+
+    Raises:
+        InputError: not of that form, or no such part.
+    """
+    found = _PART.fullmatch(part.strip())
+    which, parts = (int(number) for number in found.groups()) if found else (0, 0)
+    if not 1 <= which <= parts:
+        raise InputError(f"a part is I/N with I from 1 to N, such as 2/8 for the second of eight; got {part!r}")
+    return which, parts
