@@ -31,6 +31,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "fashion_cnn": Architecture("snellen.models.fashion_cnn:FashionCNN", "pool"),
     "head_on_encoder": Architecture("snellen.models.head_on_encoder:build", "head.hidden"),
     "prompted_tower": Architecture("snellen.models.two_tower.prompted:build", "tower"),
+    "smoothed": Architecture("snellen.models.smoothed_network:SmoothedNetwork"),
     "timm": Architecture("snellen.models.timm_models:build_untrained", "global_pool"),
 }
 

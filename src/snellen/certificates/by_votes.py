@@ -1,0 +1,176 @@
+"""What plain and dual smoothing have in common: noise, votes, bounds, and the words in which they are told."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from snellen.classifier import Classifier
+from snellen.errors import InputError, SnellenError
+from snellen.images import ImageSet
+from snellen.method import Method, Need
+from snellen.models.halves import View
+from snellen.models.smoothed_network import noise_of
+from snellen.randomness import Randomness
+from snellen.smoothing.bounds import largest_radius, proven_radius
+from snellen.smoothing.branches import Branch, branches_of
+from snellen.smoothing.certifying import Goal, Radius, count
+from snellen.smoothing.looks import Look, early_looks, single_look
+from snellen.smoothing.outcome import CertifiedByVotes
+from snellen.smoothing.votes import CHUNK
+
+
+class VoteCertificate(Method):
+    """Certify the majority decision under Gaussian noise; subclasses say how many branches there are."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"layers"})
+
+    sigma: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="noise, in [0, 1] pixel units; by default that of its training",
+    )
+    selection: int = Field(200, ge=1, description="noisy samples that choose the class, of each branch")
+    samples: int = Field(10_000, ge=1, description="noisy samples that bound its probability, of each branch")
+    alpha: float = Field(0.001, gt=0, lt=1, description="probability that the certificate of an image is wrong")
+    radius: float | None = Field(
+        None, ge=0, allow_inf_nan=False,
+        description="decide about this radius alone and stop sampling early; by default all samples are drawn",
+    )  # fmt: skip
+    futility: float = Field(
+        0.001, gt=0, lt=1, description="with a radius: probability of giving up on an image that could be proven"
+    )
+    grey: bool | None = Field(
+        None, description="one noise for all three channels, for grey images; by default as MODEL was trained"
+    )
+    denoiser: str | None = Field(
+        None, description="diffusion model that denoises once before MODEL: bundled:NAME or diffusers:FOLDER"
+    )
+    chunk: int = Field(CHUNK, ge=1, description="noisy images in one pass; sets memory and changes no vote")
+
+    #: Whether the image is split.
+    halves: ClassVar[bool]
+
+    def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
+        """Say why this cannot run: no module, no noise, or networks that are for something else."""
+        lacking = super().missing(classifier, images)
+        if lacking is not None or classifier is None:
+            return lacking
+        try:
+            self._noise(classifier)
+            branches_of(classifier, halves=self.halves)
+        except SnellenError as error:
+            return f"cannot certify: {error}"
+        return None
+
+    def certify(self, classifier: Classifier, images: Tensor, *, rng: Randomness | None = None) -> CertifiedByVotes:
+        """Certify prepared images (n, 3, h, w) in [0, 1]; an image's draws follow from ``rng`` and its id.
+
+        Raises:
+            UnsupportedError: a classifier that cannot be smoothed in this way.
+            InputError: images or noise that cannot be used.
+        """
+        sigma, grey, view = self._noise(classifier)
+        branches = self._branches(classifier, sigma, grey, view, (images.shape[2], images.shape[3]))
+        looks = self.looks(len(branches))
+        with torch.inference_mode():
+            counted = count(
+                branches,
+                images,
+                sigma=sigma,
+                selection=self.selection,
+                looks=looks,
+                class_count=len(classifier.class_names),
+                rng=(rng or Randomness(0)).bind(len(images)).child(self.name),
+                goal=None if self.radius is None else Goal(self.radius, self.futility),
+                radius=self._radius(),
+                chunk=self.chunk,
+            )
+        proven = counted.radius > 0
+        return CertifiedByVotes(
+            prediction=torch.where(proven, counted.chosen, -1),
+            radius=torch.where(proven, counted.radius, 0.0),
+            confidence=1 - self.alpha,
+            assumptions=self.assumptions(sigma, grey, len(branches)),
+            votes=counted.votes.sum(1),
+            sigma=sigma,
+            guarantee=self.guarantees,
+            selection=counted.selection,
+            estimation=counted.votes,
+            selection_samples=self.selection,
+            samples=counted.samples,
+            lower=counted.lower,
+            largest=self.largest(classifier),
+        )
+
+    def looks(self, branches: int) -> tuple[Look, ...]:
+        """When the votes are looked at, decided before the first sample."""
+        alpha = self._level(branches)
+        return single_look(self.samples, alpha) if self.radius is None else early_looks(self.samples, alpha)
+
+    def largest(self, classifier: Classifier) -> float:
+        """The radius that no image can exceed with so many samples."""
+        branches = 2 if self.halves else 1
+        last = self.looks(branches)[-1]
+        return largest_radius(branches, last.samples, last.level, self._noise(classifier)[0])
+
+    @property
+    def guarantees(self) -> bool:
+        """Whether what comes out is proven."""
+        return True
+
+    @abstractmethod
+    def assumptions(self, sigma: float, grey: bool, branches: int) -> tuple[str, ...]:
+        """What the certificate says and rests on."""
+
+    def _radius(self) -> Radius:
+        return proven_radius
+
+    def _level(self, branches: int) -> float:
+        return self.alpha
+
+    def _noise(self, classifier: Classifier) -> tuple[float, bool, View]:
+        """Sigma, whether noise is grey, and the view of halves: as given, else as the networks were trained."""
+        said = noise_of(classifier.module)
+        sigma = self.sigma if self.sigma is not None else said.sigma if said is not None else None
+        if sigma is None:
+            raise InputError(
+                f"{classifier.name} was not trained on noise of a known size; say sigma, such as 0.25, or train with "
+                f"'snellen train gaussian-smoothing'"
+            )
+        grey = self.grey if self.grey is not None else said is not None and said.grey
+        return sigma, grey, self._view(classifier)
+
+    def _view(self, classifier: Classifier) -> View:
+        said = noise_of(classifier.module)
+        return said.view if said is not None and said.view is not None else "contrast"
+
+    def _branches(
+        self, classifier: Classifier, sigma: float, grey: bool, view: View, size: tuple[int, int]
+    ) -> tuple[Branch, ...]:
+        denoise: Callable[[Tensor], Tensor] | None = None
+        if self.denoiser is not None:
+            from snellen.diffusion.loading import load_generator
+            from snellen.smoothing.one_shot import one_shot_denoiser
+
+            generator = load_generator(self.denoiser, device=classifier.device)
+            denoise = one_shot_denoiser(generator, sigma=sigma, grey=grey, size=size)
+        return branches_of(classifier, halves=self.halves, view=view, grey=grey, denoise=denoise)
+
+
+def told(sigma: float, grey: bool, alpha: float) -> tuple[str, ...]:
+    """What every certificate by votes says."""
+    where = (
+        "changes that are the same in all three channels, measured in one of them" if grey else "changes of the image"
+    )
+    return (
+        f"of the majority decision under Gaussian noise of sigma {sigma:g}, not of a single call of the model",
+        f"for l2 {where}, in [0, 1] pixel units, as the model sees it after its own resize and crop",
+        f"each image's statement is wrong with probability {alpha:g} at most, over the draws of the noise",
+    )
