@@ -66,6 +66,7 @@ class Classifier:
         recipe: what trained it, as the lineage of its artifact records it; empty when unknown.
         history: figures of each epoch of its training, as its card records them; empty when unknown.
         bag_decision: how a bag is decided from its images, as its card records it: ``pooling`` and ``threshold``.
+        sent_to: the host that images are sent to for their scores; None where the model runs in this process.
         device: where the model runs.
     """
 
@@ -86,6 +87,7 @@ class Classifier:
         recipe: Mapping[str, Any] | None = None,
         history: Sequence[Mapping[str, float]] = (),
         bag_decision: Mapping[str, Any] | None = None,
+        sent_to: str | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
         self.module = model if isinstance(model, nn.Module) else None
@@ -102,6 +104,7 @@ class Classifier:
         self.recipe: Mapping[str, Any] = dict(recipe or {})
         self.history = tuple(dict(row) for row in history)
         self.bag_decision: Mapping[str, Any] = dict(bag_decision or {})
+        self.sent_to = sent_to
         self.device = torch.device(device)
         self.reference: Mapping[str, Any] | None = None  # what load_classifier made it of, where that is a text
         self._identity = identity

@@ -200,7 +200,7 @@ def test_strings_that_are_no_reference(reference: str, message: str) -> None:
         load_classifier(reference)
 
 
-@pytest.mark.parametrize("reference", ["http://127.0.0.1:1/model", "tim:resnet50"])
+@pytest.mark.parametrize("reference", ["ftp://127.0.0.1:1/model", "tim:resnet50"])
 def test_an_unknown_scheme_lists_the_known_ones(reference: str) -> None:
     with pytest.raises(UnknownNameError, match=", ".join(sorted(SCHEMES))):
         load_classifier(reference)

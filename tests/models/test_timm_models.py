@@ -175,7 +175,7 @@ def test_unknown_names_and_tags() -> None:
 
 def test_without_a_file_and_without_a_network() -> None:
     with pytest.raises(InputError, match=r"nor downloaded.*timm:test_resnet@FILE\.safetensors"):
-        load_classifier("timm:test_resnet")
+        load_classifier("timm:test_resnet", allow_remote=["huggingface.co"])
 
 
 def test_a_tag_chooses_the_preparation(saved: dict[str, Path]) -> None:

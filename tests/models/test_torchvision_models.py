@@ -171,7 +171,7 @@ def test_old_names_inside_published_dense_blocks(tmp_path: Path, monkeypatch: py
 def test_without_a_file_and_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(InputError, match=r"nor downloaded.*torchvision:resnet18@FILE\.safetensors"):
-        load_classifier("torchvision:resnet18")
+        load_classifier("torchvision:resnet18", allow_remote=["download.pytorch.org"])
 
 
 def test_names_that_are_not_known(mobilenet: Path) -> None:

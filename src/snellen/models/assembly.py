@@ -56,6 +56,7 @@ def assemble(
         recipe=loaded.recipe,
         history=loaded.history,
         bag_decision=loaded.bag_decision,
+        sent_to=loaded.sent_to,
         device=device,
     )
 

@@ -38,6 +38,7 @@ class LoadedModel:
         bag_decision: how a bag is decided from its images, where its files tell.
         notes: what the loader changed or found remarkable.
         assumed: what the loader assumed, by field: told only where the caller does not give that field.
+        sent_to: the host that images are sent to; None where the model runs in this process.
         advice: how a user supplies what is missing; the end of an error message.
     """
 
@@ -56,4 +57,5 @@ class LoadedModel:
     bag_decision: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     assumed: Mapping[Field, str] = field(default_factory=dict)
+    sent_to: str | None = None
     advice: str = "pass preparation=Preparation(...) to load_classifier()"

@@ -20,6 +20,7 @@ from snellen.models.class_names import read_class_names
 from snellen.models.devices import resolve_device
 from snellen.models.loaded_model import LoadedModel
 from snellen.models.output_kind import OutputKind
+from snellen.network.permission import AllowRemote, permitted, permitting
 from snellen.preparation import Preparation
 
 #: Scheme → loader, "module:function"; a loader takes what follows the colon and the device. Imported when used.
@@ -27,6 +28,8 @@ SCHEMES: dict[str, str] = {
     "artifact": "snellen.models.artifact_models:load",
     "bundled": "snellen.models.bundled_models:load",
     "hf": "snellen.models.hugging_face_models:load",
+    "http": "snellen.models.http_models.loading:load_http",
+    "https": "snellen.models.http_models.loading:load_https",
     "onnx": "snellen.models.onnx_models:load",
     "timm": "snellen.models.timm_models:load",
     "torchvision": "snellen.models.torchvision_models:load",
@@ -34,7 +37,7 @@ SCHEMES: dict[str, str] = {
 
 _FORMS = (
     "bundled:NAME, artifact:FOLDER, timm:NAME[@FILE.safetensors], torchvision:NAME[@FILE.safetensors], hf:FOLDER, "
-    "onnx:FILE"
+    "onnx:FILE, http://HOST:PORT/v2/models/NAME, https://HOST/v2/models/NAME"
 )
 
 
@@ -48,6 +51,7 @@ def load_classifier(
     task: Task | None = None,
     output: OutputKind | None = None,
     name: str | None = None,
+    allow_remote: AllowRemote = (),
 ) -> Classifier:
     """Load a classifier, with its own preprocessing and class names, from wherever it lives.
 
@@ -62,9 +66,10 @@ def load_classifier(
 
     Args:
         ref: ``bundled:NAME``, ``artifact:FOLDER``, ``timm:NAME[@FILE.safetensors]``,
-            ``torchvision:NAME[@FILE.safetensors]``, ``hf:FOLDER``, ``onnx:FILE``; or a torch module, or any callable
-            that takes normalised images (n, 3, h, w) and returns scores (n, k) or labels (n,). A module is put into
-            evaluation mode and frozen, in place. A :class:`Classifier` is returned unchanged.
+            ``torchvision:NAME[@FILE.safetensors]``, ``hf:FOLDER``, ``onnx:FILE``, ``http://HOST:PORT/v2/models/NAME``
+            (:func:`~snellen.models.http_models.loading.load_http`); or a torch module, or any callable that takes
+            normalised images (n, 3, h, w) and returns scores (n, k) or labels (n,). A module is put into evaluation
+            mode and frozen, in place. A :class:`Classifier` is returned unchanged.
         classes: names of the outputs, or a text file with one name a line; needed where the model brings none.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         preparation: resize and crop, instead of the model's own.
@@ -73,9 +78,12 @@ def load_classifier(
         output: what the model returns, instead of what a probe with a few noise images tells. ``probabilities`` are
             turned into log-probabilities.
         name: shown in reports, instead of the reference.
+        allow_remote: other machines that may be reached, each by its exact name: that of a server that images are sent
+            to, or that of the hub from which timm or torchvision fetch weights; True allows any.
 
     Raises:
-        InputError: a reference, file, device or list of names that cannot be used.
+        InputError: a reference, file, device or list of names that cannot be used, or another machine that is not
+            allowed.
         MissingExtraError: the scheme needs a package that is not installed.
         ModelError: a model whose outputs cannot be used.
     """
@@ -93,7 +101,9 @@ def load_classifier(
         return ref
     where = resolve_device(device)
     names = None if classes is None else read_class_names(classes)
-    loaded = _load(str(ref), where) if isinstance(ref, str | Path) else _own(ref)
+    with permitting(allow_remote):
+        reached = permitted()
+        loaded = _load(str(ref), where) if isinstance(ref, str | Path) else _own(ref)
     given = {*chosen, *(() if classes is None else ("class_names",))}
     assumed = {field: note for field, note in loaded.assumed.items() if field not in given}
     classifier = assemble(replace(loaded, **chosen, assumed=assumed), classes=names, device=where)  # type: ignore[arg-type]
@@ -108,6 +118,7 @@ def load_classifier(
             "task": task,
             "output": output,
             "name": name,
+            "allow_remote": reached if isinstance(reached, bool) else list(reached),
         }
     return classifier
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import get_args
@@ -14,8 +15,11 @@ from torch import Tensor, nn
 from snellen.classifier import Normalization
 from snellen.errors import InputError, import_extra, unknown_name
 from snellen.models.loaded_model import LoadedModel
-from snellen.models.quiet_loading import first_line, quiet_loading
+from snellen.models.published_weights import cached_by_torch, hub_host, hub_offline, no_weights
+from snellen.models.quiet_loading import quiet_loading
 from snellen.models.state_dict_file import load_strictly, read_state_dict
+from snellen.network.address import host_of
+from snellen.network.permission import may_reach
 from snellen.preparation import Interpolation, Preparation
 
 
@@ -23,7 +27,8 @@ def load(rest: str, device: torch.device) -> LoadedModel:
     """Load ``NAME`` (with or without a tag: ``resnet50.a1_in1k``) with weights of a file, or with timm's own.
 
     Raises:
-        InputError: unknown name, a file that does not fit, or weights that are neither cached nor to be had.
+        InputError: unknown name, a file that does not fit, or weights that are neither cached nor to be had from a host
+            that may be reached.
     """
     name, _, file = rest.partition("@")
     with quiet_loading():
@@ -153,13 +158,19 @@ def _classes_in(timm: ModuleType, name: str, tensors: Mapping[str, Tensor]) -> d
 
 
 def _pretrained(timm: ModuleType, name: str) -> nn.Module:
+    """The network with timm's own weights: from the hub, or from the address that its configuration has."""
+    config = timm.get_pretrained_cfg(name)
+    hub, url = getattr(config, "hf_hub_id", None), getattr(config, "url", None)
+    url = url[0] if isinstance(url, list | tuple) else url
+    host = hub_host() if hub else host_of(url) if url else None
+    allowed = host is not None and may_reach(host)
+    if url and not hub and not allowed and not cached_by_torch(url):
+        raise no_weights(f"timm:{name}", host, allowed=False)
     try:
-        network: nn.Module = timm.create_model(name, pretrained=True)
+        with nullcontext() if allowed else hub_offline():
+            network: nn.Module = timm.create_model(name, pretrained=True)
     except Exception as error:
-        raise InputError(
-            f"the weights of timm:{name} could neither be read from the local cache nor downloaded "
-            f"({type(error).__name__}: {first_line(error)}); give a file: timm:{name}@FILE.safetensors"
-        ) from error
+        raise no_weights(f"timm:{name}", host, allowed=allowed, error=error) from error
     return network
 
 

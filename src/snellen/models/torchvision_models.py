@@ -14,8 +14,11 @@ from torch import Tensor, nn
 from snellen.classifier import Normalization
 from snellen.errors import InputError, import_extra, unknown_name
 from snellen.models.loaded_model import Field, LoadedModel
-from snellen.models.quiet_loading import first_line, quiet_loading
+from snellen.models.published_weights import cached_by_torch, no_weights
+from snellen.models.quiet_loading import quiet_loading
 from snellen.models.state_dict_file import load_strictly, read_state_dict
+from snellen.network.address import host_of
+from snellen.network.permission import may_reach
 from snellen.preparation import Preparation
 
 #: Classes whose ``avgpool`` output is what their last linear layer takes.
@@ -31,7 +34,8 @@ def load(rest: str, device: torch.device) -> LoadedModel:
     Without ``WEIGHTS``, preparation and class names are those of the default weights of the architecture.
 
     Raises:
-        InputError: unknown name, a file that does not fit, or weights that are neither cached nor to be had.
+        InputError: unknown name, a file that does not fit, or weights that are neither cached nor to be had from a host
+            that may be reached.
     """
     name, _, file = rest.partition("@")
     architecture, _, member = name.partition(".")
@@ -92,15 +96,16 @@ def _weights(torchvision: ModuleType, architecture: str, member: str) -> Any:  #
 
 def _published(weights: Any, name: str) -> dict[str, Tensor]:  # noqa: ANN401 - WeightsEnum, an extra
     """Torchvision's own weights from its cache, or downloaded into it."""
+    host = host_of(weights.url)
+    allowed = may_reach(host)
+    if not allowed and not cached_by_torch(weights.url):
+        raise no_weights(f"torchvision:{name}", host, allowed=False)
     try:
         tensors: dict[str, Tensor] = weights.get_state_dict(
             progress=False, check_hash=True, weights_only=True, map_location="cpu"
         )
     except Exception as error:
-        raise InputError(
-            f"the weights of torchvision:{name} could neither be read from the local cache nor downloaded "
-            f"({type(error).__name__}: {first_line(error)}); give a file: torchvision:{name}@FILE.safetensors"
-        ) from error
+        raise no_weights(f"torchvision:{name}", host, allowed=allowed, error=error) from error
     # DenseNet's published files name the layers inside a block as an early version of torchvision did ("norm.1").
     for key in [key for key in tensors if re.fullmatch(r".*denselayer\d+\.(norm|relu|conv)\.[12]\..*", key)]:
         tensors[re.sub(r"\.(norm|relu|conv)\.([12])\.", r".\1\2.", key)] = tensors.pop(key)

@@ -30,6 +30,7 @@ def client_options(
         "timeout": timeout,
         "follow_redirects": False,
         "trust_env": not server.loopback,  # a proxy of the environment is another machine
+        "verify": server.encrypted or not server.loopback,  # without encryption, certificates are read in vain
         "event_hooks": {"request": [_strip(key, headers, keep_open)]},
     }
 

@@ -1,7 +1,7 @@
 """The record of what left this machine: a line of JSON for each request, never its content and never a key.
 
-Who opens a run directory listens (:func:`recorded`); the clients tell (:func:`tell`) after each attempt, answered or
-not. A process that may not write into the run directory collects its lines (:func:`collected`) and hands them on.
+Who opens a run directory listens (:func:`sent_log`); the clients tell (:func:`tell`) after each attempt, answered or
+not. A process that may not write into the run directory hands its lines on to one that may (:func:`append`).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class SentRequest:
             "attempt": self.attempt,
             "status": self.status,
         }
-        return json.dumps(told, ensure_ascii=False) + "\n"
+        return json.dumps(told) + "\n"
 
 
 def tell(request: SentRequest) -> None:
@@ -67,19 +67,45 @@ def tell(request: SentRequest) -> None:
             listener(line)
 
 
-@contextmanager
-def recorded(folder: Path) -> Iterator[None]:
-    """Inside a ``with`` block, each request is added to ``sent.jsonl`` of a folder, which appears with the first."""
-    with _listening(lambda line: append(folder, [line])):
-        yield
+class SentLog:
+    """What was sent inside a ``with`` block: held back until there is a folder, and from then on written at once.
+
+    >>> with sent_log() as log:
+    ...     tell(SentRequest("http://127.0.0.1/v2/models/a/infer", [], 2, 1, 200))
+    >>> len(log.lines)
+    1
+    """
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        #: Lines that are not written: all of them, as long as there is no folder.
+        self.lines: list[str] = []
+
+    def into(self, folder: Path) -> None:
+        """Write into ``sent.jsonl`` of a folder, which appears with the first line."""
+        self._folder = folder
+        self._write()
+
+    def hear(self, line: str) -> None:
+        """Note one line."""
+        self.lines.append(line)
+        self._write()
+
+    def _write(self) -> None:
+        if self._folder is not None:
+            append(self._folder, self.lines)
+            self.lines.clear()
 
 
 @contextmanager
-def collected() -> Iterator[list[str]]:
-    """Inside a ``with`` block, the lines of each request are collected; for :func:`append` in another process."""
-    lines: list[str] = []
-    with _listening(lines.append):
-        yield lines
+def sent_log() -> Iterator[SentLog]:
+    """Hear of each request that leaves inside a ``with`` block."""
+    log = SentLog()
+    token = _listeners.set((*_listeners.get(), log.hear))
+    try:
+        yield log
+    finally:
+        _listeners.reset(token)
 
 
 def append(folder: Path, lines: Iterable[str]) -> None:
@@ -96,12 +122,3 @@ def append(folder: Path, lines: Iterable[str]) -> None:
             left = left[os.write(file, left) :]
     finally:
         os.close(file)
-
-
-@contextmanager
-def _listening(listener: Callable[[str], None]) -> Iterator[None]:
-    token = _listeners.set((*_listeners.get(), listener))
-    try:
-        yield
-    finally:
-        _listeners.reset(token)

@@ -81,7 +81,7 @@ class ChatServer:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
-class _Server(ThreadingHTTPServer):
+class QuietServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def server_bind(self) -> None:
@@ -124,7 +124,7 @@ def _handler(chats: ChatServer) -> Callable[..., BaseHTTPRequestHandler]:
 @contextmanager
 def chat_server() -> Iterator[ChatServer]:
     chats = ChatServer()
-    with _Server(("127.0.0.1", 0), _handler(chats)) as server:
+    with QuietServer(("127.0.0.1", 0), _handler(chats)) as server:
         chats.port = server.server_port
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
