@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snellen.cli.free_folder import free_folder
+from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.text import markup
 
@@ -25,7 +26,7 @@ def attack(
         str,
         typer.Argument(
             help="Reference of the classifier: bundled:NAME, timm:NAME@FILE.safetensors, torchvision:NAME, onnx:FILE, "
-            "hf:FOLDER, artifact:FOLDER."
+            "hf:FOLDER, artifact:FOLDER, http://HOST:PORT/v2/models/NAME."
         ),
     ],
     data: Annotated[
@@ -49,6 +50,7 @@ def attack(
     ] = None,
     classes: Annotated[Path | None, typer.Option(help="File with the class names, one a line.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    allow_remote: AllowRemoteOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass, and what a stopped run loses.")] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Threads that read images ahead; 0 reads them in between.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Attack at most so many images, drawn at random.")] = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snellen.cli.free_folder import free_folder
+from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.text import harmless
 from snellen.errors import InputError
@@ -31,6 +32,7 @@ def generate(
         Path | None,
         typer.Option(help="New folder; the same command goes on where it stopped.", show_default="snellen-generate-N"),
     ] = None,
+    allow_remote: AllowRemoteOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Requests at once, and what a stopped run loses.")] = 32,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     sheet: Annotated[

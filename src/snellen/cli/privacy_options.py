@@ -1,4 +1,4 @@
-"""Options for what a run may keep of the images, and for the time it may take."""
+"""Options for what a run may keep of the images, whom it may reach, and for the time it may take."""
 
 from __future__ import annotations
 
@@ -6,6 +6,28 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def _permit(context: typer.Context, hosts: list[str] | None) -> list[str] | None:
+    """Allow the hosts in all that the command does: methods and checks load models of their own, too."""
+    if hosts and not context.resilient_parsing:
+        from snellen.network.permission import permitting
+
+        context.with_resource(permitting(hosts))
+    return hosts
+
+
+AllowRemoteOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="HOST",
+        help="Another machine that may be reached, by its exact name; repeatable. Images go to classifiers on servers, "
+        "prompts and pictures to language models; weights come from huggingface.co (timm) and download.pytorch.org "
+        "(torchvision). Without it nothing leaves this machine, and nothing is fetched.",
+        callback=_permit,
+        show_default="none",
+    ),
+]
 
 BudgetOption = Annotated[
     str | None,

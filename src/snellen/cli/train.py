@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.text import markup
 from snellen.errors import InputError
@@ -33,6 +34,7 @@ def train(
     tune: Annotated[str | None, typer.Option(help="Images that choose the epoch, if they are elsewhere.")] = None,
     test: Annotated[str | None, typer.Option(help="Images to audit the result on, into OUT/audit.")] = None,
     base: Annotated[Path | None, typer.Option(help="Artifact whose weights are gone on from.")] = None,
+    allow_remote: AllowRemoteOption = None,
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Also write model.onnx.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
 ) -> None:
