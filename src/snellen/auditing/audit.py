@@ -113,6 +113,8 @@ def audit(
         raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
     if part is not None and out is None:
         raise InputError("a part of an audit goes into a run directory that all parts share: name it with out")
+    if part is not None and budget is not None:
+        raise InputError("a budget is resolved by one process, and parts run side by side: give a limit instead")
     mine = (1, 1) if part is None else read_part(part)
     started, seconds_allowed = time.perf_counter(), None if budget is None else seconds_of(budget)
     privacy = Privacy.of(save_images, pseudonyms, None if out is None else Path(out))
@@ -160,6 +162,7 @@ def audit(
                 workers=workers,
                 seed=seed,
                 started=started,
+                processes=crew.processes,
             )
             images = _aligned(limited(everything, choice.images, seed), classifier)
             companions = {

@@ -106,6 +106,7 @@ def fitted(
     workers: int,
     seed: int,
     started: float,
+    processes: int = 1,
 ) -> Choice:
     """Measure, and choose what fits.
 
@@ -119,6 +120,7 @@ def fitted(
         workers: threads that read ahead.
         seed: of the images that are measured.
         started: reading of ``time.perf_counter`` when the audit began.
+        processes: that will work side by side; this one alone is measured.
 
     Raises:
         InputError: the budget is too small, or nothing could be measured.
@@ -133,6 +135,7 @@ def fitted(
         spent=time.perf_counter() - started,
         companions={name: len(one) for name, one in companions.items()},
         smallest=smallest_limit(images),
+        processes=processes,
     )
 
 

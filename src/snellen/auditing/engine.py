@@ -120,14 +120,18 @@ def measure_sets(
         with closing((engine or here).run(WORK, {} if engine is None else setup(), jobs())) as results:
             for number, content in results:
                 name, shard = shards[number]
-                result = ShardResult.from_bytes(content)
-                sets[name].run.write_shard(
-                    shard, result.evidence, {"rejected": list(result.rejected)}, timing=result.seconds
-                )
+                result, run = ShardResult.from_bytes(content), sets[name].run
+                evidence = result.evidence if run.plan["save_images"] else _without_pictures(result.evidence)
+                run.write_shard(shard, evidence, {"rejected": list(result.rejected)}, timing=result.seconds)
                 if engine is not None:
                     for check in sets[name].cost:
                         telling.all_of(name, shard, check)
     telling.finish()
+
+
+def _without_pictures(evidence: Mapping[str, Evidence]) -> dict[str, Evidence]:
+    """Evidence without its blobs: a check of somebody else's may keep pictures there."""
+    return {name: dataclasses.replace(part, blobs={}) for name, part in evidence.items()}
 
 
 def report_of_part(run: Run, part: str, sets: Mapping[str, SetRun]) -> AuditReport:

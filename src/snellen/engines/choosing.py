@@ -30,10 +30,12 @@ class Chosen:
     Attributes:
         engine: None for this process.
         threads: of torch in each process, here too.
+        processes: that work side by side, as far as it is known beforehand.
     """
 
     engine: Engine | None
     threads: int
+    processes: int = 1
 
     @contextmanager
     def threads_set(self) -> Iterator[None]:
@@ -59,7 +61,7 @@ def choose_engine(
     """Make an engine from its name.
 
     >>> choose_engine("in_process", threads=1)
-    Chosen(engine=None, threads=1)
+    Chosen(engine=None, threads=1, processes=1)
 
     Args:
         engine: one of :data:`ENGINES`, or an engine.
@@ -89,10 +91,10 @@ def choose_engine(
         return Chosen(None, threads or torch.get_num_threads())
     if address is not None:
         each = threads or 1
-        return Chosen(Ray(processes, threads=each, gpus=int(gpu), address=address), each)
+        return Chosen(Ray(processes, threads=each, gpus=int(gpu), address=address), each, processes or 1)
     many = processes or max(1, min(_cores() // (threads or 1), MOST_PROCESSES))
     each = threads or max(1, torch.get_num_threads() // many)
-    return Chosen(Local(many) if engine == "local" else Ray(many, threads=each, gpus=int(gpu)), each)
+    return Chosen(Local(many) if engine == "local" else Ray(many, threads=each, gpus=int(gpu)), each, many)
 
 
 def recorded(folder: Path) -> tuple[int | None, dict[str, int]]:

@@ -1,0 +1,191 @@
+"""Sets without names: every name a pseudonym, equalities kept, reasons without names, pictures of bags still found."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from snellen.data.nameless import HIDDEN, hidden, nameless_source, with_other_name, without_names
+from snellen.data.pseudonyms import KEY_BYTES, Pseudonyms
+from snellen.data.references import load_images, load_images_again
+from snellen.data.tiled_source import TiledSource
+from snellen.errors import RejectedImageError
+from snellen.images import ImageSet, MaskSource
+from snellen.models.references import load_classifier
+
+NAMES = ("Doe, Jane", "Müller_Hans", "Hospital of Springfield", "slide 4711")
+
+
+class Telling:
+    """A source that tells every name it knows when it is asked for an image."""
+
+    def read(self, index):
+        raise RejectedImageError(f"cannot read {NAMES[1]}/scan {index}.png: {NAMES[0]} in {NAMES[3]!r}, 12×12 pixels")
+
+    def read_mask(self, index, path):
+        raise RejectedImageError(f"no mask {path} of {NAMES[0]}")
+
+    def content_hash(self, index):
+        return str(index)
+
+
+class Tiles(Telling):
+    """Tiles of slides."""
+
+    def bag_thumbnail(self, bag_id, longest):
+        assert bag_id == NAMES[3]
+        return Image.new("RGB", (longest, longest))
+
+    def tile_boxes(self, rows):
+        return np.zeros((len(rows), 4))
+
+
+def table():
+    return pa.table(
+        {
+            "id": [f"{NAMES[1]}/scan 0.png", f"{NAMES[1]}/scan 1.png", "third"],
+            "label": [0, 1, 0],
+            "unit_id": [NAMES[0], NAMES[0], None],
+            "group": [NAMES[2], None, NAMES[2]],
+            "bag_id": [NAMES[3]] * 3,
+            "bag_label": [1, 1, 1],
+            "mask": [f"masks of {NAMES[0]}/0.png"] * 3,
+            "caption": [f"a scan of {NAMES[0]}"] * 3,
+            "attributes": [json.dumps({"row": 1, "column": 2, "name": NAMES[0]}), "{}", None],
+            "provenance": [json.dumps({"source_id": NAMES[0]})] * 3,
+            "patient_name": [NAMES[0]] * 3,
+        }
+    )
+
+
+@pytest.fixture
+def names():
+    return Pseudonyms(bytes(KEY_BYTES))
+
+
+@pytest.fixture
+def named():
+    return ImageSet(Telling(), table(), ("healthy", "ill"), name=NAMES[2])
+
+
+def test_no_name_is_left_in_the_table_and_what_must_be_equal_is(named, names):
+    found = without_names(named, names)
+    text = str(found.table.drop_columns("mask").to_pylist()) + found.name + repr(found)
+    for name in (*NAMES, "scan", "third"):
+        assert name not in text
+    assert found.column("unit_id")[0] == found.column("unit_id")[1] != found.column("unit_id")[2]
+    assert found.column("unit_id")[2] is None
+    assert found.column("group")[1] is None
+    assert len(set(found.ids)) == 3
+    assert found.table.column_names == [
+        "label", "mask", "bag_label", "id", "unit_id", "group", "bag_id", "attributes"
+    ]  # fmt: skip
+    assert found.column("attributes") == ['{"row": 1, "column": 2}', None, None]
+    assert found.labels.tolist() == [0, 1, 0]
+    assert found.class_names == ("healthy", "ill")
+    assert {names.names[key] for key in found.ids} == set(named.ids)
+
+
+def test_another_set_under_the_same_key_has_the_same_units(named, names):
+    other = replace(named, table=named.table.slice(0, 1))
+    assert without_names(other, names).column("unit_id")[0] == without_names(named, names).column("unit_id")[1]
+
+
+def test_reasons_hold_no_names(named, names):
+    found = without_names(named, names)
+    with pytest.raises(RejectedImageError) as told:
+        found.read(1)
+    assert str(told.value) == f"cannot read {HIDDEN}: {HIDDEN} in '{HIDDEN}', 12×12 pixels"
+    assert told.value.__cause__ is None
+    assert told.value.__suppress_context__, "a traceback shows no name either"
+    with pytest.raises(RejectedImageError) as told:
+        found.read_mask(0)
+    assert str(told.value) == f"no mask {HIDDEN} of {HIDDEN}"
+
+
+def test_a_selection_reads_its_own_rows_and_knows_their_names(named, names):
+    found = without_names(named.select([2, 1]), names).select([1])
+    with pytest.raises(RejectedImageError) as told:
+        found.read(0)
+    assert str(told.value).startswith(f"cannot read {HIDDEN}: ")
+
+
+def test_once_more_changes_no_source(named, names):
+    found = without_names(named, names)
+    assert nameless_source(found) is found.source
+
+
+def test_pictures_of_bags_are_found_by_pseudonym(named, names):
+    found = without_names(replace(named, source=Tiles()), names)
+    assert isinstance(found.source, TiledSource)
+    assert found.source.bag_thumbnail(names.of(NAMES[3]), 4).size == (4, 4)
+    assert found.source.tile_boxes([0, 1]).shape == (2, 4)
+    assert not isinstance(without_names(named, names).source, TiledSource)
+    assert isinstance(found.source, MaskSource)
+
+
+@pytest.mark.parametrize(
+    ("reason", "known", "expected"),
+    [
+        ("x/y.png is gone", ["x/y.png"], "… is gone"),
+        ("y.png is gone", ["x/y.png"], "… is gone"),
+        ("slide y is gone", ["x/y.png"], "slide … is gone"),
+        ("of Doe/Jane", ["Doe"], "of …/Jane"),
+        ("Doebling is no Doe.", ["Doe"], "Doebling is no …."),
+        ("12×128 pixels", ["12"], "…×128 pixels"),
+        (r"'a\nb' is odd", ["a\nb"], "'…' is odd"),
+        ("a\nb is odd", ["a\nb"], "… is odd"),
+        ("(.*) is odd", ["(.*)"], "… is odd"),
+        ("<b>x is odd", ["<b>"], "…x is odd"),
+        ("nothing known", ["", "/"], "nothing known"),
+        (r"C:\Doe\1.png is gone", [r"C:\Doe\1.png"], "… is gone"),
+        ("1.png of Doe", [r"C:\Doe\1.png"], "… of …"),
+    ],
+)
+def test_what_is_hidden(reason, known, expected):
+    assert hidden(reason, known) == expected
+
+
+# -- what was loaded by reference ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for place in ("healthy", "ill"):
+        (tmp_path / "clinic" / place).mkdir(parents=True)
+    Image.new("RGB", (12, 12)).save(tmp_path / "clinic" / "healthy" / "Jane Doe.png")
+    (tmp_path / "clinic" / "ill" / "John Roe.png").symlink_to("../../John Roe.png")
+    return tmp_path / "clinic"
+
+
+def test_the_reference_survives_and_the_set_it_gives_tells_no_names_either(folder, names, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    found = without_names(load_images(folder), names)
+    assert found.reference is not None
+    again = load_images_again(found.reference)
+    for images in (found, replace(found, source=again.source)):
+        assert images.read(0).size == (12, 12)
+        with pytest.raises(RejectedImageError) as told:
+            images.read(1)
+        for name in ("John", "Roe", "clinic"):
+            assert name not in str(told.value)
+        assert [images.content_hash(row) for row in (0, 1)] == [load_images(folder).content_hash(row) for row in (0, 1)]
+
+
+def test_arrays_have_no_reference_before_and_after(names):
+    assert without_names(load_images(np.zeros((2, 4, 4), dtype=np.uint8)), names).reference is None
+
+
+def test_a_model_under_another_name_is_the_same_model(names):
+    classifier = load_classifier("bundled:fashion-cnn")
+    assert with_other_name(classifier, names).name == "bundled:fashion-cnn"
+    classifier.name, classifier.notes = "onnx:Doe.onnx", ("Doe.onnx does not say its size", "kept")
+    other = with_other_name(classifier, names)
+    assert other.name == f"onnx:{names.of('Doe.onnx')}"
+    assert other.notes == (f"{HIDDEN} does not say its size", "kept")
+    assert other.reference["name"] == other.name
+    assert other.fingerprint() == classifier.fingerprint()
+    assert (classifier.name, classifier.reference["name"]) == ("onnx:Doe.onnx", None)
