@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import struct
 import warnings
-import zlib
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -14,29 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
+from snellen.data.costly_structure import MAX_CHUNKS, MAX_PPM_HEADER, MAX_SCANS
 from snellen.data.decoding import FORMATS, DecodingLimits, decode
 from snellen.errors import InputError, RejectedImageError
-
-NOISE = np.random.default_rng(0).integers(0, 256, (9, 7, 3)).astype(np.uint8)
-
-
-def encode(image: Image.Image, kind: str, **options: object) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png_header(width: int, height: int, depth: int = 8, colour: int = 2) -> bytes:
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
-
-
-def png_announcing(width: int, height: int) -> bytes:
-    """A tiny file that announces any size."""
-    return png_header(width, height) + chunk(b"IDAT", zlib.compress(b"\0" * 10)) + chunk(b"IEND", b"")
+from tests.hostile.pictures import (
+    NOISE,
+    ODD,
+    REJECTED,
+    animated,
+    chunk,
+    cuts,
+    encode,
+    jpeg_of_scans,
+    png_with,
+)
 
 
 def same(content: bytes) -> None:
@@ -127,51 +115,6 @@ def test_eight_bit_grey_ignores_the_range() -> None:
 # -- what is rejected --------------------------------------------------------------------------------------------------
 
 
-def truncated(kind: str) -> bytes:
-    big = Image.fromarray(np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8))
-    content = encode(big, kind)
-    return content[: len(content) * 2 // 3]
-
-
-def animated(kind: str) -> bytes:
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
-    return encode(frames[0], kind, save_all=True, append_images=frames[1:])
-
-
-REJECTED: dict[str, tuple[Callable[[], bytes], str]] = {
-    "empty": (lambda: b"", "the file is empty"),
-    "text": (lambda: b"<html>not an image</html>", "not a readable image of a known format"),
-    "svg": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a readable image"),
-    "a format that is not allowed": (lambda: encode(Image.fromarray(NOISE), "TGA"), "not a readable image"),
-    "a program for PostScript": (lambda: encode(Image.fromarray(NOISE), "EPS"), "not a readable image"),
-    "floating point": (lambda: encode(Image.new("F", (4, 4), 0.5), "TIFF"), "floating-point pixels"),
-    "lab colours": (lambda: encode(Image.new("LAB", (4, 4)), "TIFF"), "mode LAB"),
-    "a bomb beyond Pillow's error limit": (lambda: png_announcing(30000, 30000), "decompression bomb"),
-    "a bomb beyond Pillow's warning limit": (lambda: png_announcing(10000, 10000), "decompression bomb"),
-    "more than max_pixels": (lambda: png_announcing(8001, 8000), r"8001×8000 pixels are more than 64000000"),
-    "a strip": (lambda: png_announcing(201, 1), r"201×1 pixels: more than 200 to 1"),
-    "a standing strip": (lambda: png_announcing(3, 601), r"3×601 pixels: more than 200 to 1"),
-    "no width": (lambda: png_announcing(0, 5), "not a readable image|edge is shorter"),
-    "no pixels behind the header": (lambda: png_header(5, 5) + chunk(b"IEND", b""), "damaged|not a readable"),
-    "too few pixels": (lambda: png_announcing(50, 50), "damaged"),
-    "a wrong checksum": (
-        lambda: encode(Image.fromarray(NOISE), "PNG").replace(b"IDAT", b"IDAU", 1),
-        "damaged|not a readable",
-    ),
-    "truncated PNG": (lambda: truncated("PNG"), "damaged"),
-    "truncated JPEG": (lambda: truncated("JPEG"), "damaged: image file is truncated"),
-    "truncated BMP": (lambda: truncated("BMP"), "damaged"),
-    "truncated GIF": (lambda: truncated("GIF"), "damaged"),
-    "truncated WEBP": (lambda: truncated("WEBP"), "damaged|not a readable"),
-    "truncated TIFF": (lambda: truncated("TIFF"), "damaged|not a readable"),
-    "truncated PPM": (lambda: truncated("PPM"), "damaged"),
-    "animated GIF": (lambda: animated("GIF"), "a GIF of several frames"),
-    "animated PNG": (lambda: animated("PNG"), "a PNG of several frames"),
-    "animated WEBP": (lambda: animated("WEBP"), "a WEBP of several frames"),
-    "TIFF of several pages": (lambda: animated("TIFF"), "a TIFF of several frames.*read as slides:FILE"),
-}
-
-
 @pytest.mark.parametrize("case", REJECTED)
 def test_rejected_with_a_short_reason(case: str) -> None:
     make, reason = REJECTED[case]
@@ -179,6 +122,39 @@ def test_rejected_with_a_short_reason(case: str) -> None:
         decode(make())
     assert len(str(caught.value)) < 200
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_odd_pictures_are_read_as_by_the_usual_loaders(case: str) -> None:
+    content = ODD[case]()
+    if "sixteen" in case:
+        assert decode(content).mode == "RGB"
+    else:
+        same(content)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF"])
+def test_pictures_cut_at_a_boundary_are_rejected(kind: str) -> None:
+    found = list(cuts(kind))
+    assert len(found) > 1
+    for _, content in found:
+        with pytest.raises(RejectedImageError):
+            decode(content)
+
+
+def test_structure_that_a_good_picture_has_too_is_no_reason() -> None:
+    scans = jpeg_of_scans(MAX_SCANS - jpeg_of_scans(0).count(b"\xff\xda"))
+    assert scans.count(b"\xff\xda") == MAX_SCANS
+    same(scans)
+    whole = png_with(chunk(b"tEXt", b"k\0v") * (MAX_CHUNKS - 3))  # beside the header, the end and a spare one
+    assert decode(whole).size == (7, 9)
+    for comment in (MAX_PPM_HEADER - 20, MAX_PPM_HEADER):
+        content = b"P6 #" + b"x" * comment + b"\n2 1\n255\n" + bytes(6)
+        if comment < MAX_PPM_HEADER - 10:
+            assert decode(content).size == (2, 1)
+        else:
+            with pytest.raises(RejectedImageError, match="header of the PPM"):
+                decode(content)
 
 
 def test_too_many_bytes_are_not_looked_at() -> None:

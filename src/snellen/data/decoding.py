@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
+from snellen.data.costly_structure import refuse_costly
 from snellen.data.grey_range import SIXTEEN_BIT, checked_range, grey_to_bytes
 from snellen.data.pillow_warnings import pillow_warnings_contained
 from snellen.errors import RejectedImageError
@@ -77,6 +78,7 @@ def decode(
         raise RejectedImageError("the file is empty")
     if len(content) > limits.max_bytes:
         raise RejectedImageError(f"the file has {len(content)} bytes, more than {limits.max_bytes} (max_bytes)")
+    refuse_costly(content)
     try:
         with pillow_warnings_contained(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check_shape(image, limits)

@@ -130,19 +130,19 @@ def _written(told: str, index: _Index, class_names: Sequence[str] | None) -> Wri
     try:
         meaning(told, written, class_names)
     except InputError:
-        rows = range(len(index.samples))
-        single = [Written({c: [values[row]] for c, values in written.columns.items()}, {}, ["it"]) for row in rows]
         spoilt = dict[int, str]()
-        for row, one in enumerate(single):
+        usable = [row for row in range(len(index.samples)) if index.samples[row][1].problem is None]
+        for row in usable:
+            one = Written({c: [values[row]] for c, values in written.columns.items()}, {}, ["it"])
             try:
                 meaning("what is said about it", one, class_names)
             except InputError as error:
                 spoilt[row] = str(error)
-        if len(spoilt) == sum(sample.problem is None for _, sample in index.samples):
+        if len(spoilt) == len(usable):
             raise
         for row, problem in spoilt.items():
             sample = index.samples[row][1]
-            sample.said, sample.problem = {}, sample.problem or problem
+            sample.said, sample.problem = {}, problem
         written = _columns(index)
     return written
 
@@ -151,10 +151,11 @@ def _columns(index: _Index) -> Written:
     samples = [sample for _, sample in index.samples]
     ids = told_apart(index.identity(row) for row in range(len(samples)))
     columns: dict[str, list[object]] = {"id": list(ids)}
-    for column in sorted({column for sample in samples for column in sample.said}):
+    said = {column for sample in samples for column in sample.said}
+    by_folders = {} if said & {"label", "labels", "bag_label"} else _by_folders(samples)
+    for column in sorted(said):
         columns[column] = [sample.said.get(column) for sample in samples]
-    if not columns.keys() & {"label", "labels", "bag_label"}:
-        columns |= _by_folders(samples)
+    columns |= by_folders
     by_name = [split_of_file(index.shards[number].name) for number, _ in index.samples]
     if any(by_name):
         given = columns.get("split", [None] * len(samples))
@@ -170,7 +171,7 @@ def _by_folders(samples: Sequence[Sample]) -> dict[str, list[object]]:
     by_name = dict[str, Place]()
     for sample, place in zip(usable, places, strict=True):
         if place is None:
-            sample.problem = BESIDE
+            sample.problem, sample.said = BESIDE, {}
         else:
             by_name[sample.name] = place
     found: dict[str, list[object]] = {}
