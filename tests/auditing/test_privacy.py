@@ -17,6 +17,7 @@ from snellen.auditing import audit as audit_module
 from snellen.auditing.audit import audit
 from snellen.auditing.check import Conclusion
 from snellen.auditing.checks.adversarial import Adversarial
+from snellen.auditing.checks.bags import BagDecisions
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.threat import Threat
@@ -34,8 +35,8 @@ from snellen.testing.conformance import small_problem
 from tests.auditing.kept_things import mentions, pictures, texts
 
 QUICK = [
-    "clean", "discrimination", "calibration", "selective", "group_gap", "bags", "slices", "label_noise", "duplicates",
-    "leakage", "drift", "data_quality",
+    "clean", "discrimination", "calibration", "selective", "group_gap", "slices", "label_noise", "duplicates",
+    "leakage", "drift", "data_quality", BagDecisions(shown=2),
     CommonCorruptions(kinds=("brightness", "gaussian_noise"), severities=(1, 5)),
     Adversarial(threats=(Threat(norm="linf", size=1),), steps=3),
 ]  # fmt: skip

@@ -106,6 +106,7 @@ class Reading:
         rng: of the run.
         data: fingerprint of the image set.
         audited: the image set itself, also the images that could not be used; None in a reading made by hand.
+        pictured: whether pictures of images may be kept; those that a check makes all the same are left out.
     """
 
     evidence: Evidence
@@ -116,6 +117,7 @@ class Reading:
     rng: Randomness = field(default_factory=lambda: Randomness(0))
     data: str = ""
     audited: ImageSet | None = None
+    pictured: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:

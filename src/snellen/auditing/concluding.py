@@ -93,6 +93,7 @@ def conclude(
             rng=rng,
             data=str(plan["data"]["fingerprint"]),
             audited=images,
+            pictured=pictured,
         )
         try:
             conclusions[check.name] = check.conclude(reading)

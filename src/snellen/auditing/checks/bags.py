@@ -102,7 +102,8 @@ class BagDecisions(Check):
         whole = _whole(bags, reading)
         figures = {**bag_figures(bags), **instance_figures(bags, known)}
         contradicted = contradictions(bags, known, whole, names, self.examples)
-        heat, pictures = heat_panel(bags, known, reading.audited, names, self.shown)
+        shown = self.shown if reading.pictured else 0
+        heat, pictures = heat_panel(bags, known, reading.audited, names, shown)
         return Conclusion(
             metrics={f"{self.name}.{name}": figure for name, figure in figures.items()},
             hypotheses=bag_hypotheses(bags, known, names, self.examples),
