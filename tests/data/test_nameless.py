@@ -2,15 +2,18 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
 
+from snellen.data.joining import join
 from snellen.data.nameless import HIDDEN, hidden, nameless_source, with_other_name, without_names
 from snellen.data.pseudonyms import KEY_BYTES, Pseudonyms
 from snellen.data.references import load_images, load_images_again
+from snellen.data.shard_files import ShardFile
 from snellen.data.tiled_source import TiledSource
 from snellen.errors import RejectedImageError
 from snellen.images import ImageSet, MaskSource
@@ -149,6 +152,36 @@ def test_what_is_hidden(reason, known, expected):
     assert hidden(reason, known) == expected
 
 
+def test_joined_sets_tell_no_names_either(tmp_path, names):
+    for place in ("Rosengarten", "Springfield"):
+        (tmp_path / place / "ill").mkdir(parents=True)
+        (tmp_path / place / "ill" / f"{place} 1.png").symlink_to(f"/elsewhere/{place}.png")
+        Image.new("RGB", (12, 12)).save(tmp_path / place / "ill" / f"{place} 2.png")
+    found = without_names(join([load_images(tmp_path / place) for place in ("Rosengarten", "Springfield")]), names)
+    for row in (0, 2):
+        with pytest.raises(RejectedImageError) as told:
+            found.read(row)
+        assert not {"Rosengarten", "Springfield"} & set(str(told.value).replace(".", " ").split())
+        with pytest.raises(RejectedImageError) as told:
+            found.source.read_mask(row, "masks/Springfield 1.png")
+        assert "Springfield" not in str(told.value)
+        assert "Rosengarten" not in str(told.value)
+
+
+def test_files_of_many_images_are_not_named(names):
+    class Shards(Telling):
+        shards = (ShardFile(Path("/data/clinic"), "Doe.tar"), ShardFile(Path("/data/clinic"), "Roe.tar"))
+        places = np.array([[1, 0, 0]] * 3)
+
+        def read(self, index):
+            raise RejectedImageError("Roe.tar has changed since it was indexed")
+
+    found = without_names(ImageSet(Shards(), table(), ("healthy", "ill")), names)
+    with pytest.raises(RejectedImageError) as told:
+        found.read(0)
+    assert str(told.value) == f"{HIDDEN} has changed since it was indexed"
+
+
 # -- what was loaded by reference ------------------------------------------------------------------------------------
 
 
@@ -189,3 +222,29 @@ def test_a_model_under_another_name_is_the_same_model(names):
     assert other.reference["name"] == other.name
     assert other.fingerprint() == classifier.fingerprint()
     assert (classifier.name, classifier.reference["name"]) == ("onnx:Doe.onnx", None)
+
+
+def test_slides_that_cannot_be_used_tell_no_name(tmp_path, names):
+    pytest.importorskip("tifffile")
+    pytest.importorskip("openslide")
+    from snellen.data.whole_slides.loading import load_slides
+    from snellen.data.whole_slides.tiling import Tiling
+    from tests.data.whole_slides.painted import glass, with_tissue, write_tiff
+
+    tissue = with_tissue(glass(), 64, 64, 128, 128)
+    whole = write_tiff(tmp_path / "clinic" / "Jane Doe.tif", tissue).read_bytes()
+    for name, share in (("John Roe", 0.5), ("Max Mustermann", 0.01), ("Hans", 0.999)):
+        (tmp_path / "clinic" / f"{name}.tif").write_bytes(whole[: int(len(whole) * share)])
+    write_tiff(tmp_path / "clinic" / "Bare Glass.tif", glass())
+    (tmp_path / "clinic" / "Lost Link.tif").symlink_to("/elsewhere/at all.tif")
+    slides = load_slides(tmp_path / "clinic", Tiling(tile=32, mpp=1.0))
+    found, reasons = without_names(slides, names), []
+    for row in range(len(found)):
+        try:
+            found.read(row)
+        except RejectedImageError as error:
+            reasons.append(str(error))
+    assert len(reasons) == 5, "one for each slide that cannot be used"
+    for name in ("Jane", "John", "Max", "Hans", "Bare", "Lost", "Doe", "Link", "clinic", "elsewhere"):
+        assert not [reason for reason in reasons if name in reason], name
+    assert found.source.bag_thumbnail(found.column("bag_id")[0] or "", 16)

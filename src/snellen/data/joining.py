@@ -23,12 +23,12 @@ class JoinedSource:
 
     def read(self, index: int) -> Image.Image:
         """Decode one image to RGB, at its own size."""
-        part, position = self._find(index)
+        part, position = self.find(index)
         return part.read(position)
 
     def read_mask(self, index: int, path: str) -> Image.Image:
         """Mask of one image ("L")."""
-        part, position = self._find(index)
+        part, position = self.find(index)
         mask = part.read_mask(position)
         if mask is None:
             raise RejectedImageError(f"{part.name} has no mask {path}")
@@ -36,10 +36,11 @@ class JoinedSource:
 
     def content_hash(self, index: int) -> str:
         """Hash of the stored bytes of one image (sha256, hex)."""
-        part, position = self._find(index)
+        part, position = self.find(index)
         return part.content_hash(position)
 
-    def _find(self, index: int) -> tuple[ImageSet, int]:
+    def find(self, index: int) -> tuple[ImageSet, int]:
+        """The set that holds a row, and its position there."""
         for part in self.parts:
             if index < len(part):
                 return part, index
@@ -59,7 +60,7 @@ class JoinedTiles(JoinedSource):
 
     def tile_boxes(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
         """Where tiles lie in their bags: x0, y0, x1, y1 as shares of width and height, (m, 4)."""
-        found = (self._find(int(row)) for row in rows)
+        found = (self.find(int(row)) for row in rows)
         boxes = [boxes_of_tiles(part, [position])[0] for part, position in found]
         return np.array(boxes, dtype=np.float64).reshape(-1, 4)
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,9 @@ from PIL import Image
 
 from snellen.classifier import Classifier
 from snellen.data.file_source import FileSource
+from snellen.data.joining import JoinedSource
 from snellen.data.pseudonyms import Pseudonyms
+from snellen.data.shard_files import ShardFile
 from snellen.data.tiled_source import TiledSource, tiled_source
 from snellen.errors import InputError, RejectedImageError
 from snellen.images import COLUMNS, ImageSet, ImageSource, MaskSource, Opened
@@ -113,10 +116,9 @@ class NamelessSource:
 
     def _known(self, row: int) -> Iterator[str]:
         """Everything that names the image at a row of the source."""
-        source, place = self.images.source, self._places.get(row)
+        place = self._places.get(row)
         yield self.images.name
-        if isinstance(source, FileSource):
-            yield from (source.paths[row], source.root.name)
+        yield from _files_of(self.images.source, row)
         for column in (*NAMES, "mask") if place is not None else ():
             if column in self.images.table.column_names:
                 value = self.images.table[column][place].as_py()
@@ -137,6 +139,28 @@ class NamelessTiles(NamelessSource):
     def tile_boxes(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
         """Where tiles lie in their bags; see :class:`~snellen.data.tiled_source.TiledSource`."""
         return tiled_source(self.images).tile_boxes(rows)
+
+
+@runtime_checkable
+class _Sharded(Protocol):
+    """A source of files that hold many images each."""
+
+    shards: Sequence[ShardFile]
+    places: NDArray[np.int64]
+
+
+def _files_of(source: ImageSource, row: int) -> Iterator[str]:
+    """Names of files and sets by which a source may call one of its rows."""
+    if isinstance(source, FileSource):
+        yield from (source.paths[row], source.root.name)
+    elif isinstance(source, _Sharded):
+        shard = source.shards[int(source.places[row][0])]
+        yield from (shard.told, shard.name, shard.root.name)
+    elif isinstance(source, JoinedSource):
+        part, position = source.find(row)
+        yield from (part.name, part.ids[position])
+        assert part.rows is not None
+        yield from _files_of(part.source, int(part.rows[position]))
 
 
 def hidden(reason: str, names: Iterable[str], spared: Iterable[str] = ()) -> str:
