@@ -20,6 +20,7 @@ from snellen.auditing.per_image import BAG_LABEL
 from snellen.auditing.plan import plan_of
 from snellen.auditing.privacy import Privacy
 from snellen.auditing.report import AuditReport
+from snellen.auditing.sent_note import sent_note
 from snellen.auditing.shard_work import CLEAN, NOT_FINITE, ShardWork, WorkingSet, check_reopening, setup_of
 from snellen.auditing.sharding import read_part, shard_count
 from snellen.budget import seconds_of
@@ -30,6 +31,7 @@ from snellen.engines.engine import Engine
 from snellen.errors import InputError, ModelError
 from snellen.evidence import Evidence
 from snellen.images import ImageSet
+from snellen.network.sent_log import sent_log
 from snellen.progress import Progress, Silent
 from snellen.randomness import Randomness
 from snellen.run import Run, write_atomically
@@ -136,6 +138,7 @@ def audit(
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
         stack.enter_context(unwritable_told(folder))
+        sent = stack.enter_context(sent_log())
         if (folder / "manifest.json").exists() and classifier.fingerprint() is None:
             raise InputError(
                 f"{folder} holds a run, and {classifier.name} cannot be hashed (a plain callable, or an edited model): "
@@ -184,6 +187,7 @@ def audit(
             classifier, images, companions, chosen, batch_size, counts, seed, listener, privacy=privacy, budget=choice
         )
         run = Run.open(folder, plan)
+        sent.into(folder)
         sets = {
             name: SetRun(
                 run if name == "audit" else Run.open(folder / name, run.plan),
@@ -210,12 +214,18 @@ def audit(
         evidence, rejected = sets["audit"].gathered()
         _check_usable(classifier, images, evidence[CLEAN], rejected)
         seconds = sets["audit"].seconds()
-        beside: dict[Companion, tuple[Evidence, ImageSet]] = {}
+        beside, beside_rejected = dict[Companion, tuple[Evidence, ImageSet]](), list[dict[str, str]]()
         for name, other in companions.items():
-            found, _ = sets[name].gathered()
+            found, lost = sets[name].gathered()
             beside[name] = (found[CLEAN], other)
+            beside_rejected += lost
             seconds[name] = sum(sets[name].seconds().values())
-        notes = [*privacy.notes(), *(choice.notes() if choice is not None else ())]
+        cleans = [evidence[CLEAN], *(found for found, _ in beside.values())]
+        notes = [
+            *privacy.notes(),
+            *(choice.notes() if choice is not None else ()),
+            *sent_note(classifier, cleans, [*rejected, *beside_rejected]),
+        ]
         gathered = Gathered(evidence, beside, rejected, skipped, wholes, notes)
         report, pictures, lists = conclude(classifier, images, run.plan, chosen, gathered, rng, workers=workers)
         run.write_json("report.json", report.to_json())

@@ -20,6 +20,7 @@ from snellen.engines.engine import Engine, Numbered
 from snellen.engines.in_process import InProcess
 from snellen.evidence import Evidence
 from snellen.images import ImageSet
+from snellen.network.sent_log import append
 from snellen.progress import Progress
 from snellen.run import Run
 
@@ -116,11 +117,13 @@ def measure_sets(
             yield number, Job.of_images(name, members, contents).to_bytes()
 
     if waiting:
+        whole = next(iter(sets.values())).run.folder
         here = InProcess(dataclasses.replace(work, tell=telling.some_of))
         with closing((engine or here).run(WORK, {} if engine is None else setup(), jobs())) as results:
             for number, content in results:
                 name, shard = shards[number]
                 result, run = ShardResult.from_bytes(content), sets[name].run
+                append(whole, result.sent)
                 evidence = result.evidence if run.plan["save_images"] else _without_pictures(result.evidence)
                 run.write_shard(shard, evidence, {"rejected": list(result.rejected)}, timing=result.seconds)
                 if engine is not None:

@@ -66,11 +66,13 @@ class ShardResult:
         evidence: by check.
         rejected: id and reason of each image that could not be used.
         seconds: by check, and of reading.
+        sent: lines for ``sent.jsonl``, of a worker that may not write them itself.
     """
 
     evidence: Mapping[str, Evidence]
     rejected: Sequence[Mapping[str, str]] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    sent: Sequence[str] = ()
 
     def to_bytes(self) -> bytes:
         """A head in JSON with the lengths of what follows: tables in Arrow's stream format, and blobs."""
@@ -91,6 +93,7 @@ class ShardResult:
             "blobs": {key: len(blob) for key, blob in blobs.items()},
             "rejected": list(self.rejected),
             "seconds": dict(self.seconds),
+            "sent": list(self.sent),
         }
         encoded = json.dumps(head).encode()
         return b"".join([_LENGTH.pack(len(encoded)), encoded, *tables.values(), *blobs.values()])
@@ -118,7 +121,7 @@ class ShardResult:
             )
             for name, told in head["evidence"].items()
         }
-        return cls(evidence, head["rejected"], head["seconds"])
+        return cls(evidence, head["rejected"], head["seconds"], head["sent"])
 
 
 def _stream(table: pa.Table) -> bytes:

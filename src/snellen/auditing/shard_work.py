@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import platform
@@ -27,6 +28,8 @@ from snellen.errors import InputError, WorkerError
 from snellen.evidence import Evidence
 from snellen.images import ImageSet, ImageSource
 from snellen.models.references import load_classifier_again
+from snellen.network.permission import AllowRemote, permitted, permitting
+from snellen.network.sent_log import sent_log
 from snellen.preparation import to_unit
 from snellen.randomness import Randomness
 from snellen.run import canonical_json
@@ -82,6 +85,8 @@ class ShardWork:
         workers: threads that read ahead.
         rng: of the run.
         tell: hears of work that is done: (set, cost for each image, images, what was done).
+        allow_remote: in a worker, what may be reached from it; its requests are then told in the result. None: here,
+            where permission and record are those of the caller.
     """
 
     classifier: Classifier
@@ -91,6 +96,7 @@ class ShardWork:
     workers: int
     rng: Randomness
     tell: Callable[[str, str, int], None] = field(default=lambda _set, _done, _images: None)
+    allow_remote: AllowRemote | None = None
 
     def __call__(self, content: bytes) -> bytes:
         """Bytes of a :class:`Job` → bytes of a :class:`ShardResult`.
@@ -107,7 +113,11 @@ class ShardWork:
                 f"on {platform.node()} some {job.of} images are not those that the run was planned with: give every "
                 f"machine the same files at the same place, and do not change them during a run"
             )
-        return self.measure(job.of, members).to_bytes()
+        if self.allow_remote is None:
+            return self.measure(job.of, members).to_bytes()
+        with permitting(self.allow_remote), sent_log(alone=True) as log:
+            result = self.measure(job.of, members)
+        return dataclasses.replace(result, sent=log.lines).to_bytes()
 
     def measure(self, name: str, members: ImageSet) -> ShardResult:
         """Measure the images of a shard."""
@@ -212,6 +222,7 @@ def setup_of(
         "batch_size": batch_size,
         "workers": workers,
         "seed": seed,
+        "allow_remote": permitted(),
     }
 
 
@@ -223,7 +234,8 @@ def open_work(setup: Mapping[str, Any]) -> ShardWork:
         InputError: something is not there.
     """
     torch.set_num_threads(setup["machine"]["threads"])
-    classifier = load_classifier_again(setup["classifier"])
+    with sent_log(alone=True):  # noise images that a loader sends are no images of the run
+        classifier = load_classifier_again(setup["classifier"])
     _compare("model", setup["model"], describe_model(classifier))
     _compare("machine", setup["machine"], describe_machine(classifier))
     sets = {}
@@ -236,7 +248,16 @@ def open_work(setup: Mapping[str, Any]) -> ShardWork:
             own["carried"],
             [_rebuilt(record) for record in own["checks"]],
         )
-    return ShardWork(classifier, sets, setup["keep"], setup["batch_size"], setup["workers"], Randomness(setup["seed"]))
+    rng = Randomness(setup["seed"])
+    return ShardWork(
+        classifier,
+        sets,
+        setup["keep"],
+        setup["batch_size"],
+        setup["workers"],
+        rng,
+        allow_remote=setup["allow_remote"],
+    )
 
 
 def _compare(what: str, planned: Mapping[str, Any], found: Mapping[str, Any]) -> None:

@@ -98,10 +98,10 @@ class SentLog:
 
 
 @contextmanager
-def sent_log() -> Iterator[SentLog]:
-    """Hear of each request that leaves inside a ``with`` block."""
+def sent_log(*, alone: bool = False) -> Iterator[SentLog]:
+    """Hear of each request that leaves inside a ``with`` block; ``alone``, others that listen do not."""
     log = SentLog()
-    token = _listeners.set((*_listeners.get(), log.hear))
+    token = _listeners.set((*(() if alone else _listeners.get()), log.hear))
     try:
         yield log
     finally:
