@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from snellen.cli.audit_summary import show_report
 from snellen.cli.check_names import CHECK_NAMES
+from snellen.cli.engine_options import (
+    AddressOption,
+    EngineName,
+    EngineOption,
+    PartOption,
+    ProcessesOption,
+    ShardsOption,
+    ThreadsOption,
+    ended_like_ctrl_c,
+)
 from snellen.cli.free_folder import free_folder
 from snellen.cli.gate_options import (
     EXIT_GATE,
@@ -19,13 +30,9 @@ from snellen.cli.gate_options import (
     read_gate_options,
     show_gate,
 )
-from snellen.cli.privacy_options import BudgetOption, PseudonymsOption, SaveImagesOption
+from snellen.cli.privacy_options import AllowRemoteOption, BudgetOption, PseudonymsOption, SaveImagesOption
 from snellen.cli.progress import TerminalProgress, loading
-from snellen.cli.text import markup
-from snellen.errors import InputError, UnwritableError
-
-if TYPE_CHECKING:
-    from snellen.auditing.report import AuditReport
+from snellen.errors import InputError, UnwritableError, WorkerError
 
 DEFAULT_MODEL, DEFAULT_DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
 
@@ -35,7 +42,7 @@ def audit(
         str | None,
         typer.Argument(
             help="Reference of the classifier: bundled:NAME, timm:NAME@FILE.safetensors, torchvision:NAME, onnx:FILE, "
-            "hf:FOLDER, artifact:FOLDER.",
+            "hf:FOLDER, artifact:FOLDER, http://HOST:PORT/v2/models/NAME.",
             show_default=DEFAULT_MODEL,
         ),
     ] = None,
@@ -80,6 +87,7 @@ def audit(
         str | None, typer.Option(metavar="DATA", help="Images that something may be fitted to, such as a temperature.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    allow_remote: AllowRemoteOption = None,
     workers: Annotated[int, typer.Option(min=0, help="Threads that read images ahead; 0 reads them in between.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass.")] = 64,
     limit: Annotated[
@@ -89,6 +97,12 @@ def audit(
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     save_images: SaveImagesOption = True,
     pseudonyms: PseudonymsOption = None,
+    engine: EngineOption = EngineName.in_process,
+    processes: ProcessesOption = None,
+    address: AddressOption = None,
+    shards: ShardsOption = None,
+    threads: ThreadsOption = None,
+    part: PartOption = None,
     require: Annotated[
         list[str] | None,
         typer.Option(
@@ -124,6 +138,11 @@ def audit(
     parameters = _parameters(settings or [])
     threats = tuple(threat or ())
     asked = read_gate_options(require, fail_on, baseline, junit)
+    if part is not None and (out is None or asked.asked):
+        raise InputError(
+            "--part needs --out, the run directory that all parts share; and --require, --fail-on, --baseline and "
+            "--junit go with the command without --part, which makes the report"
+        )
     folder = out or free_folder("snellen-audit")
     with loading("reading images and model") as spinner:
         from snellen.auditing.audit import audit as run_audit
@@ -144,7 +163,7 @@ def audit(
         classifier = load_classifier(model or DEFAULT_MODEL, classes, device=device)
         check_baseline(earlier, classifier, images)
     try:
-        with TerminalProgress() as progress:
+        with ended_like_ctrl_c(), TerminalProgress() as progress:
             report = run_audit(
                 classifier,
                 images,
@@ -160,15 +179,23 @@ def audit(
                 seed=seed,
                 save_images=save_images,
                 pseudonyms=pseudonyms,
+                engine=engine,
+                processes=processes,
+                address=address,
+                shards=shards,
+                threads=threads,
+                part=part,
                 progress=progress,
             )
-    except (KeyboardInterrupt, UnwritableError):
+    except (KeyboardInterrupt, UnwritableError, WorkerError):
         typer.echo(f"stopped; the same command with --out {folder} goes on where this stopped", err=True)
         raise
     if as_json:
         typer.echo(canonical_json(report.to_json()), nl=False)
+    elif part is not None:
+        typer.echo("\n".join(report.notes))
     else:
-        _show(report, folder)
+        show_report(report, folder)
     gate = judge_audit(asked, report, earlier, folder)
     show_gate(gate, on_error_stream=as_json)
     if not gate.passes:
@@ -204,51 +231,3 @@ def _with_parameters(
     if idle:
         raise InputError(f"--set names {', '.join(idle)}, no check of this audit; these are {', '.join(running)}")
     return [{"check": name, **parameters[name]} if name in parameters else name for name in running]
-
-
-def _show(report: AuditReport, folder: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from snellen.finding import FIGURES_OF_BAGS
-
-    console = Console(highlight=False)
-    console.print(f"[bold]{markup(report.model['name'])}[/] on {markup(report.data['name'])}\n")
-    single = Table("metric", "value", "95 % interval", "images", box=None, pad_edge=False)
-    for column in single.columns[1:]:
-        column.justify = "right"
-    grid: dict[str, dict[str, str]] = {}
-    for name, figure in report.metrics.items():
-        if name.startswith("corruption.") and name.endswith(".accuracy"):
-            _, kind, severity = name.removesuffix(".accuracy").split(".", 2)
-            grid.setdefault(kind, {})[severity] = f"{figure.value:.3f}"
-        elif not (name.startswith("corruption.") and name.count(".") > 1):  # errors by kind are in the report
-            count = f"{figure.n} bags" if name in FIGURES_OF_BAGS else str(figure.n)
-            single.add_row(markup(name), f"{figure.value:.4f}", f"{figure.low:.4f} – {figure.high:.4f}", count)
-    if report.metrics:
-        console.print(single)
-    if grid:
-        severities = list(dict.fromkeys(severity for row in grid.values() for severity in row))
-        table = Table("\naccuracy at severity", *(f"\n{s}" for s in severities), box=None, pad_edge=False)
-        for kind, row in grid.items():
-            table.add_row(kind, *(row.get(severity, "") for severity in severities))
-        console.print(table)
-    colours = {"severe": "red", "moderate": "yellow", "mild": "cyan", "note": "dim"}
-    findings = Table("\nharm", "\nlevel", "\nfinding", box=None, pad_edge=False)
-    for finding in report.findings:
-        style = colours[finding.level]
-        findings.add_row(f"{finding.harm:.1%}", f"[{style}]{finding.level}[/]", markup(finding.title))
-    if report.findings:
-        console.print(findings)
-    elif report.metrics:
-        console.print("\nNothing was found that is certain at 95 %.")
-    else:
-        console.print("Nothing could be measured: no usable image has a label.")
-    for check in report.checks:
-        if check.status != "done":
-            console.print(f"\n[dim]check {check.name} {check.status}:[/] {markup(check.reason or '')}")
-    if report.data["rejected"]:
-        console.print(f"\n{report.data['rejected']} images rejected, see {markup(str(folder / 'rejected.json'))}")
-    for note in report.model["notes"]:
-        console.print(f"\n[dim]model:[/] {markup(note)}")
-    console.print(f"\nReport: {markup(str(folder / 'report.html'))}", soft_wrap=True)

@@ -1,0 +1,60 @@
+"""What ``snellen audit`` prints of a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snellen.cli.text import markup
+
+if TYPE_CHECKING:
+    from snellen.auditing.report import AuditReport
+
+
+def show_report(report: AuditReport, folder: Path) -> None:
+    """Print figures, findings, what was skipped, and where the page is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from snellen.finding import FIGURES_OF_BAGS
+
+    console = Console(highlight=False)
+    console.print(f"[bold]{markup(report.model['name'])}[/] on {markup(report.data['name'])}\n")
+    single = Table("metric", "value", "95 % interval", "images", box=None, pad_edge=False)
+    for column in single.columns[1:]:
+        column.justify = "right"
+    grid: dict[str, dict[str, str]] = {}
+    for name, figure in report.metrics.items():
+        if name.startswith("corruption.") and name.endswith(".accuracy"):
+            _, kind, severity = name.removesuffix(".accuracy").split(".", 2)
+            grid.setdefault(kind, {})[severity] = f"{figure.value:.3f}"
+        elif not (name.startswith("corruption.") and name.count(".") > 1):  # errors by kind are in the report
+            count = f"{figure.n} bags" if name in FIGURES_OF_BAGS else str(figure.n)
+            single.add_row(markup(name), f"{figure.value:.4f}", f"{figure.low:.4f} – {figure.high:.4f}", count)
+    if report.metrics:
+        console.print(single)
+    if grid:
+        severities = list(dict.fromkeys(severity for row in grid.values() for severity in row))
+        table = Table("\naccuracy at severity", *(f"\n{s}" for s in severities), box=None, pad_edge=False)
+        for kind, row in grid.items():
+            table.add_row(kind, *(row.get(severity, "") for severity in severities))
+        console.print(table)
+    colours = {"severe": "red", "moderate": "yellow", "mild": "cyan", "note": "dim"}
+    findings = Table("\nharm", "\nlevel", "\nfinding", box=None, pad_edge=False)
+    for finding in report.findings:
+        style = colours[finding.level]
+        findings.add_row(f"{finding.harm:.1%}", f"[{style}]{finding.level}[/]", markup(finding.title))
+    if report.findings:
+        console.print(findings)
+    elif report.metrics:
+        console.print("\nNothing was found that is certain at 95 %.")
+    else:
+        console.print("Nothing could be measured: no usable image has a label.")
+    for check in report.checks:
+        if check.status != "done":
+            console.print(f"\n[dim]check {check.name} {check.status}:[/] {markup(check.reason or '')}")
+    if report.data["rejected"]:
+        console.print(f"\n{report.data['rejected']} images rejected, see {markup(str(folder / 'rejected.json'))}")
+    for note in report.model["notes"]:
+        console.print(f"\n[dim]model:[/] {markup(note)}")
+    console.print(f"\nReport: {markup(str(folder / 'report.html'))}", soft_wrap=True)

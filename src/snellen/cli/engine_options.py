@@ -1,0 +1,76 @@
+"""Options for where an audit runs: in this process, in several, on a cluster, or a part of it here and now."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+
+class EngineName(StrEnum):
+    """Where shards are measured."""
+
+    in_process = "in_process"
+    local = "local"
+    ray = "ray"
+
+
+EngineOption = Annotated[
+    EngineName,
+    typer.Option(help="Where shards are measured: here, in processes of this machine, or on Ray. Changes no result."),
+]
+
+ProcessesOption = Annotated[
+    int | None, typer.Option(min=1, help="Processes of the engines local and ray.", show_default="one for each core")
+]
+
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="A running Ray cluster. File names, labels and figures go there.",
+        show_default="one of this machine is started",
+    ),
+]
+
+ShardsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Pieces that the run is cut into; a killed run loses one.", show_default="8 batches each"),
+]
+
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Threads of each process.", show_default="as many as cores, divided among processes"),
+]
+
+PartOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N",
+        help="Measure the I-th of N parts into --out and stop: for job arrays. The same command without it finishes.",
+        show_default="all",
+    ),
+]
+
+
+@contextmanager
+def ended_like_ctrl_c() -> Iterator[None]:
+    """Inside a ``with`` block, being asked to end (SIGTERM, as schedulers do) is answered as Ctrl-C is."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # only that one may say what a signal does
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
