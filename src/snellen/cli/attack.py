@@ -108,6 +108,8 @@ def _show(attacked: AttackedSet, folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from snellen.network.sent_log import SENT
+
     console = Console(highlight=False)
     target = attacked.plan["goal"]["target"]
     wanted = "" if target is None else f", to be taken for {markup(target)}"
@@ -132,7 +134,8 @@ def _show(attacked: AttackedSet, folder: Path) -> None:
         console.print(f"[yellow]rejected:[/] {markup(rejected.id)}: {markup(rejected.reason)}")
     if len(attacked.rejected) > _NAMED:
         console.print(f"… {len(attacked.rejected)} rejected in all, see attack.json")
-    for file in (*attacked.files, "attack.json"):
+    sent = [SENT] if (folder / SENT).exists() else []
+    for file in (*attacked.files, *sent, "attack.json"):
         console.print(f"Written: {markup(str(folder / file))}", soft_wrap=True)
 
 

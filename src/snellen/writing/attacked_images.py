@@ -57,7 +57,8 @@ def attack(
     :func:`snellen.writing.attack_pictures.write_adversarial_images` writes them, ``robustbench-SETTING.json`` for the
     standard ensemble, and ``attack.json``, the record, last. A call that was interrupted leaves a folder ``unfinished``
     and no record; the same call goes on where it stopped and ends with the same bytes, and when everything is there, it
-    writes nothing. One that failed before anything was finished leaves nothing.
+    writes nothing. One that failed before anything was finished leaves nothing; but what was sent to a server is told in
+    ``sent.jsonl``, whatever came of it.
 
     >>> import snellen
     >>> from snellen.attacks.fgsm import FGSM
@@ -127,10 +128,10 @@ def attack(
         if done is not None:
             shutil.rmtree(parts, ignore_errors=True)
             return done.model_copy(update={"evidence": Evidence.read(folder / EVIDENCE)})
-        starts = [start_of(setting.method, classifier, images, goal) for setting in settings]
         keep = save_images and out is not None
-        work = Work(classifier, images, labels, settings, goal, starts, batch_size, workers, Randomness(seed), keep)
         with opened(folder, plan) as run:
+            starts = [start_of(setting.method, classifier, images, goal) for setting in settings]
+            work = Work(classifier, images, labels, settings, goal, starts, batch_size, workers, Randomness(seed), keep)
             measure(work, run, listener)
         result = _conclude(work, run, folder)
         write_atomically(folder / RECORD, canonical_json(result.to_json()))

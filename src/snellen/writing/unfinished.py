@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from snellen.errors import InputError, RunConflictError
+from snellen.network.sent_log import SENT, sent_log
 from snellen.run import Run
 
 #: Folder inside the folder of the call that says what is done already; gone when everything is.
@@ -34,7 +35,7 @@ def check_free(folder: Path, record: str, what: str) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; name a folder with --out")
     ours = any((folder / name).exists() for name in (record, UNFINISHED))
-    if folder.is_dir() and not ours and any(folder.iterdir()):
+    if folder.is_dir() and not ours and _contents(folder):
         raise InputError(f"{folder} is not empty and holds no {what}; choose another --out")
 
 
@@ -46,13 +47,15 @@ def any_shard(parts: Path) -> bool:
 def forget_fruitless(folder: Path) -> None:
     """Take away what a killed call left that wrote nothing to go on with: another plan may have the folder."""
     parts = folder / UNFINISHED
-    if parts.is_dir() and [*folder.iterdir()] == [parts] and not any_shard(parts):
+    if parts.is_dir() and _contents(folder) == [parts] and not any_shard(parts):
         shutil.rmtree(parts)
 
 
 @contextmanager
 def opened(folder: Path, plan: Mapping[str, Any]) -> Iterator[Run]:
     """The run inside a folder, new or gone on with; a new one that fails before its first shard leaves nothing.
+
+    What leaves this machine inside the block is told in ``sent.jsonl`` of the folder, which stays in any case.
 
     Raises:
         RunConflictError: the folder holds an unfinished call of another plan.
@@ -61,11 +64,13 @@ def opened(folder: Path, plan: Mapping[str, Any]) -> Iterator[Run]:
     forget_fruitless(folder)
     run = Run.open(parts, plan)
     try:
-        yield run
+        with sent_log() as sent:
+            sent.into(folder)
+            yield run
     except Exception:
         # What this call wrote is of no use to the next one, which would do it again.
         if new and not any_shard(parts):
-            shutil.rmtree(folder)
+            _empty(folder)
         raise
 
 
@@ -98,6 +103,23 @@ def complete(folder: Path, record: str, kind: type[Record], plan: Mapping[str, A
             f"first"
         )
     return found
+
+
+def _contents(folder: Path) -> list[Path]:
+    """What is in a folder beside the record of what was sent, which is there whatever came of it."""
+    return [path for path in folder.iterdir() if path.name != SENT]
+
+
+def _empty(folder: Path) -> None:
+    """Take away what was written, and the folder unless something was sent."""
+    if not (folder / SENT).exists():
+        shutil.rmtree(folder)
+        return
+    for path in _contents(folder):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _article(word: str) -> str:
