@@ -33,6 +33,7 @@ _PUBLIC = {
     "Spent": "snellen.budget",
     "attack": "snellen.writing.attacked_images",
     "audit": "snellen.auditing.audit",
+    "certify": "snellen.writing.certified_images",
     "compare": "snellen.comparing.compare",
     "export_onnx": "snellen.models.onnx_export",
     "load_captioner": "snellen.models.captioners.references",
@@ -97,5 +98,6 @@ if TYPE_CHECKING:
     from snellen.run import Run as Run
     from snellen.system import systems as systems
     from snellen.writing.attacked_images import attack as attack
+    from snellen.writing.certified_images import certify as certify
     from snellen.writing.image_folder import write_images as write_images
     from snellen.writing.shifted_images import shift as shift

@@ -24,6 +24,7 @@ SMALLER = {
         "--generator", "bundled:fashion-diffusion", "--steps", "2", "--fit",
         '{"experts": 2, "rank": 1, "synthetic": 4, "synthetic_steps": 2, "iterations": 1, "batch_size": 4}',
     ),
+    13: ("--limit", "2", "--sigma", "0.1", "--samples", "100", "--selection", "50"),
     15: ("--limit", "2", "--queries", "60"),
     16: ("--limit", "2", "--steps", "2"),
     31: (*_SMALL_NETWORK, "--parts", "2", "--plan", '{"epochs": 1, "batch_size": 2}'),

@@ -76,8 +76,8 @@ class VoteCertificate(Method):
             UnsupportedError: a classifier that cannot be smoothed in this way.
             InputError: images or noise that cannot be used.
         """
-        sigma, grey, view = self._noise(classifier)
-        branches = self._branches(classifier, sigma, grey, view, (images.shape[2], images.shape[3]))
+        sigma, grey = self._noise(classifier)
+        branches = self._branches(classifier, sigma, grey, (images.shape[2], images.shape[3]))
         looks = self.looks(len(branches))
         with torch.inference_mode():
             counted = count(
@@ -135,8 +135,8 @@ class VoteCertificate(Method):
     def _level(self, branches: int) -> float:
         return self.alpha
 
-    def _noise(self, classifier: Classifier) -> tuple[float, bool, View]:
-        """Sigma, whether noise is grey, and the view of halves: as given, else as the networks were trained."""
+    def _noise(self, classifier: Classifier) -> tuple[float, bool]:
+        """Sigma, and whether noise is grey: as given, else as the networks were trained."""
         said = noise_of(classifier.module)
         sigma = self.sigma if self.sigma is not None else said.sigma if said is not None else None
         if sigma is None:
@@ -145,15 +145,14 @@ class VoteCertificate(Method):
                 f"'snellen train gaussian-smoothing'"
             )
         grey = self.grey if self.grey is not None else said is not None and said.grey
-        return sigma, grey, self._view(classifier)
+        return sigma, grey
 
-    def _view(self, classifier: Classifier) -> View:
-        said = noise_of(classifier.module)
-        return said.view if said is not None and said.view is not None else "contrast"
+    @property
+    def shown(self) -> View | None:
+        """How a half is shown; None: as the networks were trained."""
+        return None
 
-    def _branches(
-        self, classifier: Classifier, sigma: float, grey: bool, view: View, size: tuple[int, int]
-    ) -> tuple[Branch, ...]:
+    def _branches(self, classifier: Classifier, sigma: float, grey: bool, size: tuple[int, int]) -> tuple[Branch, ...]:
         denoise: Callable[[Tensor], Tensor] | None = None
         if self.denoiser is not None:
             from snellen.diffusion.loading import load_generator
@@ -161,7 +160,7 @@ class VoteCertificate(Method):
 
             generator = load_generator(self.denoiser, device=classifier.device)
             denoise = one_shot_denoiser(generator, sigma=sigma, grey=grey, size=size)
-        return branches_of(classifier, halves=self.halves, view=view, grey=grey, denoise=denoise)
+        return branches_of(classifier, halves=self.halves, view=self.shown, grey=grey, denoise=denoise)
 
 
 def told(sigma: float, grey: bool, alpha: float) -> tuple[str, ...]:

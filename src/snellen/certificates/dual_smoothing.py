@@ -12,7 +12,6 @@ from typing import ClassVar
 from pydantic import Field
 
 from snellen.certificates.by_votes import VoteCertificate, told
-from snellen.classifier import Classifier
 from snellen.models.halves import View
 from snellen.smoothing.bounds import proven_radius, published_radius
 from snellen.smoothing.certifying import Radius
@@ -58,5 +57,7 @@ class DualSmoothing(VoteCertificate):
         # Shared among the branches later; the published code takes alpha for each.
         return min(branches * self.alpha, 1 - 1e-12) if self.parity else self.alpha
 
-    def _view(self, classifier: Classifier) -> View:
-        return self.view or super()._view(classifier)
+    @property
+    def shown(self) -> View | None:
+        """How a half is shown; None: as the networks were trained."""
+        return self.view

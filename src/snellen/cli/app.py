@@ -10,6 +10,7 @@ import typer
 
 from snellen.cli.attack import attack
 from snellen.cli.audit import audit
+from snellen.cli.certify import certify
 from snellen.cli.compare import compare
 from snellen.cli.generate import generate
 from snellen.cli.method_commands import method_commands
@@ -41,6 +42,7 @@ app.command()(systems)
 app.command()(reproduce)
 app.add_typer(method_commands("attacks", attack), name="attack")
 app.add_typer(method_commands("shifts", shift), name="shift")
+app.add_typer(method_commands("certificates", certify), name="certify")
 app.add_typer(method_commands("recipes", train), name="train")
 app.add_typer(method_commands("generation", generate), name="generate")
 app.add_typer(optotypes, name="optotypes")

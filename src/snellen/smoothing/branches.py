@@ -67,7 +67,7 @@ def branches_of(
     classifier: Classifier,
     *,
     halves: bool,
-    view: View = "contrast",
+    view: View | None = None,
     grey: bool = False,
     denoise: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Branch, ...]:
@@ -78,7 +78,7 @@ def branches_of(
     Args:
         classifier: with a module, in evaluation mode.
         halves: whether there are two.
-        view: of a half.
+        view: of a half; None: the one that the classifier was trained for, else the published one, contrast.
         grey: one noise for all channels.
         denoise: images → images, before the networks.
 
@@ -109,6 +109,8 @@ def branches_of(
 
         return call
 
+    if view is None:
+        view = module.record.view if isinstance(module, SmoothedNetwork) and module.record.view else "contrast"
     shared = {"view": view, "grey": grey, "denoise": denoise}
     if not halves:
         return (Branch("whole", network(0), **shared),)  # type: ignore[arg-type]

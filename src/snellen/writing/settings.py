@@ -9,17 +9,21 @@ from typing import Any, cast
 
 from snellen.errors import InputError
 from snellen.images import ImageSet
-from snellen.method import Attack, Method, Shift, build
+from snellen.method import Attack, Certifier, Method, Shift, build
 from snellen.writing.safe_names import folder_names
 
 #: The severity of every shift ends here.
 MAX_SEVERITY = 5.0
 
 #: How messages speak of the methods of an area.
-_VERBS = {"shifts": "shift by", "attacks": "attack with"}
-_NOUNS = {"shifts": "a shift", "attacks": "an attack"}
-_WHOLES = {"shifts": "a data set", "attacks": "a run"}
-_EXAMPLES = {"shifts": "Corruption(kind='fog')", "attacks": "PGD(epsilon=0.03)"}
+_VERBS = {"shifts": "shift by", "attacks": "attack with", "certificates": "certify with"}
+_NOUNS = {"shifts": "a shift", "attacks": "an attack", "certificates": "a certificate"}
+_WHOLES = {"shifts": "a data set", "attacks": "a run", "certificates": "a run"}
+_EXAMPLES = {
+    "shifts": "Corruption(kind='fog')",
+    "attacks": "PGD(epsilon=0.03)",
+    "certificates": "Smoothing(sigma=0.25)",
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class Setting:
     def attack(self) -> Attack:
         """The method by the verb of its area ``attacks``."""
         return cast(Attack, self.method)
+
+    @property
+    def certifier(self) -> Certifier:
+        """The method by the verb of its area ``certificates``."""
+        return cast(Certifier, self.method)
 
 
 def settings_of(method: Method | Sequence[Method], images: ImageSet) -> list[Setting]:
@@ -62,7 +71,7 @@ def named_settings(method: Method | Sequence[Method], area: str = "shifts") -> l
 
     Args:
         method: one or more.
-        area: that they must be of, ``shifts`` or ``attacks``.
+        area: that they must be of: ``shifts``, ``attacks`` or ``certificates``.
 
     Raises:
         InputError: no method, one of another area, one that occurs twice, or one that cannot run on any images.
