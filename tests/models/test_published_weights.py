@@ -1,7 +1,6 @@
 """Weights that other libraries fetch: without permission nobody is asked, and what is in a cache is used."""
 
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from snellen.errors import InputError
 from snellen.models.published_weights import cached_by_torch, hub_host, hub_offline
 from snellen.models.quiet_loading import quiet_loading
 from snellen.models.references import load_classifier
+from tests.network.asked_hosts import asked_hosts
 
 with quiet_loading():
     constants = pytest.importorskip("huggingface_hub.constants")
@@ -20,22 +20,6 @@ with quiet_loading():
     torchvision = pytest.importorskip("torchvision")
 
 HUB, TORCH = "huggingface.co", "download.pytorch.org"
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Hosts that somebody wanted to reach; none is."""
-    hosts: list[str] = []
-
-    def lookup(host: object, *_arguments: object, **_options: object) -> None:
-        hosts.append(host.decode() if isinstance(host, bytes) else str(host))
-        raise socket.gaierror(f"no {host}")
-
-    monkeypatch.setattr(socket, "getaddrinfo", lookup)
-    monkeypatch.setattr(socket, "create_connection", lambda address, *_arguments, **_options: lookup(address[0]))
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    return hosts
 
 
 @pytest.fixture(autouse=True)
@@ -49,78 +33,82 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize(("reference", "host"), [("timm:test_resnet", HUB), ("torchvision:resnet18", TORCH)])
-def test_without_permission_nobody_is_asked(reference: str, host: str, asked: list[str]) -> None:
-    with pytest.raises(
-        InputError, match=rf"{host} is not asked for them without permission; allow it with --allow-"
-    ) as e:
-        load_classifier(reference)
-    assert f"--allow-remote {host} (in Python: allow_remote=['{host}']), or give a file: {reference}@FILE" in str(
-        e.value
-    )
-    other = TORCH if host == HUB else HUB
-    with pytest.raises(InputError, match="without permission"):
-        load_classifier(reference, allow_remote=[other])
-    assert not asked
+def test_without_permission_nobody_is_asked(reference: str, host: str) -> None:
+    with asked_hosts() as asked:
+        with pytest.raises(
+            InputError, match=rf"{host} is not asked for them without permission; allow it with --allow-"
+        ) as e:
+            load_classifier(reference)
+        assert f"--allow-remote {host} (in Python: allow_remote=['{host}']), or give a file: {reference}@FILE" in str(
+            e.value
+        )
+        other = TORCH if host == HUB else HUB
+        with pytest.raises(InputError, match="without permission"):
+            load_classifier(reference, allow_remote=[other])
+        assert not asked
 
 
 @pytest.mark.parametrize(("reference", "host"), [("timm:test_resnet", HUB), ("torchvision:resnet18", TORCH)])
 def test_with_permission_the_host_is_asked_and_no_other(
-    reference: str, host: str, asked: list[str], monkeypatch: pytest.MonkeyPatch
+    reference: str, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("time.sleep", lambda _seconds: None)
-    for allowed in ([host], host.upper(), True):
-        with pytest.raises(InputError, match=r"nor downloaded"):
-            load_classifier(reference, allow_remote=allowed)
-    assert set(asked) == {host}
+    with asked_hosts() as asked:
+        monkeypatch.setattr("time.sleep", lambda _seconds: None)
+        for allowed in ([host], host.upper(), True):
+            with pytest.raises(InputError, match=r"nor downloaded"):
+                load_classifier(reference, allow_remote=allowed)
+        assert set(asked) == {host}
 
 
-def test_an_address_beside_the_hub_needs_permission_of_its_own(
-    asked: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = timm.get_pretrained_cfg("test_resnet")
-    elsewhere = type(config)(**{**config.__dict__, "hf_hub_id": None, "url": "https://weights.example/a/net.pth"})
-    monkeypatch.setattr(timm, "get_pretrained_cfg", lambda _name: elsewhere)
-    with pytest.raises(InputError, match=r"weights\.example is not asked"):
-        load_classifier("timm:test_resnet", allow_remote=[HUB])
-    assert not asked
+def test_an_address_beside_the_hub_needs_permission_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    with asked_hosts() as asked:
+        config = timm.get_pretrained_cfg("test_resnet")
+        elsewhere = type(config)(**{**config.__dict__, "hf_hub_id": None, "url": "https://weights.example/a/net.pth"})
+        monkeypatch.setattr(timm, "get_pretrained_cfg", lambda _name: elsewhere)
+        with pytest.raises(InputError, match=r"weights\.example is not asked"):
+            load_classifier("timm:test_resnet", allow_remote=[HUB])
+        assert not asked
 
 
-def test_a_mirror_is_the_host_that_needs_permission(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "ENDPOINT", "https://Mirror.example/hf")
-    assert hub_host() == "mirror.example"
-    with pytest.raises(InputError, match=r"mirror\.example is not asked"):
-        load_classifier("timm:test_resnet", allow_remote=[HUB])
-    assert not asked
+def test_a_mirror_is_the_host_that_needs_permission(monkeypatch: pytest.MonkeyPatch) -> None:
+    with asked_hosts() as asked:
+        monkeypatch.setattr(constants, "ENDPOINT", "https://Mirror.example/hf")
+        assert hub_host() == "mirror.example"
+        with pytest.raises(InputError, match=r"mirror\.example is not asked"):
+            load_classifier("timm:test_resnet", allow_remote=[HUB])
+        assert not asked
 
 
-def test_what_the_hubs_cache_has_needs_no_permission(caches: Path, asked: list[str]) -> None:
-    torch.manual_seed(0)
-    network = timm.create_model("test_resnet", pretrained=False)
-    repository = caches / "hub" / f"models--{timm.get_pretrained_cfg('test_resnet').hf_hub_id.replace('/', '--')}"
-    commit = "0" * 40
-    snapshot = repository / "snapshots" / commit
-    snapshot.mkdir(parents=True)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(commit)
-    save_file(network.state_dict(), snapshot / "model.safetensors")
-    (snapshot / "config.json").write_text(json.dumps({}))
-    loaded = load_classifier("timm:test_resnet").module
-    assert loaded is not None
-    for key, value in network.state_dict().items():
-        assert torch.equal(loaded.state_dict()[key], value), key
-    assert not asked, "not even whether there is a newer one"
+def test_what_the_hubs_cache_has_needs_no_permission(caches: Path) -> None:
+    with asked_hosts() as asked:
+        torch.manual_seed(0)
+        network = timm.create_model("test_resnet", pretrained=False)
+        repository = caches / "hub" / f"models--{timm.get_pretrained_cfg('test_resnet').hf_hub_id.replace('/', '--')}"
+        commit = "0" * 40
+        snapshot = repository / "snapshots" / commit
+        snapshot.mkdir(parents=True)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text(commit)
+        save_file(network.state_dict(), snapshot / "model.safetensors")
+        (snapshot / "config.json").write_text(json.dumps({}))
+        loaded = load_classifier("timm:test_resnet").module
+        assert loaded is not None
+        for key, value in network.state_dict().items():
+            assert torch.equal(loaded.state_dict()[key], value), key
+        assert not asked, "not even whether there is a newer one"
 
 
-def test_what_torchs_cache_has_needs_no_permission(caches: Path, asked: list[str]) -> None:
-    url = torchvision.models.ResNet18_Weights.DEFAULT.url
-    assert not cached_by_torch(url)
-    file = caches / "torch" / "hub" / "checkpoints" / url.rsplit("/", 1)[1]
-    file.parent.mkdir(parents=True)
-    network = torchvision.models.resnet18(weights=None)
-    torch.save(network.state_dict(), file)
-    assert cached_by_torch(f"{url}?x=/y")
-    assert len(load_classifier("torchvision:resnet18").class_names) == 1000
-    assert not asked
+def test_what_torchs_cache_has_needs_no_permission(caches: Path) -> None:
+    with asked_hosts() as asked:
+        url = torchvision.models.ResNet18_Weights.DEFAULT.url
+        assert not cached_by_torch(url)
+        file = caches / "torch" / "hub" / "checkpoints" / url.rsplit("/", 1)[1]
+        file.parent.mkdir(parents=True)
+        network = torchvision.models.resnet18(weights=None)
+        torch.save(network.state_dict(), file)
+        assert cached_by_torch(f"{url}?x=/y")
+        assert len(load_classifier("torchvision:resnet18").class_names) == 1000
+        assert not asked
 
 
 def test_the_switch_is_put_back_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

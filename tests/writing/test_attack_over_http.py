@@ -62,7 +62,8 @@ def test_decisions_alone_are_enough_for_some(server: InferenceServer, images: Im
     server.network = lambda batch: linear(batch).argmax(1)
     server.description["outputs"][0] |= {"datatype": "INT64"}
     classifier = load_classifier(server.reference)
-    attacked = snellen.attack(classifier, images, HopSkipJump(budget=150, iterations=2), out=tmp_path / "out", batch_size=6)
+    attack = HopSkipJump(budget=150, iterations=2)
+    attacked = snellen.attack(classifier, images, attack, out=tmp_path / "out", batch_size=6)
     assert attacked.settings["hop_skip_jump"].success_rate.n == 5
     assert len(lines(tmp_path / "out")) > 10
 

@@ -57,8 +57,8 @@ def attack(
     :func:`snellen.writing.attack_pictures.write_adversarial_images` writes them, ``robustbench-SETTING.json`` for the
     standard ensemble, and ``attack.json``, the record, last. A call that was interrupted leaves a folder ``unfinished``
     and no record; the same call goes on where it stopped and ends with the same bytes, and when everything is there, it
-    writes nothing. One that failed before anything was finished leaves nothing; but what was sent to a server is told in
-    ``sent.jsonl``, whatever came of it.
+    writes nothing. One that failed before anything was finished leaves nothing; but what was sent to a server is told
+    in ``sent.jsonl``, whatever came of it.
 
     >>> import snellen
     >>> from snellen.attacks.fgsm import FGSM

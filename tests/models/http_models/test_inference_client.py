@@ -19,6 +19,7 @@ from snellen.network.connection import HEADERS
 from snellen.network.sent_log import sent_log
 from tests.models.http_models.inference_server import InferenceServer, Scripted, linear, refusal
 from tests.models.http_models.loaded import IMAGES, load
+from tests.network.asked_hosts import asked_hosts
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
@@ -109,12 +110,13 @@ def test_no_proxy_is_asked_on_the_way_to_this_machine(
 )
 def test_another_machine_is_refused_before_a_socket_is_opened(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[object] = []
-    for name in ("socket", "create_connection", "getaddrinfo"):
-        monkeypatch.setattr(socket, name, lambda *arguments, **_options: opened.append(arguments))
     monkeypatch.setitem(sys.modules, "httpx2", None)
-    for scheme in ("http", "https"):
-        with pytest.raises(InputError, match=r"is another machine: images would leave this one.* --allow-remote"):
-            load_classifier(f"{scheme}://{host}:8000/v2/models/pets", allow_remote=["models.other", "2001:db8::2"])
+    with asked_hosts() as asked, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "socket", lambda *arguments, **_options: opened.append(arguments))
+        for scheme in ("http", "https"):
+            with pytest.raises(InputError, match=r"is another machine: images would leave this one.* --allow-remote"):
+                load_classifier(f"{scheme}://{host}:8000/v2/models/pets", allow_remote=["models.other", "2001:db8::2"])
+    assert not asked
     assert not opened
 
 
