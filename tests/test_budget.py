@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from snellen.budget import Budget, Spent
+from snellen.budget import Budget, Spent, seconds_of, time_words
+from snellen.errors import InputError
 
 count = st.integers(0, 10**12)
 spent = st.builds(
@@ -53,3 +54,29 @@ def test_wrong_values_are_refused():
                 kind(**wrong)
     with pytest.raises(ValidationError):
         Spent().queries = 3
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("90s", 90), ("5m", 300), ("2h", 7200), ("1.5h", 5400), (".5m", 30), (" 5 m ", 300), (20, 20), (0.5, 0.5)],
+)
+def test_times_are_read_as_people_write_them(written, seconds):
+    assert seconds_of(written) == seconds
+
+
+@pytest.mark.parametrize("written", ["5", "5min", "m", "", "-5m", "5 m m", "1e3s", "٥m", "5M", "1h30m"])
+def test_other_texts_are_no_times(written):
+    with pytest.raises(InputError, match=r"is no time; write a number with its unit: 90s, 5m or 2h"):
+        seconds_of(written)
+
+
+@pytest.mark.parametrize("given", ["0s", "0.0h", 0, -1, float("nan"), float("inf"), "9" * 400 + "h"])
+def test_a_budget_is_above_zero_and_ends(given):
+    with pytest.raises(InputError, match="a budget must be a time above zero"):
+        seconds_of(given)
+
+
+@given(st.floats(0.01, 1e6))
+def test_times_in_words_are_near(seconds):
+    number, unit = time_words(seconds).split()
+    assert float(number) * {"s": 1, "min": 60, "h": 3600}[unit] == pytest.approx(seconds, rel=0.051)

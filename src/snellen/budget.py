@@ -22,7 +22,7 @@ def seconds_of(time: float | str) -> float:
     Raises:
         InputError: no such time, or none that is above zero.
     """
-    fits = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([smh])", time.strip()) if isinstance(time, str) else None
+    fits = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([smh])", time.strip()) if isinstance(time, str) else None
     if fits is not None:
         seconds = float(fits[1]) * UNITS[fits[2]]
     elif isinstance(time, str):

@@ -392,7 +392,7 @@ def test_all_that_the_benchmark_averages_at_five_severities_by_default() -> None
     check = CommonCorruptions()
     assert check.chosen == benchmark("imagenet-c").main
     assert len(check.chosen) == 15
-    assert check.cost() == 1.5 * 75
+    assert check.cost() == 1.25 * 75
     classifier, images, labels = small_problem(count=3, size=12)
     ids = ("a", "b", "c")
     batch = Batch(classifier, ids, (None,) * 3, images, labels, classifier(images), Randomness(0).for_examples(ids))

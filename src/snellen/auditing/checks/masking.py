@@ -89,9 +89,12 @@ class Masking(Check):
         return super().missing(classifier, images, companions)
 
     def cost(self) -> float:
-        """Upper estimate, over all images; those that are broken leave early."""
+        """Over all images, 0.7 of what it would be if none that is broken left early.
+
+        Measured 0.66 for the bundled fashion CNN, 0.04 for EfficientNet-Lite0, of which every image breaks at once.
+        """
         searches = 4 + (self.surrogate is not None)
-        return self.share * (5 + len(self.tried) * (12 + searches * 3 * (self.steps + 1) + self.queries))
+        return 0.7 * self.share * (5 + len(self.tried) * (12 + searches * 3 * (self.steps + 1) + self.queries))
 
     def measure(self, batch: Batch) -> Evidence | None:
         """Gradients and attacks of a share of the labelled images."""
