@@ -144,9 +144,20 @@ def test_what_cannot_be_certified_is_refused_before_anything_is_written(classifi
     assert PLAIN.certify(classifier, torch.rand(1, 3, 8, 8), rng=Randomness(0)).guarantee
 
 
-def test_odd_images_have_no_halves_and_leave_nothing_behind(classifier, tmp_path):
+def test_odd_images_have_no_halves_and_leave_no_files(classifier, tmp_path):
     odd = load_arrays(np.zeros((2, 7, 8), dtype=np.uint8), [0, 0], class_names=["dark", "light"])
     whole = Classifier(Brightness(), class_names=["dark", "light"], name="brightness")
-    with pytest.raises(InputError, match="expected an even height and width"):
+    with pytest.raises(InputError, match=r"none of the 2 images.*expected an even height and width"):
         snellen.certify(whole, odd, DualSmoothing(sigma=0.2, samples=50), out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_colours_under_grey_noise_are_rejected_by_name(classifier, images):
+    pixels = np.full((3, 8, 8, 3), 250, dtype=np.uint8)
+    pixels[1, 0, 0, 0] = 0
+    mixed = load_arrays(pixels, [1, 1, 1], class_names=["dark", "light"])
+    certified = snellen.certify(classifier, mixed, PLAIN.model_copy(update={"grey": True}))
+    assert [one.id for one in certified.rejected] == [mixed.ids[1]]
+    assert "this one has colours" in certified.rejected[0].reason
+    assert certified.settings["smoothing"].certified.n == 2
+    assert certified.evidence.table["example_id"].to_pylist() == [mixed.ids[0], mixed.ids[2]]

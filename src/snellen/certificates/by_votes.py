@@ -14,11 +14,11 @@ from snellen.classifier import Classifier
 from snellen.errors import InputError, SnellenError
 from snellen.images import ImageSet
 from snellen.method import Method, Need
-from snellen.models.halves import View
+from snellen.models.halves import View, check_even
 from snellen.models.smoothed_network import noise_of
 from snellen.randomness import Randomness
 from snellen.smoothing.bounds import largest_radius, proven_radius
-from snellen.smoothing.branches import Branch, branches_of
+from snellen.smoothing.branches import COLOURED, Branch, branches_of, is_coloured
 from snellen.smoothing.certifying import Goal, Radius, count
 from snellen.smoothing.looks import Look, early_looks, single_look
 from snellen.smoothing.outcome import CertifiedByVotes
@@ -108,6 +108,17 @@ class VoteCertificate(Method):
             lower=counted.lower,
             largest=self.largest(classifier),
         )
+
+    def unusable(self, classifier: Classifier, images: Tensor) -> list[str | None]:
+        """Why each image (n, 3, h, w) cannot be certified, or None: colours under grey noise, no halves."""
+        reason: str | None = None
+        if self.halves:
+            try:
+                check_even(images.shape[2], images.shape[3])
+            except InputError as error:
+                reason = str(error)
+        coloured = is_coloured(images).tolist() if self._noise(classifier)[1] else [False] * len(images)
+        return [COLOURED if colours else reason for colours in coloured]
 
     def looks(self, branches: int) -> tuple[Look, ...]:
         """When the votes are looked at, decided before the first sample."""

@@ -18,6 +18,7 @@ CHECK_NAMES = (
     "data_quality",
     "corruption",
     "adversarial",
+    "certified",
     "masking",
     "multi_label",
 )

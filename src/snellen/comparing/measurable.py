@@ -10,6 +10,7 @@ from snellen.auditing.checks import CHECKS
 from snellen.auditing.checks.adversarial import Adversarial
 from snellen.auditing.checks.bags import BagDecisions
 from snellen.auditing.checks.calibration import Calibration
+from snellen.auditing.checks.certified import Certified
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.checks.discrimination import Discrimination
@@ -43,6 +44,8 @@ def measurable(check: Check) -> frozenset[str] | None:
         names = ("clean_error", "error", *(("mce", "relative_mce") if check.reference is not None else ()))
         names = (*names, *(f"{kind}.error" for kind in check.chosen))
         names = (*names, *(f"{kind}.{s:g}.accuracy" for kind in check.chosen for s in check.severities))
+    elif isinstance(check, Certified):
+        names = ("accuracy", "abstentions", "average_radius")
     elif isinstance(check, Adversarial):
         names = [f"{threat.label}{attack}.accuracy" for threat in check.tried for attack in ("", ".fgsm")]
     else:

@@ -20,6 +20,9 @@ from snellen.models.smoothed_network import SmoothedNetwork
 #: Largest difference between the channels of an image that is called grey.
 _GREY = 1e-6
 
+#: Why an image cannot be asked under grey noise.
+COLOURED = "noise that is the same in all channels is for grey images, and this one has colours; leave grey out"
+
 
 @dataclass(frozen=True, eq=False)
 class Branch:
@@ -48,10 +51,8 @@ class Branch:
             InputError: images that are not grey, or an odd height or width.
         """
         if self.grey:
-            if float((images.detach() - images.detach()[:, :1]).abs().max()) > _GREY:
-                raise InputError(
-                    "noise that is the same in all channels is for grey images, and these have colours; leave grey out"
-                )
+            if bool(is_coloured(images).any()):
+                raise InputError(COLOURED)
             images = images.mean(1, keepdim=True)  # and not one of them: a gradient is then the same in all
         return images if self.half is None else pick(images, self.half)
 
@@ -61,6 +62,12 @@ class Branch:
         if self.grey:
             shown = shown.expand(-1, 3, -1, -1)
         return self.network(shown if self.denoise is None else self.denoise(shown))
+
+
+def is_coloured(images: Tensor) -> Tensor:
+    """Which images (n, 3, h, w) differ between their channels: bool (n,)."""
+    fixed = images.detach()
+    return (fixed - fixed[:, :1]).abs().flatten(1).amax(1) > _GREY
 
 
 def branches_of(

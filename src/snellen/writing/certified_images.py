@@ -166,47 +166,61 @@ def _measure_batch(
 ) -> None:
     evidence = {setting.name: Evidence.merge([]) for setting in work.settings}
     told: dict[str, Any] = {}
+    rejected = [{"id": key, "reason": reason} for key, reason in loaded.rejected]
     if loaded.ids:
         units = part.column("unit_id")
         labels = part.labels.tolist() if part.has_labels else [-1] * len(part)
         own = [None if labels[at] < 0 else int(labels[at]) for at in loaded.indices]
         images = to_unit(loaded.pixels).to(work.classifier.device)
         for setting in work.settings:
+            reasons = cast(VoteCertificate, setting.method).unusable(work.classifier, images)
+            rows = [row for row, reason in enumerate(reasons) if reason is None]
+            rejected += [{"id": loaded.ids[row], "reason": why} for row, why in enumerate(reasons) if why is not None]
+            progress.advance(TASK, len(loaded.ids) - len(rows), "rejected")
+            if not rows:
+                continue
+            ids = [loaded.ids[row] for row in rows]
             found = setting.certifier.certify(
-                work.classifier, images, rng=work.rng.for_examples(loaded.ids).child(setting.name)
+                work.classifier, images[rows], rng=work.rng.for_examples(ids).child(setting.name)
             )
             assert isinstance(found, CertifiedByVotes)
+            where = [loaded.indices[row] for row in rows]
             evidence[setting.name] = found.evidence(
                 work.classifier,
-                loaded.ids,
-                own,
+                ids,
+                [own[row] for row in rows],
                 setting=setting.name,
-                unit_ids=[None if units[at] is None else str(units[at]) for at in loaded.indices],
+                unit_ids=[None if units[at] is None else str(units[at]) for at in where],
             )
             told[setting.name] = {
                 "sigma": found.sigma, "largest": found.largest, "assumptions": list(found.assumptions)
             }  # fmt: skip
-            progress.advance(TASK, len(loaded.ids), setting.name)
+            progress.advance(TASK, len(rows), setting.name)
     progress.advance(TASK, len(loaded.rejected) * len(work.settings), "rejected")
-    rejected = [{"id": key, "reason": reason} for key, reason in loaded.rejected]
     run.write_shard(shard, evidence, {"rejected": rejected, "told": told})
 
 
 def _conclude(work: _Work, run: Run, folder: Path) -> CertifiedSet:
     """Write what needs all images, and make the record."""
     extras = [run.shard_extra(shard) for shard in range(work.shards)]
-    rejected = tuple(RejectedImage(**row) for extra in extras for row in extra["rejected"])
+    reasons = {(row["id"], row["reason"]): None for extra in extras for row in extra["rejected"]}
+    rejected = tuple(RejectedImage(id=key, reason=reason) for key, reason in reasons)
     evidence = {
         setting.name: Evidence.merge(
             part for shard in range(work.shards) if len(part := run.shard_evidence(shard, setting.name))
         )
         for setting in work.settings
     }
-    told = next((extra["told"] for extra in extras if extra["told"]), None)
-    if told is None:
+    told: dict[str, Any] = {}
+    for extra in extras:
+        told |= extra["told"]
+    if len(told) < len(work.settings):
         shutil.rmtree(run.folder)
         first = f"first: {rejected[0].id}: {rejected[0].reason}"
-        raise InputError(f"none of the {len(work.images)} images of {work.images.name} could be used; {first}")
+        lost = ", ".join(setting.name for setting in work.settings if setting.name not in told)
+        raise InputError(
+            f"none of the {len(work.images)} images of {work.images.name} could be used for {lost}; {first}"
+        )
     whole = Evidence.merge(evidence.values())
     partial = folder / f".{EVIDENCE}.partial"
     whole.write(partial)

@@ -11,6 +11,7 @@ from snellen.auditing.check import Check
 from snellen.auditing.checks.adversarial import Adversarial
 from snellen.auditing.checks.bags import BagDecisions
 from snellen.auditing.checks.calibration import Calibration
+from snellen.auditing.checks.certified import Certified
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.checks.data_quality import DataQuality
@@ -42,6 +43,7 @@ _IN_ORDER: tuple[type[Check], ...] = (
     DataQuality,
     CommonCorruptions,
     Adversarial,
+    Certified,
     Masking,
     MultiLabel,
 )

@@ -1,0 +1,114 @@
+"""What is proven of the majority decision under noise, for classifiers that were trained to be smoothed."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from snellen.auditing.check import Batch, Check, Companion, Conclusion, Measured, Reading
+from snellen.auditing.panels import Line, Panel, Point
+from snellen.certificates.by_votes import VoteCertificate
+from snellen.certificates.dual_smoothing import DualSmoothing
+from snellen.certificates.smoothing import Smoothing
+from snellen.classifier import Classifier
+from snellen.evidence import Evidence
+from snellen.images import ImageSet
+from snellen.metrics.clustered import clustered_mean, clustered_share
+from snellen.models.smoothed_network import noise_of
+
+#: Radii of the curve.
+POINTS = 8
+
+
+class Certified(Check):
+    """Certified accuracy of the vote under noise, on a share of the images; the noise is that of the training."""
+
+    name: ClassVar[str] = "certified"
+    summary: ClassVar[str] = "l2 radius within which the vote under noise is proven, where the model was trained for it"
+    needs: ClassVar = frozenset({"labels", "layers"})
+
+    share: float = Field(0.1, gt=0, le=1, description="share of the images that are looked at, drawn by their ids")
+    samples: int = Field(1000, ge=1, description="noisy samples of each network that bound the vote")
+    selection: int = Field(100, ge=1, description="noisy samples of each network that choose the class")
+    alpha: float = Field(0.001, gt=0, lt=1, description="probability that the certificate of an image is wrong")
+
+    def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
+        """Why it cannot run: a model that was not trained to be smoothed, above all."""
+        if noise_of(classifier.module) is None:
+            return f"certifies models that were trained under noise, and {classifier.name} does not say that it was"
+        return super().missing(classifier, images, companions)
+
+    def cost(self) -> float:
+        """Noisy samples of two networks, for the share that is looked at."""
+        return 2 * self.share * (self.samples + self.selection)
+
+    def method(self, classifier: Classifier) -> VoteCertificate:
+        """The certificate that the networks were trained for."""
+        said = noise_of(classifier.module)
+        halves = said is not None and said.view is not None
+        kind = DualSmoothing if halves else Smoothing
+        return kind(samples=self.samples, selection=self.selection, alpha=self.alpha)
+
+    def measure(self, batch: Batch) -> Evidence | None:
+        """Certificates of a share of the labelled images; those that cannot be asked in this way are left out."""
+        drawn = batch.rng.child(self.name).uniform("share", ())
+        chosen = ((batch.labels >= 0) & (drawn.to(batch.labels.device) < self.share)).nonzero().flatten()
+        if not len(chosen):
+            return None
+        part, method = batch.take(chosen), self.method(batch.classifier)
+        reasons = method.unusable(part.classifier, part.images)
+        usable = torch.tensor([row for row, reason in enumerate(reasons) if reason is None], device=chosen.device)
+        if not len(usable):
+            return None
+        part = part.take(usable)
+        found = method.certify(part.classifier, part.images, rng=part.rng.child(self.name))
+        return found.evidence(
+            part.classifier, part.ids, part.labels.tolist(), setting=self.name, unit_ids=part.unit_ids
+        )
+
+    def conclude(self, reading: Reading) -> Conclusion:
+        """Certified accuracy at any radius, the average radius, abstentions, and the curve."""
+        rows = {row["example_id"]: row for row in reading.evidence.where(setting=self.name).table.to_pylist()}
+        if not rows:
+            return Conclusion(
+                notes=["No image was certified: none was drawn, or all have colours and the noise is grey."]
+            )
+        looked = np.array([key in rows for key in reading.images.ids])
+        found = [rows[key] for key in np.asarray(reading.images.ids, dtype=object)[looked]]
+        radii = np.array([row["value"] for row in found])
+        held = np.array([row["prediction"] is not None for row in found])
+        right = held & np.array([row["prediction"] == row["label"] for row in found])
+        units = reading.images.units_of(looked)
+        proven = np.where(right, radii, 0.0)
+        mean = clustered_mean(proven, units)
+        low, high = mean.interval() if len(proven) > 1 else (0.0, float(radii.max()))
+        largest = self.method(reading.classifier).largest(reading.classifier)
+        metrics = {
+            f"{self.name}.accuracy": _share(right, units),
+            f"{self.name}.abstentions": _share(~held, units),
+            f"{self.name}.average_radius": Measured(
+                value=float(proven.mean()), low=max(low, 0.0), high=min(high, largest), n=len(proven)
+            ),
+        }
+        points = []
+        for radius in np.linspace(0, largest, POINTS + 1)[1:].tolist():
+            figure = _share(right & (radii >= radius), units)
+            points.append(Point(x=radius, y=figure.value, low=figure.low, high=figure.high))
+        panel = Panel(
+            check=self.name,
+            title="Certified accuracy",
+            about="Share of the images whose right class is proven to win the vote within a radius.",
+            x_label="l2 radius, [0, 1] pixel units",
+            y_label="certified accuracy",
+            lines=(Line(name=self.name, points=tuple(points)),),
+        )
+        return Conclusion(metrics=metrics, panels=[panel], notes=list(reading.evidence.assumptions))
+
+
+def _share(values: NDArray[np.bool_], units: NDArray[np.int64] | None) -> Measured:
+    low, high = clustered_share(values, units)
+    return Measured(value=float(values.mean()), low=low, high=high, n=len(values))
