@@ -249,13 +249,52 @@ def test_torch_load_never_unpickles_objects():
 
 
 def test_no_module_talks_to_the_network_or_starts_programs():
-    banned = {"ftplib", "http", "httpx", "multiprocessing", "requests", "smtplib", "socket", "subprocess", "urllib"}
+    banned = {
+        "ftplib",
+        "http",
+        "httpx",
+        "httpx2",
+        "multiprocessing",
+        "requests",
+        "smtplib",
+        "socket",
+        "subprocess",
+        "urllib",
+    }
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom):
                 names = [node.module or ""]
             assert not {name.split(".")[0] for name in names} & banned, f"{path} imports {names}"
+
+
+def test_clients_of_servers_are_opened_in_one_place_each():
+    opened = {
+        (ast.unparse(call.args[0]).strip("'\""), path.relative_to(ROOT / "src" / "snellen").as_posix())
+        for path in SOURCES
+        for call in calls(path)
+        if ast.unparse(call.func) == "import_extra"
+    }
+    clients = {(module, path) for module, path in opened if module in ("httpx", "httpx2", "openai", "requests")}
+    assert clients == {("openai", "models/language/references.py"), ("httpx2", "models/http_models/loading.py")}
+
+
+def test_libraries_that_can_fetch_weights_are_told_not_to():
+    """But for the two loaders that ask for permission; tests/models/test_published_weights.py is about these."""
+    found = 0
+    for path in SOURCES:
+        for call in calls(path):
+            name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+            options = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+            if name == "from_pretrained":
+                found += 1
+                assert options.get("local_files_only") == "True", f"{path}: from_pretrained without local_files_only"
+            asking = path.name in ("timm_models.py", "torchvision_models.py")
+            assert asking or options.get("pretrained") != "True", f"{path}: pretrained=True"
+            assert asking or name not in ("get_state_dict", "hf_hub_download", "snapshot_download"), f"{path}: {name}"
+            assert name not in ("load_state_dict_from_url", "download_url_to_file"), f"{path}: {name}"
+    assert found
 
 
 def test_no_code_of_a_model_repository_is_trusted():
