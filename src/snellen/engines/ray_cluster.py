@@ -36,6 +36,10 @@ _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
+
+#: Ray tries this often to reach a cluster, for some 40 seconds each time; by itself 20 times.
+_PATIENCE = {"RAY_NUM_REDIS_GET_RETRIES": "1"}
+
 _LOOPBACK = "127.0.0.1"
 
 #: Shared memory of a cluster that is started here, bytes; jobs and results are small, and more of them spill to disk.
@@ -90,6 +94,8 @@ class Ray:
     def _connected(self) -> Iterator[ModuleType]:
         with ExitStack() as stack:
             options: dict[str, Any] = {"address": self._address}
+            if self._address is not None:
+                stack.enter_context(_environment({**_PATIENCE, **os.environ}))
             if self._address is None:
                 stack.enter_context(_environment(_SETTINGS))
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="snellen-"))
