@@ -1,0 +1,328 @@
+"""The same audit by any engine, in any number of shards and processes, in any order: the same report, to the byte."""
+
+import json
+import os
+import random
+import signal
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from snellen.auditing.audit import audit
+from snellen.auditing.check import Conclusion
+from snellen.auditing.checks.clean import Clean
+from snellen.data.arrays import load_arrays
+from snellen.data.references import load_images
+from snellen.engines.in_process import InProcess
+from snellen.errors import InputError, RunConflictError, WorkerError
+from snellen.models.references import load_classifier
+from snellen.progress import Silent
+
+CHECKS = [
+    "clean",
+    "calibration",
+    "duplicates",
+    "leakage",
+    {"check": "corruption", "kinds": ["brightness", "gaussian_noise"], "severities": [2]},
+    {"check": "adversarial", "steps": 2},
+]
+OPTIONS = {"checks": CHECKS, "batch_size": 4}
+
+
+class Handed:
+    """Opens the work by name as a worker does, and hands results over in another order."""
+
+    def __init__(self, seed=None, before=lambda: None):
+        self.seed, self.before, self.setups, self.numbers = seed, before, [], []
+
+    def run(self, work, setup, jobs):
+        self.before()
+        self.setups.append(json.loads(json.dumps(setup)))
+        results = list(InProcess().run(work, self.setups[-1], jobs))
+        if self.seed is not None:
+            random.Random(self.seed).shuffle(results)
+        self.numbers += [number for number, _ in results]
+        yield from results
+
+
+class Counting(Silent):
+    """Adds up progress by task."""
+
+    def __init__(self):
+        self.totals, self.sums = {}, {}
+
+    def begin(self, task, total):
+        self.totals[task] = total
+
+    def advance(self, task, amount, note=""):
+        self.sums[task] = self.sums.get(task, 0) + amount
+
+
+@pytest.fixture(scope="module")
+def given():
+    """Classifier, images and training images, by reference."""
+    images = load_images("bundled:fashion-mnist")
+    return load_classifier("bundled:fashion-cnn"), images.limit(50), images.limit(20, seed=1)
+
+
+@pytest.fixture(scope="module")
+def whole(given, tmp_path_factory):
+    """The run directory of an audit as it is by default."""
+    classifier, images, train = given
+    folder = tmp_path_factory.mktemp("audit") / "whole"
+    audit(classifier, images, out=folder, train=train, **OPTIONS)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _same_folder(monkeypatch):
+    """Whoever opens work goes into the folder of the images."""
+    monkeypatch.chdir(Path.cwd())
+
+
+def as_files(images, folder):
+    """Eight of the images as files in folders of their classes, called by their places."""
+    for name, index in enumerate(np.flatnonzero(images.labels > 0)[:8].tolist()):
+        place = folder / images.class_names[images.labels[index]]
+        place.mkdir(parents=True, exist_ok=True)
+        images.read(index).save(place / f"{name}.png")
+
+
+def content(folder):
+    """Every file of a run by name, but for the clock readings, the shards and the plan."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in ("timing.json", "manifest.json") and "shards" not in path.parts
+    }
+
+
+def again(given, out, **options):
+    classifier, images, train = given
+    return audit(classifier, images, out=out, train=train, **OPTIONS, **options)
+
+
+@pytest.mark.parametrize("shards", [1, 3, 7, 10_000])
+def test_the_number_of_shards_changes_nothing(given, whole, tmp_path, shards):
+    again(given, tmp_path / "run", shards=shards)
+    assert content(tmp_path / "run") == content(whole)
+    plan = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert plan["shards"] == {"audit": min(shards, 13), "train": min(shards, 5)}
+    assert len(list((tmp_path / "run" / "shards").iterdir())) == min(shards, 13)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_processes_change_nothing_in_any_file(given, whole, tmp_path, processes):
+    listener = Counting()
+    report = again(given, tmp_path / "run", engine="local", processes=processes, threads=1, progress=listener)
+    assert content(tmp_path / "run") == content(whole)
+    assert report.to_json() == json.loads((whole / "report.json").read_text())
+    assert (tmp_path / "run" / "manifest.json").read_bytes() == (whole / "manifest.json").read_bytes()
+    for path in (whole / "shards").rglob("*.parquet"):
+        assert (tmp_path / "run" / path.relative_to(whole)).read_bytes() == path.read_bytes()
+    for task in ("audit", "train images"):
+        assert listener.sums[task] == pytest.approx(listener.totals[task])
+    seconds = json.loads((tmp_path / "run" / "timing.json").read_text())
+    assert min(seconds[name] for name in ("reading", "clean", "corruption", "adversarial", "train")) > 0
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_order_of_results_changes_nothing(given, whole, tmp_path, seed):
+    engine = Handed(seed)
+    again(given, tmp_path / "run", engine=engine, shards=7)
+    assert engine.numbers != sorted(engine.numbers)
+    assert sorted(engine.numbers) == list(range(12))
+    assert content(tmp_path / "run") == content(whole)
+
+
+def test_progress_is_whole_in_this_process_too(given, tmp_path):
+    listener = Counting()
+    again(given, tmp_path / "run", shards=3, progress=listener)
+    resumed = Counting()
+    again(given, tmp_path / "run", progress=resumed)
+    for heard in (listener, resumed):
+        for task in ("audit", "train images"):
+            assert heard.sums[task] == pytest.approx(heard.totals[task])
+
+
+def test_a_batch_size_of_one_or_many_is_within_the_stated_tolerance(given, tmp_path):
+    classifier, images, _ = given
+    scores = {}
+    for batch_size in (1, 32):
+        checks = ["clean", "label_noise"]
+        audit(classifier, images, out=tmp_path / str(batch_size), checks=checks, batch_size=batch_size)
+        table = pq.read_table(tmp_path / str(batch_size) / "evidence" / "clean.parquet")
+        scores[batch_size] = np.array(table["scores"].to_pylist())
+    assert np.abs(scores[1] - scores[32]).max() < 1e-4
+    first, other = (json.loads((tmp_path / size / "report.json").read_text())["metrics"] for size in ("1", "32"))
+    assert first["clean.accuracy"] == other["clean.accuracy"]
+
+
+# -- a run that is taken up again --------------------------------------------------------------------------------------
+
+
+def test_a_run_goes_on_under_another_engine_with_the_threads_and_shards_it_has(given, whole, tmp_path):
+    class StopsError(Exception):
+        pass
+
+    class Stops(Silent):
+        left = 30
+
+        def advance(self, task, amount, note=""):
+            self.left -= task == "audit"
+            if not self.left:
+                raise StopsError
+
+    out = tmp_path / "run"
+    with pytest.raises(StopsError):
+        again(given, out, shards=7, progress=Stops())
+    begun = sorted(path.name for path in (out / "shards").iterdir())
+    assert 0 < len(begun) < 7
+    stamps = {name: (out / "shards" / name / "extra.json").stat().st_mtime_ns for name in begun}
+    engine = Handed()
+    again(given, out, engine=engine)
+    assert len(engine.numbers) == 12 - len(begun)
+    assert content(out) == content(whole)
+    assert {name: (out / "shards" / name / "extra.json").stat().st_mtime_ns for name in begun} == stamps
+    assert json.loads((out / "manifest.json").read_text())["threads"] == torch.get_num_threads()
+    again(given, out, engine=idle(), processes=None)
+    with pytest.raises(RunConflictError, match=r"differs in: shards\)"):
+        again(given, out, shards=3)
+    before = torch.get_num_threads()
+    with pytest.raises(RunConflictError, match=r"differs in: threads\)"):
+        again(given, out, threads=before + 1)
+    assert torch.get_num_threads() == before
+
+
+def idle():
+    """An engine that must not be asked."""
+
+    def refuse():
+        raise AssertionError("there is nothing left to do")
+
+    return Handed(before=refuse)
+
+
+def test_parts_fill_one_folder_and_the_whole_command_finishes(given, whole, tmp_path):
+    out = tmp_path / "run"
+    report = again(given, out, shards=7, part="2/3")
+    assert not report.metrics
+    assert "Part 2/3 is done; 4 of 12 shards are there" in report.notes[0]
+    assert not (out / "report.json").exists()
+    assert sorted(path.name for path in (out / "shards").iterdir()) == ["000001", "000004"]
+    assert sorted(path.name for path in (out / "train" / "shards").iterdir()) == ["000000", "000003"]
+    again(given, out, part="3/3")
+    engine = Handed()
+    again(given, out, engine=engine)
+    assert sorted(engine.numbers) == [0, 3, 6, 9]
+    assert content(out) == content(whole)
+    with pytest.raises(InputError, match="name it with out"):
+        again(given, None, part="1/3")
+
+
+# -- workers that are not what they should be --------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_that_is_killed_is_replaced_and_nothing_is_missing(given, whole, tmp_path):
+    class Kills(Silent):
+        done = False
+
+        def advance(self, task, amount, note=""):
+            if not self.done:
+                type(self).done = True
+                for thread in Path("/proc/self/task").iterdir():
+                    for pid in (thread / "children").read_text().split():
+                        os.kill(int(pid), signal.SIGKILL)
+
+    again(given, tmp_path / "run", engine="local", processes=1, threads=1, shards=7, progress=Kills())
+    assert Kills.done
+    assert content(tmp_path / "run") == content(whole)
+
+
+def test_another_model_at_the_worker_is_refused(given, tmp_path):
+    _, images, _ = given
+    classifier = load_classifier("bundled:fashion-cnn")
+    next(iter(classifier.module.parameters())).data += 1
+    with pytest.raises(WorkerError, match=r"the model of a worker on .* is not that of the run: fingerprint: planned"):
+        audit(classifier, images, out=tmp_path / "run", checks=["clean"], engine=Handed())
+    assert not (tmp_path / "run" / "report.json").exists()
+
+
+def test_other_packages_at_the_worker_are_refused(given, tmp_path, monkeypatch):
+    classifier, images, _ = given
+    from snellen.auditing import shard_work
+
+    told = shard_work.describe_machine
+    monkeypatch.setattr(shard_work, "describe_machine", lambda model: {**told(model), "processor": "abacus"})
+    with pytest.raises(WorkerError, match=r"the machine of a worker .* processor: planned .*, here abacus"):
+        audit(classifier, images, checks=["clean"], engine=Handed())
+
+
+def test_other_images_at_the_worker_are_refused(given, tmp_path):
+    classifier, images, _ = given
+    folder = tmp_path / "images"
+    as_files(images, folder)
+
+    def change():
+        images.read(30).save(next(folder.rglob("3.png")))
+
+    with pytest.raises(WorkerError, match="some audit images are not those that the run was planned with"):
+        audit(classifier, load_images(folder), out=tmp_path / "run", checks=["clean"], engine=Handed(before=change))
+    assert not list((tmp_path / "run").glob("shards/*"))
+
+
+def test_a_folder_by_a_relative_path_and_bad_images(given, tmp_path, monkeypatch):
+    classifier, images, _ = given
+    monkeypatch.chdir(tmp_path)
+    as_files(images, tmp_path / "images")
+    (next(tmp_path.rglob("3.png")).with_name("9.png")).write_bytes(b"no picture")
+    found = load_images("images")
+    monkeypatch.chdir("/")
+    for name, options in {"here": {}, "there": {"engine": Handed(3)}}.items():
+        monkeypatch.chdir(tmp_path)
+        loaded = found if name == "there" else load_images("images")
+        monkeypatch.chdir("/" if name == "there" else tmp_path)
+        audit(classifier, loaded, out=tmp_path / name, checks=["clean"], batch_size=2, **options)
+    assert content(tmp_path / "here") == content(tmp_path / "there")
+    assert len(json.loads((tmp_path / "there" / "rejected.json").read_text())) == 1
+
+
+def test_what_was_handed_in_as_an_object_is_refused_with_what_to_do(given, tmp_path):
+    classifier, images, _ = given
+    own = load_classifier(classifier.module, classifier.class_names, preparation=classifier.preparation)
+    pixels = np.stack([np.asarray(images.read(index)) for index in range(4)])
+    arrays = load_arrays(pixels, images.labels[:4], class_names=images.class_names)
+    refused = {
+        'handed in as an object: load it by a reference.*engine "in_process"': (own, images, ["clean"]),
+        "made of objects: load it by a reference, such as": (classifier, arrays, ["clean"]),
+    }
+    for told, (model, data, checks) in refused.items():
+        for engine in ("local", Handed()):
+            with pytest.raises(InputError, match=told):
+                audit(model, data, out=tmp_path / "run", checks=checks, engine=engine)
+    with classifier.edit("stem", torch.zeros_like), pytest.raises(InputError, match="cannot be hashed"):
+        audit(classifier, images, checks=["clean"], engine="local")
+
+    class Own(Clean):
+        name = "own"
+
+        def measure(self, batch):
+            return None
+
+        def conclude(self, reading):
+            return Conclusion()
+
+    with pytest.raises(InputError, match="own is not one that comes with this package"):
+        audit(classifier, images, checks=["clean", Own()], engine="local")
+    assert not (tmp_path / "run").exists(), "refused before anything is written"
+
+
+def test_labels_that_may_not_be_read_stay_unread_in_workers(given, tmp_path):
+    classifier, images, _ = given
+    for name, options in {"here": {}, "there": {"engine": Handed()}}.items():
+        audit(classifier, images.unlabelled(), out=tmp_path / name, checks=["clean"], **options)
+    assert content(tmp_path / "here") == content(tmp_path / "there")
