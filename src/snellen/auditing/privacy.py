@@ -10,7 +10,7 @@ from typing import Any
 from snellen.auditing.check import Check, Companion, Kept
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.classifier import Classifier
-from snellen.data.nameless import with_other_name, without_names
+from snellen.data.nameless import nameless_record, with_other_name, without_names
 from snellen.data.pseudonyms import Pseudonyms
 from snellen.images import ImageSet
 from snellen.metrics.stored_references import stored_reference_names
@@ -61,10 +61,7 @@ class Privacy:
 
     def record(self, check: Check) -> dict[str, Any]:
         """What the plan says of a check: its parameters, without names of files."""
-        record = check.record()
-        if self.names is not None and isinstance(record.get("surrogate"), str):
-            record["surrogate"] = self.names.of_model(record["surrogate"])
-        return record
+        return check.record() if self.names is None else nameless_record(check.record(), self.names)
 
     def kept(self, keep: frozenset[Kept]) -> frozenset[Kept]:
         """What the evidence keeps: instead of fingerprints, which hold thumbnails, hashes of pixels alone."""

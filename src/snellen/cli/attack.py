@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snellen.cli.free_folder import free_folder
-from snellen.cli.privacy_options import AllowRemoteOption
+from snellen.cli.privacy_options import AllowRemoteOption, PseudonymsOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.text import markup
+from snellen.errors import UnreachableError, UnwritableError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -58,6 +59,7 @@ def attack(
     save_images: Annotated[
         bool, typer.Option("--images/--no-images", help="Write the adversarial images, and a sheet of examples.")
     ] = True,
+    pseudonyms: PseudonymsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print attack.json instead of the summary.")] = False,
 ) -> None:
     """Search for small changes of images that a classifier gets wrong: accuracy under attack, and the images."""
@@ -88,9 +90,10 @@ def attack(
                 limit=limit,
                 seed=seed,
                 save_images=save_images,
+                pseudonyms=pseudonyms,
                 progress=progress,
             )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, UnreachableError, UnwritableError):
         again = "the same command" if out else f"the same command with --out {folder}"
         typer.echo(f"stopped; {folder} is incomplete, and {again} goes on where this stopped", err=True)
         raise

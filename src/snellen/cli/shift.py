@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snellen.cli.free_folder import free_folder
+from snellen.cli.privacy_options import PseudonymsOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.text import markup
+from snellen.errors import UnwritableError
 
 if TYPE_CHECKING:
     from snellen.method import Method
@@ -51,6 +53,7 @@ def shift(
     contact_sheet: Annotated[
         bool, typer.Option("--contact-sheet/--no-contact-sheet", help="Also draw a few examples for each method.")
     ] = True,
+    pseudonyms: PseudonymsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print shift.json instead of the summary.")] = False,
 ) -> None:
     """Write the same images under a nuisance, as a data set that any tool can read."""
@@ -79,10 +82,11 @@ def shift(
                 limit=limit,
                 seed=seed,
                 contact_sheet=contact_sheet,
+                pseudonyms=pseudonyms,
                 progress=progress,
                 **strengths,
             )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, UnwritableError):
         again = "the same command" if out else f"the same command with --out {folder}"
         typer.echo(f"stopped; {folder} is incomplete, and {again} goes on where this stopped", err=True)
         raise

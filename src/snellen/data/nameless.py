@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,10 @@ NAMES = ("id", "unit_id", "group", "bag_id")
 
 #: Columns that stay. Names of files of masks are needed to read them; no command writes them.
 KEPT = ("label", "labels", "split", "mask", "boxes", "bag_label", "tile_row", "tile_column")
+
+#: Parameters that name a model, and a folder; whatever begins as a path does is one as well.
+_MODELS, _FOLDERS = frozenset({"surrogate"}), frozenset({"textures"})
+_PATH = re.compile(r"/|~|\.{1,2}[/\\]|[A-Za-z]:[/\\]|\\\\")
 
 #: What stands in a reason where a name stood.
 HIDDEN = "…"
@@ -71,6 +75,28 @@ def with_other_name(classifier: Classifier, pseudonyms: Pseudonyms) -> Classifie
     if classifier.reference is not None:
         other.reference = {**classifier.reference, "name": other.name}
     return other
+
+
+def nameless_record(record: Mapping[str, Any], pseudonyms: Pseudonyms) -> dict[str, Any]:
+    """Parameters of a method or check, with pseudonyms for files and folders, and for models that are such.
+
+    >>> from snellen.data.pseudonyms import KEY_BYTES
+    >>> nameless_record({"textures": "/home/doe/frost", "steps": 3}, Pseudonyms(bytes(KEY_BYTES)))
+    {'textures': 'p-ubz6xmpfy6bkjlna', 'steps': 3}
+    """
+    return {name: _nameless_value(name, value, pseudonyms) for name, value in record.items()}
+
+
+def _nameless_value(name: str, value: object, pseudonyms: Pseudonyms) -> object:
+    if isinstance(value, Mapping):
+        return nameless_record(value, pseudonyms)
+    if isinstance(value, list | tuple):
+        return [_nameless_value(name, one, pseudonyms) for one in value]
+    if not isinstance(value, str):
+        return value
+    if name in _MODELS:
+        return pseudonyms.of_model(value)
+    return pseudonyms.of(value) if name in _FOLDERS or _PATH.match(value) else value
 
 
 def nameless_source(images: ImageSet, names: Mapping[str, str] | None = None) -> ImageSource:

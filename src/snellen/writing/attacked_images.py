@@ -14,6 +14,8 @@ from snellen.attacks.reliability import doubts_after
 from snellen.attacks.robustbench_record import robustbench_record
 from snellen.classifier import Classifier
 from snellen.data.labels import align_labels
+from snellen.data.nameless import with_other_name, without_names
+from snellen.data.pseudonyms import Pseudonyms
 from snellen.errors import InputError, ModelError
 from snellen.evidence import Evidence
 from snellen.images import ImageSet
@@ -22,6 +24,7 @@ from snellen.progress import Progress, Silent
 from snellen.randomness import Randomness
 from snellen.run import Run, canonical_json, write_atomically
 from snellen.run_plan import describe_data, describe_machine, describe_model
+from snellen.unwritable import unwritable_told
 from snellen.writing import unfinished
 from snellen.writing.attack_batches import CLEAN, UNUSABLE
 from snellen.writing.attack_figures import attack_figures, clean_accuracy
@@ -46,6 +49,7 @@ def attack(
     limit: int | None = None,
     seed: int = 0,
     save_images: bool = True,
+    pseudonyms: Path | str | None = None,
     progress: Progress | None = None,
 ) -> AttackedSet:
     """Attack every image that the classifier gets right, and tell what was found.
@@ -80,6 +84,8 @@ def attack(
         limit: attack at most so many images, drawn at random by the seed.
         seed: of everything random.
         save_images: write pictures: files of the adversarial images, archives, contact sheets.
+        pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, groups, bags,
+            of the data and of files of models are replaced before anything is written, and can be looked up in it.
         progress: who hears of progress.
 
     Returns:
@@ -89,11 +95,19 @@ def attack(
         InputError: nothing to do, ``out`` holds something else, no image is usable, or labels that do not fit.
         UnsupportedError: the method cannot attack this classifier.
         ModelError: the classifier gives no finite scores.
+        UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
         RunConflictError: ``out`` holds the attack of another plan.
     """
     if batch_size < 1 or workers < 0:
         raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
-    settings, goal, listener = named_settings(method, "attacks"), goal_of(classifier, target), progress or Silent()
+    names = None
+    if pseudonyms is not None:
+        names = Pseudonyms.open(pseudonyms, outside=None if out is None else Path(out))
+        classifier, images = with_other_name(classifier, names), without_names(images, names)
+    settings = named_settings(method, "attacks", names=names)
+    goal, listener = goal_of(classifier, target), progress or Silent()
+    if names is not None:
+        names.write()
     if limit is not None:
         images = images.limit(limit, seed)
     if not len(images):
@@ -106,6 +120,7 @@ def attack(
     labels = labels_of(images, goal, len(classifier.class_names))
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "attack"
+        stack.enter_context(unwritable_told(folder))
         check_free(folder)
         parts = folder / UNFINISHED
         if any(path.exists() for path in (folder / RECORD, parts)) and classifier.fingerprint() is None:
@@ -117,11 +132,12 @@ def attack(
             "kind": "attack",
             "model": describe_model(classifier),
             "data": describe_data(images, listener),
-            "settings": [{"setting": setting.name, **setting.method.record()} for setting in settings],
+            "settings": [{"setting": setting.name, **setting.record} for setting in settings],
             "goal": goal.record(classifier.class_names),
             "batch_size": batch_size,
             "seed": seed,
             "save_images": save_images,
+            "pseudonyms": None if names is None else names.key_id,
             **describe_machine(classifier),
         }
         done = complete(folder, RECORD, AttackedSet, plan, WHAT)
@@ -177,7 +193,7 @@ def _conclude(work: Work, run: Run, folder: Path) -> AttackedSet:
                 write_atomically(folder / files[-1], canonical_json(record))
         needy = "gradients" in setting.method.needs
         figures[setting.name] = attack_figures(
-            evidence[setting.name], evidence[CLEAN], setting.method.record(), before if needy else ()
+            evidence[setting.name], evidence[CLEAN], setting.record, before if needy else ()
         )
     return AttackedSet(
         plan=dict(run.plan),
@@ -192,8 +208,11 @@ def _conclude(work: Work, run: Run, folder: Path) -> AttackedSet:
 
 def _write_evidence(evidence: Evidence, path: Path) -> None:
     partial = path.with_name(f".{path.name}.partial")
-    evidence.write(partial)
-    os.replace(partial, path)
+    try:
+        evidence.write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)  # where the disk is full, it would take the room
 
 
 def _refuse(work: Work, rejected: Sequence[RejectedImage]) -> None:

@@ -119,7 +119,7 @@ def certify(
             "kind": "certify",
             "model": describe_model(classifier),
             "data": describe_data(images, listener),
-            "settings": [{"setting": setting.name, **setting.method.record()} for setting in settings],
+            "settings": [{"setting": setting.name, **setting.record} for setting in settings],
             "batch_size": batch_size,
             "seed": seed,
             **describe_machine(classifier),
@@ -230,7 +230,7 @@ def _conclude(work: _Work, run: Run, folder: Path) -> CertifiedSet:
         settings={
             setting.name: certified_figures(
                 evidence[setting.name],
-                setting.method.record(),
+                setting.record,
                 sigma=told[setting.name]["sigma"],
                 largest=told[setting.name]["largest"],
                 assumptions=told[setting.name]["assumptions"],

@@ -51,8 +51,11 @@ class FolderWriter:
         path = self.out / self.layout.path(setting.name, self.severities[position], index)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.partial")
-        partial.write_bytes(stream.getvalue())
-        os.replace(partial, path)
+        try:
+            partial.write_bytes(stream.getvalue())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)  # where the disk is full, it would take the room
         return sha256(stream.getvalue())
 
     def holds(self, setting: Setting, row: Row) -> bool:
@@ -83,7 +86,7 @@ class FolderWriter:
     ) -> Iterator[dict[str, str]]:
         ids, groups, paths = self.images.ids, self.images.column("group"), _source_paths(self.images)
         for setting in settings:
-            method = json.dumps(setting.method.record(), sort_keys=True, ensure_ascii=False)
+            method = json.dumps(setting.record, sort_keys=True, ensure_ascii=False)
             for position, severity in enumerate(self.severities):
                 for row in rows[setting.name]:
                     source = ids[row.index]

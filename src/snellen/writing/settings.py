@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
+from snellen.data.nameless import nameless_record
+from snellen.data.pseudonyms import Pseudonyms
 from snellen.errors import InputError
 from snellen.images import ImageSet
 from snellen.method import Attack, Certifier, Method, Shift, build
@@ -28,10 +30,21 @@ _EXAMPLES = {
 
 @dataclass(frozen=True)
 class Setting:
-    """One method with its name in this data set, which is also the name of its folder or archive."""
+    """One method with its name in this data set, which is also the name of its folder or archive.
+
+    Attributes:
+        name: of the setting.
+        method: with its parameters.
+        record: what is written of it: its name and parameters, as they are unless something else is given.
+    """
 
     name: str
     method: Method
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.record:
+            object.__setattr__(self, "record", self.method.record())
 
     @property
     def shift(self) -> Shift:
@@ -49,7 +62,7 @@ class Setting:
         return cast(Certifier, self.method)
 
 
-def settings_of(method: Method | Sequence[Method], images: ImageSet) -> list[Setting]:
+def settings_of(method: Method | Sequence[Method], images: ImageSet, names: Pseudonyms | None = None) -> list[Setting]:
     """Check methods and name them.
 
     A setting is called after the field ``kind`` where the method has one, else after the method, and where that names
@@ -58,7 +71,7 @@ def settings_of(method: Method | Sequence[Method], images: ImageSet) -> list[Set
     Raises:
         InputError: no method, one that does not shift, one that occurs twice, or one that needs what the images lack.
     """
-    settings = named_settings(method)
+    settings = named_settings(method, names=names)
     for setting in settings:
         lacking = setting.method.missing(images=images)
         if lacking is not None:
@@ -66,12 +79,15 @@ def settings_of(method: Method | Sequence[Method], images: ImageSet) -> list[Set
     return settings
 
 
-def named_settings(method: Method | Sequence[Method], area: str = "shifts") -> list[Setting]:
+def named_settings(
+    method: Method | Sequence[Method], area: str = "shifts", *, names: Pseudonyms | None = None
+) -> list[Setting]:
     """Name methods, and check what can be checked without images; see :func:`settings_of`.
 
     Args:
         method: one or more.
         area: that they must be of: ``shifts``, ``attacks`` or ``certificates``.
+        names: pseudonyms for files and folders among the parameters.
 
     Raises:
         InputError: no method, one of another area, one that occurs twice, or one that cannot run on any images.
@@ -84,7 +100,7 @@ def named_settings(method: Method | Sequence[Method], area: str = "shifts") -> l
         lacking = one.missing()
         if lacking is not None:
             raise InputError(f"{one.name} {lacking}")
-    records = [one.record() for one in methods]
+    records = [one.record() if names is None else nameless_record(one.record(), names) for one in methods]
     texts = [_base(record) for record in records]
     for base in {text for text in texts if texts.count(text) > 1}:
         rows = [row for row, record in enumerate(records) if _base(record) == base]
@@ -94,8 +110,9 @@ def named_settings(method: Method | Sequence[Method], area: str = "shifts") -> l
     if len(set(texts)) < len(texts):
         twice = next(text for text in texts if texts.count(text) > 1)
         raise InputError(f"{twice} is given twice; {_WHOLES[area]} holds each setting once")
-    names = folder_names(texts)
-    return [Setting(names[text], one) for text, one in zip(texts, methods, strict=True)]
+    folders = folder_names(texts)
+    named = zip(texts, methods, records, strict=True)
+    return [Setting(folders[text], one, record) for text, one, record in named]
 
 
 def checked_severities(severities: Sequence[float]) -> tuple[float, ...]:

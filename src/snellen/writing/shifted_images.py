@@ -12,12 +12,15 @@ import numpy as np
 import PIL
 import torch
 
+from snellen.data.nameless import without_names
+from snellen.data.pseudonyms import Pseudonyms
 from snellen.errors import InputError
 from snellen.images import ImageSet
 from snellen.method import Method
 from snellen.progress import Progress, Silent
 from snellen.randomness import Randomness
 from snellen.run import Run, canonical_json, write_atomically
+from snellen.unwritable import unwritable_told
 from snellen.version import __version__
 from snellen.writing import unfinished
 from snellen.writing.archive_writer import ArchiveWriter, common_size
@@ -48,6 +51,7 @@ def shift(
     limit: int | None = None,
     seed: int = 0,
     contact_sheet: bool = True,
+    pseudonyms: Path | str | None = None,
     progress: Progress | None = None,
 ) -> ShiftedSet:
     """Write the same images under nuisances.
@@ -82,11 +86,14 @@ def shift(
         limit: shift at most so many images, drawn at random by the seed.
         seed: of everything random.
         contact_sheet: also draw a few examples for each setting, ``contact-sheet-SETTING.png``.
+        pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, groups, bags
+            and of the data are replaced before anything is written, and can be looked up in it.
         progress: who hears of progress.
 
     Raises:
         InputError: nothing to do, ``out`` holds something else, no image is usable, or the images do not fit the
             format.
+        UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
         RunConflictError: ``out`` holds a data set of another plan.
     """
     if batch_size < 1 or workers < 0:
@@ -97,7 +104,11 @@ def shift(
         images = images.limit(limit, seed)
     if not len(images):
         raise InputError(f"{images.name} holds no images")
-    chosen, strengths = settings_of(method, images), checked_severities(severities)
+    names = None if pseudonyms is None else Pseudonyms.open(pseudonyms, outside=Path(out))
+    chosen, strengths = settings_of(method, images, names), checked_severities(severities)
+    if names is not None:
+        images = without_names(images, names)
+        names.write()
     listener, folder, parts = progress or Silent(), Path(out), Path(out) / UNFINISHED
     check_free(folder)
     writer: Writer = (
@@ -106,16 +117,19 @@ def shift(
         else ArchiveWriter(folder, parts / "pixels", images, strengths, common_size(images))
     )
     plan = _plan(images, chosen, strengths, seed, format, contact_sheet, listener)
-    done = finished(folder, plan)
-    if done is not None:
-        shutil.rmtree(parts, ignore_errors=True)
-        return done
+    if names is not None:
+        plan["pseudonyms"] = names.key_id
     rng = Randomness(seed)
-    with opened(folder, plan) as run:
-        _write(run, writer, images, chosen, strengths, rng, batch_size, workers, listener)
-    result = _conclude(run, writer, images, chosen, strengths, rng, contact_sheet)
-    write_atomically(folder / RECORD, canonical_json(result.to_json()))
-    shutil.rmtree(parts)
+    with unwritable_told(folder):
+        done = finished(folder, plan)
+        if done is not None:
+            shutil.rmtree(parts, ignore_errors=True)
+            return done
+        with opened(folder, plan) as run:
+            _write(run, writer, images, chosen, strengths, rng, batch_size, workers, listener)
+        result = _conclude(run, writer, images, chosen, strengths, rng, contact_sheet)
+        write_atomically(folder / RECORD, canonical_json(result.to_json()))
+        shutil.rmtree(parts)
     return result
 
 
@@ -146,7 +160,7 @@ def _plan(
             "images": len(images),
             "class_names": None if images.hidden or images.class_names is None else list(images.class_names),
         },
-        "settings": [{"setting": setting.name, **setting.method.record()} for setting in settings],
+        "settings": [{"setting": setting.name, **setting.record} for setting in settings],
         "severities": list(severities),
         "seed": seed,
         "format": format,
