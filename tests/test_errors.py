@@ -10,7 +10,7 @@ from snellen.errors import InputError, MissingExtraError, SnellenError, UnknownN
 
 def test_every_error_is_one_of_ours_and_fits_pythons():
     ours = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
-    assert len(ours) == 10
+    assert len(ours) == 13
     assert all(issubclass(kind, SnellenError) for kind in ours)
     assert issubclass(InputError, ValueError)
     assert issubclass(UnknownNameError, InputError)

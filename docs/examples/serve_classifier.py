@@ -28,6 +28,7 @@ def server(classifier: snellen.Classifier, port: int, name: str = "served") -> T
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # headers and body are written one after the other
 
         def do_GET(self) -> None:
             known = {"/v2": {"name": "snellen", "extensions": []}, f"/v2/models/{name}": description}

@@ -28,6 +28,10 @@ class ModelError(SnellenError):
     """A classifier whose outputs cannot be used: not finite, wrong shape, wrong number of classes."""
 
 
+class UnreachableError(ModelError):
+    """A server that cannot be reached, or does not recover; a run that it stops can be gone on with."""
+
+
 class NotFiniteError(ModelError):
     """Every search of a batch met scores, or an objective, that are NaN or infinite."""
 

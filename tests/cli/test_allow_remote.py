@@ -12,7 +12,7 @@ from PIL import Image
 import snellen.cli
 from snellen.network.permission import permitted
 from snellen.network.sent_log import SENT
-from tests.models.http_models.inference_server import inference_server
+from tests.models.http_models.inference_server import inference_server, refusal
 from tests.network.asked_hosts import asked_hosts
 
 REMOTE = "https://models.example/v2/models/pets"
@@ -102,3 +102,18 @@ def test_this_machine_needs_no_permission(run, photos):
         text = (Path(folder) / SENT).read_text()
         assert "secret" not in text
         assert all(json.loads(line)["status"] == 200 for line in text.splitlines())
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+@pytest.mark.parametrize("verb", [("audit", "--checks", "clean"), ("attack", "square", "--queries", "3")])
+def test_a_server_that_goes_away_says_how_to_go_on(run, photos, verb):
+    with inference_server() as server:
+        call = (*verb, f"{server.reference}?retries=0", photos, "--batch-size", 1, "--out", "out")
+        real = server.post
+        server.post = lambda received: refusal(503, "gone") if len(server.asked) > 7 else real(received)
+        code, _, err = run(*call)
+        assert code == 2
+        assert "does not recover" in flat(err)
+        assert "--out out" in flat(err) or "the same command goes on where this stopped" in flat(err)
+        server.post = real
+        assert run(*call)[0] == 0

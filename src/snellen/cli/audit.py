@@ -32,7 +32,7 @@ from snellen.cli.gate_options import (
 )
 from snellen.cli.privacy_options import AllowRemoteOption, BudgetOption, PseudonymsOption, SaveImagesOption
 from snellen.cli.progress import TerminalProgress, loading
-from snellen.errors import InputError, UnwritableError, WorkerError
+from snellen.errors import InputError, UnreachableError, UnwritableError, WorkerError
 
 DEFAULT_MODEL, DEFAULT_DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
 
@@ -187,7 +187,7 @@ def audit(
                 part=part,
                 progress=progress,
             )
-    except (KeyboardInterrupt, UnwritableError, WorkerError):
+    except (KeyboardInterrupt, UnreachableError, UnwritableError, WorkerError):
         typer.echo(f"stopped; the same command with --out {folder} goes on where this stopped", err=True)
         raise
     if as_json:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from snellen.errors import InputError, ModelError
+from snellen.errors import InputError, ModelError, UnreachableError
 from snellen.network.key import Key
 
 #: Longest time that a server may ask us to wait (``Retry-After``), and longest back-off, seconds.
@@ -113,15 +113,15 @@ def explained(failure: Failure, *, url: str, model: str, key: Key, patience: Pat
     """What went wrong, and how to mend it.
 
     Returns:
-        InputError where the server refuses the request: the key, the model's name, or something in it. ModelError where
-        it cannot be reached, does not recover, or sends elsewhere.
+        InputError where the server refuses the request: the key, the model's name, or something in it; ModelError where
+        it sends elsewhere; UnreachableError where it cannot be reached, or does not recover.
     """
     tries = f" ({patience.retries + 1} attempts)" if patience.retries and failure.may_pass else ""
     status, said = failure.status, failure.said
     if failure.timed_out:
-        return ModelError(f"{url} did not answer within {patience.timeout:g} s{tries}; raise timeout")
+        return UnreachableError(f"{url} did not answer within {patience.timeout:g} s{tries}; raise timeout")
     if status is None:
-        return ModelError(f"{url} cannot be reached{tries}: {said}. Is the server running?")
+        return UnreachableError(f"{url} cannot be reached{tries}: {said}. Is the server running?")
     if status in (401, 403):
         return InputError(f"{url} refuses the key ({said}); {key.told}")
     if status == 404:
@@ -129,5 +129,5 @@ def explained(failure: Failure, *, url: str, model: str, key: Key, patience: Pat
     if 300 <= status < 400:
         return ModelError(f"{url} sends elsewhere ({status}), which is not followed; give the address itself")
     if failure.may_pass:
-        return ModelError(f"{url} does not recover{tries}: {said}")
+        return UnreachableError(f"{url} does not recover{tries}: {said}")
     return InputError(f"{url} refuses the request: {said}")

@@ -10,7 +10,7 @@ import threading
 import pytest
 import torch
 
-from snellen.errors import InputError, MissingExtraError, ModelError
+from snellen.errors import InputError, MissingExtraError, ModelError, UnreachableError
 from snellen.models.http_models import inference_client
 from snellen.models.http_models.loading import KEY_VARIABLE
 from snellen.models.http_models.tensor_messages import JSON_LENGTH
@@ -163,7 +163,7 @@ def test_a_server_may_ask_for_patience(server: InferenceServer, waits: list[floa
 def test_it_ends(server: InferenceServer, waits: list[float]) -> None:
     classifier = load(server)
     server.script = [refusal(503, "too busy")] * 3
-    with pytest.raises(ModelError, match=r"does not recover \(3 attempts\): .*503 too busy"):
+    with pytest.raises(UnreachableError, match=r"does not recover \(3 attempts\): .*503 too busy"):
         classifier(IMAGES)
     assert not server.script
     assert len(waits) == 2
@@ -212,7 +212,7 @@ def test_an_answer_that_trickles_in_is_given_up(server: InferenceServer, monkeyp
 
     monkeypatch.setattr(inference_client.time, "monotonic", later)
     server.script = [Scripted(b" " * 1000, tick=tick)]
-    with pytest.raises(ModelError, match="did not answer within 20 s; raise timeout"):
+    with pytest.raises(UnreachableError, match="did not answer within 20 s; raise timeout"):
         classifier(IMAGES)
     assert clock[0] < 60
     for _ in range(1000):
@@ -223,7 +223,7 @@ def test_nobody_listens() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(ModelError, match=r"cannot be reached \(2 attempts\): .*refused.* Is the server running\?"):
+    with pytest.raises(UnreachableError, match=r"cannot be reached \(2 attempts\): .*refused.* Is the server running"):
         load_classifier(f"http://127.0.0.1:{port}/v2/models/pets?retries=1&backoff=0.001")
 
 
