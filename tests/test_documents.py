@@ -266,7 +266,29 @@ def test_no_module_talks_to_the_network_or_starts_programs():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom):
                 names = [node.module or ""]
-            assert not {name.split(".")[0] for name in names} & banned, f"{path} imports {names}"
+            # One place starts programs: this very interpreter, as a worker. The next test looks at how.
+            allowed = {"subprocess"} if path == LOCAL_ENGINE else set()
+            assert not {name.split(".")[0] for name in names} & (banned - allowed), f"{path} imports {names}"
+
+
+LOCAL_ENGINE = ROOT / "src" / "snellen" / "engines" / "local.py"
+
+
+def test_the_one_program_that_is_started_is_this_interpreter_with_a_module_of_ours():
+    started = [call for call in calls(LOCAL_ENGINE) if ast.unparse(call.func).startswith(("subprocess.", "os."))]
+    (opened,) = [call for call in started if ast.unparse(call.func) == "subprocess.Popen"]
+    assert ast.unparse(opened.args[0]) == "[sys.executable, *_COMMAND]"
+    assert "shell" not in {keyword.arg for keyword in opened.keywords}
+    assert len(started) == 1
+    command = importlib.import_module("snellen.engines.local")._COMMAND
+    assert command[-2:] == ("-m", "snellen.engines.worker")
+    assert "-P" in command, "no module of the current folder"
+    starting = ("os.system", "os.popen", "os.exec", "os.spawn", "os.posix_spawn", "os.fork", "os.startfile", "pty.")
+    for path in SOURCES:
+        for call in calls(path):
+            name = ast.unparse(call.func)
+            assert not name.startswith(starting), f"{path}: {name}"
+            assert path == LOCAL_ENGINE or not name.endswith(("Popen", "create_subprocess_exec")), f"{path}: {name}"
 
 
 def test_clients_of_servers_are_opened_in_one_place_each():

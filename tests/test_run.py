@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -267,3 +269,80 @@ def test_merging_a_shard_that_is_not_there_fails(tmp_path):
     with pytest.raises(FileNotFoundError):
         run.merge(2, ("clean",))
     assert not list(run.folder.glob("evidence/*.parquet"))
+
+
+# -- several processes at once ---------------------------------------------------------------------------------------
+
+
+def placed_by_another(monkeypatch, final, prepare):
+    """Before this process puts a shard at its place, another one does."""
+    real, done = os.replace, []
+
+    def replace(source, target):
+        if target == final and not done:
+            done.append(shutil.copytree(source, final))
+            prepare()
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    return done
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_shard_that_another_process_has_just_written_is_as_good_unless_it_is_damaged(tmp_path, monkeypatch, damaged):
+    run = Run.open(tmp_path / "r", PLAN)
+    final = run.folder / "shards" / "000003"
+    done = placed_by_another(
+        monkeypatch, final, lambda: (final / "clean.parquet").write_bytes(b"half") if damaged else None
+    )
+    run.write_shard(3, {"clean": evidence_of(1)}, {"rejected": []})
+    assert done
+    assert run.done(3)
+    assert run.shard_evidence(3, "clean").table.equals(evidence_of(1).table)
+    assert [path.name for path in final.parent.iterdir()] == ["000003"], "nothing temporary is left"
+
+
+def test_a_run_that_another_process_begins_at_the_same_moment(tmp_path, monkeypatch):
+    real = os.link
+
+    def first_another(plan):
+        def link(source, target):
+            monkeypatch.setattr(os, "link", real)
+            Run.open(target.parent, plan)
+            real(source, target)
+
+        monkeypatch.setattr(os, "link", link)
+
+    first_another(PLAN)
+    assert Run.open(tmp_path / "same", PLAN).plan == PLAN
+    first_another({**PLAN, "seed": 99})
+    with pytest.raises(RunConflictError, match="differs in: seed"):
+        Run.open(tmp_path / "other", PLAN)
+    assert json.loads((tmp_path / "other" / "manifest.json").read_bytes())["seed"] == 99
+    for folder in ("same", "other"):
+        assert [path.name for path in (tmp_path / folder).iterdir()] == ["manifest.json"]
+
+
+def test_a_run_whose_first_shard_appears_while_it_is_looked_at(tmp_path, monkeypatch):
+    """The folder is looked at after another process has begun, and before its manifest was seen."""
+    real, looked = Path.is_file, []
+
+    def is_file(path):
+        if path.name == "manifest.json" and not looked:
+            looked.append(False)
+            write(Run.open(tmp_path / "r", PLAN), 0)
+            return False
+        return real(path)
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    assert Run.open(tmp_path / "r", PLAN).done(0)
+
+
+def test_without_links_a_manifest_is_written_all_the_same(tmp_path, monkeypatch):
+    def none(*_names):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", none)
+    assert Run.open(tmp_path / "r", PLAN).plan == PLAN
+    assert Run.open(tmp_path / "r", PLAN).plan == PLAN
+    assert [path.name for path in (tmp_path / "r").iterdir()] == ["manifest.json"]
