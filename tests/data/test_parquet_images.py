@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -346,3 +348,30 @@ def test_wrong_rows_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\.parquet, a/000001: unknown split 'future'"):
         load_images(path)
     assert json.dumps(load_images(write_parquet(path, [png()], split=["val"])).column("split")) == '["tune"]'
+
+
+def test_a_damaged_footer_never_ends_the_process(tmp_path: Path) -> None:
+    """Pyarrow ends the process when it is asked for the metadata of a column that is damaged in some ways."""
+    path = write_parquet(tmp_path / "a.parquet", [png()], binary=True, label=[1])
+    code = f"""
+from pathlib import Path
+from snellen.data.references import load_images
+from snellen.errors import InputError, RejectedImageError
+path = Path({str(path)!r})
+good = path.read_bytes()
+start = len(good) - 8 - int.from_bytes(good[-8:-4], "little")
+refused = 0
+for place in range(start, start + 130):
+    for step in (1, 2, 255):
+        changed = bytearray(good)
+        changed[place] = (changed[place] + step) % 256
+        path.write_bytes(bytes(changed))
+        try:
+            load_images(path).read(0)
+        except (InputError, RejectedImageError):
+            refused += 1
+print(refused)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert int(done.stdout) > 50

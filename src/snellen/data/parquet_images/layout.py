@@ -21,7 +21,7 @@ from snellen.images import COLUMNS
 #: Names of the column that holds the images, the first that is there.
 IMAGE_COLUMNS = ("image", "img")
 
-#: Largest column of images in a row group (unpacked bytes), most columns, and largest description of the classes.
+#: Largest row group (unpacked bytes), most columns, and largest description of the classes.
 MAX_GROUP_BYTES, MAX_COLUMNS, MAX_METADATA_BYTES = 1024**3, 1_000, 16 * 1024**2
 
 #: Longest text in a footer, bytes: the schema is one, with the description in it.

@@ -25,6 +25,9 @@ from snellen.images import ImageSet
 #: In a folder, so many files are looked at to tell whether they hold images.
 LOOKED_AT = 20
 
+#: Rows of which is read at a time what is said about the images.
+BATCH_ROWS = 10_000
+
 _UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError, ValueError)
 
 
@@ -134,20 +137,22 @@ class _Index:
 
     def _said(self, file: pq.ParquetFile, layout: Layout) -> dict[str, list[object]]:
         """Values of the columns that are known, by name; the images are not among them."""
+        # Nothing is asked of the metadata of single columns: pyarrow ends the process where those are damaged.
         wanted = [*layout.known, *([layout.label] if layout.label else [])]
-        metadata = file.metadata
-        for group in range(metadata.num_row_groups):
-            row_group = metadata.row_group(group)
-            parts = (row_group.column(number) for number in range(row_group.num_columns))
-            self.bytes_read += sum(
-                part.total_uncompressed_size for part in parts if part.path_in_schema.partition(".")[0] in wanted
-            )
-        if self.bytes_read > MAX_BYTES:
-            raise InputError(f"what is said about the images has more than {MAX_BYTES} bytes; load fewer shards")
+        said: dict[str, list[object]] = {"label" if name == layout.label else name: [] for name in wanted}
         if not wanted:
-            return {}
-        table = file.read(columns=wanted, use_threads=False)
-        return {"label" if name == layout.label else name: table[name].to_pylist() for name in wanted}
+            return said
+        rows = 0
+        for batch in file.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
+            self.bytes_read += batch.nbytes
+            if self.bytes_read > MAX_BYTES:
+                raise InputError(f"what is said about the images has more than {MAX_BYTES} bytes; load fewer shards")
+            rows += len(batch)
+            for name in wanted:
+                said["label" if name == layout.label else name] += batch.column(name).to_pylist()
+        if rows != file.metadata.num_rows:
+            raise RejectedImageError(f"damaged: it holds {rows} rows of {file.metadata.num_rows}")
+        return said
 
     def _refuse(self, shard: ShardFile, problem: str) -> None:
         self.refused[len(self.ids)] = problem
@@ -164,7 +169,7 @@ class _Index:
             said["split"] = [one or split for one in said.get("split", [None] * len(ids))]
         for group in range(metadata.num_row_groups):
             rows, first = metadata.row_group(group).num_rows, sum(map(len, self.places))
-            size = _image_bytes(metadata.row_group(group), shard.layout.image)
+            size = metadata.row_group(group).total_byte_size
             if size > MAX_GROUP_BYTES:
                 problem = f"its row group holds {size} bytes, more than {MAX_GROUP_BYTES}; write smaller row groups"
                 self.refused |= dict.fromkeys(range(first, first + rows), problem)
@@ -185,8 +190,3 @@ class _Index:
         return {
             name: [value for said in self.said for value in said.get(name, [None] * len(said["id"]))] for name in names
         }
-
-
-def _image_bytes(row_group: pq.RowGroupMetaData, image: str) -> int:
-    columns = (row_group.column(number) for number in range(row_group.num_columns))
-    return sum(c.total_uncompressed_size for c in columns if c.path_in_schema.partition(".")[0] == image)

@@ -1,0 +1,1 @@
+"""Fuzzing of the loaders: see README.md here."""

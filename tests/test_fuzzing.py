@@ -1,0 +1,70 @@
+"""A short, seeded run of every fuzzing target: only documented errors come out of the loaders."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+#: How many mutations of each: a second or so.
+TIMES = {"image": 600, "idx": 200, "csv": 200, "weights": 200, "card": 150, "run": 60}
+
+
+@pytest.fixture
+def fuzzing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    monkeypatch.syspath_prepend(str(ROOT))
+    return lambda name: importlib.import_module(f"fuzzing.{name}")
+
+
+@pytest.mark.parametrize("name", ["image", "npz", "idx", "csv", "parquet", "tar", "weights", "card", "run"])
+def test_mutations_of_valid_files_raise_nothing_else(fuzzing: Callable[[str], ModuleType], name: str) -> None:
+    target = fuzzing("targets").TARGETS[name]
+    times = TIMES.get(name, 150)
+    assert fuzzing("mutation").run_mutations(target, seed=7, times=times) == times
+
+
+def test_every_target_is_run(fuzzing: Callable[[str], ModuleType]) -> None:
+    names = {"image", "npz", "idx", "csv", "parquet", "tar", "weights", "card", "run"}
+    assert set(fuzzing("targets").TARGETS) == names
+
+
+def test_seeds_are_valid_so_that_mutations_reach_deep(fuzzing: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    targets = fuzzing("targets")
+    for number, content in enumerate(targets.tar_seeds()):
+        (tmp_path / f"{number}.tar").write_bytes(content)
+        images = targets.load_tar(tmp_path / f"{number}.tar")
+        assert images.read(0).mode == "RGB"
+        assert images.labels[0] == 1
+    for content in targets.npz_seeds():
+        (tmp_path / "x.npz").write_bytes(content)
+        assert len(targets.load_npz(tmp_path / "x.npz")) == 2
+    for content in targets.image_seeds()[:19]:
+        assert targets.decode(content).mode == "RGB"
+    report = targets.run_seeds()[0]
+    targets.run(report)
+    assert targets.RunRecord.read(targets._folder() / "r").report.metrics
+
+
+def test_a_fault_is_let_out_with_its_input(fuzzing: Callable[[str], ModuleType]) -> None:
+    def broken(content: bytes) -> None:
+        if len(content) != 4:
+            raise KeyError("fault")
+
+    target = fuzzing("targets").Target(broken, lambda: [b"good"])
+    with pytest.raises(KeyError) as caught:
+        fuzzing("mutation").run_mutations(target, seed=0, times=1000)
+    assert caught.value.__notes__[0].startswith("input ")
+
+
+def test_a_seed_gives_the_same_inputs(fuzzing: Callable[[str], ModuleType]) -> None:
+    first, again, other = (
+        list(itertools.islice(fuzzing("mutation").mutations([b"0123456789" * 5], seed), 50)) for seed in (1, 1, 2)
+    )
+    assert first == again != other
+    assert len(set(first)) > 40
