@@ -20,7 +20,7 @@ from snellen.classifier import Classifier
 from snellen.data.references import load_images
 from snellen.errors import InputError, RejectedImageError, RunConflictError
 from snellen.images import ImageSet
-from snellen.run import Run
+from snellen.run import Run, canonical_json
 
 RATES = Rates(each=0.01, forward=0.005)
 COSTS = {"clean": 0.0, "corruption": 100.0, "adversarial": 20.0, "duplicates": 0.1}
@@ -279,6 +279,15 @@ def test_a_run_that_goes_on_keeps_its_choice_whatever_the_clock_says(low_floor, 
     monkeypatch.setattr(budgeting, "measure_rates", None)
     audit(*slow_problem(clock), out=tmp_path / "run", **options)
     assert content(tmp_path / "run") == whole
+
+
+def test_a_choice_that_was_read_back_says_the_same():
+    choice = choose(3000, COSTS, RATES, seconds=60, companions={"tune": 5000, "train": 5000})
+    assert len(choice.left_out) > 1
+    assert len(choice.companions) > 1
+    again = Choice.model_validate_json(canonical_json(choice.model_dump(mode="json")))
+    assert list(again.left_out) != list(choice.left_out), "what the test is about"
+    assert again.notes() == choice.notes()
 
 
 def test_another_budget_is_another_run(low_floor, monkeypatch, tmp_path):
