@@ -270,7 +270,7 @@ def test_the_owner_can_look_names_up(clinic, nameless):
     names = names_in(nameless)["names"]
     assert stat.S_IMODE((nameless.parent / "names.json").stat().st_mode) == 0o600
     rejected = json.loads((nameless / "rejected.json").read_text())
-    assert [names[row["id"]] for row in rejected] == [clinic[1].ids[5], clinic[1].ids[40]]
+    assert {names[row["id"]] for row in rejected} == {clinic[1].ids[5], clinic[1].ids[40]}
     assert {*PATIENTS, *CLINICS, *clinic[1].ids, *clinic[2].ids} <= set(names.values())
     assert names[report_of(nameless)["data"]["name"]] == "audited at Rosengarten"
 
@@ -284,11 +284,12 @@ def test_under_pseudonyms_figures_that_nothing_random_decides_are_the_same(ordin
     ]
     assert len(alike) > 10
     for name in alike:
-        assert hidden["metrics"][name]["value"] == pytest.approx(plain["metrics"][name]["value"], abs=1e-12), name
+        assert hidden["metrics"][name]["value"] == pytest.approx(plain["metrics"][name]["value"], abs=1e-6), name
     assert hidden["data"]["units"] == plain["data"]["units"]
     leaks = [json.loads((folder / "lists/leakage.json").read_text()) for folder in (ordinary, nameless)]
     names = names_in(nameless)["names"]
-    assert [names[row["id"]] for row in leaks[1]] == [row["id"] for row in leaks[0]], "what both sets share is found"
+    found = [{(row["sort"], row["id"]) for row in one} for one in leaks]
+    assert {(sort, names[key]) for sort, key in found[1]} == found[0], "what both sets share is found"
     assert {row["sort"] for row in leaks[1]} >= {"exact", "unit"}
 
 

@@ -74,43 +74,65 @@ def named():
     return ImageSet(Telling(), table(), ("healthy", "ill"), name=NAMES[2])
 
 
+def place_of(images, names, original):
+    """Where an image is now."""
+    return images.ids.index(names.of(original))
+
+
 def test_no_name_is_left_in_the_table_and_what_must_be_equal_is(named, names):
     found = without_names(named, names)
     text = str(found.table.drop_columns("mask").to_pylist()) + found.name + repr(found)
     for name in (*NAMES, "scan", "third"):
         assert name not in text
-    assert found.column("unit_id")[0] == found.column("unit_id")[1] != found.column("unit_id")[2]
-    assert found.column("unit_id")[2] is None
-    assert found.column("group")[1] is None
+    first, second, third = (place_of(found, names, name) for name in named.ids)
+    assert found.column("unit_id")[first] == found.column("unit_id")[second] is not None
+    assert found.column("unit_id")[third] is None
+    assert found.column("group")[first] == found.column("group")[third] is not None
+    assert found.column("group")[second] is None
     assert len(set(found.ids)) == 3
     assert found.table.column_names == [
         "label", "mask", "bag_label", "id", "unit_id", "group", "bag_id", "attributes"
     ]  # fmt: skip
-    assert found.column("attributes") == ['{"row": 1, "column": 2}', None, None]
-    assert found.labels.tolist() == [0, 1, 0]
+    told = [found.column("attributes")[place] for place in (first, second, third)]
+    assert told == ['{"row": 1, "column": 2}', None, None]
+    assert found.labels[[first, second, third]].tolist() == [0, 1, 0]
     assert found.class_names == ("healthy", "ill")
     assert {names.names[key] for key in found.ids} == set(named.ids)
 
 
 def test_another_set_under_the_same_key_has_the_same_units(named, names):
     other = replace(named, table=named.table.slice(0, 1))
-    assert without_names(other, names).column("unit_id")[0] == without_names(named, names).column("unit_id")[1]
+    units = without_names(other, names).column("unit_id")
+    assert set(units) == set(without_names(named, names).column("unit_id")) - {None}
+
+
+def test_the_order_is_that_of_no_names(names):
+    """Sorted names, as files of a folder come, must not give sorted pseudonyms a meaning."""
+    ids = [f"patient {number:03d}" for number in range(200)]
+    images = ImageSet(Telling(), pa.table({"id": ids, "label": list(range(200))}), tuple(map(str, range(200))))
+    found = without_names(images, names)
+    assert found.ids == sorted(found.ids)
+    assert [names.names[key] for key in found.ids] != ids
+    assert [f"patient {label:03d}" for label in found.labels] == [names.names[key] for key in found.ids]
+    for place in (0, 57, 199):
+        assert found.content_hash(place) == str(found.labels[place]), "every image keeps its own pixels"
 
 
 def test_reasons_hold_no_names(named, names):
     found = without_names(named, names)
     with pytest.raises(RejectedImageError) as told:
-        found.read(1)
+        found.read(place_of(found, names, named.ids[1]))
     assert str(told.value) == f"cannot read {HIDDEN}: {HIDDEN} in '{HIDDEN}', 12×12 pixels"
     assert told.value.__cause__ is None
     assert told.value.__suppress_context__, "a traceback shows no name either"
     with pytest.raises(RejectedImageError) as told:
-        found.read_mask(0)
+        found.read_mask(place_of(found, names, named.ids[0]))
     assert str(told.value) == f"no mask {HIDDEN} of {HIDDEN}"
 
 
 def test_a_selection_reads_its_own_rows_and_knows_their_names(named, names):
-    found = without_names(named.select([2, 1]), names).select([1])
+    found = without_names(named.select([2, 1]), names)
+    found = found.select([place_of(found, names, named.ids[1])])
     with pytest.raises(RejectedImageError) as told:
         found.read(0)
     assert str(told.value).startswith(f"cannot read {HIDDEN}: ")
@@ -158,12 +180,15 @@ def test_joined_sets_tell_no_names_either(tmp_path, names):
         (tmp_path / place / "ill" / f"{place} 1.png").symlink_to(f"/elsewhere/{place}.png")
         Image.new("RGB", (12, 12)).save(tmp_path / place / "ill" / f"{place} 2.png")
     found = without_names(join([load_images(tmp_path / place) for place in ("Rosengarten", "Springfield")]), names)
-    for row in (0, 2):
+    lost = [key for key in found.ids if names.names[key].endswith("1.png")]
+    assert len(lost) == 2
+    for key in lost:
+        row = found.ids.index(key)
         with pytest.raises(RejectedImageError) as told:
             found.read(row)
         assert not {"Rosengarten", "Springfield"} & set(str(told.value).replace(".", " ").split())
         with pytest.raises(RejectedImageError) as told:
-            found.source.read_mask(row, "masks/Springfield 1.png")
+            found.source.read_mask(int(found.rows[row]), "masks/Springfield 1.png")
         assert "Springfield" not in str(told.value)
         assert "Rosengarten" not in str(told.value)
 
@@ -199,13 +224,14 @@ def test_the_reference_survives_and_the_set_it_gives_tells_no_names_either(folde
     found = without_names(load_images(folder), names)
     assert found.reference is not None
     again = load_images_again(found.reference)
+    jane, john = (found.ids.index(names.of(name)) for name in ("healthy/Jane Doe.png", "ill/John Roe.png"))
     for images in (found, replace(found, source=again.source)):
-        assert images.read(0).size == (12, 12)
+        assert images.read(jane).size == (12, 12)
         with pytest.raises(RejectedImageError) as told:
-            images.read(1)
+            images.read(john)
         for name in ("John", "Roe", "clinic"):
             assert name not in str(told.value)
-        assert [images.content_hash(row) for row in (0, 1)] == [load_images(folder).content_hash(row) for row in (0, 1)]
+        assert [images.content_hash(row) for row in (jane, john)] == load_images(folder).content_hashes
 
 
 def test_arrays_have_no_reference_before_and_after(names):

@@ -53,7 +53,7 @@ def test_attacks_write_no_names(tmp_path, save_images):
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"attack.json", "evidence.parquet"}
     names = json.loads((tmp_path / "names.json").read_text())["names"]
     clean = attacked.evidence.where(setting="clean").table
-    assert [names[key] for key in clean["example_id"].to_pylist()] == images.ids
+    assert {names[key] for key in clean["example_id"].to_pylist()} == set(images.ids)
     assert len(set(clean["unit_id"].to_pylist())) == 2
     assert attack(classifier, images, [FGSM(epsilon=0.3)], out=tmp_path / "out", **options).plan == attacked.plan
     with pytest.raises(RunConflictError, match="pseudonyms"):

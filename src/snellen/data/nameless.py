@@ -42,7 +42,8 @@ def without_names(images: ImageSet, pseudonyms: Pseudonyms) -> ImageSet:
     """The same images with a pseudonym for every id, unit, group, bag, and for the name of the set.
 
     Captions, provenance and further columns are left out, of attributes all but the place of a tile. Names of classes
-    stay: they are those of the classifier.
+    stay: they are those of the classifier. Images come in the order of their pseudonyms: in that of their names, the
+    first pseudonym would be the first patient of a list.
 
     Raises:
         InputError: two names have the same pseudonym.
@@ -56,13 +57,14 @@ def without_names(images: ImageSet, pseudonyms: Pseudonyms) -> ImageSet:
         columns["attributes"] = pa.array(places, COLUMNS["attributes"])
     source = nameless_source(images, pseudonyms.names)
     reference = images.reference
-    return replace(
+    hidden_set = replace(
         images,
         source=source,
         table=pa.table(columns),
         name=pseudonyms.of(images.name),
         opened=None if reference is None else Opened(source, {**reference, "nameless": True}),
     )
+    return hidden_set.select(np.argsort(np.array(hidden_set.ids, dtype=np.str_)))
 
 
 def with_other_name(classifier: Classifier, pseudonyms: Pseudonyms) -> Classifier:

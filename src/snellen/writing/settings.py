@@ -40,7 +40,7 @@ class Setting:
 
     name: str
     method: Method
-    record: Mapping[str, Any] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.record:
