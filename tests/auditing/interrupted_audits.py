@@ -1,0 +1,73 @@
+"""An audit in a process of its own, to be stopped: for tests, and for scripts/measure_survival.py."""
+
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+#: A small audit that takes some seconds after everything is loaded.
+COMMAND = (
+    "audit", "bundled:fashion-cnn", "bundled:fashion-mnist", "--limit", "96", "--batch-size", "4", "--shards", "12",
+    "--checks", "clean,calibration,corruption,adversarial", "--set", 'corruption.kinds=["brightness","fog"]',
+    "--set", "corruption.severities=[1]", "--set", "adversarial.steps=5",
+)  # fmt: skip
+
+
+def begin(out, *options):
+    """Start the command; everything that it prints is kept."""
+    command = [
+        sys.executable,
+        "-c",
+        "from snellen.cli import main; main()",
+        *COMMAND,
+        "--out",
+        str(out),
+        "--threads",
+        "1",
+        *options,
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def finish(out, *options):
+    """Run the command to its end, and give the report's bytes."""
+    _, said = (process := begin(out, *options)).communicate()
+    assert process.returncode == 0, said
+    return (Path(out) / "report.json").read_bytes()
+
+
+def shards_of(out):
+    """Shards that are there."""
+    folder = Path(out) / "shards"
+    return sorted(path.name for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
+
+
+def wait_for_shards(process, out, count):
+    """Wait until so many shards are there."""
+    while len(shards_of(out)) < count:
+        assert process.poll() is None, process.communicate()[1]
+
+
+def children_of(pid):
+    """Processes that a process started, and theirs."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, task.read_text().split()):
+            found += [child, *children_of(child)]
+    return found
+
+
+def still_there(pids, seconds=60):
+    """Those of these processes that are still there after some time; whoever is their parent now."""
+    left = []
+    for pid in pids:
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        if not select.select([descriptor], [], [], seconds)[0]:
+            left.append(pid)
+        os.close(descriptor)
+    return left
