@@ -175,7 +175,7 @@ def test_fields_of_a_result_are_those_of_the_code():
 
 def test_options_are_those_of_the_command_line():
     # Parameters whose option is not spelled like the parameter.
-    spelled = {"as_json": "--json", "settings": "--set"}
+    spelled = {"as_json": "--json", "settings": "--set", "save_images": "--images"}
     for command in command_line.app.registered_commands:
         assert command.callback is not None
         if command.callback.__name__ == "systems":
