@@ -161,10 +161,13 @@ def _kernel_p_value(
 ) -> float:
     """Test Σ a_u a_v k(u, v) over pairs of units; a is 1/m for images of the second set, −1/n for the others."""
     squares = (points**2).sum(1)
-    distances = np.maximum(squares[:, None] + squares - 2 * points @ points.T, 0)
+    # In place: a table of all pairs has 128 MB.
+    distances = squares[:, None] + squares
+    distances -= 2 * points @ points.T
+    np.maximum(distances, 0, out=distances)
     some = distances[:1000, :1000] if len(points) <= 1000 else distances[:: len(points) // 1000, :: len(points) // 1000]
     width = float(np.median(some[~np.eye(len(some), dtype=np.bool_)]))
-    kernel = np.exp(-distances / width) if width > 0 else np.ones_like(distances)
+    kernel = _gaussian(distances, width) if width > 0 else np.ones_like(distances)
     sizes = np.bincount(units).astype(np.float64)
     if len(sizes) < len(units):
         # All images of a unit have one weight, so that their kernels may be summed once.
@@ -180,6 +183,13 @@ def _kernel_p_value(
         return total
 
     return exchange_p_value(discrepancy, unit_in_second, permutations=permutations, rng=rng, further=False)
+
+
+def _gaussian(distances: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+    """Turn squared distances, in place, into exp(−distance / width)."""
+    np.negative(distances, out=distances)
+    distances /= width
+    return np.exp(distances, out=distances)
 
 
 @dataclass(frozen=True, eq=False)
