@@ -218,6 +218,26 @@ def test_a_majority_is_told_only_when_chance_could_not_have_made_it():
     assert significant_winner(torch.tensor([0, 150, 50]), 100, 2, 0.001) == 1
 
 
+def test_a_decision_is_told_where_votes_tell_it_though_no_majority_is_proven():
+    class Three(nn.Module):
+        def forward(self, images):
+            # Votes of about 0.4, 0.3 and 0.3: the first wins, and has no half of them.
+            value = (images - 0.5).flatten(1).sum(1) / (SIGMA * 12**0.5)
+            return torch.stack([(value.abs() < 0.525).float(), (value <= -0.525).float(), (value >= 0.525).float()], 1)
+
+    classifier = Classifier(Three(), class_names=["middle", "low", "high"])
+    image = torch.full((1, 3, 2, 2), 0.5)
+    method = Smoothing(sigma=SIGMA, samples=4000)
+    assert method.certify(classifier, image).prediction.tolist() == [-1]
+    assert method.decide(classifier, image).tolist() == [0]
+    assert method.model_copy(update={"samples": 50}).decide(classifier, image).tolist() == [-1]
+    weight = torch.ones(3, 2, 2)
+    firm = points_at(weight, [0.4, -0.4])
+    for kind in (Smoothing, DualSmoothing):
+        assert kind(sigma=SIGMA, samples=500).decide(of(HalfSpace(weight)), firm).tolist()[1] == 0
+    assert Smoothing(sigma=SIGMA, samples=500).decide(of(HalfSpace(weight)), firm).tolist() == [1, 0]
+
+
 # -- attacks -----------------------------------------------------------------------------------------------------------
 
 

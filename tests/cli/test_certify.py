@@ -1,10 +1,13 @@
 """``snellen certify`` as a user calls it, from the training of a pair to the certificate."""
 
+import inspect
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
+
+import snellen
 
 SMALL = ("--limit", "2", "--samples", "100", "--selection", "50")
 MODEL, DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
@@ -91,3 +94,15 @@ def test_methods_are_listed_and_unknown_ones_have_near_names(run):
     code, _, err = run("certify", "smoothng", MODEL, DATA)
     assert code == 2
     assert "smoothing" in err
+
+
+def test_options_have_the_defaults_of_the_function_they_stand_for():
+    from snellen.cli.certify import certify
+
+    options, parameters = inspect.signature(certify).parameters, inspect.signature(snellen.certify).parameters
+    spelled = {"data": "images", "methods": "method", "model": "classifier"}
+    own = {"classes", "device", "allow_remote", "as_json"}
+    for name, option in options.items():
+        if name not in own and option.default is not inspect.Parameter.empty:
+            assert option.default == parameters[spelled.get(name, name)].default, name
+    assert {spelled.get(name, name) for name in options} - own == set(parameters) - {"progress"}

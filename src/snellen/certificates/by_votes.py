@@ -19,10 +19,10 @@ from snellen.models.smoothed_network import noise_of
 from snellen.randomness import Randomness
 from snellen.smoothing.bounds import largest_radius, proven_radius
 from snellen.smoothing.branches import COLOURED, Branch, branches_of, is_coloured
-from snellen.smoothing.certifying import Goal, Radius, count
+from snellen.smoothing.certifying import Goal, Radius, count, significant_winner
 from snellen.smoothing.looks import Look, early_looks, single_look
 from snellen.smoothing.outcome import CertifiedByVotes
-from snellen.smoothing.votes import CHUNK
+from snellen.smoothing.votes import CHUNK, hard_votes
 
 
 class VoteCertificate(Method):
@@ -108,6 +108,31 @@ class VoteCertificate(Method):
             lower=counted.lower,
             largest=self.largest(classifier),
         )
+
+    def decide(self, classifier: Classifier, images: Tensor, *, rng: Randomness | None = None) -> Tensor:
+        """The majority decision alone: int64 (n,), −1 where ``samples`` votes of each network do not tell it.
+
+        A class that is not the majority's is returned with probability ``alpha`` at most. It needs fewer votes than a
+        certificate, since a majority may be less than half of them; errors as those of :meth:`certify`.
+        """
+        sigma, grey = self._noise(classifier)
+        branches = self._branches(classifier, sigma, grey, (images.shape[2], images.shape[3]))
+        own = (rng or Randomness(0)).bind(len(images)).child(self.name)
+        total = torch.zeros(len(images), len(classifier.class_names), dtype=torch.int64)
+        for branch in branches:
+            total += hard_votes(
+                branch,
+                images,
+                sigma=sigma,
+                first=0,
+                last=self.samples,
+                class_count=total.shape[1],
+                rng=own,
+                stream="decision",
+                chunk=self.chunk,
+            )
+        told = [significant_winner(votes, self.samples, len(branches), self.alpha) for votes in total]
+        return torch.tensor([-1 if winner is None else winner for winner in told], dtype=torch.int64)
 
     def unusable(self, classifier: Classifier, images: Tensor) -> list[str | None]:
         """Why each image (n, 3, h, w) cannot be certified, or None: colours under grey noise, no halves."""

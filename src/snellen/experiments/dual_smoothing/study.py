@@ -80,12 +80,12 @@ WORLDS: dict[str, Callable[[Split, Sizes, int], ImageSet]] = {
 }
 
 SMALL = Budget(
-    sizes={"garments": Sizes(10_000, 200), "gratings": Sizes(6_000, 120), "mixed": Sizes(6_000, 120)},
-    samples={"garments": 10_000, "gratings": 4_000, "mixed": 4_000},
-    epochs=10,
-    early=100,
-    attacked=30,
-    steps=30,
+    sizes={"garments": Sizes(8_000, 100), "gratings": Sizes(4_000, 100), "mixed": Sizes(4_000, 100)},
+    samples={"garments": 10_000, "gratings": 3_000, "mixed": 3_000},
+    epochs=6,
+    early=50,
+    attacked=16,
+    steps=25,
     copies=32,
     judging=1_000,
 )
@@ -155,10 +155,10 @@ def dual_smoothing(scale: Scale, seed: int, progress: Progress) -> Mapping[str, 
 dual_smoothing.stand_ins = {  # type: ignore[attr-defined]
     "smoke": ("60 gratings of 16 pixels, networks of one epoch, 200 samples",),
     "small": (
-        "200 test images of Fashion-MNIST, and 120 drawn gratings of 16 pixels, for CIFAR-10 and ImageNet",
-        "a residual CNN of 44 thousand weights trained for 10 epochs on 10,000 (gratings: 6,000) images under noise, "
+        "100 test images of Fashion-MNIST, and 100 drawn gratings of 16 pixels, for CIFAR-10 and ImageNet",
+        "a residual CNN of 44 thousand weights trained for 6 epochs on 8,000 (gratings: 4,000) images under noise, "
         "for ResNet-110 and ResNet-50; networks of halves start from the same first weights, not from a trained one",
-        "10,000 samples (gratings: 4,000) for 100,000",
+        "10,000 samples (gratings: 3,000) for 100,000",
         "noise and radii of one grey channel; sigma 0.5 against 0.354",
     ),
 }
