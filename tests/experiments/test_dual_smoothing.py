@@ -37,6 +37,7 @@ def votes_with(counts, label=0, samples=1000):
     return Votes(estimation, {samples // 2: half, samples: estimation}, torch.tensor([label]), 0.5)
 
 
+@pytest.mark.covers("13.9")
 def test_figures_follow_from_the_votes_and_an_error_counts_nothing():
     votes = votes_with([990, 900])
     bounds = [lower_bound(count, 1000, 0.0005) for count in (990, 900)]
