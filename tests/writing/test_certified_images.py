@@ -1,5 +1,6 @@
 """``snellen.certify``: every image once, with its votes; resumed to the same bytes; told as proven only where it is."""
 
+import errno
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ from snellen.certificates.dual_smoothing import DualSmoothing
 from snellen.certificates.smoothing import Smoothing
 from snellen.classifier import Classifier
 from snellen.data.arrays import load_arrays
-from snellen.errors import InputError, RunConflictError
+from snellen.errors import InputError, RunConflictError, UnwritableError
 from snellen.evidence import Evidence
 from snellen.preparation import Preparation
 from snellen.randomness import Randomness
@@ -161,3 +162,19 @@ def test_colours_under_grey_noise_are_rejected_by_name(classifier, images):
     assert "this one has colours" in certified.rejected[0].reason
     assert certified.settings["smoothing"].certified.n == 2
     assert certified.evidence.table["example_id"].to_pylist() == [mixed.ids[0], mixed.ids[2]]
+
+
+def test_a_full_disk_is_told_and_the_same_call_goes_on(classifier, images, tmp_path, monkeypatch):
+    whole = snellen.certify(classifier, images, PLAIN, out=tmp_path / "whole", batch_size=2)
+    with monkeypatch.context() as patched:
+
+        def full(self, path):
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+        patched.setattr("snellen.writing.certified_images.Evidence.write", full)
+        with pytest.raises(UnwritableError, match="No space left"):
+            snellen.certify(classifier, images, PLAIN, out=tmp_path / "out", batch_size=2)
+    again = snellen.certify(classifier, images, PLAIN, out=tmp_path / "out", batch_size=2)
+    assert again.settings == whole.settings
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["certify.json", "evidence.parquet"]

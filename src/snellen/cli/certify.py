@@ -11,6 +11,7 @@ from snellen.cli.free_folder import free_folder
 from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.text import markup
+from snellen.errors import UnwritableError
 
 if TYPE_CHECKING:
     from snellen.method import Method
@@ -65,7 +66,7 @@ def certify(
     try:
         if not as_json and all(setting.method.missing(classifier, images) is None for setting in settings):
             for name, radius in largest_radii(classifier, settings).items():
-                typer.echo(f"{name}: with so many samples, no radius can exceed {radius:.4f}", err=False)
+                typer.echo(f"{name}: with so many samples, no radius can exceed {radius:.4f}")
         with TerminalProgress() as progress:
             certified = run_certify(
                 classifier,
@@ -78,9 +79,10 @@ def certify(
                 seed=seed,
                 progress=progress,
             )
-    except KeyboardInterrupt:
-        again = "the same command" if out else f"the same command with --out {folder}"
-        typer.echo(f"stopped; {folder} is incomplete, and {again} goes on where this stopped", err=True)
+    except (KeyboardInterrupt, UnwritableError) as stopped:
+        if folder.exists() or isinstance(stopped, KeyboardInterrupt):
+            again = "the same command" if out else f"the same command with --out {folder}"
+            typer.echo(f"stopped; {folder} is incomplete, and {again} goes on where this stopped", err=True)
         raise
     if as_json:
         typer.echo(canonical_json(certified.to_json()), nl=False)

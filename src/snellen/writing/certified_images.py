@@ -25,6 +25,7 @@ from snellen.randomness import Randomness
 from snellen.run import Run, canonical_json, write_atomically
 from snellen.run_plan import describe_data, describe_machine, describe_model
 from snellen.smoothing.outcome import CertifiedByVotes
+from snellen.unwritable import unwritable_told
 from snellen.writing import unfinished
 from snellen.writing.attacked_set import RejectedImage
 from snellen.writing.certified_set import EVIDENCE, RECORD, WHAT, CertifiedSet, certified_figures
@@ -99,6 +100,7 @@ def certify(
         InputError: nothing to do, ``out`` holds something else, no image is usable, or labels that do not fit.
         UnsupportedError: the method cannot certify this classifier.
         RunConflictError: ``out`` holds the certificates of another plan.
+        UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
     """
     if batch_size < 1 or workers < 0:
         raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
@@ -117,6 +119,7 @@ def certify(
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "certify"
         check_free(folder)
+        stack.enter_context(unwritable_told(folder))
         plan = {
             "kind": "certify",
             "model": describe_model(classifier),
@@ -225,8 +228,11 @@ def _conclude(work: _Work, run: Run, folder: Path) -> CertifiedSet:
         )
     whole = Evidence.merge(evidence.values())
     partial = folder / f".{EVIDENCE}.partial"
-    whole.write(partial)
-    os.replace(partial, folder / EVIDENCE)
+    try:
+        whole.write(partial)
+        os.replace(partial, folder / EVIDENCE)
+    finally:
+        partial.unlink(missing_ok=True)  # where the disk is full, it would take the room
     return CertifiedSet(
         plan=dict(run.plan),
         settings={
