@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from snellen.errors import InputError
-from snellen.models.published_weights import cached_by_torch, hub_host, hub_offline
-from snellen.models.quiet_loading import quiet_loading
+from snellen.models.published_weights import cached_by_torch, hub_host
+from snellen.models.quiet_loading import hub_offline, quiet_loading
 from snellen.models.references import load_classifier
 from tests.network.asked_hosts import asked_hosts
 
@@ -119,3 +119,33 @@ def test_the_switch_is_put_back_after_an_error(monkeypatch: pytest.MonkeyPatch) 
         assert constants.HF_HUB_OFFLINE is True
         assert not block.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
         assert constants.HF_HUB_OFFLINE is before
+
+
+def test_a_folder_on_this_machine_reaches_nobody(caches: Path) -> None:
+    """Its configuration names a network of the hub, which its library would ask for."""
+    pytest.importorskip("transformers")
+    folder = caches / "folder"
+    folder.mkdir()
+    shape = {
+        "input_size": [3, 32, 32],
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        "crop_pct": 1.0,
+        "interpolation": "bicubic",
+    }
+    config = {
+        "model_type": "timm_wrapper",
+        "architectures": ["TimmWrapperForImageClassification"],
+        "architecture": "hf-hub:someone/something",
+        "num_classes": 2,
+        "label_names": ["a", "b"],
+        "pretrained_cfg": shape,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "preprocessor_config.json").write_text("{}")
+    save_file({"a": torch.zeros(1)}, folder / "model.safetensors")
+    with asked_hosts() as asked:
+        for allowed in ([], [HUB]):
+            with pytest.raises(InputError, match="cannot be loaded as an image classifier"):
+                load_classifier(f"hf:{folder}", allow_remote=allowed)
+    assert not asked

@@ -1,10 +1,8 @@
-"""Weights that another library fetches: whether its cache has them, and how it is kept from asking the network."""
+"""Weights that another library fetches: whether its cache has them, and from which host they would come."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +22,6 @@ def hub_host() -> str:
     """The host that ``huggingface_hub`` asks: ``huggingface.co``, or the mirror of ``$HF_ENDPOINT``."""
     constants: Any = importlib.import_module("huggingface_hub.constants")
     return host_of(constants.ENDPOINT)
-
-
-@contextmanager
-def hub_offline() -> Iterator[None]:
-    """Inside a ``with`` block, ``huggingface_hub`` reads its cache and asks nobody, not even whether it is fresh."""
-    constants: Any = importlib.import_module("huggingface_hub.constants")
-    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
 
 
 def no_weights(reference: str, host: str | None, *, allowed: bool, error: Exception | None = None) -> InputError:

@@ -1,13 +1,15 @@
-"""Build a model of another library without noise and without touching the global random state."""
+"""Build a model of another library without noise, without the network, and without a change of the random state."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import logging
 import sys
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -15,17 +17,23 @@ _LOGGERS = ("timm", "transformers", "huggingface_hub", "torchvision")
 
 
 @contextlib.contextmanager
-def quiet_loading() -> Iterator[None]:
+def quiet_loading(*, offline: bool = True) -> Iterator[None]:
     """Inside a ``with`` block: no warnings, log lines, progress bars or prints, and torch's CPU generator is put back.
 
     Libraries initialise weights from the global generator before they load a file over them. What they would have said
     matters only when loading fails, and then it is in the exception.
+
+    Args:
+        offline: ask the hub of models for nothing, either. A folder on this machine may name parts that its library
+            would fetch from there.
     """
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
     with contextlib.ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         stack.enter_context(torch.random.fork_rng(devices=[]))
+        if offline:
+            stack.enter_context(hub_offline())
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         stack.enter_context(_no_progress_bars())
         stack.enter_context(_root_silent())
@@ -36,6 +44,21 @@ def quiet_loading() -> Iterator[None]:
         finally:
             for name, level in levels.items():
                 logging.getLogger(name).setLevel(level)
+
+
+@contextlib.contextmanager
+def hub_offline() -> Iterator[None]:
+    """Inside a ``with`` block, ``huggingface_hub`` reads its cache and asks nobody, not even whether it is fresh."""
+    try:
+        constants: Any = importlib.import_module("huggingface_hub.constants")
+    except ModuleNotFoundError:  # then nothing that is installed can ask it
+        yield
+        return
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def first_line(error: BaseException) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import get_args
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from snellen.classifier import Normalization
 from snellen.errors import InputError, import_extra, unknown_name
 from snellen.models.loaded_model import LoadedModel
-from snellen.models.published_weights import cached_by_torch, hub_host, hub_offline, no_weights
+from snellen.models.published_weights import cached_by_torch, hub_host, no_weights
 from snellen.models.quiet_loading import quiet_loading
 from snellen.models.state_dict_file import load_strictly, read_state_dict
 from snellen.network.address import host_of
@@ -34,7 +33,9 @@ def load(rest: str, device: torch.device) -> LoadedModel:
     with quiet_loading():
         timm = import_extra("timm", "models", f"timm:{name}")
         check_name(timm, name)
-        network = _with_file(timm, name, Path(file)) if file else _pretrained(timm, name)
+        host = None if file else _host_with_weights(timm, name)
+    with quiet_loading(offline=host is None or not may_reach(host)):
+        network = _with_file(timm, name, Path(file)) if file else _pretrained(timm, name, host)
         config: Mapping[str, object] = timm.data.resolve_model_data_config(network)
     outputs = getattr(network, "num_classes", 0)
     if not outputs:
@@ -157,20 +158,28 @@ def _classes_in(timm: ModuleType, name: str, tensors: Mapping[str, Tensor]) -> d
     return {"num_classes": int(weight.shape[0])}
 
 
-def _pretrained(timm: ModuleType, name: str) -> nn.Module:
-    """The network with timm's own weights: from the hub, or from the address that its configuration has."""
+def _host_with_weights(timm: ModuleType, name: str) -> str | None:
+    """The host that timm would ask for its own weights; None where there is none, or where it need not be asked.
+
+    Raises:
+        InputError: an address that may not be reached, whose file is not in the cache.
+    """
     config = timm.get_pretrained_cfg(name)
-    hub, url = getattr(config, "hf_hub_id", None), getattr(config, "url", None)
+    if getattr(config, "hf_hub_id", None):
+        return hub_host()
+    url = getattr(config, "url", None)
     url = url[0] if isinstance(url, list | tuple) else url
-    host = hub_host() if hub else host_of(url) if url else None
-    allowed = host is not None and may_reach(host)
-    if url and not hub and not allowed and not cached_by_torch(url):
+    host = host_of(url) if url else None
+    if url and host and not may_reach(host) and not cached_by_torch(url):
         raise no_weights(f"timm:{name}", host, allowed=False)
+    return host
+
+
+def _pretrained(timm: ModuleType, name: str, host: str | None) -> nn.Module:
     try:
-        with nullcontext() if allowed else hub_offline():
-            network: nn.Module = timm.create_model(name, pretrained=True)
+        network: nn.Module = timm.create_model(name, pretrained=True)
     except Exception as error:
-        raise no_weights(f"timm:{name}", host, allowed=allowed, error=error) from error
+        raise no_weights(f"timm:{name}", host, allowed=host is None or may_reach(host), error=error) from error
     return network
 
 

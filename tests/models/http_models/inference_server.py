@@ -139,7 +139,7 @@ def _handler(server: InferenceServer) -> Callable[..., BaseHTTPRequestHandler]:
             if answer.late:
                 server.over.wait(20)
             self.send_response(answer.status)
-            for name, value in {"Content-Type": "application/json", **answer.headers}.items():
+            for name, value in {"Content-Type": "application/json", "Set-Cookie": "a=b", **answer.headers}.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(answer.body) + 99 * answer.cut))
             self.end_headers()

@@ -1,1 +1,1 @@
-"""Classifiers behind the Open Inference Protocol, version 2: KServe, Triton, OpenVINO Model Server and others speak it."""
+"""Classifiers behind the Open Inference Protocol, version 2, as KServe, Triton, OpenVINO Model Server and others do."""
