@@ -59,9 +59,8 @@ def unwritable(error: OSError, folder: Path) -> UnwritableError:
         fix = "allow writing there, or choose another place"
     else:
         return UnwritableError(f"cannot write to {folder}: {words}")
-    return UnwritableError(
-        f"cannot write to {place}: {words}. What was finished before stays valid: {fix}, and give the same call again"
-    )
+    told = f"What was finished before stays valid: {fix}" if folder.exists() else fix.capitalize()
+    return UnwritableError(f"cannot write to {place}: {words}. {told}, and give the same call again")
 
 
 def _is_ours(error: OSError, folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """Pseudonyms: a function of key and name, a file for the owner alone, and no collision unnoticed."""
 
 import base64
+import errno
 import hashlib
 import hmac
 import json
@@ -144,6 +145,18 @@ def test_a_file_that_cannot_be_written_or_read_is_told(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="cannot be read: Is a directory"):
         Pseudonyms.open(tmp_path / "folder")
+
+
+def test_a_place_that_may_not_be_written_is_told_whatever_fails(tmp_path, monkeypatch):
+    def refused(*arguments, **_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(arguments[0]))
+
+    for name in ("open", "unlink"):
+        monkeypatch.setattr(os, name, refused)
+    with pytest.raises(
+        UnwritableError, match=r"Read-only file system.*choose another place, and give the same call again"
+    ):
+        Pseudonyms.open(tmp_path / "names.json")
 
 
 def test_a_file_that_another_process_made_first_is_taken(tmp_path, monkeypatch):

@@ -93,9 +93,10 @@ def attack(
                 pseudonyms=pseudonyms,
                 progress=progress,
             )
-    except (KeyboardInterrupt, UnreachableError, UnwritableError):
-        again = "the same command" if out else f"the same command with --out {folder}"
-        typer.echo(f"stopped; {folder} is incomplete, and {again} goes on where this stopped", err=True)
+    except (KeyboardInterrupt, UnreachableError, UnwritableError) as stopped:
+        if folder.exists() or isinstance(stopped, KeyboardInterrupt):
+            again = "the same command" if out else f"the same command with --out {folder}"
+            typer.echo(f"stopped; {folder} is incomplete, and {again} goes on where this stopped", err=True)
         raise
     if as_json:
         typer.echo(canonical_json(attacked.to_json()), nl=False)

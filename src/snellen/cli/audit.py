@@ -187,8 +187,9 @@ def audit(
                 part=part,
                 progress=progress,
             )
-    except (KeyboardInterrupt, UnreachableError, UnwritableError, WorkerError):
-        typer.echo(f"stopped; the same command with --out {folder} goes on where this stopped", err=True)
+    except (KeyboardInterrupt, UnreachableError, UnwritableError, WorkerError) as stopped:
+        if folder.exists() or isinstance(stopped, KeyboardInterrupt):
+            typer.echo(f"stopped; the same command with --out {folder} goes on where this stopped", err=True)
         raise
     if as_json:
         typer.echo(canonical_json(report.to_json()), nl=False)

@@ -86,9 +86,10 @@ def shift(
                 progress=progress,
                 **strengths,
             )
-    except (KeyboardInterrupt, UnwritableError):
-        again = "the same command" if out else f"the same command with --out {folder}"
-        typer.echo(f"stopped; {folder} is incomplete, and {again} goes on where this stopped", err=True)
+    except (KeyboardInterrupt, UnwritableError) as stopped:
+        if folder.exists() or isinstance(stopped, KeyboardInterrupt):
+            again = "the same command" if out else f"the same command with --out {folder}"
+            typer.echo(f"stopped; {folder} is incomplete, and {again} goes on where this stopped", err=True)
         raise
     if as_json:
         typer.echo(canonical_json(written.to_json()), nl=False)

@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,8 @@ class Pseudonyms:
         except OSError as error:
             raise unwritable(error, self.path) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # where nothing may be written, nothing may be taken away
+                temporary.unlink(missing_ok=True)
 
 
 #: Schemes whose names are public: what ships with this package, and architectures.
