@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from snellen.data import manifest_table
 from snellen.data.decoding import DecodingLimits
 from snellen.data.parquet_images import layout, loading
 from snellen.data.parquet_images.loading import load_parquet_images
@@ -339,8 +340,41 @@ def test_rows_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_is_said_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "MAX_BYTES", 100)
     path = write_parquet(tmp_path / "a.parquet", [png()] * 50, caption=[f"caption {number}" for number in range(50)])
-    with pytest.raises(InputError, match="what is said about the images has more than 100 bytes"):
+    with pytest.raises(InputError, match="what is said about the images unpacks to more than 100 bytes"):
         load_images(path)
+
+
+def repeated(value: bytes, times: int, kind: pa.DataType) -> pa.Array:
+    """One value many times, stored once."""
+    return pa.DictionaryArray.from_arrays(pa.array([0] * times, pa.int32()), pa.array([value]).cast(kind))
+
+
+@pytest.mark.parametrize("beside", ["image", "path"])
+def test_texts_that_are_stored_once_and_stand_for_gigabytes_are_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: str
+) -> None:
+    monkeypatch.setattr(loading, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(manifest_table, "MAX_BYTES", 2**20)
+    columns = {"caption": repeated(b"x" * 100_000, 50, pa.string()), beside: [png()] * 50}
+    if beside == "path":
+        columns["path"] = ["x.png"] * 50
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet", store_schema=False)
+    assert (tmp_path / "a.parquet").stat().st_size < 50_000
+    with pytest.raises(InputError, match="unpacks to more than 1048576 bytes"):
+        load_images(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("structured", [False, True])
+def test_an_image_that_is_stored_once_is_in_memory_once(tmp_path: Path, structured: bool) -> None:
+    images = repeated(png(5) + bytes(1_000_000), 100, pa.binary())
+    if structured:
+        images = pa.StructArray.from_arrays([images, pa.nulls(100, pa.string())], names=["bytes", "path"])
+    pq.write_table(pa.table({"image": images}), tmp_path / "a.parquet", store_schema=False)
+    images = load_images(tmp_path / "a.parquet")
+    assert [grey(images, index) for index in (0, 99)] == [5, 5]
+    assert images.content_hash(3) == images.content_hash(4)
+    (group,) = images.source._groups.values()
+    assert group.nbytes < 3_000_000
 
 
 def test_wrong_rows_are_named(tmp_path: Path) -> None:

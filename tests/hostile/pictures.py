@@ -206,6 +206,7 @@ ODD: dict[str, Callable[[], bytes]] = {
     "progressive": lambda: noise("JPEG", progressive=True),
     "further pictures behind": lambda: noise("MPO", save_all=True, append_images=[Image.new("RGB", (7, 9))]),
     "an archive behind": lambda: noise("PNG") + zipped(),
+    "zeros behind": lambda: noise("PNG") + bytes(100_000),
     "markup in a text": lambda: png_with(chunk(b"tEXt", b"Comment\0<script>alert(1)</script>")),
     "a damaged profile": lambda: noise("PNG", icc_profile=b"\xff" * 300),
     "GIF of one frame": lambda: noise("GIF"),

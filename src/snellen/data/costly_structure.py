@@ -44,7 +44,10 @@ def refuse_costly(content: bytes) -> None:
 def _more_chunks(content: bytes) -> bool:
     place, others = 8, 0
     while place + 8 <= len(content) and others <= MAX_CHUNKS:
-        others += content[place + 4 : place + 8] not in (b"IDAT", b"fdAT")
+        kind = content[place + 4 : place + 8]
+        if kind == b"IEND":  # what follows, such as zeros to a round length, is not looked at
+            break
+        others += kind not in (b"IDAT", b"fdAT")
         place += 12 + int.from_bytes(content[place : place + 4], "big")
     return others > MAX_CHUNKS
 

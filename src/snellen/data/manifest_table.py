@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from snellen.data.parquet_tables import UNREADABLE, open_parquet, read_columns
 from snellen.errors import InputError
 from snellen.images import COLUMNS
 
@@ -88,16 +88,21 @@ def read_parquet(path: Path) -> Written:
         InputError: not such a file, or too large.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with path.open("rb") as stream:
+            file = open_parquet(stream)
             groups = range(file.metadata.num_row_groups)
             _check_size(path, sum(file.metadata.row_group(group).total_byte_size for group in groups))
             if file.metadata.num_rows > MAX_ROWS:
                 raise InputError(f"{path} has {file.metadata.num_rows} rows, more than {MAX_ROWS}; split it")
-            table = file.read()
-        _check_header(path, table.column_names, "path")
+            _check_header(path, file.schema_arrow.names, "path")
+            table = read_columns(stream, file.schema_arrow.names, MAX_BYTES, str(path))
         columns = {name: table[name].to_pylist() for name in table.column_names if name in _MEANT}
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0][:200]}") from error
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        raise InputError(
+            f"{path} is not a readable Parquet file: {(str(error).splitlines() or ['?'])[0][:200]}"
+        ) from error
     further = {name: table[name] for name in table.column_names if name not in _MEANT}
     return Written(columns, further, [f"row {number}" for number in range(1, len(table) + 1)])
 

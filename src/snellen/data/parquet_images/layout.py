@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from snellen.data.class_labels import MAX_CLASSES
 from snellen.data.manifest_columns import is_text
@@ -23,9 +21,6 @@ IMAGE_COLUMNS = ("image", "img")
 
 #: Largest row group (unpacked bytes), most columns, and largest description of the classes.
 MAX_GROUP_BYTES, MAX_COLUMNS, MAX_METADATA_BYTES = 1024**3, 1_000, 16 * 1024**2
-
-#: Longest text in a footer, bytes: the schema is one, with the description in it.
-_MAX_FOOTER_TEXT = 3 * MAX_METADATA_BYTES
 
 #: Depth to which types may be nested.
 _MAX_DEPTH = 8
@@ -48,17 +43,6 @@ class Layout:
     label: str | None
     class_names: tuple[str, ...] | None
     known: tuple[str, ...]
-
-
-def open_parquet(stream: BinaryIO, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
-    """Open a Parquet file that is not trusted: texts and lists in its footer are limited, nothing is read ahead."""
-    return pq.ParquetFile(
-        stream,
-        metadata=metadata,
-        pre_buffer=False,
-        thrift_string_size_limit=_MAX_FOOTER_TEXT,
-        thrift_container_size_limit=2_000_000,
-    )
 
 
 def holds_images(schema: pa.Schema) -> bool:

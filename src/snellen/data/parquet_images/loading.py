@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -15,8 +15,9 @@ from snellen.data.decoding import DEFAULT_LIMITS, DecodingLimits
 from snellen.data.grey_range import SIXTEEN_BIT
 from snellen.data.manifest_columns import meaning
 from snellen.data.manifest_table import MAX_BYTES, MAX_ROWS, Written
-from snellen.data.parquet_images.layout import MAX_GROUP_BYTES, Layout, holds_images, layout_of, open_parquet
+from snellen.data.parquet_images.layout import MAX_GROUP_BYTES, Layout, holds_images, layout_of
 from snellen.data.parquet_images.source import ParquetSource, StoredShard
+from snellen.data.parquet_tables import UNREADABLE, open_parquet, read_columns
 from snellen.data.shard_files import ShardFile, find_shards, identity_of
 from snellen.data.split_names import split_of_file
 from snellen.errors import InputError, RejectedImageError
@@ -24,11 +25,6 @@ from snellen.images import ImageSet
 
 #: In a folder, so many files are looked at to tell whether they hold images.
 LOOKED_AT = 20
-
-#: Rows of which is read at a time what is said about the images.
-BATCH_ROWS = 10_000
-
-_UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError, ValueError)
 
 
 def stored_images_below(path: Path) -> Path | None:
@@ -44,7 +40,7 @@ def stored_images_below(path: Path) -> Path | None:
                 with shard.opened() as stream:
                     if holds_images(open_parquet(stream).schema_arrow):
                         return place
-            except (RejectedImageError, *_UNREADABLE):
+            except (RejectedImageError, *UNREADABLE):
                 continue
     return None
 
@@ -113,14 +109,15 @@ class _Index:
             with shard.opened() as stream:
                 shard = replace(shard, identity=identity_of(stream))
                 file = open_parquet(stream)
-                layout = layout_of(file.schema_arrow, f"{told}, {shard.told}", self.label)
+                what = f"{told}, {shard.told}"
+                layout = layout_of(file.schema_arrow, what, self.label)
                 self._check(shard, layout, file.metadata)
-                said = self._said(file, layout)
+                said = self._said(stream, file.metadata, layout, what)
         except RejectedImageError as error:
             self._refuse(shard, str(error))
         except InputError:
             raise
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             self._refuse(shard, f"not a readable Parquet file: {(str(error).splitlines() or ['?'])[0][:200]}")
         else:
             self._take(StoredShard(shard, layout, file.metadata), said)
@@ -135,24 +132,14 @@ class _Index:
         if sum(metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)) != metadata.num_rows:
             raise RejectedImageError("damaged: its row groups hold another number of rows than it says")
 
-    def _said(self, file: pq.ParquetFile, layout: Layout) -> dict[str, list[object]]:
+    def _said(self, stream: BinaryIO, metadata: pq.FileMetaData, layout: Layout, what: str) -> dict[str, list[object]]:
         """Values of the columns that are known, by name; the images are not among them."""
-        # Nothing is asked of the metadata of single columns: pyarrow ends the process where those are damaged.
         wanted = [*layout.known, *([layout.label] if layout.label else [])]
-        said: dict[str, list[object]] = {"label" if name == layout.label else name: [] for name in wanted}
-        if not wanted:
-            return said
-        rows = 0
-        for batch in file.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
-            self.bytes_read += batch.nbytes
-            if self.bytes_read > MAX_BYTES:
-                raise InputError(f"what is said about the images has more than {MAX_BYTES} bytes; load fewer shards")
-            rows += len(batch)
-            for name in wanted:
-                said["label" if name == layout.label else name] += batch.column(name).to_pylist()
-        if rows != file.metadata.num_rows:
-            raise RejectedImageError(f"damaged: it holds {rows} rows of {file.metadata.num_rows}")
-        return said
+        table = read_columns(stream, wanted, MAX_BYTES - self.bytes_read, f"{what}: what is said about the images")
+        self.bytes_read += table.nbytes
+        if wanted and len(table) != metadata.num_rows:
+            raise RejectedImageError(f"damaged: it holds {len(table)} rows of {metadata.num_rows}")
+        return {"label" if name == layout.label else name: table[name].to_pylist() for name in wanted}
 
     def _refuse(self, shard: ShardFile, problem: str) -> None:
         self.refused[len(self.ids)] = problem

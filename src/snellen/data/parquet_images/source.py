@@ -17,7 +17,8 @@ from PIL import Image
 
 from snellen.data.decoding import DEFAULT_LIMITS, DecodingLimits, decode
 from snellen.data.grey_range import SIXTEEN_BIT, checked_range
-from snellen.data.parquet_images.layout import Layout, open_parquet
+from snellen.data.parquet_images.layout import Layout
+from snellen.data.parquet_tables import UNREADABLE, open_parquet
 from snellen.data.shard_files import ShardFile
 from snellen.errors import RejectedImageError
 
@@ -77,6 +78,8 @@ class ParquetSource:
             raise RejectedImageError(self.refused[index])
         shard, group, row = self.places[index].tolist()
         value = self._group(shard, group)[row]
+        if isinstance(value, pa.DictionaryScalar):
+            value = value.value
         if not value.is_valid:
             raise RejectedImageError("no bytes are stored for it; files that a row only names are not read")
         size = value.as_buffer().size
@@ -105,9 +108,10 @@ class ParquetSource:
         column = f"{one.layout.image}.bytes" if one.layout.structured else one.layout.image
         try:
             with one.file.opened() as stream:
-                file = open_parquet(stream, one.metadata)
+                # Each image once: one that is in the group a thousand times is not a thousand times in memory.
+                file = open_parquet(stream, metadata=one.metadata, as_stored=[column])
                 images = file.read_row_group(group, columns=[column], use_threads=False).column(0)
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             return f"row group {group} is damaged: {(str(error).splitlines() or ['?'])[0][:120]}"
         except RejectedImageError as error:
             return str(error)
