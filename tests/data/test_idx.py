@@ -95,6 +95,8 @@ GOOD = encoded(PIXELS)
         (GOOD[:-1], r"is damaged: \(5, 6, 4\) needs 120 bytes"),
         (GOOD + b"x", r"is damaged: \(5, 6, 4\) needs 120 bytes"),
         (encoded(PIXELS, lengths=(2**32 - 1, 28, 28)), r"announces \d+ bytes, more than"),
+        (encoded(PIXELS[:0], lengths=(2**32 - 1, 0, 2**31)), "holds no values"),
+        (encoded(PIXELS[:0], lengths=(0, 28, 28)), "holds no values"),
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])

@@ -79,6 +79,8 @@ def _read(stream: IO[bytes] | gzip.GzipFile, path: Path) -> NDArray[np.uint8]:
         raise InputError(f"{path} is damaged: it ends within its {axes} lengths")
     shape = tuple(int.from_bytes(header[start : start + 4], "big") for start in range(0, 4 * axes, 4))
     size = math.prod(shape)
+    if not size:
+        raise InputError(f"{path} holds no values: its axes have lengths {shape}")
     if size > MAX_ARRAY_BYTES:
         raise InputError(f"{path} announces {size} bytes, more than {MAX_ARRAY_BYTES}")
     content = stream.read(size + 1)
