@@ -99,7 +99,7 @@ def _takes_bytes(client: InferenceClient, model: ServedModel) -> bool:
     """Whether the server says that numbers may travel as bytes; many have no description of themselves."""
     try:
         return announces_binary(client.get(model.base).body)
-    except InputError:
+    except (InputError, ModelError):
         return False
 
 
