@@ -47,7 +47,7 @@ class ShardFile:
         """
         with open_file(self.root, self.name) as stream:
             if self.identity is not None and identity_of(stream) != self.identity:
-                raise RejectedImageError(f"{self.told} has changed since it was indexed; load the images again")
+                raise RejectedImageError("its shard has changed since it was indexed; load the images again")
             yield stream
 
 
@@ -70,6 +70,8 @@ def find_shards(place: str, suffix: str) -> list[ShardFile]:
     Raises:
         InputError: nothing there, no such shards in the folder, or too many.
     """
+    if not place or "\0" in place:
+        raise InputError(f"{place!r} names no shards; give a file, a folder, or FOLDER/NAME-{{0000..0146}}{suffix}")
     path = Path(place)
     if path.is_dir():
         try:
@@ -83,19 +85,19 @@ def find_shards(place: str, suffix: str) -> list[ShardFile]:
         path = path.resolve()
         return [ShardFile(path.parent, path.name)]
     else:
-        names, path = _in_range(path), path.parent
+        names, path = _in_range(path, suffix), path.parent
     if len(names) > MAX_SHARDS:
         raise InputError(f"{place} has {len(names)} shards, more than {MAX_SHARDS}; load them in parts")
     return [ShardFile(path.resolve(), name) for name in names]
 
 
-def _in_range(path: Path) -> list[str]:
+def _in_range(path: Path, suffix: str) -> list[str]:
     """Names of the files that a range in braces stands for."""
     found = _RANGE.search(path.name)
     if found is None:
         raise InputError(
             f"there is nothing at {path}; shards are given as a file, a folder, or with a range of numbers in the file "
-            f"name, such as train-{{0000..0146}}{path.suffix}"
+            f"name, such as train-{{0000..0146}}{suffix}"
         )
     first, last = int(found[1]), int(found[2])
     if not 0 <= last - first < MAX_SHARDS:

@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +34,21 @@ class StoredShard:
     file: ShardFile
     layout: Layout
     metadata: pq.FileMetaData
+
+    @property
+    def told(self) -> str:
+        """How ids and messages name it."""
+        return self.file.told
+
+    @property
+    def name(self) -> str:
+        """Its path below the folder."""
+        return self.file.name
+
+    @property
+    def root(self) -> Path:
+        """The folder that it lies in."""
+        return self.file.root
 
 
 class ParquetSource:

@@ -109,10 +109,10 @@ class Collected:
 
     def samples(self) -> Iterable[Sample]:
         """Every image, and every member that is refused by name."""
-        for key, together in self._keys.items():
+        for together in self._keys.values():
             images = together.images or together.further
             self.skipped += len(together.further) if together.images else 0
-            several = f"{len(images)} images have the key {_shown(key)}: names are told apart up to their first dot"
+            several = f"{len(images)} images have its key, its name up to the first dot"
             for member in images:
                 problem = self.refused.pop(member.name, None) or (several if len(images) > 1 else together.problem)
                 said = {} if problem else together.said
@@ -142,7 +142,7 @@ class Collected:
         for column, value in said.items():
             before = together.said.setdefault(column, value)
             if str(before) != str(value):
-                together.problem = f"texts beside it differ: {column} {str(before)[:80]!r}, and {str(value)[:80]!r}"
+                together.problem = f"texts beside it differ in {column}"
 
 
 def _object(text: str) -> dict[str, object]:
@@ -157,7 +157,3 @@ def _object(text: str) -> dict[str, object]:
         if isinstance(said.get(name), dict):
             said[name] = json.dumps(said[name])
     return said
-
-
-def _shown(key: str) -> str:
-    return repr(key[:80].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
