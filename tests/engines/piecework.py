@@ -76,3 +76,13 @@ def hanging(setup):
 def large(_setup):
     """More bytes than a pipe takes at once, there and back."""
     return lambda job: job * 2
+
+
+def surroundings(_setup):
+    """What Ray is told about guarding itself: mode, length of the token, statistics of use."""
+
+    def work(_job):
+        token = os.environ.get("RAY_AUTH_TOKEN", "")
+        return f"{os.environ.get('RAY_AUTH_MODE')} {len(token)} {os.environ.get('RAY_USAGE_STATS_ENABLED')}".encode()
+
+    return work

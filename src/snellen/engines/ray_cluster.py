@@ -95,16 +95,18 @@ class Ray:
         with ExitStack() as stack:
             options: dict[str, Any] = {"address": self._address}
             if self._address is not None:
-                stack.enter_context(_environment({**_PATIENCE, **os.environ}))
+                stack.enter_context(
+                    _environment({name: os.environ.get(name, told) for name, told in _PATIENCE.items()})
+                )
             if self._address is None:
                 stack.enter_context(_environment(_SETTINGS))
-                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="snellen-"))
+                folder = stack.enter_context(_own_folder())
                 options = {
                     "address": "local",
                     "num_cpus": (self._processes or 1) * self._threads,
                     "include_dashboard": False,
                     "object_store_memory": _OBJECT_STORE,
-                    "_temp_dir": folder,
+                    "_temp_dir": f"{folder}/ray",  # which Ray opens to everybody
                 }
             ray = import_extra("ray", "ray", "the engine 'ray'")
             if ray.is_initialized():
@@ -112,6 +114,7 @@ class Ray:
                     "this process is connected to Ray already; call ray.shutdown() first, and give the address of "
                     "its cluster if that is to be used"
                 )
+            stack.enter_context(_handlers_kept())  # it is replaced at the end as well
             stack.callback(ray.shutdown)
             with _handlers_kept():
                 try:
@@ -125,6 +128,12 @@ class Ray:
                     "Python anew, or give the address of a cluster"
                 )
             yield ray
+
+
+def _own_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder that nobody else may enter, with a short name: that of a socket has 107 bytes at most."""
+    short = "/tmp" if os.path.isdir("/tmp") else None  # noqa: S108 - made anew, with mode 0700
+    return tempfile.TemporaryDirectory(prefix="snellen-", dir=short, ignore_cleanup_errors=True)
 
 
 class Actor:
