@@ -296,6 +296,8 @@ def test_another_budget_is_another_run(low_floor, monkeypatch, tmp_path):
     for budget in (400, None):
         with pytest.raises(RunConflictError, match="differs in: budget"):
             audit(*slow_problem(clock), out=tmp_path / "run", checks=["clean"], budget=budget)
+    with pytest.raises(RunConflictError, match="differs in: budget"):
+        audit(*slow_problem(clock), out=tmp_path / "run", checks=["clean"], budget=300, limit=199)
 
 
 def test_images_are_those_that_a_limit_would_draw(low_floor, monkeypatch, tmp_path):

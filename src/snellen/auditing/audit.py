@@ -155,7 +155,7 @@ def audit(
         stack.enter_context(crew.threads_set())
         choice = None
         if seconds_allowed is not None:
-            choice = recorded_choice(folder, seconds_allowed) or fitted(
+            choice = recorded_choice(folder, seconds_allowed, len(images)) or fitted(
                 seconds_allowed,
                 classifier,
                 images,

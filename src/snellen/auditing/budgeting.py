@@ -86,13 +86,13 @@ class Rates(BaseModel):
     forward: float
 
 
-def recorded_choice(folder: Path, seconds: float) -> Choice | None:
-    """What a run in this folder chose for the same budget; None where there is no such run."""
+def recorded_choice(folder: Path, seconds: float, images: int) -> Choice | None:
+    """What a run in this folder chose for the same budget among as many images; None where there is no such run."""
     try:
         choice = Choice.model_validate(json.loads((folder / "manifest.json").read_bytes())["budget"])
     except (OSError, ValueError, KeyError, TypeError, ValidationError):
         return None
-    return choice if choice.seconds == seconds else None
+    return choice if (choice.seconds, choice.of) == (seconds, images) else None
 
 
 def fitted(
