@@ -19,7 +19,7 @@ from snellen.errors import InputError
 PAIRS_AT_ONCE = 200_000
 
 #: Time of a pair found through bands over that of a pair in a block, measured; decides between the two.
-BAND_COST = 12.0
+BAND_COST = 26.0
 
 #: Columns and rows of a block: half a megabyte, which stays in the cache.
 BLOCK = 4096, 16
@@ -87,8 +87,9 @@ def _by_blocks(first: NDArray[np.uint64], second: NDArray[np.uint64], radius: in
             np.bitwise_count(np.bitwise_xor(block[:, :1], one, out=differing[used]), out=bits[used])
             np.bitwise_count(np.bitwise_xor(block[:, 1:], two, out=differing[used]), out=more[used])
             np.less_equal(np.add(bits[used], more[used], out=bits[used]), radius, out=close[used])
-            if close[used].any():
-                above, beside = np.nonzero(close[used])
+            found = np.flatnonzero(close[used])  # in one axis: twice as fast as in two
+            if len(found):
+                above, beside = np.divmod(found, len(one))
                 yield from _kept(above + top, beside + left, distinct)
 
 
