@@ -1,0 +1,35 @@
+"""An audit of the hostile folder that may be shown to others: no name of any file, and no picture, is in the run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from snellen.auditing.audit import audit
+from snellen.data.references import load_images
+from snellen.models.references import load_classifier
+from tests.auditing.kept_things import mentions, pictures
+from tests.hostile.folders import CLASSES, build_folder
+
+
+def test_no_name_and_no_picture_of_hostile_files_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("snellen.run_plan.code_hash", lambda: "the code")
+    corpus = build_folder(tmp_path)
+    classifier = load_classifier("bundled:fashion-cnn", [*CLASSES, *(f"class {number}" for number in range(8))])
+    images = load_images(corpus.root, name="folder of Dr. Doe")
+    checks = ["clean", "label_noise", "duplicates", "slices", "data_quality"]
+    run, file = tmp_path / "run", tmp_path / "names.json"
+    report = audit(classifier, images, checks=checks, out=run, save_images=False, pseudonyms=file)
+    assert report.data["used"] == len(corpus.good)
+    assert report.data["rejected"] == len(corpus.bad)
+    known = json.loads(file.read_text())["names"]
+    rejected = json.loads((run / "rejected.json").read_text())
+    assert {known[row["id"]] for row in rejected} == set(corpus.bad), "the owner can look each of them up"
+    assert all(row["reason"] for row in rejected)
+    files = {name for path in images.ids for name in (path, PurePosixPath(path).name) if len(name) > 3}
+    assert len(files) > 300
+    assert mentions(run, sorted(files)) == {}
+    assert mentions(run, ["Dr. Doe", str(tmp_path), *(f"{root.name}/" for root in (corpus.root, corpus.outside))]) == {}
+    assert pictures(run) == []
