@@ -254,10 +254,10 @@ def test_another_model_at_the_worker_is_refused(given, tmp_path):
 
 def test_other_packages_at_the_worker_are_refused(given, tmp_path, monkeypatch):
     classifier, images, _ = given
-    from snellen.auditing import shard_work
+    from snellen.auditing import reopening
 
-    told = shard_work.describe_machine
-    monkeypatch.setattr(shard_work, "describe_machine", lambda model: {**told(model), "processor": "abacus"})
+    told = reopening.describe_machine
+    monkeypatch.setattr(reopening, "describe_machine", lambda model: {**told(model), "processor": "abacus"})
     with pytest.raises(WorkerError, match=r"the machine of a worker .* processor: planned .*, here abacus"):
         audit(classifier, images, checks=["clean"], engine=Handed())
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import snellen
+from snellen.auditing.reopening import open_work, setup_of
 from snellen.auditing.report import AuditReport
-from snellen.auditing.shard_work import open_work, setup_of
 from snellen.classifier import Classifier
 from snellen.engines.in_process import InProcess
 from snellen.errors import InputError, ModelError, RunConflictError

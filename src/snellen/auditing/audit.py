@@ -19,9 +19,10 @@ from snellen.auditing.limiting import limited
 from snellen.auditing.per_image import BAG_LABEL
 from snellen.auditing.plan import plan_of
 from snellen.auditing.privacy import Privacy
+from snellen.auditing.reopening import check_reopening, setup_of
 from snellen.auditing.report import AuditReport
 from snellen.auditing.sent_note import sent_note
-from snellen.auditing.shard_work import CLEAN, NOT_FINITE, ShardWork, WorkingSet, check_reopening, setup_of
+from snellen.auditing.shard_work import CLEAN, NOT_FINITE, ShardWork, WorkingSet
 from snellen.auditing.sharding import read_part, shard_count
 from snellen.budget import seconds_of
 from snellen.classifier import Classifier

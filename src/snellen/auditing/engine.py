@@ -12,9 +12,10 @@ import numpy as np
 
 from snellen.auditing.check import Check
 from snellen.auditing.hypothesis import FALSE_DISCOVERY_RATE
+from snellen.auditing.reopening import WORK
 from snellen.auditing.report import AuditReport, Judged
 from snellen.auditing.shard_messages import Job, ShardResult
-from snellen.auditing.shard_work import CLEAN, WORK, ShardWork, hash_of
+from snellen.auditing.shard_work import CLEAN, ShardWork, hash_of
 from snellen.auditing.sharding import stretch
 from snellen.engines.engine import Engine, Numbered
 from snellen.engines.in_process import InProcess
