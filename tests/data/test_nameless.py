@@ -166,6 +166,7 @@ def test_pictures_of_bags_are_found_by_pseudonym(named, names):
         ("(.*) is odd", ["(.*)"], "… is odd"),
         ("<b>x is odd", ["<b>"], "…x is odd"),
         ("nothing known", ["", "/"], "nothing known"),
+        ("not a file but a folder", ["a", "a/b.png"], "not a file but a folder"),
         (r"C:\Doe\1.png is gone", [r"C:\Doe\1.png"], "… is gone"),
         ("1.png of Doe", [r"C:\Doe\1.png"], "… of …"),
     ],

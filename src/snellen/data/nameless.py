@@ -192,7 +192,7 @@ def _files_of(source: ImageSource, row: int) -> Iterator[str]:
 
 
 def hidden(reason: str, names: Iterable[str], spared: Iterable[str] = ()) -> str:
-    """A reason without some names, and without the parts of paths among them.
+    """A reason without some names, and without the parts of paths among them; a single letter names nobody.
 
     >>> hidden("slide ward 3/Jane Doe.svs is damaged: Jane Doe.svs is no TIFF", ["ward 3/Jane Doe.svs"])
     'slide … is damaged: … is no TIFF'
@@ -207,7 +207,7 @@ def hidden(reason: str, names: Iterable[str], spared: Iterable[str] = ()) -> str
     whole = {name for name in names if name}
     parts = {part for name in whole for part in _parts(name)} - set(spared)
     forms = {form for one in whole | parts for form in (one, repr(one)[1:-1])}
-    for form in sorted(forms, key=len, reverse=True):
+    for form in sorted((form for form in forms if len(form) > 1), key=len, reverse=True):
         # Whole words: the image "12" must not take digits out of a number.
         before, after = (r"(?<!\w)" if form[0].isalnum() else ""), (r"(?!\w)" if form[-1].isalnum() else "")
         reason = re.sub(f"{before}{re.escape(form)}{after}", HIDDEN, reason)
