@@ -157,7 +157,7 @@ def test_pictures_of_bags_are_found_by_pseudonym(named, names):
     [
         ("x/y.png is gone", ["x/y.png"], "… is gone"),
         ("y.png is gone", ["x/y.png"], "… is gone"),
-        ("slide y is gone", ["x/y.png"], "slide … is gone"),
+        ("slide yew is gone", ["x/yew.png"], "slide … is gone"),
         ("of Doe/Jane", ["Doe"], "of …/Jane"),
         ("Doebling is no Doe.", ["Doe"], "Doebling is no …."),
         ("12×128 pixels", ["12"], "…×128 pixels"),
