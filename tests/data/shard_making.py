@@ -7,10 +7,15 @@ import json
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
+
+from snellen.errors import RejectedImageError
+from snellen.images import ImageSet
 
 STORED = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -97,3 +102,28 @@ def write_parquet(
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, row_group_size=group)
     return path
+
+
+def archive(path: Path, *members: Any, form: int = tarfile.PAX_FORMAT) -> Path:
+    """Write an archive of members, as for :func:`tar_bytes`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(tar_bytes(members, form))
+    return path
+
+
+def raw(path: Path, *parts: bytes) -> Path:
+    """Write bytes behind one another."""
+    path.write_bytes(b"".join(parts))
+    return path
+
+
+def reason(images: ImageSet, example_id: str) -> str:
+    """Why an image of the set is rejected."""
+    with pytest.raises(RejectedImageError) as caught:
+        images.read(images.ids.index(example_id))
+    return str(caught.value)
+
+
+def grey(images: ImageSet, index: int) -> int:
+    """The value of a grey picture."""
+    return images.read(index).getpixel((0, 0))[0]

@@ -166,6 +166,14 @@ def test_file_names_are_data(folder: Path) -> None:
     assert images[images.ids.index("cat/\\xff.png")].image.size == (4, 3)
 
 
+def test_names_that_are_written_alike_stay_apart(folder: Path) -> None:
+    put(folder / "cat" / "\\xff.png", 1)
+    put(Path(os.fsdecode(os.fsencode(folder) + b"/cat/\xff.png")), 2)
+    images = load_folder(folder)
+    assert images.ids == ["cat/1.png", "cat/\\xff.png", "cat/\\xff.png (2)", "dog/2.png"]
+    assert [images.read(index).getpixel((0, 0))[0] for index in (1, 2)] == [1, 2]
+
+
 # -- no images ---------------------------------------------------------------------------------------------------------
 
 

@@ -20,19 +20,9 @@ from snellen.data.parquet_images import layout, loading
 from snellen.data.parquet_images.loading import load_parquet_images
 from snellen.data.parquet_images.source import ParquetSource
 from snellen.data.references import load_images
-from snellen.errors import InputError, RejectedImageError
+from snellen.errors import InputError
 from snellen.images import ImageSet
-from tests.data.shard_making import STORED, hugging_face, png, write_parquet
-
-
-def reason(images: ImageSet, example_id: str) -> str:
-    with pytest.raises(RejectedImageError) as caught:
-        images.read(images.ids.index(example_id))
-    return str(caught.value)
-
-
-def grey(images: ImageSet, index: int) -> int:
-    return images.read(index).getpixel((0, 0))[0]
+from tests.data.shard_making import STORED, grey, hugging_face, png, reason, write_parquet
 
 
 def test_a_folder_as_datasets_writes_it(tmp_path: Path) -> None:
