@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from snellen.auditing.per_image import PerImage
 from snellen.classifier import Classifier
 from snellen.data.loading import prepared_batches
@@ -24,21 +22,20 @@ def with_fingerprints(
 ) -> PerImage:
     """What is known of the usable images, with their fingerprints; as it is where no check asked for any.
 
-    Batches are those of the audit, so that the same images are usable again.
+    Batches are those of the audit, so that the same images are usable again, and come in the same order.
 
     Raises:
         InputError: an image that was readable before is not any more.
     """
     if known.fingerprints is not None or known.pixel_hashes is None:
         return known
-    place, parts, rows = {key: row for row, key in enumerate(known.ids)}, list[Fingerprints](), list[int]()
+    wanted, parts = set(known.ids), list[Fingerprints]()
     for loaded in prepared_batches(images, classifier.preparation, batch_size, workers=workers):
         # Images that were set aside for their scores are read again, but are not among the used ones.
-        used = [at for at, key in enumerate(loaded.ids) if key in place]
+        used = [at for at, key in enumerate(loaded.ids) if key in wanted]
         if used:
             parts.append(fingerprint(to_unit(loaded.pixels[used]).to(classifier.device)))
-            rows += [place[loaded.ids[at]] for at in used]
-    if len(rows) < len(known):
-        lost = len(known) - len(rows)
+    lost = len(known) - sum(map(len, parts))
+    if lost:
         raise InputError(f"{lost} of {len(known)} images of {images.name} were readable before and are not any more")
-    return replace(known, fingerprints=Fingerprints.joined(parts).select(np.argsort(rows)))
+    return replace(known, fingerprints=Fingerprints.joined(parts))
