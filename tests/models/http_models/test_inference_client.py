@@ -6,6 +6,7 @@ import logging
 import socket
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -210,7 +211,7 @@ def test_an_answer_that_trickles_in_is_given_up(server: InferenceServer, monkeyp
         tick.release()
         return clock[0]
 
-    monkeypatch.setattr(inference_client.time, "monotonic", later)
+    monkeypatch.setattr(inference_client, "time", SimpleNamespace(monotonic=later))
     server.script = [Scripted(b" " * 1000, tick=tick)]
     with pytest.raises(UnreachableError, match="did not answer within 20 s; raise timeout"):
         classifier(IMAGES)
@@ -257,8 +258,7 @@ def test_requests_keep_to_the_rate(server: InferenceServer, monkeypatch: pytest.
         slept.append(seconds)
         clock[0] += seconds
 
-    monkeypatch.setattr(inference_client.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(inference_client.time, "sleep", sleep)
+    monkeypatch.setattr(inference_client, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
     classifier = load(server, "rate=2&batch=1")
     assert slept == [0.5] * (len(server.received) - 1)
     slept.clear()
