@@ -1,8 +1,8 @@
 """Kill audits at random moments, go on, and compare the reports with that of an audit that nobody killed.
 
-Each run is killed (SIGKILL to the process that coordinates) at moments drawn over the length of a whole audit, by turns
-with one process and with two workers, up to five times or until all its shards are there, and then finished. A kill
-that comes after the end does not count. Usage:
+Each run is killed (SIGKILL to the process that coordinates) up to five times, by turns with one process and with two
+workers, and then finished. A kill comes after a number of further shards that is drawn (none: while it starts), and
+after a time that is drawn over the length of a shard. One that comes after the end does not count. Usage:
 
     python scripts/measure_survival.py [--kills 20] [--seed 0] [--record]
 
@@ -25,7 +25,7 @@ KILLS_A_RUN, SHARDS = 5, 12
 
 sys.path.insert(0, str(ROOT))
 
-from tests.auditing.interrupted_audits import begin, children_of, finish, shards_of, still_there  # noqa: E402
+from tests.auditing.interrupted_audits import begin, children_of, finish, shards_of, still_there, wait_for_shards  # noqa: E402
 
 
 def main() -> None:
@@ -39,11 +39,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         started = time.monotonic()
         whole = finish(Path(place) / "whole")
-        length = time.monotonic() - started
+        each = (time.monotonic() - started) / SHARDS
         while len(kills) < asked.kills:
             out = Path(place) / f"run-{len(runs)}"
             for _ in range(min(KILLS_A_RUN, asked.kills - len(kills))):
-                kill = killed(out, rng.uniform(0, length), two=len(kills) % 2 == 1)
+                kill = killed(out, rng.choice((0, 1, 1, 2, 2, 3)), rng.uniform(0, each), two=len(kills) % 2 == 1)
                 kills += [kill] * (not kill["over"])
                 print(kill, flush=True)
                 if kill["shards"] == SHARDS:
@@ -54,7 +54,7 @@ def main() -> None:
         "kills": kills,
         "runs": runs,
         "seed": asked.seed,
-        "seconds_of_a_whole_audit": round(length, 1),
+        "seconds_of_a_shard_with_its_share_of_the_start": round(each, 1),
         "kills_before_the_first_shard": sum(not kill["shards"] for kill in kills),
         "kills_between_shards": sum(0 < kill["shards"] < SHARDS for kill in kills),
         "workers_left_behind": sum(kill["left_behind"] for kill in kills),
@@ -65,15 +65,18 @@ def main() -> None:
         RECORD.write_text(json.dumps(outcome, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def killed(out: Path, moment: float, *, two: bool) -> dict[str, object]:
-    """Start, or go on with, an audit and kill it after so many seconds."""
+def killed(out: Path, further: int, moment: float, *, two: bool) -> dict[str, object]:
+    """Start, or go on with, an audit and kill it so many shards and seconds later."""
+    target = min(len(shards_of(out)) + further, SHARDS)
     process = begin(out, *(("--engine", "local", "--processes", "2") if two else ()))
+    wait_for_shards(process, out, target)
     time.sleep(moment)
     workers, over = children_of(process.pid), process.poll() is not None
     process.kill()
     process.communicate()
     return {
-        "seconds": round(moment, 2),
+        "further_shards": further,
+        "seconds_later": round(moment, 2),
         "engine": "local" if two else "in_process",
         "shards": len(shards_of(out)),
         "over": over,
