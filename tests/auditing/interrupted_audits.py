@@ -4,6 +4,7 @@ import os
 import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 #: A small audit that takes some seconds after everything is loaded.
@@ -48,6 +49,7 @@ def wait_for_shards(process, out, count):
     """Wait until so many shards are there."""
     while len(shards_of(out)) < count:
         assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.005)  # nobody tells of a folder that appears; looking all the time would slow the audit down
 
 
 def children_of(pid):
