@@ -29,7 +29,7 @@ RECORD = Path(__file__).parents[1] / "docs" / "measured" / "scale.json"
 
 
 class Clock:
-    """Hears when shards were done; what lies between the first quarter and the last is free of starting and reporting."""
+    """Hears when shards were done; what lies after the first quarter is free of starting and reporting."""
 
     def __init__(self) -> None:
         self.readings: list[tuple[float, float]] = []
@@ -94,7 +94,7 @@ def audited(folder: Path, out: Path, engine: str, processes: int | None) -> tupl
     """Seconds of the whole audit, images a second while shards come, and the report."""
     classifier, images = snellen.load_classifier("bundled:efficientnet-lite0"), snellen.load_images(folder)
     clock, started = Clock(), time.perf_counter()
-    options = {"batch_size": 10, "shards": len(images) // 10, "threads": 1}
+    options = {"batch_size": 10, "shards": len(images) // 30, "threads": 1}
     snellen.audit(
         classifier, images, out=out, checks=["clean"], engine=engine, processes=processes, progress=clock, **options
     )
