@@ -49,8 +49,8 @@ def audit(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="Images: a folder (class subfolders), a manifest (.csv, .parquet), a MedMNIST-style .npz, "
-            "bundled:fashion-mnist. Needed beside a model of your own.",
+            help="Images: a folder (class subfolders), a manifest (.csv, .parquet), Parquet with images inside, tar "
+            "shards (tar:FOLDER), a MedMNIST-style .npz, bundled:fashion-mnist. Needed beside a model of your own.",
             show_default=DEFAULT_DATA,
         ),
     ] = None,
