@@ -145,7 +145,7 @@ def _handler(server: InferenceServer) -> Callable[..., BaseHTTPRequestHandler]:
             self.end_headers()
             if answer.tick is not None:
                 for place in range(len(answer.body)):
-                    answer.tick.acquire(timeout=20)
+                    answer.tick.acquire(timeout=60)
                     self.wfile.write(answer.body[place : place + 1])
             else:
                 self.wfile.write(answer.body)
