@@ -94,7 +94,7 @@ def audited(folder: Path, out: Path, engine: str, processes: int | None) -> tupl
     """Seconds of the whole audit, images a second while shards come, and the report."""
     classifier, images = snellen.load_classifier("bundled:efficientnet-lite0"), snellen.load_images(folder)
     clock, started = Clock(), time.perf_counter()
-    options = {"batch_size": 10, "shards": len(images) // 30, "threads": 1}
+    options = {"batch_size": 10, "shards": len(images) // 20, "threads": 1}
     snellen.audit(
         classifier, images, out=out, checks=["clean"], engine=engine, processes=processes, progress=clock, **options
     )
