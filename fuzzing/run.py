@@ -43,11 +43,14 @@ def guided(name: str, seconds: int, keep: Path, seed: int) -> dict[str, object]:
         "-print_final_stats=1", f"-artifact_prefix={faults}/", "-max_len=100000", "-verbosity=1",
     ]  # fmt: skip
     started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "fuzzing.guided", name, str(corpus), *options],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    # libFuzzer ends the process without its leave: what is left of its files goes with their folder, which no disk sees.
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="snellen-fuzzing-", dir=memory if memory.is_dir() else None) as place:
+        done = subprocess.run(
+            [sys.executable, "-m", "fuzzing.guided", name, str(corpus), *options],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",
+            env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": place},
+        )  # fmt: skip
     (keep / f"{name}.log").write_text(done.stderr, encoding="utf-8")
     executed = re.findall(r"stat::number_of_executed_units:\s+(\d+)", done.stderr)
     covered = re.findall(r"cov: (\d+) ft: (\d+)", done.stderr)

@@ -57,8 +57,7 @@ class Target:
 @cache
 def _folder() -> Path:
     """A folder of this process; its files are written over with each input."""
-    memory = Path("/dev/shm")  # files that no disk sees, where there is such a place
-    folder = tempfile.mkdtemp(prefix="snellen-fuzzing-", dir=memory if memory.is_dir() else None)
+    folder = tempfile.mkdtemp(prefix="snellen-fuzzing-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
 
