@@ -43,7 +43,7 @@ def guided(name: str, seconds: int, keep: Path, seed: int) -> dict[str, object]:
         "-print_final_stats=1", f"-artifact_prefix={faults}/", "-max_len=100000", "-verbosity=1",
     ]  # fmt: skip
     started = time.monotonic()
-    # libFuzzer ends the process without its leave: what is left of its files goes with their folder, which no disk sees.
+    # libFuzzer ends the process at once: what is left of its files goes with their folder, which no disk sees.
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="snellen-fuzzing-", dir=memory if memory.is_dir() else None) as place:
         done = subprocess.run(
