@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from snellen.auditing import audit as audit_module
+from snellen.auditing import finishing
 from snellen.auditing.audit import audit
 from snellen.auditing.check import Conclusion
 from snellen.auditing.checks.adversarial import Adversarial
@@ -156,6 +156,15 @@ def report_of(folder):
     return json.loads((folder / "report.json").read_text())
 
 
+def strings(value):
+    """Every text in JSON."""
+    if isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from strings(one)
+    elif isinstance(value, str):
+        yield value
+
+
 def names_in(folder):
     """What the file of names beside a run says."""
     return json.loads((folder.parent / "names.json").read_text())
@@ -213,13 +222,13 @@ def test_with_images_and_without_are_two_runs(clinic, pictureless):
 
 
 def test_an_image_that_is_gone_at_the_end_is_told(clinic, tmp_path, monkeypatch):
-    conclude = audit_module.conclude
+    conclude = finishing.conclude
 
     def late(classifier, images, *arguments, **options):
         images.source.broken.add(7)
         return conclude(classifier, images, *arguments, **options)
 
-    monkeypatch.setattr(audit_module, "conclude", late)
+    monkeypatch.setattr(finishing, "conclude", late)
     with pytest.raises(InputError, match=r"1 of 70 images of .* were readable before and are not any more"):
         run(clinic, tmp_path / "run", save_images=False)
 
@@ -351,6 +360,10 @@ def test_other_models_that_checks_name_lose_their_names_too(clinic, tmp_path):
     audit(classifier, images, checks=checks, out=tmp_path / "run", pseudonyms=tmp_path / "names.json")
     assert mentions(tmp_path / "run", names_of(clinic)) == {}
     assert "corruption.mce" in report_of(tmp_path / "run")["metrics"]
+    said = json.loads((tmp_path / "run" / "manifest.json").read_text())["checks"]
+    replaced = {word.partition(":")[2] for word in strings(said) if word.startswith("onnx:")}
+    known = names_in(tmp_path / "run")["names"]
+    assert {known[key] for key in replaced} == {"/home/Dr. Doe/surrogate.onnx", "model of Dr. Doe.onnx"}, "looked up"
 
 
 def test_workers_write_no_names_either(tmp_path):

@@ -59,7 +59,7 @@ def test_an_audit_that_may_be_shown_to_others(run, clinic, tmp_path):
         (("--budget", "5m", "--part", "1/2"), "give a limit instead"),
         (("--pseudonyms", "run/names.json"), "name a file of pseudonyms outside of it"),
         (("--pseudonyms", "missing/names.json"), "cannot write to missing/names.json: No such file or directory"),
-        (("--pseudonyms", "Rosengarten"), "cannot be read: Is a directory"),
+        (("--pseudonyms", "Rosengarten"), "cannot be read: it is no regular file"),
         (("--pseudonyms", "Rosengarten/Bag/Roe.png"), "is no file of pseudonyms"),
     ],
 )

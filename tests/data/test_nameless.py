@@ -9,8 +9,19 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from snellen import index
+from snellen.auditing.checks import CHECKS
 from snellen.data.joining import join
-from snellen.data.nameless import HIDDEN, hidden, nameless_source, with_other_name, without_names
+from snellen.data.nameless import (
+    _FOLDERS,
+    _REFERENCES,
+    HIDDEN,
+    hidden,
+    nameless_record,
+    nameless_source,
+    with_other_name,
+    without_names,
+)
 from snellen.data.pseudonyms import KEY_BYTES, Pseudonyms
 from snellen.data.references import load_images, load_images_again
 from snellen.data.shard_files import ShardFile
@@ -206,6 +217,37 @@ def test_files_of_many_images_are_not_named(names):
     with pytest.raises(RejectedImageError) as told:
         found.read(0)
     assert str(told.value) == f"{HIDDEN} has changed since it was indexed"
+
+
+def test_a_loop_of_links_in_a_manifest_is_told_without_the_way_to_it(tmp_path, names):
+    root = tmp_path / "Clinic of Dr. Doe" / "images"
+    root.mkdir(parents=True)
+    (root / "one.png").symlink_to("other.png")
+    (root / "other.png").symlink_to("one.png")
+    (root / "images.csv").write_text("path,label\none.png,ill\n")
+    for images in (load_images(root / "images.csv"), without_names(load_images(root / "images.csv"), names)):
+        with pytest.raises(RejectedImageError) as told:
+            images.read(0)
+        assert "links" in str(told.value)
+        assert not [name for name in (tmp_path.name, "Doe", "images", ".png") if name in str(told.value)]
+
+
+#: Parameters of methods and checks that are texts, and name neither a file nor a model: words of ours, classes, layers.
+PUBLIC = {"kind", "kinds", "layer", "positive"}
+
+
+def test_every_parameter_that_may_be_a_name_is_hidden_or_known_to_be_none(names):
+    """A new one must be put into one of the lists: a relative path looks like any word."""
+    found = {}
+    methods = [one.load() for area in ("attacks", "shifts") for one in index.methods(area).values()]
+    for kind in (*CHECKS.values(), *methods):
+        for name, field in kind.model_fields.items():
+            if "str" in str(field.annotation):
+                found.setdefault(name, kind.name)
+    hidden_ones = _FOLDERS | _REFERENCES
+    assert found.keys() == hidden_ones | PUBLIC
+    record = nameless_record(dict.fromkeys(hidden_ones, "Rosengarten/inner"), names)
+    assert all(value == names.of("Rosengarten/inner") for value in record.values())
 
 
 # -- what was loaded by reference ------------------------------------------------------------------------------------

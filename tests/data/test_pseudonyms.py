@@ -139,11 +139,58 @@ def test_a_file_in_the_folder_that_is_given_away_is_refused(tmp_path, place):
     assert Pseudonyms.open(tmp_path / "running.json", outside=tmp_path / "run").key
 
 
+def test_a_link_out_of_that_folder_is_refused_too(tmp_path):
+    """Written through it, the key would lie in the folder; and whoever packs the folder may follow it."""
+    (tmp_path / "run").mkdir()
+    Pseudonyms.open(tmp_path / "names.json")
+    (tmp_path / "run" / "names.json").symlink_to(tmp_path / "names.json")
+    with pytest.raises(InputError, match="is to hold no names"):
+        Pseudonyms.open(tmp_path / "run" / "names.json", outside=tmp_path / "run")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_and_the_file_that_it_leads_to_is_written(tmp_path, there):
+    (tmp_path / "safe").mkdir()
+    (tmp_path / "link.json").symlink_to(tmp_path / "safe" / "names.json")
+    if there:
+        Pseudonyms.open(tmp_path / "safe" / "names.json")
+    names = Pseudonyms.open(tmp_path / "link.json", outside=tmp_path / "run")
+    names.of("Doe")
+    names.write()
+    assert (tmp_path / "link.json").is_symlink()
+    assert list(Pseudonyms.open(tmp_path / "safe" / "names.json").names.values()) == ["Doe"]
+    assert {path.name for path in tmp_path.rglob("*")} == {"safe", "link.json", "names.json"}
+
+
+def test_a_file_that_holds_all_names_is_left_as_it_is(tmp_path):
+    path = tmp_path / "names.json"
+    names = Pseudonyms.open(path)
+    names.of("Doe")
+    names.write()
+    before = path.stat().st_ino
+    again = Pseudonyms.open(path)
+    again.of("Doe")
+    again.write()
+    assert path.stat().st_ino == before
+    path.chmod(0o644)
+    again.write()
+    assert mode(path) == 0o600, "unless others may read it"
+    again.of("Roe")
+    again.write()
+    assert set(Pseudonyms.open(path).names.values()) == {"Doe", "Roe"}
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="no regular file"):
+        Pseudonyms.open(tmp_path / "pipe")
+
+
 def test_a_file_that_cannot_be_written_or_read_is_told(tmp_path):
     with pytest.raises(UnwritableError, match=r"cannot write to .*names\.json"):
         Pseudonyms.open(tmp_path / "missing" / "names.json")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+    with pytest.raises(InputError, match="cannot be read: it is no regular file"):
         Pseudonyms.open(tmp_path / "folder")
 
 

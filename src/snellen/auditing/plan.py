@@ -33,7 +33,7 @@ def plan_of(
         "model": describe_model(classifier),
         "data": describe_data(images, progress),
         "companions": {name: describe_data(given, progress) for name, given in companions.items()},
-        "checks": [privacy.record(check) for check in checks],
+        "checks": privacy.records(checks),
         "save_images": privacy.save_images,
         "pseudonyms": privacy.key_id,
         "budget": None if budget is None else budget.model_dump(mode="json"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,9 +59,13 @@ class Privacy:
         nameless = replace(reference, name=self.names.of_model(reference.name), source="an audit of one's own")
         return check.model_copy(update={"reference": nameless})
 
-    def record(self, check: Check) -> dict[str, Any]:
-        """What the plan says of a check: its parameters, without names of files."""
-        return check.record() if self.names is None else nameless_record(check.record(), self.names)
+    def records(self, checks: Sequence[Check]) -> list[dict[str, Any]]:
+        """What the plan says of checks: their parameters. Names of files are in the owner's file instead."""
+        if self.names is None:
+            return [check.record() for check in checks]
+        found = [nameless_record(check.record(), self.names) for check in checks]
+        self.names.write()
+        return found
 
     def kept(self, keep: frozenset[Kept]) -> frozenset[Kept]:
         """What the evidence keeps: instead of fingerprints, which hold thumbnails, hashes of pixels alone."""

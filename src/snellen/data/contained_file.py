@@ -134,4 +134,6 @@ def kind_of_file(mode: int) -> str:
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error, RuntimeError):
+        return "a loop of links"  # its own words hold the whole path, that to the folder too
     return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__

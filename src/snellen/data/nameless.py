@@ -30,8 +30,8 @@ NAMES = ("id", "unit_id", "group", "bag_id")
 #: Columns that stay. Names of files of masks are needed to read them; no command writes them.
 KEPT = ("label", "labels", "split", "mask", "boxes", "bag_label", "tile_row", "tile_column")
 
-#: Parameters that name a model, and a folder; whatever begins as a path does is one as well.
-_MODELS, _FOLDERS = frozenset({"surrogate"}), frozenset({"textures"})
+#: Parameters that name a model or images, and a folder; whatever begins as a path does is one as well.
+_REFERENCES, _FOLDERS = frozenset({"surrogate", "fit_on"}), frozenset({"textures"})
 _PATH = re.compile(r"/|~|\.{1,2}[/\\]|[A-Za-z]:[/\\]|\\\\")
 
 #: What stands in a reason where a name stood.
@@ -96,7 +96,7 @@ def _nameless_value(name: str, value: object, pseudonyms: Pseudonyms) -> object:
         return [_nameless_value(name, one, pseudonyms) for one in value]
     if not isinstance(value, str):
         return value
-    if name in _MODELS:
+    if name in _REFERENCES:
         return pseudonyms.of_model(value)
     return pseudonyms.of(value) if name in _FOLDERS or _PATH.match(value) else value
 

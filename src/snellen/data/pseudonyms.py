@@ -65,7 +65,9 @@ class Pseudonyms:
             UnwritableError: it cannot be written.
         """
         path = Path(path)
-        if outside is not None and path.resolve().is_relative_to(outside.resolve()):
+        # Neither the file nor a link to it: whoever packs the folder may follow links.
+        places = (os.path.realpath(path), os.path.join(os.path.realpath(path.parent), path.name))
+        if outside is not None and any(Path(place).is_relative_to(os.path.realpath(outside)) for place in places):
             raise InputError(
                 f"{path} lies in {outside}, which is to hold no names; name a file of pseudonyms outside of it"
             )
@@ -76,6 +78,8 @@ class Pseudonyms:
 
     @classmethod
     def _read(cls, path: Path) -> Pseudonyms:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} cannot be read: it is no regular file")  # a pipe would be waited for
         try:
             record: Any = json.loads(path.read_bytes())
             key, names = bytes.fromhex(record["key"]), dict(record["names"])
@@ -131,16 +135,22 @@ class Pseudonyms:
     def write(self) -> None:
         """Add the names to the file; what others have written there in the meantime is kept.
 
+        Where it holds all of them and is its owner's alone, it is left as it is: it may lie where nobody writes.
+
         Raises:
             UnwritableError: it cannot be written.
         """
         if self.path is not None:
-            self.names.update({**self._read(self.path).names, **self.names})
+            there = self._read(self.path).names
+            if self.names.items() <= there.items() and not self.path.stat().st_mode & 0o077:
+                return
+            self.names.update({**there, **self.names})
             self._write()
 
     def _write(self, *, new: bool = False) -> None:
         assert self.path is not None
-        temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(6)}")
+        path = Path(os.path.realpath(self.path))  # a link stays, and what it leads to is replaced
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
         record = json.dumps({"key": self.key.hex(), "names": dict(sorted(self.names.items()))}, indent=1) + "\n"
         try:
             # The mode is there from the first moment on: nobody else can open it in between.
@@ -148,9 +158,9 @@ class Pseudonyms:
                 stream.write(record)
                 stream.flush()
                 os.fsync(stream.fileno())
-            if new and _linked(temporary, self.path):
+            if new and _linked(temporary, path):
                 return
-            os.replace(temporary, self.path)
+            os.replace(temporary, path)
         except OSError as error:
             raise unwritable(error, self.path) from error
         finally:
