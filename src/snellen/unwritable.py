@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,9 @@ from snellen.errors import UnwritableError
 
 #: What the system says when there is no room.
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+#: A file under the name that it has until it is whole.
+_UNFINISHED = re.compile(r"(?<![^/\\])\.([^/\\]+)\.(?:[0-9a-f]{12}|partial)$")
 
 #: What it says when nothing may be written. Reading says the last two as well, of other files.
 FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -51,7 +55,7 @@ def unwritable(error: OSError, folder: Path) -> UnwritableError:
         error: what the system said.
         folder: where it was to be written; the name in the error is preferred.
     """
-    place = os.fsdecode(error.filename) if error.filename else str(folder)
+    place = _UNFINISHED.sub(r"\1", os.fsdecode(error.filename)) if error.filename else str(folder)
     words = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in NO_ROOM:
         words, fix = f"{words}{_room(folder)}", "make room"

@@ -11,6 +11,7 @@ import pytest
 
 from snellen.auditing.audit import audit
 from snellen.errors import InputError, UnwritableError
+from snellen.unwritable import unwritable
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -111,6 +112,20 @@ def test_other_refusals_are_told_in_their_own_words(small, tmp_path, monkeypatch
         run(small, tmp_path / "run")
     assert ("make room" in str(told.value)) == (number == errno.EDQUOT)
     assert ("allow writing" in str(told.value)) == (number != errno.EDQUOT)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("run/.report.json.0123456789ab", "run/report.json"),
+        ("run/.manifest.csv.partial", "run/manifest.csv"),
+        (".names.json.0123456789ab", "names.json"),
+        ("run/.hidden.png", "run/.hidden.png"),
+    ],
+)
+def test_a_file_is_told_by_the_name_that_it_would_have_had(name, told):
+    error = unwritable(OSError(errno.EACCES, os.strerror(errno.EACCES), name), Path("run"))
+    assert str(error).startswith(f"cannot write to {told}: Permission denied. ")
 
 
 def test_an_error_of_another_kind_passes_as_it_is(small, tmp_path, monkeypatch):

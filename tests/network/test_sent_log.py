@@ -1,10 +1,14 @@
 """The record of what was sent: whole lines, at once, in order, from several processes."""
 
 import datetime
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from snellen.network.sent_log import SENT, SentRequest, append, sent_log, tell
 
@@ -44,6 +48,23 @@ def test_whoever_listens_hears_it(tmp_path: Path) -> None:
 def test_names_cannot_break_a_line(tmp_path: Path) -> None:
     append(tmp_path, [SentRequest("http://a/\n\u2028", [], 1, 1, None).line(datetime.datetime.now(datetime.UTC))])
     assert len(lines(tmp_path)) == 1
+
+
+def test_half_a_line_that_a_full_disk_took_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append(tmp_path, ["first\n"])
+    room, write = [3], os.write
+
+    def full(file: int, content: bytes) -> int:
+        if not room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(file, content[: room.pop()])
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        append(tmp_path, ["second\n"])
+    monkeypatch.setattr(os, "write", write)
+    append(tmp_path, ["third\n"])
+    assert (tmp_path / SENT).read_text() == "first\nthird\n"
 
 
 def test_several_processes_write_whole_lines(tmp_path: Path) -> None:

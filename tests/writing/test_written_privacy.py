@@ -15,8 +15,12 @@ from snellen.attacks.fgsm import FGSM
 from snellen.attacks.transfer import Transfer
 from snellen.data.references import load_images
 from snellen.errors import InputError, RunConflictError, UnwritableError
+from snellen.generation.held_images import held_set
+from snellen.method import Method
 from snellen.shifts.corruption import Corruption
 from snellen.writing.attacked_images import attack
+from snellen.writing.generated_images import generate
+from snellen.writing.requests import ImageRequests
 from snellen.writing.settings import named_settings
 from snellen.writing.shifted_images import shift
 from tests.auditing.kept_things import mentions
@@ -157,15 +161,27 @@ def disk(monkeypatch, tmp_path):
     return state
 
 
-@pytest.mark.parametrize("verb", ["attack", "shift", "archive"])
+class Copied(Method):
+    """Gives back what it is asked for."""
+
+    name = "copied"
+
+    def generate(self, requests, *, rng):
+        return held_set([one["image"] for one in requests], [one["id"] for one in requests], name="copied")
+
+
+@pytest.mark.parametrize("verb", ["attack", "shift", "archive", "generate"])
 def test_whichever_write_fails_it_is_told_and_the_same_call_goes_on(tmp_path, disk, monkeypatch, verb):
-    for place in ("attack_pictures.picture_grid", "shifted_images.contact_sheet"):  # a hundred of them are slow
-        monkeypatch.setattr(f"snellen.writing.{place}", lambda *_: Image.new("L", (4, 4)))
+    sheets = ("attack_pictures.picture_grid", "shifted_images.contact_sheet", "generated_images.image_sheet")
+    for place in sheets:  # a hundred of them are slow
+        monkeypatch.setattr(f"snellen.writing.{place}", lambda *_, **__: Image.new("L", (4, 4)))
     classifier, images = small_images(count=2, wrong=())
 
     def run(folder):
         if verb == "attack":
             attack(classifier, images, FGSM(epsilon=0.3), out=folder)
+        elif verb == "generate":
+            generate(Copied(), ImageRequests(images), out=folder, batch_size=1)
         else:
             format = "folder" if verb == "shift" else "medmnist-c"
             shift(images, Corruption(kind="contrast"), severities=(1,), out=folder, format=format)

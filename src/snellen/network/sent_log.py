@@ -117,8 +117,16 @@ def append(folder: Path, lines: Iterable[str]) -> None:
     if not left:
         return
     file = os.open(folder / SENT, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    written = 0
     try:
         while left:
-            left = left[os.write(file, left) :]
+            written += (count := os.write(file, left))
+            left = left[count:]
+    except OSError:
+        # A disk that is full in the middle of a line: the next one must not go on behind the half of it.
+        end = os.lseek(file, 0, os.SEEK_CUR)
+        if written and os.fstat(file).st_size == end:
+            os.ftruncate(file, end - written)
+        raise
     finally:
         os.close(file)

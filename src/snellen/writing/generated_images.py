@@ -20,6 +20,7 @@ from snellen.method import GeneratorMethod, Method, build
 from snellen.progress import Progress, Silent
 from snellen.randomness import Randomness
 from snellen.run import Run, canonical_json, write_atomically
+from snellen.unwritable import unwritable_told
 from snellen.version import __version__
 from snellen.writing import unfinished
 from snellen.writing.class_grid import class_grid
@@ -72,6 +73,7 @@ def generate(
     Raises:
         InputError: another kind of method, ``out`` holds something else, no request can be read, or the method gives
             ids that occur twice.
+        UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
         RunConflictError: ``out`` holds a data set of another plan.
     """
     if batch_size < 1:
@@ -93,11 +95,12 @@ def generate(
     if done is not None:
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
         return done
-    with opened(folder, plan) as run:
-        shards = _fulfil(run, cast(GeneratorMethod, method), requests, batch_size, Randomness(seed), listener)
-        result = _conclude(run, shards, requests, sheet)
-    write_atomically(folder / RECORD, canonical_json(result.to_json()))
-    shutil.rmtree(folder / UNFINISHED)
+    with unwritable_told(folder):
+        with opened(folder, plan) as run:
+            shards = _fulfil(run, cast(GeneratorMethod, method), requests, batch_size, Randomness(seed), listener)
+            result = _conclude(run, shards, requests, sheet)
+        write_atomically(folder / RECORD, canonical_json(result.to_json()))
+        shutil.rmtree(folder / UNFINISHED)
     return result
 
 
