@@ -99,7 +99,7 @@ def test_leaks_between_training_tuning_and_audited_images(classifier, thumbnails
 
 
 def test_leaks_from_training_images_that_were_not_looked_at(classifier, thumbnails, monkeypatch) -> None:
-    monkeypatch.setattr("snellen.auditing.audit.COMPANION_LIMIT", 100)
+    monkeypatch.setattr("snellen.auditing.resolved_audit.COMPANION_LIMIT", 100)
     pixels, labels = thumbnails
     train = image_set(pixels[:400], labels[:400], unit_id=[f"patient {n}" for n in range(400)])
     test = image_set(pixels[:400], labels[:400], unit_id=[f"patient {n}" for n in range(400)])

@@ -9,37 +9,27 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from snellen.auditing.budgeting import fitted, recorded_choice
-from snellen.auditing.check import Check, Companion, WholeSet
-from snellen.auditing.checks import resolve_checks
-from snellen.auditing.concluding import Gathered, conclude
-from snellen.auditing.engine import SetRun, measure_sets, report_of_part
-from snellen.auditing.html import render_report
-from snellen.auditing.limiting import limited
-from snellen.auditing.per_image import BAG_LABEL
+from snellen.auditing.check import Check, Companion
+from snellen.auditing.engine import measure_sets, report_of_part, set_runs
+from snellen.auditing.finishing import finish
 from snellen.auditing.plan import plan_of
 from snellen.auditing.privacy import Privacy
 from snellen.auditing.reopening import check_reopening, setup_of
 from snellen.auditing.report import AuditReport
-from snellen.auditing.sent_note import sent_note
-from snellen.auditing.shard_work import CLEAN, NOT_FINITE, ShardWork, WorkingSet
+from snellen.auditing.resolved_audit import ResolvedAudit
+from snellen.auditing.shard_work import ShardWork, WorkingSet
 from snellen.auditing.sharding import read_part, shard_count
 from snellen.budget import seconds_of
 from snellen.classifier import Classifier
-from snellen.data.labels import align_labels
 from snellen.engines.choosing import choose_engine, recorded
 from snellen.engines.engine import Engine
-from snellen.errors import InputError, ModelError
-from snellen.evidence import Evidence
+from snellen.errors import InputError
 from snellen.images import ImageSet
 from snellen.network.sent_log import sent_log
 from snellen.progress import Progress, Silent
 from snellen.randomness import Randomness
-from snellen.run import Run, write_atomically
+from snellen.run import Run
 from snellen.unwritable import unwritable_told
-
-#: At most so many training or tuning images are looked at, drawn at random.
-COMPANION_LIMIT = 20_000
 
 
 def audit(
@@ -121,154 +111,76 @@ def audit(
     mine = (1, 1) if part is None else read_part(part)
     started, seconds_allowed = time.perf_counter(), None if budget is None else seconds_of(budget)
     privacy = Privacy.of(save_images, pseudonyms, None if out is None else Path(out))
-    classifier, images, given = privacy.applied(classifier, images, {"train": train, "tune": tune})
-    everything = images
-    if limit is not None:
-        images = limited(images, limit, seed)
-    if not len(images):
-        raise InputError(f"{images.name} holds no images")
-    images = _aligned(images, classifier)
-    companions = _companions(given, classifier, seed)
-    wholes = {name: WholeSet.of(whole) for name, whole in given.items() if whole is not None}
-    chosen = [privacy.check(check.resolved(classifier)) for check in resolve_checks(checks, threats)]
-    skipped = {check.name: check.missing(classifier, images, frozenset(companions)) for check in chosen}
-    if skipped["clean"] is not None:
-        raise InputError(f"the check 'clean', which every other is compared with, cannot run: it {skipped['clean']}")
-    running = [check for check in chosen if skipped[check.name] is None]
+    given: dict[Companion, ImageSet | None] = {"train": train, "tune": tune}
+    asked = ResolvedAudit.of(classifier, images, given, checks, threats, privacy=privacy, limit=limit, seed=seed)
     rng, listener = Randomness(seed), progress or Silent()
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
         stack.enter_context(unwritable_told(folder))
         sent = stack.enter_context(sent_log())
-        if (folder / "manifest.json").exists() and classifier.fingerprint() is None:
-            raise InputError(
-                f"{folder} holds a run, and {classifier.name} cannot be hashed (a plain callable, or an edited model): "
-                f"nobody can tell whether it is the model of that run; choose another out"
-            )
+        _check_comparable(folder, asked.classifier)
         known_threads, known_shards = recorded(folder)
         crew = choose_engine(
             engine,
             processes=processes,
             threads=threads or known_threads,
             address=address,
-            gpu=classifier.device.type == "cuda",
+            gpu=asked.classifier.device.type == "cuda",
         )
         stack.enter_context(crew.threads_set())
         choice = None
         if seconds_allowed is not None:
-            choice = recorded_choice(folder, seconds_allowed, len(images)) or fitted(
+            asked, choice = asked.within_budget(
                 seconds_allowed,
-                classifier,
-                images,
-                companions,
-                running,
+                folder,
                 batch_size=batch_size,
                 workers=workers,
-                seed=seed,
-                started=started,
                 processes=crew.processes,
+                started=started,
             )
-            images = _aligned(limited(everything, choice.images, seed), classifier)
-            companions = {
-                name: one.limit(choice.companions.get(name, len(one)), seed) for name, one in companions.items()
-            }
-            skipped |= choice.left_out
-            running = [check for check in running if check.name not in choice.left_out]
-        keep = privacy.kept(frozenset(kept for check in running for kept in check.reads))
-        measuring = [check for check in running if check.measures]
-        parts: dict[str, tuple[ImageSet, Sequence[Check]]] = {"audit": (images, measuring)}
-        parts |= {name: (other, ()) for name, other in companions.items()}
         if crew.engine is not None:
-            check_reopening(classifier, parts)
+            check_reopening(asked.classifier, asked.sets)
         counts = {
             name: shard_count(len(one), batch_size, known_shards.get(name) if shards is None else shards)
-            for name, (one, _) in parts.items()
+            for name, (one, _) in asked.sets.items()
         }
         plan = plan_of(
-            classifier, images, companions, chosen, batch_size, counts, seed, listener, privacy=privacy, budget=choice
+            asked.classifier,
+            asked.images,
+            asked.companions,
+            asked.checks,
+            batch_size,
+            counts,
+            seed,
+            listener,
+            privacy=privacy,
+            budget=choice,
         )
         run = Run.open(folder, plan)
         sent.into(folder)
-        sets = {
-            name: SetRun(
-                run if name == "audit" else Run.open(folder / name, run.plan),
-                one,
-                own,
-                counts[name],
-                batch_size,
-                name if name == "audit" else f"{name} images",
-            )
-            for name, (one, own) in parts.items()
-        }
-        working = {name: WorkingSet.of(one, own) for name, (one, own) in parts.items()}
-        work = ShardWork(classifier, working, keep, batch_size, workers, rng)
+        sets = set_runs(run, asked.sets, counts, batch_size)
+        keep = privacy.kept(asked.reads)
+        working = {name: WorkingSet.of(one, own) for name, (one, own) in asked.sets.items()}
         measure_sets(
             sets,
-            work,
+            ShardWork(asked.classifier, working, keep, batch_size, workers, rng),
             crew.engine,
-            lambda: setup_of(run.plan, classifier, parts, keep, batch_size, workers, seed),
+            lambda: setup_of(run.plan, asked.classifier, asked.sets, keep, batch_size, workers, seed),
             listener,
             mine,
         )
         if part is not None:
             return report_of_part(run, part, sets)
-        evidence, rejected = sets["audit"].gathered()
-        _check_usable(classifier, images, evidence[CLEAN], rejected)
-        seconds = sets["audit"].seconds()
-        beside, beside_rejected = dict[Companion, tuple[Evidence, ImageSet]](), list[dict[str, str]]()
-        for name, other in companions.items():
-            found, lost = sets[name].gathered()
-            beside[name] = (found[CLEAN], other)
-            beside_rejected += lost
-            seconds[name] = sum(sets[name].seconds().values())
-        cleans = [evidence[CLEAN], *(found for found, _ in beside.values())]
-        notes = [
-            *privacy.notes(),
-            *(choice.notes() if choice is not None else ()),
-            *sent_note(classifier, cleans, [*rejected, *beside_rejected]),
-        ]
-        gathered = Gathered(evidence, beside, rejected, skipped, wholes, notes)
-        report, pictures, lists = conclude(classifier, images, run.plan, chosen, gathered, rng, workers=workers)
-        run.write_json("report.json", report.to_json())
-        for listing, rows in lists.items():
-            run.write_json(f"lists/{listing}.json", rows)
-        for key, blob in pictures.items():
-            run.write_blob(key, blob)
-        write_atomically(folder / "report.html", render_report(report, pictures, rejected).encode())
-        if choice is not None:
-            seconds["estimated"] = choice.estimated
+        report, seconds = finish(run, asked, sets, privacy=privacy, choice=choice, rng=rng, workers=workers)
         seconds["total"] = time.perf_counter() - started
         run.write_json("timing.json", {name: round(value, 3) for name, value in seconds.items()})
         return report.model_copy(update={"folder": folder if out is not None else None})
 
 
-def _companions(
-    given: Mapping[Companion, ImageSet | None], classifier: Classifier, seed: int
-) -> dict[Companion, ImageSet]:
-    """The sets that were given, limited in size, their labels in the classifier's classes."""
-    found = {name: images.limit(COMPANION_LIMIT, seed) for name, images in given.items() if images is not None}
-    for name, images in found.items():
-        if not len(images):
-            raise InputError(f"the {name} images {images.name} are none")
-    return {name: _aligned(images, classifier) for name, images in found.items()}
-
-
-def _aligned(images: ImageSet, classifier: Classifier) -> ImageSet:
-    """The same images, labels of images and of bags in the classifier's classes."""
-    known = images.has_labels or any(label is not None for label in images.column(BAG_LABEL))
-    return align_labels(images, classifier.class_names) if known else images
-
-
-def _check_usable(
-    classifier: Classifier, images: ImageSet, clean: Evidence, rejected: Sequence[Mapping[str, str]]
-) -> None:
-    """Refuse to report on nothing."""
-    if len(clean):
-        return
-    first = f"first: {rejected[0]['id']}: {rejected[0]['reason']}"
-    if all(row["reason"] == NOT_FINITE for row in rejected):
-        raise ModelError(
-            f"{classifier.name} gives no finite scores for any of {len(images)} images ({first}); check the weights "
-            f"and the preprocessing"
+def _check_comparable(folder: Path, classifier: Classifier) -> None:
+    """Refuse to go on with a run of which nobody can tell whether it is of the same model."""
+    if (folder / "manifest.json").exists() and classifier.fingerprint() is None:
+        raise InputError(
+            f"{folder} holds a run, and {classifier.name} cannot be hashed (a plain callable, or an edited model): "
+            f"nobody can tell whether it is the model of that run; choose another out"
         )
-    raise InputError(f"none of the {len(images)} images of {images.name} could be used; {first}")

@@ -75,6 +75,23 @@ class SetRun:
         return total
 
 
+def set_runs(
+    run: Run, sets: Mapping[str, tuple[ImageSet, Sequence[Check]]], shards: Mapping[str, int], batch_size: int
+) -> dict[str, SetRun]:
+    """Each set on its way into a run: the audited one at its top, the others in folders of their names."""
+    return {
+        name: SetRun(
+            run if name == "audit" else Run.open(run.folder / name, run.plan),
+            images,
+            checks,
+            shards[name],
+            batch_size,
+            name if name == "audit" else f"{name} images",
+        )
+        for name, (images, checks) in sets.items()
+    }
+
+
 def measure_sets(
     sets: Mapping[str, SetRun],
     work: ShardWork,

@@ -1,0 +1,86 @@
+"""The last part of an audit: shards are merged, checks conclude, and the report is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from snellen.auditing.budgeting import Choice
+from snellen.auditing.check import Companion
+from snellen.auditing.concluding import Gathered, conclude
+from snellen.auditing.engine import SetRun
+from snellen.auditing.html import render_report
+from snellen.auditing.privacy import Privacy
+from snellen.auditing.report import AuditReport
+from snellen.auditing.resolved_audit import ResolvedAudit
+from snellen.auditing.sent_note import sent_note
+from snellen.auditing.shard_work import CLEAN, NOT_FINITE
+from snellen.classifier import Classifier
+from snellen.errors import InputError, ModelError
+from snellen.evidence import Evidence
+from snellen.images import ImageSet
+from snellen.randomness import Randomness
+from snellen.run import Run, write_atomically
+
+
+def finish(
+    run: Run,
+    asked: ResolvedAudit,
+    sets: Mapping[str, SetRun],
+    *,
+    privacy: Privacy,
+    choice: Choice | None,
+    rng: Randomness,
+    workers: int,
+) -> tuple[AuditReport, dict[str, float]]:
+    """Merge the shards of all sets and write report, lists and pictures.
+
+    Returns:
+        The report, and seconds by what was done.
+
+    Raises:
+        InputError: no image could be used.
+        ModelError: no scores could.
+    """
+    evidence, rejected = sets["audit"].gathered()
+    _check_usable(asked.classifier, asked.images, evidence[CLEAN], rejected)
+    seconds = sets["audit"].seconds()
+    beside, beside_rejected = dict[Companion, tuple[Evidence, ImageSet]](), list[dict[str, str]]()
+    for name, other in asked.companions.items():
+        found, lost = sets[name].gathered()
+        beside[name] = (found[CLEAN], other)
+        beside_rejected += lost
+        seconds[name] = sum(sets[name].seconds().values())
+    cleans = [evidence[CLEAN], *(found for found, _ in beside.values())]
+    notes = [
+        *privacy.notes(),
+        *(choice.notes() if choice is not None else ()),
+        *sent_note(asked.classifier, cleans, [*rejected, *beside_rejected]),
+    ]
+    gathered = Gathered(evidence, beside, rejected, asked.skipped, asked.wholes, notes)
+    report, pictures, lists = conclude(
+        asked.classifier, asked.images, run.plan, asked.checks, gathered, rng, workers=workers
+    )
+    run.write_json("report.json", report.to_json())
+    for listing, rows in lists.items():
+        run.write_json(f"lists/{listing}.json", rows)
+    for key, blob in pictures.items():
+        run.write_blob(key, blob)
+    write_atomically(run.folder / "report.html", render_report(report, pictures, rejected).encode())
+    if choice is not None:
+        seconds["estimated"] = choice.estimated
+    return report, seconds
+
+
+def _check_usable(
+    classifier: Classifier, images: ImageSet, clean: Evidence, rejected: Sequence[Mapping[str, str]]
+) -> None:
+    """Refuse to report on nothing."""
+    if len(clean):
+        return
+    first = f"first: {rejected[0]['id']}: {rejected[0]['reason']}"
+    if all(row["reason"] == NOT_FINITE for row in rejected):
+        raise ModelError(
+            f"{classifier.name} gives no finite scores for any of {len(images)} images ({first}); check the weights "
+            f"and the preprocessing"
+        )
+    raise InputError(f"none of the {len(images)} images of {images.name} could be used; {first}")

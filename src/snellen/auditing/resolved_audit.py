@@ -1,0 +1,146 @@
+"""What an audit was asked, resolved: which model, which images, which checks run, and why others do not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from snellen.auditing.budgeting import Choice, fitted, recorded_choice
+from snellen.auditing.check import Check, Companion, Kept, WholeSet
+from snellen.auditing.checks import resolve_checks
+from snellen.auditing.limiting import limited
+from snellen.auditing.per_image import BAG_LABEL
+from snellen.auditing.privacy import Privacy
+from snellen.classifier import Classifier
+from snellen.data.labels import align_labels
+from snellen.errors import InputError
+from snellen.images import ImageSet
+
+#: At most so many training or tuning images are looked at, drawn at random.
+COMPANION_LIMIT = 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class ResolvedAudit:
+    """What is audited, under the names that may be written.
+
+    Attributes:
+        classifier: the model.
+        images: that are audited; labels in the classifier's classes.
+        drawn_from: all images that were given; a budget draws anew among them.
+        companions: training and tuning images, as many as are looked at.
+        wholes: what is known of all of these.
+        checks: that were asked for.
+        skipped: why a check does not run, by name; None: it runs.
+        seed: of what is drawn.
+    """
+
+    classifier: Classifier
+    images: ImageSet
+    drawn_from: ImageSet
+    companions: Mapping[Companion, ImageSet]
+    wholes: Mapping[Companion, WholeSet]
+    checks: Sequence[Check]
+    skipped: Mapping[str, str | None]
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        classifier: Classifier,
+        images: ImageSet,
+        given: Mapping[Companion, ImageSet | None],
+        checks: Sequence[str | Mapping[str, Any] | Check] | None,
+        threats: Sequence[str],
+        *,
+        privacy: Privacy,
+        limit: int | None,
+        seed: int,
+    ) -> ResolvedAudit:
+        """Resolve the arguments of :func:`~snellen.auditing.audit.audit`.
+
+        Raises:
+            InputError: there are no images, labels do not fit, a check is unknown, or ``clean`` cannot run.
+        """
+        classifier, images, given = privacy.applied(classifier, images, given)
+        drawn = images if limit is None else limited(images, limit, seed)
+        if not len(drawn):
+            raise InputError(f"{images.name} holds no images")
+        drawn = _aligned(drawn, classifier)
+        companions = _companions(given, classifier, seed)
+        wholes = {name: WholeSet.of(whole) for name, whole in given.items() if whole is not None}
+        chosen = [privacy.check(check.resolved(classifier)) for check in resolve_checks(checks, threats)]
+        skipped = {check.name: check.missing(classifier, drawn, frozenset(companions)) for check in chosen}
+        if skipped["clean"] is not None:
+            raise InputError(
+                f"the check 'clean', which every other is compared with, cannot run: it {skipped['clean']}"
+            )
+        return cls(classifier, drawn, images, companions, wholes, chosen, skipped, seed)
+
+    def within_budget(
+        self,
+        seconds: float,
+        folder: Path,
+        *,
+        batch_size: int,
+        workers: int,
+        processes: int,
+        started: float,
+    ) -> tuple[ResolvedAudit, Choice]:
+        """The same audit with the images and checks that fit; what a run in the folder chose is not chosen again.
+
+        See :func:`~snellen.auditing.budgeting.fitted`.
+        """
+        choice = recorded_choice(folder, seconds, len(self.images)) or fitted(
+            seconds,
+            self.classifier,
+            self.images,
+            self.companions,
+            self.running,
+            batch_size=batch_size,
+            workers=workers,
+            seed=self.seed,
+            started=started,
+            processes=processes,
+        )
+        images = _aligned(limited(self.drawn_from, choice.images, self.seed), self.classifier)
+        companions = {
+            name: one.limit(choice.companions.get(name, len(one)), self.seed) for name, one in self.companions.items()
+        }
+        left = {**self.skipped, **choice.left_out}
+        return replace(self, images=images, companions=companions, skipped=left), choice
+
+    @property
+    def running(self) -> list[Check]:
+        """Checks that run."""
+        return [check for check in self.checks if self.skipped[check.name] is None]
+
+    @property
+    def reads(self) -> frozenset[Kept]:
+        """What these read in the clean evidence beside decisions and confidences."""
+        return frozenset(kept for check in self.running for kept in check.reads)
+
+    @property
+    def sets(self) -> dict[str, tuple[ImageSet, Sequence[Check]]]:
+        """Sets of images that are measured, and the checks that measure something of their own on them."""
+        measuring = [check for check in self.running if check.measures]
+        return {"audit": (self.images, measuring), **{name: (one, ()) for name, one in self.companions.items()}}
+
+
+def _companions(
+    given: Mapping[Companion, ImageSet | None], classifier: Classifier, seed: int
+) -> dict[Companion, ImageSet]:
+    """The sets that were given, limited in size, their labels in the classifier's classes."""
+    found = {name: images.limit(COMPANION_LIMIT, seed) for name, images in given.items() if images is not None}
+    for name, images in found.items():
+        if not len(images):
+            raise InputError(f"the {name} images {images.name} are none")
+    return {name: _aligned(images, classifier) for name, images in found.items()}
+
+
+def _aligned(images: ImageSet, classifier: Classifier) -> ImageSet:
+    """The same images, labels of images and of bags in the classifier's classes."""
+    known = images.has_labels or any(label is not None for label in images.column(BAG_LABEL))
+    return align_labels(images, classifier.class_names) if known else images
