@@ -59,6 +59,12 @@ def test_what_is_not_kept_is_none(batch):
     assert (known.scores, known.features, known.pixel_hashes, known.fingerprints, known.properties) == (None,) * 5
 
 
+def test_selecting_all_copies_nothing(batch):
+    known = PerImage.of(clean_evidence(batch, KEEP))
+    assert known.select(np.ones(len(known), dtype=bool)) is known
+    assert known.select(known.labelled) is not known
+
+
 def test_selecting_keeps_the_arrays_together(batch):
     known = PerImage.of(clean_evidence(batch, KEEP))
     for chosen in (np.arange(9) % 2 == 0, np.array([0, 2, 4, 6, 8])):

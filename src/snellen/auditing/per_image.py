@@ -126,7 +126,9 @@ class PerImage:
         return None if self.units is None else self.units[chosen]
 
     def select(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> PerImage:
-        """Some of the images: by mask (n,) or by positions."""
+        """Some of the images: by mask (n,) or by positions. A mask that keeps all gives this very object."""
+        if chosen.dtype == bool and chosen.all():
+            return self  # most sets have a label for each image, and each check would keep copies of all arrays
         rows = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
 
         def part(values: NDArray | None) -> NDArray | None:

@@ -133,7 +133,9 @@ def feature_drift(
         raise InputError(f"each set needs {FEWEST_UNITS} units or more, got {smallest}")
     rng = np.random.default_rng(seed)
     used = _sample(units, unit_in_second, CLASSIFIER_IMAGES, rng)
-    points = np.concatenate([before, after])[used]
+    # Only what is used becomes float64, and a copy: sets may have far more images.
+    drawn = before[used[used < len(before)]], after[used[used >= len(before)] - len(before)]
+    points = np.concatenate(drawn).astype(np.float64)
     units, sides = _renumbered(units[used], unit_in_second)
     axes = _whitened(points, AXES, rng)
     told = _told_apart(axes, units, sides, permutations, rng)
@@ -280,8 +282,9 @@ def _renumbered(
     return codes, unit_in_second[present]
 
 
-def _features(values: ArrayLike, what: str) -> NDArray[np.float64]:
-    features = np.asarray(values, dtype=np.float64)
+def _features(values: ArrayLike, what: str) -> NDArray[np.floating]:
+    given = np.asarray(values)
+    features = given if given.dtype.kind == "f" else given.astype(np.float64)
     if features.ndim != 2 or not features.shape[1] or not np.isfinite(features).all():
         raise InputError(f"features of the {what} set must be finite and (n, d), got {features.shape}")
     return features
