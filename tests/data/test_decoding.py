@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from snellen.data.costly_structure import MAX_CHUNKS, MAX_PPM_HEADER, MAX_SCANS
+from snellen.data.costly_structure import (
+    MAX_BLOCKS,
+    MAX_CHUNKS,
+    MAX_NUMBERS,
+    MAX_PIXEL_CHUNKS,
+    MAX_PPM_HEADER,
+    MAX_SCANS,
+    MAX_SEGMENTS,
+    refuse_costly,
+)
 from snellen.data.decoding import FORMATS, DecodingLimits, decode
 from snellen.errors import InputError, RejectedImageError
 from tests.hostile.pictures import (
@@ -22,8 +31,12 @@ from tests.hostile.pictures import (
     chunk,
     cuts,
     encode,
+    gif_with,
     jpeg_of_scans,
+    jpeg_with,
     png_with,
+    segment,
+    tiff_of,
 )
 
 
@@ -146,6 +159,14 @@ def test_structure_that_a_good_picture_has_too_is_no_reason() -> None:
     scans = jpeg_of_scans(MAX_SCANS - jpeg_of_scans(0).count(b"\xff\xda"))
     assert scans.count(b"\xff\xda") == MAX_SCANS
     same(scans)
+    segments = jpeg_with(segment(0xFE, b"") * (MAX_SEGMENTS - before_pixels(jpeg_with(b""))))
+    same(segments)
+    assert before_pixels(segments) == MAX_SEGMENTS
+    blocks = gif_with(b"\x21\xfe" + b"\1c" * (MAX_BLOCKS - 10) + b"\0")
+    same(blocks)
+    numbers = tiff_of(8, 8, counts=MAX_NUMBERS) + bytes(4 * MAX_NUMBERS)
+    refuse_costly(numbers)  # decoding takes seconds
+    refuse_costly(png_with(chunk(b"IDAT", b"") * (MAX_PIXEL_CHUNKS - 1)))
     whole = png_with(chunk(b"tEXt", b"k\0v") * (MAX_CHUNKS - 1))  # beside the header
     assert decode(whole).size == (7, 9)
     for comment in (MAX_PPM_HEADER - 20, MAX_PPM_HEADER):
@@ -155,6 +176,19 @@ def test_structure_that_a_good_picture_has_too_is_no_reason() -> None:
         else:
             with pytest.raises(RejectedImageError, match="header of the PPM"):
                 decode(content)
+
+
+def before_pixels(content: bytes) -> int:
+    """Segments of a JPEG up to its first scan, in which no pair of bytes looks like a marker."""
+    start = content[: content.index(b"\xff\xda") + 2]
+    return start.count(b"\xff") - 1
+
+
+def test_what_costs_much_is_refused_at_once() -> None:
+    """Pillow copies all of EXIF with each part: this would take hours."""
+    content = jpeg_with(segment(0xE1, b"Exif\0\0" + bytes(8)) * 10**6)
+    with pytest.raises(RejectedImageError, match="segments"):
+        decode(content)
 
 
 def test_too_many_bytes_are_not_looked_at() -> None:

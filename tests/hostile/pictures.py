@@ -66,6 +66,23 @@ def jpeg_of_scans(times: int) -> bytes:
     return whole[:-2] + last * times + whole[-2:]
 
 
+def segment(marker: int, data: bytes) -> bytes:
+    return bytes([255, marker]) + struct.pack(">H", len(data) + 2) + data
+
+
+def jpeg_with(before: bytes) -> bytes:
+    """A good picture with something behind its first marker."""
+    whole = noise("JPEG")
+    return whole[:2] + before + whole[2:]
+
+
+def gif_with(parts: bytes) -> bytes:
+    """A good picture with further parts before its only frame."""
+    whole = noise("GIF")
+    place = 13 + (3 << (whole[10] & 7) + 1)
+    return whole[:place] + parts + whole[place:]
+
+
 def gif_announcing(width: int, height: int) -> bytes:
     content = bytearray(noise("GIF"))
     content[6:10] = struct.pack("<HH", width, height)
@@ -81,10 +98,21 @@ def tiff(
     return b"II*\0" + struct.pack("<IH", 8, said) + body + struct.pack("<I", following) + rest
 
 
-def tiff_of(width: int, height: int, counts: int = 1, place: int = 200, following: int = 0) -> bytes:
+def big_tiff(entries: list[tuple[int, int, int, int]]) -> bytes:
+    """A BigTIFF of one directory."""
+    body = b"".join(struct.pack("<HHQQ", *entry) for entry in entries)
+    return b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, len(entries)) + body + bytes(8)
+
+
+def tiff_of(width: int, height: int, counts: int = 1, place: int = 200, following: int = 0, kind: int = 4) -> bytes:
     """A grey TIFF without compression that says how large it is and where its pixels lie."""
     entries = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
-    entries += [(273, 4, counts, place), (277, 3, 1, 1), (278, 4, 1, height), (279, 4, counts, width * height % 2**32)]
+    entries += [
+        (273, kind, counts, place),
+        (277, 3, 1, 1),
+        (278, 4, 1, height),
+        (279, 4, counts, width * height % 2**32),
+    ]
     return tiff(entries, bytes(200), following)
 
 
@@ -165,8 +193,50 @@ REJECTED: dict[str, tuple[Callable[[], bytes], str]] = {
     "a chunk of 2^31 bytes": (lambda: noise("PNG")[:33] + b"\x80\0\0\0tEXt" + bytes(50), DAMAGED),
     "a text that unpacks to a bomb": (lambda: png_with(packed(b"zTXt", b"k\0\0")), DAMAGED),
     "an international text that unpacks to a bomb": (lambda: png_with(packed(b"iTXt", b"k\0\1\0\0\0")), DAMAGED),
-    "a PNG of a million texts": (lambda: png_with(chunk(b"tEXt", b"k\0v") * 10**6), "more than 1000 chunks"),
-    "a JPEG of a thousand scans": (lambda: jpeg_of_scans(1000), r"a JPEG of \d+ scans, more than 100"),
+    "a PNG of a million texts": (
+        lambda: png_with(chunk(b"tEXt", b"k\0v") * 10**6),
+        "more than 10000 chunks without pixels",
+    ),
+    "a JPEG of a thousand scans": (lambda: jpeg_of_scans(1000), "a JPEG of more than 100 scans"),
+    "a JPEG of a thousand scans behind a hidden end": (
+        lambda: jpeg_of_scans(1000).replace(b"\xff\xda", segment(0xFE, b"\xff\xd9") + b"\xff\xda"),
+        "a JPEG of more than 100 scans",
+    ),
+    "a JPEG of ten thousand parts of EXIF": (
+        lambda: jpeg_with(segment(0xE1, b"Exif\0\0" + bytes(8)) * 10**4),
+        "a JPEG of more than 2000 segments before its pixels",
+    ),
+    "a JPEG of ten thousand ends before its pixels": (
+        lambda: jpeg_with(b"\xff\xd9" * 10**4),
+        "a JPEG of more than 2000 segments before its pixels",
+    ),
+    "a JPEG of zeros before its pixels": (
+        lambda: jpeg_with(bytes(2**20 + 1)),
+        "more than 1048576 bytes between the segments before its pixels",
+    ),
+    "a JPEG of zeros": (lambda: b"\xff\xd8\xff" + bytes(2**20 + 1), "more than 1048576 bytes between the segments"),
+    "a PNG of a million empty chunks of pixels": (
+        lambda: png_with(chunk(b"IDAT", b"") * 10**6),
+        "more than 100000 chunks of pixels",
+    ),
+    "a GIF of a comment of a million blocks": (
+        lambda: gif_with(b"\x21\xfe" + b"\1c" * 10**6 + b"\0"),
+        "a GIF of more than 300000 blocks",
+    ),
+    "a GIF of a million comments": (lambda: gif_with(b"\x21\xfe\0" * 10**6), "a GIF of more than 300000 blocks"),
+    "a GIF of a million bytes between its parts": (lambda: gif_with(b"\1" * 10**6), "a GIF of more than 300000 blocks"),
+    "a TIFF of 500000 strips": (
+        lambda: tiff_of(8, 8, counts=500_000) + bytes(2_000_000),
+        "a TIFF with 500000 numbers in one tag, more than 400000",
+    ),
+    "a TIFF of 500000 strips told in bytes": (
+        lambda: tiff_of(8, 8, counts=500_000, kind=1) + bytes(500_000),
+        "a TIFF with 500000 numbers in one tag, more than 400000",
+    ),
+    "a BigTIFF of 500000 strips": (
+        lambda: big_tiff([(256, 3, 1, 8), (257, 3, 1, 8), (273, 16, 500_000, 200)]) + bytes(4_000_000),
+        "a TIFF with 500000 numbers in one tag, more than 400000",
+    ),
     "a JPEG of markers alone": (lambda: b"\xff\xd8" + b"\xff" * 5000, DAMAGED),
     "a PPM of spaces": (lambda: b"P6 " + b" " * 10**6, "header of the PPM has more than 4096 bytes"),
     "a PPM of comments": (lambda: b"P5 #" + b"x" * 10**6, "header of the PPM has more than 4096 bytes"),
@@ -205,6 +275,10 @@ ODD: dict[str, Callable[[], bytes]] = {
     "CMYK": lambda: noise("JPEG", "CMYK"),
     "progressive": lambda: noise("JPEG", progressive=True),
     "further pictures behind": lambda: noise("MPO", save_all=True, append_images=[Image.new("RGB", (7, 9))]),
+    "a film behind": lambda: noise("JPEG") + np.random.default_rng(3).bytes(10**7),
+    "a film with its scans in a comment": lambda: jpeg_with(segment(0xFE, b"\xff\xda" * 200)),
+    "nine hundred texts": lambda: png_with(*(chunk(b"tEXt", b"k%d\0v" % number) for number in range(900))),
+    "a GIF of long comments": lambda: gif_with(b"\x21\xfe" + (b"\xff" + b"c" * 255) * 5000 + b"\0"),
     "an archive behind": lambda: noise("PNG") + zipped(),
     "zeros behind": lambda: noise("PNG") + bytes(100_000),
     "markup in a text": lambda: png_with(chunk(b"tEXt", b"Comment\0<script>alert(1)</script>")),
