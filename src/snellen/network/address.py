@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 
 from pydantic import AnyHttpUrl, TypeAdapter, ValidationError
@@ -42,18 +43,17 @@ def read_url(given: str, *, form: str) -> ServerUrl:
         form: how it is written, for messages.
 
     Raises:
-        InputError: not an address, or one with a user, a password or a query.
+        InputError: not an address, or one with a user, a password, a query or a fragment.
     """
     try:
         url = TypeAdapter(AnyHttpUrl).validate_python(given)
     except ValidationError as error:
-        raise InputError(
-            f"{given!r} is not the address of a server: {error.errors()[0]['msg']}; write {form}"
-        ) from error
+        told = re.sub(r"//.*@", "//***@", given)  # what stands before the host may be a password
+        raise InputError(f"{told!r} is not the address of a server: {error.errors()[0]['msg']}; write {form}") from None
     if url.username or url.password:
         raise InputError("a user or password in the address of a server would be recorded; leave it out")
-    if url.query:
-        raise InputError(f"the address of a server has no query; write {form}")
+    if url.query or url.fragment:
+        raise InputError(f"the address of a server has no query and no fragment; write {form}")
     host = str(url.host)
     return ServerUrl(str(url).rstrip("/"), host, _is_loopback(host), url.scheme == "https")
 

@@ -34,9 +34,12 @@ def read_key(variable: str, server: ServerUrl) -> Key:
     """Take the key from the environment; where the variable is not set, there is none.
 
     Raises:
-        InputError: it would travel to another machine without encryption.
+        InputError: it would travel to another machine without encryption, or holds what no header can.
     """
     secret = os.environ.get(variable, "").strip()
+    if secret and not (secret.isascii() and secret.isprintable()):
+        # A client would say what it cannot send, in a spelling in which the key is not found to be hidden.
+        raise InputError(f"the key in {variable} holds characters other than printable ones of ASCII; set it anew")
     if secret and not (server.loopback or server.encrypted):
         raise InputError(
             f"the key in {variable} would travel to {server.url} without encryption; use https, or unset it"

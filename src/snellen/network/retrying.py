@@ -15,6 +15,9 @@ from snellen.network.key import Key
 #: Longest time that a server may ask us to wait (``Retry-After``), and longest back-off, seconds.
 LONGEST_WAIT = 60.0
 
+#: Longest timeout, seconds; sockets know none without end.
+LONGEST_TIMEOUT = 86_400.0
+
 _log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
@@ -35,10 +38,10 @@ class Patience:
     backoff: float
 
     def __post_init__(self) -> None:
-        if not self.timeout > 0 or self.retries < 0 or not self.backoff >= 0:
+        if not 0 < self.timeout <= LONGEST_TIMEOUT or self.retries < 0 or not self.backoff >= 0:
             raise InputError(
-                f"timeout > 0, retries ≥ 0 and backoff ≥ 0 are needed; got {self.timeout}, {self.retries} and "
-                f"{self.backoff}"
+                f"timeout > 0, retries ≥ 0 and backoff ≥ 0 are needed, and a timeout of at most {LONGEST_TIMEOUT:g} s; "
+                f"got {self.timeout}, {self.retries} and {self.backoff}"
             )
 
 
@@ -106,7 +109,8 @@ def wait_before(attempt: int, backoff: float, retry_after: str | None) -> float:
         asked = float(retry_after or "nan")
     except ValueError:  # a date, in the calendar of HTTP
         asked = math.nan
-    return min(asked if asked >= 0 else backoff * 2.0**attempt, LONGEST_WAIT)
+    # Long before the 32nd attempt every wait is the longest; a power without end is no number.
+    return min(asked if asked >= 0 else backoff * 2.0 ** min(attempt, 32), LONGEST_WAIT)
 
 
 def explained(failure: Failure, *, url: str, model: str, key: Key, patience: Patience) -> InputError | ModelError:
@@ -114,7 +118,7 @@ def explained(failure: Failure, *, url: str, model: str, key: Key, patience: Pat
 
     Returns:
         InputError where the server refuses the request: the key, the model's name, or something in it; ModelError where
-        it sends elsewhere; UnreachableError where it cannot be reached, or does not recover.
+        it sends elsewhere, or answers with nothing; UnreachableError where it cannot be reached, or does not recover.
     """
     tries = f" ({patience.retries + 1} attempts)" if patience.retries and failure.may_pass else ""
     status, said = failure.status, failure.said
@@ -126,6 +130,8 @@ def explained(failure: Failure, *, url: str, model: str, key: Key, patience: Pat
         return InputError(f"{url} refuses the key ({said}); {key.told}")
     if status == 404:
         return InputError(f"{url} knows no model {model!r}, or no such interface ({said})")
+    if 200 <= status < 300:
+        return ModelError(f"{url} answers with status {status}, where 200 is expected ({said})")
     if 300 <= status < 400:
         return ModelError(f"{url} sends elsewhere ({status}), which is not followed; give the address itself")
     if failure.may_pass:

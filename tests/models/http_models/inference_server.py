@@ -31,8 +31,8 @@ class Scripted:
     late: bool = False
     #: Promises more bytes than it sends, and hangs up.
     cut: bool = False
-    #: Sends one byte after another, each when the test lets it.
-    tick: threading.Semaphore | None = None
+    #: Written before the answer, again and again, until this says that it is enough.
+    before: Callable[[], bytes] | None = None
 
 
 def refusal(status: int, message: str = "not now", **headers: str) -> Scripted:
@@ -138,17 +138,14 @@ def _handler(server: InferenceServer) -> Callable[..., BaseHTTPRequestHandler]:
             answer = server.post(received) if self.command == "POST" else server.get(self.path)
             if answer.late:
                 server.over.wait(20)
+            while answer.before is not None and (line := answer.before()):
+                self.wfile.write(line)
             self.send_response(answer.status)
             for name, value in {"Content-Type": "application/json", "Set-Cookie": "a=b", **answer.headers}.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(answer.body) + 99 * answer.cut))
             self.end_headers()
-            if answer.tick is not None:
-                for place in range(len(answer.body)):
-                    answer.tick.acquire(timeout=60)
-                    self.wfile.write(answer.body[place : place + 1])
-            else:
-                self.wfile.write(answer.body)
+            self.wfile.write(answer.body)
             self.close_connection |= answer.cut
 
         def do_GET(self) -> None:

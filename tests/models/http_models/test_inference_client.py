@@ -3,9 +3,9 @@
 import hashlib
 import json
 import logging
+import os
 import socket
 import sys
-import threading
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +21,7 @@ from snellen.network.sent_log import sent_log
 from tests.models.http_models.inference_server import InferenceServer, Scripted, linear, refusal
 from tests.models.http_models.loaded import IMAGES, load
 from tests.network.asked_hosts import asked_hosts
+from tests.network.timers_by_hand import TimersByHand
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
@@ -83,6 +84,17 @@ def test_a_key_does_not_travel_without_encryption(monkeypatch: pytest.MonkeyPatc
         load_classifier("http://models.example/v2/models/a", allow_remote=["models.example"])
 
 
+@pytest.mark.parametrize("key", ["line\n4711", "schlüssel4711", "tab\t4711", "nul\x004711"])
+def test_a_key_that_no_header_holds_is_refused_and_not_told(
+    server: InferenceServer, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setattr("os.environ", {**os.environ, KEY_VARIABLE: key})
+    with pytest.raises(InputError, match=f"the key in {KEY_VARIABLE} holds characters other than") as caught:
+        load(server)
+    assert "4711" not in str(caught.value)
+    assert not server.received
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_not_followed(server: InferenceServer, other: InferenceServer, status: int) -> None:
     classifier = load(server)
@@ -128,8 +140,13 @@ def test_another_machine_is_refused_before_a_socket_is_opened(host: str, monkeyp
         ("http://127.0.0.1:8000/v1/models/a", "is not the address of a model"),
         ("http://127.0.0.1:8000/v2/models/", "is not the address of a model"),
         ("http://127.0.0.1:8000/v2/models/a/infer", "is not the address of a model"),
-        ("http://127.0.0.1:8000/v2/models/a#b", "is not the address of a model"),
+        ("http://127.0.0.1:8000/v2/models/a#b", "has no query and no fragment"),
+        ("http://127.0.0.1:8000/#/v2/models/a", "has no query and no fragment"),
         ("http://me:secret@127.0.0.1/v2/models/a", "a user or password in the address of a server would be recorded"),
+        (
+            "http://me:secret@127.0.0.1:99999/v2/models/a",
+            "'http://\\*\\*\\*@127.0.0.1:99999/v2/models/a' is not the address",
+        ),
         ("http://127.0.0.1:99999/v2/models/a", "is not the address of a server"),
         ("http:", "names no model"),
     ],
@@ -180,6 +197,22 @@ def test_refusals_are_told_at_once(server: InferenceServer, waits: list[float]) 
     assert not waits
 
 
+@pytest.mark.parametrize("status", [201, 204, 206])
+def test_a_success_without_scores_is_an_error(server: InferenceServer, status: int, waits: list[float]) -> None:
+    classifier = load(server)
+    server.script = [Scripted(b"", status)]
+    with pytest.raises(ModelError, match=f"answers with status {status}, where 200 is expected"):
+        classifier(IMAGES)
+    assert not waits
+
+
+def test_many_attempts(waits: list[float]) -> None:
+    """After a thousand doublings, a power is no number any more."""
+    with pytest.raises(UnreachableError, match="2001 attempts"):
+        load_classifier("http://127.0.0.1:1/v2/models/pets?retries=2000")
+    assert waits[-1] == 60.0
+
+
 def test_an_answer_that_is_cut_off_is_asked_for_again(server: InferenceServer, waits: list[float]) -> None:
     classifier = load(server)
     server.script = [Scripted(b'{"outputs": ', cut=True)] * 2
@@ -200,24 +233,35 @@ def test_a_slow_answer_is_given_up(server: InferenceServer) -> None:
     assert [json.loads(line)["status"] for line in log.lines] == [None] * 3
 
 
-def test_an_answer_that_trickles_in_is_given_up(server: InferenceServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each byte comes in time; the whole answer does not."""
-    tick, clock = threading.Semaphore(0), [0.0]
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (b"", b"HTTP/1.1 102 Processing\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\n", b"a: b\r\n"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n", b" "),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", b" "),
+        (b"HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n", b" "),
+    ],
+)
+def test_an_answer_that_trickles_in_is_given_up(
+    server: InferenceServer, monkeypatch: pytest.MonkeyPatch, head: bytes, piece: bytes
+) -> None:
+    """Each piece comes in time; the whole answer does not."""
     classifier = load_classifier(f"{server.reference}?retries=0&timeout=20")
+    timers, left = TimersByHand(monkeypatch), iter([head, *[piece] * 2000, b""] if head else [*[piece] * 2000, b""])
+    sent: list[bytes] = []
 
-    def later() -> float:
-        """Eight seconds after each byte, of which the server may then send the next."""
-        clock[0] += 8.0
-        tick.release()
-        return clock[0]
+    def trickle() -> bytes:
+        sent.append(next(left))
+        if len(sent) == 4:
+            timers.fire()
+        return sent[-1]
 
-    monkeypatch.setattr(inference_client, "time", SimpleNamespace(monotonic=later))
-    server.script = [Scripted(b" " * 1000, tick=tick)]
+    server.script = [Scripted(before=trickle)]
     with pytest.raises(UnreachableError, match="did not answer within 20 s; raise timeout"):
         classifier(IMAGES)
-    assert 20 < clock[0] < 60
-    for _ in range(1000):
-        tick.release()
+    assert timers.seconds == [20]
+    assert torch.equal(classifier(IMAGES), EXPECTED), "over another connection"
 
 
 def test_nobody_listens() -> None:

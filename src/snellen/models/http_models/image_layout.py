@@ -20,6 +20,10 @@ IMAGE_TYPES: dict[str, np.dtype[np.generic]] = {
 }
 
 
+#: Most images, and most numbers, that a model may insist on in one request.
+LARGEST_BATCH, LARGEST_REQUEST = 1024, 2**28
+
+
 @dataclass(frozen=True)
 class ImageLayout:
     """What a model takes.
@@ -91,6 +95,12 @@ def read_layout(entry: TensorDescription, given: Layout | None, where: str) -> I
     height, width = shape[2:] if order == "nchw" else shape[1:3]
     if max(height, width) > LARGEST_SIDE:
         raise InputError(f"{where}: input {entry.name!r} takes {height}x{width} pixels; at most {LARGEST_SIDE} a side")
+    batch, each = max(shape[0], 1), 3 * max(height, 1) * max(width, 1)
+    if batch > LARGEST_BATCH or batch * each > LARGEST_REQUEST:
+        raise InputError(
+            f"{where}: input {entry.name!r} takes {batch} images at once, of the shape {list(shape)}; at most "
+            f"{LARGEST_BATCH} images and {LARGEST_REQUEST} numbers are sent in one request"
+        )
     return ImageLayout(
         order=order,
         channels=count if count > 0 else 3,

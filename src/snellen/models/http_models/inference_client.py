@@ -13,6 +13,7 @@ from snellen.errors import ModelError
 from snellen.models.http_models.server_reference import ServedModel
 from snellen.models.http_models.tensor_messages import JSON_LENGTH
 from snellen.network.connection import HEADERS, client_options
+from snellen.network.deadline import Deadline
 from snellen.network.key import Key
 from snellen.network.retrying import FailedRequestError, Failure, Patience, answered, explained
 from snellen.network.sent_log import SentRequest, tell
@@ -49,6 +50,7 @@ class InferenceClient:
         options = client_options(model.server, key, timeout=timeout, headers={*HEADERS, JSON_LENGTH}, keep_open=True)
         self._client = httpx.Client(**options)
         weakref.finalize(self, self._client.close)
+        self._deadline = Deadline()
         self._earliest = 0.0
         #: Whether the server was gone, or out of order, since somebody last set this to False.
         self.interrupted = False
@@ -99,25 +101,28 @@ class InferenceClient:
     def _attempt(
         self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], status: list[int]
     ) -> InferenceAnswer:
-        deadline = time.monotonic() + self._patience.timeout
         asked = {**headers, "accept": "application/json", "accept-encoding": "identity"}
-        try:
-            with self._client.stream(method, url, content=body, headers=asked) as response:
-                status.append(response.status_code)
-                whole = response.status_code == 200
-                content = self._read(response, LARGEST_ANSWER if whole else _TOLD, deadline, cut=not whole)
-                came = {name.lower(): value for name, value in response.headers.items()}
-        except self._httpx.TransportError as error:
-            timed_out = isinstance(error, self._httpx.TimeoutException)
-            said = self._key.hidden(str(error) or type(error).__name__)
-            raise FailedRequestError(Failure(said, timed_out=timed_out)) from None
+        traced = {"trace": self._deadline.seen}
+        with self._deadline.within(self._patience.timeout) as over:
+            try:
+                with self._client.stream(method, url, content=body, headers=asked, extensions=traced) as response:
+                    status.append(response.status_code)
+                    whole = response.status_code == 200
+                    content = self._read(response, LARGEST_ANSWER if whole else _TOLD, cut=not whole)
+                    came = {name.lower(): value for name, value in response.headers.items()}
+            except self._httpx.TransportError as error:
+                timed_out = over.is_set() or isinstance(error, self._httpx.TimeoutException)
+                said = self._key.hidden(str(error) or type(error).__name__)
+                raise FailedRequestError(Failure(said, timed_out=timed_out)) from None
+            if over.is_set():  # the end of a body without a length may be that of the time
+                raise FailedRequestError(Failure("the answer trickles in", timed_out=True))
         if not whole:
             said = self._key.hidden(f"{status[0]} {_error_in(content)}")
             raise FailedRequestError(Failure(said, status=status[0], retry_after=came.get("retry-after")))
         return InferenceAnswer(content, came)
 
-    def _read(self, response: Any, limit: int, deadline: float, *, cut: bool) -> bytes:  # noqa: ANN401 - an extra
-        """The body, as it came; a body that trickles in is given up when the time is over."""
+    def _read(self, response: Any, limit: int, *, cut: bool) -> bytes:  # noqa: ANN401 - an extra
+        """The body, as it came."""
         if response.headers.get("content-encoding", "identity") != "identity" and not cut:
             raise ModelError(f"{self._model.server.url} answers in a packed form, which was not asked for")
         parts, size = [], 0
@@ -130,8 +135,6 @@ class InferenceClient:
                 raise ModelError(
                     f"{self._model.server.url} answers with more than {limit} bytes, which is too much for scores"
                 )
-            if time.monotonic() > deadline:
-                raise FailedRequestError(Failure("the answer trickles in", timed_out=True))
         return b"".join(parts)[:limit]
 
     def _wait_for_turn(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,9 @@ from snellen.network.key import shown
 
 #: What a server calls its ability to take and give numbers as bytes.
 BINARY = "binary_tensor_data"
+
+#: What may be half of a character.
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class TensorDescription(BaseModel):
@@ -113,7 +117,7 @@ def json_object(body: bytes) -> Mapping[str, Any]:
         ValueError: something else.
         RecursionError: one that is nested without end.
     """
-    value = json.loads(body)
+    value = _loaded(body)
     if not isinstance(value, dict):
         raise ValueError("no JSON object")
     return value
@@ -124,6 +128,15 @@ def _as_json(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
+        return _loaded(value)
     except (ValueError, RecursionError):
         return value
+
+
+def _loaded(text: bytes | str) -> Any:  # noqa: ANN401 - JSON
+    """What JSON says; half a character, which no file can hold, is an error."""
+    read = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+    value = json.loads(read)
+    if _HALF.search(read):
+        json.dumps(value, ensure_ascii=False).encode()
+    return value

@@ -15,6 +15,7 @@ from snellen.models.http_models.image_layout import ImageLayout
 from snellen.models.http_models.inference_client import InferenceClient
 from snellen.models.http_models.server_reference import ServedModel
 from snellen.models.http_models.tensor_messages import JSON_LENGTH, read_answer, write_request
+from snellen.network.key import shown
 
 
 class ServedNetwork:
@@ -62,10 +63,10 @@ class ServedNetwork:
             ModelError: it cannot be reached, answers with something else, or has another model now.
         """
         outputs = self.outputs(images)
-        if self._client.interrupted:
-            self._client.interrupted = False
-            if self.check_same is not None:
-                self.check_same()
+        if self._client.interrupted and self.check_same is not None:
+            self.check_same()
+        # Only now: who asks on after an error is told of the other model again.
+        self._client.interrupted = False
         return outputs
 
     def outputs(self, images: Tensor) -> Tensor:
@@ -95,8 +96,9 @@ class ServedNetwork:
         )
         if version is not None and self.version not in (None, version):
             raise ModelError(
-                f"{self.where} answers with version {version} of the model, and before with {self.version}; name "
-                f"the version in the address, {self._model.base}/models/{self._model.name}/versions/{self.version}"
+                f"{self.where} answers with version {shown(version)} of the model, and before with "
+                f"{shown(self.version or '')}; name the version in the address, "
+                f"{self._model.base}/models/{self._model.name}/versions/VERSION"
             )
         self.version = version or self.version
         return numbers[:rows]

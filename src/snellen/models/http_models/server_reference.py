@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -19,25 +19,29 @@ from pydantic import (
 
 from snellen.errors import InputError, unknown_name
 from snellen.network.address import ServerUrl, ask_permission, read_url
+from snellen.network.retrying import LONGEST_TIMEOUT
 from snellen.preparation import Interpolation, Resize
 
 FORM = "http://127.0.0.1:8000/v2/models/NAME, with /versions/V behind it for a certain version"
 
-#: Largest side of images that a server may ask for, pixels.
+#: Largest side of images that are sent, pixels.
 LARGEST_SIDE = 8192
 
 Layout = Literal["nchw", "nhwc"]
-Size = tuple[PositiveInt, PositiveInt]
+Side = Annotated[int, Field(gt=0, le=LARGEST_SIDE)]
+Size = tuple[Side, Side]
 
 
 class ServerSettings(BaseModel):
     """What is written behind ``?`` in a reference. It says how to ask, and is never sent."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     batch: PositiveInt = Field(16, description="images in one request; fewer where the model insists on it")
-    connect: PositiveFloat = Field(10.0, description="seconds until a connection has to stand")
-    timeout: PositiveFloat = Field(60.0, description="seconds until an answer has to be there, all of it")
+    connect: PositiveFloat = Field(10.0, le=LONGEST_TIMEOUT, description="seconds until a connection has to stand")
+    timeout: PositiveFloat = Field(
+        60.0, le=LONGEST_TIMEOUT, description="seconds until an answer has to be there, all of it"
+    )
     retries: int = Field(6, ge=0, description="how often a request is sent again after 408, 409, 429, 5xx or no answer")
     backoff: float = Field(0.5, ge=0, description="seconds before the first repetition; each further one waits twice")
     rate: float = Field(0.0, ge=0, description="requests a second, at most; 0: no limit")
@@ -53,6 +57,13 @@ class ServerSettings(BaseModel):
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(
         None, description="standard deviation of each channel"
     )
+
+    @field_validator("rate")
+    @classmethod
+    def _often_enough(cls, value: float) -> float:
+        if 0 < value < 1 / LONGEST_TIMEOUT:
+            raise ValueError("0 is no limit, and one request a day is the lowest")
+        return value
 
     @field_validator("size", "resize_to", "mean", "std", mode="before")
     @classmethod
