@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import secrets
 import signal
 import sys
@@ -42,6 +43,9 @@ _PATIENCE = {"RAY_NUM_REDIS_GET_RETRIES": "1"}
 
 _LOOPBACK = "127.0.0.1"
 
+#: Of clusters. Ray knows more: "local" starts one, and what stands before "://" is a module that it imports.
+_ADDRESS = re.compile(r"auto|[^\s/:]+:[0-9]{1,5}|\[[0-9a-fA-F:.]+\]:[0-9]{1,5}")
+
 #: Shared memory of a cluster that is started here, bytes; jobs and results are small, and more of them spill to disk.
 _OBJECT_STORE = 256 * 2**20
 
@@ -59,11 +63,11 @@ class Ray:
         address: ``HOST:PORT`` of a running cluster, or "auto"; None starts one on this machine.
 
     Raises:
-        InputError: an address that would start a cluster, or no number of processes.
+        InputError: an address of another form, which might start a cluster, or no number of processes.
     """
 
     def __init__(self, processes: int | None, *, threads: int = 1, gpus: int = 0, address: str | None = None) -> None:
-        if address is not None and (not address.strip() or address == "local"):
+        if address is not None and not _ADDRESS.fullmatch(address):
             raise InputError(f"the address of a Ray cluster is HOST:PORT or auto, got {address!r}")
         if processes is None and address is None:
             raise InputError("a Ray cluster of this machine needs a number of processes")
@@ -114,20 +118,29 @@ class Ray:
                     "this process is connected to Ray already; call ray.shutdown() first, and give the address of "
                     "its cluster if that is to be used"
                 )
+            stack.enter_context(_told_on_standard_error())
             stack.enter_context(_handlers_kept())  # it is replaced at the end as well
             stack.callback(ray.shutdown)
             with _handlers_kept():
                 try:
                     ray.init(log_to_driver=False, logging_level="ERROR", **options)
-                except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-                    told = "could not be started" if self._address is None else f"at {self._address} is not reached"
-                    raise InputError(f"a Ray cluster {told}: {error}") from error
+                except Exception as error:  # Ray raises errors of many kinds
+                    raise InputError(_not_there(self._address, error)) from error
             if self._address is None and not _guarded(ray):
                 raise InputError(
                     "Ray was imported before with other settings, and would open a cluster to the network; start "
                     "Python anew, or give the address of a cluster"
                 )
             yield ray
+
+
+def _not_there(address: str | None, error: Exception) -> str:
+    if address is None:
+        return f"a Ray cluster could not be started: {error}"
+    return (
+        f"the Ray cluster at {address} is not reached ({error}); see that it runs (ray start --head), that it "
+        f"may be reached from here, and that RAY_AUTH_MODE and RAY_AUTH_TOKEN are those of the cluster"
+    )
 
 
 def _own_folder() -> tempfile.TemporaryDirectory[str]:
@@ -213,6 +226,22 @@ def _environment(settings: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _told_on_standard_error() -> Iterator[None]:
+    """Ray says that a worker died on standard output, where a report may be read: ``--json``."""
+    worker = importlib.import_module("ray._private.worker")
+    usual = worker.print_to_stdstream
+
+    def told(said: Mapping[str, Any], *arguments: object, **options: object) -> None:
+        usual({**said, "is_err": True}, *arguments, **options)
+
+    worker.print_to_stdstream = told  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = usual  # type: ignore[attr-defined]
 
 
 @contextmanager
