@@ -96,3 +96,17 @@ def test_a_share_is_drawn_by_the_ids(images):
 def test_it_runs_by_default_after_the_attacks():
     names = [check.name for check in resolve_checks(None)]
     assert names.index("certified") == names.index("adversarial") + 1
+
+
+def test_images_that_cannot_be_asked_under_grey_noise_are_told_and_count_nowhere(images):
+    network = SmoothedNetwork(network={"name": "fashion_cnn", "class_count": 2}, sigma=0.25, grey=True)
+    network.networks = nn.ModuleList([Brightness(96.0)])
+    grey = Classifier(network, class_names=NAMES, preparation=Preparation(size=(8, 8)), name="grey")
+    pixels = np.full((6, 8, 8, 3), 250, dtype=np.uint8)
+    pixels[:2, 0, 0, 0] = 0
+    for some, asked in ((pixels, 4), (pixels[:2], None)):
+        found = load_arrays(some, [1] * len(some), class_names=NAMES)
+        report = snellen.audit(grey, found, checks=[CHECK], batch_size=2)
+        assert any("2 drawn images were not asked and count in no figure: noise" in note for note in report.notes)
+        figure = report.metrics.get("certified.accuracy")
+        assert (None if figure is None else figure.n) == asked

@@ -17,8 +17,8 @@ from snellen.perturbation import L2Ball, NormalizedStep, perturb
 from snellen.randomness import Randomness
 from snellen.smoothing.bounds import lower_bound, proven_radius
 from snellen.smoothing.branches import branches_of
-from snellen.smoothing.certifying import significant_winner
-from snellen.smoothing.looks import early_looks, single_look
+from snellen.smoothing.certifying import Goal, _decided, significant_winner
+from snellen.smoothing.looks import Look, early_looks, single_look
 from snellen.smoothing.outcome import ABSTAINS
 from snellen.smoothing.vote_evaluation import vote_evaluation
 
@@ -156,6 +156,7 @@ def test_the_published_formula_is_never_called_a_guarantee():
         assert certified.guarantee is not parity
         assert any("NO GUARANTEE" in assumption for assumption in certified.assumptions) is parity
         assert any("wrong with probability" in assumption for assumption in certified.assumptions) is not parity
+        assert certified.confidence == (0.0 if parity else 0.999)
         row = certified.evidence(of(HalfSpace(weight)), ["a"], setting="dual").table.to_pylist()[0]
         assert row["guarantee"] is not parity
 
@@ -206,6 +207,48 @@ def test_bounds_of_all_looks_hold_together():
     method = Smoothing(sigma=SIGMA, samples=1000, selection=1, alpha=alpha, radius=0.0, chunk=20_000)
     certified = method.certify(of(HalfSpace(weight)), images, rng=Randomness(3))
     assert int((certified.prediction >= 0).sum()) <= trials * alpha
+
+
+def test_hopeless_images_are_given_up_within_a_budget_that_looks_and_branches_share():
+    # At n unanimous votes of the other class each upper bound is 1 - (futility / looks / branches) ** (1 / n).
+    weight, samples = torch.ones(3, 2, 2), 100
+    module = pair_of(HalfSpace(half_masks(2, 2)[0] * weight), HalfSpace(half_masks(2, 2)[1] * weight))
+    assert len(early_looks(samples, 0.001)) == 1
+    for futility, looks, branches in ((0.2, 1, 1), (0.2, 4, 2)):
+        high = 1 - (futility / looks / branches) ** (1 / samples)
+        edge = proven_radius([high] * branches, SIGMA)
+        for radius, given_up in ((edge + 1e-6, True), (edge - 1e-6, False)):
+            decided = _decided(
+                Goal(radius, futility), -1.0, [0] * branches, Look(samples, 0.001), looks, SIGMA, proven_radius
+            )
+            assert decided is given_up
+    image = points_at(weight, [-0.6])
+    method = DualSmoothing(sigma=SIGMA, samples=4000, radius=0.1)
+    assert int(method.certify(of(module), image).samples) == 100
+
+
+def test_a_radius_that_no_image_can_reach_is_refused_before_anything_is_drawn():
+    weight = torch.ones(3, 2, 2)
+    for method in (Smoothing(sigma=SIGMA, samples=200), DualSmoothing(sigma=SIGMA, samples=200)):
+        largest = method.model_copy(update={"radius": 0.1}).largest(of(HalfSpace(weight)))
+        beyond, within = (method.model_copy(update={"radius": largest * factor}) for factor in (1.01, 0.99))
+        assert "200 samples cannot prove the radius" in beyond.missing(of(HalfSpace(weight)))
+        with pytest.raises(InputError, match="cannot prove the radius"):
+            beyond.certify(of(HalfSpace(weight)), torch.rand(1, 3, 2, 2))
+        assert within.missing(of(HalfSpace(weight))) is None
+
+
+def test_a_majority_of_two_classes_is_told_wrongly_no_more_often_than_alpha():
+    # Two equal classes, whose difference is as wide as a bounded one can be: whoever is named is named by chance.
+    first = torch.distributions.Binomial(400, torch.tensor(0.5))
+    torch.manual_seed(0)
+    draws = first.sample((4000,)).long()
+    named = sum(significant_winner(torch.stack([n, 400 - n]), 200, 2, 0.05) is not None for n in draws)
+    assert 4000 * 0.05 / 10 < named <= 4000 * 0.05
+    # Of many classes each rival has its share of the error.
+    lead = math.ceil(math.sqrt(2 * 200 * math.log(1 / 0.05)))
+    assert significant_winner(torch.tensor([100 + lead, 100]), 100, 2, 0.05) == 0
+    assert significant_winner(torch.tensor([100 + lead, 100, 0, 0]), 100, 2, 0.05) is None
 
 
 def test_a_majority_is_told_only_when_chance_could_not_have_made_it():

@@ -1,15 +1,21 @@
 """The experiment of system 13: its worlds, and figures that follow from votes alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from snellen.classifier import Classifier
 from snellen.errors import InputError
 from snellen.experiments.dual_smoothing.materials import DIRECTIONS, Sizes, gratings, mixed_gratings
-from snellen.experiments.dual_smoothing.study import SIGMA, compared, dual_smoothing, sigma_of
-from snellen.experiments.dual_smoothing.votes import Votes
+from snellen.experiments.dual_smoothing.study import SIGMA, SMOKE, _attacked, compared, dual_smoothing, sigma_of
+from snellen.experiments.dual_smoothing.votes import Votes, votes_of
+from snellen.models.smoothed_network import SmoothedNetwork
 from snellen.progress import Silent
-from snellen.smoothing.bounds import largest_radius, lower_bound, proven_radius
+from snellen.randomness import Randomness
+from snellen.smoothing.bounds import largest_radius, lower_bound, proven_radius, published_radius
 from snellen.system import find_system
 
 SIZES = Sizes(24, 12)
@@ -25,6 +31,16 @@ def test_gratings_are_smooth_and_mixed_ones_the_same_pixels_elsewhere():
     near = [np.abs(np.diff(one, axis=2)).mean() / one.std() for one in (smooth, mixed)]
     assert near[0] < 0.6 < near[1]
     train, test = (gratings(split, SIZES, 3) for split in ("train", "test"))
+    # One order of pixels for all images of a seed, those of the training and those that are certified.
+    places = {}
+    for split in ("train", "test"):
+        before, after = (
+            pixels(world(split, Sizes(200, 200), 3)).reshape(200, -1) for world in (gratings, mixed_gratings)
+        )
+        places[split] = [int((one == before.T).all(1).argmax()) for one in after.T]
+        assert np.array_equal(before[:, places[split]], after)
+    assert places["train"] == places["test"]
+    assert len(set(places["test"])) == 256
     assert set(train.labels.tolist()) == set(range(DIRECTIONS))
     assert not set(train.ids) & set(test.ids)
     assert not np.array_equal(pixels(train)[:12], smooth)
@@ -48,9 +64,36 @@ def test_figures_follow_from_the_votes_and_an_error_counts_nothing():
     wrong = votes_with([990, 900], label=1).figures(1000)
     assert (wrong["acr"], wrong["at_0"], wrong["accuracy"]) == (0.0, 0.0, 0.0)
     figures = compared(votes_with([950]), votes, 1000)
+    # The published bounds have the whole level each.
+    whole = [lower_bound(count, 1000, 0.001) for count in (990, 900)]
+    assert figures["published.acr"] == pytest.approx(published_radius(whole, 0.5))
+    assert figures["dual_half.acr"] == votes.figures(500)["acr"]
     assert figures["published.acr"] > figures["dual.acr"]
     assert figures["overstated"] == pytest.approx(figures["published.acr"] / figures["dual.acr"] - 1)
     assert figures["gain"] == pytest.approx(figures["dual.acr"] / figures["plain.acr"] - 1)
+
+
+@pytest.mark.covers("13.12")
+def test_the_attack_is_judged_by_the_votes_of_the_images_that_it_moved():
+    class Bright(nn.Module):
+        def forward(self, images):
+            # Of a half: the other pixels are 0.
+            value = images.flatten(1).mean(1) - 0.25
+            return torch.stack([-value, value], 1)
+
+    pair = SmoothedNetwork(network={"name": "fashion_cnn", "class_count": 2}, sigma=sigma_of(True), view="zeros")
+    pair.networks = nn.ModuleList([Bright(), Bright()])
+    classifier = Classifier(pair.eval(), class_names=["dark", "light"])
+    images, labels, rng = torch.full((2, 3, 4, 4), 0.62), torch.tensor([1, 1]), Randomness(0)
+    votes = votes_of(
+        classifier, images, labels, sigma=sigma_of(True), halves=True, samples=(500, 1000), rng=rng, progress=Silent(),
+        task="votes",
+    )  # fmt: skip
+    budget = replace(SMOKE, attacked=2, steps=4, copies=4, judging=500)
+    found = _attacked(classifier, images, votes, budget, 1000, rng, Silent())
+    # The true radius is 0.12 · √16 = 0.48, of which about four fifths are proven.
+    assert 0.3 < votes.radii(1000).max() < 0.48
+    assert found == {"attack.changed": 0.0, "attack.changed_beyond": 1.0}
 
 
 def test_both_ways_have_the_same_largest_radius_but_for_the_shared_error():

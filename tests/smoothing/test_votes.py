@@ -135,6 +135,17 @@ def test_training_mode_is_refused():
         branches_of(classifier, halves=True)
 
 
+@pytest.mark.covers("13.11")
+def test_normalisation_over_the_batch_is_refused_also_in_evaluation_mode():
+    def classifier(normalisation):
+        return Classifier(nn.Sequential(normalisation, nn.Flatten(), nn.Linear(192, 2)).eval(), class_names=["x", "y"])
+
+    branches_of(classifier(nn.BatchNorm2d(3)), halves=False)
+    branches_of(classifier(nn.InstanceNorm2d(3)), halves=False)
+    with pytest.raises(InputError, match="batch normalisation without running statistics"):
+        branches_of(classifier(nn.BatchNorm2d(3, track_running_stats=False)), halves=False)
+
+
 def test_scores_that_are_not_finite_vote_for_no_class(images):
     def network(shown):
         scores = torch.zeros(len(shown), 3)

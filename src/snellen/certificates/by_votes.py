@@ -65,6 +65,7 @@ class VoteCertificate(Method):
         try:
             self._noise(classifier)
             branches_of(classifier, halves=self.halves)
+            self._check_reach(classifier)
         except SnellenError as error:
             return f"cannot certify: {error}"
         return None
@@ -74,9 +75,10 @@ class VoteCertificate(Method):
 
         Raises:
             UnsupportedError: a classifier that cannot be smoothed in this way.
-            InputError: images or noise that cannot be used.
+            InputError: images or noise that cannot be used, or a radius beyond what so many samples can prove.
         """
         sigma, grey = self._noise(classifier)
+        self._check_reach(classifier)
         branches = self._branches(classifier, sigma, grey, (images.shape[2], images.shape[3]))
         looks = self.looks(len(branches))
         with torch.inference_mode():
@@ -96,7 +98,7 @@ class VoteCertificate(Method):
         return CertifiedByVotes(
             prediction=torch.where(proven, counted.chosen, -1),
             radius=torch.where(proven, counted.radius, 0.0),
-            confidence=1 - self.alpha,
+            confidence=1 - self.alpha if self.guarantees else 0.0,
             assumptions=self.assumptions(sigma, grey, len(branches)),
             votes=counted.votes.sum(1),
             sigma=sigma,
@@ -170,6 +172,15 @@ class VoteCertificate(Method):
 
     def _level(self, branches: int) -> float:
         return self.alpha
+
+    def _check_reach(self, classifier: Classifier) -> None:
+        """Refuse a goal that unanimous votes could not prove, before anything is drawn."""
+        largest = self.largest(classifier)
+        if self.radius is not None and self.radius > largest:
+            raise InputError(
+                f"{self.samples} samples cannot prove the radius {self.radius:g} for any image: at most {largest:.4g}; "
+                f"take more samples, a larger sigma (of a model trained for it) or a smaller radius"
+            )
 
     def _noise(self, classifier: Classifier) -> tuple[float, bool]:
         """Sigma, and whether noise is grey: as given, else as the networks were trained."""

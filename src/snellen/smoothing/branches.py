@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from snellen.classifier import Classifier
 from snellen.errors import InputError, UnsupportedError
@@ -91,7 +92,7 @@ def branches_of(
 
     Raises:
         UnsupportedError: a classifier without a module, of several labels, or with networks of halves for whole images.
-        InputError: a module in training mode, whose statistics over the batch would make votes depend on each other.
+        InputError: a module whose votes would depend on each other: in training mode, or normalised over the batch.
     """
     module = classifier.module
     if module is None or classifier.task not in ("single", "ordinal"):
@@ -101,6 +102,11 @@ def branches_of(
         raise InputError(
             f"{classifier.name} is in training mode, in which images of a batch change each other's scores; call "
             f"classifier.module.eval()"
+        )
+    if any(isinstance(part, _BatchNorm) and part.running_mean is None for part in module.modules()):
+        raise InputError(
+            f"{classifier.name} has a batch normalisation without running statistics, which takes those of the batch "
+            f"also in evaluation mode: images change each other's scores; build it with track_running_stats=True"
         )
     pair = isinstance(module, SmoothedNetwork) and len(module.networks) == len(HALVES)
     if pair and not halves:

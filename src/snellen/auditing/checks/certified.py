@@ -40,7 +40,7 @@ class Certified(Check):
         """Why it cannot run: a model that was not trained to be smoothed, above all."""
         if noise_of(classifier.module) is None:
             return f"certifies models that were trained under noise, and {classifier.name} does not say that it was"
-        return super().missing(classifier, images, companions)
+        return super().missing(classifier, images, companions) or self.method(classifier).missing(classifier)
 
     def cost(self) -> float:
         """Noisy samples of two networks, for the share that is looked at."""
@@ -54,29 +54,45 @@ class Certified(Check):
         return kind(samples=self.samples, selection=self.selection, alpha=self.alpha)
 
     def measure(self, batch: Batch) -> Evidence | None:
-        """Certificates of a share of the labelled images; those that cannot be asked in this way are left out."""
+        """Certificates of a share of the labelled images; those that cannot be asked in this way are skipped."""
         drawn = batch.rng.child(self.name).uniform("share", ())
         chosen = ((batch.labels >= 0) & (drawn.to(batch.labels.device) < self.share)).nonzero().flatten()
         if not len(chosen):
             return None
         part, method = batch.take(chosen), self.method(batch.classifier)
         reasons = method.unusable(part.classifier, part.images)
-        usable = torch.tensor([row for row, reason in enumerate(reasons) if reason is None], device=chosen.device)
-        if not len(usable):
-            return None
-        part = part.take(usable)
-        found = method.certify(part.classifier, part.images, rng=part.rng.child(self.name))
-        return found.evidence(
-            part.classifier, part.ids, part.labels.tolist(), setting=self.name, unit_ids=part.unit_ids
-        )
+        refused = [row for row, reason in enumerate(reasons) if reason is not None]
+        usable = torch.tensor([row for row, reason in enumerate(reasons) if reason is None], dtype=torch.int64)
+        rows = []
+        if len(usable):
+            asked = part.take(usable)
+            found = method.certify(asked.classifier, asked.images, rng=asked.rng.child(self.name))
+            rows.append(
+                found.evidence(
+                    asked.classifier, asked.ids, asked.labels.tolist(), setting=self.name, unit_ids=asked.unit_ids
+                )
+            )
+        if refused:
+            rows.append(
+                Evidence.of(
+                    [part.ids[row] for row in refused],
+                    setting=self.name,
+                    model=part.classifier.name,
+                    unit_ids=[part.unit_ids[row] for row in refused],
+                    label=part.labels[refused].tolist(),
+                    status="skipped",
+                    reason=[reasons[row] for row in refused],
+                )
+            )
+        return Evidence.merge(rows)
 
     def conclude(self, reading: Reading) -> Conclusion:
         """Certified accuracy at any radius, the average radius, abstentions, and the curve."""
-        rows = {row["example_id"]: row for row in reading.evidence.where(setting=self.name).table.to_pylist()}
+        every = reading.evidence.where(setting=self.name)
+        rows = {row["example_id"]: row for row in every.where(status="ok").table.to_pylist()}
+        notes = _left_out(every)
         if not rows:
-            return Conclusion(
-                notes=["No image was certified: none was drawn, or all have colours and the noise is grey."]
-            )
+            return Conclusion(notes=notes or ["Certificates: of so few images none was drawn; raise share."])
         looked = np.array([key in rows for key in reading.images.ids])
         found = [rows[key] for key in np.asarray(reading.images.ids, dtype=object)[looked]]
         radii = np.array([row["value"] for row in found])
@@ -106,7 +122,16 @@ class Certified(Check):
             y_label="certified accuracy",
             lines=(Line(name=self.name, points=tuple(points)),),
         )
-        return Conclusion(metrics=metrics, panels=[panel], notes=list(reading.evidence.assumptions))
+        return Conclusion(metrics=metrics, panels=[panel], notes=[*reading.evidence.assumptions, *notes])
+
+
+def _left_out(evidence: Evidence) -> list[str]:
+    """How many drawn images could not be asked, and why; they count in no figure."""
+    reasons = evidence.where(status="skipped").table["reason"].to_pylist()
+    return [
+        f"Certificates: {reasons.count(reason)} drawn images were not asked and count in no figure: {reason}."
+        for reason in dict.fromkeys(reasons)
+    ]
 
 
 def _share(values: NDArray[np.bool_], units: NDArray[np.int64] | None) -> Measured:
