@@ -226,13 +226,23 @@ SPOILT = {
     "not UTF-8": ({"x.txt": b"\xff"}, "not UTF-8 text"),
     "too long": ({"x.txt": b"x" * (samples.MAX_TEXT_BYTES + 1)}, "has 1048577 bytes, more than 1048576"),
     "two labels": ({"x.cls": b"1", "x.json": b'{"label": 2}'}, "texts beside it differ in label"),
-    "a split": ({"x.json": b'{"split": "future"}'}, "unknown split 'future'"),
-    "a class of -7": ({"x.json": b'{"label": -7}'}, "-7 is no class"),
-    "an enormous class": ({"x.cls": b"9" * 30}, "are these identifiers"),
-    "a list as a label": ({"x.json": b'{"label": [1]}'}, "must be a class name or an integer"),
-    "boxes": ({"x.json": b'{"boxes": [[1, 2]]}'}, "boxes are"),
-    "half a character": ({"x.json": b'{"caption": "\\ud800"}'}, "half of a character"),
-    "provenance": ({"x.json": b'{"provenance": {"origin": "magic"}}'}, "provenance cannot be used"),
+    "a split": ({"x.json": b'{"split": "Jane Doe"}'}, "this image: unknown split; known: train"),
+    "a class of -7": ({"x.json": b'{"label": -7}'}, "label is no class"),
+    "an enormous class": ({"x.cls": b"9" * 30}, "is this an identifier"),
+    "a list as a label": ({"x.json": b'{"label": ["Jane Doe"]}'}, "must be a class name or an integer"),
+    "boxes": ({"x.json": b'{"boxes": [["Jane Doe"]]}'}, "boxes are"),
+    "half a character": ({"x.json": b'{"caption": "Jane Doe\\ud800"}'}, "half of a character"),
+    "provenance": ({"x.json": b'{"provenance": {"origin": "Jane Doe"}}'}, "provenance cannot be used"),
+    "a field of provenance": ({"x.json": b'{"provenance": {"Jane Doe": 1}}'}, "provenance cannot be used"),
+    "a list as a unit": ({"x.json": b'{"unit_id": ["Jane Doe"]}'}, "unit_id must be text"),
+    "text for a list": ({"x.json": b'{"boxes": "Jane Doe"}'}, "boxes is not JSON"),
+    "an object for a list": ({"x.json": b'{"boxes": {"Jane Doe": 1}}'}, "boxes must be a list"),
+    "labels": ({"x.json": b'{"labels": ["Jane Doe"]}'}, "labels must be"),
+    "number and name": (
+        {"x.json": b'{"label": 1, "bag_label": "Jane Doe"}'},
+        "label holds numbers, and the other of label and bag_label names of classes; write both alike",
+    ),
+    "attributes": ({"x.json": b'{"attributes": "Jane Doe"}'}, "attributes is not JSON"),
 }
 
 
@@ -240,7 +250,11 @@ SPOILT = {
 def test_texts_that_cannot_be_used_spoil_their_image_only(tmp_path: Path, case: str) -> None:
     beside, told = SPOILT[case]
     images = mixed(tmp_path, ("x.png", png()), *beside.items(), ("first.cls", b"1"))
-    assert told in reason(images, "a.tar/x.png")
+    said = reason(images, "a.tar/x.png")
+    assert told in said
+    assert "Jane" not in said, "reasons are in reports, and a value may be a name"
+    assert "-7" not in said
+    assert "999" not in said
     assert images.labels[images.ids.index("a.tar/first.png")] == 1
 
 
@@ -252,7 +266,7 @@ def test_labels_of_two_lengths_are_an_error(tmp_path: Path) -> None:
 
 def test_all_spoilt_is_an_error_that_says_why(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tar", ("1.png", png()), ("1.cls", b"-7"))
-    with pytest.raises(InputError, match="-7 is no class"):
+    with pytest.raises(InputError, match=r"label is no class: .*; got -7"):
         load_tar(path)
     path = archive(tmp_path / "b.tar", ("1.pyd", b"x"))
     with pytest.raises(InputError, match=r"holds no usable images; b\.tar/1\.pyd: not read"):

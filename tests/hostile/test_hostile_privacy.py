@@ -10,8 +10,10 @@ import pytest
 from snellen.auditing.audit import audit
 from snellen.data.references import load_images
 from snellen.models.references import load_classifier
+from snellen.testing.conformance import small_problem
 from tests.auditing.kept_things import mentions, pictures
-from tests.hostile.folders import CLASSES, build_folder
+from tests.data.shard_making import archive
+from tests.hostile.folders import CLASSES, build_folder, picture
 
 
 def test_no_name_and_no_picture_of_hostile_files_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,3 +35,16 @@ def test_no_name_and_no_picture_of_hostile_files_is_kept(tmp_path: Path, monkeyp
     assert mentions(run, sorted(files)) == {}
     assert mentions(run, ["Dr. Doe", str(tmp_path), *(f"{root.name}/" for root in (corpus.root, corpus.outside))]) == {}
     assert pictures(run) == []
+
+
+def test_no_value_beside_an_image_of_an_archive_is_told(tmp_path: Path) -> None:
+    said = [{"split": "Jane Doe"}, {"unit_id": ["Jane Doe"]}, {"provenance": {"Jane Doe": 1}}, {"boxes": "Jane Doe"}]
+    members = [(f"{n}.png", picture(n)) for n in range(8)] + [
+        (f"{n}.json", json.dumps(one).encode()) for n, one in enumerate(said)
+    ]
+    classifier, _, _ = small_problem(count=1, size=12)
+    images = load_images(archive(tmp_path / "data" / "a.tar", *members))
+    run = tmp_path / "run"
+    report = audit(classifier, images, checks=["data_quality"], out=run, pseudonyms=tmp_path / "names.json")
+    assert report.data["rejected"] == len(said)
+    assert mentions(run, ["Jane"]) == {}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from snellen.data.class_labels import checked_class_count, numbered_class_names
+from snellen.data.class_labels import MAX_CLASSES, checked_class_count, numbered_class_names
 from snellen.data.manifest_table import Written
 from snellen.data.split_names import SPELLINGS, split_of
 from snellen.errors import InputError
@@ -17,9 +17,12 @@ from snellen.images import COLUMNS, Provenance, Split
 #: Columns that name a class in each row, all of the same classes.
 OF_CLASSES = ("label", "bag_label")
 
+#: So many characters of a value are quoted.
+MAX_QUOTED = 200
+
 
 def meaning(
-    told: str, written: Written, class_names: Sequence[str] | None = None
+    told: str, written: Written, class_names: Sequence[str] | None = None, *, quoting: bool = True
 ) -> tuple[pa.Table, tuple[str, ...] | None, Split | None]:
     """The table of an image set from what was written about its images, their class names, and their one split.
 
@@ -27,11 +30,12 @@ def meaning(
         told: how errors name the table.
         written: columns of :data:`snellen.images.COLUMNS`, and ``path``.
         class_names: names of classes that are numbered; None: named "0" … "k−1".
+        quoting: whether errors quote the value that cannot be; it may be the name of a person.
 
     Raises:
         InputError: a row says something that cannot be; the message names it.
     """
-    table = _Table(told, written, class_names)
+    table = _Table(told, written, class_names, quoting)
     of_classes, names = table.of_classes()
     columns: dict[str, pa.Array] = {"id": table.ids()} | of_classes
     if "labels" in written.columns:
@@ -48,20 +52,27 @@ def meaning(
 class _Table:
     """Checks what a manifest says, column by column; errors name file and row."""
 
-    def __init__(self, told: str, written: Written, class_names: Sequence[str] | None) -> None:
-        self.told, self.written, self.class_names = told, written, class_names
+    def __init__(self, told: str, written: Written, class_names: Sequence[str] | None, quoting: bool) -> None:
+        self.told, self.written, self.class_names, self.quoting = told, written, class_names, quoting
 
-    def wrong(self, position: int, what: str) -> InputError:
-        return InputError(f"{self.told}, {self.written.rows[position]}: {what}")
+    def wrong(self, position: int, what: str, value: object = None) -> InputError:
+        return InputError(f"{self.told}, {self.written.rows[position]}: {what}{self._quoted(value)}")
+
+    def _quoted(self, value: object) -> str:
+        """The end of an error: the value that came, its beginning where it is long."""
+        if value is None or not self.quoting:
+            return ""
+        text = repr(value)
+        return f"; got {text if len(text) <= MAX_QUOTED else text[:MAX_QUOTED] + '…'}"
 
     def texts(self, column: str) -> list[str | None]:
         """Values as text; whole numbers are written out (an id or unit may be one)."""
         found: list[str | None] = []
         for position, value in enumerate(self.written.columns[column]):
             if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
-                raise self.wrong(position, f"{column} must be text, got {value!r}")
+                raise self.wrong(position, f"{column} must be text", value)
             if isinstance(value, str) and not is_text(value):
-                raise self.wrong(position, f"{column} holds half of a character (a lone surrogate): {value!r}")
+                raise self.wrong(position, f"{column} holds half of a character (a lone surrogate)", value)
             found.append(None if value is None or value == "" else str(value))
         return found
 
@@ -84,9 +95,8 @@ class _Table:
         for column, texts in written.items():
             floating = next((p for p, text in enumerate(texts) if _is_whole_float(text)), None)
             if floating is not None:
-                raise self.wrong(
-                    floating, f"{column} {texts[floating]!r} is neither an integer nor a class name; write 3, not 3.0"
-                )
+                what = f"{column} is neither an integer nor a class name (write 3, not 3.0)"
+                raise self.wrong(floating, what, texts[floating])
         class_names = sorted(set(known))
         index = {class_name: number for number, class_name in enumerate(class_names)}
         arrays = {
@@ -102,17 +112,17 @@ class _Table:
             others = set[str]().union(*(values for other, values in texts.items() if other != column))
             if own and others and all(_is_integer(text) for text in own) and not own <= others:
                 raise InputError(
-                    f"{self.told}: {column} holds numbers ({', '.join(sorted(own)[:3])}), and the other of "
-                    f"{' and '.join(texts)} names of classes ({', '.join(sorted(others)[:3])}); write both alike"
+                    f"{self.told}: {column} holds numbers, and the other of {' and '.join(texts)} names of classes; "
+                    f"write both alike{self._quoted([*sorted(own)[:3], *sorted(others)[:3]])}"
                 )
 
     def _class_texts(self, column: str) -> list[str | None]:
         values = self.written.columns[column]
         for position, value in enumerate(values):
             if isinstance(value, bool) or not isinstance(value, str | int | None):
-                raise self.wrong(position, f"{column} must be a class name or an integer, got {value!r}")
+                raise self.wrong(position, f"{column} must be a class name or an integer", value)
             if isinstance(value, str) and not is_text(value):
-                raise self.wrong(position, f"{column} holds half of a character (a lone surrogate): {value!r}")
+                raise self.wrong(position, f"{column} holds half of a character (a lone surrogate)", value)
         return [None if value is None or value == "" else str(value) for value in values]
 
     def _numbered(self, written: dict[str, list[str | None]]) -> tuple[dict[str, pa.Array], tuple[str, ...] | None]:
@@ -121,14 +131,16 @@ class _Table:
             numbers = [None if text is None else int(text) for text in texts]
             for position, number in enumerate(numbers):
                 if number is not None and number < -1:
-                    raise self.wrong(
-                        position, f"{column} {number} is no class; classes are numbered from 0, −1 means unknown"
-                    )
+                    what = f"{column} is no class: classes are numbered from 0, −1 means unknown"
+                    raise self.wrong(position, what, number)
             highest = max([highest, *(number for number in numbers if number is not None)])
             found[column] = numbers
         what = f"{self.told}, column {' or '.join(map(repr, written))}"
         if self.class_names is not None and highest >= len(self.class_names):
-            raise InputError(f"{what}: class {highest} is out of range for {len(self.class_names)} class names")
+            which = f"class {highest}" if self.quoting else "a class"
+            raise InputError(f"{what}: {which} is out of range for {len(self.class_names)} class names")
+        if not self.quoting and highest >= MAX_CLASSES:
+            raise InputError(f"{what}: more than {MAX_CLASSES} classes; is this an identifier?")
         count = checked_class_count(highest + 1, what)
         arrays = {
             column: pa.array([None if number == -1 else number for number in numbers], COLUMNS[column])
@@ -142,9 +154,7 @@ class _Table:
         count = next((len(row) for row in rows if row is not None), 0)
         for position, row in enumerate(rows):
             if row is not None and (len(row) != count or not row or any(value not in (0, 1) for value in row)):
-                raise self.wrong(
-                    position, f"labels must be {count or 'k'} values of 0 or 1, one for each class; got {row}"
-                )
+                raise self.wrong(position, f"labels must be {count or 'k'} values of 0 or 1, one for each class", row)
         whole = [None if row is None else [int(value) for value in row] for row in rows]
         return pa.array(whole, COLUMNS["labels"]), count
 
@@ -163,7 +173,7 @@ class _Table:
         for position, text in enumerate(self.texts("split")):
             split = None if text is None else split_of(text)
             if text is not None and split is None:
-                raise self.wrong(position, f"unknown split {text!r}; known: {', '.join(SPELLINGS)}")
+                raise self.wrong(position, f"unknown split; known: {', '.join(SPELLINGS)}", text)
             found.append(split)
         return found
 
@@ -171,9 +181,7 @@ class _Table:
         rows = self._parsed("boxes")
         for position, row in enumerate(rows):
             if row is not None and not all(_is_box(box) for box in row):
-                raise self.wrong(
-                    position, f"boxes are [[x0, y0, x1, y1], …] in pixels, with x0 < x1 and y0 < y1; got {row}"
-                )
+                raise self.wrong(position, "boxes are [[x0, y0, x1, y1], …] in pixels, with x0 < x1 and y0 < y1", row)
         return pa.array(rows, COLUMNS["boxes"])
 
     def _parsed(self, column: str) -> list[list[Any] | None]:
@@ -182,7 +190,7 @@ class _Table:
         for position, value in enumerate(self.written.columns[column]):
             parsed = self._json(column, position, value) if isinstance(value, str) else value
             if parsed is not None and not isinstance(parsed, list):
-                raise self.wrong(position, f"{column} must be a list, written as JSON; got {value!r}")
+                raise self.wrong(position, f"{column} must be a list, written as JSON", value)
             found.append(parsed)
         return found
 
@@ -195,13 +203,15 @@ class _Table:
                 except ValueError as error:
                     if isinstance(error, InputError):
                         raise
-                    raise self.wrong(position, f"{column} cannot be used: {' '.join(str(error).split())}") from error
+                    # Pydantic quotes what came, and names that are no fields.
+                    why = ": " + " ".join(str(error).split()) if self.quoting else ""
+                    raise self.wrong(position, f"{column} cannot be used{why}") from error
 
     def _json(self, column: str, position: int, text: str) -> object:
         try:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise self.wrong(position, f"{column} is not JSON ({error}): {text[:80]!r}") from error
+            raise self.wrong(position, f"{column} is not JSON ({error})", text) from error
 
 
 def is_text(value: str) -> bool:

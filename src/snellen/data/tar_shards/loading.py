@@ -133,9 +133,11 @@ def _written(told: str, index: _Index, class_names: Sequence[str] | None) -> Wri
         spoilt = dict[int, str]()
         usable = [row for row in range(len(index.samples)) if index.samples[row][1].problem is None]
         for row in usable:
-            one = Written({c: [values[row]] for c, values in written.columns.items()}, {}, ["it"])
+            said = {c: [values[row]] for c, values in written.columns.items() if values[row] is not None}
+            one = Written(said, {}, ["this image"])
             try:
-                meaning("what is said about it", one, class_names)
+                # The reason goes into reports, under pseudonyms too, and the value may name a person.
+                meaning("the texts beside it", one, class_names, quoting=False)
             except InputError as error:
                 spoilt[row] = str(error)
         if len(spoilt) == len(usable):
