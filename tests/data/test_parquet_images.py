@@ -374,6 +374,17 @@ def test_wrong_rows_are_named(tmp_path: Path) -> None:
     assert json.dumps(load_images(write_parquet(path, [png()], split=["val"])).column("split")) == '["tune"]'
 
 
+@pytest.mark.parametrize("beside", ["image", "path"])
+@pytest.mark.parametrize("times", [pa.array([2**31 - 1], pa.date32()), pa.array([10**18], pa.time64("us"))])
+def test_times_beyond_those_of_python_are_an_error_that_names_the_file(
+    tmp_path: Path, beside: str, times: pa.Array
+) -> None:
+    stored = {"image": pa.array([png()], pa.binary()), "path": ["x.png"]}[beside]
+    pq.write_table(pa.table({beside: stored, "unit_id": times}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a\.parquet.* not a readable Parquet file"):
+        load_images(tmp_path / "a.parquet")
+
+
 def test_a_damaged_footer_never_ends_the_process(tmp_path: Path) -> None:
     """Pyarrow ends the process when it is asked for the metadata of a column that is damaged in some ways."""
     path = write_parquet(tmp_path / "a.parquet", [png()], binary=True, label=[1])

@@ -20,6 +20,9 @@ OF_CLASSES = ("label", "bag_label")
 #: So many characters of a value are quoted.
 MAX_QUOTED = 200
 
+#: So far from an image's corner a box may reach, pixels.
+FARTHEST = 10**9
+
 
 def meaning(
     told: str, written: Written, class_names: Sequence[str] | None = None, *, quoting: bool = True
@@ -234,7 +237,9 @@ def _is_whole_float(value: object) -> bool:
 
 
 def _is_box(box: object) -> bool:
-    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, int | float) for v in box):
+    if not isinstance(box, list) or len(box) != 4:
+        return False
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) and abs(v) <= FARTHEST for v in box):
         return False
     return box[0] < box[2] and box[1] < box[3]
 

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from snellen.errors import InputError
 
-#: What pyarrow raises for a file that it cannot read.
-UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
+#: What pyarrow raises for a file that it cannot read, texts that are not UTF-8 and times beyond Python's included.
+UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError)
 
 #: Longest text in a footer, bytes, and longest list: the schema is a text, with the names of classes in it.
 _MAX_FOOTER_TEXT, _MAX_FOOTER_LIST = 48 * 1024**2, 2_000_000
