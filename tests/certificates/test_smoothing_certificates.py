@@ -314,6 +314,41 @@ def test_an_attack_inside_the_radius_finds_nothing_and_one_outside_does(halves):
         assert fooled == 0 if expected == 0 else fooled >= 1
 
 
+# -- what votes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.covers("13.15")
+@pytest.mark.parametrize("kind", [Smoothing, DualSmoothing])
+def test_a_denoiser_is_asked_for_the_noise_of_the_certificate_and_votes_are_of_what_it_gives(kind, monkeypatch):
+    asked = []
+
+    def white(generator, **options):
+        asked.append((generator, options))
+        return torch.ones_like
+
+    monkeypatch.setattr("snellen.diffusion.loading.load_generator", lambda name, *, device: name)
+    monkeypatch.setattr("snellen.smoothing.one_shot.one_shot_denoiser", white)
+    classifier, dark = of(HalfSpace(torch.ones(3, 2, 2))), torch.zeros(1, 3, 2, 2)
+    method = kind(sigma=0.1, samples=50, selection=50, grey=True)
+    assert method.certify(classifier, dark).votes[0, 1] == 0
+    branches = 2 if kind.halves else 1
+    assert method.model_copy(update={"denoiser": "a"}).certify(classifier, dark).votes.tolist() == [[0, 50 * branches]]
+    assert asked == [("a", {"sigma": 0.1, "grey": True, "size": (2, 2)})]
+
+
+def test_a_half_is_shown_as_asked_else_as_trained_else_as_published():
+    plain = of(HalfSpace(torch.ones(3, 2, 2)))
+    trained = of(pair_of(HalfSpace(torch.ones(3, 2, 2)), HalfSpace(torch.ones(3, 2, 2))))
+    for classifier, given, shown in (
+        (plain, None, "contrast"),
+        (plain, "zeros", "zeros"),
+        (trained, None, "zeros"),
+        (trained, "fill", "fill"),
+    ):
+        branches = DualSmoothing(view=given)._branches(classifier, 0.1, False, (2, 2))
+        assert [branch.view for branch in branches] == [shown] * 2
+
+
 # -- what cannot be certified ------------------------------------------------------------------------------------------
 
 

@@ -77,7 +77,7 @@ def test_a_pair_is_trained_and_certified_by_what_its_artifact_says(run, tmp_path
         (["--sigma", "0"], "--sigma '0'"),
         (["--sigma", "0.1", "--alpha", "1.5"], "--alpha '1.5'"),
         (["--sigma", "0.1", "--out", "note.txt"], "note.txt is a file"),
-        (["--sigma", "0.1", "--denoiser", "bundled:scene-diffusion"], ""),
+        (["--sigma", "0.1", "--denoiser", "bundled:scene-diffusion"], "works with latents"),
     ],
 )
 def test_what_is_wrong_is_said(run, tmp_path, arguments, message):
