@@ -82,6 +82,12 @@ def test_exif_rotation_is_not_applied() -> None:
     assert decode(encode(Image.fromarray(NOISE), "JPEG", exif=exif)).size == (7, 9)
 
 
+def test_the_rotation_of_a_tiff_is_applied_as_by_the_usual_loaders() -> None:
+    content = encode(Image.fromarray(NOISE), "TIFF", tiffinfo={0x0112: 6})
+    same(content)
+    assert decode(content).size == (9, 7)
+
+
 def test_jpeg_with_further_pictures_behind_is_the_jpeg_it_begins_with() -> None:
     content = encode(Image.fromarray(NOISE), "MPO", save_all=True, append_images=[Image.new("RGB", (7, 9))])
     assert Image.open(io.BytesIO(content)).format == "MPO"

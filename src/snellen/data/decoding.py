@@ -55,9 +55,9 @@ def decode(
 
     As the loaders of torchvision and timm do, everything of 8 bits goes through ``convert("RGB")``: alpha is dropped
     (not blended), palettes are looked up, CMYK is converted without colour profiles; colour of 16 bits per channel
-    keeps its upper byte; the rotation that EXIF asks for is *not* applied. Unlike them, grey of more than 8 bits is
-    scaled from ``grey_range`` to 0 … 255 and rounded, where they cut it off at 255. A JPEG with further pictures
-    behind the first (MPO, as cameras write) is read as the JPEG that it begins with.
+    keeps its upper byte; the rotation that EXIF asks for is *not* applied, but that of a TIFF is, by Pillow. Unlike
+    them, grey of more than 8 bits is scaled from ``grey_range`` to 0 … 255 and rounded, where they cut it off at 255.
+    A JPEG with further pictures behind the first (MPO, as cameras write) is read as the JPEG that it begins with.
 
     >>> stream = io.BytesIO()
     >>> Image.new("L", (3, 2), 200).save(stream, "PNG")
