@@ -17,6 +17,7 @@ from snellen.delivery.model_card import model_card, plain
 from snellen.delivery.train import CHECKPOINT, Delivered, train
 from snellen.errors import InputError, RunConflictError
 from snellen.images import ImageSet
+from snellen.network.sent_log import SENT, SentRequest, tell
 from snellen.progress import Silent
 from snellen.recipes.mixup import Mixup
 
@@ -164,6 +165,27 @@ def test_what_a_kill_leaves_of_a_file_is_no_hindrance(tmp_path: Path) -> None:
         (out / f".{name}.0123456789ab").write_bytes(b"a part")
     train({**RECIPE, "plan": {**PLAN, "epochs": 1}}, images(), out=out, onnx=False)
     assert {entry.name for entry in out.iterdir()} == {"weights.safetensors", "card.json", "README.md"}
+
+
+def test_what_a_recipe_sends_is_in_the_folder_also_when_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit, out = Mixup.fit, tmp_path / "made"
+
+    def asking(recipe: Mixup, *given: object, **options: object) -> Artifact:
+        tell(SentRequest("http://127.0.0.1/v1/chat/completions", [], 9, 1, 200))
+        return fit(recipe, *given, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Mixup, "fit", asking)
+    once = {**RECIPE, "plan": {**PLAN, "epochs": 2}}
+    with pytest.raises(KeyboardInterrupt):
+        train(once, images(), out=out, onnx=False, progress=Stopping(2))
+    assert len((out / SENT).read_text().splitlines()) == 1
+    train(once, images(), out=out, onnx=False)
+    assert len((out / SENT).read_text().splitlines()) == 2
+    assert {entry.name for entry in out.iterdir()} == {"weights.safetensors", "card.json", "README.md", SENT}
+    tell(SentRequest("http://127.0.0.1/v1/chat/completions", [], 9, 1, 200))
+    assert len((out / SENT).read_text().splitlines()) == 2
 
 
 def test_weights_that_were_cut_off_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

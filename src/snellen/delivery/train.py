@@ -20,6 +20,7 @@ from snellen.images import ImageSet
 from snellen.method import Method, Recipe, build
 from snellen.models.onnx_export import export_onnx
 from snellen.models.references import load_classifier
+from snellen.network.sent_log import sent_log
 from snellen.progress import Progress
 from snellen.randomness import Randomness
 from snellen.run import canonical_json, write_atomically
@@ -33,7 +34,9 @@ _CHECKPOINTS = re.compile(r"training(-\w+)?\.safetensors")
 UNFINISHED = "training.json"
 #: Written last: with it, a folder is complete.
 COMPLETE = "README.md"
-_UNFINISHED_FILES = re.compile(r"training\.json|weights\.safetensors|card\.json|model\.onnx(\.json)?|audit", re.ASCII)
+_UNFINISHED_FILES = re.compile(
+    r"training\.json|weights\.safetensors|card\.json|model\.onnx(\.json)?|audit|sent\.jsonl", re.ASCII
+)
 _TEMPORARY = re.compile(r"\.(training(-\w+)?\.safetensors|training\.json|model\.onnx\.json|README\.md)\.[0-9a-f]{12}")
 
 
@@ -43,7 +46,8 @@ class Delivered:
 
     Attributes:
         artifact: weights and card.
-        folder: weights.safetensors, card.json, README.md; model.onnx and audit/ where they were made.
+        folder: weights.safetensors, card.json, README.md; model.onnx and audit/ where they were made,
+            sent.jsonl where something was sent.
         onnx: the ONNX file.
         report: the audit.
         notes: what was not made, and why.
@@ -112,7 +116,9 @@ def train(
     if artifact is None:
         write_atomically(folder / UNFINISHED, canonical_json(asked))
         checkpoint = folder / CHECKPOINT
-        artifact = made.fit(given, base=base, rng=Randomness(seed), checkpoint=checkpoint, progress=progress)
+        with sent_log() as sent:  # a recipe may ask a language model, or show its images to another classifier
+            sent.into(folder)
+            artifact = made.fit(given, base=base, rng=Randomness(seed), checkpoint=checkpoint, progress=progress)
         artifact = artifact.save(folder)
     _remove(folder, _CHECKPOINTS)
     # An export that was stopped leaves a part of a file.

@@ -255,6 +255,7 @@ def test_an_answer_that_trickles_in_is_given_up(
         sent.append(next(left))
         if len(sent) == 4:
             timers.fire()
+            server.over.wait(20)  # whatever comes after would tell the client that something is wrong
         return sent[-1]
 
     server.script = [Scripted(before=trickle)]
