@@ -121,6 +121,8 @@ class Run:
             RunConflictError: the folder holds a run of another plan; the message names what differs.
             InputError: the folder cannot be written, or holds files that are no run.
         """
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file, not a folder; choose another --out")
         manifest = folder / "manifest.json"
         plan = json.loads(canonical_json(plan))
         # A start that was killed leaves at most an unfinished manifest behind.

@@ -20,6 +20,8 @@ _UNFINISHED = re.compile(r"(?<![^/\\])\.([^/\\]+)\.(?:[0-9a-f]{12}|partial)$")
 
 #: What it says when nothing may be written. Reading says the last two as well, of other files.
 FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+#: What it says of a name that no file can have.
+_NO_NAME = errno.ENAMETOOLONG
 
 
 @contextmanager
@@ -63,15 +65,20 @@ def unwritable(error: OSError, folder: Path) -> UnwritableError:
         fix = "allow writing there, or choose another place"
     else:
         return UnwritableError(f"cannot write to {folder}: {words}")
-    told = f"What was finished before stays valid: {fix}" if folder.exists() else fix.capitalize()
+    told = f"What was finished before stays valid: {fix}" if os.path.exists(folder) else fix.capitalize()
     return UnwritableError(f"cannot write to {place}: {words}. {told}, and give the same call again")
 
 
+def refused(error: Exception) -> bool:
+    """Whether an error can only be one of writing: no room, or a disk that is read-only."""
+    return isinstance(error, OSError) and error.errno in {*NO_ROOM, errno.EROFS}
+
+
 def _is_ours(error: OSError, folder: Path) -> bool:
-    if error.errno in NO_ROOM or error.errno == errno.EROFS:
+    if refused(error):
         return True
     # Parquet files are written by a library that tells the name in its message alone.
-    return error.errno in FORBIDDEN and str(folder) in f"{error.filename} {error.filename2} {error}"
+    return error.errno in {*FORBIDDEN, _NO_NAME} and str(folder) in f"{error.filename} {error.filename2} {error}"
 
 
 def _room(folder: Path) -> str:

@@ -203,6 +203,14 @@ def test_rates_are_seconds_for_each_image_without_the_first_batch(monkeypatch):
     assert clock.now - 100 == pytest.approx(1000 + 32 * 0.25 + 2 * 0.5 * classifier.spent.queries / 2)
 
 
+def test_hashing_files_is_measured_as_well(monkeypatch):
+    clock = Clock(monkeypatch)
+    classifier, images = slow_problem(clock)
+    monkeypatch.setattr(Slow, "content_hash", lambda source, index: clock.spend(2.0) or str(index))
+    rates = measure_rates(classifier, images, frozenset(), batch_size=8, workers=0, seed=0, seconds=1e6)
+    assert rates.each == pytest.approx(0.5 + 0.25 + 2.0)
+
+
 def test_measuring_stops_when_it_takes_its_share_of_the_budget(monkeypatch):
     clock = Clock(monkeypatch)
     classifier, images = slow_problem(clock)

@@ -8,6 +8,7 @@ import stat
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 import snellen
@@ -131,6 +132,34 @@ def test_attacks_and_shifts_under_pseudonyms(run, clinic, tmp_path, command, wri
     assert (tmp_path / "made" / written).is_file()
     assert mentions(tmp_path / "made", NAMES) == {}
     assert not [name for name in NAMES if name in out]
+
+
+def test_a_full_disk_behind_the_output_is_told_too(run, monkeypatch):
+    echo = typer.echo
+
+    def full(message=None, *arguments, err=False, **options):
+        if not err:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        echo(message, *arguments, err=True, **options)
+
+    monkeypatch.setattr(typer, "echo", full)
+    code, _, err = run("systems", "--json")
+    assert code == 2
+    assert "cannot write to the output: No space left on device" in flat(err)
+    assert "Traceback" not in err
+    assert "fault in Snellen" not in err
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("Rosengarten/Bag/Roe.png", "is a file, not a folder"), ("n" * 300, "cannot write to")],
+)
+def test_a_place_that_can_be_no_folder_is_told(run, clinic, place, message):
+    code, _, err = run("audit", "bundled:fashion-cnn", clinic, "--checks", "clean", "--out", place)
+    assert code == 2
+    assert message in flat(err)
+    assert "Traceback" not in err
+    assert "goes on where this stopped" not in err
 
 
 def test_options_have_the_defaults_of_the_functions():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +22,7 @@ from snellen.cli.systems import systems
 from snellen.cli.text import harmless
 from snellen.cli.train import train
 from snellen.errors import SnellenError
+from snellen.unwritable import refused, unwritable
 from snellen.version import __version__
 
 #: Documented in the README; 70 is EX_SOFTWARE of sysexits.h.
@@ -68,7 +70,11 @@ def main() -> None:
     except SnellenError as error:
         typer.secho(f"error: {harmless(str(error))}", err=True, fg="red")
         sys.exit(EXIT_ERROR)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and refused(error):  # by any command, also where what it prints is sent
+            told = unwritable(error, Path("the output"))
+            typer.secho(f"error: {harmless(str(told))}", err=True, fg="red")
+            sys.exit(EXIT_ERROR)
         sys.excepthook(*sys.exc_info())
         typer.secho("this is a fault in Snellen; please report it with the lines above", err=True, fg="red")
         sys.exit(EXIT_INTERNAL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -188,7 +189,7 @@ def audit(
                 progress=progress,
             )
     except (KeyboardInterrupt, UnreachableError, UnwritableError, WorkerError) as stopped:
-        if folder.exists() or isinstance(stopped, KeyboardInterrupt):
+        if os.path.isdir(folder) or isinstance(stopped, KeyboardInterrupt):
             typer.echo(f"stopped; the same command with --out {folder} goes on where this stopped", err=True)
         raise
     if as_json:
