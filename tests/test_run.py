@@ -156,9 +156,9 @@ def test_a_foreign_or_damaged_manifest_is_refused(tmp_path, content, told):
 
 def test_a_path_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_bytes(b"in the way")
-    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(InputError, match=r"cannot write to .*file"):
-            Run.open(folder, PLAN)
+    for place, told in (("file", r"file is a file, not a folder"), ("file/below", r"cannot write to .*file")):
+        with pytest.raises(InputError, match=told):
+            Run.open(tmp_path / place, PLAN)
     assert files(tmp_path) == {"file": b"in the way"}
 
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from snellen.auditing import finishing
+from snellen.auditing import finishing, shard_work
 from snellen.auditing.audit import audit
 from snellen.auditing.check import Conclusion
 from snellen.auditing.checks.adversarial import Adversarial
@@ -231,6 +231,23 @@ def test_an_image_that_is_gone_at_the_end_is_told(clinic, tmp_path, monkeypatch)
     monkeypatch.setattr(finishing, "conclude", late)
     with pytest.raises(InputError, match=r"1 of 70 images of .* were readable before and are not any more"):
         run(clinic, tmp_path / "run", save_images=False)
+
+
+def test_images_without_finite_scores_are_not_fingerprinted_again(clinic, monkeypatch):
+    classifier, images, _ = clinic
+    score = shard_work.score_batch
+
+    def spoil(model, batch, keep):
+        scores, features = score(model, batch, keep)
+        scores[0] = torch.nan
+        return scores, features
+
+    monkeypatch.setattr(shard_work, "score_batch", spoil)
+    checks = ["clean", "duplicates"]
+    ours, theirs = (audit(classifier, images, checks=checks, batch_size=9, save_images=one) for one in (False, True))
+    assert ours.data["rejected"] == theirs.data["rejected"] == 2 + 8, "one of each batch"
+    assert [check.status for check in ours.checks] == ["done", "done"]
+    assert ours.metrics == theirs.metrics
 
 
 class Painter(Clean):
