@@ -195,6 +195,8 @@ def test_a_run_goes_on_under_another_engine_with_the_threads_and_shards_it_has(g
     with pytest.raises(RunConflictError, match=r"differs in: threads\)"):
         again(given, out, threads=before + 1)
     assert torch.get_num_threads() == before
+    with pytest.raises(InputError, match="threads must be at least 1, got 0"):
+        again(given, out, threads=0)
 
 
 def idle():

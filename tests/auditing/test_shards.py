@@ -1,6 +1,7 @@
 """How an audit is cut into shards, and what travels between who asks and who measures."""
 
 import json
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ from snellen.data.references import load_images
 from snellen.engines.choosing import choose_engine, recorded
 from snellen.engines.in_process import InProcess
 from snellen.engines.local import Local
-from snellen.errors import InputError, UnknownNameError
+from snellen.errors import InputError, MissingExtraError, UnknownNameError
 from snellen.evidence import Evidence
 
 
@@ -89,10 +90,22 @@ def test_engines_by_name(monkeypatch):
     assert choose_engine("local", processes=5).threads == 2
     assert choose_engine("local", processes=50).threads == 1
     assert choose_engine("local", processes=2, threads=3).threads == 3
-    assert choose_engine("ray", processes=3).threads == 4
-    assert choose_engine("ray", address="head:6379").threads == 1
     mine = InProcess()
     assert choose_engine(mine).engine is mine
+
+
+def test_threads_of_ray(monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setattr("torch.get_num_threads", lambda: 12)
+    assert choose_engine("ray", processes=3).threads == 4
+    assert choose_engine("ray", address="head:6379").threads == 1
+
+
+def test_without_ray_it_is_said_what_to_install_before_anything_begins(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setattr("snellen.engines.ray_cluster.find_spec", lambda _name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'snellen\[ray\]'"):
+        choose_engine("ray")
 
 
 @pytest.mark.parametrize(
@@ -106,6 +119,7 @@ def test_engines_by_name(monkeypatch):
         ("ray", {"address": "local"}, "HOST:PORT or auto, got 'local'"),
         ("ray", {"address": " "}, "HOST:PORT"),
         (InProcess(), {"processes": 2}, "knows its own"),
+        (InProcess(), {"threads": 0}, "threads must be at least 1, got 0"),
     ],
 )
 def test_options_that_do_not_belong_together(engine, options, told):

@@ -123,7 +123,7 @@ def audit(
         crew = choose_engine(
             engine,
             processes=processes,
-            threads=threads or known_threads,
+            threads=known_threads if threads is None else threads,
             address=address,
             gpu=asked.classifier.device.type == "cuda",
         )

@@ -74,15 +74,15 @@ def choose_engine(
     Raises:
         InputError: options that do not belong to the engine, or are below 1.
     """
+    for name, value in (("processes", processes), ("threads", threads)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} must be at least 1, got {value}")
     if not isinstance(engine, str):
         if processes is not None or address is not None:
             raise InputError("an engine that is handed in knows its own processes and address")
         return Chosen(engine, threads or torch.get_num_threads())
     if engine not in ENGINES:
         raise unknown_name("engine", engine, ENGINES)
-    for name, value in (("processes", processes), ("threads", threads)):
-        if value is not None and value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")
     if address is not None and engine != "ray":
         raise InputError(f"an address is that of a Ray cluster: it goes with the engine ray, not with {engine}")
     if engine == "in_process":

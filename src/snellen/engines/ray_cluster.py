@@ -19,6 +19,7 @@ import tempfile
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -64,6 +65,7 @@ class Ray:
 
     Raises:
         InputError: an address of another form, which might start a cluster, or no number of processes.
+        MissingExtraError: Ray is not installed.
     """
 
     def __init__(self, processes: int | None, *, threads: int = 1, gpus: int = 0, address: str | None = None) -> None:
@@ -71,6 +73,8 @@ class Ray:
             raise InputError(f"the address of a Ray cluster is HOST:PORT or auto, got {address!r}")
         if processes is None and address is None:
             raise InputError("a Ray cluster of this machine needs a number of processes")
+        if find_spec("ray") is None:  # imported later, under settings of its own
+            import_extra("ray", "ray", "the engine 'ray'")
         self._processes, self._threads, self._gpus, self._address = processes, threads, gpus, address
 
     def run(self, work: str, setup: Mapping[str, Any], jobs: Iterable[Numbered]) -> Generator[Numbered, None, None]:
@@ -112,7 +116,7 @@ class Ray:
                     "object_store_memory": _OBJECT_STORE,
                     "_temp_dir": f"{folder}/ray",  # which Ray opens to everybody
                 }
-            ray = import_extra("ray", "ray", "the engine 'ray'")
+            ray = importlib.import_module("ray")
             if ray.is_initialized():
                 raise InputError(
                     "this process is connected to Ray already; call ray.shutdown() first, and give the address of "
