@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from snellen.cli import main
+
 #: A small audit that takes some seconds after everything is loaded.
 COMMAND = (
     "audit", "bundled:fashion-cnn", "bundled:fashion-mnist", "--limit", "96", "--batch-size", "4", "--shards", "12",
@@ -17,25 +19,26 @@ COMMAND = (
 
 def begin(out, *options):
     """Start the command; everything that it prints is kept."""
-    command = [
-        sys.executable,
-        "-c",
-        "from snellen.cli import main; main()",
-        *COMMAND,
-        "--out",
-        str(out),
-        "--threads",
-        "1",
-        *options,
-    ]
+    command = [sys.executable, "-c", "from snellen.cli import main; main()", *words(out, *options)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-def finish(out, *options):
-    """Run the command to its end, and give the report's bytes."""
-    _, said = (process := begin(out, *options)).communicate()
-    assert process.returncode == 0, said
+def words(out, *options):
+    """Of the command, after ``snellen``."""
+    return [*COMMAND, "--out", str(out), "--threads", "1", *options]
+
+
+def finish(out):
+    """Run the command to its end in this process, where everything is imported, and give the report's bytes."""
+    before, sys.argv = sys.argv, ["snellen", *words(out)]
+    try:
+        main()
+    except SystemExit as ended:
+        if ended.code:
+            raise
+    finally:
+        sys.argv = before
     return (Path(out) / "report.json").read_bytes()
 
 
