@@ -25,6 +25,11 @@ def placed(_setup):
     return lambda _job: f"{os.getpid()} {os.getcwd()} {os.environ.get('OMP_WAIT_POLICY')}".encode()
 
 
+def interrupted(_setup):
+    """What Ctrl-C in a terminal does here: the process group that it is sent to, and what is done then."""
+    return lambda _job: f"{os.getpgrp()} {signal.getsignal(signal.SIGINT) is signal.SIG_IGN}".encode()
+
+
 def dying(setup):
     """Ends the process at each job that begins with ``die``, as often as the setup says."""
 

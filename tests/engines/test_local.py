@@ -69,6 +69,12 @@ def test_each_process_is_started_once_and_knows_where_it_is():
     assert str(os.getpid()) not in {pid for pid, _, _ in told}
 
 
+def test_ctrl_c_in_a_terminal_is_for_who_started_the_workers_alone():
+    ((_, told),) = Local(1).run("piecework:interrupted", {}, jobs(b""))
+    group, ignored = told.decode().split()
+    assert (int(group) != os.getpgrp(), ignored) == (True, "True")
+
+
 def test_a_module_in_the_current_folder_is_not_taken_for_one_of_ours(tmp_path, monkeypatch):
     (tmp_path / "json.py").write_text("raise SystemExit('not the json that was meant')")
     (tmp_path / "snellen").mkdir()
