@@ -88,6 +88,13 @@ def test_a_name_longer_than_any_path_is_cut(tmp_path: Path) -> None:
     assert "its name has 4097 bytes" in reason(images, cut)
 
 
+def test_a_name_with_a_zero_byte_is_refused(tmp_path: Path) -> None:
+    images = load_tar(
+        raw(tmp_path / "a.tar", GOOD, pax(b"17 path=ab\0cd.png\n".replace(b"17", b"18")), header(b"x", 0), END)
+    )
+    assert "zero byte" in reason(images, "a.tar/ab\0cd.png")
+
+
 def test_a_size_in_a_pax_header_counts(tmp_path: Path) -> None:
     content = png(7)
     said = pax(b"13 size=%04d\n" % len(content))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tarfile
@@ -280,4 +281,6 @@ def test_too_large_members_are_not_read(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tar", ("1.png", png() + bytes(2000)), ("2.png", png()))
     images = load_tar(path, limits=DecodingLimits(max_bytes=1000))
     assert "more than 1000 (max_bytes)" in reason(images, "a.tar/1.png")
+    told = "rejected: " + reason(images, "a.tar/1.png")
+    assert images.content_hash(0) == hashlib.sha256(told.encode()).hexdigest(), "its bytes are not hashed either"
     assert images.read(1).size == (4, 3)
