@@ -10,8 +10,8 @@ import typer
 from snellen.cli.free_folder import free_folder
 from snellen.cli.privacy_options import AllowRemoteOption, PseudonymsOption
 from snellen.cli.progress import TerminalProgress, loading
+from snellen.cli.stopping import stopped_told
 from snellen.cli.text import markup
-from snellen.errors import UnreachableError, UnwritableError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -77,27 +77,21 @@ def attack(
         check_free(folder)
         images = load_images(data, progress=spinner)
         classifier = load_classifier(model, classes, device=device)
-    try:
-        with TerminalProgress() as progress:
-            attacked = run_attack(
-                classifier,
-                images,
-                methods,
-                target=target,
-                out=folder,
-                batch_size=batch_size,
-                workers=workers,
-                limit=limit,
-                seed=seed,
-                save_images=save_images,
-                pseudonyms=pseudonyms,
-                progress=progress,
-            )
-    except (KeyboardInterrupt, UnreachableError, UnwritableError) as stopped:
-        if folder.exists() or isinstance(stopped, KeyboardInterrupt):
-            again = "the same command" if out else f"the same command with --out {folder}"
-            typer.echo(f"stopped; {folder} is incomplete, and {again} goes on where this stopped", err=True)
-        raise
+    with stopped_told(folder, out), TerminalProgress() as progress:
+        attacked = run_attack(
+            classifier,
+            images,
+            methods,
+            target=target,
+            out=folder,
+            batch_size=batch_size,
+            workers=workers,
+            limit=limit,
+            seed=seed,
+            save_images=save_images,
+            pseudonyms=pseudonyms,
+            progress=progress,
+        )
     if as_json:
         typer.echo(canonical_json(attacked.to_json()), nl=False)
     else:

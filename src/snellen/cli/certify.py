@@ -10,8 +10,8 @@ import typer
 from snellen.cli.free_folder import free_folder
 from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import TerminalProgress, loading
+from snellen.cli.stopping import stopped_told
 from snellen.cli.text import markup
-from snellen.errors import UnwritableError
 
 if TYPE_CHECKING:
     from snellen.method import Method
@@ -63,7 +63,7 @@ def certify(
         check_free(folder)
         images = load_images(data, progress=spinner)
         classifier = load_classifier(model, classes, device=device)
-    try:
+    with stopped_told(folder, out):
         if not as_json and all(setting.method.missing(classifier, images) is None for setting in settings):
             for name, radius in largest_radii(classifier, settings).items():
                 typer.echo(f"{name}: with so many samples, no radius can exceed {radius:.4f}")
@@ -79,11 +79,6 @@ def certify(
                 seed=seed,
                 progress=progress,
             )
-    except (KeyboardInterrupt, UnwritableError) as stopped:
-        if folder.exists() or isinstance(stopped, KeyboardInterrupt):
-            again = "the same command" if out else f"the same command with --out {folder}"
-            typer.echo(f"stopped; {folder} is incomplete, and {again} goes on where this stopped", err=True)
-        raise
     if as_json:
         typer.echo(canonical_json(certified.to_json()), nl=False)
     else:

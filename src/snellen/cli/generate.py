@@ -10,6 +10,7 @@ import typer
 from snellen.cli.free_folder import free_folder
 from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import TerminalProgress, loading
+from snellen.cli.stopping import stopped_told
 from snellen.cli.text import harmless
 from snellen.errors import InputError
 
@@ -56,15 +57,10 @@ def generate(
             raise InputError(f"{methods[0].name} {lacking}")
         check_free(folder)
         asked = load_requests(requests, getattr(methods[0], "known_classes", tuple)())
-    try:
-        with TerminalProgress() as progress:
-            made = write_generated(
-                methods[0], asked, out=folder, batch_size=batch_size, seed=seed, sheet=sheet, progress=progress
-            )
-    except KeyboardInterrupt:
-        again = "the same command" if out else f"the same command with --out {folder}"
-        typer.echo(f"stopped; {folder} is incomplete, and {again} goes on where this stopped", err=True)
-        raise
+    with stopped_told(folder, out), TerminalProgress() as progress:
+        made = write_generated(
+            methods[0], asked, out=folder, batch_size=batch_size, seed=seed, sheet=sheet, progress=progress
+        )
     if as_json:
         typer.echo(canonical_json(made.to_json()), nl=False)
     else:

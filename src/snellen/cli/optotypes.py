@@ -12,6 +12,7 @@ import typer
 from snellen.cli.free_folder import free_folder
 from snellen.cli.method_commands import method_commands
 from snellen.cli.progress import TerminalProgress, loading
+from snellen.cli.stopping import stopped_told
 from snellen.cli.text import markup
 from snellen.errors import InputError
 
@@ -85,13 +86,8 @@ def write(
             for one in splits
         ]
         images = parts[0] if len(parts) == 1 else join(parts, name=parts[0].name)
-    try:
-        with TerminalProgress() as progress:
-            written = write_images(images, folder, progress=progress)
-    except KeyboardInterrupt:
-        again = "the same command" if out else f"the same command with --out {folder}"
-        typer.echo(f"stopped; {folder} is incomplete, and {again} goes on where this stopped", err=True)
-        raise
+    with stopped_told(folder, out), TerminalProgress() as progress:
+        written = write_images(images, folder, progress=progress)
     masks = f" and {written.masks} masks" if written.masks else ""
     for example_id, reason in list(written.rejected.items())[:_NAMED]:
         typer.echo(f"left out: {markup(example_id)}: {markup(reason)}", err=True)

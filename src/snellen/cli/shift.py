@@ -11,8 +11,8 @@ import typer
 from snellen.cli.free_folder import free_folder
 from snellen.cli.privacy_options import PseudonymsOption
 from snellen.cli.progress import TerminalProgress, loading
+from snellen.cli.stopping import stopped_told
 from snellen.cli.text import markup
-from snellen.errors import UnwritableError
 
 if TYPE_CHECKING:
     from snellen.method import Method
@@ -70,27 +70,21 @@ def shift(
         named_settings(methods)
         check_free(folder)
         images = load_images(data, progress=spinner)
-    try:
-        with TerminalProgress() as progress:
-            written = write_shifted(
-                images,
-                methods,
-                out=folder,
-                format=format.value,
-                batch_size=batch_size,
-                workers=workers,
-                limit=limit,
-                seed=seed,
-                contact_sheet=contact_sheet,
-                pseudonyms=pseudonyms,
-                progress=progress,
-                **strengths,
-            )
-    except (KeyboardInterrupt, UnwritableError) as stopped:
-        if folder.exists() or isinstance(stopped, KeyboardInterrupt):
-            again = "the same command" if out else f"the same command with --out {folder}"
-            typer.echo(f"stopped; {folder} is incomplete, and {again} goes on where this stopped", err=True)
-        raise
+    with stopped_told(folder, out), TerminalProgress() as progress:
+        written = write_shifted(
+            images,
+            methods,
+            out=folder,
+            format=format.value,
+            batch_size=batch_size,
+            workers=workers,
+            limit=limit,
+            seed=seed,
+            contact_sheet=contact_sheet,
+            pseudonyms=pseudonyms,
+            progress=progress,
+            **strengths,
+        )
     if as_json:
         typer.echo(canonical_json(written.to_json()), nl=False)
     else:

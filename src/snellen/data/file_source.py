@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,11 +9,11 @@ from PIL import Image
 
 from snellen.data.contained_file import read_file
 from snellen.data.decoding import DEFAULT_LIMITS, DecodingLimits, decode
-from snellen.data.grey_range import SIXTEEN_BIT, checked_range
-from snellen.errors import RejectedImageError
+from snellen.data.encoded_source import EncodedSource
+from snellen.data.grey_range import SIXTEEN_BIT
 
 
-class FileSource:
+class FileSource(EncodedSource):
     """Image files below a folder, by their paths relative to it.
 
     Args:
@@ -36,26 +35,14 @@ class FileSource:
         limits: DecodingLimits = DEFAULT_LIMITS,
         grey_range: tuple[int, int] = SIXTEEN_BIT,
     ) -> None:
-        self.root, self.paths, self.refused, self.skipped = root, tuple(paths), dict(refused or {}), skipped
-        self.limits, self.grey_range = limits, checked_range(grey_range)
-
-    def read(self, index: int) -> Image.Image:
-        """Decode one image to RGB. Raises RejectedImageError with the reason when it cannot."""
-        return decode(self._content(index), limits=self.limits, grey_range=self.grey_range)
+        super().__init__(refused, limits, grey_range)
+        self.root, self.paths, self.skipped = root, tuple(paths), skipped
 
     def read_mask(self, index: int, path: str) -> Image.Image:
         """Decode the mask at ``path`` below the folder ("L"). Raises RejectedImageError when it cannot."""
         content = read_file(self.root, path, self.limits.max_bytes)
         return decode(content, limits=self.limits, grey_range=self.grey_range).convert("L")
 
-    def content_hash(self, index: int) -> str:
-        """Hash of the file's bytes (sha256, hex), or of the reason why they cannot be had."""
-        try:
-            return hashlib.sha256(self._content(index)).hexdigest()
-        except RejectedImageError as error:
-            return hashlib.sha256(f"rejected: {error}".encode()).hexdigest()
-
-    def _content(self, index: int) -> bytes:
-        if index in self.refused:
-            raise RejectedImageError(self.refused[index])
+    def stored(self, index: int) -> bytes:
+        """The file, if it lies below the folder."""
         return read_file(self.root, self.paths[index], self.limits.max_bytes)

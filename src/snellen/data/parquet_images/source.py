@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -14,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image
 
-from snellen.data.decoding import DEFAULT_LIMITS, DecodingLimits, decode
-from snellen.data.grey_range import SIXTEEN_BIT, checked_range
+from snellen.data.decoding import DEFAULT_LIMITS, DecodingLimits
+from snellen.data.encoded_source import EncodedSource
+from snellen.data.grey_range import SIXTEEN_BIT
 from snellen.data.parquet_images.layout import Layout
 from snellen.data.parquet_tables import UNREADABLE, open_parquet
 from snellen.data.shard_files import ShardFile
@@ -51,7 +50,7 @@ class StoredShard:
         return self.file.root
 
 
-class ParquetSource:
+class ParquetSource(EncodedSource):
     """Images by shard, row group and row in it. Threads may read at once; one of them unpacks a row group for all.
 
     Args:
@@ -73,25 +72,13 @@ class ParquetSource:
         grey_range: tuple[int, int] = SIXTEEN_BIT,
         kept_bytes: int = KEPT_BYTES,
     ) -> None:
-        self.shards, self.places, self.refused = tuple(shards), places, dict(refused or {})
-        self.limits, self.grey_range, self.kept_bytes = limits, checked_range(grey_range), kept_bytes
+        super().__init__(refused, limits, grey_range)
+        self.shards, self.places, self.kept_bytes = tuple(shards), places, kept_bytes
         self._lock = threading.Lock()
         self._groups: OrderedDict[tuple[int, int], pa.ChunkedArray | str] = OrderedDict()
 
-    def read(self, index: int) -> Image.Image:
-        """Decode one image to RGB. Raises RejectedImageError with the reason when it cannot."""
-        return decode(self._content(index), limits=self.limits, grey_range=self.grey_range)
-
-    def content_hash(self, index: int) -> str:
-        """Hash of the stored bytes (sha256, hex), or of the reason why they cannot be had."""
-        try:
-            return hashlib.sha256(self._content(index)).hexdigest()
-        except RejectedImageError as error:
-            return hashlib.sha256(f"rejected: {error}".encode()).hexdigest()
-
-    def _content(self, index: int) -> bytes:
-        if index in self.refused:
-            raise RejectedImageError(self.refused[index])
+    def stored(self, index: int) -> bytes:
+        """The bytes in the row, from what is kept or from the file."""
         shard, group, row = self.places[index].tolist()
         value = self._group(shard, group)[row]
         if isinstance(value, pa.DictionaryScalar):

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from snellen.data.decoding import DEFAULT_LIMITS, DecodingLimits, decode
-from snellen.data.grey_range import SIXTEEN_BIT, checked_range
+from snellen.data.decoding import DEFAULT_LIMITS, DecodingLimits
+from snellen.data.encoded_source import EncodedSource
+from snellen.data.grey_range import SIXTEEN_BIT
 from snellen.data.shard_files import ShardFile
 from snellen.errors import RejectedImageError
 
 
-class TarSource:
+class TarSource(EncodedSource):
     """Members of archives, by shard, offset and size. Threads may read at once: each reading opens the shard anew.
 
     Args:
@@ -37,23 +36,11 @@ class TarSource:
         limits: DecodingLimits = DEFAULT_LIMITS,
         grey_range: tuple[int, int] = SIXTEEN_BIT,
     ) -> None:
-        self.shards, self.places, self.refused, self.skipped = tuple(shards), places, dict(refused or {}), skipped
-        self.limits, self.grey_range = limits, checked_range(grey_range)
+        super().__init__(refused, limits, grey_range)
+        self.shards, self.places, self.skipped = tuple(shards), places, skipped
 
-    def read(self, index: int) -> Image.Image:
-        """Decode one image to RGB. Raises RejectedImageError with the reason when it cannot."""
-        return decode(self._content(index), limits=self.limits, grey_range=self.grey_range)
-
-    def content_hash(self, index: int) -> str:
-        """Hash of the member's bytes (sha256, hex), or of the reason why they cannot be had."""
-        try:
-            return hashlib.sha256(self._content(index)).hexdigest()
-        except RejectedImageError as error:
-            return hashlib.sha256(f"rejected: {error}".encode()).hexdigest()
-
-    def _content(self, index: int) -> bytes:
-        if index in self.refused:
-            raise RejectedImageError(self.refused[index])
+    def stored(self, index: int) -> bytes:
+        """The member, if its shard still is what it was."""
         shard, offset, size = self.places[index].tolist()
         if size > self.limits.max_bytes:
             raise RejectedImageError(f"the file has {size} bytes, more than {self.limits.max_bytes} (max_bytes)")

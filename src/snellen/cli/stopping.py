@@ -1,0 +1,28 @@
+"""What a command that fills a folder says when it stops before its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+from snellen.errors import UnreachableError, UnwritableError
+
+
+@contextmanager
+def stopped_told(folder: Path, given: Path | None) -> Iterator[None]:
+    """Tell how to go on, on standard error, when the block inside stops: Ctrl-C, a full disk, a server that is away.
+
+    Args:
+        folder: what is filled.
+        given: the folder that was named on the command line; None where it was chosen.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, UnreachableError, UnwritableError) as stopped:
+        if folder.exists() or isinstance(stopped, KeyboardInterrupt):
+            again = "the same command" if given else f"the same command with --out {folder}"
+            typer.echo(f"stopped; {folder} is incomplete, and {again} goes on where this stopped", err=True)
+        raise
