@@ -5,10 +5,15 @@ import signal
 
 import pytest
 
-from snellen.cli.engine_options import ended_like_ctrl_c
+from snellen.cli.engine_options import EngineName, ended_like_ctrl_c
+from snellen.engines.choosing import ENGINES
 
 DATA = ("bundled:fashion-cnn", "bundled:fashion-mnist")
 AUDIT = ("audit", *DATA, "--limit", "40", "--batch-size", "4", "--checks", "clean")
+
+
+def test_the_command_line_knows_every_engine():
+    assert tuple(EngineName) == ENGINES
 
 
 def test_parts_and_then_the_whole(run, tmp_path):
