@@ -1,5 +1,6 @@
 """An audit that is stopped, by whatever, goes on where it stopped and leaves no process behind."""
 
+import os
 import random
 import signal
 import sys
@@ -42,8 +43,10 @@ def test_killed_three_times_at_random_moments_with_workers_and_finished_without(
 def test_ctrl_c_and_sigterm_end_the_workers_and_say_how_to_go_on(whole, tmp_path, number):
     out = tmp_path / "run"
     process = begin(out, "--engine", "local", "--processes", "1")
-    wait_for_shards(process, out, 2)
+    wait_for_shards(process, out, 1)
     workers = children_of(process.pid)
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)  # else a fast machine is through before the signal is answered
     process.send_signal(number)
     _, said = process.communicate()
     assert process.returncode == 130
@@ -51,7 +54,7 @@ def test_ctrl_c_and_sigterm_end_the_workers_and_say_how_to_go_on(whole, tmp_path
     assert "Traceback" not in said
     assert len(workers) == 1
     assert not still_there(workers, 0)
-    assert 2 <= len(shards_of(out)) < 12
+    assert 1 <= len(shards_of(out)) < 12
     assert finish(out) == whole
 
 

@@ -164,9 +164,10 @@ class _Walk:
         tolerance = torch.full_like(distance, self.theta)
         if self.method.norm == "linf":
             tolerance *= distance.clamp(max=1.0)
+        # Closer to the boundary, the rounding of another batch would decide.
         return bisect(
             clean, adversarial, lambda candidates, rows: self.decided(candidates, positions[rows]),
-            norm=self.method.norm, largest=largest, tolerance=tolerance.clamp(min=1e-7),
+            norm=self.method.norm, largest=largest, tolerance=tolerance.clamp(min=1e-6),
         )  # fmt: skip
 
     def step(self, positions: Tensor, current: Tensor, iteration: int) -> tuple[Tensor, Tensor]:

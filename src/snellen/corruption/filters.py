@@ -161,7 +161,10 @@ def fourier_filter(planes: Tensor, kernel: Tensor, *, border: Border = reflect_1
     spectrum = torch.fft.rfft2(kernel.double(), s=(tall, wide)).conj()
     spectrum = spectrum.to(torch.promote_types(planes.dtype, torch.complex64)).to(planes.device)
     filtered = torch.empty_like(planes, memory_format=torch.contiguous_format)
-    for part, target in in_parts(planes, filtered):
+    # One image at a time on a processor: its transform of several may round otherwise than that of one.
+    alone = planes.device.type == "cpu"
+    parts = zip(planes.split(1), filtered.split(1), strict=True) if alone else in_parts(planes, filtered)
+    for part, target in parts:
         # What is padded beyond the kernel's reach only makes the length a fast one.
         padded = pad(part, (above, tall - height - above), (left, wide - width - left), border)
         product = torch.fft.rfft2(padded).mul_(spectrum)
