@@ -122,10 +122,13 @@ def blocks(matrix: Tensor, *, like: Tensor, rows: int = 48) -> list[Block]:
     return cut
 
 
-def in_parts(*tensors: Tensor) -> zip[tuple[Tensor, ...]]:
-    """Cut tensors (n, …, h, w) alike along the first axis, so that a part of the first has a handy number of pixels."""
+def in_parts(*tensors: Tensor, alone: bool = False) -> zip[tuple[Tensor, ...]]:
+    """Cut tensors (n, …, h, w) alike along the first axis, so that a part of the first has a handy number of pixels.
+
+    ``alone``: each part is one of n.
+    """
     pixels = tensors[0][:1].numel()
-    at_once = max(PIXELS_AT_ONCE // max(pixels, 1), 1)
+    at_once = 1 if alone else max(PIXELS_AT_ONCE // max(pixels, 1), 1)
     starts = range(0, len(tensors[0]), at_once)
     return zip(*([tensor[start : start + at_once] for start in starts] for tensor in tensors), strict=True)
 
@@ -160,16 +163,14 @@ def fourier_filter(planes: Tensor, kernel: Tensor, *, border: Border = reflect_1
     tall, wide = fast_length(height + 2 * above), fast_length(width + 2 * left)
     spectrum = torch.fft.rfft2(kernel.double(), s=(tall, wide)).conj()
     spectrum = spectrum.to(torch.promote_types(planes.dtype, torch.complex64)).to(planes.device)
-    filtered = torch.empty_like(planes, memory_format=torch.contiguous_format)
+    filtered = []
     # One image at a time on a processor: its transform of several may round otherwise than that of one.
-    alone = planes.device.type == "cpu"
-    parts = zip(planes.split(1), filtered.split(1), strict=True) if alone else in_parts(planes, filtered)
-    for part, target in parts:
+    for (part,) in in_parts(planes, alone=planes.device.type == "cpu"):
         # What is padded beyond the kernel's reach only makes the length a fast one.
         padded = pad(part, (above, tall - height - above), (left, wide - width - left), border)
         product = torch.fft.rfft2(padded).mul_(spectrum)
-        target.copy_(torch.fft.irfft2(product, s=(tall, wide))[..., :height, :width])
-    return filtered
+        filtered.append(torch.fft.irfft2(product, s=(tall, wide))[..., :height, :width].to(planes.dtype))
+    return torch.cat(filtered) if filtered else planes.clone()
 
 
 def without_empty_rim(kernel: Tensor) -> Tensor:
