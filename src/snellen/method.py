@@ -23,7 +23,7 @@ from snellen.classifier import Classifier
 from snellen.criterion import Criterion
 from snellen.errors import InputError
 from snellen.images import ImageSet, Split
-from snellen.outcomes import Attacked, Certified, Explained, Scanned, Searched
+from snellen.outcomes import Attacked, Certified, Described, Explained, Scanned, Searched
 from snellen.progress import Progress
 from snellen.randomness import Randomness
 
@@ -168,6 +168,17 @@ class Explainer(Protocol):
 
 
 @runtime_checkable
+class Describer(Protocol):
+    """Say what a model is made of, looked at over a set of images: an explanation that belongs to no single image."""
+
+    def describe(
+        self, classifier: Classifier, images: ImageSet, *, rng: Randomness, progress: Progress | None = None
+    ) -> Described:
+        """Describe parts of the classifier, such as units of a layer, by what they do on the images."""
+        ...
+
+
+@runtime_checkable
 class Certifier(Protocol):
     """Say what can be proven."""
 
@@ -180,8 +191,19 @@ class Certifier(Protocol):
 class Scanner(Protocol):
     """Look for something planted, wrong or unwanted."""
 
-    def scan(self, subject: Classifier | ImageSet | Artifact, *, rng: Randomness) -> Scanned:
-        """Scan a classifier, an image set, or a generator."""
+    def scan(
+        self,
+        images: ImageSet,
+        *,
+        classifier: Classifier | None = None,
+        rng: Randomness,
+        progress: Progress | None = None,
+    ) -> Scanned:
+        """Scan images, before a classifier where one is given, or a classifier by means of images.
+
+        A method that needs a classifier says so in ``missing``. An image that cannot be used is a row of status
+        ``rejected``, never an error, unless none is left. What is random in one image depends on its id.
+        """
         ...
 
 
@@ -257,10 +279,11 @@ class Defect(Protocol):
         ...
 
 
-VERBS: dict[str, type[Any]] = {
+#: The protocol of each verb; an explanation is of images or of the model itself.
+VERBS: dict[str, type[Any] | tuple[type[Any], ...]] = {
     "attack": Attack,
     "shift": Shift,
-    "explain": Explainer,
+    "explain": (Explainer, Describer),
     "certify": Certifier,
     "scan": Scanner,
     "fit": Recipe,

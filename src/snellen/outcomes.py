@@ -112,21 +112,71 @@ class Attacked:
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """Result of an explanation of n images.
+    """Result of an explanation of n images; rows of images without an explanation hold NaN, nothing, or empty text.
 
     Attributes:
-        parts: (n, h, w) or (n, p, h, w) maps of the parts that matter, or names of concepts.
-        scores: (n, p) contribution of each part to the explained score, in score units.
-        edits: images with parts removed or replaced, by name, (n, 3, h, w) each.
-        controls: scores of the same edits on random parts of equal size, by name, (n,) each.
-        text: one sentence per image, where the method speaks.
+        targets: int64 (n,), the class whose score is explained.
+        status: per image ``ok``, or in words why there is no explanation ("no evidence: …").
+        maps: evidence at each pixel by name, float (n, h, w), signed, in units of the explained score.
+        regions: parts of the images by name, bool (n, h, w).
+        points: one place of each image, float (n, 2), x to the right and y down; integers name pixels, (0, 0) is the
+            centre of the first one. None where the method points at nothing.
+        parts: names of p parts or concepts, the same for all images.
+        scores: float (n, p), contribution of each part to the explained score; None without parts.
+        edits: the images with something removed or kept, by what that is in words: (n, 3, h, w) in [0, 1] each.
+        figures: how far the explanation holds, by name, float (n,) each.
+        controls: the same figure for a random part of equal size, (n,) each; its names are names of figures.
+        text: one sentence for each image, where the method speaks.
+        records: per image, as JSON values, what else must be kept: prompts, rules, candidates.
+        assumptions: what the explanation rests on, in words.
+        spent: on all of it.
     """
 
-    parts: Tensor | Sequence[str]
-    scores: Tensor
+    targets: Tensor
+    status: tuple[str, ...]
+    maps: Mapping[str, Tensor] = field(default_factory=dict)
+    regions: Mapping[str, Tensor] = field(default_factory=dict)
+    points: Tensor | None = None
+    parts: tuple[str, ...] = ()
+    scores: Tensor | None = None
     edits: Mapping[str, Tensor] = field(default_factory=dict)
+    figures: Mapping[str, Tensor] = field(default_factory=dict)
     controls: Mapping[str, Tensor] = field(default_factory=dict)
-    text: Sequence[str] | None = None
+    text: tuple[str, ...] | None = None
+    records: tuple[Mapping[str, Any], ...] = ()
+    assumptions: tuple[str, ...] = ()
+    spent: Spent = field(default_factory=Spent)
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """Result of a description of p parts of a model, such as units of its layers.
+
+    Attributes:
+        parts: their names, each once.
+        status: per part ``ok``, or in words why it has no description.
+        text: one sentence for each part; empty where there is none.
+        pictures: per part uint8 (k, 3, h, w), the images that show it, as they are to be shown.
+        sources: per part the ids of these images.
+        figures: by name, float (p,) each; NaN where there is none.
+        controls: the same figure for something random of equal size; its names are names of figures.
+        records: per part, as JSON values, what else must be kept.
+        rejected: id and reason of each image that could not be used.
+        assumptions: what the description rests on, in words.
+        spent: on all of it.
+    """
+
+    parts: tuple[str, ...]
+    status: tuple[str, ...]
+    text: tuple[str, ...]
+    pictures: tuple[Tensor, ...] = ()
+    sources: tuple[tuple[str, ...], ...] = ()
+    figures: Mapping[str, Tensor] = field(default_factory=dict)
+    controls: Mapping[str, Tensor] = field(default_factory=dict)
+    records: tuple[Mapping[str, Any], ...] = ()
+    rejected: tuple[tuple[str, str], ...] = ()
+    assumptions: tuple[str, ...] = ()
+    spent: Spent = field(default_factory=Spent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,20 +199,39 @@ class Certified:
 
 
 @dataclass(frozen=True, eq=False)
+class Shown:
+    """Pictures of one thing that was scanned, to be seen side by side.
+
+    Attributes:
+        name: of the thing: id of an image, name of a class.
+        text: the line below them.
+        pictures: (3, h, w) in [0, 1] of one size, by what each is, in order. All rows of a scan show the same.
+    """
+
+    name: str
+    text: str
+    pictures: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
 class Scanned:
     """Result of a scan.
 
     Attributes:
-        evidence: one row per thing looked at (class, image, region), the score as value.
-        statistic: the figure that the verdict rests on.
+        evidence: one row per thing looked at (class, image, region), the score as value; what could not be used is a
+            row of status ``rejected`` with the reason. Its assumptions say what the verdict rests on.
+        statistic: the figure that the verdict rests on; None where nothing could be measured.
         verdict: guarded words: "no outlier within budget", never "clean".
-        pictures: what was recovered (trigger, clean estimate, mask), by name, in [0, 1].
+        figures: further figures, by name in words or dotted; an interval is two of them, ``NAME.low`` and
+            ``NAME.high``.
+        pictures: what was recovered (trigger, clean estimate, mask), a row for each thing shown.
     """
 
     evidence: Evidence
-    statistic: float
+    statistic: float | None
     verdict: str
-    pictures: Mapping[str, Tensor] = field(default_factory=dict)
+    figures: Mapping[str, float | None] = field(default_factory=dict)
+    pictures: Sequence[Shown] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,13 +18,19 @@ from snellen.writing.safe_names import folder_names
 MAX_SEVERITY = 5.0
 
 #: How messages speak of the methods of an area.
-_VERBS = {"shifts": "shift by", "attacks": "attack with", "certificates": "certify with"}
-_NOUNS = {"shifts": "a shift", "attacks": "an attack", "certificates": "a certificate"}
-_WHOLES = {"shifts": "a data set", "attacks": "a run", "certificates": "a run"}
+_VERBS = {"shifts": "shift by", "attacks": "attack with", "certificates": "certify with", "explanations": "explain by"}
+_NOUNS = {
+    "shifts": "a shift",
+    "attacks": "an attack",
+    "certificates": "a certificate",
+    "explanations": "an explanation",
+}
+_WHOLES = {"shifts": "a data set", "attacks": "a run", "certificates": "a run", "explanations": "a run"}
 _EXAMPLES = {
     "shifts": "Corruption(kind='fog')",
     "attacks": "PGD(epsilon=0.03)",
     "certificates": "Smoothing(sigma=0.25)",
+    "explanations": "PartitionShap(evaluations=500)",
 }
 
 
@@ -86,7 +92,7 @@ def named_settings(
 
     Args:
         method: one or more.
-        area: that they must be of: ``shifts``, ``attacks`` or ``certificates``.
+        area: that they must be of: ``shifts``, ``attacks``, ``certificates`` or ``explanations``.
         names: pseudonyms for files and folders among the parameters.
 
     Raises:
