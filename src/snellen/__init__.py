@@ -47,6 +47,7 @@ _PUBLIC = {
     "load_text_encoder": "snellen.models.text_encoders.references",
     "load_two_tower": "snellen.models.two_tower.references",
     "reproduce": "snellen.experiments.runner",
+    "scan": "snellen.writing.scanned_images",
     "shift": "snellen.writing.shifted_images",
     "systems": "snellen.system",
     "train": "snellen.delivery.train",
@@ -100,4 +101,5 @@ if TYPE_CHECKING:
     from snellen.writing.attacked_images import attack as attack
     from snellen.writing.certified_images import certify as certify
     from snellen.writing.image_folder import write_images as write_images
+    from snellen.writing.scanned_images import scan as scan
     from snellen.writing.shifted_images import shift as shift

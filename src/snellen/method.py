@@ -201,8 +201,8 @@ class Scanner(Protocol):
     ) -> Scanned:
         """Scan images, before a classifier where one is given, or a classifier by means of images.
 
-        A method that needs a classifier says so in ``missing``. An image that cannot be used is a row of status
-        ``rejected``, never an error, unless none is left. What is random in one image depends on its id.
+        A method whose ``needs`` name something that a classifier gives is never called without one. An image that
+        cannot be used is a row of status ``rejected``, never an error. What is random in one image depends on its id.
         """
         ...
 

@@ -49,10 +49,10 @@ def describe_data(images: ImageSet, progress: Progress) -> dict[str, Any]:
     return {"name": images.name, "fingerprint": images.fingerprint(progress), "images": len(images)}
 
 
-def describe_machine(classifier: Classifier) -> dict[str, Any]:
+def describe_machine(classifier: Classifier | None) -> dict[str, Any]:
     """What computes: device, processor, threads, a hash of this package's code, versions."""
     return {
-        "device": classifier.device.type,
+        "device": "cpu" if classifier is None else classifier.device.type,
         "processor": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "code": code_hash(),

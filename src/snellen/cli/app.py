@@ -17,6 +17,7 @@ from snellen.cli.generate import generate
 from snellen.cli.method_commands import method_commands
 from snellen.cli.optotypes import optotypes
 from snellen.cli.reproduce import reproduce
+from snellen.cli.scan import scan
 from snellen.cli.shift import shift
 from snellen.cli.systems import systems
 from snellen.cli.text import harmless
@@ -45,6 +46,7 @@ app.command()(reproduce)
 app.add_typer(method_commands("attacks", attack), name="attack")
 app.add_typer(method_commands("shifts", shift), name="shift")
 app.add_typer(method_commands("certificates", certify), name="certify")
+app.add_typer(method_commands("scans", scan), name="scan")
 app.add_typer(method_commands("recipes", train), name="train")
 app.add_typer(method_commands("generation", generate), name="generate")
 app.add_typer(optotypes, name="optotypes")

@@ -24,6 +24,7 @@ from snellen.data.manifest import load_manifest
 from snellen.data.medmnist import load_npz
 from snellen.data.nameless import nameless_source
 from snellen.data.parquet_images.loading import load_parquet_images, stored_images_below
+from snellen.data.single_image import is_image_file, load_single_image
 from snellen.data.split_names import SPELLINGS, split_of
 from snellen.data.tar_shards import loading as tar_shards
 from snellen.data.whole_slides import loading as whole_slides
@@ -39,8 +40,8 @@ _FORMS = (
     "known:fashion-mnist, whole-slide images as slides:FOLDER, a folder of images (with class subfolders, or train/ "
     "and test/ of class subfolders), a manifest FILE.csv or FILE.parquet with a column 'path', a FILE.parquet with "
     "images inside or a folder of such files, tar shards as FILE.tar, tar:FOLDER or tar:FOLDER/NAME-{0000..0146}.tar, "
-    "a MedMNIST-style FILE.npz, a folder of IDX files; each may end in #train, #tune or #test; in Python also images "
-    "or (images, labels) as uint8 arrays"
+    "a MedMNIST-style FILE.npz, a folder of IDX files, one image FILE.png (.jpg …); each may end in #train, #tune or "
+    "#test; in Python also images or (images, labels) as uint8 arrays"
 )
 
 
@@ -65,9 +66,10 @@ def load_images(
             (:func:`~snellen.data.parquet_images.loading.load_parquet_images`); ``tar:FOLDER``, tar shards
             (:func:`~snellen.data.tar_shards.loading.load_tar`); an ``.npz`` archive
             (:func:`~snellen.data.medmnist.load_npz`); a folder of IDX files as MNIST and Fashion-MNIST come in
-            (:func:`~snellen.data.idx.load_idx`); ``images`` or ``(images, labels)`` as arrays or tensors
-            (:func:`~snellen.data.arrays.load_arrays`); or an image set, which is passed through. A text reference that
-            ends in ``#train``, ``#tune`` or ``#test`` means that split only. Use these functions themselves to change
+            (:func:`~snellen.data.idx.load_idx`); one image file, a set of one without labels
+            (:func:`~snellen.data.single_image.load_single_image`); ``images`` or ``(images, labels)`` as arrays or
+            tensors (:func:`~snellen.data.arrays.load_arrays`); or an image set, which is passed through. A text
+            reference that ends in ``#train``, ``#tune`` or ``#test`` means that split only. Use these to change
             limits, grey ranges or class names.
         name: shown in reports.
         progress: hears of every slide of ``slides:``; everything else is looked at in a moment, or when it is read.
@@ -128,6 +130,8 @@ def _from_text(ref: str, name: str | None, progress: Progress | None) -> ImageSe
         return _only(load_folder(path, name=name), split, name)
     if not path.exists():
         raise _missing(place, path)
+    if is_image_file(path):
+        return load_single_image(path, name=name)
     suffix = path.suffix.lower()
     if suffix in (".tar", ".tgz") or path.name.lower().endswith((".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")):
         return _only(tar_shards.load_tar(place, name=name), split, name)

@@ -11,26 +11,40 @@ from snellen.data.nameless import nameless_record
 from snellen.data.pseudonyms import Pseudonyms
 from snellen.errors import InputError
 from snellen.images import ImageSet
-from snellen.method import Attack, Certifier, Method, Shift, build
+from snellen.method import Attack, Certifier, Method, Scanner, Shift, build
 from snellen.writing.safe_names import folder_names
 
 #: The severity of every shift ends here.
 MAX_SEVERITY = 5.0
 
 #: How messages speak of the methods of an area.
-_VERBS = {"shifts": "shift by", "attacks": "attack with", "certificates": "certify with", "explanations": "explain by"}
+_VERBS = {
+    "shifts": "shift by",
+    "attacks": "attack with",
+    "certificates": "certify with",
+    "explanations": "explain by",
+    "scans": "scan with",
+}
 _NOUNS = {
     "shifts": "a shift",
     "attacks": "an attack",
     "certificates": "a certificate",
     "explanations": "an explanation",
+    "scans": "a scan",
 }
-_WHOLES = {"shifts": "a data set", "attacks": "a run", "certificates": "a run", "explanations": "a run"}
+_WHOLES = {
+    "shifts": "a data set",
+    "attacks": "a run",
+    "certificates": "a run",
+    "explanations": "a run",
+    "scans": "a run",
+}
 _EXAMPLES = {
     "shifts": "Corruption(kind='fog')",
     "attacks": "PGD(epsilon=0.03)",
     "certificates": "Smoothing(sigma=0.25)",
     "explanations": "PartitionShap(evaluations=500)",
+    "scans": "Perturbation(denoiser='artifact:denoiser')",
 }
 
 
@@ -66,6 +80,11 @@ class Setting:
     def certifier(self) -> Certifier:
         """The method by the verb of its area ``certificates``."""
         return cast(Certifier, self.method)
+
+    @property
+    def scanner(self) -> Scanner:
+        """The method by the verb of its area ``scans``."""
+        return cast(Scanner, self.method)
 
 
 def settings_of(method: Method | Sequence[Method], images: ImageSet, names: Pseudonyms | None = None) -> list[Setting]:

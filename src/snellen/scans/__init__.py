@@ -1,0 +1,1 @@
+"""Scans: look for something planted, wrong or unwanted. One method, one file."""
