@@ -35,6 +35,7 @@ _PUBLIC = {
     "audit": "snellen.auditing.audit",
     "certify": "snellen.writing.certified_images",
     "compare": "snellen.comparing.compare",
+    "explain": "snellen.writing.explained_images",
     "export_onnx": "snellen.models.onnx_export",
     "load_captioner": "snellen.models.captioners.references",
     "load_classifier": "snellen.models.references",
@@ -100,6 +101,7 @@ if TYPE_CHECKING:
     from snellen.system import systems as systems
     from snellen.writing.attacked_images import attack as attack
     from snellen.writing.certified_images import certify as certify
+    from snellen.writing.explained_images import explain as explain
     from snellen.writing.image_folder import write_images as write_images
     from snellen.writing.scanned_images import scan as scan
     from snellen.writing.shifted_images import shift as shift

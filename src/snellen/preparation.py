@@ -42,6 +42,27 @@ class Placement:
         """Map a point of the original to the prepared image."""
         return x * self.scale[0] - self.offset[0], y * self.scale[1] - self.offset[1]
 
+    def region_on_original(self, region: Tensor, width: int, height: int) -> Tensor:
+        """A part of the prepared image as the pixels of the original whose centres lie in it.
+
+        >>> double = Placement(scale=(0.5, 1.0), offset=(0.0, 0.0))
+        >>> double.region_on_original(torch.tensor([[False, True]]), width=4, height=1).tolist()
+        [[False, False, True, True]]
+
+        Args:
+            region: bool (h, w), of the prepared image.
+            width: of the original, pixels.
+            height: of the original, pixels.
+
+        Returns:
+            bool (height, width); what the crop left out is in no region.
+        """
+        across = torch.arange(width, dtype=torch.float64).add(0.5).mul(self.scale[0]).sub(self.offset[0]).floor().long()
+        down = torch.arange(height, dtype=torch.float64).add(0.5).mul(self.scale[1]).sub(self.offset[1]).floor().long()
+        inside = ((down >= 0) & (down < region.shape[0]))[:, None] & ((across >= 0) & (across < region.shape[1]))[None]
+        found = region.cpu()[down.clamp(0, region.shape[0] - 1)][:, across.clamp(0, region.shape[1] - 1)]
+        return found & inside
+
 
 class Preparation(BaseModel):
     """A model's own resize and crop.

@@ -13,6 +13,7 @@ from snellen.cli.attack import attack
 from snellen.cli.audit import audit
 from snellen.cli.certify import certify
 from snellen.cli.compare import compare
+from snellen.cli.explain import explain
 from snellen.cli.generate import generate
 from snellen.cli.method_commands import method_commands
 from snellen.cli.optotypes import optotypes
@@ -45,6 +46,7 @@ app.command()(systems)
 app.command()(reproduce)
 app.add_typer(method_commands("attacks", attack), name="attack")
 app.add_typer(method_commands("shifts", shift), name="shift")
+app.add_typer(method_commands("explanations", explain), name="explain")
 app.add_typer(method_commands("certificates", certify), name="certify")
 app.add_typer(method_commands("scans", scan), name="scan")
 app.add_typer(method_commands("recipes", train), name="train")

@@ -83,13 +83,27 @@ def goal_of(classifier: Classifier, target: str | int | None) -> Goal:
         raise UnsupportedError(f"{classifier.name} has one class, and an image cannot be taken for another")
     if target is None:
         return Goal(Misclassified())
+    return Goal(Targeted(), class_number(classifier, target))
+
+
+def class_number(classifier: Classifier, target: str | int) -> int:
+    """Position of a class, given by name or position.
+
+    >>> class_number(Classifier(lambda images: images, class_names=["cat", "dog"]), "dog")
+    1
+
+    Raises:
+        UnknownNameError: no class of that name.
+        InputError: no class at that position.
+    """
+    names = classifier.class_names
     if isinstance(target, str):
         if target not in names and not target.isdecimal():
             raise unknown_name(f"class of {classifier.name}", target, names)
         target = names.index(target) if target in names else int(target)
     if not 0 <= target < len(names):
         raise InputError(f"target {target} is no class of {classifier.name}; its classes are 0 to {len(names) - 1}")
-    return Goal(Targeted(), target)
+    return target
 
 
 def labels_of(images: ImageSet, goal: Goal, classes: int) -> Tensor:

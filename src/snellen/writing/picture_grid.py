@@ -28,7 +28,7 @@ def picture_grid(title: str, heads: Sequence[str], rows: Sequence[tuple[Sequence
     large, small = ImageFont.load_default(15), ImageFont.load_default(12)
     draw.text((GAP, 7), cut(draw, title, large, width - 2 * GAP), INK, large)
     for column, head in enumerate(heads):
-        draw.text((_left(column), TITLE + 2), head, INK, small)
+        draw.text((_left(column), TITLE + 2), cut(draw, head, small, SIDE), INK, small)
     top = TITLE + HEAD
     for (pictures, text), height in zip(rows, tall, strict=True):
         for column, pixels in enumerate(pictures):

@@ -11,7 +11,7 @@ from snellen.data.nameless import nameless_record
 from snellen.data.pseudonyms import Pseudonyms
 from snellen.errors import InputError
 from snellen.images import ImageSet
-from snellen.method import Attack, Certifier, Method, Scanner, Shift, build
+from snellen.method import Attack, Certifier, Explainer, Method, Scanner, Shift, build
 from snellen.writing.safe_names import folder_names
 
 #: The severity of every shift ends here.
@@ -75,6 +75,11 @@ class Setting:
     def attack(self) -> Attack:
         """The method by the verb of its area ``attacks``."""
         return cast(Attack, self.method)
+
+    @property
+    def explainer(self) -> Explainer:
+        """The method by the verb of its area ``explanations`` that explains images."""
+        return cast(Explainer, self.method)
 
     @property
     def certifier(self) -> Certifier:
