@@ -1,0 +1,88 @@
+"""Maps of contributions as arrays: one number a pixel, the strongest pixel, a part of a given size, and its control."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from snellen.errors import InputError
+from snellen.randomness import Randomness
+
+#: Which end of a map is strong: evidence for the target, or evidence of either sign.
+Select = Literal["positive", "absolute"]
+
+
+def pixel_map(maps: Tensor) -> Tensor:
+    """One number a pixel: (n, h, w) as it is, (n, c, h, w) summed over channels, so that totals stay.
+
+    Raises:
+        InputError: another shape.
+    """
+    if maps.ndim not in (3, 4) or not maps.is_floating_point():
+        raise InputError(f"maps are float (n, h, w) or (n, c, h, w), got {maps.dtype} {tuple(maps.shape)}")
+    return maps.sum(1) if maps.ndim == 4 else maps
+
+
+def has_evidence(maps: Tensor) -> Tensor:
+    """Which maps say anything: finite, and not the same at every pixel. (n, …) → bool (n,).
+
+    >>> has_evidence(torch.tensor([[[0.0, 1.0]], [[2.0, 2.0]], [[0.0, float("nan")]]]))
+    tensor([ True, False, False])
+    """
+    flat = pixel_map(maps).flatten(1)
+    varied = flat.amax(1) > flat.amin(1)  # false where something is NaN
+    return flat.isfinite().all(1) & varied
+
+
+def strongest(maps: Tensor, select: Select = "positive") -> Tensor:
+    """The pixel of the largest contribution: int64 (n, 2), row and column, −1 where a map says nothing.
+
+    Of equal pixels the first in reading order counts. With ``positive``, a map without a positive pixel has no
+    strongest one: the largest of numbers against the target is no evidence for it.
+
+    >>> strongest(torch.tensor([[[0.0, -3.0], [1.0, 0.0]], [[5.0, 5.0], [5.0, 5.0]]])).tolist()
+    [[1, 0], [-1, -1]]
+    >>> strongest(torch.tensor([[[0.0, -3.0], [1.0, 0.0]]]), "absolute").tolist()
+    [[0, 1]]
+    """
+    flat = pixel_map(maps)
+    width = flat.shape[2]
+    told = has_evidence(flat)
+    flat = torch.where(told[:, None, None], flat, 0.0).flatten(1)
+    if select == "absolute":
+        flat = flat.abs()
+    place = flat.argmax(1)
+    told = told & (flat.amax(1) > 0)
+    return torch.where(told[:, None], torch.stack([place // width, place % width], 1), -1)
+
+
+def top_part(maps: Tensor, pixels: Tensor) -> Tensor:
+    """The highest pixels of each map, exactly so many: (n, h, w) and int64 (n,) → bool (n, h, w).
+
+    Of equal pixels the first in reading order count. Where a map says nothing, nothing is chosen.
+
+    >>> top_part(torch.tensor([[[0.1, 0.3], [0.3, 0.2]]]), torch.tensor([2])).tolist()
+    [[[False, True], [True, False]]]
+    """
+    flat = pixel_map(maps)
+    told = has_evidence(flat)
+    order = torch.where(told[:, None, None], flat, 0.0).flatten(1).argsort(dim=1, descending=True, stable=True)
+    wanted = torch.where(told.cpu(), pixels.cpu(), 0).to(order.device)
+    chosen = torch.arange(order.shape[1], device=order.device)[None] < wanted[:, None]
+    return torch.zeros_like(chosen).scatter(1, order, chosen).view(flat.shape)
+
+
+def moved(maps: Tensor, rng: Randomness) -> Tensor:
+    """The same maps, or masks, each pushed around the edges by a random step: (n, …, h, w) → the same shape.
+
+    The control of a part: as large, as compact and as rough as the part, but somewhere else. Where it lies is uniform
+    over all places, itself included, so that a share of 1 / (h w) of the controls is the part itself.
+    """
+    height, width = maps.shape[-2:]
+    bound = rng.bind(len(maps))
+    down = bound.integers("moved down", (), 0, height).tolist()
+    right = bound.integers("moved right", (), 0, width).tolist()
+    rolled = [torch.roll(one, (y, x), (-2, -1)) for one, y, x in zip(maps, down, right, strict=True)]
+    return torch.stack(rolled) if rolled else maps.clone()
