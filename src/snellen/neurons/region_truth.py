@@ -1,0 +1,133 @@
+"""What regions of drawn scenes show, known without looking: a map for every value of every factor, and masks on it.
+
+Stands in for the people who described units for MILANNOTATIONS: what they saw in the regions is here read from the
+scenes' records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from snellen.data.optotypes.factors import BACKGROUNDS, COLOURS, SHAPES, TEXTURES
+from snellen.data.optotypes.rendering import render, visible
+from snellen.data.optotypes.scene import Scene
+
+#: Kinds of attributes and their values. Those of objects lie on objects, grounds around them, and letters over both.
+KINDS: dict[str, tuple[str, ...]] = {
+    "shape": SHAPES,
+    "colour": COLOURS,
+    "texture": TEXTURES,
+    "ground": BACKGROUNDS,
+    "letters": ("letters",),
+}
+
+#: All values, in the order of the maps.
+VALUES: tuple[str, ...] = tuple(value for values in KINDS.values() for value in values)
+
+#: Kinds that objects have.
+OF_OBJECTS = ("shape", "colour", "texture")
+
+#: From this share of a region on it is one of letters, whose strokes are thin; of objects; and from this share of the
+#: objects (the ground) in it on, a value is said of it.
+LETTERS_FROM, OBJECTS_FROM, SAID_FROM = 0.4, 0.5, 0.6
+
+#: Scenes that are drawn together.
+_TOGETHER = 128
+
+
+@dataclass(frozen=True, eq=False)
+class FactorMaps:
+    """Where each value is seen in n scenes.
+
+    Attributes:
+        shares: of each pixel that shows it, uint8 (n, f, h, h), 255 is all of it; f values as in :data:`VALUES`.
+    """
+
+    shares: Tensor
+
+    def of(self, value: str, rows: Tensor | slice = slice(None)) -> Tensor:
+        """The map of one value, float32 (m, h, h) in [0, 1]."""
+        return self.shares[rows, VALUES.index(value)].float() / 255
+
+    @classmethod
+    def of_scenes(cls, scenes: Sequence[Scene], size: int) -> FactorMaps:
+        """Draw the maps of scenes at a size in pixels."""
+        parts = [_maps(scenes[first : first + _TOGETHER], size) for first in range(0, len(scenes), _TOGETHER)]
+        return cls(torch.cat(parts))
+
+
+def _maps(scenes: Sequence[Scene], size: int) -> Tensor:
+    letters = _lettered(scenes, size)
+    seen = visible(scenes, size) * (1 - letters)[:, None]
+    maps = torch.zeros(len(scenes), len(VALUES), size, size)
+    for row, scene in enumerate(scenes):
+        for number, one in enumerate(scene.objects):
+            for value in (one.shape, one.colour, one.texture):
+                maps[row, VALUES.index(value)] += seen[row, number]
+        around = (1 - letters[row] - seen[row].sum(0)).clamp(min=0)
+        maps[row, VALUES.index(scene.background)] = around
+    maps[:, VALUES.index("letters")] = letters
+    return maps.clamp_(0, 1).mul_(255).round_().byte()
+
+
+def _lettered(scenes: Sequence[Scene], size: int) -> Tensor:
+    """Where text is, float32 (n, h, h) of 0 and 1: what differs without it, and the gaps between strokes."""
+    written = [row for row, scene in enumerate(scenes) if scene.lettering is not None]
+    found = torch.zeros(len(scenes), size, size)
+    if written:
+        with_text = [scenes[row] for row in written]
+        without = [scene.model_copy(update={"lettering": None}) for scene in with_text]
+        differs = render(with_text, size).pixels.int() - render(without, size).pixels.int()
+        changed = (differs.abs().amax(1) > 8).float()[:, None]
+        closed = -F.max_pool2d(-F.max_pool2d(changed, 3, 1, 1), 3, 1, 1)
+        found[written] = torch.maximum(closed, changed)[:, 0]
+    return found
+
+
+def region_shares(maps: FactorMaps, positions: Tensor, masks: Tensor) -> Tensor:
+    """What regions show: the share of each value in each mask, float32 (k, f); NaN where a mask is empty.
+
+    Args:
+        maps: of all scenes.
+        positions: of the scenes of the masks, int64 (k,).
+        masks: (k, h, h), at the size of the maps.
+    """
+    weights = masks.float()
+    total = weights.sum((1, 2))
+    sums = torch.einsum("kfhw,khw->kf", maps.shares[positions].float() / 255, weights)
+    return torch.where(total[:, None] > 0, sums / total[:, None], torch.full_like(sums, torch.nan))
+
+
+def region_attributes(shares: Tensor) -> frozenset[str]:
+    """What the regions of one unit have in common, of :data:`VALUES`; "object" or "ground" where that is all.
+
+    Every region counts the same. A region of letters is nothing else; on objects, a value is told that most of their
+    area has, and on grounds likewise.
+
+    >>> shares = torch.zeros(2, len(VALUES))
+    >>> shares[:, [VALUES.index("red"), VALUES.index("star")]] = 0.9
+    >>> sorted(region_attributes(shares))
+    ['red', 'star']
+
+    Args:
+        shares: as :func:`region_shares` gives them, (k, f); regions of NaN are left out.
+
+    Returns:
+        An empty set where no region is left.
+    """
+    known = shares[~shares[:, 0].isnan()]
+    if not len(known):
+        return frozenset()
+    mean = dict(zip(VALUES, known.mean(0).tolist(), strict=True))
+    objects = sum(mean[value] for value in KINDS["colour"])
+    ground = sum(mean[value] for value in KINDS["ground"])
+    if mean["letters"] >= LETTERS_FROM:
+        return frozenset({"letters"})
+    kinds, area, alone = (OF_OBJECTS, objects, "object") if objects >= OBJECTS_FROM else (("ground",), ground, "ground")
+    said = {value for kind in kinds for value in KINDS[kind] if area > 0 and mean[value] / area >= SAID_FROM}
+    return frozenset(said or {alone})
