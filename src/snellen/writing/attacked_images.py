@@ -34,7 +34,7 @@ from snellen.writing.attack_record import as_attacked
 from snellen.writing.attack_shards import Work, measure, merged
 from snellen.writing.attacked_set import EVIDENCE, RECORD, WHAT, AttackedSet, RejectedImage
 from snellen.writing.settings import named_settings
-from snellen.writing.unfinished import UNFINISHED, complete, opened
+from snellen.writing.unfinished import UNFINISHED, check_recognisable, complete, opened
 
 
 def attack(
@@ -122,12 +122,8 @@ def attack(
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "attack"
         stack.enter_context(unwritable_told(folder))
         check_free(folder)
+        check_recognisable(folder, RECORD, classifier, WHAT)
         parts = folder / UNFINISHED
-        if any(path.exists() for path in (folder / RECORD, parts)) and classifier.fingerprint() is None:
-            raise InputError(
-                f"{folder} holds an attack, and {classifier.name} cannot be hashed (a plain callable, or an edited "
-                f"model): nobody can tell whether it is the model of that attack; choose another --out"
-            )
         plan = {
             "kind": "attack",
             "model": describe_model(classifier),

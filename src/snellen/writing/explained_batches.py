@@ -19,7 +19,7 @@ from snellen.outcomes import Described, Explained
 from snellen.preparation import Placement, to_image
 from snellen.randomness import Randomness
 from snellen.writing.settings import Setting
-from snellen.writing.thumbnails import thumbnail
+from snellen.writing.thumbnails import SIDE, thumbnail
 
 #: Columns of shards alone: pictures as PNG files, what each shows, and regions at the size of the original.
 PICTURES, HEADS, REGIONS = "pictures", "heads", "regions"
@@ -200,9 +200,10 @@ def _region_files(found: Explained, row: int, batch: ExplainBatch) -> list[Mappi
 
 
 def _png(pixels: Tensor, *, grey: bool = False) -> bytes:
-    """A picture as a PNG file; small enough for a sheet unless it is a mask."""
+    """A picture as a PNG file, reduced to what a sheet shows, unless it is a mask; small ones stay as they are."""
     stream = io.BytesIO()
     whole = pixels if pixels.dtype == torch.uint8 else pixels.clamp(0, 1).mul(255).round().to(torch.uint8)
-    picture = to_image(whole).convert("L") if grey else thumbnail(whole)
+    small = max(whole.shape[1:]) <= SIDE
+    picture = to_image(whole).convert("L") if grey else to_image(whole) if small else thumbnail(whole)
     picture.save(stream, "PNG")
     return stream.getvalue()

@@ -36,7 +36,7 @@ from snellen.writing.explained_files import write_pictures
 from snellen.writing.explained_page import PAGE, render_explanations
 from snellen.writing.explained_set import EVIDENCE, RECORD, WHAT, ExplainedSet, RejectedImage, explanation_figures
 from snellen.writing.settings import Setting, named_settings
-from snellen.writing.unfinished import UNFINISHED, complete, opened
+from snellen.writing.unfinished import UNFINISHED, check_recognisable, complete, opened
 from snellen.writing.whole_file import whole_file
 
 #: What progress calls it.
@@ -157,6 +157,7 @@ def explain(
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "explain"
         check_free(folder)
+        check_recognisable(folder, RECORD, classifier, WHAT)
         stack.enter_context(unwritable_told(folder))
         plan = {
             "kind": "explain",

@@ -31,6 +31,7 @@ FIGURE_WORDS: Mapping[str, str] = {
     "drop": "how much probability is lost when the part is removed; high is good",
     "insertion": "area under the curve of the probability as the most important pixels come first; high is good",
     "kept": "the probability when only the part is kept; high is good",
+    "sentence": "logarithm of the probability of the sentence, seeing the part; high is good",
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from snellen.classifier import Classifier
 from snellen.errors import InputError, RunConflictError
 from snellen.network.sent_log import SENT, sent_log
 from snellen.run import Run
@@ -37,6 +38,19 @@ def check_free(folder: Path, record: str, what: str) -> None:
     ours = any((folder / name).exists() for name in (record, UNFINISHED))
     if folder.is_dir() and not ours and _contents(folder):
         raise InputError(f"{folder} is not empty and holds no {what}; choose another --out")
+
+
+def check_recognisable(folder: Path, record: str, classifier: Classifier, what: str) -> None:
+    """Refuse to go on, or to take a finished folder for done, with a model that cannot be told from another.
+
+    Raises:
+        InputError: the folder holds something, and the classifier has no fingerprint.
+    """
+    if any((folder / name).exists() for name in (record, UNFINISHED)) and classifier.fingerprint() is None:
+        raise InputError(
+            f"{folder} holds {_article(what)} {what}, and {classifier.name} cannot be hashed (a plain callable, or an "
+            f"edited model): nobody can tell whether it is the model of that {what}; choose another --out"
+        )
 
 
 def any_shard(parts: Path) -> bool:
