@@ -1,0 +1,71 @@
+"""RISE: the mean of random masks, weighted by the score of what each lets through.
+
+Petsiuk, Das and Saenko, "RISE: randomized input sampling for explanation of black-box models", BMVC 2018, arXiv
+1806.07421, equation 6: S = Σ f(I ⊙ M) M / (E[M] N). Masks are small random grids, enlarged and shifted (section 3.2);
+every image has masks of its own, drawn for its id.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from snellen.attribution.attributed import Attributed
+from snellen.attribution.filling import Filling
+from snellen.attribution.score import TargetScore
+from snellen.errors import InputError
+from snellen.randomness import Randomness
+
+
+def rise(
+    score: TargetScore,
+    images: Tensor,
+    filled: Filling,
+    *,
+    rng: Randomness,
+    masks: int = 1000,
+    cells: int = 7,
+    keep: float = 0.5,
+) -> Attributed:
+    """RISE of prepared images: maps (n, h, w); expected score where a pixel shows, so no completeness is promised.
+
+    Args:
+        score: the explained score, of all n images.
+        images: (n, 3, h, w) in [0, 1].
+        filled: what shows where a mask is 0, bound to the images; black in the paper.
+        rng: bound to the images, or not bound.
+        masks: N, for each image; the paper takes 4,000 to 8,000.
+        cells: of the small grid along each edge.
+        keep: probability that a cell lets through.
+
+    Raises:
+        InputError: no masks, no cells, or ``keep`` not between 0 and 1.
+    """
+    if masks < 1 or cells < 1 or not 0 < keep < 1:
+        raise InputError(f"RISE needs masks, cells, and keep between 0 and 1; got {masks=}, {cells=}, {keep=}")
+    bound = rng.bind(len(images))
+    height, width = images.shape[-2:]
+    tall, wide = -(-height // cells), -(-width // cells)
+    summed = torch.zeros(len(images), height, width, dtype=torch.float64)
+    with score.classifier.counting() as spent, torch.no_grad():
+        value = score.of_images(images)
+        for row in range(len(images)):
+            own = bound[[row]]
+            grids = (own.uniform("cells", (masks, cells, cells))[0] < keep).float()
+            down = own.integers("down", (masks,), 0, tall)[0].tolist()
+            right = own.integers("right", (masks,), 0, wide)[0].tolist()
+            for some in torch.arange(masks).split(score.chunk):
+                large = F.interpolate(
+                    grids[some][:, None], ((cells + 1) * tall, (cells + 1) * wide), mode="bilinear", align_corners=False
+                )[:, 0]
+                shown = torch.stack(
+                    [
+                        one[down[mask] : down[mask] + height, right[mask] : right[mask] + width]
+                        for one, mask in zip(large, some.tolist(), strict=True)
+                    ]
+                )
+                rows = torch.full((len(some),), row)
+                scores = score.values(filled(rows, shown), rows)
+                summed[row] += torch.einsum("m,myx->yx", scores, shown.double())
+    return Attributed.of((summed / (keep * masks)).float().to(images.device), value, spent=spent())
