@@ -19,17 +19,21 @@ from snellen.models.state_dict_file import load_strictly
 
 
 class Architecture(NamedTuple):
-    """A module class, as "module:Class", and its pooled layer before the last linear layer."""
+    """A module class as "module:Class", its pooled layer before the last linear one, and whether it has a ``side``."""
 
     target: str
     feature_layer: str | None = None
+    sized: bool = False
 
 
 #: Architectures by their name in a card; further fields of the card are arguments of the class.
 ARCHITECTURES: dict[str, Architecture] = {
+    "concept_bottleneck": Architecture("snellen.models.two_tower.concept_bottleneck:build", "concepts"),
     "factor_network": Architecture("snellen.models.factor_judge:FactorNetwork"),
     "fashion_cnn": Architecture("snellen.models.fashion_cnn:FashionCNN", "pool"),
     "head_on_encoder": Architecture("snellen.models.head_on_encoder:build", "head.hidden"),
+    "perceptron": Architecture("snellen.models.perceptron:Perceptron", "hidden", sized=True),
+    "perceptualized": Architecture("snellen.models.perception.perceptualized:PerceptualizedNetwork"),
     "prompted_tower": Architecture("snellen.models.two_tower.prompted:build", "tower"),
     "smoothed": Architecture("snellen.models.smoothed_network:SmoothedNetwork"),
     "timm": Architecture("snellen.models.timm_models:build_untrained", "global_pool"),

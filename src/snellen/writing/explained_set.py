@@ -26,9 +26,11 @@ WHAT = "set of explanations"
 
 #: What the figures of methods mean, in a sentence; others are shown by their name alone.
 FIGURE_WORDS: Mapping[str, str] = {
+    "auroc": "area under the ROC curve of the part's score on images where it is known whether they show it",
     "completeness_gap": "the map's sum less the change of the score that it should add up to; 0 is right",
     "deletion": "area under the curve of the probability as the most important pixels are removed first; low is good",
     "drop": "how much probability is lost when the part is removed; high is good",
+    "influence": "mean size of what the part adds to the score of the decision, in units of the score",
     "insertion": "area under the curve of the probability as the most important pixels come first; high is good",
     "kept": "the probability when only the part is kept; high is good",
     "sentence": "logarithm of the probability of the sentence, seeing the part; high is good",

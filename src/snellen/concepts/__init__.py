@@ -1,0 +1,1 @@
+"""Decisions by named concepts: where concepts come from, heads on their scores, controls, corrections."""
