@@ -77,12 +77,12 @@ def top_part(maps: Tensor, pixels: Tensor) -> Tensor:
 def moved(maps: Tensor, rng: Randomness) -> Tensor:
     """The same maps, or masks, each pushed around the edges by a random step: (n, …, h, w) → the same shape.
 
-    The control of a part: as large, as compact and as rough as the part, but somewhere else. Where it lies is uniform
-    over all places, itself included, so that a share of 1 / (h w) of the controls is the part itself.
+    The control of a part: as large, as compact and as rough as the part, but somewhere else. All places but its own are
+    equally likely; an image of one pixel has no other.
     """
     height, width = maps.shape[-2:]
-    bound = rng.bind(len(maps))
-    down = bound.integers("moved down", (), 0, height).tolist()
-    right = bound.integers("moved right", (), 0, width).tolist()
-    rolled = [torch.roll(one, (y, x), (-2, -1)) for one, y, x in zip(maps, down, right, strict=True)]
+    steps = rng.bind(len(maps)).integers("moved", (), 1, max(height * width, 2)).tolist()
+    rolled = [
+        torch.roll(one, (step // width % height, step % width), (-2, -1)) for one, step in zip(maps, steps, strict=True)
+    ]
     return torch.stack(rolled) if rolled else maps.clone()
