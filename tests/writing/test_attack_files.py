@@ -15,7 +15,7 @@ from snellen.attacks.pgd import PGD
 from snellen.classifier import Classifier
 from snellen.evidence import Evidence
 from snellen.images import ImageSet
-from snellen.writing.attack_pictures import magnified
+from snellen.perturbation.magnified import magnified
 from snellen.writing.attacked_images import attack
 from snellen.writing.picture_grid import HEAD
 from snellen.writing.thumbnails import GAP, LINE, SIDE, TITLE

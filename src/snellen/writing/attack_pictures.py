@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.images import ImageSet, Provenance
+from snellen.perturbation.magnified import magnified
 from snellen.preparation import Preparation, to_image, to_unit
 from snellen.run import Run
 from snellen.writing.array_member import array_member
@@ -153,19 +154,6 @@ def _write_sheet(
     with whole_file(out / name) as stream:
         picture_grid(title, heads, [rows[index] for index in sorted(rows)]).save(stream, "PNG")
     return [name]
-
-
-def magnified(change: Tensor) -> tuple[Tensor, float]:
-    """A change (3, h, w) as a picture around mid-grey, and by what it was multiplied to fill the range of values.
-
-    >>> picture, factor = magnified(torch.tensor([[[0.0, 0.125]]]))
-    >>> picture.tolist(), factor
-    ([[[0.5, 1.0]]], 4.0)
-    """
-    largest = float(change.abs().max())
-    factor = 0.5 / largest if largest else 1.0
-    factor = float(f"{factor:.3g}")
-    return (0.5 + change * factor).clamp(0, 1), factor
 
 
 def _bytes(pixels: Tensor) -> Tensor:
