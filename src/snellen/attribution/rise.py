@@ -30,6 +30,8 @@ def rise(
 ) -> Attributed:
     """RISE of prepared images: maps (n, h, w); expected score where a pixel shows, so no completeness is promised.
 
+    Where the score is the same under all masks, the map is constant: no evidence.
+
     Args:
         score: the explained score, of all n images.
         images: (n, 3, h, w) in [0, 1].
@@ -55,6 +57,7 @@ def rise(
             grids = (own.uniform("cells", (masks, cells, cells))[0] < keep).float()
             down = own.integers("down", (masks,), 0, tall)[0].tolist()
             right = own.integers("right", (masks,), 0, wide)[0].tolist()
+            low, high = float("inf"), -float("inf")
             for some in torch.arange(masks).split(score.chunk):
                 large = F.interpolate(
                     grids[some][:, None], ((cells + 1) * tall, (cells + 1) * wide), mode="bilinear", align_corners=False
@@ -68,4 +71,7 @@ def rise(
                 rows = torch.full((len(some),), row)
                 scores = score.values(filled(rows, shown), rows)
                 summed[row] += torch.einsum("m,myx->yx", scores, shown.double())
+                low, high = min(low, float(scores.min())), max(high, float(scores.max()))
+            if low == high:  # what is left would be a map of the masks, and not of the image
+                summed[row] = low * keep * masks
     return Attributed.of((summed / (keep * masks)).float().to(images.device), value, spent=spent())
