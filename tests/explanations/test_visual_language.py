@@ -1,0 +1,386 @@
+"""VALE on a classifier of which it is known what it looks at: the right place, every stage, nothing made up."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+from torch import nn
+
+import snellen
+from snellen.classifier import Classifier
+from snellen.data.arrays import load_arrays
+from snellen.errors import InputError
+from snellen.explanations import visual_language
+from snellen.explanations.grad_cam import GradCAM
+from snellen.explanations.partition_shap import PartitionSHAP
+from snellen.explanations.visual_language import NO_REGION, NOTHING_FOR, VisualLanguage
+from snellen.models.captioners.protocol import Captions
+from snellen.models.segmenters.protocol import Segmented
+from snellen.preparation import Preparation
+from snellen.randomness import Randomness
+
+SIDE = 16
+#: Off the diagonal: rows 2 to 4, columns 11 to 13.
+BLOB = (slice(2, 5), slice(11, 14))
+SHAP = PartitionSHAP(fill="black", budget=60)
+
+
+def looks_at_red(images):
+    """A black box: the class "red" where the reddest pixel is red and not the others."""
+    red = (images[:, 0] - images[:, 1]).flatten(1).clamp(min=0).mean(1) * 40
+    return torch.stack([red, torch.zeros_like(red)], 1)
+
+
+def classifier_of(model=looks_at_red, **options):
+    return Classifier(
+        model, class_names=["red", "other"], preparation=Preparation(size=(SIDE, SIDE)), name="red", **options
+    )
+
+
+def picture(blob=BLOB):
+    image = torch.full((1, 3, SIDE, SIDE), 0.4)
+    image[0, 0][blob], image[0, 1:, blob[0], blob[1]] = 1.0, 0.0
+    return image
+
+
+class FloodSegmenter:
+    """Three nested masks of the pixels that look like the one it is pointed at; remembers what it was handed."""
+
+    name, prompts, device = "flood", frozenset({"points"}), torch.device("cpu")
+
+    def __init__(self):
+        self.images, self.points = [], []
+
+    def identity(self):
+        return "flood"
+
+    def segment(self, images, *, points=None, point_labels=None, boxes=None):
+        self.images.append(images)
+        self.points.append(points)
+        candidates = []
+        for image, ((x, y),) in zip(images, points.tolist(), strict=True):
+            near = (image - image[:, int(y), int(x)][:, None, None]).abs().amax(0) < 0.1
+            grown = nn.functional.max_pool2d(near[None, None].float(), 3, 1, 1)[0, 0] > 0
+            candidates.append(torch.stack([torch.zeros_like(near), near, grown]).float())
+        return Segmented(
+            candidates=torch.stack(candidates),
+            predicted=torch.tensor([[0.1, 0.9, 0.5]]).expand(len(images), 3),
+            chosen=torch.full((len(images),), 1),
+            rule="the highest predicted overlap",
+        )
+
+
+class SalientSegmenter(FloodSegmenter):
+    """Needs no prompt: what is not grey."""
+
+    prompts = frozenset()
+
+    def segment(self, images, *, points=None, point_labels=None, boxes=None):
+        assert points is None
+        found = ((images - 0.4).abs().amax(1) > 0.1).float()
+        count = len(images)
+        return Segmented(
+            candidates=found[:, None], predicted=torch.full((count, 1), torch.nan), chosen=torch.zeros(count).long(),
+            rule="one mask",
+        )  # fmt: skip
+
+
+class EchoCaptioner:
+    """Says what it was told and how much red it sees; a sentence is likelier the redder the picture."""
+
+    name, device, preparation = "echo", torch.device("cpu"), Preparation(size=(8, 8), resize="exact", resize_to=(8, 8))
+
+    def __init__(self):
+        self.seen = []
+
+    def caption(self, images, *, max_tokens=30, prompt=""):
+        self.seen.append(images)
+        assert images.shape[1:] == (3, 8, 8)
+        texts = tuple(f"{prompt} thing, red {float(one[0].mean()):.2f}" for one in images)
+        return Captions(texts, torch.zeros(len(images)), torch.zeros(len(images), 1), torch.ones(len(images)))
+
+    def score(self, images, texts):
+        return images[:, 0].flatten(1).mean(1) - 1
+
+
+@pytest.fixture
+def models(monkeypatch):
+    """Segmenters and a captioner by reference."""
+    made = {"flood": FloodSegmenter(), "salient": SalientSegmenter(), "echo": EchoCaptioner()}
+    for kind in ("_segmenter", "_captioner"):
+        monkeypatch.setattr(visual_language, kind, lambda reference, device: made[reference])
+    return made
+
+
+def explained(images=None, classifier=None, targets=None, rng=None, **fields):
+    images = picture() if images is None else images
+    fields = {"attribution": SHAP, "segmenter": "flood", "captioner": "echo", "fill": "black", **fields}
+    rng = rng or Randomness(0).for_examples([str(row) for row in range(len(images))])
+    targets = torch.zeros(len(images)).long() if targets is None else targets
+    return VisualLanguage(**fields).explain(classifier or classifier_of(), images, targets, rng=rng)
+
+
+@pytest.mark.covers("3.1")
+def test_scores_are_enough(models):
+    classifier = classifier_of(differentiable=False)
+    assert classifier.module is None
+    found = explained(classifier=classifier)
+    assert found.status == ("ok",)
+    assert found.spent.gradients == 0
+    assert VisualLanguage(attribution=GradCAM()).missing(classifier) is not None, "what the map lacks is told"
+    labels = classifier_of(output="labels")
+    assert "needs scores" in VisualLanguage(attribution=SHAP).missing(labels)
+
+
+@pytest.mark.covers("3.2")
+@pytest.mark.parametrize("budget", [2, 3, 10, 64, 5000])
+def test_contributions_add_up_at_any_budget(models, budget):
+    images = picture()
+    found = explained(images, attribution=PartitionSHAP(fill="black", budget=budget), captioner=None)
+    with torch.no_grad():
+        scores = looks_at_red(torch.cat([images, torch.zeros_like(images)])).double().softmax(1)[:, 0]
+    assert float(found.maps["evidence"].double().sum()) == pytest.approx(float(scores[0] - scores[1]), abs=1e-5)
+    assert float(found.figures["completeness_gap"][0]) < 1e-6
+
+
+@pytest.mark.covers("3.3")
+def test_what_is_explained_is_what_was_reported(models):
+    """Through resize, crop and normalisation: the whole image inside the explainer has the reported score."""
+    asked = []
+
+    def watching(images):
+        asked.append(images.clone())
+        return looks_at_red(images * 0.5 + 0.5)
+
+    preparation = Preparation(size=(SIDE, SIDE), resize="exact", resize_to=(SIDE, SIDE))
+    classifier = Classifier(
+        watching, class_names=["red", "other"], preparation=preparation, name="red",
+        normalization=((0.5,) * 3, (0.5,) * 3),
+    )  # fmt: skip
+    pixels = (picture()[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8).repeat(3, 0).repeat(2, 1)
+    images = load_arrays(pixels[None])
+    method = VisualLanguage(attribution=SHAP, segmenter="flood", captioner=None, fill="black")
+    row = snellen.explain(classifier, images, method).evidence.table.to_pylist()[0]
+    told = json.loads(row["record"])["top"][0]
+    assert told == {"class": "red", "probability": pytest.approx(row["value"], abs=1e-12)}
+    whole = classifier.normalise(classifier.prepare(images.read(0))[None])
+    assert sum(bool((one == whole[0]).flatten(1).all(1).any()) for one in asked) >= 3, "decided, attributed, removed"
+    gap = row["figure.completeness_gap"]
+    assert gap < 1e-6
+
+
+@pytest.mark.covers("3.4")
+def test_a_place_off_the_diagonal_is_handed_on_as_x_and_y(models):
+    found = explained()
+    x, y = found.points[0].tolist()
+    assert (x, y) in {(float(col), float(row)) for row in range(2, 5) for col in range(11, 14)}
+    assert models["flood"].points[0].tolist() == [[[x, y]]]
+    truth = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    truth[BLOB] = True
+    assert torch.equal(found.regions["region"][0], truth)
+
+
+@pytest.mark.covers("3.5")
+def test_places_and_regions_map_back_to_the_original(models, tmp_path):
+    """48 wide and 32 high, squeezed to 16 by 16: three columns and two rows of the original are one pixel."""
+    preparation = Preparation(size=(SIDE, SIDE), resize="exact", resize_to=(SIDE, SIDE), interpolation="nearest")
+    classifier = Classifier(looks_at_red, class_names=["red", "other"], preparation=preparation, name="red")
+    pixels = (picture()[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8).repeat(2, 0).repeat(3, 1)
+    method = VisualLanguage(attribution=SHAP, segmenter="flood", captioner=None, fill="black")
+    found = snellen.explain(classifier, load_arrays(pixels[None]), method, out=tmp_path / "out")
+    row = found.evidence.table.to_pylist()[0]
+    assert 33 <= row["x"] < 42
+    assert 4 <= row["y"] < 10
+    (mask,) = (tmp_path / "out" / "visual_language" / "masks" / "region").iterdir()
+    inside = np.asarray(Image.open(mask)) == 255
+    assert inside.shape == (32, 48)
+    assert np.array_equal(inside, pixels[..., 0] == 255)
+
+
+@pytest.mark.covers("3.6")
+def test_the_segmenter_sees_pictures_not_normalised_tensors(models):
+    mean = ((0.5, 0.2, 0.1), (0.2, 0.2, 0.2))
+    classifier = classifier_of(lambda images: looks_at_red(images * 0.2 + 0.3), normalization=mean)
+    explained(classifier=classifier)
+    (handed,) = models["flood"].images
+    assert torch.equal(handed, picture())
+
+
+@pytest.mark.covers("3.6")
+def test_sam_itself_is_handed_eight_bits(monkeypatch):
+    from snellen.models.segmenters import sam_segmenters
+
+    handed = []
+    to_bytes = sam_segmenters.image_bytes
+
+    def watching(images, *, name):
+        handed.append(to_bytes(images, name=name))
+        return handed[-1]
+
+    monkeypatch.setattr(sam_segmenters, "image_bytes", watching)
+    images = torch.rand(1, 3, 32, 32)
+    snellen.load_segmenter("bundled:scene-sam").segment(images, points=torch.tensor([[[20.0, 3.0]]]))
+    assert (handed[0].dtype, handed[0].shape) == (torch.uint8, (1, 3, 32, 32))
+    assert torch.equal(handed[0], images.mul(255).round().to(torch.uint8))
+
+
+@pytest.mark.covers("3.7")
+def test_all_candidates_and_the_rule_are_kept(models):
+    for candidate, chosen, rule in (("best", 2, "the highest predicted overlap"), ("last", 3, "the last candidate")):
+        found = explained(candidate=candidate)
+        record = found.records[0]
+        assert (record["chosen"], record["rule"], record["segmenter"]) == (chosen, rule, "flood")
+        assert [one["predicted_overlap"] for one in record["candidates"]] == pytest.approx([0.1, 0.9, 0.5])
+        assert [one["share"] for one in record["candidates"]] == pytest.approx([0, 9 / 256, 25 / 256])
+        assert torch.equal(found.regions["region"], found.regions[f"candidate {chosen}"])
+        assert set(found.regions) == {"region", "candidate 1", "candidate 2", "candidate 3"}
+
+
+@pytest.mark.covers("3.8")
+@pytest.mark.parametrize(
+    ("prompt", "said", "told"), [("a", "a thing", False), ("a photo of {label}", "a photo of red thing", True)]
+)
+def test_the_prompt_and_whether_it_held_the_class_are_in_the_result(models, prompt, said, told):
+    found = explained(prompt=prompt)
+    record = found.records[0]
+    assert found.text[0].startswith(said)
+    assert record["prompt"] == prompt.replace("{label}", "red")
+    assert record["label_in_prompt"] is told
+    assert ("the captioner was told the class, and repeats it whether or not it is there" in found.assumptions) is told
+    # What was described is the region on black, not the image.
+    assert record["described"] == "the region on black"
+    (seen,) = models["echo"].seen
+    assert float(seen.mean()) < float(picture().mean()) / 4
+
+
+@pytest.mark.covers("3.8")
+def test_figures_are_told_with_and_without_the_class_in_the_prompt():
+    measured = {name for claim in snellen.systems()[2].claims for name in (claim.metric, claim.baseline, *claim.controls)}
+    assert {"bleu.generic", "bleu.right", "bleu.wrong", "names_wrong.told", "names_wrong.not_told"} <= measured
+
+
+@pytest.mark.covers("3.9")
+def test_the_same_again_and_in_any_batch(models):
+    images = torch.cat([picture(), picture((slice(9, 12), slice(3, 6))), picture((slice(1, 3), slice(1, 4)))])
+    rng = Randomness(3).for_examples(["a", "b", "c"])
+    whole, again = explained(images, rng=rng), explained(images, rng=rng)
+    part = explained(images[[2, 1]], rng=rng[[2, 1]])
+    for other, rows in ((again, [0, 1, 2]), (part, [2, 1])):
+        assert torch.equal(other.points, whole.points[rows])
+        assert torch.equal(other.regions["region"], whole.regions["region"][rows])
+        assert other.text == tuple(whole.text[row] for row in rows)
+        for name, values in other.figures.items():
+            assert torch.allclose(values, whole.figures[name][rows], atol=1e-6)
+        for name, values in other.controls.items():
+            assert torch.allclose(values, whole.controls[name][rows], atol=1e-6)
+
+
+@pytest.mark.covers("3.10")
+def test_what_the_region_is_worth_stands_beside_one_of_the_same_size(models):
+    found = explained()
+    images = picture()
+    region = found.regions["region"]
+    with torch.no_grad():
+        whole, without, alone = (
+            looks_at_red(one).softmax(1)[0, 0] for one in (images, images * ~region[:, None], images * region[:, None])
+        )
+    assert float(found.figures["drop"]) == pytest.approx(float(whole - without), abs=1e-6)
+    assert float(found.figures["kept"]) == pytest.approx(float(alone), abs=1e-6)
+    assert float(found.figures["drop"]) > 0.3
+    assert float(found.figures["drop"]) > float(found.controls["drop"]) + 0.2
+    assert float(found.figures["kept"]) > float(found.controls["kept"]) + 0.2
+    assert float(found.figures["sentence"]) > float(found.controls["sentence"]), "a sentence about another part"
+    assert torch.equal(found.edits["region alone"], images * region[:, None])
+    assert torch.equal(found.edits["region removed (black)"], images * ~region[:, None])
+
+
+@pytest.mark.covers("3.11")
+def test_every_stage_can_be_replaced_and_left_out(models):
+    replaced = explained(attribution={"method": "occlusion", "window": 0.25}, segmenter="salient")
+    assert (replaced.status, set(replaced.regions)) == (("ok",), {"region"})
+    mute = explained(captioner=None)
+    assert mute.text is None
+    assert "sentence" not in mute.figures
+    whole = explained(segmenter=None)
+    assert (whole.regions, whole.edits) == ({}, {})
+    assert "drop" not in whole.figures
+    assert whole.records[0]["described"] == "the whole image"
+    assert float(models["echo"].seen[-1].mean()) > 0.3
+    unpointed = explained(attribution=None, segmenter="salient")
+    assert (unpointed.maps, unpointed.points) == ({}, None)
+    assert unpointed.status == ("ok",)
+    assert float(unpointed.figures["drop"]) > 0.3
+    with pytest.raises(InputError, match=r"flood takes points, and is to be given nothing"):
+        explained(attribution=None)
+    with pytest.raises(ValidationError, match="nothing is explained"):
+        VisualLanguage(attribution=None, segmenter=None)
+    with pytest.raises(ValidationError, match="visual_language makes no map"):
+        VisualLanguage(attribution={"method": "visual_language"})
+
+
+@pytest.mark.covers("3.12")
+def test_without_evidence_no_place_is_made_up(models):
+    constant = torch.full((1, 3, SIDE, SIDE), 0.4)
+    images = torch.cat([constant, picture()])
+    found = explained(images)
+    assert found.status[0].startswith("no evidence: the map is the same everywhere")
+    assert found.status[1] == "ok"
+    assert found.points[0].isnan().all()
+    assert not found.regions["region"][0].any()
+    assert found.text[0] == ""
+    assert all(values[0].isnan() for name, values in found.figures.items() if name != "completeness_gap")
+    assert len(models["flood"].images[0]) == 1, "it was not asked"
+    # Evidence against the class is no evidence for it, unless either sign is asked for.
+    against = explained(targets=torch.tensor([1]))
+    assert against.status == (NOTHING_FOR,)
+    assert explained(targets=torch.tensor([1]), select="absolute").status == ("ok",)
+    none = explained(constant)
+    assert (len(none.status), none.regions["region"].any(), none.text) == (1, False, None)
+
+
+@pytest.mark.covers("3.12")
+def test_a_segmenter_that_finds_nothing_is_told(models, monkeypatch):
+    found = FloodSegmenter.segment
+
+    def nothing(self, images, **prompts):
+        one = found(self, images, **prompts)
+        return Segmented(candidates=one.candidates * 0, predicted=one.predicted, chosen=one.chosen, rule=one.rule)
+
+    monkeypatch.setattr(FloodSegmenter, "segment", nothing)
+    assert explained().status == (NO_REGION,)
+    assert models["echo"].seen == []
+
+
+@pytest.mark.covers("3.12")
+def test_odd_images_are_explained_and_scores_that_are_not_finite_are_told(models, tmp_path):
+    blob = (picture()[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.dstack([blob, np.full((SIDE, SIDE, 1), 200, dtype=np.uint8)])).save(
+        tmp_path / "in" / "alpha.png"
+    )
+    Image.fromarray(blob[..., 0]).save(tmp_path / "in" / "grey.png")
+    Image.fromarray(blob[:5, 9:]).save(tmp_path / "in" / "tiny.png")
+    Image.fromarray(np.full((SIDE, SIDE, 3), 250, dtype=np.uint8)).save(tmp_path / "in" / "white.png")
+
+    def breaks(images):
+        return torch.where(images.flatten(1).mean(1)[:, None] > 0.9, torch.nan, looks_at_red(images))
+
+    preparation = Preparation(size=(SIDE, SIDE), resize="exact", resize_to=(SIDE, SIDE))
+    classifier = Classifier(breaks, class_names=["red", "other"], preparation=preparation, name="red")
+    method = VisualLanguage(attribution=SHAP, segmenter="flood", captioner="echo", fill="black")
+    found = snellen.explain(classifier, snellen.load_images(tmp_path / "in"), method)
+    status = {row["example_id"]: row["reason"] for row in found.evidence.table.to_pylist()}
+    assert status["alpha.png"] is None
+    assert status["tiny.png"] is None
+    assert status["grey.png"].startswith("no evidence"), "there is no red in it"
+    assert [(one.id, "not finite" in one.reason) for one in found.rejected] == [("white.png", True)]
+
+    def breaks_when_masked(images):
+        return torch.where((images == 0).all(1).flatten(1).any(1)[:, None], torch.nan, looks_at_red(images))
+
+    broken = explained(classifier=classifier_of(breaks_when_masked))
+    assert broken.status[0].startswith("not finite")
+    assert broken.points[0].isnan().all()
