@@ -135,7 +135,7 @@ def lay_groundwork(
         raise InputError(f"{data.name} has one class, {classes[0]!r}: there is nothing to tell apart")
     check_classes(base, "base", classes, data.name)
     _check_normalization(base)
-    built = architecture_of(architecture, len(classes)) if base is None else dict(base.card.architecture)
+    built = architecture_of(architecture, len(classes), side) if base is None else dict(base.card.architecture)
     preparation = (
         Preparation(size=(side, side), resize="shorter", resize_to=(side, side))
         if base is None

@@ -11,8 +11,10 @@ from snellen.models.artifact_models import ARCHITECTURES, build_network
 from snellen.models.timm_models import check_name
 
 
-def architecture_of(reference: str, class_count: int) -> dict[str, Any]:
+def architecture_of(reference: str, class_count: int, side: int | None = None) -> dict[str, Any]:
     """The record of an architecture in a card: ``fashion_cnn``, or ``timm:NAME`` for any of timm's.
+
+    ``side`` is that of the images, in pixels, and is recorded where the architecture is made for one alone.
 
     >>> architecture_of("fashion_cnn", 10)
     {'name': 'fashion_cnn', 'class_count': 10}
@@ -30,7 +32,8 @@ def architecture_of(reference: str, class_count: int) -> dict[str, Any]:
         raise InputError(f"architecture {reference!r}: expected fashion_cnn or timm:NAME")
     if reference not in ARCHITECTURES:
         raise unknown_name("architecture", reference, ["fashion_cnn", "timm:NAME", *_of_timm(reference)])
-    return {"name": reference, "class_count": class_count}
+    sized = {"side": side} if side is not None and ARCHITECTURES[reference].sized else {}
+    return {"name": reference, "class_count": class_count, **sized}
 
 
 def _of_timm(name: str) -> list[str]:

@@ -1,0 +1,275 @@
+"""Orbits, the annealed augmentation, the perceptual layer and the network behind it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from snellen.errors import InputError, UnknownNameError
+from snellen.models.artifact_models import build_network
+from snellen.models.perception.annealed_augmentation import augment_copies
+from snellen.models.perception.attractors import found_again, reconstruction_errors, spectral_radius
+from snellen.models.perception.autoencoder import Cosid, build
+from snellen.models.perception.layer import VANILLA, PerceptualLayer, perceive, perception_orbit
+from snellen.models.perception.orbits import Orbit, dialogue, orbit
+from snellen.models.perception.perceptualized import PerceptualizedNetwork, architecture, as_shown, observed
+from snellen.randomness import Randomness
+
+SIDE = 8
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(5, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+
+
+def nearly_kept(images: Tensor) -> Tensor:
+    return 0.9 * images
+
+
+def halved(images: Tensor) -> Tensor:
+    return 0.5 * images
+
+
+def autoencoder() -> torch.nn.Module:
+    torch.manual_seed(0)
+    network = build(kind="perceptron", width=16, side=SIDE, channels=1)
+    return network.eval()
+
+
+# -- autoencoder ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.covers("20.5")
+def test_cosid_is_the_last_layer_too_and_nothing_keeps_the_output_in_the_unit_range() -> None:
+    torch.testing.assert_close(Cosid()(torch.tensor([0.0, 1.0])), torch.tensor([1.0, math.cos(1) - 1]))
+    network = build(kind="convolution", width=4, side=28, channels=1)
+    assert isinstance(network.layers[-1], Cosid)
+    assert not [layer for layer in network.modules() if isinstance(layer, torch.nn.Sigmoid)]
+    strided = [layer.stride for layer in network.modules() if isinstance(layer, torch.nn.Conv2d)]
+    assert strided == [(2, 2)] * 5 + [(1, 1)] * 8
+    assert sum(isinstance(layer, Cosid) for layer in network.modules()) == len(strided)
+
+
+@pytest.mark.parametrize("side", [8, 28, 29])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_convolutions_go_down_to_one_pixel_and_come_back(side: int, channels: int) -> None:
+    network = build(kind="convolution", width=4, side=side, channels=channels)
+    sizes: list[tuple[int, ...]] = []
+    for layer in network.layers:
+        layer.register_forward_hook(lambda _, __, out: sizes.append(tuple(out.shape[1:])))
+    assert network(torch.rand(2, channels, side, side)).shape == (2, channels, side, side)
+    assert (4, 1, 1) in sizes
+
+
+def test_what_an_autoencoder_cannot_be_or_see_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="perceptron"):
+        build(kind="perceptro", width=4, side=8, channels=1)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="1 or 3 channels, got 2"):
+        build(kind="perceptron", width=4, side=8, channels=2)
+    with pytest.raises(InputError, match="width of at least 1"):
+        build(kind="perceptron", width=0, side=8, channels=1)
+    with pytest.raises(InputError, match=r"\(1, 8, 8\), got \(1, 9, 8\)"):
+        autoencoder()(torch.rand(1, 1, 9, 8))
+
+
+# -- orbits -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.covers("20.1")
+def test_an_orbit_holds_every_state_and_how_far_each_step_moved(images: Tensor) -> None:
+    walked = orbit(halved, images, 3)
+    assert walked.states.shape == (4, *images.shape)
+    torch.testing.assert_close(walked.seen, images / 8)
+    torch.testing.assert_close(walked.moves[1], (images / 4).flatten(1).norm(dim=1))
+    assert walked.finite.all()
+    with pytest.raises(InputError, match="at least one step"):
+        orbit(halved, images, 0)
+
+
+@pytest.mark.covers("20.8")
+@pytest.mark.parametrize("period", [1, 2, 3])
+def test_a_cycle_is_told_by_its_period(period: int) -> None:
+    points = torch.eye(3)[:period]
+    states = torch.stack([torch.full((3,), 9.0), *(points[number % period] for number in range(8))])[:, None]
+    assert Orbit(states).periods(1e-6) == (period,)
+
+
+@pytest.mark.covers("20.8")
+def test_what_only_passes_by_its_last_place_once_or_runs_away_has_no_period() -> None:
+    passing = torch.tensor([5.0, 1.0, 2.0, 3.0, 4.0, 1.0])[:, None, None]
+    assert Orbit(passing).periods(1e-6) == (None,)
+    turning = torch.tensor([5.0, 2.0, 1.0, 3.0, 1.0])[:, None, None]
+    assert Orbit(turning).periods(1e-6) == (None,)
+    growing = orbit(lambda x: 2 * x, torch.ones(1, 1), 200)
+    assert growing.periods(1e-3) == (None,)
+    assert not growing.finite.any()
+
+
+@pytest.mark.covers("20.8")
+def test_a_dialogue_settles_on_the_two_images_that_are_sent_to_and_fro() -> None:
+    """The first goes half of the way to 1 in a step, the second half of the way to 0."""
+    talk = dialogue(lambda x: (x + 1) / 2, halved, torch.full((1, 1), 0.3), steps=(1, 1), rounds=40, tolerance=1e-5)
+    first, second = talk.settled
+    torch.testing.assert_close(torch.cat([first, second]), torch.tensor([[2 / 3], [1 / 3]]))
+    assert talk.periods == (1,)
+    flipping = dialogue(lambda x: 1 - x, lambda x: x, torch.full((1, 1), 0.3), steps=(1, 1), rounds=9, tolerance=1e-5)
+    assert flipping.periods == (2,)
+    with pytest.raises(InputError, match="at least one round"):
+        dialogue(halved, halved, torch.ones(1, 1), rounds=0)
+
+
+# -- attractors -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.covers("20.2")
+def test_a_contraction_attracts_its_fixed_point_and_an_expansion_does_not() -> None:
+    fixed = torch.full((2, 1, 4, 4), 0.5)
+    rng = Randomness(0).bind(2)
+
+    def towards(images: Tensor, factor: float) -> Tensor:
+        return 0.5 + factor * (images - 0.5)
+
+    for factor, attracts in ((0.5, True), (1.5, False)):
+        again = found_again(lambda x, f=factor: towards(x, f), fixed, steps=12, tolerance=0.05, rng=rng)
+        assert again.tolist() == [attracts] * 2
+        assert spectral_radius(lambda x, f=factor: towards(x, f), fixed[0]) == pytest.approx(factor, rel=1e-4)
+    turned = torch.tensor([[0.0, -0.9], [0.9, 0.0]])  # complex eigenvalues, ±0.9i
+    assert spectral_radius(lambda x: (x.flatten(1) @ turned.T).view_as(x), torch.ones(1, 1, 2)) == pytest.approx(0.9)
+    torch.testing.assert_close(reconstruction_errors(halved, fixed), torch.full((2,), 0.25 * 4))
+
+
+# -- augmentation -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.covers("20.4")
+def test_augmentation_fades_to_the_identity_and_copies_differ(images: Tensor) -> None:
+    copies = images[:1].repeat(6, 1, 1, 1)
+
+    def changed(strength: float) -> Tensor:
+        return augment_copies(copies, strength, torch.Generator().manual_seed(1))
+
+    assert changed(0.0) is copies
+    sizes = [float((changed(strength) - copies).abs().mean()) for strength in (1.0, 0.1, 0.001)]
+    assert sizes[0] > sizes[1] > sizes[2] > 0
+    assert sizes[2] < 1e-3
+    assert torch.cdist(changed(1.0).flatten(1), changed(1.0).flatten(1)).fill_diagonal_(9).min() > 1e-3
+    assert torch.equal(changed(1.0), changed(1.0))
+
+
+def test_geometry_is_within_its_ranges() -> None:
+    """A single bright pixel off the centre moves by no more than crops, scale, shift, turn and shear allow together."""
+    dot = torch.zeros(200, 1, 41, 41)
+    dot[:, :, 18:23, 26:31] = 1
+    moved = augment_copies(dot, 1.0, torch.Generator().manual_seed(0)).clamp(0, 1)
+    bright = (moved > 0.5).float()
+    weight = bright.flatten(1).sum(1)
+    places = torch.arange(41.0)
+    across = (bright.sum(2)[:, 0] * places).sum(1)[weight > 0] / weight[weight > 0]
+    assert (weight > 0).float().mean() > 0.9
+    assert 20 < across.min() < 25 < 31 < across.max() < 37
+    assert abs(float(across.mean()) - 28) < 1
+
+
+# -- layer ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.covers("20.7")
+def test_vanilla_is_one_copy_without_augmentation_exactly(images: Tensor) -> None:
+    network = autoencoder()
+    with torch.no_grad():
+        seen = perceive(network, images, PerceptualLayer(copies=1, steps=4, strength=0.0))
+    assert torch.equal(seen, orbit(network, images, 4).seen)
+    assert (VANILLA.copies, VANILLA.strength, VANILLA.steps) == (1, 0.0, 30)
+
+
+@pytest.mark.covers("20.4")
+def test_stochastic_layer_is_the_mean_of_copies_that_were_augmented_before_every_step(images: Tensor) -> None:
+    network, layer = autoencoder(), PerceptualLayer(copies=3, steps=2, strength=1.0, decay=10.0, seed=4)
+    asked: list[Tensor] = []
+
+    def watched(batch: Tensor) -> Tensor:
+        asked.append(batch.clone())
+        seen: Tensor = network(batch)
+        return seen
+
+    with torch.no_grad():
+        seen = perceive(watched, images[:1], layer)
+        assert len(asked) == 2
+        first, second = asked
+        # Independent copies in the first step, and another draw, of a tenth of the strength, in the second.
+        assert torch.cdist(first.flatten(1), first.flatten(1)).fill_diagonal_(9).min() > 1e-3
+        moved = (second - network(first)).abs().mean()
+        assert 0 < moved < (first - images[:1]).abs().mean() / 2
+        torch.testing.assert_close(seen, network(second).mean(0, keepdim=True))
+
+
+@pytest.mark.covers("20.9")
+def test_draws_depend_on_the_image_and_the_seed_alone(images: Tensor) -> None:
+    network, layer = autoencoder(), PerceptualLayer(copies=4, steps=3, seed=1)
+    with torch.no_grad():
+        whole = perceive(network, images, layer)
+        for chunk in (1, 3, 4, 9):
+            torch.testing.assert_close(perceive(network, images, layer, chunk=chunk), whole, rtol=0, atol=1e-5)
+        alone = perceive(network, images[[4, 2]], layer)
+        torch.testing.assert_close(alone, whole[[4, 2]], rtol=0, atol=1e-5)
+        # A map that forgets nothing shows the draws.
+        kept, other = (perceive(nearly_kept, images, PerceptualLayer(copies=4, steps=3, seed=seed)) for seed in (1, 2))
+        again = perceive(nearly_kept, images[[4, 2]], PerceptualLayer(copies=4, steps=3, seed=1), chunk=3)
+    assert (other - kept).abs().max() > 1e-2
+    assert torch.equal(again, kept[[4, 2]])
+
+
+@pytest.mark.covers("20.1")
+def test_the_orbit_of_the_stochastic_layer_ends_where_the_layer_does(images: Tensor) -> None:
+    network, layer = autoencoder(), PerceptualLayer(copies=4, steps=5)
+    walked = perception_orbit(network, images, layer)
+    assert walked.states.shape == (6, *images.shape)
+    with torch.no_grad():
+        torch.testing.assert_close(walked.seen, perceive(network, images, layer), rtol=0, atol=1e-5)
+    assert torch.equal(walked.states[0], images)
+
+
+@pytest.mark.parametrize("wrong", [{"copies": 0}, {"steps": 0}, {"strength": -0.1}, {"strength": 2.0}, {"decay": 0.5}])
+def test_a_layer_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="perceptual layer"):
+        PerceptualLayer(**wrong)  # type: ignore[arg-type]
+
+
+def test_gradients_pass_through_the_layer(images: Tensor) -> None:
+    network, layer = autoencoder(), PerceptualLayer(copies=2, steps=2, strength=0.0)
+    point = images.clone().requires_grad_()
+    (through,) = torch.autograd.grad(perceive(network, point, layer).sum(), point)
+    (direct,) = torch.autograd.grad(network(network(point)).sum(), point)
+    torch.testing.assert_close(through, direct)
+
+
+# -- network ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.covers("20.3")
+def test_the_network_decides_about_what_is_seen_and_is_built_again_from_its_record() -> None:
+    layer = PerceptualLayer(copies=2, steps=2, seed=3)
+    record = architecture(
+        {"kind": "perceptron", "width": 8, "side": SIDE, "channels": 1},
+        layer,
+        {"name": "perceptron", "class_count": 3, "side": SIDE},
+    )
+    network = build_network(record, "here").eval()
+    assert isinstance(network, PerceptualizedNetwork)
+    assert network.layer == layer
+    photos = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        seen = perceive(network.autoencoder, photos.mean(1, keepdim=True), layer)
+        torch.testing.assert_close(network(photos), network.classifier(seen.expand(-1, 3, -1, -1)))
+
+
+def test_colours_are_seen_by_three_channels_alone() -> None:
+    photos = torch.rand(2, 3, 4, 4)
+    assert observed(photos, 3) is photos
+    torch.testing.assert_close(observed(photos, 1), photos.mean(1, keepdim=True))
+    assert as_shown(photos) is photos
+    assert as_shown(photos[:, :1]).shape == photos.shape
