@@ -1,8 +1,8 @@
 """What units do: the decisions without them.
 
-Hernandez et al., ICLR 2022 (arXiv 2201.11114), section 6 (editing): units whose description names a spurious feature are
-set to zero, in the order in which the accuracy without each one alone falls; beside it the same order over all units, and
-random units. Nothing is written into the network: units are zeroed by a hook, as long as a ``with`` block lasts.
+Hernandez et al., ICLR 2022 (arXiv 2201.11114), section 6 (editing): units whose description names a spurious feature
+are set to zero, in the order of the accuracy without each one alone, highest first; beside it the same order over all
+units, and random units. Nothing is written into the network: units are zeroed by hooks, inside a ``with`` block.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def random_units_of_mass(
 ) -> list[Unit]:
     """Other units that carry about as much activation as these, drawn layer by layer without replacement.
 
-    In each layer, units come in random order until the one that would lead further away from the mass of the given units
-    than it leads towards it. A layer whose other units carry less in all gives all of them.
+    In each layer, units come in random order until one would lead further away from the mass of the given units than it
+    leads towards it. A layer whose other units carry less in all gives all of them.
 
     >>> masses = {Unit("a", number): 1.0 for number in range(8)}
     >>> len(random_units_of_mass(masses, [Unit("a", 0), Unit("a", 1)], generator=torch.Generator().manual_seed(0)))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from snellen.artifact import Artifact, Card, Lineage
@@ -19,7 +20,7 @@ from snellen.neurons.captioner import RegionCaptioner, Regions
 from snellen.neurons.describing import Objective, Sentence, describe_regions
 from snellen.neurons.region_encoder import RegionEncoder
 from snellen.neurons.sentence_model import SentenceModel
-from snellen.neurons.vocabulary import Vocabulary
+from snellen.neurons.vocabulary import Vocabulary, split_words
 
 #: Describers that come with the package.
 BUNDLED = ("scene-describer",)
@@ -78,6 +79,13 @@ class Describer:
             else []
         )
         return [next(found) if one else None for one in told.tolist()]
+
+    @torch.no_grad()
+    def likelihoods(self, regions: Regions, sentences: Sequence[str]) -> list[float]:
+        """How likely each sentence is for the regions of one of n units, which all have some: log p(d | E), nats."""
+        rows = self.vocabulary.rows(sentences, length=max(len(split_words(one)) for one in sentences))
+        found = self.captioner(regions, rows)[0].gather(2, rows[:, 1:, None])[:, :, 0]
+        return ((rows[:, 1:] != self.vocabulary.pad) * found).sum(1).tolist()
 
     def artifact(self, lineage: Lineage, *, name: str, metrics: Mapping[str, float], description: str) -> Artifact:
         """The describer as tensors and a card; the encoder is named, not copied."""

@@ -15,6 +15,10 @@ from torch import Tensor
 
 from snellen.neurons.exemplars import Exemplars, RunningExemplars
 from snellen.neurons.region_truth import KINDS, OF_OBJECTS, FactorMaps
+from snellen.progress import Progress, Silent
+
+#: What progress calls it.
+TASK = "drawing units"
 
 #: Side of the maps of units, for scenes of 32 pixels and more.
 _GRIDS = (16, 8, 8, 4)
@@ -28,7 +32,9 @@ _FOLLOWED: Mapping[str, float] = {
 _UNITS, _SCENES = 64, 256
 
 
-def drawn_units(maps: FactorMaps, count: int, *, exemplars: int, share: float, seed: int) -> list[Exemplars]:
+def drawn_units(
+    maps: FactorMaps, count: int, *, exemplars: int, share: float, seed: int, progress: Progress | None = None
+) -> list[Exemplars]:
     """Draw units, and find their exemplars among scenes.
 
     Args:
@@ -37,15 +43,17 @@ def drawn_units(maps: FactorMaps, count: int, *, exemplars: int, share: float, s
         exemplars: images for each unit, k.
         share: of places below the threshold.
         seed: of everything.
+        progress: hears of every unit.
 
     Returns:
         Parts of up to 64 units each, whose maps are of one size.
     """
-    rng = np.random.default_rng(seed)
-    found = []
+    rng, listener = np.random.default_rng(seed), progress or Silent()
+    found, kinds = [], maps.occurring()
+    listener.begin(TASK, count)
     for first in range(0, count, _UNITS):
         grid = _GRIDS[(first // _UNITS) % len(_GRIDS)]
-        units = [_Unit(rng) for _ in range(min(_UNITS, count - first))]
+        units = [_Unit(rng, kinds) for _ in range(min(_UNITS, count - first))]
         running = RunningExemplars(len(units), exemplars)
         for start in range(0, len(maps.shares), _SCENES):
             rows = slice(start, start + _SCENES)
@@ -53,16 +61,18 @@ def drawn_units(maps: FactorMaps, count: int, *, exemplars: int, share: float, s
             running.add(torch.stack([unit.activations(maps, rows, grid, start) for unit in units], 1), places)
         side = maps.shares.shape[-1]
         found.append(running.result("drawn", share, (side, side)))
+        listener.advance(TASK, len(units))
+    listener.finish(TASK)
     return found
 
 
 class _Unit:
     """What one unit follows, what disturbs it, and how much."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        kind = str(rng.choice(list(_FOLLOWED), p=list(_FOLLOWED.values())))
-        self.values = _values(kind, rng)
-        self.other = _values("one", rng)
+    def __init__(self, rng: np.random.Generator, kinds: Mapping[str, tuple[str, ...]]) -> None:
+        weights = np.array([share if kinds["letters"] or name != "letters" else 0 for name, share in _FOLLOWED.items()])
+        self.values = _values(str(rng.choice(list(_FOLLOWED), p=weights / weights.sum())), rng, kinds)
+        self.other = _values("one", rng, kinds)
         self.disturbed, self.noise = rng.uniform(0, 0.5), rng.uniform(0, 0.15)
         self.seed = int(rng.integers(2**31))
 
@@ -74,18 +84,18 @@ class _Unit:
         return (coarse + self.noise * torch.randn(coarse.shape, generator=generator)).clamp(min=0)
 
 
-def _values(kind: str, rng: np.random.Generator) -> list[tuple[str, ...]]:
+def _values(kind: str, rng: np.random.Generator, kinds: Mapping[str, tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Sets of values: a place counts as far as it has one of each set."""
     if kind == "letters":
         return [("letters",)]
     if kind == "ground":
-        return [(str(rng.choice(KINDS["ground"])),)]
+        return [(str(rng.choice(kinds["ground"])),)]
     if kind == "any object":
         return [KINDS["colour"]]
     if kind == "any ground":
         return [KINDS["ground"]]
     chosen = rng.permutation(len(OF_OBJECTS))[: {"one": 1, "two": 2, "three": 3}[kind]]
-    return [(str(rng.choice(KINDS[OF_OBJECTS[number]])),) for number in sorted(chosen)]
+    return [(str(rng.choice(kinds[OF_OBJECTS[number]])),) for number in sorted(chosen)]
 
 
 def _product(maps: FactorMaps, values: list[tuple[str, ...]], rows: slice) -> Tensor:

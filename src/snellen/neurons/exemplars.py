@@ -8,7 +8,7 @@ the best images are kept while it runs, so that no second pass is needed for the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -60,6 +60,11 @@ class Exemplars:
     def units(self) -> int:
         """Number of units u."""
         return len(self.positions)
+
+    def first(self, count: int | None) -> Exemplars:
+        """Those of the first units alone; None is all."""
+        per_unit = ("positions", "peaks", "maps", "thresholds", "floors", "active", "masses")
+        return self if count is None else replace(self, **{name: getattr(self, name)[:count] for name in per_unit})
 
     def masks(self, unit: int, size: tuple[int, int] | None = None) -> Tensor:
         """Regions of one unit in its images, best first: bool (k, h, w), see :meth:`region_masks`."""

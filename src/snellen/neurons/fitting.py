@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from snellen.classifier import hash_tensors
 from snellen.errors import InputError
 from snellen.metrics.caption_bleu import bleu
 from snellen.neurons.captioner import RegionCaptioner, Regions, caption_losses, word_losses
@@ -84,6 +84,7 @@ def fit_describer(
     length: int = 15,
     attention_weight: float = 1.0,
     rng: Randomness,
+    checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> tuple[Describer, Trained, Trained]:
     """Train captioner and sentence model; both are returned with the weights of their best epoch.
@@ -98,6 +99,7 @@ def fit_describer(
         length: most words of a sentence.
         attention_weight: of the doubly stochastic attention.
         rng: seeds initial weights, order and dropout.
+        checkpoint: file to save the captioner's training to, and to go on from; the other is STEM-language.SUFFIX.
         progress: hears of every step.
     """
     vocabulary = Vocabulary.of(sentence for told in units.sentences for sentence in told)
@@ -136,8 +138,13 @@ def fit_describer(
         with torch.no_grad():
             return {"loss": float(word_losses(model(held_rows), held_rows, pad=vocabulary.pad).mean())}
 
-    trained = _fit(captioner, rows, captions, by_bleu, held_rows, plan, "bleu", rng.child("captioner"), progress)
-    alone = _fit(language, rows, words, by_loss, held_rows, language_plan, "loss", rng.child("language"), progress)
+    beside = None if checkpoint is None else checkpoint.with_stem(f"{checkpoint.stem}-language")
+    trained = _fit(
+        captioner, rows, captions, by_bleu, held_rows, plan, "bleu", rng.child("captioner"), checkpoint, progress
+    )
+    alone = _fit(
+        language, rows, words, by_loss, held_rows, language_plan, "loss", rng.child("language"), beside, progress
+    )
     return Describer(encoder, captioner, language, vocabulary), trained, alone
 
 
@@ -155,6 +162,7 @@ def _fit(
     plan: TrainingPlan,
     select: str,
     rng: Randomness,
+    checkpoint: Path | None,
     progress: Progress | None,
 ) -> Trained:
     """Train in place. The loop keeps copies of the best weights, not references to those that go on changing."""
@@ -173,7 +181,7 @@ def _fit(
         objective=objective,
         tune=tune,
         evaluate=evaluate,
-        recipe={"initial": hash_tensors(dict(model.state_dict()))},
+        checkpoint=checkpoint,
         progress=progress,
     )
     model.load_state_dict(dict(trained.weights))

@@ -35,7 +35,7 @@ def region_sentences(attributes: Collection[str], *, count: int, rng: np.random.
     """Say what regions have in common, in ``count`` ways, which may be alike.
 
     >>> region_sentences({"red", "star"}, count=2, rng=np.random.default_rng(1))
-    ['stars in red', 'red stars']
+    ['red stars', 'stars in red']
 
     Args:
         attributes: as :func:`snellen.neurons.region_truth.region_attributes` gives them, at least one.

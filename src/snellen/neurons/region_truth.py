@@ -6,6 +6,7 @@ scenes' records.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from snellen.data.optotypes.factors import BACKGROUNDS, COLOURS, SHAPES, TEXTURES
 from snellen.data.optotypes.rendering import render, visible
 from snellen.data.optotypes.scene import Scene
+from snellen.neurons.exemplars import Exemplars
 
 #: Kinds of attributes and their values. Those of objects lie on objects, grounds around them, and letters over both.
 KINDS: dict[str, tuple[str, ...]] = {
@@ -53,6 +55,11 @@ class FactorMaps:
     def of(self, value: str, rows: Tensor | slice = slice(None)) -> Tensor:
         """The map of one value, float32 (m, h, h) in [0, 1]."""
         return self.shares[rows, VALUES.index(value)].float() / 255
+
+    def occurring(self) -> dict[str, tuple[str, ...]]:
+        """The values of each kind that are seen anywhere."""
+        seen = set(itertools.compress(VALUES, self.shares.flatten(2).amax((0, 2)).tolist()))
+        return {kind: tuple(value for value in values if value in seen) for kind, values in KINDS.items()}
 
     @classmethod
     def of_scenes(cls, scenes: Sequence[Scene], size: int) -> FactorMaps:
@@ -101,6 +108,20 @@ def region_shares(maps: FactorMaps, positions: Tensor, masks: Tensor) -> Tensor:
     total = weights.sum((1, 2))
     sums = torch.einsum("kfhw,khw->kf", maps.shares[positions].float() / 255, weights)
     return torch.where(total[:, None] > 0, sums / total[:, None], torch.full_like(sums, torch.nan))
+
+
+def attributes_of_units(exemplars: Exemplars, maps: FactorMaps) -> list[frozenset[str]]:
+    """What the regions of each unit of a layer have in common, see :func:`region_attributes`.
+
+    Args:
+        exemplars: found in the scenes of the maps, prepared at their size.
+        maps: of all these scenes.
+    """
+    size = (maps.shares.shape[2], maps.shares.shape[3])
+    return [
+        region_attributes(region_shares(maps, exemplars.positions[unit].clamp(min=0), exemplars.masks(unit, size)))
+        for unit in range(exemplars.units)
+    ]
 
 
 def region_attributes(shares: Tensor) -> frozenset[str]:

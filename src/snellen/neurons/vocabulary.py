@@ -32,7 +32,7 @@ class Vocabulary:
     >>> vocabulary = Vocabulary(["red", "stars"])
     >>> rows = vocabulary.rows(["red stars", "blue"], length=4)
     >>> rows.tolist(), vocabulary.sentence(rows[0])
-    ([[2, 0, 1, 3, 4, 4], [2, 5, 3, 4, 4, 4]], 'red stars')
+    ([[2, 0, 1, 3], [2, 5, 3, 4]], 'red stars')
 
     Args:
         words: all different, without marks.
@@ -56,10 +56,10 @@ class Vocabulary:
         return cls(sorted({word for sentence in sentences for word in split_words(sentence)}))
 
     def rows(self, sentences: Sequence[str], *, length: int) -> Tensor:
-        """Sentences as int64 (n, length + 2): start, at most ``length`` words, stop, padding."""
-        rows = torch.full((len(sentences), length + 2), self.pad, dtype=torch.int64)
-        for row, sentence in enumerate(sentences):
-            numbers = [self._numbers.get(word, self.unknown) for word in split_words(sentence)][:length]
+        """Sentences as int64 (n, t): start, at most ``length`` words, stop, and padding up to the longest."""
+        told = [[self._numbers.get(word, self.unknown) for word in split_words(one)][:length] for one in sentences]
+        rows = torch.full((len(told), max(map(len, told)) + 2), self.pad, dtype=torch.int64)
+        for row, numbers in enumerate(told):
             rows[row, : len(numbers) + 2] = torch.tensor([self.start, *numbers, self.stop])
         return rows
 
