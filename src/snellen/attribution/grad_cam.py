@@ -76,20 +76,21 @@ def coarse_grad_cam(
     values: list[Tensor] = []
     with classifier.counting() as spent:
         name = layer or last_map_layer(classifier, images[:1])
-        for rows in torch.arange(len(images)).split(chunk):
+        for some, rows in zip(images.detach().split(chunk), torch.arange(len(images)).split(chunk), strict=True):
             caught: list[Tensor] = []
 
             def catch(output: Tensor, caught: list[Tensor] = caught) -> Tensor:
                 leaf = output.detach().requires_grad_()
-                leaf.register_hook(classifier.count_gradients)
                 caught.append(leaf)
                 return leaf.clone()  # what the layers behind may change in place
 
             with torch.enable_grad(), classifier.edit(name, catch):
-                of_rows = score(images[rows].detach(), rows)
+                of_rows = score(some, rows)
                 (gradients,) = torch.autograd.grad(of_rows.sum(), caught[-1])
+            classifier.count_gradients(gradients)
             activations = as_map(caught[-1].detach(), name, classifier.name)
             weights = as_map(gradients, name, classifier.name).mean((2, 3))
-            maps.append(torch.einsum("nkyx,nk->nyx", activations, weights))
+            summed = torch.bmm(weights[:, None], activations.flatten(2))
+            maps.append(summed.view(-1, *activations.shape[2:]))
             values.append(of_rows.detach().double().cpu())
     return torch.cat(maps), torch.cat(values), spent()

@@ -28,6 +28,9 @@ from snellen.attribution.filling import Filling
 from snellen.attribution.score import TargetScore
 from snellen.errors import InputError
 
+#: A block is asked in advance when its share is at least this part of the leading block's.
+WORTH_ASKING = 1 / 16
+
 
 def partition_shap(
     score: TargetScore,
@@ -164,10 +167,19 @@ class _Division:
         return not self._queue
 
     def wanted(self, count: int) -> list[_Node]:
-        """The blocks that lead the queue, ``count`` at most, as far as their halves are not known yet."""
-        most = min(max(count, self._together), self._left)
-        leading = heapq.nsmallest(most, self._queue)
-        return [node for _, _, node in leading if node.answers is None]
+        """The blocks that lead the queue, as far as their halves are not known yet: ``count`` at most.
+
+        Who leads is divided next. Of the others only those are asked in advance whose turn will most likely come: of at
+        least :data:`WORTH_ASKING` of the leader's share, and no more than half of what the budget has left.
+        """
+        leaders = min(self._together, self._left)
+        leading = heapq.nsmallest(max(leaders, min(count, self._left // 2)), self._queue)
+        least = leading[0][0] * WORTH_ASKING
+        return [
+            node
+            for place, (minus_share, _, node) in enumerate(leading)
+            if node.answers is None and (place < leaders or minus_share <= least)
+        ]
 
     def advance(self) -> None:
         """Divide blocks in their order, as far as their halves are known."""
