@@ -227,7 +227,7 @@ def _elsewhere(
         # Of a cycle through all of them, everyone's next is someone else.
         other = {told[place]: told[order[(at + 1) % len(order)]] for at, place in enumerate(order)}
         texts = [one.text for one in sentences if one is not None]
-        values = describer.likelihoods(regions[torch.tensor([other[row] for row in told])], texts)
+        values = describer.likelihoods(regions.of([other[row] for row in told]), texts)
         for row, value in zip(told, values, strict=True):
             found[row] = value
     return found

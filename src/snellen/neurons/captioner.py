@@ -7,6 +7,8 @@ over exemplars, so that their order does not matter.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -14,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Regions(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Regions:
     """Regions of n units.
 
     Attributes:
@@ -25,9 +28,9 @@ class Regions(NamedTuple):
     vectors: Tensor
     present: Tensor
 
-    def __getitem__(self, rows: object) -> Regions:  # type: ignore[override]
+    def of(self, rows: Tensor | slice | Sequence[int]) -> Regions:
         """Regions of some of the units."""
-        return Regions(self.vectors[rows], self.present[rows])  # type: ignore[index]
+        return Regions(self.vectors[rows], self.present[rows])
 
 
 class CaptionState(NamedTuple):

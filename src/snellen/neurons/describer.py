@@ -69,7 +69,7 @@ class Describer:
                 self.captioner,
                 self.language,
                 self.vocabulary,
-                regions[told],
+                regions.of(told),
                 objective=objective,
                 weight=weight,
                 width=width,

@@ -68,7 +68,7 @@ def describe_regions(
         raise InputError(f"weight is at least 0, width and length at least 1; got {weight}, {width}, {length}")
     found: list[Sentence] = []
     for first in range(0, len(regions.vectors), _TOGETHER):
-        part = regions[slice(first, first + _TOGETHER)]
+        part = regions.of(slice(first, first + _TOGETHER))
         steps = _Steps(captioner, language, part, width, weight if objective == "stepwise" else 0.0)
         beams = beam_search(steps, len(part.vectors), width=width, length=length, vocabulary=vocabulary)
         found += _chosen(captioner, language, vocabulary, part, beams, objective, weight)

@@ -62,7 +62,7 @@ class UnitSentences:
 
     def of(self, rows: Tensor) -> UnitSentences:
         """Some of the units."""
-        return UnitSentences(self.regions[rows], tuple(self.sentences[row] for row in rows.tolist()))
+        return UnitSentences(self.regions.of(rows), tuple(self.sentences[row] for row in rows.tolist()))
 
 
 def split_units(units: UnitSentences, share: float, rng: Randomness) -> tuple[UnitSentences, UnitSentences]:
@@ -119,7 +119,7 @@ def fit_describer(
     told = len(units.sentences[0])
 
     def captions(model: nn.Module, batch: Batch) -> Tensor:
-        seen, wanted = units.regions[batch.positions // told], rows[batch.positions]
+        seen, wanted = units.regions.of(batch.positions // told), rows[batch.positions]
         scores, attention = model(seen, wanted)
         return caption_losses(scores, attention, wanted, seen.present, pad=vocabulary.pad, weight=attention_weight)
 

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from snellen.data.optotypes.factors import BACKGROUNDS, COLOURS, SHAPES, TEXTURES
-from snellen.data.optotypes.rendering import render, visible
+from snellen.data.optotypes.glyphs import GAP, HEIGHT, WIDTH
+from snellen.data.optotypes.rendering import visible
 from snellen.data.optotypes.scene import Scene
 from snellen.neurons.exemplars import Exemplars
 
@@ -34,7 +34,7 @@ VALUES: tuple[str, ...] = tuple(value for values in KINDS.values() for value in 
 #: Kinds that objects have.
 OF_OBJECTS = ("shape", "colour", "texture")
 
-#: From this share of a region on it is one of letters, whose strokes are thin; of objects; and from this share of the
+#: From this share of a region on it is one of letters, whose lines are thin; of objects; and from this share of the
 #: objects (the ground) in it on, a value is said of it.
 LETTERS_FROM, OBJECTS_FROM, SAID_FROM = 0.4, 0.5, 0.6
 
@@ -83,17 +83,21 @@ def _maps(scenes: Sequence[Scene], size: int) -> Tensor:
 
 
 def _lettered(scenes: Sequence[Scene], size: int) -> Tensor:
-    """Where text is, float32 (n, h, h) of 0 and 1: what differs without it, and the gaps between strokes."""
-    written = [row for row, scene in enumerate(scenes) if scene.lettering is not None]
+    """How much of each pixel lies in the box of a text, float32 (n, h, h)."""
     found = torch.zeros(len(scenes), size, size)
-    if written:
-        with_text = [scenes[row] for row in written]
-        without = [scene.model_copy(update={"lettering": None}) for scene in with_text]
-        differs = render(with_text, size).pixels.int() - render(without, size).pixels.int()
-        changed = (differs.abs().amax(1) > 8).float()[:, None]
-        closed = -F.max_pool2d(-F.max_pool2d(changed, 3, 1, 1), 3, 1, 1)
-        found[written] = torch.maximum(closed, changed)[:, 0]
+    for row, scene in enumerate(scenes):
+        if scene.lettering is not None:
+            one = scene.lettering
+            half_width = one.height / HEIGHT * ((WIDTH + GAP) * len(one.text) - GAP) / 2
+            across, down = _covered(one.x, half_width, size), _covered(one.y, one.height / 2, size)
+            found[row] = down[:, None] * across[None, :]
     return found
+
+
+def _covered(centre: float, half: float, size: int) -> Tensor:
+    """How much of each pixel along an axis from −1 to 1 lies within a distance of a place, (size,)."""
+    edges = torch.linspace(-1, 1, size + 1).clamp(centre - half, centre + half)
+    return (edges[1:] - edges[:-1]) * (size / 2)
 
 
 def region_shares(maps: FactorMaps, positions: Tensor, masks: Tensor) -> Tensor:

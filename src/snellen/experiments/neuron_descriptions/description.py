@@ -95,7 +95,7 @@ def planted_units(
     occurring = {*SHAPES, *(value for kind, values in KINDS.items() if kind != "shape" for value in values)}
     units = [number for number, value in enumerate(VALUES) if value in occurring]
     values = [VALUES[number] for number in units]
-    regions = world.regions(found, describer)[units]
+    regions = world.regions(found, describer).of(units)
     truth = [attributes_of_units(found[PLANTED], world.maps)[number] for number in units]
 
     def right(said: Sequence[frozenset[str]]) -> float:
