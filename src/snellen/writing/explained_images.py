@@ -153,7 +153,9 @@ def explain(
         lacking = setting.method.missing(classifier, images)
         if lacking is not None:
             raise InputError(f"{setting.method.name} {lacking}")
-    images = align_labels(images, classifier.class_names)
+    if not all(isinstance(setting.method, Describer) for setting in settings):
+        # Images that a model is only looked at with may be of any classes.
+        images = align_labels(images, classifier.class_names)
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "explain"
         check_free(folder)
