@@ -27,8 +27,12 @@ MADE_BY: dict[str, str] = {
     "gradient_masking": "adversarial",
     "slice": "slices",
     "duplicate": "duplicates",
+    "background_shortcut": "background",
     **dict.fromkeys(OF_BAGS, "bags"),
 }
+
+#: Checks that ask the model at the end of an audit, whose rows lie in a list of their own.
+LISTED = frozenset({"background"})
 
 #: Checks that compare with other images, whose evidence lies in a folder of their own.
 COMPARING = frozenset({"drift", "leakage"})
@@ -73,6 +77,8 @@ def evidence_of(metric: str) -> tuple[str, str]:
     """
     check, _, rest = metric.partition(".")
     setting, _, what = rest.rpartition(".")
+    if check in LISTED:
+        return f"lists/{check}.json", "each image"
     if not _measures(check) or what.startswith("clean"):
         return "evidence/clean.parquet", "clean"
     if what == "accuracy" and setting:
@@ -83,6 +89,8 @@ def evidence_of(metric: str) -> tuple[str, str]:
 def finding_evidence(finding: Finding, figures: Sequence[Figure]) -> tuple[str, Figure | None]:
     """Where the rows behind a finding are, in words, and the figure to look at first."""
     check = MADE_BY.get(finding.kind, finding.kind)
+    if check in LISTED:
+        return f"lists/{check}.json", next((one for one in figures if one.name.startswith(f"{check}.")), None)
     if finding.kind in KINDS and not (check in CHECKS and _measures(check)):
         own = [one for one in figures if one.name.startswith(f"{check}.")]
         beside = ", and the same of the images compared with" if check in COMPARING else ""

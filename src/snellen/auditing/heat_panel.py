@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 from collections.abc import Sequence
 
@@ -15,6 +13,7 @@ from snellen.auditing.bag_table import BagTable
 from snellen.auditing.heat_map import SIDE, grid_boxes, heat_picture, outlined_picture
 from snellen.auditing.panels import HeatPicture, Panel
 from snellen.auditing.per_image import PerImage
+from snellen.auditing.pictures import keep_file
 from snellen.data.tiled_source import TiledSource, boxes_of_tiles
 from snellen.errors import InputError, RejectedImageError
 from snellen.images import ImageSet
@@ -56,8 +55,8 @@ def heat_panel(
             HeatPicture(
                 title=bags.ids[place],
                 caption=_caption(bags, place, names, truth),
-                plain=None if below is None else _keep(blobs, outlined_picture(below, boxes, truth)),
-                heat=_keep(blobs, heat),
+                plain=None if below is None else keep_file(blobs, outlined_picture(below, boxes, truth)),
+                heat=keep_file(blobs, heat),
             )
         )
     if not drawn:
@@ -148,11 +147,3 @@ def _truth(
     if all(mask is None for mask in masks):
         return None
     return np.array([mask is not None and mask.getextrema() != (0, 0) for mask in masks])
-
-
-def _keep(blobs: dict[str, bytes], picture: Image.Image) -> str:
-    stream = io.BytesIO()
-    picture.save(stream, "WEBP", quality=80, method=4)
-    key = hashlib.sha256(stream.getvalue()).hexdigest()
-    blobs[key] = stream.getvalue()
-    return key

@@ -57,10 +57,11 @@ def illustrate_findings(
         changed = makers[number].illustrate(finding, batch)
         examples = []
         for row, example in enumerate(finding.examples):
-            before = _keep(blobs, batch.images[row])
+            before = keep_picture(blobs, batch.images[row])
             # A search that is made again may fail where scores differ in the last digit: then there is no picture.
             same = changed is None or torch.equal(changed[row], batch.images[row])
-            after = None if changed is None or same else _keep(blobs, changed[row])
+            # Where a check changes nothing again, what it showed itself stays.
+            after = example.after if changed is None or same else keep_picture(blobs, changed[row])
             examples.append(example.model_copy(update={"image": before, "after": after}))
         illustrated.append(finding.model_copy(update={"examples": tuple(examples)}))
     return illustrated, blobs
@@ -75,14 +76,20 @@ def _batch(classifier: Classifier, images: ImageSet, rows: Sequence[int], rng: R
     return batch
 
 
-def _keep(blobs: dict[str, bytes], image: torch.Tensor) -> str:
+def keep_picture(blobs: dict[str, bytes], image: torch.Tensor) -> str:
+    """Put an image (3, h, w) in [0, 1] among the pictures, as a small WebP file; returns its name (sha256)."""
     picture = to_image(image)
     scale = min(SIDE / max(picture.size), 1.0)
     size = (max(round(picture.width * scale), 1), max(round(picture.height * scale), 1))
     if size != picture.size:
         picture = picture.resize(size, Image.Resampling.LANCZOS)
+    return keep_file(blobs, picture, lossless=max(size) <= EXACT, quality=85)
+
+
+def keep_file(blobs: dict[str, bytes], picture: Image.Image, *, lossless: bool = False, quality: int = 80) -> str:
+    """Put a picture of any size among the pictures, as a WebP file; returns its name (sha256)."""
     stream = io.BytesIO()
-    picture.save(stream, "WEBP", lossless=max(size) <= EXACT, quality=85, method=4)
+    picture.save(stream, "WEBP", lossless=lossless, quality=quality, method=4)
     key = hashlib.sha256(stream.getvalue()).hexdigest()
     blobs[key] = stream.getvalue()
     return key

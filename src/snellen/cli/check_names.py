@@ -16,6 +16,8 @@ CHECK_NAMES = (
     "leakage",
     "drift",
     "data_quality",
+    "explanations",
+    "background",
     "corruption",
     "adversarial",
     "certified",

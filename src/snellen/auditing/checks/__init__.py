@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 from snellen.auditing.check import Check
 from snellen.auditing.checks.adversarial import Adversarial
+from snellen.auditing.checks.background import Background
+from snellen.auditing.checks.backdoor import BackdoorCheck
 from snellen.auditing.checks.bags import BagDecisions
 from snellen.auditing.checks.calibration import Calibration
 from snellen.auditing.checks.certified import Certified
@@ -18,6 +20,7 @@ from snellen.auditing.checks.data_quality import DataQuality
 from snellen.auditing.checks.discrimination import Discrimination
 from snellen.auditing.checks.drift import Drift
 from snellen.auditing.checks.duplicates import Duplicates
+from snellen.auditing.checks.explanations import Explanations
 from snellen.auditing.checks.group_gap import GroupGap
 from snellen.auditing.checks.label_noise import LabelNoise
 from snellen.auditing.checks.leakage import Leakage
@@ -41,11 +44,14 @@ _IN_ORDER: tuple[type[Check], ...] = (
     Leakage,
     Drift,
     DataQuality,
+    Explanations,
+    Background,
     CommonCorruptions,
     Adversarial,
     Certified,
     Masking,
     MultiLabel,
+    BackdoorCheck,
 )
 CHECKS: dict[str, type[Check]] = {check.name: check for check in _IN_ORDER}
 

@@ -1,0 +1,196 @@
+"""Is it the background: the same objects before the backgrounds of other images, beside their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from snellen.auditing.background_swaps import Lenders, Swapped, swapped
+from snellen.auditing.check import Check, Companion, Conclusion, Measured, Reading
+from snellen.auditing.hypothesis import Hypothesis
+from snellen.auditing.object_masks import ObjectMasks
+from snellen.auditing.panels import Panel
+from snellen.auditing.per_image import PerImage
+from snellen.auditing.pictures import keep_picture
+from snellen.classifier import Classifier
+from snellen.finding import Finding, FindingExample
+from snellen.images import ImageSet
+from snellen.method import Need
+from snellen.metrics.clustered import clustered_mean
+
+
+class Background(Check):
+    """Right decisions that are lost before backgrounds of images of other classes, beside those lost before their own.
+
+    Both are put together in the same way, so that seams and filled holes cost the same. Images that are wrong as they
+    are have nothing to lose, and no share in the harm. ``segmenter`` is for sets without masks; what it takes for the
+    object then is the object. The evidence outside of the object comes from Partition SHAP over a blurred image, and is
+    told, not tested.
+    """
+
+    name: ClassVar[str] = "background"
+    summary: ClassVar[str] = "does the decision rest on the background (where masks or a segmenter are given)"
+    needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
+
+    share: float = Field(0.25, gt=0, le=1, description="share of the images that are looked at, drawn by their ids")
+    swaps: int = Field(4, ge=1, description="other images' backgrounds behind each object")
+    evaluations: int = Field(
+        64, ge=0, description="passes for each image that ask where the evidence lies; 0 leaves that out"
+    )
+    segmenter: str | None = Field(
+        None, description="reference of a segmenter in place of masks (isnet:FILE.onnx, hf:FOLDER, bundled:scene-sam)"
+    )
+    examples: int = Field(5, ge=0, description="pictures for the finding")
+
+    def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
+        """Why it cannot run: without masks nobody knows what the background is."""
+        masked = any(mask is not None for mask in images.column("mask"))
+        if self.segmenter is None and not masked:
+            return (
+                f"needs to know where the objects are, and {images.name} has no masks (column mask); give them, or a "
+                f"segmenter: --set background.segmenter=isnet:FILE.onnx"
+            )
+        return super().missing(classifier, images, companions)
+
+    def cost(self) -> float:
+        """Composites of both kinds, and the evaluations, for the share that is looked at."""
+        return self.share * (2 * self.swaps + self.evaluations)
+
+    def conclude(self, reading: Reading) -> Conclusion:
+        """One hypothesis: other backgrounds cost no more right decisions than the images' own."""
+        known, rng = reading.images, reading.rng.child(self.name)
+        drawn = rng.for_examples(known.ids).uniform("share", ()).numpy()
+        rows = np.flatnonzero(known.labelled & (drawn < self.share))
+        if reading.audited is None or not len(rows):
+            return Conclusion(notes=["Background: of so few images none was drawn; raise background.share."])
+        objects = ObjectMasks(reading.audited, reading.classifier, self.segmenter)
+        lenders = Lenders.of(known, rows, objects, rng)
+        found: list[Swapped] = []
+        for row in rows.tolist():
+            one = swapped(
+                row, known, objects, lenders, reading.classifier, rng, swaps=self.swaps, evaluations=self.evaluations
+            )
+            if one is not None:
+                enough = sum(before.shown is not None for before in found) >= self.examples
+                found.append(replace(one, shown=None) if enough else one)  # pictures of all would fill the memory
+        lost = len(rows) - len(found)
+        notes = [
+            f"Background: {lost} of {len(rows)} drawn images count in no figure: no mask, no background around the "
+            f"object, or no image of another class to take one from."
+        ] * bool(lost)
+        return self._concluded(found, known, reading, notes) if found else Conclusion(notes=notes)
+
+    def _concluded(
+        self, found: Sequence[Swapped], known: PerImage, reading: Reading, notes: Sequence[str]
+    ) -> Conclusion:
+        rows = np.array([one.row for one in found])
+        units = known.units_of(rows)
+        right = known.correct[rows]
+        shares = {name: _shares(found, known, name) for name in ("kept_own", "kept_other", "follows")}
+        lost = clustered_mean(np.where(right, shares["kept_own"] - shares["kept_other"], 0.0), units, pseudo_units=1.0)
+        shares["area_outside"] = np.array([one.area for one in found])
+        shares["evidence_outside"] = np.array([one.outside for one in found])
+        counted = {
+            name: right & np.isfinite(values) if name.startswith("kept") else np.isfinite(values)
+            for name, values in shares.items()
+        }
+        metrics = {
+            f"{self.name}.{name}": _measured(values[counted[name]], known.units_of(rows[counted[name]]))
+            for name, values in shares.items()
+            if counted[name].any()
+        }
+        pictures: dict[str, bytes] = {}
+        examples = self._examples(found, known, reading, pictures)
+
+        def finding(harm: float) -> Finding:
+            own, other = (metrics[f"{self.name}.kept_{whose}"].value for whose in ("own", "other"))
+            return Finding(
+                kind="background_shortcut",
+                harm=harm,
+                p_value=lost.p_value(),
+                title=f"The decision rests on the background: of the images that are right, {other:.0%} stay so before "
+                f"backgrounds of other classes, {own:.0%} before their own",
+                facts={"images": len(rows), **{name.partition(".")[2]: one.value for name, one in metrics.items()}},
+                examples=examples,
+            )
+
+        return Conclusion(
+            metrics=metrics,
+            hypotheses=[Hypothesis(lost.p_value(), lambda confidence: max(lost.lower(confidence), 0.0), finding)],
+            panels=[self._panel(known.labels[rows], right, shares, reading.names)] if right.any() else [],
+            lists={
+                self.name: [
+                    {
+                        "id": known.ids[one.row],
+                        "right": bool(right[place]),
+                        **{
+                            name: float(values[place]) if np.isfinite(values[place]) else None
+                            for name, values in shares.items()
+                        },
+                    }
+                    for place, one in enumerate(found)
+                ]
+            },
+            notes=notes,
+            pictures=pictures,
+        )
+
+    def _examples(
+        self, found: Sequence[Swapped], known: PerImage, reading: Reading, pictures: dict[str, bytes]
+    ) -> tuple[FindingExample, ...]:
+        """Images that are right before their own background, whatever its place, and wrong before another."""
+        names, examples = reading.names, list[FindingExample]()
+        for one in found:
+            if one.shown is None:
+                continue
+            number, picture = one.shown
+            label, said, lent = int(known.labels[one.row]), int(one.other[number]), int(one.lent[number])
+            becomes = "no decision" if said < 0 else names[said]
+            examples.append(
+                FindingExample(
+                    example_id=known.ids[one.row],
+                    caption=f"{names[label]} before a background of {names[lent]}: {becomes}",
+                    after=keep_picture(pictures, picture) if reading.pictured else None,
+                )
+            )
+        return tuple(examples)
+
+    def _panel(
+        self,
+        labels: NDArray[np.int64],
+        right: NDArray[np.bool_],
+        shares: Mapping[str, NDArray[np.float64]],
+        names: tuple[str, ...],
+    ) -> Panel:
+        own, other = shares["kept_own"], shares["kept_other"]
+        return Panel(
+            check=self.name,
+            title="The same objects before other backgrounds",
+            about="What stays right before the own background, moved, and before those of other classes.",
+            head=("class", "right images", "own", "others"),
+            rows=tuple(
+                (names[label], int(of.sum()), round(float(own[of].mean()), 4), round(float(other[of].mean()), 4))
+                for label in np.unique(labels[right]).tolist()
+                for of in [right & (labels == label)]
+            ),
+        )
+
+
+def _shares(found: Sequence[Swapped], known: PerImage, name: str) -> NDArray[np.float64]:
+    """Share of each image's swaps that are right, before either kind of background, or follow the other's class."""
+    pairs = {
+        "kept_own": lambda one: one.own == int(known.labels[one.row]),
+        "kept_other": lambda one: one.other == int(known.labels[one.row]),
+        "follows": lambda one: one.other == one.lent,
+    }
+    return np.array([float(pairs[name](one).double().mean()) for one in found])
+
+
+def _measured(values: NDArray[np.float64], units: NDArray[np.int64] | None) -> Measured:
+    low, high = clustered_mean(values, units).interval() if len(values) > 1 else (0.0, 1.0)
+    return Measured(value=float(values.mean()), low=max(low, 0.0), high=min(high, 1.0), n=len(values))
