@@ -11,6 +11,7 @@ from snellen.data.folder import load_folder
 from snellen.label_maps.annotating import annotate
 from snellen.system import systems
 from tests.label_maps.annotators import colour_annotator
+from tests.scans.denoisers import save_untrained
 
 BUILT = [system for system in systems() if system.experiment is not None]
 
@@ -18,6 +19,11 @@ _SMALL_NETWORK = ("--architecture", "fashion_cnn", "--side", "28", "--no-onnx")
 
 #: Laid over the defaults, so that each command takes seconds.
 SMALLER = {
+    3: (
+        "--limit", "2", "--attribution", '{"method": "partition_shap", "budget": 8}', "--captioner", "none",
+        "--fill", "blur",
+    ),
+    5: ("--limit", "2"),
     9: (*_SMALL_NETWORK, "--plan", '{"epochs": 1}'),
     10: (*_SMALL_NETWORK, "--plan", '{"epochs": 1}'),
     12: (
@@ -80,11 +86,14 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
         "WORD": "red",
         "PROMPTS": "keep.txt",
         "FOLDER": "sae",
+        "DENOISER": str(tmp_path / "denoiser"),
     }
     colours = ("red", "green", "blue", "yellow")
     Path("prompts.txt").write_text("a red heart on sand\n")
     Path("keep.txt").write_text("a blue heart on sand\na green heart on sand\n")
     Path("seen.txt").write_text("\n".join(f"a {c} {s} on sand" for c in colours for s in ("heart", "cross")))
+    if "DENOISER" in system.command:
+        save_untrained(tmp_path / "denoiser")
     if "MAPS" in system.command:
         annotate(load_folder(data), colour_annotator(names=("cat", "dog")), tmp_path / "maps")
     program, *arguments = [stands_for.get(word, word) for word in shlex.split(system.command)]

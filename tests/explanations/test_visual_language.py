@@ -258,7 +258,9 @@ def test_the_prompt_and_whether_it_held_the_class_are_in_the_result(models, prom
 
 @pytest.mark.covers("3.8")
 def test_figures_are_told_with_and_without_the_class_in_the_prompt():
-    measured = {name for claim in snellen.systems()[2].claims for name in (claim.metric, claim.baseline, *claim.controls)}
+    measured = {
+        name for claim in snellen.systems()[2].claims for name in (claim.metric, claim.baseline, *claim.controls)
+    }
     assert {"bleu.generic", "bleu.right", "bleu.wrong", "names_wrong.told", "names_wrong.not_told"} <= measured
 
 
@@ -337,6 +339,9 @@ def test_without_evidence_no_place_is_made_up(models):
     against = explained(targets=torch.tensor([1]))
     assert against.status == (NOTHING_FOR,)
     assert explained(targets=torch.tensor([1]), select="absolute").status == ("ok",)
+    # Out of focus it is the same image but for the last digits, and these are no evidence.
+    blurred = PartitionSHAP(fill="blur", budget=60)
+    assert explained(constant, attribution=blurred).status[0].startswith("no evidence")
     none = explained(constant)
     assert (len(none.status), none.regions["region"].any(), none.text) == (1, False, None)
 
