@@ -68,8 +68,8 @@ class Budget:
 
 SMALL = Budget(
     data="mnist-5k",
-    per_class={8: 2, 20: 1},
-    test=600,
+    per_class={8: 1, 20: 1},
+    test=400,
     side=28,
     autoencoder=("perceptron", 512),
     memory=AUTOENCODER_PLAN.model_copy(update={"epochs": 1500}),
