@@ -37,6 +37,16 @@ def test_the_strongest_pixel_is_row_and_column():
     assert strongest(maps, "absolute").tolist() == [[3, 1]]
 
 
+def test_of_a_block_of_equals_the_first_or_the_middle_is_meant():
+    maps = torch.zeros(2, 8, 9)
+    maps[0, 2:7, 3:8] = 1.0
+    maps[1, 0, 0] = maps[1, 0, 8] = maps[1, 7, 4] = 2.0  # their centre is none of them
+    assert strongest(maps).tolist() == [[2, 3], [0, 0]]
+    assert strongest(maps, ties="centre").tolist() == [[4, 5], [0, 0]]
+    assert strongest(-maps, "absolute", "centre").tolist() == [[4, 5], [0, 0]]
+    assert strongest(torch.zeros(1, 2, 2), ties="centre").tolist() == [[-1, -1]]
+
+
 def test_a_map_that_speaks_only_against_the_class_has_no_positive_point():
     maps = torch.tensor([[[-1.0, -2.0]], [[0.0, -2.0]]])
     assert strongest(maps).tolist() == [[-1, -1]] * 2

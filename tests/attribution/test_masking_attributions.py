@@ -139,6 +139,19 @@ def test_a_score_that_breaks_under_a_mask_spoils_its_image_alone():
     assert [status[:10] for status in found.status] == ["not finite", "ok"]
 
 
+def test_differences_by_rounding_are_no_evidence():
+    generator = torch.Generator().manual_seed(0)
+
+    def model(images):
+        noise = 1 + 2e-7 * torch.rand(len(images), generator=generator, dtype=torch.float64)
+        return noise[:, None].expand(-1, 2)
+
+    score, filled = score_of(Classifier(model, class_names=["a", "b"])), constant_filling(IMAGES)
+    blind = rise(score, IMAGES, filled, rng=Randomness(0), masks=20)
+    covered = occlusion(score, IMAGES, filled, window=3, stride=3)
+    assert all(status.startswith("no evidence") for status in (*blind.status, *covered.status))
+
+
 @pytest.mark.parametrize("wrong", [{"masks": 0}, {"cells": 0}, {"keep": 0.0}, {"keep": 1.0}])
 def test_masks_that_make_no_sense_are_refused(wrong):
     with pytest.raises(InputError, match="keep between 0 and 1"):

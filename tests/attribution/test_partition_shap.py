@@ -178,6 +178,18 @@ def test_images_without_evidence_and_with_broken_scores_are_told_apart():
     assert torch.equal(alone.maps, found.maps[:1])
 
 
+def test_differences_by_rounding_are_no_evidence():
+    images = torch.full((2, 3, 4, 4), 0.2)
+    images[1, :, 0, 0] = 0.9
+    filled = background_filling(images, torch.full_like(images, 0.2) + 3e-8 * torch.arange(4.0))
+    assert not torch.equal(filled(torch.tensor([0]), torch.zeros(1, 4, 4, dtype=torch.bool))[0], images[0])
+    score = TargetScore(classifier_of(lambda shown: 1 + shown.mean((1, 2, 3))), torch.tensor([0, 0]), of="score")
+    found = partition_shap(score, images, filled, budget=40)
+    assert found.status == (NO_EVIDENCE, "ok")
+    assert not found.maps[0].any()
+    assert found.gap.abs().max() < 1e-6
+
+
 def test_no_images_give_no_maps():
     images = torch.rand(0, 3, 4, 4)
     score = TargetScore(classifier_of(uneven), torch.zeros(0, dtype=torch.int64), of="score")

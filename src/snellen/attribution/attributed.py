@@ -15,6 +15,8 @@ from snellen.randomness import Randomness
 
 #: The statuses of :class:`Attributed` beside "ok".
 NO_EVIDENCE = "no evidence: the map is the same everywhere, so no part of the image matters more than another"
+#: Scores that differ by no more than this share of their size differ by rounding, and no part of an image does it.
+ROUNDING = 1e-6
 NOT_FINITE = "not finite: the classifier gave scores or gradients that are NaN or infinite on the way"
 
 

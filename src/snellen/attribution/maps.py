@@ -13,6 +13,10 @@ from snellen.randomness import Randomness
 #: Which end of a map is strong: evidence for the target, or evidence of either sign.
 Select = Literal["positive", "absolute"]
 
+#: Which of several strongest pixels: the first in reading order, or the one nearest to the centre of them all. Maps of
+#: blocks have whole blocks of them, and the first is a corner.
+Ties = Literal["first", "centre"]
+
 
 def pixel_map(maps: Tensor) -> Tensor:
     """One number a pixel: (n, h, w) as it is, (n, c, h, w) summed over channels, so that totals stay.
@@ -36,25 +40,32 @@ def has_evidence(maps: Tensor) -> Tensor:
     return flat.isfinite().all(1) & varied
 
 
-def strongest(maps: Tensor, select: Select = "positive") -> Tensor:
+def strongest(maps: Tensor, select: Select = "positive", ties: Ties = "first") -> Tensor:
     """The pixel of the largest contribution: int64 (n, 2), row and column, −1 where a map says nothing.
 
-    Of equal pixels the first in reading order counts. With ``positive``, a map without a positive pixel has no
+    With ``positive``, a map without a positive pixel has no
     strongest one: the largest of numbers against the target is no evidence for it.
 
     >>> strongest(torch.tensor([[[0.0, -3.0], [1.0, 0.0]], [[5.0, 5.0], [5.0, 5.0]]])).tolist()
     [[1, 0], [-1, -1]]
     >>> strongest(torch.tensor([[[0.0, -3.0], [1.0, 0.0]]]), "absolute").tolist()
     [[0, 1]]
+    >>> strongest(torch.ones(1, 3, 3).index_fill(1, torch.tensor([2]), 0.0), ties="centre").tolist()
+    [[0, 1]]
     """
     flat = pixel_map(maps)
-    width = flat.shape[2]
+    height, width = flat.shape[1:]
     told = has_evidence(flat)
     flat = torch.where(told[:, None, None], flat, 0.0).flatten(1)
     if select == "absolute":
         flat = flat.abs()
-    place = flat.argmax(1)
     told = told & (flat.amax(1) > 0)
+    if ties == "centre":
+        equal = flat == flat.amax(1, keepdim=True)
+        places = torch.cartesian_prod(torch.arange(height), torch.arange(width)).double().to(flat.device)
+        centres = (equal.double() @ places) / equal.sum(1, keepdim=True)
+        flat = torch.where(equal, -torch.cdist(centres, places), -torch.inf)
+    place = flat.argmax(1)
     return torch.where(told[:, None], torch.stack([place // width, place % width], 1), -1)
 
 

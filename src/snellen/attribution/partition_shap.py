@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from snellen.attribution.attributed import Attributed
+from snellen.attribution.attributed import ROUNDING, Attributed
 from snellen.attribution.blocks import Block, Union, painted
 from snellen.attribution.filling import Filling
 from snellen.attribution.score import TargetScore
@@ -100,6 +100,9 @@ def partition_shap(
             for row in open_rows:
                 divisions[row].advance()
     made = [division.shares(height, width, depth) for division in divisions]
+    for row, division in enumerate(divisions):
+        if division.largest <= ROUNDING * max(abs(float(value[row])), abs(float(base[row]))):
+            made[row].zero_()
     maps = torch.stack(made) if made else torch.zeros(0, depth, height, width, dtype=torch.float64)
     total = maps.flatten(1).sum(1)
     maps = (maps if channels else maps[:, 0]).float().to(images.device)
@@ -155,6 +158,7 @@ class _Division:
         self._shares: dict[Block, float] = {}
         self._counter = 0
         self._finite = True
+        self.largest = 0.0  # change of score of any block
 
     def start(self, whole: Union, masked: float, full: float) -> None:
         """Begin with the whole image; scores that are not finite end the matter."""
@@ -208,9 +212,11 @@ class _Division:
 
     def _put(self, node: _Node) -> None:
         if not math.isfinite(node.share):
-            self._finite = False
+            self._finite, self.largest = False, math.inf
             self._queue.clear()
-        elif node.halves is None:
+            return
+        self.largest = max(self.largest, abs(node.with_it - node.without))
+        if node.halves is None:
             self._credit(node)
         else:
             self._counter += 1

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snellen.attribution.attributed import Attributed
+from snellen.attribution.attributed import ROUNDING, Attributed
 from snellen.attribution.filling import Filling
 from snellen.attribution.score import TargetScore
 from snellen.errors import InputError
@@ -72,6 +72,8 @@ def rise(
                 scores = score.values(filled(rows, shown), rows)
                 summed[row] += torch.einsum("m,myx->yx", scores, shown.double())
                 low, high = min(low, float(scores.min())), max(high, float(scores.max()))
-            if low == high:  # what is left would be a map of the masks, and not of the image
+            if high - low <= ROUNDING * max(
+                abs(low), abs(high)
+            ):  # what is left would be a map of the masks, and not of the image
                 summed[row] = low * keep * masks
     return Attributed.of((summed / (keep * masks)).float().to(images.device), value, spent=spent())

@@ -68,7 +68,7 @@ class MapExplanation(Method):
         controls = {"deletion": control.deletion_area, "insertion": control.insertion_area}
         if not bool(found.base.isnan().all()):
             figures["completeness_gap"] = found.gap.abs()
-        place = strongest(found.pixels).cpu().flip(1).double()
+        place = strongest(found.pixels, ties="centre").cpu().flip(1).double()
         return Explanation(
             targets=targets,
             status=found.status,
