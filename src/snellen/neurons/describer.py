@@ -87,8 +87,16 @@ class Describer:
         found = self.captioner(regions, rows)[0].gather(2, rows[:, 1:, None])[:, :, 0]
         return ((rows[:, 1:] != self.vocabulary.pad) * found).sum(1).tolist()
 
-    def artifact(self, lineage: Lineage, *, name: str, metrics: Mapping[str, float], description: str) -> Artifact:
-        """The describer as tensors and a card; the encoder is named, not copied."""
+    def artifact(
+        self,
+        lineage: Lineage,
+        *,
+        name: str,
+        metrics: Mapping[str, float],
+        description: str,
+        history: Sequence[Mapping[str, float]] = (),
+    ) -> Artifact:
+        """The describer as tensors and a card, with the epochs of the captioner; the encoder is named, not copied."""
         architecture = {
             "name": ARCHITECTURE,
             "encoder": (self.encoder.classifier.reference or {}).get("ref", ""),
@@ -106,6 +114,7 @@ class Describer:
             architecture=architecture,
             description=description,
             metrics=dict(metrics),
+            history=tuple({key: round(value, 6) for key, value in row.items()} for row in history),
             lineage=lineage,
         )
         return Artifact(tensors, card)

@@ -136,6 +136,7 @@ class NeuronDescriber(Method):
                 "held_out.bleu": round(trained.history[trained.best_epoch - 1]["tune.bleu"], 6),
                 "held_out.language_loss": round(alone.history[alone.best_epoch - 1]["tune.loss"], 6),
             },
+            history=trained.history,
             description="Says in a sentence what the image regions have in common that excite a unit of a network.",
         )
 

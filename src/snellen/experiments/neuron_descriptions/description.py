@@ -96,7 +96,8 @@ def planted_units(
     units = [number for number, value in enumerate(VALUES) if value in occurring]
     values = [VALUES[number] for number in units]
     regions = world.regions(found, describer).of(units)
-    truth = [attributes_of_units(found[PLANTED], world.maps)[number] for number in units]
+    shown = attributes_of_units(found[PLANTED], world.maps)
+    truth = [shown[number] for number in units]
 
     def right(said: Sequence[frozenset[str]]) -> float:
         return float(np.mean([value in one for value, one in zip(values, said, strict=True)]))

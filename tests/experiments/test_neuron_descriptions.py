@@ -1,0 +1,112 @@
+"""The experiment of system 17: figures that follow from known sentences and units, and all of its stages."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from snellen.classifier import Classifier
+from snellen.errors import InputError
+from snellen.experiments.neuron_descriptions import editing
+from snellen.experiments.neuron_descriptions.baselines import single_concepts
+from snellen.experiments.neuron_descriptions.description import scored
+from snellen.experiments.neuron_descriptions.materials import SHAPES, World, varied_scenes
+from snellen.experiments.neuron_descriptions.networks import PLANTED, detector_network
+from snellen.experiments.neuron_descriptions.study import neuron_descriptions
+from snellen.neurons.describing import Sentence
+from snellen.neurons.exemplars import find_exemplars
+from snellen.neurons.region_truth import KINDS, VALUES
+from snellen.preparation import Preparation
+from snellen.progress import Silent
+from snellen.randomness import Randomness
+from snellen.system import find_system
+
+
+def sentence(text):
+    return Sentence(text, -1.0, -2.0, -0.6)
+
+
+def test_figures_of_sentences():
+    said = [sentence("red stars"), sentence("red stars"), None, sentence("letters")]
+    truth = [frozenset({"red", "star"}), frozenset({"blue"}), frozenset({"red"}), frozenset()]
+    found = scored(said, truth)
+    assert found["precision"] == pytest.approx(2 / 4)
+    assert found["recall"] == pytest.approx(2 / 4)
+    assert found["distinct"] == pytest.approx(1 / 2)  # of the two units that show anything and are described
+    assert found["attributes"] == 2.0
+
+
+@pytest.fixture(scope="module")
+def world():
+    return World.of(varied_scenes(40, "test", seed=1, purpose="test"), name="test")
+
+
+class Red(nn.Module):
+    """One unit that is red where nothing else is, and one that is the opposite of bright."""
+
+    def forward(self, images):
+        red, green, blue = images.unbind(1)
+        return torch.stack([red - torch.maximum(green, blue), 1 - images.amax(1)], 1)
+
+
+def test_the_single_concept_is_the_one_with_the_highest_overlap(world):
+    network = nn.Sequential(Red(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    classifier = Classifier(network, class_names=["a", "b"], preparation=Preparation(size=(32, 32)))
+    found, _ = find_exemplars(classifier, world.images, ["0"], count=3)
+    names = single_concepts(classifier, world.pixels, world.maps, found)["0"]
+    assert names[0] == "red"
+    # By hand, over all images at once.
+    masks = network[0](world.pixels) >= found["0"].thresholds[:, None, None]
+    overlap = []
+    for value in VALUES:
+        concept = world.maps.of(value) >= 0.5
+        both, either = (masks[:, 1] & concept).sum(), (masks[:, 1] | concept).sum()
+        overlap.append(float(both / either))
+    assert names[1] == VALUES[int(np.argmax(overlap))]
+
+
+def test_planted_units_fire_where_their_value_is(world):
+    classifier = detector_network(world.pixels, world.maps, epochs=1, rng=Randomness(0), progress=Silent())
+    maps = classifier.features(world.pixels, PLANTED)
+    assert maps.shape == (40, len(VALUES), 16, 16)
+    assert float(maps.min()) >= 0
+    assert float(maps.max()) <= 1
+    plain = [row for row, scene in enumerate(world.scenes) if scene.lettering is None]
+    colours = [VALUES.index(colour) for colour in KINDS["colour"]]
+    strongest = maps[plain][:, colours].amax((2, 3)).argmax(1)
+    true = torch.tensor([KINDS["colour"].index(world.scenes[row].objects[0].colour) for row in plain])
+    assert float((strongest == true).double().mean()) > 0.8
+
+
+def test_letters_are_those_of_the_class_on_half_of_the_training_images_and_wrong_in_the_test():
+    train = editing._lettered(20, "train", 3)
+    written = [(scene.objects[0].shape, scene.lettering.text) for scene in train if scene.lettering is not None]
+    assert len(written) == 10
+    assert all(shape.upper().startswith(text) for shape, text in written)
+    plain = editing._scenes(12, "test", 3)
+    wrong = editing._written(plain, "conflicting", "test", 3)
+    for before, after in zip(plain, wrong, strict=True):
+        assert not before.objects[0].shape.upper().startswith(after.lettering.text)
+        assert after.model_copy(update={"lettering": None}) == before
+
+
+@pytest.mark.covers("17.12")
+def test_all_stages_run_and_every_figure_that_a_claim_needs_is_there():
+    found = neuron_descriptions("smoke", 0, Silent())
+    assert all(np.isfinite(value) for value in found.values())
+    for claim in find_system("17").claims:
+        for name in (claim.metric, claim.baseline, *claim.controls):
+            assert name is None or f"smoke.{name}" in found, name
+    # The edit stands beside its two controls, at as many units.
+    for way in ("before", "described", "random", "sort_all"):
+        groups = [found[f"smoke.edit.{way}.{group}"] for group in ("none", "own", "wrong")]
+        assert found[f"smoke.edit.{way}.worst"] <= min(groups) + 1e-9
+    for count in editing.COUNTS:
+        assert f"smoke.edit.curve.described.{count}" in found
+        assert f"smoke.edit.curve.sort_all.{count}" in found
+    assert set(SHAPES) < set(VALUES)
+
+
+def test_there_is_no_full_scale():
+    with pytest.raises(InputError, match="MILANNOTATIONS"):
+        neuron_descriptions("full", 0, Silent())

@@ -1,0 +1,146 @@
+"""Descriptions of units: what is told of each, of silent ones too, and what is told when something is wrong."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from snellen.artifact import Lineage
+from snellen.classifier import Classifier
+from snellen.data.arrays import load_arrays
+from snellen.errors import InputError, UnknownNameError
+from snellen.explanations.neuron_descriptions import DIMMED, NeuronDescriptions
+from snellen.method import Describer as Verb
+from snellen.method import Explainer
+from snellen.models.references import load_classifier
+from snellen.neurons.captioner import RegionCaptioner
+from snellen.neurons.describer import Describer
+from snellen.neurons.exemplars import find_exemplars
+from snellen.neurons.region_encoder import RegionEncoder
+from snellen.neurons.sentence_model import SentenceModel
+from snellen.neurons.vocabulary import Vocabulary
+from snellen.preparation import Preparation
+from snellen.randomness import Randomness
+
+WORDS = ["blue", "letters", "red", "things"]
+
+
+class Channels(nn.Module):
+    """Units that are red, nothing at all, blue, and minus green."""
+
+    def forward(self, images):
+        red, green, blue = images.unbind(1)
+        return torch.stack([red, torch.zeros_like(red), blue, -green], 1)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    network = nn.Sequential(Channels(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    return Classifier(network, class_names=["a", "b"], preparation=Preparation(size=(12, 12)), name="channels")
+
+
+@pytest.fixture(scope="module")
+def images():
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 12, 12, 3), dtype=np.uint8)
+    return load_arrays(pixels, np.zeros(20, dtype=np.int64), class_names=["something else"])
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """A describer that was never trained: what it says is nonsense, but the same nonsense every time."""
+    torch.manual_seed(1)
+    vocabulary = Vocabulary(WORDS)
+    captioner = RegionCaptioner(32, len(vocabulary), embedding=4, hidden=8)
+    language = SentenceModel(len(vocabulary), embedding=4, hidden=8)
+    for parameter in (*captioner.parameters(), *language.parameters()):
+        nn.init.normal_(parameter, std=0.8)
+    captioner.output.bias.data[vocabulary.stop] -= 4  # else it says nothing at all
+    encoder = RegionEncoder(load_classifier("bundled:scene-cnn"), ["body.2"])
+    folder = tmp_path_factory.mktemp("describers") / "nonsense"
+    lineage = Lineage(recipe={}, data="-", seed=0, code_version="0")
+    Describer(encoder, captioner, language, vocabulary).artifact(
+        lineage, name="nonsense", metrics={}, description=""
+    ).save(folder)
+    return f"artifact:{folder}"
+
+
+def described(classifier, images, reference, **fields):
+    method = NeuronDescriptions(layer=("0",), describer=reference, exemplars=6, beams=4, **fields)
+    return method.describe(classifier, images, rng=Randomness(0))
+
+
+@pytest.mark.covers("17.13")
+def test_every_unit_is_told_with_its_images_and_a_silent_one_says_why(classifier, images, reference):
+    found = described(classifier, images, reference, shown=3)
+    assert found.parts == ("0/unit 0", "0/unit 1", "0/unit 2", "0/unit 3")
+    assert found.status == ("ok", "never active on these images", "ok", "ok")
+    assert found.text[1] == ""
+    assert all(set(text.split()) <= set(WORDS) for text in found.text)
+    assert [tuple(one.shape) for one in found.pictures] == [
+        (3, 3, 12, 12),
+        (0, 3, 12, 12),
+        (3, 3, 12, 12),
+        (3, 3, 12, 12),
+    ]
+    assert [len(one) for one in found.sources] == [3, 0, 3, 3]
+    for name in ("likelihood", "prior", "score"):
+        values = found.figures[name]
+        assert values.isnan().tolist() == [False, True, False, False]
+    assert torch.allclose(
+        found.figures["score"], found.figures["likelihood"] - 0.2 * found.figures["prior"], equal_nan=True, atol=1e-4
+    )
+    assert found.controls["likelihood"].isnan().tolist() == [False, True, False, False]
+    assert found.spent.queries == 20
+    assert any("6 images" in one for one in found.assumptions)
+    assert found.records[0]["regions"] >= 3
+    assert found.records[1]["peak"] == 0.0
+
+
+def test_pictures_are_the_images_dark_outside_the_region(classifier, images, reference):
+    found = described(classifier, images, reference, shown=2)
+    exemplars, _ = find_exemplars(classifier, images, ["0"], count=6)
+    for unit in (0, 2):
+        row = int(exemplars["0"].positions[unit, 0])
+        assert found.sources[unit][0] == images.ids[row]
+        original = classifier.preparation.pixels(images.read(row)).float()
+        mask = exemplars["0"].masks(unit)[0]
+        assert bool(mask.any())
+        assert not bool(mask.all())
+        picture = found.pictures[unit][0].float()
+        assert torch.equal(picture[:, mask], original[:, mask])
+        assert float((picture - DIMMED * original)[:, ~mask].abs().max()) <= 0.51
+
+
+def test_the_same_twice_and_units_alone_as_among_others(classifier, images, reference):
+    whole, again = (described(classifier, images, reference) for _ in range(2))
+    assert whole.text == again.text
+    assert torch.equal(whole.controls["likelihood"], again.controls["likelihood"]) or bool(
+        whole.controls["likelihood"].isnan().any()
+    )
+    first = described(classifier, images, reference, units=1)
+    assert first.parts == whole.parts[:1]
+    assert first.text == whole.text[:1]
+    assert bool(first.controls["likelihood"].isnan().all())  # there is no other unit to hold it against
+
+
+def test_only_units_with_a_word_are_told_when_words_are_given(classifier, images, reference):
+    whole = described(classifier, images, reference)
+    word = next(text for text in whole.text if text).split()[0]
+    wanted = [part for part, text in zip(whole.parts, whole.text, strict=True) if word in text.split()]
+    found = described(classifier, images, reference, words=(word,))
+    assert list(found.parts) == wanted
+    assert len(found.pictures) == len(found.records) == len(found.figures["score"]) == len(wanted)
+    assert described(classifier, images, reference, words=("nowhere",)).parts == ()
+
+
+def test_what_cannot_be_described_is_told(classifier, images, reference):
+    method = NeuronDescriptions(describer=reference)
+    assert isinstance(method, Verb)
+    assert not isinstance(method, Explainer)
+    assert "--layer" in method.missing(classifier, images)
+    with pytest.raises(InputError, match="needs the name of a layer"):
+        method.describe(classifier, images, rng=Randomness(0))
+    by_url = Classifier(lambda batch: batch.flatten(1)[:, :2], class_names=["a", "b"], name="by-url")
+    assert "needs layers" in NeuronDescriptions(layer=("0",)).missing(by_url, images)
+    with pytest.raises(UnknownNameError):
+        NeuronDescriptions(layer=("nowhere",), describer=reference).describe(classifier, images, rng=Randomness(0))
