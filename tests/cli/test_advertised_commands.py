@@ -19,6 +19,7 @@ _SMALL_NETWORK = ("--architecture", "fashion_cnn", "--side", "28", "--no-onnx")
 
 #: Laid over the defaults, so that each command takes seconds.
 SMALLER = {
+    1: ("--no-onnx",),
     3: (
         "--limit", "2", "--attribution", '{"method": "partition_shap", "budget": 8}', "--captioner", "none",
         "--fill", "blur",
@@ -86,10 +87,12 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
         "WORD": "red",
         "PROMPTS": "keep.txt",
         "FOLDER": "sae",
+        "FILE": "signs.txt",
         "DENOISER": str(tmp_path / "denoiser"),
     }
     colours = ("red", "green", "blue", "yellow")
     Path("prompts.txt").write_text("a red heart on sand\n")
+    Path("signs.txt").write_text("a red star\na blue ring\n")
     Path("keep.txt").write_text("a blue heart on sand\na green heart on sand\n")
     Path("seen.txt").write_text("\n".join(f"a {c} {s} on sand" for c in colours for s in ("heart", "cross")))
     if "DENOISER" in system.command:
