@@ -36,7 +36,7 @@ AREAS: dict[str, str] = {
 }
 
 #: What an area's methods are called in errors, where that is not the verb.
-_NOUNS = {"worlds": "world", "defects": "defect"}
+_NOUNS = {"worlds": "world", "defects": "defect", "explanations": "explanation"}
 
 #: Folder of an area's ``methods.toml``, where it is not called like the area.
 _FOLDERS = {"worlds": "data", "defects": "data/planting"}

@@ -303,6 +303,8 @@ def test_what_the_region_is_worth_stands_beside_one_of_the_same_size(models):
 def test_every_stage_can_be_replaced_and_left_out(models):
     replaced = explained(attribution={"method": "occlusion", "window": 0.25}, segmenter="salient")
     assert (replaced.status, set(replaced.regions)) == (("ok",), {"region"})
+    assert VisualLanguage(captioner="none", segmenter="none").captioner is None
+    assert VisualLanguage(attribution="none").attribution is None
     mute = explained(captioner=None)
     assert mute.text is None
     assert "sentence" not in mute.figures

@@ -110,6 +110,7 @@ def _show(explained: ExplainedSet, folder: Path) -> None:
     plan = explained.plan
     console.print(f"[bold]{markup(plan['model']['name'])}[/] on {markup(plan['data']['name'])}\n")
     table = Table("figure", "found", "random part", "difference", "95 % interval of it", "n", box=None, pad_edge=False)
+    table.columns[0].overflow = "fold"
     for column in table.columns[1:]:
         column.justify = "right"
     for name, figures in explained.settings.items():

@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from snellen.attribution.attributed import Attributed, Attributor
@@ -79,6 +79,12 @@ class VisualLanguage(Method):
     prompt: str = Field("a", description="what the sentence begins with; {label} tells it the class")
     max_tokens: int = Field(30, ge=1, description="length of the sentence")
     fill: FillName = Field("telea", description="what stands where the region is removed, to see what that does")
+
+    @field_validator("attribution", "segmenter", "captioner", mode="before")
+    @classmethod
+    def _left_out(cls, value: object) -> object:
+        """A stage is left out by None, and on the command line by its name."""
+        return None if value == "none" else value
 
     @model_validator(mode="after")
     def _stages_fit(self) -> VisualLanguage:
