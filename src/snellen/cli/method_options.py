@@ -237,6 +237,8 @@ def _default(info: FieldInfo, word: str) -> str | None:
     if isinstance(value, dict):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, tuple | list | set | frozenset):
+        if any(isinstance(item, dict) for item in value):
+            return json.dumps(list(value), ensure_ascii=False)
         return " ".join(map(str, value))
     return str(value)
 

@@ -41,6 +41,8 @@ def model_card(card: Card, report: AuditReport | None = None, *, onnx: str | Non
 
     Names of classes, images and findings are escaped: they are data.
     """
+    if card.kind == "denoiser":
+        return _denoiser_card(card)
     parts = [
         _front_matter(card),
         f"# {plain(card.name)}",
@@ -69,20 +71,35 @@ def plain(text: str) -> str:
     return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", escaped)
 
 
-def _front_matter(card: Card) -> str:
+def _denoiser_card(card: Card) -> str:
+    """The card of a denoiser of perturbations, which decides nothing and is not audited."""
+    parts = [
+        _front_matter(card, "image-to-image"),
+        f"# {plain(card.name)}",
+        plain(card.description),
+        "\n".join(_table(("", ""), _facts(card))),
+        "## Use\n\n```\nsnellen scan perturbation IMAGES --classifier MODEL --denoiser artifact:FOLDER\n```",
+        _training(card),
+        "## Where it fails\n\nThe figures are those before the classifiers that were attacked; `false_alarms` is the "
+        "share of images that nobody attacked whose decision it changes. Its estimates prove no attack, and it is no "
+        "defence: an attack that knows it gets through.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(card: Card, task: str = "image-classification") -> str:
     """What model hubs read; no value comes from data."""
     lines = [
         "---",
         "library_name: snellen",
         f"license: {card.licence.lower() if re.fullmatch('[A-Za-z0-9.-]+', card.licence) else 'other'}",
-        "pipeline_tag: image-classification",
+        f"pipeline_tag: {task}",
         "---",
     ]
     return "\n".join(lines)
 
 
 def _what(card: Card) -> str:
-    size = card.preparation.get("size")
     names = [plain(name) for name in card.class_names[:_CLASSES]]
     more = len(card.class_names) - len(names)
     decides = "several labels an image" if card.task == "multilabel" else "one class an image"
@@ -91,18 +108,20 @@ def _what(card: Card) -> str:
             f"Classifies images: {decides}, of {len(card.class_names)}: {', '.join(names)}"
             f"{f' and {more} more' if more else ''}.",
             "",
-            *_table(
-                ("", ""),
-                [
-                    ("architecture", ", ".join(f"{key} {value}" for key, value in card.architecture.items())),
-                    ("input", "RGB in [0, 1]" + (f", {size[0]} × {size[1]} pixels" if size else "")),
-                    ("resize", f"{card.preparation.get('resize')} ({card.preparation.get('interpolation')})"),
-                    ("licence", card.licence),
-                    ("weights (sha256)", card.sha256 or "not saved yet"),
-                ],
-            ),
+            *_table(("", ""), _facts(card)),
         ]
     )
+
+
+def _facts(card: Card) -> list[tuple[str, str]]:
+    size = card.preparation.get("size")
+    return [
+        ("architecture", ", ".join(f"{key} {value}" for key, value in card.architecture.items())),
+        ("input", "RGB in [0, 1]" + (f", {size[0]} × {size[1]} pixels" if size else "")),
+        ("resize", f"{card.preparation.get('resize')} ({card.preparation.get('interpolation')})"),
+        ("licence", card.licence),
+        ("weights (sha256)", card.sha256 or "not saved yet"),
+    ]
 
 
 def _use(onnx: str | None) -> str:

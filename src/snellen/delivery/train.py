@@ -72,7 +72,7 @@ def train(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Delivered:
-    """Train a classifier, and write it with all that a user of it must know.
+    """Train a classifier, or a denoiser, and write it with all that a user of it must know.
 
     What was stopped goes on where it was when the same is asked for once more: within the training, or after it, with
     the ONNX file and the audit. README.md is written last: a folder without it is unfinished.
@@ -82,7 +82,7 @@ def train(
         images: to train on, none of them test images.
         out: a new folder, or one that holds an unfinished training.
         tune: images that choose the epoch, where the others have no such split of their own.
-        test: images to audit the result on; None: no audit.
+        test: images to audit the result on; None: no audit. A denoiser gets neither that nor an ONNX file.
         base: a classifier whose weights are gone on from.
         onnx: also write model.onnx; what cannot be written is told in ``notes``.
         seed: of everything random.
@@ -124,9 +124,12 @@ def train(
     # An export that was stopped leaves a part of a file.
     _remove(folder, re.compile(r"model\.onnx(\.json)?"))
     notes: list[str] = []
-    written = _onnx(folder, notes) if onnx else None
+    decides = artifact.card.kind == "classifier"
+    if not decides and (onnx or test is not None):
+        notes.append(f"neither model.onnx nor an audit: a {artifact.card.kind} decides nothing")
+    written = _onnx(folder, notes) if onnx and decides else None
     report = None
-    if test is not None:
+    if test is not None and decides:
         classifier = load_classifier(f"artifact:{folder}")
         report = audit(classifier, test, out=folder / "audit", train=images, seed=seed, progress=progress)
     card = model_card(artifact.card, report, onnx=written.name if written else None)

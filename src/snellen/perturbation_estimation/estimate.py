@@ -38,7 +38,7 @@ def red(denoiser: nn.Module | Callable[[Tensor], Tensor], images: Tensor, *, cla
     check_unit(images, "images")
     if isinstance(denoiser, nn.Module) and denoiser.training:
         raise InputError("the denoiser is in training mode: its estimate of one image would depend on the others")
-    cleaned = in_batches(denoiser, images)
+    cleaned = in_batches(denoiser, images) if len(images) else images
     cleaned = cleaned.clamp(0, 1) if clamp else cleaned
     return Estimated(cleaned, images - cleaned)
 

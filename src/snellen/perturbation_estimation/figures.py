@@ -20,6 +20,9 @@ from snellen.perturbation_estimation.unbounded import Scores, in_batches
 #: Figures that are means of distances; all others are shares.
 DISTANCES = ("d", "d_attack", "d_to_attacked", "logits_benign", "logits_adversarial")
 
+#: All figures of pairs.
+FIGURES = (*DISTANCES, "pa_benign", "pa_adversarial")
+
 
 def pair_figures(estimate: Tensor, clean: Tensor, adversarial: Tensor, scores: Scores) -> dict[str, Tensor]:
     """Figures of every pair, (n,) each.
@@ -41,6 +44,8 @@ def pair_figures(estimate: Tensor, clean: Tensor, adversarial: Tensor, scores: S
         raise InputError(f"estimate, clean and adversarial images have one shape; got {shapes}")
     check_unit(clean, "clean images")
     check_unit(adversarial, "adversarial images")
+    if not len(clean):
+        return {name: torch.zeros(0) for name in FIGURES}
     pasted = clean + (adversarial - estimate)
     of_clean, of_attacked, of_estimate, of_pasted = (
         in_batches(scores, one) for one in (clean, adversarial, estimate, pasted)

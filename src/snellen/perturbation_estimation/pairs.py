@@ -68,7 +68,7 @@ def attack_pairs(
     Args:
         victim: gives gradients, if the attack needs them.
         attack: of the area ``attacks``.
-        images: prepared, (n, 3, h, w) in [0, 1].
+        images: prepared, (n, 3, h, w) in [0, 1], at least one.
         labels: int64 (n,).
         ids: n of them.
         names: of victim and attack.
@@ -78,7 +78,8 @@ def attack_pairs(
     """
     right = in_batches(victim, images).argmax(1) == labels
     rows = right.nonzero().flatten()
-    found, kept = [images[:0]], []
+    # Networks need not take empty batches.
+    found, kept = [images[:0]], list[int]()
     for part in rows.split(batch_size) if len(rows) else ():
         own = rng.for_examples([ids[row] for row in part.tolist()])
         made = attack.attack(victim, images[part], labels[part], criterion=Misclassified(), rng=own)

@@ -71,7 +71,5 @@ def behind(denoiser: nn.Module, classifier: Classifier) -> Classifier:
 
 @torch.no_grad()
 def in_batches(function: Callable[[Tensor], Tensor], images: Tensor, batch_size: int = 250) -> Tensor:
-    """A function of images, some at a time, without gradients."""
-    if not len(images):
-        return function(images)
+    """A function of images, at least one, some at a time and without gradients."""
     return torch.cat([function(part) for part in images.split(batch_size)])

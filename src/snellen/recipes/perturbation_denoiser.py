@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -17,12 +17,13 @@ from snellen.artifact import Artifact, Card, Lineage
 from snellen.classifier import Classifier
 from snellen.data.labels import align_labels
 from snellen.errors import InputError
+from snellen.fitting.recipe import laid_over
 from snellen.images import ImageSet
 from snellen.method import Attack, Method, Need, method_field
 from snellen.models.references import load_classifier
 from snellen.models.residual_denoiser import ResidualDenoiser, architecture
 from snellen.models.state_dict_file import load_strictly
-from snellen.perturbation_estimation.figures import benign_figures
+from snellen.perturbation_estimation.figures import FIGURES, benign_figures
 from snellen.perturbation_estimation.fitting import fit_denoiser, kept_shares
 from snellen.perturbation_estimation.losses import LossWeights
 from snellen.perturbation_estimation.pairs import Cell, joined, make_cells
@@ -91,7 +92,9 @@ class PerturbationDenoiser(Method):
     parity: bool = Field(
         False, description="as the published code: CutMix also in the place of the plain images, and no robust subset"
     )
-    plan: TrainingPlan = Field(PLAN, description="numbers of the training")
+    plan: Annotated[TrainingPlan, laid_over(PLAN)] = Field(
+        PLAN, description="numbers of the training; those that a mapping leaves out are the published ones"
+    )
 
     def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
         """Say why this cannot run: no surrogate, no victims, no attack, or nothing to minimise."""
@@ -101,6 +104,8 @@ class PerturbationDenoiser(Method):
             return "needs an attack that makes pairs (--attacks)"
         if not self.reconstruction_weight + self.benign_weight + self.adversarial_weight:
             return "has nothing to minimise: all three weights are 0"
+        if self.plan.select not in FIGURES:
+            return f"chooses the epoch by one of {', '.join(FIGURES)} (plan.select), not by {self.plan.select!r}"
         return super().missing(classifier, images)
 
     def fit(
@@ -123,8 +128,8 @@ class PerturbationDenoiser(Method):
             progress: hears of every attack and step.
 
         Raises:
-            InputError: no surrogate or victims, classifiers that prepare images otherwise than the surrogate, labels
-                that do not fit, no successful attack, or a base of another kind.
+            InputError: no surrogate or victims, classifiers of another size of images than the surrogate, labels that
+                do not fit, no successful attack, or a base of another kind.
             UnsupportedError: a surrogate without gradients.
         """
         reason = self.missing(images=data)
@@ -135,10 +140,10 @@ class PerturbationDenoiser(Method):
         scores = surrogate_scores(surrogate)
         victims = {name: load_classifier(name) for name in self.victims}
         for name, victim in victims.items():
-            if victim.preparation != surrogate.preparation:
+            if victim.preparation.size != surrogate.preparation.size:
                 raise InputError(
-                    f"the victim {name} prepares images otherwise than the surrogate {self.surrogate} "
-                    f"({victim.preparation} and {surrogate.preparation}); one denoiser works at one size"
+                    f"the victim {name} takes images of {victim.preparation.size}, the surrogate {self.surrogate} of "
+                    f"{surrogate.preparation.size} (height, width); one denoiser works at one size"
                 )
         train, tune = _split(data.for_fitting(), rng)
         cells = {

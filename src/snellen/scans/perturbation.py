@@ -139,9 +139,9 @@ class Perturbation(Method):
         }
         statistic, verdict = figures["delta_l2.mean"], "what decisions do is not known: no classifier was given"
         if classifier is not None:
-            figures |= _share("changed", found)
+            figures |= _share("changed", found) if len(found.rows) > 1 else _alone(found.rows[0])
             figures |= {} if benign is None else _share("false_alarms", benign)
-            statistic, verdict = figures["changed.share"], _verdict(found, benign, classifier)
+            statistic, verdict = found.changed / len(found.rows), _verdict(found, benign, classifier)
         return Scanned(
             evidence=self._evidence(found, classifier, self._assumptions(loaded, benign, classifier)),
             statistic=statistic,
@@ -218,8 +218,11 @@ class Perturbation(Method):
                 f"{metrics.get('tune.images', 0):.0f} held out images that nobody attacked, before the classifiers of "
                 f"that training; count them before yours with --benign IMAGES"
             )
-        if classifier is not None and classifier.preparation != loaded.preparation:
-            told.append("the denoiser was trained on images that were prepared otherwise than this classifier's are")
+        if classifier is not None and classifier.preparation.size != loaded.preparation.size:
+            told.append(
+                f"the denoiser was trained on images of {loaded.preparation.size} (height, width), and this classifier "
+                f"takes {classifier.preparation.size}"
+            )
         return tuple(told)
 
 
@@ -227,6 +230,15 @@ def _share(name: str, found: _Found) -> dict[str, float | None]:
     """A share with its 95 % interval."""
     low, high = clopper_pearson(found.changed, len(found.rows))
     return {f"{name}.share": found.changed / len(found.rows), f"{name}.low": low, f"{name}.high": high}
+
+
+def _alone(row: Decided) -> dict[str, float | None]:
+    """What is told of a single image, of which a share says nothing."""
+    return {
+        "confidence": row.confidence,
+        "estimate_confidence": row.estimate_confidence,
+        "score_distance": row.score_distance,
+    }
 
 
 def _verdict(found: _Found, benign: _Found | None, classifier: Classifier) -> str:

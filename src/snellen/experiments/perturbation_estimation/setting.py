@@ -19,6 +19,7 @@ from snellen.experiments.small_networks import small_network
 from snellen.images import ImageSet, Split
 from snellen.method import Attack
 from snellen.models.fashion_cnn import FashionCNN
+from snellen.models.references import load_classifier
 from snellen.perturbation_estimation.pairs import Cell, limited, make_cells
 from snellen.preparation import Preparation, to_unit
 from snellen.progress import Progress
@@ -49,6 +50,9 @@ NETWORKS: Mapping[str, Callable[[int], nn.Module]] = {
 }
 SURROGATE = "plain"
 
+#: What stands for the victims in a smoke run.
+BUNDLED = {"residual": "bundled:fashion-cnn", "dense": "bundled:fashion-judge"}
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -63,8 +67,10 @@ class Budget:
         epochs: of each denoiser.
         depth: of each denoiser.
         width: of each denoiser.
-        steps: of PGD, of each search of CW, of Auto-PGD and of the adaptive attack.
+        steps: of PGD; twice as many of Auto-PGD and of the adaptive attack.
+        cw_steps: of each search of CW.
         queries: of Square.
+        bundled: take trained classifiers of the package as victims.
     """
 
     trained_on: int
@@ -76,7 +82,9 @@ class Budget:
     depth: int
     width: int
     steps: int
+    cw_steps: int
     queries: int
+    bundled: bool = False
 
 
 SMALL = Budget(
@@ -85,23 +93,26 @@ SMALL = Budget(
     tested=250,
     hard=60,
     plan=TrainingPlan(epochs=4, batch_size=64, learning_rate=4e-3, schedule="one-cycle", warmup_steps=60),
-    epochs=8,
+    epochs=10,
     depth=6,
     width=16,
     steps=10,
+    cw_steps=60,
     queries=200,
 )
 SMOKE = Budget(
-    trained_on=256,
+    trained_on=64,
     attacked=20,
-    tested=12,
-    hard=2,
-    plan=TrainingPlan(epochs=4, batch_size=16, learning_rate=4e-3, schedule="one-cycle", warmup_steps=20),
+    tested=8,
+    hard=3,
+    plan=TrainingPlan(epochs=1, batch_size=32, learning_rate=4e-3),
     epochs=1,
     depth=3,
     width=4,
     steps=2,
+    cw_steps=25,
     queries=5,
+    bundled=True,
 )
 
 
@@ -115,7 +126,7 @@ def unseen_attacks(budget: Budget) -> dict[str, Attack]:
     return {
         "weaker": PGD(epsilon=EPSILON / 2, steps=budget.steps),
         "stronger": PGD(epsilon=1.5 * EPSILON, steps=budget.steps),
-        "cw": CarliniWagnerL2(steps=6 * budget.steps, searches=4, first_weight=0.1, confidence=1),
+        "cw": CarliniWagnerL2(steps=budget.cw_steps, searches=4, first_weight=0.1, confidence=1),
         "ensemble": StandardEnsemble(epsilon=EPSILON, steps=2 * budget.steps, queries=budget.queries, target_classes=3),
     }
 
@@ -156,7 +167,12 @@ def make_setting(budget: Budget, rng: Randomness, progress: Progress) -> Setting
     everything = ImageStore.of_images(data, Preparation(size=(SIDE, SIDE)))
     own = slice(budget.trained_on)
     examples = ImageStore.of_tensors(everything.images[own], everything.targets[own], ids=everything.ids[own])
-    made = {name: _trained(name, examples, budget.plan, test.class_names or (), rng, progress) for name in NETWORKS}
+    made = {
+        name: load_classifier(BUNDLED[name])
+        if budget.bundled and name in BUNDLED
+        else _trained(name, examples, budget.plan, test.class_names or (), rng, progress)
+        for name in NETWORKS
+    }
     victims = {name: classifier for name, classifier in made.items() if name != SURROGATE}
     rest = slice(budget.trained_on, None)
     images, labels = prepared(test), torch.from_numpy(test.labels)

@@ -1,0 +1,108 @@
+"""``snellen scan`` as a user calls it, from the training of a denoiser to the estimate of one image."""
+
+import inspect
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import snellen
+from snellen.scans.perturbation import Perturbation
+from tests.scans.denoisers import save_untrained
+
+MODEL, DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
+
+
+@pytest.fixture
+def denoiser(tmp_path):
+    save_untrained(tmp_path / "denoiser")
+    return "artifact:denoiser"
+
+
+def test_one_image_is_split_and_told(run, denoiser, tmp_path):
+    pixels = np.asarray(snellen.load_images(DATA).read(0))
+    Image.fromarray(pixels).save(tmp_path / "caught.png")
+    code, out, err = run("scan", "perturbation", "caught.png", "--classifier", MODEL, "--denoiser", denoiser)
+    assert (code, err.strip()) == (0, "")
+    told = " ".join(out.split())
+    assert "caught.png before bundled:fashion-cnn" in told
+    assert "no sign of an attack in the decision; an estimate, with false alarms" in told
+    record = json.loads((tmp_path / "snellen-scan-1" / "scan.json").read_text())
+    assert record["settings"]["perturbation"]["statistic"] == 0.0
+    for file in record["files"]:
+        assert (tmp_path / "snellen-scan-1" / file).is_file()
+    assert "sheet-perturbation.png" in told
+
+
+def test_a_set_without_a_classifier_and_the_record_as_json(run, denoiser):
+    code, out, err = run("scan", "cdd-red", DATA, "--limit", "3", "--denoiser", denoiser, "--out", "here", "--json")
+    assert (code, err.strip()) == (0, "")
+    record = json.loads(out)
+    assert record["plan"]["model"] is None
+    assert record["plan"]["data"]["images"] == 3
+    assert "no classifier was given" in record["settings"]["perturbation"]["verdict"]
+    again = run("scan", "cdd-red", DATA, "--limit", "3", "--denoiser", denoiser, "--out", "here", "--json")
+    assert again[:2] == (0, out)
+    code, _, err = run("scan", "cdd-red", DATA, "--limit", "4", "--denoiser", denoiser, "--out", "here")
+    assert code == 2
+    assert "here holds another scan (differs in: data)" in " ".join(err.split())
+
+
+def test_an_option_given_twice_makes_two_settings(run, denoiser, tmp_path):
+    options = ("--clamp", "--batch-size", "2", "--batch-size", "4")
+    code, _, err = run("scan", "perturbation", DATA, "--limit", "3", "--denoiser", denoiser, *options)
+    assert (code, err.strip()) == (0, "")
+    record = json.loads((tmp_path / "snellen-scan-1" / "scan.json").read_text())
+    assert list(record["settings"]) == ["perturbation+batch_size=2", "perturbation+batch_size=4"]
+
+
+def test_ctrl_c_tells_how_to_go_on(run, denoiser, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Perturbation, "scan", stopped)
+    code, _, err = run("scan", "perturbation", DATA, "--limit", "3", "--denoiser", denoiser)
+    assert code == 130
+    assert "the same command with --out snellen-scan-1 goes on where this stopped" in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([DATA], "snellen train perturbation-denoiser IMAGES --surrogate MODEL --victims OTHER_MODEL --out FOLDER"),
+        ([DATA, "--denoiser", "artifact:nothing", "--limit", "2"], "nothing is not an artifact"),
+        ([DATA, "--denoiser", "denoiser", "--out", "note.txt"], "note.txt is a file"),
+        ([DATA, "--denoiser", "denoiser", "--pictures", "-1"], "--pictures '-1'"),
+        (["caugth.png", "--denoiser", "denoiser"], "did you mean 'caught.png'"),
+        (["note.txt", "--denoiser", "denoiser"], "a file ending in '.txt'"),
+        (["caught.png", "--denoiser", "denoiser"], "none of the 1 images of caught.png could be used"),
+    ],
+)
+def test_what_is_wrong_is_said(run, denoiser, tmp_path, arguments, message):
+    (tmp_path / "note.txt").write_text("mine")
+    (tmp_path / "caught.png").write_bytes(b"no picture")
+    code, _, err = run("scan", "perturbation", *arguments)
+    assert code == 2
+    assert message in " ".join(err.split())
+
+
+def test_methods_are_listed_and_unknown_ones_have_near_names(run):
+    code, out, _ = run("scan", "--help")
+    assert code == 0
+    assert "perturbation" in out
+    code, _, err = run("scan", "perturbaton", DATA)
+    assert code == 2
+    assert "did you mean 'perturbation'" in err
+
+
+def test_options_have_the_defaults_of_the_function_they_stand_for():
+    from snellen.cli.scan import scan
+
+    options, parameters = inspect.signature(scan).parameters, inspect.signature(snellen.scan).parameters
+    spelled = {"data": "images", "methods": "method"}
+    own = {"classes", "device", "allow_remote", "as_json"}
+    for name, option in options.items():
+        if name not in own and option.default is not inspect.Parameter.empty:
+            assert option.default == parameters[spelled.get(name, name)].default, name
+    assert {spelled.get(name, name) for name in options} - own == set(parameters) - {"progress"}

@@ -1,0 +1,181 @@
+"""The recipe of denoisers: pairs of its victims, figures of held out images, the baselines, and what it refuses."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+import snellen
+from snellen.artifact import Artifact, Card, Lineage
+from snellen.data.arrays import load_arrays
+from snellen.delivery.model_card import model_card
+from snellen.delivery.train import train
+from snellen.errors import InputError
+from snellen.models.fashion_cnn import FashionCNN
+from snellen.models.residual_denoiser import load_denoiser
+from snellen.preparation import Preparation
+from snellen.randomness import Randomness
+from snellen.recipes.perturbation_denoiser import PLAN, PerturbationDenoiser
+from snellen.scans.perturbation import Perturbation
+
+SMALL = {
+    "surrogate": "bundled:fashion-judge",
+    "victims": ("bundled:fashion-cnn",),
+    "attacks": ({"method": "fgsm", "epsilon": 0.08},),
+    "depth": 3,
+    "width": 4,
+    "plan": {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3},
+}
+
+
+@pytest.fixture(scope="module")
+def data():
+    images = snellen.load_images("bundled:fashion-mnist").limit(40)
+    pixels = np.stack([np.asarray(images.read(row)) for row in range(len(images))])
+    return load_arrays(pixels, images.labels, class_names=list(images.class_names), name="garments")
+
+
+@pytest.fixture(scope="module")
+def made(data):
+    return PerturbationDenoiser(**SMALL).fit(data, rng=Randomness(0))
+
+
+@pytest.mark.covers("5.11", "5.15")
+def test_the_card_tells_pairs_rates_and_false_alarms(made):
+    card = made.card
+    assert (card.kind, card.architecture) == ("denoiser", {"name": "residual_denoiser", "depth": 3, "width": 4})
+    (rate,) = card.lineage.recipe["pairs"].values()
+    broken, _, attacked, _ = rate.split()
+    assert 0 < int(broken) < int(attacked) <= 36
+    assert set(card.lineage.recipe["kept"]) == {
+        f"{view}.{which}" for view in ("crop_and_pad", "cutmix") for which in ("benign", "adversarial")
+    }
+    assert card.metrics["tune.images"] == 4, "a tenth is held out"
+    assert 0 <= card.metrics["tune.false_alarms"] <= 1
+    assert {"tune.pa_benign", "tune.pa_adversarial", "tune.d"} <= set(card.metrics)
+    assert len(card.history) == 2
+
+
+def test_the_seed_says_the_weights_and_a_stop_changes_nothing(data, made, tmp_path):
+    other = PerturbationDenoiser(**SMALL).fit(data, rng=Randomness(1))
+    assert not all(torch.equal(other.tensors[name], value) for name, value in made.tensors.items())
+
+    class Stopping:
+        def begin(self, task, total): ...
+        def finish(self, task): ...
+        def advance(self, task, amount, note=""):
+            if task == "train" and note.startswith("epoch 2"):
+                raise KeyboardInterrupt
+
+    checkpoint = tmp_path / "training.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        PerturbationDenoiser(**SMALL).fit(data, rng=Randomness(0), checkpoint=checkpoint, progress=Stopping())
+    assert checkpoint.exists()
+    resumed = PerturbationDenoiser(**SMALL).fit(data, rng=Randomness(0), checkpoint=checkpoint)
+    assert all(torch.equal(resumed.tensors[name], value) for name, value in made.tensors.items())
+
+
+def test_it_is_delivered_as_a_denoiser_and_scanned_with(data, tmp_path):
+    delivered = train(PerturbationDenoiser(**SMALL), data, out=tmp_path / "made", test=data)
+    assert {path.name for path in delivered.folder.iterdir()} == {"weights.safetensors", "card.json", "README.md"}
+    assert delivered.notes == ("neither model.onnx nor an audit: a denoiser decides nothing",)
+    card = (delivered.folder / "README.md").read_text()
+    assert "snellen scan perturbation IMAGES --classifier MODEL --denoiser artifact:FOLDER" in card
+    assert "Classifies images" not in card
+    assert "it is no defence" in card
+    assert "pipeline_tag: image-to-image" in card
+    loaded = load_denoiser(f"artifact:{delivered.folder}")
+    assert loaded.preparation.size == (28, 28)
+    with pytest.raises(InputError, match="holds a denoiser, not a classifier"):
+        snellen.load_classifier(f"artifact:{delivered.folder}")
+    scanned = snellen.scan(
+        data.limit(3),
+        Perturbation(denoiser=f"artifact:{delivered.folder}"),
+        classifier=snellen.load_classifier("bundled:fashion-cnn"),
+    )
+    assert len(scanned.evidence) == 3
+
+
+def test_a_tune_split_is_what_is_held_out(data):
+    splits = ["tune" if row % 4 == 0 else "train" for row in range(40)]
+    split = replace(data, table=data.table.append_column("split", pa.array(splits)))
+    assert PerturbationDenoiser(**SMALL).fit(split, rng=Randomness(0)).card.metrics["tune.images"] == 10
+
+
+@pytest.mark.covers("5.8")
+def test_the_baselines_are_weights():
+    plain = PerturbationDenoiser(**SMALL, benign_weight=0, adversarial_weight=0, views=())
+    stable = PerturbationDenoiser(**SMALL, reconstruction_weight=0, benign_weight=1, adversarial_weight=0, views=())
+    for method in (plain, stable):
+        assert method.missing() is None
+    nothing = PerturbationDenoiser(**SMALL, reconstruction_weight=0, benign_weight=0, adversarial_weight=0)
+    assert nothing.missing() == "has nothing to minimise: all three weights are 0"
+
+
+def test_numbers_that_a_plan_leaves_out_are_the_published_ones():
+    method = PerturbationDenoiser(plan={"epochs": 2})
+    assert (method.plan.batch_size, method.plan.learning_rate, method.plan.select) == (4, 1e-4, "pa_benign")
+    assert PerturbationDenoiser().plan == PLAN
+    assert (PerturbationDenoiser().depth, PerturbationDenoiser().width) == (17, 64)
+    assert (PerturbationDenoiser().benign_weight, PerturbationDenoiser().adversarial_weight) == (0.025, 0.025)
+    assert [attack.name for attack in PerturbationDenoiser().attacks] == ["fgsm", "pgd", "carlini_wagner_l2"]
+
+
+def test_gone_on_from_a_denoiser_of_the_same_form_alone(data, made):
+    other = made.card.model_copy(update={"architecture": {"name": "residual_denoiser", "depth": 4, "width": 4}})
+    with pytest.raises(InputError, match="expected a denoiser"):
+        PerturbationDenoiser(**SMALL).fit(data, base=Artifact(made.tensors, other), rng=Randomness(0))
+    saved = Artifact(made.tensors, made.card.model_copy(update={"sha256": "f" * 64}))
+    gone_on = PerturbationDenoiser(**SMALL).fit(data, base=saved, rng=Randomness(0))
+    assert gone_on.card.lineage.parent == "f" * 64
+    assert not all(torch.equal(gone_on.tensors[name], value) for name, value in made.tensors.items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"surrogate": None}, "needs a surrogate"),
+        ({"victims": ()}, "needs a surrogate"),
+        ({"attacks": ()}, "needs an attack"),
+        ({"plan": {"select": "accuracy"}}, "chooses the epoch by one of d, "),
+        ({"attacks": ({"method": "fgsm", "epsilon": 0.0},)}, "no attack succeeded"),
+        ({"victims": ("bundled:scene-cnn",)}, "the victim bundled:scene-cnn takes images of"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(data, changes, message):
+    with pytest.raises(InputError, match=message):
+        PerturbationDenoiser(**{**SMALL, **changes}).fit(data, rng=Randomness(0))
+
+
+def test_test_images_and_single_images_are_refused(data):
+    with pytest.raises(InputError, match="holds test images"):
+        PerturbationDenoiser(**SMALL).fit(replace(data, split="test"), rng=Randomness(0))
+    with pytest.raises(InputError, match="one to hold out"):
+        PerturbationDenoiser(**SMALL).fit(data.select([0]), rng=Randomness(0))
+
+
+@pytest.mark.covers("5.7", "5.11")
+def test_each_victim_has_pairs_of_its_own_mistakes(data, tmp_path):
+    """A victim of random weights beside a trained one: what each gets right differs, and so do the pairs."""
+    torch.manual_seed(1)
+    network = FashionCNN(widths=(4, 8, 8))
+    card = Card(
+        name="random",
+        kind="classifier",
+        architecture={"name": "fashion_cnn", "widths": [4, 8, 8], "class_count": 10},
+        class_names=data.class_names,
+        preparation=Preparation(size=(28, 28)).model_dump(mode="json"),
+        lineage=Lineage(recipe={}, data="", seed=0, code_version="0"),
+    )
+    Artifact(network.state_dict(), card).save(tmp_path / "random")
+    victims = ("bundled:fashion-cnn", f"artifact:{tmp_path}/random")
+    made = PerturbationDenoiser(**{**SMALL, "victims": victims}).fit(data, rng=Randomness(0))
+    told = json.dumps(made.card.lineage.recipe["pairs"])
+    rates = made.card.lineage.recipe["pairs"]
+    assert list(rates) == [f"fgsm on {victim}" for victim in victims], told
+    attacked = [int(rate.split()[2]) for rate in rates.values()]
+    assert attacked[1] < attacked[0], told
+    assert "false_alarms" in model_card(made.card)
