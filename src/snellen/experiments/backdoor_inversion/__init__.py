@@ -1,0 +1,1 @@
+"""System 33: triggers that were planted, and what a search for them finds."""
