@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from snellen.auditing.check import Check
 from snellen.auditing.checks.adversarial import Adversarial
-from snellen.auditing.checks.background import Background
 from snellen.auditing.checks.backdoor import BackdoorCheck
+from snellen.auditing.checks.background import Background
 from snellen.auditing.checks.bags import BagDecisions
 from snellen.auditing.checks.calibration import Calibration
 from snellen.auditing.checks.certified import Certified
