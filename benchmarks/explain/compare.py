@@ -6,7 +6,7 @@ and *overhead*, what is left when the time inside the network is taken away. sha
 with one of 64, which suits it better. Quantus flips pixels one curve at a time, ours gives deletion and insertion:
 there, the time of one query is compared. Peers that are not installed are left out: pip install shap captum quantus.
 Writes docs/measured/explain.json with --out.
-Usage: python benchmarks/explain/compare.py [--problems fashion,scenes,resnet] [--repeats 5] [--out FILE]
+Usage: python benchmarks/explain/compare.py [--problems fashion,scenes,resnet] [--repeats 3] [--out FILE]
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from snellen.run import write_atomically
 
 #: Images and evaluations for each, by problem.
 IMAGES = {"fashion": 8, "scenes": 8, "resnet": 1}
-BUDGETS = {"fashion": 300, "scenes": 500, "resnet": 200}
+BUDGETS = {"fashion": 300, "scenes": 300, "resnet": 100}
 STEPS = 50
 BATCHES = (10, 64)
 
@@ -188,7 +188,7 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", default=",".join(PROBLEMS))
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -207,10 +207,10 @@ def main() -> None:
         figures: dict[str, float] = {"images": len(at.images), "pixels": at.images.shape[-1], "budget": BUDGETS[name]}
         for measure in (partition, gradients, curves):
             figures |= measure(at, given.repeats, set(versions))
-            print(json.dumps({name: figures}, indent=1))
+        print(json.dumps({name: figures}, indent=1), flush=True)
         record[name] = figures
-    if given.out is not None:
-        write_atomically(given.out, (json.dumps(record, indent=1) + "\n").encode())
+        if given.out is not None:
+            write_atomically(given.out, (json.dumps(record, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":
