@@ -1,5 +1,7 @@
 """Descriptions of units: what is told of each, of silent ones too, and what is told when something is wrong."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import nn
 from snellen.artifact import Lineage
 from snellen.classifier import Classifier
 from snellen.data.arrays import load_arrays
-from snellen.errors import InputError, UnknownNameError
+from snellen.errors import InputError, RejectedImageError, UnknownNameError
 from snellen.explanations.neuron_descriptions import DIMMED, NeuronDescriptions
 from snellen.method import Describer as Verb
 from snellen.method import Explainer
@@ -133,13 +135,31 @@ def test_only_units_with_a_word_are_told_when_words_are_given(classifier, images
     assert described(classifier, images, reference, words=("nowhere",)).parts == ()
 
 
+def test_without_a_layer_it_is_the_last_one_that_gives_a_map(classifier, images, reference):
+    found = NeuronDescriptions(describer=reference, exemplars=6, beams=4, units=1).describe(
+        classifier, images, rng=Randomness(0)
+    )
+    assert found.parts == ("0/unit 0",)
+    unread = load_arrays(np.zeros((2, 12, 12, 3), dtype=np.uint8))
+    with pytest.raises(InputError, match="can be read: broken"):
+        NeuronDescriptions(describer=reference).describe(
+            classifier, replace(unread, source=Broken()), rng=Randomness(0)
+        )
+
+
+class Broken:
+    def read(self, index):
+        raise RejectedImageError("broken")
+
+    def content_hash(self, index):
+        return str(index)
+
+
 def test_what_cannot_be_described_is_told(classifier, images, reference):
     method = NeuronDescriptions(describer=reference)
     assert isinstance(method, Verb)
     assert not isinstance(method, Explainer)
-    assert "--layer" in method.missing(classifier, images)
-    with pytest.raises(InputError, match="needs the name of a layer"):
-        method.describe(classifier, images, rng=Randomness(0))
+    assert method.missing(classifier, images) is None
     by_url = Classifier(lambda batch: batch.flatten(1)[:, :2], class_names=["a", "b"], name="by-url")
     assert "needs layers" in NeuronDescriptions(layer=("0",)).missing(by_url, images)
     with pytest.raises(UnknownNameError):

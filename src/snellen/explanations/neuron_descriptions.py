@@ -14,7 +14,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from snellen.attribution.spatial_layer import last_map_layer
 from snellen.classifier import Classifier
+from snellen.data.loading import prepared_batches
 from snellen.errors import InputError
 from snellen.images import ImageSet
 from snellen.method import Method, Need
@@ -25,6 +27,7 @@ from snellen.neurons.describing import Objective, Sentence
 from snellen.neurons.exemplars import Exemplars, find_exemplars
 from snellen.neurons.regions_of_units import Read, reader, unit_regions
 from snellen.outcomes import Described
+from snellen.preparation import to_unit
 from snellen.progress import Progress, Silent
 from snellen.randomness import Randomness
 
@@ -45,7 +48,9 @@ class NeuronDescriptions(Method):
     name: ClassVar[str] = "neuron_descriptions"
     needs: ClassVar[frozenset[Need]] = frozenset({"layers"})
 
-    layer: tuple[str, ...] = Field((), description="names of layers, or patterns such as layer4.*.conv2; at least one")
+    layer: tuple[str, ...] = Field(
+        (), description="names of layers, or patterns such as layer4.*.conv2; left out, the last one that gives a map"
+    )
     describer: str = Field(
         "bundled:scene-describer", description="what writes the sentences: bundled:NAME, or artifact:FOLDER"
     )
@@ -65,14 +70,6 @@ class NeuronDescriptions(Method):
     length: int = Field(15, ge=2, description="most words of a sentence")
     shown: int = Field(5, ge=1, description="images of each unit that are shown")
 
-    def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
-        """Say why this cannot run: no layer is named, or there are none."""
-        lacking = super().missing(classifier, images)
-        if lacking is None and not self.layer:
-            known = "" if classifier is None else f"; it has {', '.join(classifier.layers[-20:])}"
-            return f"needs the name of a layer of the model (--layer){known}"
-        return lacking
-
     def describe(
         self, classifier: Classifier, images: ImageSet, *, rng: Randomness, progress: Progress | None = None
     ) -> Described:
@@ -85,17 +82,19 @@ class NeuronDescriptions(Method):
             progress: hears of every image and unit.
 
         Raises:
-            InputError: no layer is named, no image is usable, or not a describer.
+            InputError: no image is usable, or not a describer.
             UnknownNameError: no such layer.
-            UnsupportedError: a layer without units.
+            UnsupportedError: a layer without units, or no layer is named and none gives a map.
         """
-        lacking = self.missing(classifier, images)
-        if lacking is not None:
-            raise InputError(f"{self.name} {lacking}")
         describer, listener = load_describer(self.describer), progress or Silent()
         with classifier.counting() as spent:
             found, rejected = find_exemplars(
-                classifier, images, self.layer, count=self.exemplars, share=self.share, progress=progress
+                classifier,
+                images,
+                self.layer or (_last_layer(classifier, images),),
+                count=self.exemplars,
+                share=self.share,
+                progress=progress,
             )
         listener.begin(TASK, len(found))
         layers = []
@@ -168,6 +167,14 @@ class NeuronDescriptions(Method):
             return set(all_told.units)
         said = zip(all_told.units, all_told.sentences, strict=True)
         return set(units_described_with({unit: one.text for unit, one in said if one is not None}, self.words))
+
+
+def _last_layer(classifier: Classifier, images: ImageSet) -> str:
+    """The last layer that gives a map, found by a look at the first image that can be read."""
+    for batch in prepared_batches(images, classifier.preparation, 1):
+        if batch.ids:
+            return last_map_layer(classifier, to_unit(batch.pixels).to(classifier.device))
+    raise InputError(f"none of the {len(images)} images of {images.name} can be read: {batch.rejected[0][1]}")
 
 
 def _seen(images: ImageSet, classifier: Classifier) -> Read:
