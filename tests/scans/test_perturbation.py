@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import snellen
@@ -13,6 +14,7 @@ from snellen.models.residual_denoiser import ResidualDenoiser, architecture
 from snellen.preparation import Preparation
 from snellen.randomness import Randomness
 from snellen.scans.perturbation import Perturbation
+from snellen.testing import check_scan
 from tests.perturbation_estimation.blobs import brightness
 from tests.scans.denoisers import save_denoiser
 
@@ -114,6 +116,16 @@ def test_pictures_are_those_of_changed_decisions_first(denoiser):
     assert found.pictures[0].text.startswith("'light' -> 'dark'")
     assert torch.allclose(found.pictures[0].pictures["estimate"], torch.tensor(153 / 255 - TAKEN), atol=1e-5)
     assert scan(Perturbation(denoiser=denoiser, pictures=0), images(250), brightness()).pictures == []
+
+
+def test_it_keeps_what_every_scan_promises(denoiser, tmp_path):
+    data = images(153, 250, 20, labels=[0, 1, 0])
+    for classifier in (None, brightness()):
+        check_scan(Perturbation(denoiser=denoiser), data, classifier)
+    (tmp_path / "data").mkdir()
+    Image.new("RGB", (8, 8), (200, 100, 0)).save(tmp_path / "data" / "good.png")
+    (tmp_path / "data" / "broken.png").write_bytes(b"no picture")
+    check_scan(Perturbation(denoiser=denoiser), snellen.load_images(tmp_path / "data"), brightness())
 
 
 def test_batches_change_nothing(denoiser):

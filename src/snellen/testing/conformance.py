@@ -21,7 +21,7 @@ from snellen.errors import InputError
 from snellen.finding import KINDS
 from snellen.images import ImageSet, Provenance
 from snellen.index import AREAS, MethodEntry
-from snellen.method import VERBS, Attack, Defect, Method, Shift, World, build
+from snellen.method import VERBS, Attack, Defect, Method, Scanner, Shift, World, build
 from snellen.preparation import Preparation
 from snellen.randomness import Randomness
 
@@ -152,6 +152,42 @@ def check_shift(shift: Shift, severities: tuple[float, ...] = (1.0, 2.5, 5.0)) -
         distance = float((shifted - images).abs().mean())
         assert distance > last, f"severity {severity} changes the images no more than a lower one"
         last = distance
+
+
+def check_scan(scanner: Scanner, images: ImageSet, classifier: Classifier | None = None) -> None:
+    """What every scan promises.
+
+    The set and the classifier stay as they are; rows name what was looked at once each, rejected images with their
+    reason; the same seed finds the same again; a figure and guarded words; pictures in [0, 1], of the same things in
+    every row.
+
+    Args:
+        scanner: with parameters under which it takes a moment.
+        images: of which at least one can be used.
+        classifier: where it needs one.
+    """
+    before = images.fingerprint(), None if classifier is None else classifier.fingerprint()
+    rng = Randomness(0)
+    found = scanner.scan(images, classifier=classifier, rng=rng)
+    assert (images.fingerprint(), None if classifier is None else classifier.fingerprint()) == before, (
+        "images or classifier were changed"
+    )
+    rows = found.evidence.table.to_pylist()
+    assert any(row["status"] != "rejected" for row in rows), "no row that counts"
+    named = [(row["setting"], row["example_id"]) for row in rows]
+    assert len(set(named)) == len(named), "a thing has two rows of one setting"
+    assert all(row["reason"] for row in rows if row["status"] == "rejected"), "rejected without a reason"
+    assert found.statistic is None or found.statistic == found.statistic, "a statistic that is unknown is None"
+    assert found.verdict.strip(), "no verdict"
+    assert found.evidence.assumptions, "nothing is said of what the verdict rests on"
+    for row in found.pictures:
+        assert list(row.pictures) == list(found.pictures[0].pictures), "rows of pictures that show different things"
+        for picture in row.pictures.values():
+            assert picture.ndim == 3, "a picture is (3, h, w)"
+            assert _in_unit_range(picture), "a picture leaves [0, 1]"
+    again = scanner.scan(images, classifier=classifier, rng=rng)
+    assert again.evidence.table.equals(found.evidence.table), "the same seed finds something else"
+    assert (again.statistic, again.verdict) == (found.statistic, found.verdict)
 
 
 def check_world(world: World, count: int = 12) -> None:

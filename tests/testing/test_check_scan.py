@@ -1,0 +1,64 @@
+"""The check of scans refuses each broken promise."""
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from snellen.data.arrays import load_arrays
+from snellen.evidence import Evidence
+from snellen.method import Method
+from snellen.outcomes import Scanned, Shown
+from snellen.testing import check_scan
+
+
+class Honest(Method):
+    """A scan that keeps its promises."""
+
+    name: ClassVar[str] = "honest"
+    told: ClassVar[dict] = {}
+    calls: ClassVar[list] = []
+
+    def scan(self, images, *, classifier=None, rng, progress=None):
+        self.calls.append(1)
+        fields = {
+            "ids": ["a", "b"], "status": ["ok", "rejected"], "reason": [None, "damaged"], "value": [0.5, None],
+            "assumptions": ("it is a test",), "statistic": 0.5, "verdict": "nothing beyond the budget",
+            "pictures": [Shown("a", "", {"it": torch.zeros(3, 2, 2)})],
+        } | {key: value() if callable(value) else value for key, value in self.told.items()}  # fmt: skip
+        evidence = Evidence.of(
+            fields["ids"], setting="honest", model="", value=fields["value"], status=fields["status"],
+            reason=fields["reason"], assumptions=fields["assumptions"],
+        )  # fmt: skip
+        return Scanned(evidence, fields["statistic"], fields["verdict"], {}, fields["pictures"])
+
+
+@pytest.fixture
+def images():
+    return load_arrays(np.zeros((2, 4, 4), dtype=np.uint8))
+
+
+def test_an_honest_scan_passes(images):
+    check_scan(Honest(), images)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"ids": ["a", "a"]}, "two rows"),
+        ({"status": ["rejected", "rejected"], "reason": ["x", "y"]}, "no row that counts"),
+        ({"reason": [None, None]}, "without a reason"),
+        ({"statistic": float("nan")}, "is None"),
+        ({"verdict": " "}, "no verdict"),
+        ({"assumptions": ()}, "rests on"),
+        ({"pictures": [Shown("a", "", {"it": torch.full((3, 2, 2), 2.0)})]}, "leaves"),
+        ({"pictures": [Shown("a", "", {"it": torch.zeros(1, 3, 2, 2)})]}, "a picture is"),
+        ({"pictures": [Shown("a", "", {"it": torch.zeros(3, 2, 2)}), Shown("b", "", {})]}, "different things"),
+        ({"value": lambda: [float(len(Honest.calls)), None]}, "finds something else"),
+    ],
+)
+def test_a_broken_promise_is_told(images, monkeypatch, told, message):
+    monkeypatch.setattr(Honest, "told", told)
+    with pytest.raises(AssertionError, match=message):
+        check_scan(Honest(), images)
