@@ -4,7 +4,9 @@ import pytest
 
 from snellen.data.optotypes.scenes import Scenes
 from snellen.index import AREAS, methods
-from snellen.testing import check_attack, check_defect, check_method, check_shift, check_world
+from snellen.method import Explainer
+from snellen.testing import check_attack, check_defect, check_explanation, check_method, check_shift, check_world
+from snellen.testing.conformance import small_problem
 
 #: Sizes at which the small problem has both broken and unbroken images.
 EPSILONS = {"linf": (0.01, 0.05), "l2": (0.1, 0.5)}
@@ -50,6 +52,26 @@ def test_attack_in_a_ball(attack, norm, epsilon):
 @pytest.mark.parametrize("shift", of_area("shifts"))
 def test_shift_with_its_defaults(shift):
     check_shift(shift())
+
+
+#: Small budgets; what a stage loads is left out, and grey takes the place of inpainting on noise.
+EXPLAINED = {
+    "partition_shap": {"budget": 30},
+    "rise": {"masks": 40},
+    "visual_language": {
+        "attribution": {"method": "partition_shap", "budget": 30, "fill": "grey"},
+        "segmenter": "grabcut", "captioner": None, "fill": "grey",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("explanation", of_area("explanations"))
+def test_explanation(explanation):
+    method = explanation(**EXPLAINED.get(explanation.name, {}))
+    lacking = method.missing(small_problem()[0])
+    if lacking is not None or not isinstance(method, Explainer):
+        pytest.skip(lacking or "describes a model")
+    check_explanation(method)
 
 
 #: Few images, so that a world is made in a moment.

@@ -8,4 +8,12 @@ from snellen.testing.conformance import check_shift as check_shift
 from snellen.testing.conformance import check_world as check_world
 from snellen.testing.explaining import check_explanation as check_explanation
 
-__all__ = ["check_attack", "check_defect", "check_explanation", "check_method", "check_scan", "check_shift", "check_world"]
+__all__ = [
+    "check_attack",
+    "check_defect",
+    "check_explanation",
+    "check_method",
+    "check_scan",
+    "check_shift",
+    "check_world",
+]
