@@ -26,8 +26,11 @@ from snellen.models.two_tower.random_towers import write_random_clip
 from snellen.models.two_tower.towers import Towers
 from snellen.randomness import Randomness
 from snellen.recipes import concept_bottleneck as module
-from snellen.recipes.concept_bottleneck import ConceptBottleneckRecipe
+from snellen.recipes.concept_bottleneck import ConceptBottleneckRecipe, NoBetterThanWordsWarning
 from snellen.testing import check_method
+
+# A text–image model of random weights knows no word.
+pytestmark = pytest.mark.filterwarnings("ignore:as many phrases of random words")
 
 LISTS = {"colour": ["red", "green", "blue"], "thing": ["a star", "a ring", "a square"]}
 
@@ -151,7 +154,8 @@ def test_controls_are_fitted_as_the_concepts_are_and_follow_from_the_seed(
 ) -> None:
     # Where the random words are the concepts themselves, they do as well to the last bit.
     monkeypatch.setattr(module, "random_phrases", lambda phrases, _rng: tuple(phrases))
-    made = recipe(clip, lists, scoring="answer").fit(both(), rng=Randomness(0))
+    with pytest.warns(NoBetterThanWordsWarning, match="phrases of random words decide as well on the tune split"):
+        made = recipe(clip, lists, scoring="answer").fit(both(), rng=Randomness(0))
     assert made.card.metrics["tune.random_words"] == made.card.metrics["tune.accuracy"]
     monkeypatch.undo()
     asked: list[tuple[str, ...]] = []

@@ -7,6 +7,7 @@ Yan et al., "Robust and Interpretable Medical Image Classifiers via Concept Bott
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -46,6 +47,10 @@ PENALTY = 1e-3
 
 #: The lists that every image is scored by: the concepts, and phrases that say nothing.
 CONCEPTS, RANDOM, SHUFFLED = "concepts", "random_words", "shuffled_text"
+
+
+class NoBetterThanWordsWarning(UserWarning):
+    """Random words decide as well as the concepts: that these can be read proves nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +169,8 @@ class ConceptBottleneckRecipe(Method):
             figures["worst_group"] = worst_group(judged.labels.numpy(), judged.groups, right.numpy())[1]
         for name in (RANDOM, SHUFFLED):
             figures[name] = fitted(name, places)[0].accuracy(scored(judged, name)[:, list(places)], judged.labels)
+        if held is not None:
+            _tell_if_words_do(figures)
         rounded = {name: round(value, 6) for name, value in figures.items()}
         facts: dict[str, Any] = {
             "used_penalty": penalty,
@@ -285,6 +292,18 @@ def _class_names(images: ImageSet) -> tuple[str, ...]:
     if len(names) < 2:
         raise InputError(f"{images.name} has one class, {names[0]!r}: there is nothing to tell apart")
     return names
+
+
+def _tell_if_words_do(figures: Mapping[str, float]) -> None:
+    """Warn where random words are as good, on images that were held back."""
+    if figures[RANDOM] >= figures["accuracy"]:
+        warnings.warn(
+            f"as many phrases of random words decide as well on the tune split ({figures[RANDOM]:.1%} right, these "
+            f"concepts {figures['accuracy']:.1%}): what the concepts say need not be what decides. Try other phrases, "
+            f"the scoring answer, or a text–image model that knows such images",
+            NoBetterThanWordsWarning,
+            stacklevel=3,
+        )
 
 
 def _put_in(network: ConceptBottleneck, head: LinearHead, places: tuple[int, ...], scores: Tensor) -> None:

@@ -189,7 +189,7 @@ class Arms:
         of, said = self.material, self.material.concepts
         if of.test.truth is None:
             return {}
-        figures = {}
+        figures = dict[str, float]()
         for name, numbers in {"cosine": self.cosines(said.phrases), "cbm": self.answers(said)}.items():
             areas = concept_areas(of.test.truth, numbers(of.test).numpy())
             figures |= {f"{name}.auroc": areas.value, f"{name}.least_auroc": float(np.nanmin(areas.each))}
@@ -203,7 +203,7 @@ class Arms:
         of, said = self.material, self.material.concepts
         if of.reversed.truth is None:
             return {}
-        figures = {}
+        figures = dict[str, float]()
         for name, numbers in {"cosine": self.cosines(said.phrases), "cbm": self.answers(said)}.items():
             head, scores = self.decided(numbers).head, numbers(of.reversed)
             absent, present = usual_scores(numbers(of.train))
