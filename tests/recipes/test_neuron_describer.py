@@ -6,6 +6,7 @@ import torch
 from snellen.artifact import Artifact, Card, Lineage
 from snellen.data.arrays import load_arrays
 from snellen.data.optotypes.scenes import Scenes
+from snellen.delivery.model_card import model_card
 from snellen.errors import InputError
 from snellen.method import Recipe
 from snellen.neurons.describer import describer_of
@@ -53,6 +54,11 @@ def test_an_artifact_is_trained_that_names_its_encoder_and_can_be_made_again(sce
     describer = describer_of(made, source="made")
     assert describer.encoder.classifier.identity == made.card.lineage.parent
     assert not describer.encoder.classifier.module.training
+    card = model_card(made.card)
+    assert "pipeline_tag: image-to-text" in card
+    assert "snellen explain neuron-descriptions MODEL IMAGES --describer artifact:FOLDER" in card
+    assert "Classifies" not in card
+    assert "snellen audit" not in card
 
 
 def test_what_it_cannot_learn_from_is_told(scenes):

@@ -41,8 +41,8 @@ def model_card(card: Card, report: AuditReport | None = None, *, onnx: str | Non
 
     Names of classes, images and findings are escaped: they are data.
     """
-    if card.kind == "denoiser":
-        return _denoiser_card(card)
+    if card.kind in _UNAUDITED:
+        return _unaudited_card(card)
     parts = [
         _front_matter(card),
         f"# {plain(card.name)}",
@@ -71,18 +71,35 @@ def plain(text: str) -> str:
     return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", escaped)
 
 
-def _denoiser_card(card: Card) -> str:
-    """The card of a denoiser of perturbations, which decides nothing and is not audited."""
+#: What is no classifier, decides nothing and is not audited: task for model hubs, command, and where it fails, by kind.
+_UNAUDITED = {
+    "denoiser": (
+        "image-to-image",
+        "snellen scan perturbation IMAGES --classifier MODEL --denoiser artifact:FOLDER",
+        "The figures are those before the classifiers that were attacked; `false_alarms` is the share of images that "
+        "nobody attacked whose decision it changes. Its estimates prove no attack, and it is no defence: an attack that "
+        "knows it gets through.",
+    ),
+    "captioner": (
+        "image-to-text",
+        "snellen explain neuron-descriptions MODEL IMAGES --describer artifact:FOLDER",
+        "It knows the words of its training sentences and no others, and was trained on drawn scenes: on photographs it "
+        "says what comes nearest. The figures are of units that chose the epoch.",
+    ),
+}
+
+
+def _unaudited_card(card: Card) -> str:
+    """The card of what decides nothing."""
+    task, command, fails = _UNAUDITED[card.kind]
     parts = [
-        _front_matter(card, "image-to-image"),
+        _front_matter(card, task),
         f"# {plain(card.name)}",
         plain(card.description),
         "\n".join(_table(("", ""), _facts(card))),
-        "## Use\n\n```\nsnellen scan perturbation IMAGES --classifier MODEL --denoiser artifact:FOLDER\n```",
+        f"## Use\n\n```\n{command}\n```",
         _training(card),
-        "## Where it fails\n\nThe figures are those before the classifiers that were attacked; `false_alarms` is the "
-        "share of images that nobody attacked whose decision it changes. Its estimates prove no attack, and it is no "
-        "defence: an attack that knows it gets through.",
+        f"## Where it fails\n\n{fails}",
     ]
     return "\n\n".join(parts) + "\n"
 
