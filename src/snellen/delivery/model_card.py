@@ -77,14 +77,14 @@ _UNAUDITED = {
         "image-to-image",
         "snellen scan perturbation IMAGES --classifier MODEL --denoiser artifact:FOLDER",
         "The figures are those before the classifiers that were attacked; `false_alarms` is the share of images that "
-        "nobody attacked whose decision it changes. Its estimates prove no attack, and it is no defence: an attack that "
-        "knows it gets through.",
+        "nobody attacked whose decision it changes. Its estimates prove no attack, and it is no defence: an attack "
+        "that knows it gets through.",
     ),
     "captioner": (
         "image-to-text",
         "snellen explain neuron-descriptions MODEL IMAGES --describer artifact:FOLDER",
-        "It knows the words of its training sentences and no others, and was trained on drawn scenes: on photographs it "
-        "says what comes nearest. The figures are of units that chose the epoch.",
+        "It knows the words of its training sentences and no others, and was trained on drawn scenes: on photographs "
+        "it says what comes nearest. The figures are of units that chose the epoch.",
     ),
 }
 
