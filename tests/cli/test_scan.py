@@ -51,8 +51,9 @@ def test_a_set_without_a_classifier_and_the_record_as_json(run, denoiser):
 
 def test_an_option_given_twice_makes_two_settings(run, denoiser, tmp_path):
     options = ("--clamp", "--batch-size", "2", "--batch-size", "4")
-    code, _, err = run("scan", "perturbation", DATA, "--limit", "3", "--denoiser", denoiser, *options)
+    code, out, err = run("scan", "perturbation", DATA, "--limit", "3", "--denoiser", denoiser, *options)
     assert (code, err.strip()) == (0, "")
+    assert "perturbation+batch_size=2.images 3 " in " ".join(out.split())
     record = json.loads((tmp_path / "snellen-scan-1" / "scan.json").read_text())
     assert list(record["settings"]) == ["perturbation+batch_size=2", "perturbation+batch_size=4"]
 

@@ -86,7 +86,7 @@ def _show(scanned: ScannedSet, folder: Path) -> None:
     table.columns[1].justify = "right"
     for name, found in scanned.settings.items():
         for figure, value in found.figures.items():
-            table.add_row(markup(f"{name}.{figure}"), "–" if value is None else f"{value:.4f}")
+            table.add_row(markup(f"{name}.{figure}"), _told(value))
     if table.row_count:
         console.print(table)
         console.print()
@@ -104,3 +104,10 @@ def _show(scanned: ScannedSet, folder: Path) -> None:
         console.print(f"Written: {markup(str(folder / file))}", soft_wrap=True)
     if len(scanned.files) > _NAMED + 1:
         console.print(f"… and {len(scanned.files) - _NAMED - 1} more pictures in {markup(str(folder))}")
+
+
+def _told(value: float | None) -> str:
+    """A figure with four decimals, a number of things with none."""
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if value > 1 and value == int(value) else f"{value:.4f}"
