@@ -46,7 +46,7 @@ def main() -> None:
                 name=kind,
             )
             for backgrounds, audited in (("independent", test), ("following", follows)):
-                checks = ["clean", {"check": "background", "share": 0.5}]
+                checks = ["clean", {"check": "background", "share": 0.5, "evaluations": 24}]
                 report = audit(classifier, audited, checks=checks, seed=seed)
                 told = [one for one in report.findings if one.kind == "background_shortcut"]
                 rows.append(

@@ -21,6 +21,7 @@ from snellen.models.captioners.protocol import Captions
 from snellen.models.segmenters.protocol import Segmented
 from snellen.preparation import Preparation
 from snellen.randomness import Randomness
+from tests.auditing.kept_things import mentions
 
 SIDE = 16
 #: Off the diagonal: rows 2 to 4, columns 11 to 13.
@@ -32,6 +33,11 @@ def looks_at_red(images):
     """A black box: the class "red" where the reddest pixel is red and not the others."""
     red = (images[:, 0] - images[:, 1]).flatten(1).clamp(min=0).mean(1) * 40
     return torch.stack([red, torch.zeros_like(red)], 1)
+
+
+class Reading(nn.Module):
+    def forward(self, images):
+        return looks_at_red(images)
 
 
 def classifier_of(model=looks_at_red, **options):
@@ -232,7 +238,7 @@ def test_all_candidates_and_the_rule_are_kept(models):
     for candidate, chosen, rule in (("best", 2, "the highest predicted overlap"), ("last", 3, "the last candidate")):
         found = explained(candidate=candidate)
         record = found.records[0]
-        assert (record["chosen"], record["rule"], record["segmenter"]) == (chosen, rule, "flood")
+        assert (record["chosen"], record["rule"]) == (chosen, rule)
         assert [one["predicted_overlap"] for one in record["candidates"]] == pytest.approx([0.1, 0.9, 0.5])
         assert [one["share"] for one in record["candidates"]] == pytest.approx([0, 9 / 256, 25 / 256])
         assert torch.equal(found.regions["region"], found.regions[f"candidate {chosen}"])
@@ -323,6 +329,17 @@ def test_every_stage_can_be_replaced_and_left_out(models):
         VisualLanguage(attribution=None, segmenter=None)
     with pytest.raises(ValidationError, match="visual_language makes no map"):
         VisualLanguage(attribution={"method": "visual_language"})
+
+
+def test_under_pseudonyms_no_model_of_a_stage_is_named(models, tmp_path):
+    models["hf:/home/Doe/sam"], models["hf:Doe-blip"] = models["flood"], models["echo"]
+    models["flood"].name, models["echo"].name = "hf:/home/Doe/sam", "hf:Doe-blip"
+    method = VisualLanguage(attribution=SHAP, segmenter="hf:/home/Doe/sam", captioner="hf:Doe-blip", fill="black")
+    pixels = (picture()[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    options = {"out": tmp_path / "out", "pseudonyms": tmp_path / "names.json"}
+    found = snellen.explain(classifier_of(nn.Sequential(Reading())), load_arrays(pixels[None]), method, **options)
+    assert found.settings["visual_language"].explained == 1
+    assert mentions(tmp_path / "out", ("Doe",)) == {}
 
 
 @pytest.mark.covers("3.12")

@@ -25,14 +25,12 @@ class PointedRegion:
         predicted: float (n, c), the overlap with the true object that the segmenter predicts; NaN where it does not.
         chosen: int64 (n,), which candidate is the region.
         rule: how it was chosen, in words.
-        segmenter: its name.
     """
 
     candidates: Tensor
     predicted: Tensor
     chosen: Tensor
     rule: str
-    segmenter: str
 
     @property
     def region(self) -> Tensor:
@@ -50,7 +48,6 @@ class PointedRegion:
         shares = self.candidates[row].double().mean((1, 2)).tolist()
         predicted = [None if value != value else value for value in self.predicted[row].tolist()]
         return {
-            "segmenter": self.segmenter,
             "candidates": [{"share": s, "predicted_overlap": p} for s, p in zip(shares, predicted, strict=True)],
             "chosen": int(self.chosen[row]) + 1,
             "rule": self.rule,
@@ -81,7 +78,7 @@ def pointed_region(
     count, (height, width) = len(images), images.shape[-2:]
     if not len(rows):
         nothing = torch.zeros(count, 1, height, width, dtype=torch.bool)
-        return PointedRegion(nothing, torch.full((count, 1), torch.nan), torch.zeros(count).long(), "", segmenter.name)
+        return PointedRegion(nothing, torch.full((count, 1), torch.nan), torch.zeros(count).long(), "")
     points = points_of(places[rows])[:, None] if places is not None and segmenter.prompts else None
     found = segmenter.segment(images[rows], points=points)
     several = found.candidates.shape[1]
@@ -92,7 +89,7 @@ def pointed_region(
     chosen = torch.zeros(count, dtype=torch.int64)
     chosen[rows] = found.chosen.cpu() if candidate == "best" else several - 1
     rule = found.rule if candidate == "best" else "the last candidate"
-    return PointedRegion(candidates, predicted, chosen, rule, segmenter.name)
+    return PointedRegion(candidates, predicted, chosen, rule)
 
 
 def points_of(places: Tensor) -> Tensor:

@@ -31,7 +31,10 @@ NAMES = ("id", "unit_id", "group", "bag_id")
 KEPT = ("label", "labels", "split", "mask", "boxes", "bag_label", "tile_row", "tile_column")
 
 #: Parameters that name a model or images, and a folder; whatever begins as a path does is one as well.
-_REFERENCES, _FOLDERS = frozenset({"surrogate", "fit_on"}), frozenset({"textures"})
+_FOLDERS = frozenset({"textures"})
+_REFERENCES = frozenset(
+    {"surrogate", "fit_on", "segmenter", "captioner", "describer", "remembered", "denoiser", "benign", "clean"}
+)
 _PATH = re.compile(r"/|~|\.{1,2}[/\\]|[A-Za-z]:[/\\]|\\\\")
 
 #: What stands in a reason where a name stood.

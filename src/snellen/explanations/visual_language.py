@@ -210,7 +210,6 @@ class VisualLanguage(Method):
         for place, row in enumerate(rows.tolist()):
             spoken[row] = sentences[place]
             records[row] = {
-                "captioner": captioner.name,
                 "prompt": prompts[place],
                 "label_in_prompt": LABEL in self.prompt,
                 "described": "the whole image" if part is None else "the region on black",
@@ -221,13 +220,11 @@ class VisualLanguage(Method):
         told = []
         if segmenter is not None:
             told.append(
-                f"the region is the object that {segmenter.name} sees at one place; the classifier may use less, "
-                f"or more: drop and kept say how much the decision hangs on it"
+                "the region is the object that the segmenter sees at one place; the classifier may use less, or more: "
+                "drop and kept say how much the decision hangs on it"
             )
         if captioner is not None:
-            told.append(
-                f"sentences are those of {captioner.name}: they say what is there, not why the class was chosen"
-            )
+            told.append("sentences are those of the captioner: they say what is there, not why the class was chosen")
             if LABEL in self.prompt:
                 told.append("the captioner was told the class, and repeats it whether or not it is there")
         return tuple(told)
