@@ -78,7 +78,7 @@ def main() -> None:
         "plan": RECIPE.plan.model_dump(mode="json"),
         "data": made.card.lineage.data,
         "examples": made.card.lineage.recipe["units used"] * RECIPE.sentences,
-        "steps": made.card.history[-1]["step"],
+        "steps": int(made.card.history[-1]["step"]),
         "losses": [row["train.loss"] for row in made.card.history],
         # Means since the beginning, after 10, 20, … steps of the captioner.
         "first losses": heard.means,

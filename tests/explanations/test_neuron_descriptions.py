@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import snellen
 from snellen.artifact import Lineage
 from snellen.classifier import Classifier
 from snellen.data.arrays import load_arrays
@@ -145,6 +146,19 @@ def test_without_a_layer_it_is_the_last_one_that_gives_a_map(classifier, images,
         NeuronDescriptions(describer=reference).describe(
             classifier, replace(unread, source=Broken()), rng=Randomness(0)
         )
+
+
+def test_what_is_written_names_every_unit_and_the_images_may_be_of_any_classes(classifier, images, reference, tmp_path):
+    method = NeuronDescriptions(layer=("0",), describer=reference, exemplars=6, beams=4, shown=2)
+    told = snellen.explain(classifier, images, method, out=tmp_path / "out")
+    rows = told.evidence.table.to_pylist()
+    assert [row["example_id"] for row in rows] == [f"0/unit {number}" for number in range(4)]
+    assert [row["text"] or "" for row in rows] == list(described(classifier, images, reference).text)
+    assert rows[1]["status"] != "ok"
+    page = (tmp_path / "out" / "explain.html").read_text(encoding="utf-8")
+    assert "0/unit 2" in page
+    assert "never active on these images" in page
+    assert len(list((tmp_path / "out" / "neuron_descriptions").glob("*.png"))) == 3
 
 
 class Broken:
