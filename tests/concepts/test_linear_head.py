@@ -68,6 +68,10 @@ def test_the_penalty_is_chosen_on_the_images_held_back_and_ties_go_to_the_strong
     each = {p: fit_linear_head(numbers, labels, 3, penalty=p).accuracy(tune, tune_labels) for p in (10.0, 0.1, 1e-4)}
     assert found.accuracy == max(each.values())
     assert found.penalty == max(p for p, value in each.items() if value == found.accuracy)
+    # Clear classes are told apart at any penalty.
+    clear, sides = torch.tensor([[-3.0], [-2.0], [2.0], [3.0]]), torch.tensor([0, 0, 1, 1])
+    tied = choose_linear_head(clear, sides, clear, sides, 2, penalties=(0.01, 1.0, 0.1))
+    assert (tied.penalty, tied.accuracy) == (1.0, 1.0)
     # Labels held back that contradict the others turn the choice round.
     turned = choose_linear_head(numbers, labels, numbers, (labels + 1) % 3, 3, penalties=(1e-4, 10.0))
     assert turned.penalty == 10.0

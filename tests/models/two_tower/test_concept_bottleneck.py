@@ -57,13 +57,13 @@ def test_templates_are_averaged_in_direction(tower: TwoTower) -> None:
 
 
 def test_answers_share_what_their_question_has_in_common() -> None:
-    cosines = torch.tensor([[0.1, 0.5, 0.3, 0.2], [0.9, 0.1, 0.0, 0.4]])
-    questions = ["colour", "shape", "colour", "shape"]
+    cosines = torch.tensor([[0.1, 0.5, 0.3, 0.2, 0.7], [0.9, 0.1, 0.0, 0.4, 0.3]])
+    questions = ["colour", "shape", "colour", "shape", "colour"]
     found = answer_shares(cosines, questions, 5.0)
-    for places in ([0, 2], [1, 3]):
+    for places in ([0, 2, 4], [1, 3]):
         assert torch.allclose(found[:, places], (5 * cosines[:, places]).softmax(1))
     # What every answer of a question gains alike changes nothing.
-    moved = cosines + torch.tensor([0.3, 0.0, 0.3, 0.0])
+    moved = cosines + torch.tensor([0.3, 0.0, 0.3, 0.0, 0.3])
     assert torch.allclose(answer_shares(moved, questions, 5.0), found)
 
 

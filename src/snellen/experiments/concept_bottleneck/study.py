@@ -79,7 +79,7 @@ concept_bottleneck.stand_ins = {  # type: ignore[attr-defined]
         "the embedded text-image model of scenes, fitted to such scenes without any shortcut, for BioViL",
         "a written list of 17 concepts, as alternatives by question, for those of GPT-4; the ground stands in it too, "
         "and the filter drops it",
-        "a CNN of 60 thousand weights from the start, and the image tower fine-tuned, for ViT-B, Swin-B and ConvNeXt-B",
+        "a CNN of 48 thousand weights from the start, and the image tower fine-tuned, for ViT-B, Swin-B and ConvNeXt-B",
     ),
 }
 
