@@ -71,7 +71,7 @@ def test_ctrl_c_tells_how_to_go_on(run, denoiser, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([DATA], "snellen train perturbation-denoiser IMAGES --surrogate MODEL --victims OTHER_MODEL --out FOLDER"),
+        ([DATA], "snellen train perturbation-denoiser IMAGES --surrogate MODEL --victims MODEL --out FOLDER"),
         ([DATA, "--denoiser", "artifact:nothing", "--limit", "2"], "nothing is not an artifact"),
         ([DATA, "--denoiser", "denoiser", "--out", "note.txt"], "note.txt is a file"),
         ([DATA, "--denoiser", "denoiser", "--pictures", "-1"], "--pictures '-1'"),

@@ -56,7 +56,13 @@ def test_the_card_tells_pairs_rates_and_false_alarms(made):
     assert card.metrics["tune.images"] == 4, "a tenth is held out"
     assert 0 <= card.metrics["tune.false_alarms"] <= 1
     assert {"tune.pa_benign", "tune.pa_adversarial", "tune.d"} <= set(card.metrics)
+    assert 0 < card.metrics["carried_over"] < 1
     assert len(card.history) == 2
+
+
+def test_pairs_of_a_victim_all_carry_over_to_itself(data):
+    own = PerturbationDenoiser(**{**SMALL, "surrogate": "bundled:fashion-cnn"}).fit(data, rng=Randomness(0))
+    assert own.card.metrics["carried_over"] == 1.0
 
 
 def test_the_seed_says_the_weights_and_a_stop_changes_nothing(data, made, tmp_path):

@@ -150,7 +150,7 @@ def test_images_without_finite_scores_are_named(denoiser):
 
 
 def test_without_a_denoiser_the_command_that_trains_one_is_told(denoiser, tmp_path):
-    command = "snellen train perturbation-denoiser IMAGES --surrogate MODEL --victims OTHER_MODEL --out FOLDER"
+    command = "snellen train perturbation-denoiser IMAGES --surrogate MODEL --victims MODEL --out FOLDER"
     with pytest.raises(InputError, match=command):
         snellen.scan(images(3), Perturbation())
     several = Classifier(nn.Flatten(), class_names=["a"] * 192, task="multilabel", name="tags")

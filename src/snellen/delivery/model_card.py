@@ -77,8 +77,9 @@ _UNAUDITED = {
         "image-to-image",
         "snellen scan perturbation IMAGES --classifier MODEL --denoiser artifact:FOLDER",
         "The figures are those before the classifiers that were attacked; `false_alarms` is the share of images that "
-        "nobody attacked whose decision it changes. Its estimates prove no attack, and it is no defence: an attack "
-        "that knows it gets through.",
+        "nobody attacked whose decision it changes, `carried_over` the share of pairs that fooled the surrogate, too: "
+        "where that is small, the alignment says little about the victims. Its estimates prove no attack, and it is no "
+        "defence: an attack that knows it gets through.",
     ),
     "captioner": (
         "image-to-text",

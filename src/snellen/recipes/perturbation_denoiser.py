@@ -27,7 +27,7 @@ from snellen.perturbation_estimation.figures import FIGURES, benign_figures
 from snellen.perturbation_estimation.fitting import fit_denoiser, kept_shares
 from snellen.perturbation_estimation.losses import LossWeights
 from snellen.perturbation_estimation.pairs import Cell, joined, make_cells
-from snellen.perturbation_estimation.unbounded import surrogate_scores, unbounded_scores
+from snellen.perturbation_estimation.unbounded import Scores, in_batches, surrogate_scores, unbounded_scores
 from snellen.perturbation_estimation.views import ViewName
 from snellen.preparation import to_unit
 from snellen.progress import Progress
@@ -66,7 +66,9 @@ class PerturbationDenoiser(Method):
     needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
 
     surrogate: str | None = Field(
-        None, description="reference of the classifier whose decisions align the denoiser; best one that no one attacks"
+        None,
+        description="reference of the classifier whose decisions align the denoiser; one that the attacks fool, such "
+        "as a victim: alignment says nothing where it decides about both partners alike",
     )
     victims: tuple[str, ...] = Field((), description="references of the classifiers that are attacked for pairs")
     attacks: tuple[AnyAttack, ...] = Field(
@@ -174,6 +176,7 @@ class PerturbationDenoiser(Method):
         best = next(row for row in trained.history if row["epoch"] == trained.best_epoch)
         figures = {name: value for name, value in best.items() if name.startswith("tune.")}
         figures |= self._false_alarms(network, tune, victims, surrogate)
+        figures["carried_over"] = _carried_over(joined(pairs), scores)
         card = Card(
             name=self.name.replace("_", "-"),
             kind="denoiser",
@@ -252,6 +255,12 @@ def _split(data: ImageSet, rng: Randomness) -> tuple[ImageSet, ImageSet]:
     order = torch.randperm(len(data), generator=rng.generator("held out")).numpy()
     held = max(1, round(HELD_OUT * len(data)))
     return data.select(sorted(order[held:])), data.select(sorted(order[:held]))
+
+
+def _carried_over(pairs: Cell, surrogate: Scores) -> float:
+    """Share of pairs about whose partners the surrogate decides otherwise, too."""
+    clean, adversarial = (in_batches(surrogate, one).argmax(1) for one in (pairs.clean, pairs.adversarial))
+    return float((clean != adversarial).double().mean())
 
 
 def _named(method: Method, among: Sequence[Method]) -> str:

@@ -35,7 +35,7 @@ TASK = "estimating perturbations"
 #: How the missing denoiser is made, in one command.
 HOW = (
     "needs a denoiser (--denoiser artifact:FOLDER). Train one on images like these and classifiers of your own: "
-    "snellen train perturbation-denoiser IMAGES --surrogate MODEL --victims OTHER_MODEL --out FOLDER"
+    "snellen train perturbation-denoiser IMAGES --surrogate MODEL --victims MODEL --out FOLDER"
 )
 
 #: Why an image is not scanned whose scores cannot be used.
