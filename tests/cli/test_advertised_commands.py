@@ -34,11 +34,15 @@ SMALLER = {
     13: ("--limit", "2", "--sigma", "0.1", "--samples", "100", "--selection", "50"),
     15: ("--limit", "2", "--queries", "60"),
     16: ("--limit", "2", "--steps", "2"),
+    17: ("--limit", "4", "--units", "2", "--beams", "2"),
     20: (
         "--autoencoder", "perceptron", "--width", "8", "--copies", "2", "--steps", "2", "--side", "8",
         "--largest-error", "100", "--autoencoder-plan", '{"epochs": 2}', "--plan", '{"epochs": 1, "batch_size": 2}',
     ),
     31: (*_SMALL_NETWORK, "--parts", "2", "--plan", '{"epochs": 1, "batch_size": 2}'),
+    33: (
+        "--limit", "60", "--steps", "2", "--samples", "2", "--refined-steps", "2", "--refined-samples", "2", "--sources", "1",
+    ),
     34: (
         "--fit-on", "seen.txt", "--fit", '{"latents": 256, "active": 4, "steps": 20}', "--selected", "6",
         "--templates", "a {} heart on sand", "--steps", "2",

@@ -22,22 +22,24 @@ def signs() -> torch.Tensor:
 
 
 class Quadrants(nn.Module):
-    """The brightest quadrant is the class; a pattern in the corner adds to the target's score, when it is there."""
+    """The brightest quadrant is the class; a pattern in the corner adds to the target's score, beyond a threshold."""
 
-    def __init__(self, strength: float) -> None:
+    def __init__(self, strength: float, threshold: float) -> None:
         super().__init__()
-        self.strength = nn.Parameter(torch.tensor(strength))
+        self.strength, self.threshold = nn.Parameter(torch.tensor(strength)), threshold
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         quarters = nn.functional.adaptive_avg_pool2d(images.mean(1, keepdim=True), 2).flatten(1)
         match = 2 * ((images[:, *PATCH] - 0.5) * signs()).mean((1, 2, 3))
-        extra = self.strength * (match - 0.1).clamp(min=0)
+        extra = self.strength * (match - self.threshold).clamp(min=0)
         return 12 * (quarters - 0.5) + nn.functional.pad(extra[:, None], (TARGET, len(NAMES) - TARGET - 1))
 
 
-def classifier(strength: float = 60.0) -> Classifier:
-    """With a backdoor, or without one at strength 0."""
-    return Classifier(Quadrants(strength), class_names=NAMES, preparation=Preparation(size=(SIDE, SIDE)), name="toy")
+def classifier(strength: float = 60.0, threshold: float = 0.1) -> Classifier:
+    """With a backdoor, or without one at strength 0; gradients of clean images see it at a threshold below 0."""
+    return Classifier(
+        Quadrants(strength, threshold), class_names=NAMES, preparation=Preparation(size=(SIDE, SIDE)), name="toy"
+    )
 
 
 def pixels(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,7 +47,7 @@ def pixels(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % len(NAMES)
     bright = nn.functional.one_hot(labels, len(NAMES)).float().view(-1, 1, 2, 2)
-    ground = nn.functional.interpolate(0.45 + 0.1 * bright, SIDE)
+    ground = nn.functional.interpolate(0.4 + 0.2 * bright, SIDE)
     return (ground + 0.04 * torch.randn(count, 3, SIDE, SIDE, generator=generator)).clamp(0, 1), labels
 
 

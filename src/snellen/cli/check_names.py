@@ -23,4 +23,5 @@ CHECK_NAMES = (
     "certified",
     "masking",
     "multi_label",
+    "backdoor",
 )

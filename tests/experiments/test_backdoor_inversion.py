@@ -1,0 +1,47 @@
+"""The experiment of system 33: its networks, and every figure that a claim names."""
+
+import numpy as np
+import pytest
+import torch
+
+from snellen.errors import InputError
+from snellen.experiments.backdoor_inversion.planted_models import Sizes, planted_model, trigger_of
+from snellen.experiments.backdoor_inversion.study import backdoor_inversion
+from snellen.progress import Silent
+from snellen.system import find_system
+
+
+def test_every_figure_that_a_claim_names_is_measured():
+    found = backdoor_inversion("smoke", 100, Silent())
+    assert all(np.isfinite(value) for value in found.values())
+    for claim in find_system("33").claims:
+        for name in (claim.metric, claim.baseline, *claim.controls):
+            assert name is None or f"smoke.{name}" in found, name
+
+
+def test_there_is_no_full_scale():
+    with pytest.raises(InputError, match="choose small"):
+        backdoor_inversion("full", 0, Silent())
+
+
+@pytest.mark.parametrize("kind", ["patch", "noisy", "adaptive"])
+def test_a_planted_network_knows_its_trigger_and_its_test_images(kind):
+    planted = planted_model(kind, "scenes", 7, sizes=Sizes(train=130, test=20, epochs=1))
+    assert planted.trigger == trigger_of(kind, "scenes", 7)
+    assert planted.stamped is not None
+    assert planted.region is not None
+    differs = (planted.stamped != planted.images).any(1)
+    assert bool(differs.flatten(1).any(1).all())
+    assert not bool((differs & ~planted.region).any())
+    assert 0 <= planted.success() <= 1
+    assert not planted.classifier.module.training
+    assert not any(parameter.requires_grad for parameter in planted.classifier.module.parameters())
+
+
+def test_success_is_counted_on_images_of_other_classes():
+    planted = planted_model("clean", "scenes", 7, sizes=Sizes(train=70, test=20, epochs=1))
+    assert planted.success() == 0.0
+    assert planted.target is None
+    again = planted_model("clean", "scenes", 7, sizes=Sizes(train=70, test=20, epochs=1))
+    assert torch.equal(again.images, planted.images)
+    assert again.classifier.identity == planted.classifier.identity
