@@ -85,17 +85,16 @@ def block(measured: Mapping[str, Any]) -> str:
     summary, models = measured["summary"], measured["models"]
     clean = [row for row in models if row["group"] != "planted"]
     seconds = summary["mean_seconds"]
-    accuracy = {
-        world: [row["accuracy"] for row in clean if row["world"] == world] for world in ("garments", "scenes")
-    }
+    accuracy = {world: [row["accuracy"] for row in clean if row["world"] == world] for world in ("garments", "scenes")}
     told = "; ".join(f"{min(values):.1%} to {max(values):.1%} on {world}" for world, values in accuracy.items())
     return "\n\n".join(
         [
             ways_table(summary),
             networks_table(models),
-            f"Clean networks are right on {told}. Processor time of a network: {seconds['training_s']:.0f} s of training, "
-            f"{seconds['scan_s']:.0f} s of scan, {seconds['masks_s']:.0f} s of Neural Cleanse from 100 images and "
-            f"{seconds['masks_of_one_s']:.0f} s from one.",
+            f"Clean networks are right on {told}. Processor time of a network: {seconds['training_s']:.0f} s of "
+            f"training, "
+            f"{seconds['scan_s']:.0f} s of scan, {seconds['masks_s']:.0f} s of Neural Cleanse from 100 images "
+            f"and {seconds['masks_of_one_s']:.0f} s from one.",
         ]
     )
 

@@ -41,7 +41,8 @@ SMALLER = {
     ),
     31: (*_SMALL_NETWORK, "--parts", "2", "--plan", '{"epochs": 1, "batch_size": 2}'),
     33: (
-        "--limit", "60", "--steps", "2", "--samples", "2", "--refined-steps", "2", "--refined-samples", "2", "--sources", "1",
+        "--limit", "60", "--sources", "1", "--steps", "2", "--samples", "2",
+        "--refined-steps", "2", "--refined-samples", "2",
     ),
     34: (
         "--fit-on", "seen.txt", "--fit", '{"latents": 256, "active": 4, "steps": 20}', "--selected", "6",

@@ -223,7 +223,7 @@ class Backdoor(Method):
         """In guarded words: what stands out, or that nothing does within the budget."""
         told = self.told(found)
         if not told:
-            noise = ", ".join(f"{sigma:g}" for sigma in dict.fromkeys((*self.screened, *self.sigmas)))
+            noise = ", ".join(f"{sigma:g}" for sigma in sorted({*self.screened, *self.sigmas}))
             return (
                 f"no outlier within budget: epsilon {self.epsilon:g}, sigma {noise}, {found.sources} images searched "
                 f"on, changes that are added at a fixed place"
@@ -240,7 +240,7 @@ class Backdoor(Method):
         """What the verdict rests on."""
         told = [
             "a change that is added at a fixed place; triggers that move or bend are found only as far as one works",
-            "a class that stands out is a suspicion, no proof: clean models too have classes that much is taken for",
+            "a class that stands out is a suspicion, no proof: models without a trigger may have one too",
         ]
         if null is None:
             return (
