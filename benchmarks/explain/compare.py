@@ -202,6 +202,8 @@ def main() -> None:
     record: dict[str, object] = {
         "threads": given.threads, "python": platform.python_version(), "torch": torch.__version__, **versions,
     }  # fmt: skip
+    if given.out is not None and given.out.exists():  # problems that are not measured this time stay
+        record = {**json.loads(given.out.read_text(encoding="utf-8")), **record}
     for name in given.problems.split(","):
         at = problem(name, IMAGES[name])
         figures: dict[str, float] = {"images": len(at.images), "pixels": at.images.shape[-1], "budget": BUDGETS[name]}

@@ -1,4 +1,4 @@
-"""What is explained: small networks, where the bookkeeping shows, and one at 224 pixels, where the network does."""
+"""What is explained: small networks, where the bookkeeping shows, and one at 112 pixels, where the network does."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def problem(name: str, count: int) -> Problem:
         scale = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
         names = [str(number) for number in range(1000)]
         classifier = Classifier(resnet18(), class_names=names, normalization=scale, name="resnet18, untrained")
-        some = snellen.load_images("optotypes:scenes?size=224&count=" + str(count))
+        some = snellen.load_images("optotypes:scenes?size=112&count=" + str(count))
         images = torch.stack([Preparation()(some.read(row)) for row in range(count)])
     else:
         reference = {"fashion": "bundled:fashion-cnn", "scenes": "bundled:scene-cnn"}[name]
