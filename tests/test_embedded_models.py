@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from snellen.data.optotypes.attribute_score import attribute_f1, pooled
 from snellen.data.optotypes.captions import caption
 from snellen.data.optotypes.described import Described, DescribedObject, described
 from snellen.data.optotypes.parser import parse
 from snellen.data.optotypes.rendering import render
 from snellen.data.optotypes.scenes import Scenes
+from snellen.data.planting.scene_rows import scenes_of, with_scenes
 from snellen.diffusion.generate import generate
 from snellen.diffusion.loading import load_generator
 from snellen.diffusion.sampler import Sampler
@@ -29,7 +32,13 @@ from snellen.models.references import load_classifier
 from snellen.models.segmenters.references import load_segmenter
 from snellen.models.two_tower.references import load_two_tower
 from snellen.models.two_tower.zero_shot import zero_shot_classifier
-from snellen.preparation import to_unit
+from snellen.neurons.describer import load_describer
+from snellen.neurons.drawn_units import drawn_units
+from snellen.neurons.region_sentences import said_attributes
+from snellen.neurons.region_truth import FactorMaps, attributes_of_units
+from snellen.neurons.regions_of_units import reader, unit_regions
+from snellen.neurons.varied_letters import varied_letters
+from snellen.preparation import Preparation, to_unit
 
 SHAPES = ("square", "triangle", "star", "cross", "ring", "heart")
 WORLD = Scenes(
@@ -155,6 +164,20 @@ def test_the_classifier_that_may_guide_tells_shapes(scenes, images):
     classifier = load_classifier("bundled:scene-cnn")
     said = [classifier.class_names[number] for number in classifier(images).argmax(1).tolist()]
     assert share(said, [scene.objects[0].shape for scene in scenes]) > 0.9
+
+
+def test_the_describer_says_what_drawn_units_follow():
+    describer = load_describer("bundled:scene-describer")
+    world = WORLD.model_copy(update={"count": 300, "lettering_share": 0.4, "seed": 8})
+    images = with_scenes(world.images(split="tune"), varied_letters(world.scenes("tune"), np.random.default_rng(0)))
+    maps = FactorMaps.of_scenes(scenes_of(images), 32)
+    (units,) = drawn_units(maps, 40, exemplars=15, share=0.99, seed=5)
+    said = describer.describe(unit_regions(units, describer.encoder, reader(images, Preparation())), width=10)
+    truth = attributes_of_units(units, maps)
+    score = pooled(
+        attribute_f1(said_attributes(one.text), true) for one, true in zip(said, truth, strict=True) if one and true
+    )
+    assert score.f1 > 0.6
 
 
 def test_assets_tell_of_every_folder():
