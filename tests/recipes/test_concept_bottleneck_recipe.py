@@ -15,6 +15,7 @@ from snellen.artifact import Artifact
 from snellen.classifier import hash_tensors
 from snellen.concepts.filtering import DroppedConceptsWarning
 from snellen.data.arrays import load_arrays
+from snellen.data.folder import load_folder
 from snellen.data.joining import join
 from snellen.data.splits import as_split
 from snellen.delivery.train import train
@@ -227,6 +228,22 @@ def test_groups_have_a_worst_one(clip: Path, lists: Path) -> None:
     grouped = replace(images, table=images.table.append_column("group", groups))
     metrics = recipe(clip, lists).fit(grouped, rng=Randomness(0)).card.metrics
     assert metrics["tune.worst_group"] <= metrics["tune.accuracy"]
+
+
+def test_an_image_that_cannot_be_read_counts_nowhere_and_moves_no_label(
+    clip: Path, lists: Path, tmp_path: Path
+) -> None:
+    images = blobs(12, 0)
+    for row in range(12):
+        place = tmp_path / "data" / ("warm" if row % 2 == 0 else "cold") / f"{row:02d}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        images.read(row).save(place)
+    whole = recipe(clip, lists).fit(load_folder(tmp_path / "data"), rng=Randomness(0))
+    broken = tmp_path / "data" / "cold" / "00.png"
+    broken.write_bytes(b"no picture")
+    made = recipe(clip, lists).fit(load_folder(tmp_path / "data"), rng=Randomness(0))
+    assert made.card.lineage.recipe["rejected"] == 1
+    assert torch.allclose(made.tensors["head.linear.weight"], whole.tensors["head.linear.weight"], atol=1e-5)
 
 
 @pytest.mark.covers("1.13")
