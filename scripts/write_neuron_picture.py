@@ -1,0 +1,72 @@
+"""Draw docs/pictures/neurons-photos.webp: units of a classifier of photographs, described by the embedded describer.
+
+    python scripts/write_neuron_picture.py
+
+Photographs that may be shown (``known:photos``, their authors are in docs/systems/neuron-descriptions.md) are cut into
+overlapping squares; units of two layers of EfficientNet-Lite0 are described among them. Which units are shown follows
+from their numbers, before anything is looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import snellen
+from snellen.data.arrays import load_arrays
+from snellen.explanations.neuron_descriptions import NeuronDescriptions
+from snellen.images import ImageSet
+from snellen.randomness import Randomness
+from snellen.writing.picture_grid import picture_grid
+
+PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "neurons-photos.webp"
+
+LAYERS = ("blocks.1", "blocks.4")
+#: Every so many-th unit of a layer is shown, at most so many of each.
+EVERY, MOST = {"blocks.1": 4, "blocks.4": 20}, 5
+SIDE, STEP = 224, 96
+
+
+def squares(photos: ImageSet) -> ImageSet:
+    """Squares of all photographs that may be shown, at most 40 of each."""
+    found = []
+    for row, told in enumerate(photos.column("attributes")):
+        known = json.loads(str(told))
+        if not known["may_show"]:
+            continue
+        image = photos.read(row)
+        scale = 2 * SIDE / min(image.size)
+        large = np.asarray(
+            image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
+        )
+        tops, lefts = range(0, large.shape[0] - SIDE + 1, STEP), range(0, large.shape[1] - SIDE + 1, STEP)
+        cut = [large[top : top + SIDE, left : left + SIDE] for top in tops for left in lefts]
+        found += cut[:: max(1, len(cut) // 40)]
+    return load_arrays(np.stack(found), name="squares of photographs")
+
+
+def main() -> None:
+    """Describe and draw."""
+    torch.set_num_threads(1)
+    classifier = snellen.load_classifier("bundled:efficientnet-lite0")
+    images = squares(snellen.load_images("known:photos"))
+    method = NeuronDescriptions(layer=LAYERS, shown=5)
+    found = method.describe(classifier, images, rng=Randomness(0))
+    rows = []
+    for part, status, text, pictures, record in zip(
+        found.parts, found.status, found.text, found.pictures, found.records, strict=True
+    ):
+        every = EVERY[record["layer"]]
+        if status == "ok" and record["unit"] % every == 0 and record["unit"] < MOST * every and len(pictures) == 5:
+            rows.append((list(pictures), f"{part}: {text}"))
+    print(len(images), len(found.parts), len({text for text in found.text if text}))
+    heads = ["highest", "second", "third", "fourth", "fifth"]
+    picture_grid("bundled:efficientnet-lite0 among squares of photographs", heads, rows).save(PICTURE, quality=80)
+
+
+if __name__ == "__main__":
+    main()
