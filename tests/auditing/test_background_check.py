@@ -15,6 +15,7 @@ from snellen.auditing.background_swaps import evidence_outside
 from snellen.auditing.checks.background import Background
 from snellen.auditing.object_masks import ObjectMasks
 from snellen.classifier import Classifier
+from snellen.comparing.compare import compare
 from snellen.images import ImageSet
 from snellen.preparation import Preparation
 
@@ -117,6 +118,10 @@ def test_a_decision_that_rests_on_the_background_is_found_with_its_harm(ground, 
     assert found.facts["images"] == 160
     assert own.n == round(right * 160), "those that are wrong as they are have nothing to lose"
     assert report.metrics["background.follows"].value > 0.1
+    lost = report.metrics["background.lost"]
+    assert lost.value == pytest.approx((own.value - other.value) * right, abs=0.01)
+    assert found.harm <= lost.value
+    assert lost.low < lost.value < lost.high
     rows = json.loads((tmp_path / "run" / "lists" / "background.json").read_text())
     assert len(rows) == 160
     assert sum(row["right"] for row in rows) == own.n
@@ -128,6 +133,20 @@ def test_a_decision_that_rests_on_the_background_is_found_with_its_harm(ground, 
     assert all((tmp_path / "run" / "blobs").rglob(f"*{one.after}*") for one in shown)
     page = (tmp_path / "run" / "report.html").read_text()
     assert "lists/background.json" in page
+
+
+def test_two_runs_are_compared_by_what_is_lost(tmp_path):
+    checks = ["clean", {"check": "background", "share": 1.0, "evaluations": 0}]
+    for name, ground in (("before", 1.0), ("after", 0.0)):
+        audit(reader(ground), pictures(), checks=checks, out=tmp_path / name)
+    compared = compare(tmp_path / "before", tmp_path / "after")
+    (told,) = [one for one in compared.findings if one.key == "background_shortcut"]
+    assert told.verdict in ("mended", "better")
+    assert told.high < 0
+    figures = {one.name: one.verdict for one in compared.figures}
+    assert figures["background.lost"] == figures["background.kept_other"] == "better"
+    back = compare(tmp_path / "after", tmp_path / "before")
+    assert next(one for one in back.findings if one.key == "background_shortcut").verdict in ("new", "worse")
 
 
 def test_the_evidence_is_asked_where_it_lies():

@@ -23,7 +23,16 @@ from snellen.metrics.weighted import WeightedStatistic, weighted_calibration_err
 from snellen.sweep import setting_name
 
 #: Last parts of names of figures of which more, or less, is better; of no other is a loss told.
-MORE = ("accuracy", "balanced_accuracy", "worst_accuracy", "auroc", "instance_auroc", "coverage")
+MORE = (
+    "accuracy",
+    "balanced_accuracy",
+    "worst_accuracy",
+    "auroc",
+    "instance_auroc",
+    "coverage",
+    "kept_own",
+    "kept_other",
+)
 LESS = (
     "ece",
     "ece_with_temperature",
@@ -35,6 +44,7 @@ LESS = (
     "clean_error",
     "mce",
     "relative_mce",
+    "lost",
 )
 
 #: Figures at a threshold: a loss in one is a gain in another.

@@ -26,6 +26,7 @@ CHECK_OF = {
     "data_quality": "data_quality",
     "label_noise": "label_noise",
     "drift": "drift",
+    "background_shortcut": "background",
     **dict.fromkeys(OF_BAGS, BAGS),
 }
 
@@ -56,6 +57,8 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
     ``bag_group_gap:NAME``    error on the bags of the group less that on the others
     ``corruption:KIND``       accuracy lost, on average over the severities
     ``adversarial:THREAT``    accuracy lost
+    ``background_shortcut``   right decisions lost before other backgrounds less those before the own, by the intervals
+                              of the reports
     ``calibration``           expected calibration error
     ``data_quality:TROUBLE``  error of the images in trouble less that of the rest
     ``drift:features``        area that tells training and audited images apart, by the intervals of the reports
@@ -78,6 +81,8 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
         found |= compare_bag_findings(bags, str(pair.first.record.parameters[BAGS]["positive"]))
     if "data_quality" not in unlike:
         found |= compare_troubles(pair)
+    if "background" not in unlike:
+        found |= _by_intervals("background_shortcut", "background.lost", pair)
     if "drift" not in unlike:
         found |= _by_intervals("drift:features", "drift.auroc", pair)
     # On the same data the labels are the same, whatever two models make of them.

@@ -99,10 +99,14 @@ class Background(Check):
             name: right & np.isfinite(values) if name.startswith("kept") else np.isfinite(values)
             for name, values in shares.items()
         }
+        low, high = lost.interval() if len(rows) > 1 else (-1.0, 1.0)
         metrics = {
-            f"{self.name}.{name}": _measured(values[counted[name]], known.units_of(rows[counted[name]]))
-            for name, values in shares.items()
-            if counted[name].any()
+            f"{self.name}.lost": Measured(value=lost.value, low=max(low, -1.0), high=min(high, 1.0), n=len(rows)),
+            **{
+                f"{self.name}.{name}": _measured(values[counted[name]], known.units_of(rows[counted[name]]))
+                for name, values in shares.items()
+                if counted[name].any()
+            },
         }
         pictures: dict[str, bytes] = {}
         examples = self._examples(found, known, reading, pictures)
