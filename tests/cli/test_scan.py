@@ -2,14 +2,16 @@
 
 import inspect
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import snellen
+from snellen.models.residual_denoiser import ResidualDenoiser, architecture
 from snellen.scans.perturbation import Perturbation
-from tests.scans.denoisers import save_untrained
+from tests.scans.denoisers import save_denoiser, save_untrained
 
 MODEL, DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
 
@@ -47,6 +49,18 @@ def test_a_set_without_a_classifier_and_the_record_as_json(run, denoiser):
     code, _, err = run("scan", "cdd-red", DATA, "--limit", "4", "--denoiser", denoiser, "--out", "here")
     assert code == 2
     assert "here holds another scan (differs in: data)" in " ".join(err.split())
+
+
+def test_another_denoiser_of_the_same_name_is_another_scan(run, denoiser, tmp_path):
+    command = ("scan", "perturbation", DATA, "--limit", "2", "--denoiser", denoiser, "--out", "here", "--json")
+    code, _, _ = run(*command)
+    assert code == 0
+    shutil.rmtree(tmp_path / "denoiser")
+    network = ResidualDenoiser(depth=2, width=2)
+    save_denoiser(tmp_path / "denoiser", network, architecture(2, 2))
+    code, _, err = run(*command)
+    assert code == 2
+    assert "here holds another scan (differs in: references)" in " ".join(err.split())
 
 
 def test_an_option_given_twice_makes_two_settings(run, denoiser, tmp_path):

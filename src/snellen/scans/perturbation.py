@@ -99,6 +99,11 @@ class Perturbation(Method):
             return f"compares one decision an image, and {classifier.name} is of the task {classifier.task!r}"
         return super().missing(classifier, images)
 
+    def reference_hashes(self) -> dict[str, str]:
+        """Hashes of the denoiser and of the benign images, by which another scan is told from this one."""
+        found = {} if self.denoiser is None else {"denoiser": load_denoiser(self.denoiser).card.sha256}
+        return found if self.benign is None else {**found, "benign": load_images(self.benign).fingerprint()}
+
     def scan(
         self,
         images: ImageSet,

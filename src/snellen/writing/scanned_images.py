@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import pyarrow.compute as pc
 
@@ -27,6 +28,16 @@ from snellen.writing.scanned_pictures import write_pictures
 from snellen.writing.scanned_set import EVIDENCE, RECORD, WHAT, ScannedFigures, ScannedSet, scanned_figures
 from snellen.writing.settings import Setting, named_settings
 from snellen.writing.unfinished import UNFINISHED, complete, opened
+
+
+@runtime_checkable
+class NamesReferences(Protocol):
+    """A method whose fields name artifacts or images that are not those of the call."""
+
+    def reference_hashes(self) -> Mapping[str, str]:
+        """Hash of what each such field names, as it is now: another one makes another plan."""
+        ...
+
 
 #: What a method needs that only a classifier has.
 OF_A_CLASSIFIER = frozenset({"scores", "gradients", "logits", "layers"})
@@ -90,6 +101,11 @@ def scan(
             "model": None if classifier is None else describe_model(classifier),
             "data": describe_data(images, listener),
             "settings": [{"setting": setting.name, **setting.record} for setting in settings],
+            "references": {
+                one.name: dict(one.method.reference_hashes())
+                for one in settings
+                if isinstance(one.method, NamesReferences)
+            },
             "seed": seed,
             **describe_machine(classifier),
         }
