@@ -73,8 +73,28 @@ def test_refusals(tmp_path: Path) -> None:
         def forward(self, images: Tensor) -> Tensor:
             return images.mean((2, 3)) * (1.0 if float(images.sum()) > 0 else 2.0)
 
-    with pytest.raises(UnsupportedError, match="torch cannot write"):
+    with pytest.raises(UnsupportedError, match="torch cannot write") as told:
         export_onnx(classifier(Branching()), tmp_path / "model.onnx")
+    assert "step 1/3" not in str(told.value)
+
+
+def test_what_a_network_says_of_itself_is_told_as_it_is(tmp_path: Path) -> None:
+    class Drawing(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            raise UnsupportedError("this network draws by the pixels")
+
+    with pytest.raises(UnsupportedError, match=r"^this network draws by the pixels$"):
+        export_onnx(classifier(Drawing()), tmp_path / "model.onnx")
+
+
+def test_a_graph_of_one_number_of_images_is_not_kept(tmp_path: Path) -> None:
+    class Parted(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.cat([part.mean((2, 3)) for part in images.split(2)])
+
+    with pytest.raises(ModelError, match="takes 4 images at once and no other number"):
+        export_onnx(classifier(Parted()), tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_small_scores_of_several_images_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

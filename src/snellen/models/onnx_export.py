@@ -75,19 +75,27 @@ def export_onnx(classifier: Classifier, path: Path | str) -> Path:
                 external_data=False,
                 verbose=False,
             )
-    except SnellenError:
-        raise
     except Exception as error:
         path.unlink(missing_ok=True)
+        told = error.__cause__ or error  # the exporter puts an error of its own around that of the network
+        if isinstance(told, SnellenError):
+            raise told from None
+        lines = str(told).strip().splitlines() or [""]
         raise UnsupportedError(
-            f"torch cannot write {classifier.name} as ONNX: {type(error).__name__}: {str(error).splitlines()[0]}"
+            f"torch cannot write {classifier.name} as ONNX: {type(told).__name__}: {lines[0]}"
         ) from error
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     # Another number of images than the graph was traced with.
     shown = images[1:]
     with torch.no_grad():
         expected = network(shown).cpu()
-    found = torch.from_numpy(session.run(None, {"images": shown.cpu().numpy()})[0])
+    try:
+        found = torch.from_numpy(session.run(None, {"images": shown.cpu().numpy()})[0])
+    except Exception as error:
+        path.unlink()
+        raise ModelError(
+            f"the ONNX file of {classifier.name} takes {len(images)} images at once and no other number"
+        ) from error
     difference = float((found - expected).abs().max() / expected.abs().max().clamp_min(FAINT))
     if not difference <= TOLERANCE:
         path.unlink()
