@@ -65,7 +65,10 @@ def test_an_image_that_runs_away_is_told(images: torch.Tensor) -> None:
     explained = Perception(shown=0).explain(classifier(1e12), images, torch.zeros(3, dtype=torch.int64))
     assert explained.status[0] == "ok"
     assert all("runs away" in status for status in explained.status[1:])
-    assert explained.edits["seen"].isfinite().all()
+    assert explained.edits["seen"][1:].max() == 0
+    assert explained.figures["moved"].isnan().tolist() == [False, True, True]
+    assert None in explained.records[1]["moves"]
+    assert None not in explained.records[0]["moves"]
 
 
 def test_the_nearest_remembered_image_is_named(images: torch.Tensor, tmp_path: Path) -> None:

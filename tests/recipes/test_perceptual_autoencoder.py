@@ -11,11 +11,15 @@ from torch import Tensor
 
 from snellen.artifact import Artifact
 from snellen.data.arrays import load_arrays
+from snellen.data.joining import join
+from snellen.data.splits import as_split
+from snellen.delivery.train import train as deliver
 from snellen.errors import InputError
 from snellen.images import ImageSet
 from snellen.models.artifact_models import load_artifact
 from snellen.models.perception.layer import PerceptualLayer, perceive
 from snellen.models.perception.perceptualized import PerceptualizedNetwork
+from snellen.models.references import load_classifier
 from snellen.preparation import to_unit
 from snellen.randomness import Randomness
 from snellen.recipes import perceptual_autoencoder as module
@@ -151,6 +155,59 @@ def test_a_training_goes_on_from_its_checkpoints(images: ImageSet, artifact: Art
         made = recipe.fit(images, rng=Randomness(0), checkpoint=tmp_path / "half.safetensors")
         assert made.card.sha256 == artifact.card.sha256
     assert len(list(tmp_path.glob("half*"))) == 3
+
+
+def test_a_stopped_delivery_goes_on_and_leaves_no_checkpoint(
+    images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vanilla = PerceptualAutoencoderRecipe(**{**SMALL, "copies": 1, "strength": 0.0})
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "perceived", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            deliver(vanilla, images, out=tmp_path / "out")
+    assert len(list((tmp_path / "out").glob("training-autoencoder*"))) == 2
+    made = deliver(vanilla, images, out=tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*training*"))
+    # A layer that draws nothing is a graph like any other, of any number of images.
+    assert made.onnx is not None, made.notes
+    artifact, exported = load_classifier(f"artifact:{tmp_path / 'out'}"), load_classifier(f"onnx:{made.onnx}")
+    shown = torch.rand(7, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(exported(shown), artifact(shown), rtol=1e-4, atol=1e-4)
+
+
+def test_why_a_layer_that_draws_is_no_graph_is_told(images: ImageSet, tmp_path: Path) -> None:
+    made = deliver(PerceptualAutoencoderRecipe(**SMALL), images, out=tmp_path / "out")
+    assert made.onnx is None
+    assert made.notes[0].startswith("no model.onnx: a stochastic perceptual layer draws by the pixels of each image")
+
+
+@pytest.mark.covers("20.3")
+def test_the_epoch_is_chosen_by_what_is_seen_of_tune_images(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    tuned: list[object] = []
+    real = module.train
+
+    def watched(network: torch.nn.Module, examples: ImageStore, **options: object) -> object:
+        tuned.append(options["tune"])
+        return real(network, examples, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "train", watched)
+    both = join([as_split(images.limit(4), "train"), as_split(images.select([4, 5]), "tune")])
+    made = PerceptualAutoencoderRecipe(**SMALL).fit(both, rng=Randomness(0))
+    network, held = _network(made), tuned[-1]
+    assert isinstance(held, ImageStore)
+    shown = to_unit(ImageStore.of_images(images.select([4, 5]), _preparation(made)).images).mean(1, keepdim=True)
+    with torch.no_grad():
+        seen = perceive(network.autoencoder, shown, network.layer)
+    torch.testing.assert_close(held.images, seen.expand(-1, 3, -1, -1), rtol=0, atol=1e-5)
+    assert (held.images - shown).abs().max() > 0.01
+    # Nothing of them is remembered.
+    assert len(tuned) == 3
+    assert isinstance(tuned[1], ImageStore)
+    assert len(tuned[1]) == 4
 
 
 def test_what_cannot_be_learnt_is_refused(images: ImageSet, artifact: Artifact) -> None:

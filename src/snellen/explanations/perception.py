@@ -7,6 +7,7 @@ explanation shows a mistake.
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import ClassVar
 
 import torch
@@ -66,24 +67,27 @@ class Perception(Method):
         edits = {f"seen after step {step}": _picture(walked.states[step]) for step in between}
         edits["seen"] = _picture(walked.seen)
         figures = {
-            "moved": (walked.seen - walked.states[0]).flatten(1).norm(dim=1).cpu(),
-            "last_step": walked.moves[-1].cpu(),
+            "moved": (walked.seen - walked.states[0]).flatten(1).norm(dim=1),
+            "last_step": walked.moves[-1],
         }
         text = ["" for _ in images]
         if self.remembered is not None:
             memory, names = _memory(self.remembered, classifier)
             distances = torch.cdist(walked.seen.flatten(1), network.observed(memory).flatten(1), compute_mode=EXACT)
             nearest = distances.argmin(1)
-            edits["nearest remembered image"] = memory[nearest].clamp(0, 1)
-            figures["distance_to_remembered"] = distances.amin(1).cpu()
+            edits["nearest remembered image"] = memory[nearest].clamp(0, 1) * walked.finite[:, None, None, None]
+            figures["distance_to_remembered"] = distances.amin(1)
             text = [f"what is seen is nearest to {names[place]}" for place in nearest.tolist()]
         return Explained(
             targets=targets,
             status=tuple("ok" if fine else "no evidence: the image runs away when it is seen again" for fine in finite),
             edits=edits,
-            figures=figures,
+            figures={name: torch.where(walked.finite, found, torch.nan).cpu() for name, found in figures.items()},
             text=tuple(sentence if fine else "" for sentence, fine in zip(text, finite, strict=True)),
-            records=tuple({"moves": [round(move, 6) for move in own]} for own in walked.moves.T.tolist()),
+            records=tuple(
+                {"moves": [round(move, 6) if isfinite(move) else None for move in own]}
+                for own in walked.moves.T.tolist()
+            ),
             assumptions=("the classifier decides about the last image seen, and about nothing else",),
             spent=Spent(queries=len(images)),
         )
@@ -91,7 +95,7 @@ class Perception(Method):
 
 def _picture(seen: Tensor) -> Tensor:
     """Seen images as they can be shown: cut to [0, 1], black where they are not numbers."""
-    return as_shown(seen).nan_to_num(0.0).clamp(0, 1)
+    return as_shown(seen).nan_to_num(0.0, 0.0, 0.0).clamp(0, 1)
 
 
 def _memory(reference: str, classifier: Classifier) -> tuple[Tensor, list[str]]:

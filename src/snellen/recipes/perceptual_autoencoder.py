@@ -73,7 +73,9 @@ class PerceptualAutoencoderRecipe(Method):
         "convolution", description="convolution as published; perceptron trains in a minute on a processor"
     )
     width: int = Field(256, ge=1, description="channels, or units, of every layer of the autoencoder")
-    channels: Literal[1, 3] = Field(1, description="1: it sees the mean of the colour channels; 3: colours")
+    channels: Literal[1, 3] = Field(
+        1, description="1: it sees the mean of the colour channels; 3: colours, which a perceptron after it does not"
+    )
     copies: int = Field(1000, ge=1, description="copies of an image that are looked at (J)")
     steps: int = Field(30, ge=1, description="times that an image is seen (K)")
     strength: float = Field(1.0, ge=0, le=1, description="of the first step's augmentation (alpha); 0: none")
@@ -146,7 +148,7 @@ class PerceptualAutoencoderRecipe(Method):
             self.network(rng), remembered, plan=self.autoencoder_plan, rng=rng, checkpoint=checkpoint, progress=progress
         )
         figures = memory_figures(autoencoder, remembered.images, steps=self.steps, tolerance=self.tolerance, rng=rng)
-        if figures["reconstruction_error"] > self.largest_error:
+        if not figures["reconstruction_error"] <= self.largest_error:
             warnings.warn(
                 f"what is seen of training images is {figures['reconstruction_error']:.3g} away from them on average "
                 f"(Euclidean), and {self.largest_error:g} was asked for: they are hardly remembered; train longer "
@@ -251,7 +253,7 @@ def fit_autoencoder(
             objective=reconstruction,
             tune=remembered if number else None,
             evaluate=_error,
-            checkpoint=None if checkpoint is None else checkpoint.with_stem(f"{checkpoint.stem}-autoencoder-{number}"),
+            checkpoint=None if checkpoint is None else checkpoint.with_stem(f"{checkpoint.stem}-autoencoder{number}"),
             recipe={"stage": number},
             progress=progress,
         )

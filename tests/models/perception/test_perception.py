@@ -142,6 +142,32 @@ def test_a_contraction_attracts_its_fixed_point_and_an_expansion_does_not() -> N
     torch.testing.assert_close(reconstruction_errors(halved, fixed), torch.full((2,), 0.25 * 4))
 
 
+def test_the_largest_eigenvalue_of_a_large_image_is_found_by_products() -> None:
+    generator = torch.Generator().manual_seed(0)
+    network = build(kind="convolution", width=4, side=40, channels=1)
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.3, generator=generator)
+    image = torch.rand(1, 40, 40, generator=generator)
+    jacobian = torch.autograd.functional.jacobian(lambda x: network(x[None])[0], image).view(1600, 1600)
+    expected = float(torch.linalg.eigvals(jacobian).abs().max())
+    assert spectral_radius(network, image) == pytest.approx(expected, rel=1e-3)
+    # Complex eigenvalues 0.9 e^(±iπ/4) in a plane, and 0.5 elsewhere: products end where nothing new comes.
+    turn = 0.9 * math.sqrt(0.5) * torch.tensor([[1.0, -1.0], [1.0, 1.0]])
+
+    def turned(images: Tensor) -> Tensor:
+        flat = images.flatten(1)
+        return torch.cat([flat[:, :2] @ turn.T, 0.5 * flat[:, 2:]], 1).view_as(images)
+
+    assert spectral_radius(turned, image) == pytest.approx(0.9, rel=1e-4)
+
+
+@pytest.mark.parametrize("side", [4, 40])
+def test_a_jacobian_that_is_not_finite_is_told(side: int) -> None:
+    """LAPACK may end the process where it meets such numbers."""
+    with pytest.raises(InputError, match="runs away at a training image"):
+        spectral_radius(lambda x: x.sqrt(), torch.zeros(1, side, side))
+
+
 # -- augmentation -----------------------------------------------------------------------------------------------------
 
 
@@ -223,6 +249,18 @@ def test_draws_depend_on_the_image_and_the_seed_alone(images: Tensor) -> None:
     assert torch.equal(again, kept[[4, 2]])
 
 
+def test_large_images_go_through_in_smaller_parts() -> None:
+    sizes: list[int] = []
+
+    def watched(batch: Tensor) -> Tensor:
+        sizes.append(len(batch))
+        return batch
+
+    perceive(watched, torch.rand(3, 1, 56, 112), PerceptualLayer(copies=400, steps=1, strength=0.0))
+    assert max(sizes) == 256
+    assert sum(sizes) == 1200
+
+
 @pytest.mark.covers("20.1")
 def test_the_orbit_of_the_stochastic_layer_ends_where_the_layer_does(images: Tensor) -> None:
     network, layer = autoencoder(), PerceptualLayer(copies=4, steps=5)
@@ -231,6 +269,8 @@ def test_the_orbit_of_the_stochastic_layer_ends_where_the_layer_does(images: Ten
     with torch.no_grad():
         torch.testing.assert_close(walked.seen, perceive(network, images, layer), rtol=0, atol=1e-5)
     assert torch.equal(walked.states[0], images)
+    parted = perception_orbit(network, images, layer, chunk=4)
+    torch.testing.assert_close(parted.states, walked.states, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("wrong", [{"copies": 0}, {"steps": 0}, {"strength": -0.1}, {"strength": 2.0}, {"decay": 0.5}])

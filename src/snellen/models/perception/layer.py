@@ -8,23 +8,20 @@ same with one copy and strength 0.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from snellen.errors import InputError
+from snellen.errors import InputError, UnsupportedError
 from snellen.models.perception.annealed_augmentation import augment_copies
 from snellen.models.perception.orbits import Map, Orbit
 from snellen.randomness import Randomness, derive_seed
 
-#: Images in one pass through the autoencoder.
-CHUNK = 2048
-
-#: Called with the mean image of all copies after every step, (n, c, s, s).
-_Watch = Callable[[Tensor], None]
+#: Images in one pass through the autoencoder, where they have so many numbers; fewer where they have more.
+CHUNK, _PIXELS = 2048, 28 * 28
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class PerceptualLayer:
 VANILLA = PerceptualLayer(copies=1, strength=0.0)
 
 
-def perceive(step: Map, images: Tensor, layer: PerceptualLayer, *, chunk: int = CHUNK) -> Tensor:
+def perceive(step: Map, images: Tensor, layer: PerceptualLayer, *, chunk: int | None = None) -> Tensor:
     """What is seen of images: (n, c, s, s) → (n, c, s, s), not cut to [0, 1].
 
     The draws of an image follow from its pixels and the layer's seed, so that neither its neighbours in a batch nor the
@@ -69,28 +66,38 @@ def perceive(step: Map, images: Tensor, layer: PerceptualLayer, *, chunk: int = 
         step: the autoencoder.
         images: observed.
         layer: how to look.
-        chunk: images in one pass; sets memory.
+        chunk: images in one pass, which sets memory; None: as many as fit where 2,048 of 28 × 28 do.
+
+    Raises:
+        UnsupportedError: a graph is written of a layer that draws.
     """
-    return _perceive(step, images, layer, chunk, None)
+    if torch.compiler.is_exporting():
+        return _as_graph(step, images, layer)
+    if not len(images):
+        return images
+    together = chunk or _chunk(images)
+    return torch.cat([_last(_walk(step, block, layer, together)) for block in _blocks(images, layer, together)])
 
 
 @torch.no_grad()
-def perception_orbit(step: Map, images: Tensor, layer: PerceptualLayer, *, chunk: int = CHUNK) -> Orbit:
+def perception_orbit(step: Map, images: Tensor, layer: PerceptualLayer, *, chunk: int | None = None) -> Orbit:
     """The same with what was seen after every step, as the mean of the copies; its last state is what is seen."""
-    states: list[list[Tensor]] = [[image] for image in images]
-    for row, image in enumerate(images):
-        _perceive(step, image[None], layer, chunk, lambda mean, row=row: states[row].append(mean[0]))  # type: ignore[misc]
-    return Orbit(torch.stack([torch.stack(own) for own in states], 1))
+    together = chunk or _chunk(images)
+    walks = [torch.stack([block, *_walk(step, block, layer, together)]) for block in _blocks(images, layer, together)]
+    return Orbit(torch.cat(walks, 1))
 
 
-def _perceive(step: Map, images: Tensor, layer: PerceptualLayer, chunk: int, watch: _Watch | None) -> Tensor:
-    together = max(chunk // layer.copies, 1)
-    seen = [_block(step, block, layer, chunk, watch) for block in images.split(together)] if len(images) else [images]
-    return torch.cat(seen)
+def _chunk(images: Tensor) -> int:
+    return max(min(CHUNK, CHUNK * _PIXELS // max(images[0].numel(), 1)), 1)
 
 
-def _block(step: Map, images: Tensor, layer: PerceptualLayer, chunk: int, watch: _Watch | None) -> Tensor:
+def _blocks(images: Tensor, layer: PerceptualLayer, chunk: int) -> tuple[Tensor, ...]:
     """Images whose copies are taken through the steps together."""
+    return images.split(max(chunk // layer.copies, 1))
+
+
+def _walk(step: Map, images: Tensor, layer: PerceptualLayer, chunk: int) -> Iterator[Tensor]:
+    """The mean of each image's copies after every step."""
     seeds = [_content_seed(image, layer.seed) for image in images] if layer.strength else []
 
     def taken(copies: Tensor, number: int) -> Tensor:
@@ -111,13 +118,24 @@ def _block(step: Map, images: Tensor, layer: PerceptualLayer, chunk: int, watch:
             copies = checkpoint(taken, copies, number, use_reentrant=False)
         else:
             copies = taken(copies, number)
-        if watch is not None:
-            watch(_mean(copies, layer.copies))
-    return _mean(copies, layer.copies)
+        yield copies.unflatten(0, (-1, layer.copies)).mean(1)
 
 
-def _mean(copies: Tensor, count: int) -> Tensor:
-    return copies.unflatten(0, (-1, count)).mean(1)
+def _last(walk: Iterator[Tensor]) -> Tensor:
+    *_, seen = walk
+    return seen
+
+
+def _as_graph(step: Map, images: Tensor, layer: PerceptualLayer) -> Tensor:
+    """Without augmentation all copies are alike, and a graph of any number of images needs no blocks."""
+    if layer.strength:
+        raise UnsupportedError(
+            "a stochastic perceptual layer draws by the pixels of each image, which no graph can; the vanilla one "
+            "(copies=1, strength=0) can be written"
+        )
+    for _ in range(layer.steps):
+        images = step(images)
+    return images
 
 
 def _content_seed(image: Tensor, seed: int) -> int:
