@@ -20,6 +20,7 @@ from snellen.method import Method
 from snellen.outcomes import Scanned, Shown
 from snellen.preparation import Preparation, to_unit
 from snellen.shifts.corruption import Corruption
+from snellen.writing.scanned_pictures import write_pictures
 
 
 class Brightest(Method):
@@ -183,6 +184,43 @@ def test_what_needs_a_classifier_is_not_run_without_one(images):
     assert scanned.plan["model"]["name"] == "seeing"
 
 
+def test_a_classifier_that_cannot_be_told_from_another_never_takes_a_folder_for_done(images, tmp_path):
+    def one(x):
+        return x.flatten(1)[:, :2]
+
+    blind = Classifier(one, class_names=["a", "b"], name="blind")
+    snellen.scan(images, Brightest(), classifier=blind, out=tmp_path / "out")
+    with pytest.raises(InputError, match="out holds a scan, and blind cannot be hashed"):
+        snellen.scan(images, Brightest(), classifier=blind, out=tmp_path / "out")
+    assert len(Brightest.calls) == 1
+
+
+def test_labels_are_those_of_the_classifier(images):
+    asked = []
+
+    class Asking(Brightest):
+        def scan(self, images, **options):
+            asked.append((images.class_names, images.labels.tolist()))
+            return super().scan(images, **options)
+
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+    snellen.scan(images, Asking(), classifier=Classifier(network, class_names=["c", "B", "A"]))
+    snellen.scan(images, Asking())
+    assert asked == [(("c", "B", "A"), [2, 1, 1, 1]), (("a", "b"), [0, 1, 1, 1])]
+    with pytest.raises(InputError, match=r"1 of 2 classes of .* are none of the classifier's 2 classes: 'b'"):
+        snellen.scan(images, Asking(), classifier=Classifier(network, class_names=["a", "x"]))
+
+
+def test_names_of_things_lead_out_of_no_folder(tmp_path):
+    picture, out = torch.zeros(3, 4, 4), tmp_path / "deep" / "out"
+    out.mkdir(parents=True)
+    names = ["../../up", "/etc/x", "..", "a/b", "[red]\x1b[31m", "A", "a"]
+    write_pictures([Shown(name, name, {"../it": picture}) for name in names], "setting", "\x1b[31mtitle", out)
+    assert {path.parent for path in out.rglob("*.png")} == {out, out / "setting"}
+    assert len(list((out / "setting").iterdir())) == len(names)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file() and out not in path.parents] == []
+
+
 @pytest.mark.parametrize(
     ("method", "message"),
     [
@@ -204,8 +242,6 @@ def test_a_folder_in_use_is_refused(images, tmp_path):
 
 
 def test_rows_of_pictures_that_show_different_things_are_refused(images, tmp_path):
-    from snellen.writing.scanned_pictures import write_pictures
-
     picture = torch.zeros(3, 4, 4)
     rows = [Shown("a", "", {"one": picture}), Shown("b", "", {"two": picture})]
     with pytest.raises(InputError, match="rows must show the same"):

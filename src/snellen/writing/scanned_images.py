@@ -27,7 +27,7 @@ from snellen.writing import unfinished
 from snellen.writing.scanned_pictures import write_pictures
 from snellen.writing.scanned_set import EVIDENCE, RECORD, WHAT, ScannedFigures, ScannedSet, scanned_figures
 from snellen.writing.settings import Setting, named_settings
-from snellen.writing.unfinished import UNFINISHED, complete, opened
+from snellen.writing.unfinished import UNFINISHED, check_recognisable, complete, opened
 
 
 @runtime_checkable
@@ -75,8 +75,8 @@ def scan(
         What each method found, with the evidence.
 
     Raises:
-        InputError: nothing to do, ``out`` holds something else, no image is usable, a method that needs a classifier
-            without one, or labels that do not fit.
+        InputError: nothing to do, ``out`` holds something else, or a scan of a classifier that cannot be told from
+            another, no image is usable, a method that needs a classifier without one, or labels that do not fit.
         RunConflictError: ``out`` holds the scan of another plan.
         UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
     """
@@ -95,6 +95,8 @@ def scan(
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "scan"
         check_free(folder)
+        if classifier is not None:
+            check_recognisable(folder, RECORD, classifier, WHAT)
         stack.enter_context(unwritable_told(folder))
         plan = {
             "kind": "scan",
