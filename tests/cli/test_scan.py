@@ -29,6 +29,7 @@ def test_one_image_is_split_and_told(run, denoiser, tmp_path):
     assert (code, err.strip()) == (0, "")
     told = " ".join(out.split())
     assert "caught.png before bundled:fashion-cnn" in told
+    assert "perturbation.images 1 perturbation.score_distance 0.0000" in told
     assert "no sign of an attack in the decision; an estimate, with false alarms" in told
     record = json.loads((tmp_path / "snellen-scan-1" / "scan.json").read_text())
     assert record["settings"]["perturbation"]["statistic"] == 0.0
@@ -88,6 +89,10 @@ def test_ctrl_c_tells_how_to_go_on(run, denoiser, monkeypatch):
         ([DATA], "snellen train perturbation-denoiser IMAGES --surrogate MODEL --victims MODEL --out FOLDER"),
         ([DATA, "--denoiser", "artifact:nothing", "--limit", "2"], "nothing is not an artifact"),
         ([DATA, "--denoiser", "denoiser", "--out", "note.txt"], "note.txt is a file"),
+        (
+            [DATA, "--denoiser", "denoiser", "--limit", "2", "--benign", DATA],
+            "name --classifier, or leave --benign out",
+        ),
         ([DATA, "--denoiser", "denoiser", "--pictures", "-1"], "--pictures '-1'"),
         (["caugth.png", "--denoiser", "denoiser"], "did you mean 'caught.png'"),
         (["note.txt", "--denoiser", "denoiser"], "a file ending in '.txt'"),

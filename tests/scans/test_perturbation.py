@@ -93,6 +93,52 @@ def test_false_alarms_are_counted_on_benign_images(denoiser, tmp_path):
     )
 
 
+def test_false_alarms_need_a_classifier(denoiser, tmp_path):
+    snellen.write_images(images(250, 250), tmp_path / "calm")
+    method = Perturbation(denoiser=denoiser, benign=str(tmp_path / "calm"))
+    with pytest.raises(InputError, match=r"counts false alarms .* name --classifier, or leave --benign out"):
+        scan(method, images(153))
+    told = " ".join(scan(Perturbation(denoiser=denoiser), images(153)).evidence.assumptions)
+    assert "count them before yours with --classifier MODEL --benign IMAGES" in told
+
+
+def test_one_image_beside_benign_ones(denoiser, tmp_path):
+    snellen.write_images(images(250, 250, 250, 153), tmp_path / "calm")
+    method = Perturbation(denoiser=denoiser, benign=str(tmp_path / "calm"))
+    changed, calm = (scan(method, images(level), brightness()).verdict for level in (153, 250))
+    told = "the decision changes for 1 of 4 that nobody attacked"
+    assert changed.endswith(f"a sign of an attack; {told}: not clearly more than false alarms explain")
+    assert calm.endswith(f"no sign of an attack in the decision; {told}")
+
+
+def test_other_benign_images_are_another_reference(denoiser, tmp_path):
+    folder = tmp_path / "calm"
+    method = Perturbation(denoiser=denoiser, benign=str(folder))
+    snellen.write_images(images(250, 250), folder)
+    before = method.reference_hashes()
+    assert set(before) == {"denoiser", "benign"}
+    assert method.reference_hashes() == before
+    next(folder.rglob("*.png")).unlink()
+    after = method.reference_hashes()
+    assert after["denoiser"] == before["denoiser"]
+    assert after["benign"] != before["benign"]
+
+
+def test_images_are_prepared_as_the_classifier_sees_them(denoiser):
+    class Larger(nn.Module):
+        def forward(self, images):
+            assert images.shape[2:] == (12, 12)
+            return images.flatten(2).mean(2)[:, :2]
+
+    larger = Classifier(Larger(), class_names=["a", "b"], preparation=Preparation(size=(12, 12)))
+    found = scan(Perturbation(denoiser=denoiser), images(153), larger)
+    assert found.pictures[0].pictures["estimate"].shape == (3, 12, 12)
+    assert "trained on images of (8, 8) (height, width), and this classifier takes (12, 12)" in " ".join(
+        found.evidence.assumptions
+    )
+    assert scan(Perturbation(denoiser=denoiser), images(153)).pictures[0].pictures["image"].shape == (3, 8, 8)
+
+
 def test_one_image_is_told_in_names_of_classes(denoiser):
     changed = scan(Perturbation(denoiser=denoiser), images(153), brightness())
     assert "decided as 'light', the estimate without the perturbation as 'dark': a sign of an attack" in changed.verdict

@@ -107,7 +107,7 @@ def _show(scanned: ScannedSet, folder: Path) -> None:
 
 
 def _told(value: float | None) -> str:
-    """A figure with four decimals, a number of things with none."""
+    """A figure with four decimals, a number of things, or the whole of them, with none."""
     if value is None:
         return "–"
-    return f"{value:.0f}" if value > 1 and value == int(value) else f"{value:.4f}"
+    return f"{value:.0f}" if value >= 1 and value == int(value) else f"{value:.4f}"

@@ -119,15 +119,21 @@ class Perturbation(Method):
             the share of images whose estimate is decided otherwise; without a classifier, the mean length of δ_RED.
 
         Raises:
-            InputError: no denoiser, one that cannot be read, or benign images that cannot be used.
+            InputError: no denoiser, one that cannot be read, or benign images that cannot be used, or without a
+                classifier whose false alarms they could tell.
         """
         reason = self.missing(classifier, images)
         if reason is not None:
             raise InputError(f"{self.name} {reason}")
+        if self.benign is not None and classifier is None:
+            raise InputError(
+                f"{self.name} counts false alarms on benign images by the decisions of a classifier: name "
+                f"--classifier, or leave --benign out"
+            )
         assert self.denoiser is not None
         loaded = load_denoiser(self.denoiser, None if classifier is None else classifier.device)
         benign = None
-        if self.benign is not None and classifier is not None:
+        if self.benign is not None:
             benign = self._looked_at(load_images(self.benign), loaded, classifier, 0, Silent())
             if not benign.rows:
                 raise InputError(f"none of the images of {self.benign} (--benign) could be used")
@@ -218,10 +224,11 @@ class Perturbation(Method):
                 f"attacked image's"
             )
         if benign is None and "tune.false_alarms" in metrics:
+            asked = "--classifier MODEL " if classifier is None else ""
             told.append(
                 f"false alarms: in its training it changed the decision about {metrics['tune.false_alarms']:.1%} of "
                 f"{metrics.get('tune.images', 0):.0f} held out images that nobody attacked, before the classifiers of "
-                f"that training; count them before yours with --benign IMAGES"
+                f"that training; count them before yours with {asked}--benign IMAGES"
             )
         if classifier is not None and classifier.preparation.size != loaded.preparation.size:
             told.append(
@@ -250,20 +257,26 @@ def _verdict(found: _Found, benign: _Found | None, classifier: Classifier) -> st
     """What the decisions say, in guarded words."""
     count = len(found.rows)
     if count == 1:
-        row = found.rows[0]
-        before, after = (_named(at, classifier) for at in (row.prediction, row.estimate_prediction))
-        told = (
-            f"the image is decided as {before}, the estimate without the perturbation as {after}: a sign of an attack"
-            if row.changed
-            else f"image and estimate are both decided as {before}: no sign of an attack in the decision"
-        )
+        told, also = _verdict_of_one(found.rows[0], classifier), "; the decision changes for"
     else:
         told = f"the estimate is decided otherwise than the image for {found.changed} of {count} images"
+        also = ", and for"
     if benign is None:
         return f"{told}; an estimate, with false alarms"
-    told += f", and for {benign.changed} of {len(benign.rows)} that nobody attacked"
+    told += f"{also} {benign.changed} of {len(benign.rows)} that nobody attacked"
+    if not found.changed:
+        return told
     more = clopper_pearson(found.changed, count).low > clopper_pearson(benign.changed, len(benign.rows)).high
     return f"{told}: {'more' if more else 'not clearly more'} than false alarms explain"
+
+
+def _verdict_of_one(row: Decided, classifier: Classifier) -> str:
+    before, after = (_named(at, classifier) for at in (row.prediction, row.estimate_prediction))
+    if row.changed:
+        return (
+            f"the image is decided as {before}, the estimate without the perturbation as {after}: a sign of an attack"
+        )
+    return f"image and estimate are both decided as {before}: no sign of an attack in the decision"
 
 
 def _named(at: int | None, classifier: Classifier) -> str:
