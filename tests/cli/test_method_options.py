@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from snellen import index
 from snellen.attacks.fgsm import FGSM
+from snellen.attacks.pgd import PGD
 from snellen.cli.method_commands import method_commands
 from snellen.cli.method_options import field_options, methods_of
 from snellen.errors import InputError, UnknownNameError
@@ -100,6 +101,16 @@ def _own_index(monkeypatch):
 
 def made(**given):
     return methods_of(ENTRIES["every_thing"], OPTIONS, given)
+
+
+def test_several_methods_are_a_list():
+    class Attacked(Method):
+        attacks: tuple[method_field("attacks"), ...] = ()
+
+    (option,) = field_options(Attacked)
+    assert option.values(['["fgsm", {"method": "pgd", "steps": 3}]']) == [(FGSM(), PGD(steps=3))]
+    with pytest.raises(InputError, match=r"--attacks 'fgsm': .*; expected JSON list of methods"):
+        option.values(["fgsm"])
 
 
 def test_fields_become_options():

@@ -183,7 +183,9 @@ def _form(annotation: object) -> tuple[Literal["flag", "one", "items"], str, lis
             times = f"{len(parts)} times" if origin is tuple and Ellipsis not in parts else "repeatable"
             return "items", f"{'|'.join(map(str, words))}, {times}", []
     choices = [str(choice) for choice in parts] if origin is Literal else []
-    return "one", "method" if _holds_method(annotation) else _word(core) or "JSON", choices
+    if _holds_method(annotation):
+        return "one", "JSON list of methods" if origin in (tuple, list, Sequence) else "method", choices
+    return "one", _word(core) or "JSON", choices
 
 
 def _keys(annotation: object) -> tuple[str, ...]:
