@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from snellen.attacks.pgd import PGD
 from snellen.errors import InputError
 from snellen.experiments.perturbation_estimation import study
 from snellen.experiments.perturbation_estimation.setting import (
@@ -18,6 +20,7 @@ from snellen.experiments.perturbation_estimation.setting import (
     seen_attacks,
     unseen_attacks,
 )
+from snellen.models.residual_denoiser import ResidualDenoiser
 from snellen.perturbation_estimation.fitting import fit_denoiser
 from snellen.progress import Silent
 from snellen.randomness import Randomness
@@ -27,6 +30,11 @@ from snellen.system import find_system
 @pytest.fixture(scope="module")
 def found():
     return study.perturbation_estimation("smoke", 100, Silent())
+
+
+@pytest.fixture(scope="module")
+def setting():
+    return study.make_setting(replace(SMOKE, tested=6, hard=1), Randomness(100), Silent())
 
 
 def test_every_figure_that_a_claim_names_is_measured(found):
@@ -57,16 +65,16 @@ def test_what_is_learnt_from_and_what_is_only_tested_on_are_apart():
 
 
 @pytest.mark.covers("5.8")
-def test_arms_differ_in_weights_and_views_alone(monkeypatch):
-    asked = []
+def test_arms_differ_in_weights_and_views_alone(setting, monkeypatch):
+    asked, before = [], []
 
     def noticing(network, cells, surrogate, **options):
         weights = {name: value.clone() for name, value in network.state_dict().items()}
         asked.append((weights, cells, options))
+        before.append(surrogate(setting.images))
         return fit_denoiser(network, cells, surrogate, **options)
 
     monkeypatch.setattr(study, "fit_denoiser", noticing)
-    setting = study.make_setting(replace(SMOKE, tested=4, hard=1), Randomness(100), Silent())
     for arm in study.ARMS.values():
         study.trained_arm(arm, setting, SMOKE, Randomness(100), Silent())
     first, *others = asked
@@ -75,6 +83,45 @@ def test_arms_differ_in_weights_and_views_alone(monkeypatch):
         assert cells is first[1]
         assert options["plan"] == first[2]["plan"]
     assert len({str(options["weights"]) for _, _, options in asked}) == 3, "the fourth has another surrogate alone"
+    unattacked, first_victim = setting.surrogate(setting.images), setting.victims["residual"](setting.images)
+    assert [torch.equal(scores, unattacked) for scores in before] == [True, True, True, False]
+    assert torch.equal(before[3], first_victim)
+
+
+@pytest.mark.covers("5.7")
+def test_what_changes_nothing_undoes_no_attack_before_the_attacked_victim(setting):
+    """Another victim would decide rightly about some of the pairs, and the identity would seem to help."""
+    identity = ResidualDenoiser(depth=2, width=1).eval()
+    found = study.judged(identity, setting, SMOKE, Randomness(100))
+    pairs = [cell for cell in (*setting.seen, *setting.unseen) if len(cell.ids)]
+    assert {cell.victim for cell in pairs} == set(setting.victims)
+    for name in {cell.attack for cell in pairs}:
+        assert found[f"{name}.pa_benign"] == found[f"{name}.pa_adversarial"] == 0.0, name
+    assert found["benign.changed"] == found["benign.d"] == 0.0
+
+
+@pytest.mark.covers("5.10")
+def test_the_adaptive_attack_looks_through_the_denoiser(setting, monkeypatch):
+    class Darker(nn.Module):
+        def forward(self, images):
+            return 0.5 * images
+
+    seen = []
+
+    class Noticing:
+        def __init__(self, **options):
+            self.attacks = PGD(**options)
+
+        def attack(self, classifier, images, labels, **options):
+            seen.append((images, classifier(images)))
+            return self.attacks.attack(classifier, images, labels, **options)
+
+    monkeypatch.setattr(study, "PGD", Noticing)
+    found = study.judged(Darker().eval(), replace(setting, seen=[], unseen=[]), SMOKE, Randomness(100))
+    assert len(seen) == len(setting.victims)
+    for (images, scores), victim in zip(seen, setting.victims.values(), strict=True):
+        assert torch.allclose(scores, victim(0.5 * images), atol=1e-5)
+    assert 0 <= found["adaptive.broken"] <= 1
 
 
 def test_nobody_attacks_the_surrogate_and_perturbations_of_grey_images_are_grey():

@@ -7,7 +7,7 @@ from torch import nn
 
 from snellen.classifier import Classifier, Normalization
 from snellen.errors import InputError, UnsupportedError
-from snellen.perturbation_estimation.fitting import fit_denoiser, kept_shares, objective_of
+from snellen.perturbation_estimation.fitting import drawn, fit_denoiser, kept_shares, objective_of
 from snellen.perturbation_estimation.losses import LossWeights, estimation_loss
 from snellen.perturbation_estimation.pairs import Cell
 from snellen.perturbation_estimation.unbounded import surrogate_scores
@@ -167,6 +167,22 @@ def test_no_loss_asks_for_labels_and_an_unasked_surrogate_is_not_called():
         lambda seen: seen, scores(), CLEAN, (ATTACKED * 255).round() / 255, [untouched], LossWeights()
     )
     assert torch.allclose(objective(nn.Identity(), batch), expected.total)
+
+
+@pytest.mark.covers("5.13")
+def test_parity_mixes_the_plain_images_and_leaves_nothing_out():
+    names, rng = ("crop_and_pad", "cutmix"), Randomness(0).bind(3)
+    batch = Batch(CLEAN, (ATTACKED * 255).round().to(torch.uint8), torch.ones(3), torch.arange(3), rng)
+    adversarial = (ATTACKED * 255).round() / 255
+    totals = {}
+    for parity in (False, True):
+        views = drawn(names, CLEAN, rng, parity=parity)
+        expected = estimation_loss(nn.Identity(), scores(), CLEAN, adversarial, views, ALL, whole=parity)
+        totals[parity] = objective_of(scores(), names, ALL, parity=parity)(nn.Identity(), batch)
+        assert torch.allclose(totals[parity], expected.total)
+        masked = estimation_loss(nn.Identity(), scores(), CLEAN, adversarial, views, ALL)
+        assert not masked.kept_adversarial.all(), "the views flip nothing: the test tells no mask from none"
+    assert not torch.allclose(totals[False], totals[True])
 
 
 @pytest.mark.covers("5.8")
