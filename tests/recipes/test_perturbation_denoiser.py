@@ -15,9 +15,15 @@ from snellen.delivery.model_card import model_card
 from snellen.delivery.train import train
 from snellen.errors import InputError
 from snellen.models.fashion_cnn import FashionCNN
-from snellen.models.residual_denoiser import load_denoiser
+from snellen.models.residual_denoiser import ResidualDenoiser, architecture, load_denoiser
+from snellen.perturbation_estimation.figures import benign_figures
+from snellen.perturbation_estimation.fitting import fit_denoiser
+from snellen.perturbation_estimation.losses import LossWeights
+from snellen.perturbation_estimation.pairs import joined
+from snellen.perturbation_estimation.unbounded import unbounded_scores
 from snellen.preparation import Preparation
 from snellen.randomness import Randomness
+from snellen.recipes import perturbation_denoiser
 from snellen.recipes.perturbation_denoiser import PLAN, PerturbationDenoiser
 from snellen.scans.perturbation import Perturbation
 
@@ -108,7 +114,59 @@ def test_it_is_delivered_as_a_denoiser_and_scanned_with(data, tmp_path):
 def test_a_tune_split_is_what_is_held_out(data):
     splits = ["tune" if row % 4 == 0 else "train" for row in range(40)]
     split = replace(data, table=data.table.append_column("split", pa.array(splits)))
-    assert PerturbationDenoiser(**SMALL).fit(split, rng=Randomness(0)).card.metrics["tune.images"] == 10
+    # A base that makes everything nearly black changes most decisions, and one small step does not mend it.
+    network = ResidualDenoiser(depth=3, width=4)
+    with torch.no_grad():
+        for layer in network.added[:-1]:
+            if isinstance(layer, torch.nn.Conv2d):
+                layer.weight.abs_()
+        network.added[-1].weight.fill_(0.5)
+    method = PerturbationDenoiser(**{**SMALL, "plan": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-9}})
+    base = Artifact(
+        network.state_dict(),
+        Card(
+            name="black",
+            kind="denoiser",
+            architecture=architecture(3, 4),
+            preparation=Preparation(size=(28, 28)).model_dump(mode="json"),
+            lineage=Lineage(recipe={}, data="", seed=0, code_version="0"),
+        ),
+    )
+    made = method.fit(split, base=base, rng=Randomness(0))
+    assert made.card.metrics["tune.images"] == 10
+    network.load_state_dict(dict(made.tensors))
+    held = torch.stack([Preparation(size=(28, 28)).pixels(data.read(row)) for row in range(0, 40, 4)]) / 255
+    victim = snellen.load_classifier("bundled:fashion-cnn")
+    changed = benign_figures(network.eval(), held, unbounded_scores(victim))["changed"]
+    assert made.card.metrics["tune.false_alarms"] == pytest.approx(changed, abs=1e-5)
+    assert changed > 0.3
+
+
+@pytest.mark.covers("5.12", "5.13")
+def test_every_option_reaches_what_it_is_an_option_of(data, monkeypatch):
+    asked = []
+
+    def noticing(network, pairs, surrogate, **options):
+        asked.append((pairs, options))
+        return fit_denoiser(network, pairs, surrogate, **options)
+
+    monkeypatch.setattr(perturbation_denoiser, "fit_denoiser", noticing)
+    PerturbationDenoiser(**SMALL).fit(data, rng=Randomness(0))
+    other = {
+        "eight_bits": False, "views": ("flip",), "reconstruction_weight": 2, "benign_weight": 3,
+        "adversarial_weight": 4, "squared": True, "parity": True,
+    }  # fmt: skip
+    PerturbationDenoiser(**SMALL, **other).fit(data, rng=Randomness(0))
+    (pairs, plain), (raw, changed) = asked
+    assert (plain["views"], plain["parity"], plain["weights"]) == (("crop_and_pad", "cutmix"), False, LossWeights())
+    assert (changed["views"], changed["parity"], changed["weights"]) == (("flip",), True, LossWeights(2, 3, 4, True))
+    levels = [joined(cells).adversarial * 255 for cells in (pairs, raw)]
+    assert [torch.allclose(one, one.round(), atol=1e-3) for one in levels] == [True, False]
+    # Pairs that choose the epoch are of other images than those that are learnt from.
+    learnt, held = ({one for cell in cells for one in cell.ids} for cells in (pairs, plain["tune"]))
+    assert held
+    assert not learnt & held
+    assert set(plain["victims"]) == set(SMALL["victims"])
 
 
 @pytest.mark.covers("5.8")
