@@ -44,6 +44,22 @@ def score_of(classifier, targets=TARGETS, **options):
     return TargetScore(classifier, targets, **{"of": "score", **options})
 
 
+def test_differences_by_rounding_are_no_evidence():
+    """A baseline that is the image but for its last digits; the second image has more than that."""
+    images = torch.full((2, 3, 4, 4), 0.2)
+    images[1, :, 0, 0] = 0.9
+    baseline = torch.full_like(images, 0.2) + 3e-8 * torch.arange(4.0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
+    with torch.no_grad():
+        model[1].weight.fill_(0.1)
+        model[1].bias.fill_(0.0)
+    score = score_of(Classifier(model, class_names=["a", "b"]), torch.tensor([0, 0]))
+    found = integrated_gradients(score, images, baseline=baseline)
+    assert found.status == (NO_EVIDENCE, "ok")
+    assert not found.maps[0].any()
+    assert found.gap.abs().max() < 1e-5
+
+
 def test_the_gradient_of_a_linear_model_is_its_weights_over_the_deviation():
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
     classifier = Classifier(model, class_names=NAMES, normalization=Normalization((0.4, 0.5, 0.6), STD))

@@ -15,8 +15,9 @@ from snellen.randomness import Randomness
 
 #: The statuses of :class:`Attributed` beside "ok".
 NO_EVIDENCE = "no evidence: the map is the same everywhere, so no part of the image matters more than another"
-#: Scores that differ by no more than this share of their size differ by rounding, and no part of an image does it.
-ROUNDING = 1e-6
+#: Scores that differ by no more than this share of their size differ by rounding: the last digits of float32, 1e-7, as
+#: a network enlarges them. An image of one colour out of focus is that image but for those.
+ROUNDING = 1e-5
 NOT_FINITE = "not finite: the classifier gave scores or gradients that are NaN or infinite on the way"
 
 
@@ -48,9 +49,19 @@ class Attributed:
 
     @classmethod
     def of(
-        cls, maps: Tensor, value: Tensor, *, base: Tensor | None = None, spent: Spent, total: Tensor | None = None
+        cls,
+        maps: Tensor,
+        value: Tensor,
+        *,
+        base: Tensor | None = None,
+        spent: Spent,
+        total: Tensor | None = None,
+        extremes: tuple[Tensor, Tensor] | None = None,
     ) -> Attributed:
         """Put together what was computed; a map or a value that is not finite spoils its whole image.
+
+        Whether differences are more than :data:`ROUNDING` is decided here and nowhere else: a map alone does not tell,
+        without the scores that it was made of. Where they are not, the map is 0 throughout.
 
         Args:
             maps: (n, h, w) or (n, 3, h, w).
@@ -58,11 +69,18 @@ class Attributed:
             base: float64 (n,), where the method promises completeness.
             spent: of all images.
             total: float64 (n,), the sum of each map before it was rounded; by default that of the map.
+            extremes: float64 (n,) each, the least and the largest score on the way, where the map is made of scores.
         """
         nothing = torch.full_like(value, torch.nan)
         finite = maps.flatten(1).isfinite().all(1).cpu() & value.isfinite()
         if base is not None:
             finite = finite & base.isfinite()
+        summed = maps.detach().double().flatten(1).sum(1).cpu() if total is None else total
+        if extremes is not None:
+            least, largest = extremes
+            same = finite & (largest - least <= ROUNDING * torch.maximum(least.abs(), largest.abs()))
+            maps = torch.where(same.to(maps.device).view(-1, *[1] * (maps.ndim - 1)), 0.0, maps)
+            summed = torch.where(same, 0.0, summed)
         kept = torch.where(finite.to(maps.device).view(-1, *[1] * (maps.ndim - 1)), maps, torch.nan)
         told = has_evidence(kept).tolist()
         status = tuple(
@@ -71,7 +89,6 @@ class Attributed:
         )
         if base is None:
             return cls(kept.float(), value, nothing, nothing, status, spent)
-        summed = maps.detach().double().flatten(1).sum(1).cpu() if total is None else total
         gap = torch.where(finite, summed - (value - base), torch.nan)
         return cls(kept.float(), value, base, gap, status, spent)
 

@@ -49,17 +49,21 @@ def integrated_gradients(
     points, weights = (torch.from_numpy(numbers).float().to(images.device) for numbers in _quadrature(steps, rule))
     way = images - baseline
     total = torch.zeros_like(images)
+    on_the_way = torch.zeros(len(images), steps, dtype=torch.float64)
     with score.classifier.counting() as spent:
         for pair in torch.arange(len(images) * steps).split(score.chunk):
             if not len(pair):
                 continue
             rows, step = pair // steps, (pair % steps).to(images.device)
             here = rows.to(images.device)
-            _, slopes = gradients_at(score, baseline[here] + points[step].view(-1, 1, 1, 1) * way[here], rows)
+            values, slopes = gradients_at(score, baseline[here] + points[step].view(-1, 1, 1, 1) * way[here], rows)
+            on_the_way.view(-1)[pair] = values.double().cpu()
             total.index_add_(0, here, slopes * weights[step].view(-1, 1, 1, 1))
         ends = score.values(torch.cat([images, baseline]), torch.arange(2 * len(images)) % max(len(images), 1))
     value, base = ends[: len(images)], ends[len(images) :]
-    return Attributed.of(total * way, value, base=base, spent=spent())
+    scores = torch.cat([on_the_way, value[:, None], base[:, None]], 1)
+    extremes = (scores.amin(1), scores.amax(1))
+    return Attributed.of(total * way, value, base=base, spent=spent(), extremes=extremes)
 
 
 def _quadrature(steps: int, rule: Rule) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from snellen.attribution.attributed import ROUNDING, Attributed
+from snellen.attribution.attributed import Attributed
 from snellen.attribution.filling import Filling
 from snellen.attribution.score import TargetScore
 from snellen.errors import InputError
@@ -45,9 +45,10 @@ def occlusion(score: TargetScore, images: Tensor, filled: Filling, *, window: in
             if len(pair):
                 rows, place = pair // len(corners), pair % len(corners)
                 lost.view(-1)[pair] = value[rows] - score.values(filled(rows, ~covered[place]), rows)
-    lost[lost.abs().amax(1) <= ROUNDING * value.abs()] = 0.0
     maps = torch.einsum("np,pyx->nyx", lost, covered.double()) / covered.sum(0)
-    return Attributed.of(maps.float().to(images.device), value, spent=spent())
+    scores = torch.cat([value[:, None], value[:, None] - lost], 1)
+    extremes = (scores.amin(1), scores.amax(1))
+    return Attributed.of(maps.float().to(images.device), value, spent=spent(), extremes=extremes)
 
 
 def _starts(length: int, window: int, stride: int) -> range:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from snellen.attribution.attributed import ROUNDING, Attributed
+from snellen.attribution.attributed import Attributed
 from snellen.attribution.blocks import Block, Union, painted
 from snellen.attribution.filling import Filling
 from snellen.attribution.score import TargetScore
@@ -100,13 +100,11 @@ def partition_shap(
             for row in open_rows:
                 divisions[row].advance()
     made = [division.shares(height, width, depth) for division in divisions]
-    for row, division in enumerate(divisions):
-        if division.largest <= ROUNDING * max(abs(float(value[row])), abs(float(base[row]))):
-            made[row].zero_()
     maps = torch.stack(made) if made else torch.zeros(0, depth, height, width, dtype=torch.float64)
     total = maps.flatten(1).sum(1)
     maps = (maps if channels else maps[:, 0]).float().to(images.device)
-    return Attributed.of(maps, value, base=base, spent=spent(), total=total)
+    least, largest = torch.tensor([division.extremes for division in divisions], dtype=torch.float64).view(-1, 2).T
+    return Attributed.of(maps, value, base=base, spent=spent(), total=total, extremes=(least, largest))
 
 
 @dataclass
@@ -158,7 +156,7 @@ class _Division:
         self._shares: dict[Block, float] = {}
         self._counter = 0
         self._finite = True
-        self.largest = 0.0  # change of score of any block
+        self.extremes = (math.inf, -math.inf)  # least and largest score
 
     def start(self, whole: Union, masked: float, full: float) -> None:
         """Begin with the whole image; scores that are not finite end the matter."""
@@ -212,10 +210,11 @@ class _Division:
 
     def _put(self, node: _Node) -> None:
         if not math.isfinite(node.share):
-            self._finite, self.largest = False, math.inf
+            self._finite = False
             self._queue.clear()
             return
-        self.largest = max(self.largest, abs(node.with_it - node.without))
+        least, largest = self.extremes
+        self.extremes = (min(least, node.without, node.with_it), max(largest, node.without, node.with_it))
         if node.halves is None:
             self._credit(node)
         else:

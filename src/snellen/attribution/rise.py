@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snellen.attribution.attributed import ROUNDING, Attributed
+from snellen.attribution.attributed import Attributed
 from snellen.attribution.filling import Filling
 from snellen.attribution.score import TargetScore
 from snellen.errors import InputError
@@ -30,7 +30,8 @@ def rise(
 ) -> Attributed:
     """RISE of prepared images: maps (n, h, w); expected score where a pixel shows, so no completeness is promised.
 
-    Where the score is the same under all masks, the map is constant: no evidence.
+    Where the score is the same under all masks, what is left would be a map of the masks and not of the image: no
+    evidence.
 
     Args:
         score: the explained score, of all n images.
@@ -50,6 +51,7 @@ def rise(
     height, width = images.shape[-2:]
     tall, wide = -(-height // cells), -(-width // cells)
     summed = torch.zeros(len(images), height, width, dtype=torch.float64)
+    least, largest = (torch.zeros(len(images), dtype=torch.float64) for _ in range(2))
     with score.classifier.counting() as spent, torch.no_grad():
         value = score.of_images(images)
         for row in range(len(images)):
@@ -72,8 +74,6 @@ def rise(
                 scores = score.values(filled(rows, shown), rows)
                 summed[row] += torch.einsum("m,myx->yx", scores, shown.double())
                 low, high = min(low, float(scores.min())), max(high, float(scores.max()))
-            if high - low <= ROUNDING * max(
-                abs(low), abs(high)
-            ):  # what is left would be a map of the masks, and not of the image
-                summed[row] = low * keep * masks
-    return Attributed.of((summed / (keep * masks)).float().to(images.device), value, spent=spent())
+            least[row], largest[row] = low, high
+    maps = (summed / (keep * masks)).float().to(images.device)
+    return Attributed.of(maps, value, spent=spent(), extremes=(least, largest))

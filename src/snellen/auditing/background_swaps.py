@@ -22,9 +22,6 @@ from snellen.randomness import Randomness
 #: Images that lend their backgrounds, at most: they stay in memory.
 LENDERS = 64
 
-#: Evidence that adds up to no more than this is rounding.
-ROUNDING = 1e-5
-
 #: Least and largest share of an image that an object may take to tell anything.
 LEAST_SHARE, MOST_SHARE = 0.01, 0.95
 
@@ -160,4 +157,4 @@ def evidence_outside(classifier: Classifier, image: Tensor, mask: Tensor, target
     found = partition_shap(of, images, blurred_filling(images), budget=max(evaluations, 2))
     speaks = pixel_map(found.maps)[0].cpu().double().clamp(min=0)
     total = float(speaks.sum())
-    return float(speaks[~mask].sum()) / total if total > ROUNDING else float("nan")
+    return float(speaks[~mask].sum()) / total if found.status[0] == "ok" and total > 0 else float("nan")

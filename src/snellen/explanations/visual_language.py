@@ -49,11 +49,6 @@ LABEL = "{label}"
 #: Classes that are told of each image.
 TOP = 3
 
-#: Contributions that add up to no more than this, without signs, are rounding: an image of one colour out of focus is
-#: that image but for its last digits.
-ROUNDING = 1e-5
-
-NOTHING = "no evidence: the score is the same whatever part of the image is shown"
 NOTHING_FOR = "no evidence: no part of the image speaks for the class"
 NO_REGION = "no region: the segmenter found nothing at the place that the map points at"
 
@@ -255,10 +250,8 @@ def _status(count: int, found: Attributed | None, places: Tensor) -> list[str]:
     if found is None:
         return ["ok"] * count
     pointed = (places >= 0).all(1).tolist()
-    silent = (found.pixels.abs().flatten(1).sum(1) <= ROUNDING).tolist()
     return [
-        said if said != "ok" else NOTHING if nothing else "ok" if place else NOTHING_FOR
-        for said, nothing, place in zip(found.status, silent, pointed, strict=True)
+        NOTHING_FOR if said == "ok" and not place else said for said, place in zip(found.status, pointed, strict=True)
     ]
 
 

@@ -14,7 +14,6 @@ from snellen.attribution.filling import blurred_filling
 from snellen.attribution.maps import pixel_map
 from snellen.attribution.partition_shap import partition_shap
 from snellen.attribution.score import TargetScore
-from snellen.auditing.background_swaps import ROUNDING
 from snellen.auditing.check import Check, Conclusion, Reading
 from snellen.auditing.examples import confident_mistakes
 from snellen.auditing.heat_map import scale_colours
@@ -29,6 +28,10 @@ FAINT = 0.4
 
 #: Longest side of a picture, pixels; smaller ones are enlarged, so that pixels stay squares.
 SIDE = 224
+
+
+#: Images among which a budget shares the passes for the few mistakes: as many as it keeps at first.
+SHARED_BY = 1_000
 
 
 class Explanations(Check):
@@ -46,8 +49,8 @@ class Explanations(Check):
     evaluations: int = Field(200, ge=2, description="passes for each of them")
 
     def cost(self) -> float:
-        """Nothing for each image: a few are looked at, however many there are."""
-        return 0.0
+        """A few are looked at, however many there are: shared by :data:`SHARED_BY` images, as if no more came."""
+        return self.examples * self.evaluations / SHARED_BY
 
     def conclude(self, reading: Reading) -> Conclusion:
         """One panel of pictures; nothing where no picture may be kept, or nothing is wrong."""
@@ -98,7 +101,7 @@ class Explanations(Check):
         score = TargetScore(reading.classifier, torch.tensor([decided]))
         found = partition_shap(score, images, blurred_filling(images), budget=self.evaluations)
         speaks = pixel_map(found.maps)[0].cpu().clamp(min=0)
-        return speaks / speaks.max() if float(speaks.sum()) > ROUNDING else None
+        return speaks / speaks.max() if found.status[0] == "ok" and bool(speaks.any()) else None
 
 
 def coloured(image: Tensor, evidence: Tensor) -> Image.Image:
