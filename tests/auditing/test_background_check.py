@@ -16,6 +16,7 @@ from snellen.auditing.checks.background import Background
 from snellen.auditing.object_masks import ObjectMasks
 from snellen.classifier import Classifier
 from snellen.comparing.compare import compare
+from snellen.errors import InputError
 from snellen.images import ImageSet
 from snellen.preparation import Preparation
 
@@ -230,6 +231,48 @@ def test_a_segmenter_takes_the_place_of_masks(monkeypatch):
     report = asked(1.0, pictures(60, masks=False), segmenter="hf:folder", evaluations=0)
     assert len(findings(report)) == 1
     assert asked_for[0] == [[[8, 8]]], "a segmenter that wants a point gets the middle"
+
+
+def test_a_segmenter_that_cannot_be_used_is_told_before_anything_is_measured(tmp_path, monkeypatch):
+    from snellen.auditing import object_masks
+
+    checks = ["clean", {"check": "background", "segmenter": f"isnet:{tmp_path / 'none.onnx'}"}]
+    with pytest.raises(InputError, match=r"none\.onnx"):
+        audit(reader(0.0), pictures(20), checks=checks, out=tmp_path / "run")
+
+    class Boxes:
+        name, prompts = "boxed", frozenset({"boxes"})
+
+    monkeypatch.setattr(object_masks, "_loaded", lambda reference, device: Boxes())
+    with pytest.raises(InputError, match=r"boxed takes boxes.*isnet:FILE\.onnx"):
+        audit(reader(0.0), pictures(20), checks=checks, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_masks_that_are_empty_or_whole_tell_nothing():
+    images = pictures(40)
+    read = type(images.source).read_mask
+
+    class Odd(type(images.source)):
+        def read_mask(self, index, path):
+            if index < 10:
+                return Image.new("L", (SIDE, SIDE), 255 * (index % 2))
+            return read(self, index, path)
+
+    images.source.__class__ = Odd
+    report = asked(1.0, images, evaluations=0)
+    assert report.metrics["background.follows"].n == 30
+    assert any("10 of 40 drawn images count in no figure" in note for note in report.notes)
+
+
+def test_labels_alone_are_enough():
+    said = Classifier(
+        Reader(1.0), class_names=["dark", "light"], preparation=Preparation(size=(SIDE, SIDE)), name="said",
+        output="labels",
+    )  # fmt: skip
+    report = audit(said, pictures(60), checks=["clean", {"check": "background", "share": 1.0, "evaluations": 16}])
+    assert len(findings(report)) == 1
+    assert "background.evidence_outside" in report.metrics
 
 
 def test_masks_go_through_the_resize_and_crop_of_the_model():

@@ -115,6 +115,29 @@ def test_a_picture_that_became_unreadable_is_left_out(monkeypatch):
     assert [one.title for one in panel.heat] == [images.ids[row] for row in (18, 17, 16, 15)]
 
 
+def test_what_it_costs_is_known_to_a_budget():
+    asked = []
+    few = pictures()
+
+    class Counting(Corner):
+        def forward(self, images):
+            asked.append(len(images))
+            return super().forward(images)
+
+    model = Classifier(
+        Counting(), class_names=["dark", "light"], preparation=Preparation(size=(SIDE, SIDE)), name="counting"
+    )
+    counted = []
+    for checks in (["clean"], ["clean", {"check": "explanations", "examples": 2, "evaluations": 50}]):
+        asked.clear()
+        audit(model, few, checks=checks)
+        counted.append(sum(asked))
+    spent = counted[1] - counted[0]
+    told = Explanations(examples=2, evaluations=50).cost() * explanations.SHARED_BY
+    assert told * 0.5 < spent <= told * 2
+    assert Explanations(examples=0).cost() == 0
+
+
 @pytest.mark.parametrize("level", [0.0, 0.5])
 def test_colours_are_those_of_the_scale_and_leave_the_image_seen(level):
     image = torch.full((3, 2, 2), level)

@@ -28,7 +28,7 @@ class ObjectMasks:
     def __init__(self, images: ImageSet, classifier: Classifier, segmenter: str | None = None) -> None:
         self._images, self._classifier = images, classifier
         self._position = {key: index for index, key in enumerate(images.ids)}
-        self._segmenter = None if segmenter is None else _loaded(segmenter, str(classifier.device))
+        self._segmenter = None if segmenter is None else fitting_segmenter(segmenter, classifier)
         preparation = classifier.preparation
         # A mask has no colours in between, and no object in what is padded.
         self._masks = preparation.model_copy(update={"interpolation": "nearest", "fill": (0, 0, 0)})
@@ -44,6 +44,22 @@ class ObjectMasks:
         except (RejectedImageError, InputError):
             return None
         return None if mask is None else (image, _prepared(mask, self._masks))
+
+
+def fitting_segmenter(reference: str, classifier: Classifier) -> Segmenter:
+    """The segmenter of a reference, on the classifier's device; loaded once.
+
+    Raises:
+        InputError: it cannot be loaded, or wants boxes.
+        MissingExtraError: its library is not installed.
+    """
+    segmenter = _loaded(reference, str(classifier.device))
+    if segmenter.prompts and "points" not in segmenter.prompts:
+        raise InputError(
+            f"{segmenter.name} takes {' or '.join(sorted(segmenter.prompts))}, and nobody draws them here; use one "
+            f"that finds objects by itself (isnet:FILE.onnx) or takes points (bundled:scene-sam, hf:FOLDER, grabcut)"
+        )
+    return segmenter
 
 
 def _prepared(mask: object, preparation: Preparation) -> Tensor:

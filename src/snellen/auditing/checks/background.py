@@ -13,7 +13,7 @@ from pydantic import Field
 from snellen.auditing.background_swaps import Lenders, Swapped, swapped
 from snellen.auditing.check import Check, Companion, Conclusion, Measured, Reading
 from snellen.auditing.hypothesis import Hypothesis
-from snellen.auditing.object_masks import ObjectMasks
+from snellen.auditing.object_masks import ObjectMasks, fitting_segmenter
 from snellen.auditing.panels import Panel
 from snellen.auditing.per_image import PerImage
 from snellen.auditing.pictures import keep_picture
@@ -31,6 +31,10 @@ class Background(Check):
     are have nothing to lose, and no share in the harm. ``segmenter`` is for sets without masks; what it takes for the
     object then is the object. The evidence outside of the object comes from Partition SHAP over a blurred image, and is
     told, not tested.
+
+    It says that decisions change with the background, not that a class has its own: a background before which the model
+    decides at random costs right decisions as well. A shortcut shows in ``follows``, the share that becomes the class
+    that the background was taken from. Intervals are of images (units); the few backgrounds that are lent are as given.
     """
 
     name: ClassVar[str] = "background"
@@ -56,6 +60,12 @@ class Background(Check):
                 f"segmenter: --set background.segmenter=isnet:FILE.onnx"
             )
         return super().missing(classifier, images, companions)
+
+    def resolved(self, classifier: Classifier) -> Background:
+        """As it is; a segmenter that cannot be used is told now, and not after hours."""
+        if self.segmenter is not None:
+            fitting_segmenter(self.segmenter, classifier)
+        return self
 
     def cost(self) -> float:
         """Composites of both kinds, and the evaluations, for the share that is looked at."""
