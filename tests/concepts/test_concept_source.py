@@ -34,9 +34,25 @@ def test_names_of_several_words_and_halves():
     assert set(found) == {"a t shirt", "the tops of lungs", "signs of Pneumonia with effusions"}
 
 
+@pytest.mark.covers("1.4")
+def test_a_name_is_found_however_it_is_written():
+    words = {"class_names": ["PleuralEffusion", "x-ray", "café"], "confounders": ["siteA"]}
+    leaks = [
+        "signs of pleural effusions",
+        "Pleural-effusion",
+        "an xray film",
+        "x rays",
+        "cafe\u0301 chairs",
+        "of site A",
+    ]
+    kept = ["pleural line", "effusion of the knee", "a ray", "sites abroad", "a cafeteria"]
+    assert set(reasons([*leaks, *kept], **words)) == set(leaks)
+
+
 @pytest.mark.covers("1.13")
 def test_duplicates_and_phrases_that_say_nothing():
     found = reasons(["a long tail", "Long tails!", "the", "…", "long tail end"], class_names=["x"])
+    assert reasons(["the dog’s ear", "dog ear"], class_names=["x"]) == {"dog ear": "says the same as 'the dog’s ear'"}
     assert found == {"Long tails!": "says the same as 'a long tail'", "the": "says nothing", "…": "says nothing"}
 
 

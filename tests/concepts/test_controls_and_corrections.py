@@ -25,6 +25,11 @@ def test_random_words_are_as_many_as_long_different_and_follow_from_the_seed():
     # More single words than there are: some get a second one, and none comes twice.
     many = random_phrases(["word"] * (len(WORDS) + 20), Randomness(0))
     assert len(set(many)) == len(WORDS) + 20
+    # Words of the classes say something, in any number; where nothing is to be avoided the draws are the same.
+    words = set(" ".join(random_phrases(["word"] * 100, Randomness(0), avoid=["a Tiger", "zebras"])).split())
+    assert {"tiger", "zebra"} & set(many) == {"tiger", "zebra"}
+    assert not words & {"tiger", "zebra"}
+    assert random_phrases(phrases, Randomness(3), avoid=["unknown"]) == found
 
 
 @pytest.mark.covers("1.10")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from snellen import index
 from snellen.artifact import Artifact
 from snellen.classifier import hash_tensors
+from snellen.concepts import control_phrases
 from snellen.concepts.filtering import DroppedConceptsWarning
 from snellen.data.arrays import load_arrays
 from snellen.data.folder import load_folder
@@ -41,9 +44,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_random_clip(tmp_path_factory.mktemp("clip"))
 
 
-@pytest.fixture
-def lists(tmp_path: Path) -> Path:
-    path = tmp_path / "lists.json"
+@pytest.fixture(scope="module")
+def lists(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("lists") / "lists.json"
     path.write_text(json.dumps(LISTS))
     return path
 
@@ -59,12 +62,21 @@ def blobs(count: int, seed: int, split: str | None = None) -> ImageSet:
     return images if split is None else as_split(images, split)  # type: ignore[arg-type]
 
 
+@cache
 def both() -> ImageSet:
     return join([blobs(30, 0, "train"), blobs(16, 1, "tune")])
 
 
 def recipe(clip: Path, lists: Path, **changes: object) -> ConceptBottleneckRecipe:
-    return ConceptBottleneckRecipe(**{"tower": f"hf:{clip}", "concepts": str(lists), **changes})  # type: ignore[arg-type]
+    """One penalty unless said otherwise: to choose it takes five fits, of the concepts and of each control."""
+    fixed = {"tower": f"hf:{clip}", "concepts": str(lists), "penalty": 0.01}
+    return ConceptBottleneckRecipe(**{**fixed, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def chosen(clip: Path, lists: Path) -> Artifact:
+    """What is made of both splits, the penalty chosen."""
+    return recipe(clip, lists, penalty=None).fit(both(), rng=Randomness(0))
 
 
 @pytest.fixture
@@ -132,16 +144,17 @@ def test_statistics_are_those_of_the_train_split(clip: Path, lists: Path, towers
     assert torch.allclose(made.tensors["head.standardise.mean"], scores.mean(0), atol=1e-5)
     assert torch.allclose(made.tensors["head.standardise.deviation"], scores.std(0, correction=0), atol=1e-5)
     assert torch.allclose(made.tensors["head.present"], torch.quantile(scores, 0.95, dim=0), atol=1e-5)
-    alone = recipe(clip, lists, penalty=0.01).fit(blobs(30, 0, "train"), rng=Randomness(0))
+    alone = recipe(clip, lists).fit(blobs(30, 0, "train"), rng=Randomness(0))
     assert torch.equal(alone.tensors["head.standardise.mean"], made.tensors["head.standardise.mean"])
 
 
 @pytest.mark.covers("1.7")
-def test_the_tune_split_chooses_the_penalty_and_without_one_it_is_fixed(clip: Path, lists: Path) -> None:
-    chosen = recipe(clip, lists).fit(both(), rng=Randomness(0))
+def test_the_tune_split_chooses_the_penalty_and_without_one_it_is_fixed(
+    clip: Path, lists: Path, chosen: Artifact
+) -> None:
     assert chosen.card.lineage.recipe["used_penalty"] in (0.1, 0.01, 1e-3, 1e-4, 1e-5)
     assert set(chosen.card.metrics) == {"tune.accuracy", "tune.random_words", "tune.shuffled_text"}
-    fixed = recipe(clip, lists).fit(blobs(30, 0), rng=Randomness(0))
+    fixed = recipe(clip, lists, penalty=None).fit(blobs(30, 0), rng=Randomness(0))
     assert fixed.card.lineage.recipe["used_penalty"] == 1e-3
     assert fixed.card.metrics == {}
     assert set(fixed.card.lineage.recipe["on_training_images"]) == {"accuracy", "random_words", "shuffled_text"}
@@ -154,7 +167,7 @@ def test_controls_are_fitted_as_the_concepts_are_and_follow_from_the_seed(
     clip: Path, lists: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Where the random words are the concepts themselves, they do as well to the last bit.
-    monkeypatch.setattr(module, "random_phrases", lambda phrases, _rng: tuple(phrases))
+    monkeypatch.setattr(module, "random_phrases", lambda phrases, _rng, avoid: tuple(phrases))
     with pytest.warns(NoBetterThanWordsWarning, match="phrases of random words decide as well on the tune split"):
         made = recipe(clip, lists, scoring="answer").fit(both(), rng=Randomness(0))
     assert made.card.metrics["tune.random_words"] == made.card.metrics["tune.accuracy"]
@@ -171,6 +184,10 @@ def test_controls_are_fitted_as_the_concepts_are_and_follow_from_the_seed(
         recipe(clip, lists).fit(blobs(10, 0), rng=Randomness(seed))
     assert asked[0] == asked[1] != asked[2]
     assert len(asked[0]) == 6
+    # A word of a class or a confounder is no random one.
+    monkeypatch.setattr(control_phrases, "WORDS", ("tigers", "river", "warmth", "warm", "star", "iron"))
+    recipe(clip, lists, confounders=("tiger",)).fit(blobs(10, 0), rng=Randomness(0))
+    assert set(" ".join(asked[3]).split()) <= {"river", "warmth", "iron"}
 
 
 @pytest.mark.covers("1.4")
@@ -188,8 +205,9 @@ def test_a_planted_leak_is_dropped_named_and_recorded(clip: Path, tmp_path: Path
 
 
 @pytest.mark.covers("1.5")
-def test_a_second_fit_encodes_no_image(clip: Path, lists: Path, tmp_path: Path, towers: list[Towers]) -> None:
-    kept = recipe(clip, lists, keep=tmp_path / "kept")
+@pytest.mark.parametrize("selection", ["elastic_net", "learned"])
+def test_a_second_fit_encodes_no_image(clip: Path, lists: Path, tmp_path: Path, selection: str) -> None:
+    kept = recipe(clip, lists, keep=tmp_path / "kept", kept=2, selection=selection)
     first = kept.fit(both(), rng=Randomness(0))
     shown: list[int] = []
     load = module.load_two_tower
@@ -204,8 +222,8 @@ def test_a_second_fit_encodes_no_image(clip: Path, lists: Path, tmp_path: Path, 
         patch.setattr(module, "load_two_tower", counted)
         again = kept.model_copy(update={"penalty": 0.5}).fit(both(), rng=Randomness(0))
         same = kept.fit(both(), rng=Randomness(0))
-    # One image each is the probe of an encoder.
-    assert shown == [1] * 4
+    # One image each is the probe of an encoder: of scores of both splits, and of vectors where they choose concepts.
+    assert shown == [1] * (6 if selection == "learned" else 4)
     assert hash_tensors(dict(same.tensors)) == hash_tensors(dict(first.tensors))
     assert not torch.equal(again.tensors["head.linear.weight"], first.tensors["head.linear.weight"])
 
@@ -220,10 +238,7 @@ def test_few_concepts_leave_the_others_without_weight(clip: Path, lists: Path, s
 
 
 def test_groups_have_a_worst_one(clip: Path, lists: Path) -> None:
-    from dataclasses import replace
-
-    tune = blobs(16, 1, "tune")
-    images = join([blobs(30, 0, "train"), tune])
+    images = both()
     groups = pa.array(["east" if row % 4 < 2 else "west" for row in range(len(images))])
     grouped = replace(images, table=images.table.append_column("group", groups))
     metrics = recipe(clip, lists).fit(grouped, rng=Randomness(0)).card.metrics
@@ -247,7 +262,7 @@ def test_an_image_that_cannot_be_read_counts_nowhere_and_moves_no_label(
 
 
 @pytest.mark.covers("1.13")
-def test_what_cannot_be_used_is_refused(clip: Path, lists: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_used_is_refused(clip: Path, lists: Path, tmp_path: Path, chosen: Artifact) -> None:
     assert "needs concepts" in str(ConceptBottleneckRecipe().missing())
     with pytest.raises(InputError, match="needs concepts: a file of phrases or a language model"):
         ConceptBottleneckRecipe(tower=f"hf:{clip}").fit(both(), rng=Randomness(0))
@@ -267,9 +282,8 @@ def test_what_cannot_be_used_is_refused(clip: Path, lists: Path, tmp_path: Path)
     unlabelled = load_arrays(np.zeros((3, 32, 32, 3), np.uint8), name="bare")
     with pytest.raises(InputError, match="needs labels, and bare has none"):
         recipe(clip, lists).fit(unlabelled, rng=Randomness(0))
-    base = recipe(clip, lists).fit(blobs(10, 0), rng=Randomness(0))
     with pytest.raises(InputError, match="takes no base"):
-        recipe(clip, lists).fit(both(), base=base, rng=Randomness(0))
+        recipe(clip, lists).fit(both(), base=chosen, rng=Randomness(0))
 
 
 def test_delivery_writes_a_classifier_with_an_onnx_file_that_agrees(clip: Path, lists: Path, tmp_path: Path) -> None:

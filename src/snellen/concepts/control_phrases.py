@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
+from snellen.concepts.filtering import stems
 from snellen.randomness import Randomness
 
 #: Everyday words for things that no sign of a class is called by.
@@ -27,12 +28,20 @@ trumpet tunnel umbrella uncle vase village wagon walnut whistle wizard yogurt ze
 WORDS: tuple[str, ...] = tuple(_WORDS.split())
 
 
-def random_phrases(phrases: Sequence[str], rng: Randomness) -> tuple[str, ...]:
+def random_phrases(phrases: Sequence[str], rng: Randomness, *, avoid: Sequence[str] = ()) -> tuple[str, ...]:
     """As many phrases of as many random words each, all different.
 
     >>> len(random_phrases(["striped", "a red object"], Randomness(0))[1].split())
     3
+
+    Args:
+        phrases: that are stood in for.
+        rng: of the words.
+        avoid: texts that share no word with these phrases, such as the names of the classes: "a tiger" is no random
+            word where tigers are to be told.
     """
+    avoided = {word for text in avoid for word in stems(text)}
+    words = [word for word in WORDS if not avoided.intersection(stems(word))] or WORDS
     generator = rng.generator("random words")
     found: dict[str, None] = {}
     for phrase in phrases:
@@ -40,8 +49,8 @@ def random_phrases(phrases: Sequence[str], rng: Randomness) -> tuple[str, ...]:
         said = ""
         # Where all single words are used up, a phrase gets one more.
         for attempt in range(1000):
-            places = torch.randint(len(WORDS), (length + attempt // 500,), generator=generator)
-            said = " ".join(WORDS[place] for place in places.tolist())
+            places = torch.randint(len(words), (length + attempt // 500,), generator=generator)
+            said = " ".join(words[place] for place in places.tolist())
             if said not in found:
                 break
         found[said] = None

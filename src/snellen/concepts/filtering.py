@@ -7,8 +7,10 @@ A concept that is the class's own name is no reason for it, and one that names t
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 
 #: Words that carry nothing: two phrases that differ in them alone are the same.
 _EMPTY = frozenset({"a", "an", "the", "is", "are", "of"})
@@ -27,12 +29,13 @@ class DroppedConceptsWarning(UserWarning):
 
 
 def stems(text: str) -> tuple[str, ...]:
-    """Words of a phrase without case, punctuation, possessive and plural.
+    """Words of a phrase without case, punctuation, possessive and plural, however its letters are encoded.
 
     >>> stems("Two T-shirts' edges")
     ('two', 't', 'shirt', 'edge')
     """
-    return tuple(_singular(word) for word in re.findall(r"[^\W_]+", text.casefold().replace("'s", "")))
+    plain = unicodedata.normalize("NFKC", text).casefold().replace("’", "'").replace("'s", "")
+    return tuple(_singular(word) for word in re.findall(r"[^\W_]+", plain))
 
 
 def keep_usable(
@@ -40,7 +43,8 @@ def keep_usable(
 ) -> tuple[tuple[int, ...], tuple[Dropped, ...]]:
     """Which phrases can be concepts.
 
-    A name is found as whole words anywhere in a phrase, in singular or plural; of "T-shirt/top" either half.
+    A name is found as whole words anywhere in a phrase, in singular or plural, written in one word or several
+    ("PleuralEffusion", "pleural effusions"); of "T-shirt/top" either half.
 
     >>> keep_usable(["a long tail", "the cats", "A long tail."], class_names=["cat", "dog"])[0]
     (0,)
@@ -73,7 +77,9 @@ def keep_usable(
 
 
 def _holds(words: tuple[str, ...], name: tuple[str, ...]) -> bool:
-    return any(words[start : start + len(name)] == name for start in range(len(words) - len(name) + 1))
+    whole = "".join(name)
+    starts = (accumulate(words[start:]) for start in range(len(words)))
+    return any(whole in takewhile(lambda said: len(said) <= len(whole), said) for said in starts)
 
 
 def _singular(word: str) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from snellen.errors import InputError
 from snellen.frozen_features.extracting import contents_hash, frozen_features
+from snellen.frozen_features.store import FrozenFeatures
 from snellen.images import ImageSet
 from snellen.models.image_encoders.frozen_encoder import FrozenEncoder
 from snellen.models.two_tower.concept_scores import (
@@ -104,13 +105,34 @@ def score_images(
     if not all_phrases:
         raise InputError("there are no concepts to score images by")
     encoder = concept_encoder(tower, all_phrases, templates=templates, pooling=pooling)
-    kept = None
-    if folder is not None:
-        kept = folder / f"{contents_hash(images, progress)[:20]}-{encoder.identity[:20]}"
-    found = frozen_features(images, encoder, folder=kept, progress=progress)
+    found = _kept(images, encoder, folder, progress)
     place = {phrase: column for column, phrase in enumerate(all_phrases)}
     return ScoredImages(
         cosines={name: found.features[:, torch.tensor([place[one] for one in of])] for name, of in lists.items()},
         positions=found.positions,
         rejected=found.rejected,
     )
+
+
+def image_vectors(
+    images: ImageSet, tower: TwoTower, *, folder: Path | None = None, progress: Progress | None = None
+) -> FrozenFeatures:
+    """Vectors of the tower's image side for every usable image; arguments and errors as :func:`score_images`."""
+    encoder = FrozenEncoder(
+        name=tower.name,
+        network=tower.image_tower,
+        preparation=tower.preparation,
+        normalization=tower.normalization,
+        layer="image vector",
+        configuration=tower.identity(),
+        device=tower.device,
+    )
+    return _kept(images, encoder, folder, progress)
+
+
+def _kept(images: ImageSet, encoder: FrozenEncoder, folder: Path | None, progress: Progress | None) -> FrozenFeatures:
+    """Features in a folder below ``folder`` that is named after the images' contents and the encoder."""
+    own = None
+    if folder is not None:
+        own = folder / f"{contents_hash(images, progress)[:20]}-{encoder.identity[:20]}"
+    return frozen_features(images, encoder, folder=own, progress=progress)

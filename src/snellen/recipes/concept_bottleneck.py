@@ -24,14 +24,12 @@ from snellen.concepts.corrections import usual_scores
 from snellen.concepts.filtering import DroppedConceptsWarning
 from snellen.concepts.learned_selection import learned_selection
 from snellen.concepts.linear_head import LinearHead, choose_linear_head, fit_linear_head
-from snellen.concepts.scored_images import ScoredImages, score_images
+from snellen.concepts.scored_images import ScoredImages, image_vectors, score_images
 from snellen.concepts.shift_figures import worst_group
 from snellen.concepts.sparse_head import few_concepts
 from snellen.errors import InputError
-from snellen.frozen_features.extracting import frozen_features
 from snellen.images import ImageSet
 from snellen.method import Method, Need
-from snellen.models.image_encoders.references import load_encoder
 from snellen.models.language.references import load_language_model
 from snellen.models.two_tower.concept_bottleneck import ConceptBottleneck, architecture
 from snellen.models.two_tower.concept_scores import Pooling, Scoring, check_questions, concept_vectors
@@ -141,7 +139,7 @@ class ConceptBottleneckRecipe(Method):
         concepts = self._concepts(names, progress)
         lists = {
             CONCEPTS: concepts.phrases,
-            RANDOM: random_phrases(concepts.phrases, rng),
+            RANDOM: random_phrases(concepts.phrases, rng, avoid=(*names, *self.confounders, *concepts.phrases)),
             SHUFFLED: shuffled_phrases(concepts.phrases, rng),
         }
         has_tune = "tune" in images.column("split")
@@ -179,29 +177,18 @@ class ConceptBottleneckRecipe(Method):
             "rejected": len(shown.scored.rejected) + (len(held.scored.rejected) if held else 0),
             **({} if held else {"on_training_images": rounded}),
         }
-        network = ConceptBottleneck(
-            tower,
-            concepts.phrases,
-            len(names),
-            scoring=self.scoring,
-            pooling=self.pooling,
-            questions=concepts.questions,
-            templates=self.templates,
-        )
+        form: dict[str, Any] = {
+            "scoring": self.scoring,
+            "pooling": self.pooling,
+            "questions": concepts.questions,
+            "templates": self.templates,
+        }
+        network = ConceptBottleneck(tower, concepts.phrases, len(names), **form)
         _put_in(network, head, places, scored(shown, CONCEPTS))
         card = Card(
             name="concept-bottleneck",
             kind="classifier",
-            architecture=architecture(
-                tower,
-                self.tower,
-                concepts.phrases,
-                len(names),
-                scoring=self.scoring,
-                pooling=self.pooling,
-                questions=concepts.questions,
-                templates=self.templates,
-            ),
+            architecture=architecture(tower, self.tower, concepts.phrases, len(names), **form),
             description=f"decides by {len(places)} concepts, scored by {tower.name}; needs the weights of {self.tower}",
             class_names=names,
             preparation=tower.preparation.model_dump(mode="json"),
@@ -273,7 +260,7 @@ class ConceptBottleneckRecipe(Method):
         count = len(shown.images.class_names or ())
         if self.selection == "elastic_net":
             return few_concepts(scores, shown.labels, count, self.kept)
-        vectors = frozen_features(shown.images.unlabelled(), load_encoder(self.tower), progress=progress).features
+        vectors = image_vectors(shown.images.unlabelled(), tower, folder=self.keep, progress=progress).features
         directions = concept_vectors(tower, concepts.phrases, self.templates)
         return tuple(sorted(learned_selection(vectors, shown.labels, count, directions, self.kept, rng=rng)))
 
