@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from snellen.attribution.grad_cam import grad_cam
 from snellen.classifier import Classifier
 from snellen.errors import InputError
 from snellen.perturbation_estimation.attention import attention_figures
@@ -132,7 +133,10 @@ def test_attention_is_compared_on_both_classes():
     )
     victim = Classifier(network, class_names=["a", "b"])
     clean = torch.rand(3, 3, 8, 8)
-    attacked = torch.rand(3, 3, 8, 8)
+    attacked = 0.2 * torch.rand(3, 3, 8, 8)
+    with torch.no_grad():
+        # Centred scores: dark and light images are decided otherwise.
+        network[-1].bias.sub_(network(torch.cat([clean, attacked])).mean(0))
     same = attention_figures(victim, clean, clean, attacked)
     assert torch.allclose(same["iaa_benign"], torch.zeros(3), atol=1e-6)
     assert torch.allclose(same["iaa_adversarial"], torch.zeros(3), atol=1e-6)
@@ -140,6 +144,16 @@ def test_attention_is_compared_on_both_classes():
     assert float(nothing["iaa_benign"].max()) > 0
     assert torch.allclose(nothing["iaa_benign"], nothing["iaa_adversarial"], atol=1e-6)
     assert float(nothing["iaa_benign"].max()) <= 2
+    with torch.no_grad():
+        classes = victim(clean).argmax(1), victim(attacked).argmax(1)
+    assert not torch.equal(*classes), "one class tells nothing of two"
+
+    def maps(seen, target):
+        found = grad_cam(victim, seen, target).maps.flatten(1)
+        return found / found.norm(dim=1, keepdim=True).clamp(min=1e-12)
+
+    apart = [(maps(attacked, one) - maps(clean, one)).square().sum(1) for one in classes]
+    assert torch.allclose(nothing["iaa_benign"], (apart[0] + apart[1]) / 2, atol=1e-6)
 
 
 def test_what_is_known_without_the_clean_image():
@@ -150,7 +164,10 @@ def test_what_is_known_without_the_clean_image():
     assert [row.changed for row in rows] == [True, False]
     assert rows[0].delta_l2 == pytest.approx(0.2 * SIZE)
     assert rows[0].delta_linf == pytest.approx(0.2)
-    assert rows[0].confidence > 0.5
+    near = decided(level(0.7), level(0.55), brightness())[0]
+    sure = [float(brightness().probabilities(brightness()(level(one))).max()) for one in (0.7, 0.55)]
+    assert (near.confidence, near.estimate_confidence) == pytest.approx(sure)
+    assert sure[0] > sure[1] > 0.5
     assert rows[0].score_distance > 0
     bare = decided(seen, seen)
     assert bare[0].changed is None

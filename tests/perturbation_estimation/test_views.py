@@ -94,12 +94,22 @@ def test_rotations_turn_and_shifts_move_whole_pixels():
     assert torch.allclose(moved.sum((1, 2, 3)), torch.tensor(3.0), atol=1e-3)
     turned = draw_view("rotation", image, bound(40))(image)
     assert torch.allclose(turned[:, 0, 4, 4], torch.ones(40), atol=1e-5), "the centre must stay"
-    wide = torch.zeros(1, 3, 8, 16)
-    wide[:, :, :, 7:9] = 1
-    rng = Randomness(0).for_examples(["a"])
-    angle = float(rng.child("rotation").uniform("angle", (), -torch.pi, torch.pi))
-    area = float(draw_view("rotation", wide, rng)(wide)[0, 0].sum())
-    assert area <= 16.5, angle
+
+
+def test_rotations_of_wide_images_do_not_shear():
+    """A blob 5 pixels to the right of the centre goes round it at this distance, by the angle that was drawn."""
+    rows, columns = torch.meshgrid(torch.arange(24.0), torch.arange(40.0), indexing="ij")
+    across, down = columns - 19.5, rows - 11.5
+    blob = torch.exp(-((across - 5).square() + down.square()) / 4)
+    image = blob.expand(12, 3, -1, -1).contiguous()
+    rng = bound(12)
+    turned = draw_view("rotation", image, rng)(image)[:, 0]
+    mass = turned.sum((1, 2))
+    centre = torch.stack([(turned * across).sum((1, 2)), (turned * down).sum((1, 2))], 1) / mass[:, None]
+    assert torch.allclose(centre.norm(dim=1), torch.tensor(5.0), atol=0.1)
+    angles = rng.child("rotation").uniform("angle", (), -torch.pi, torch.pi)
+    assert torch.allclose(centre[:, 0], 5 * angles.cos(), atol=0.15)
+    assert torch.allclose(centre[:, 1].abs(), 5 * angles.sin().abs(), atol=0.15)
 
 
 def test_an_unknown_view_has_near_names():

@@ -5,7 +5,9 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from snellen.classifier import Classifier
 from snellen.data.arrays import load_arrays
 from snellen.evidence import Evidence
 from snellen.method import Method
@@ -56,9 +58,24 @@ def test_an_honest_scan_passes(images):
         ({"pictures": [Shown("a", "", {"it": torch.zeros(1, 3, 2, 2)})]}, "a picture is"),
         ({"pictures": [Shown("a", "", {"it": torch.zeros(3, 2, 2)}), Shown("b", "", {})]}, "different things"),
         ({"value": lambda: [float(len(Honest.calls)), None]}, "finds something else"),
+        ({"statistic": lambda: float(len(Honest.calls))}, "tells something else"),
+        ({"verdict": lambda: f"seen {len(Honest.calls)} times"}, "tells something else"),
     ],
 )
 def test_a_broken_promise_is_told(images, monkeypatch, told, message):
     monkeypatch.setattr(Honest, "told", told)
     with pytest.raises(AssertionError, match=message):
         check_scan(Honest(), images)
+
+
+def test_a_scan_that_changes_the_classifier_is_told(images, monkeypatch):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
+
+    def spoil():
+        with torch.no_grad():
+            network[1].bias.add_(1)
+        return "nothing beyond the budget"
+
+    monkeypatch.setattr(Honest, "told", {"verdict": spoil})
+    with pytest.raises(AssertionError, match="images or classifier were changed"):
+        check_scan(Honest(), images, Classifier(network, class_names=["a", "b"]))

@@ -1,6 +1,8 @@
 """``snellen.scan``: rows, words and pictures of every method, whole or again, in a folder that holds nothing else."""
 
 import json
+import os
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -170,6 +172,22 @@ def test_one_image_file_is_a_set_of_one(tmp_path):
         images = snellen.load_images(tmp_path / name)
         assert (images.ids, len(images), images.has_labels) == ([name], 1, False)
         assert images.read(0).getpixel((0, 0)) == (10, 20, 30)
+
+
+def test_names_that_are_no_text_and_folders_that_end_like_images(tmp_path):
+    for folder in ("", "photos.png"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), (10, 20, 30)).save(tmp_path / folder / "a.png")
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    try:
+        (tmp_path / "a.png").rename(odd)
+    except OSError:
+        pytest.skip("this file system takes names of UTF-8 alone")
+    images = snellen.load_images(odd)
+    assert (images.ids, images.name) == (["caf\\xe9.png"], "caf\\xe9.png")
+    scanned = snellen.scan(images, Brightest(), out=tmp_path / "out")
+    assert len(scanned.evidence) == 1
+    assert snellen.load_images(tmp_path / "photos.png").ids == ["a.png"]
 
 
 def test_what_needs_a_classifier_is_not_run_without_one(images):

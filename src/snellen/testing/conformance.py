@@ -187,7 +187,7 @@ def check_scan(scanner: Scanner, images: ImageSet, classifier: Classifier | None
             assert _in_unit_range(picture), "a picture leaves [0, 1]"
     again = scanner.scan(images, classifier=classifier, rng=rng)
     assert again.evidence.table.equals(found.evidence.table), "the same seed finds something else"
-    assert (again.statistic, again.verdict) == (found.statistic, found.verdict)
+    assert (again.statistic, again.verdict) == (found.statistic, found.verdict), "the same seed tells something else"
 
 
 def check_world(world: World, count: int = 12) -> None:
