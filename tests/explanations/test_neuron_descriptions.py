@@ -1,8 +1,10 @@
 """Descriptions of units: what is told of each, of silent ones too, and what is told when something is wrong."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from torch import nn
@@ -24,6 +26,7 @@ from snellen.neurons.sentence_model import SentenceModel
 from snellen.neurons.vocabulary import Vocabulary
 from snellen.preparation import Preparation
 from snellen.randomness import Randomness
+from tests.auditing.kept_things import mentions
 
 WORDS = ["blue", "letters", "red", "things"]
 
@@ -159,6 +162,23 @@ def test_what_is_written_names_every_unit_and_the_images_may_be_of_any_classes(c
     assert "0/unit 2" in page
     assert "never active on these images" in page
     assert len(list((tmp_path / "out" / "neuron_descriptions").glob("*.png"))) == 3
+
+
+def test_under_pseudonyms_neither_images_nor_the_describer_are_named(classifier, images, reference, tmp_path):
+    home = tmp_path / "home Doe"
+    shutil.copytree(reference.removeprefix("artifact:"), home / "describer")
+    named = replace(
+        images, table=images.table.drop_columns("id").append_column("id", pa.array([f"Doe {n}" for n in range(20)]))
+    )
+    method = NeuronDescriptions(layer=("0",), describer=f"artifact:{home / 'describer'}", exemplars=6, beams=4)
+    snellen.explain(classifier, named, method, out=tmp_path / "out", pseudonyms=tmp_path / "names.json")
+    assert mentions(tmp_path / "out", ("Doe",)) == {}
+
+
+def test_that_no_unit_has_a_word_is_told_and_not_laid_on_the_images(classifier, images, reference, tmp_path):
+    method = NeuronDescriptions(layer=("0",), describer=reference, exemplars=6, beams=4, words=("nowhere",))
+    with pytest.raises(InputError, match=r"neuron_descriptions tells of no part of channels: .*option"):
+        snellen.explain(classifier, images, method, out=tmp_path / "out")
 
 
 class Broken:

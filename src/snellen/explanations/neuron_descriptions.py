@@ -119,8 +119,9 @@ class NeuronDescriptions(Method):
             assumptions=(
                 f"a unit is told by its {self.exemplars} images with the highest activation, and the places in them "
                 f"above its own {self.share:g} quantile over all places; lower activations are not looked at",
-                f"the words are those of {self.describer}, which knows {len(describer.vocabulary.words)}: what it has "
-                f"no word for is called by the nearest one",
+                # The describer stands in the record: this text is written under pseudonyms as well.
+                f"the describer knows {len(describer.vocabulary.words)} words: what it has no word for is called by the "
+                f"nearest one",
                 "a description says what a unit responds to, not what it does to the decision: zero it and see",
             ),
             spent=spent(),

@@ -277,6 +277,10 @@ def _conclude(work: _Work, run: Run, folder: Path) -> ExplainedSet:
     for setting in work.settings:
         if not len(evidence[setting.name]):
             shutil.rmtree(run.folder)
+            if setting in work.of_model:
+                raise InputError(
+                    f"{setting.name} tells of no part of {work.classifier.name}: its options leave none, give wider ones"
+                )
             first = f"; first: {rejected[0].id}: {rejected[0].reason}" if rejected else ""
             raise InputError(
                 f"none of the {len(work.images)} images of {work.images.name} could be used for {setting.name}{first}"

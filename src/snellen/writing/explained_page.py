@@ -44,6 +44,7 @@ def render_explanations(
     budget = PICTURE_BYTES // max(len(rows), 1)
     return template.render(
         explained=explained,
+        of_images=any(explained.settings[name].of == "images" for name in rows),
         blocks=[
             {"name": name, "figures": explained.settings[name], **_shown(pieces, class_names, budget)}
             for name, pieces in rows.items()
@@ -54,18 +55,22 @@ def render_explanations(
 
 
 def _shown(pieces: Iterable[Evidence], class_names: Sequence[str], budget: int) -> dict[str, Any]:
-    """The rows of one method that are shown, with the pictures that fit; and how many are left out."""
+    """The rows of one method that are shown, with the pictures that fit; how many are left out, or lack theirs."""
     shown: list[dict[str, Any]] = []
-    left, spent = 0, 0
+    left, bare, spent = 0, 0, 0
     for piece in pieces:
         for row in piece.table.to_pylist():
             if len(shown) == ROWS:
                 left += 1
                 continue
-            pictures = [_embedded(*one) for one in zip(row.get(HEADS) or [], row.get(PICTURES) or [], strict=True)]
-            spent += sum(len(picture["source"]) for picture in pictures)
-            shown.append({**_words(row, class_names), "pictures": pictures if spent <= budget else []})
-    return {"rows": shown, "left": left}
+            given, pictures = list(zip(row.get(HEADS) or [], row.get(PICTURES) or [], strict=True)), []
+            if spent <= budget:
+                pictures = [_embedded(*one) for one in given]
+                spent += sum(len(picture["source"]) for picture in pictures)
+            fits = spent <= budget
+            bare += bool(given) and not fits
+            shown.append({**_words(row, class_names), "pictures": pictures if fits else []})
+    return {"rows": shown, "left": left, "bare": bare}
 
 
 def _words(row: Mapping[str, Any], class_names: Sequence[str]) -> dict[str, Any]:
@@ -75,7 +80,7 @@ def _words(row: Mapping[str, Any], class_names: Sequence[str]) -> dict[str, Any]
     for column, name in figures:
         if row[column] is not None:
             control = row.get(f"{CONTROL}{name}")
-            facts.append((name, f"{row[column]:.3g}" + ("" if control is None else f" (random part: {control:.3g})")))
+            facts.append((name, f"{row[column]:.3g}" + ("" if control is None else f" (random: {control:.3g})")))
     if row.get("x") is not None:
         facts.append(("points at", f"x {row['x']:.1f}, y {row['y']:.1f}"))
     return {
