@@ -12,6 +12,7 @@ from snellen.experiments.perception import study
 from snellen.experiments.perception.digits import Digits, digits
 from snellen.experiments.perception.study import SMOKE, _settled, _wrong_memory, perception
 from snellen.models.perception.attractors import EXACT
+from snellen.models.perception.perceptualized import as_shown
 from snellen.progress import Silent
 from snellen.randomness import Randomness
 from snellen.system import find_system
@@ -60,6 +61,36 @@ def test_arms_have_the_same_first_weights_order_and_test_images(monkeypatch: pyt
     named = {name for claim in claims for name in (claim.metric, claim.baseline, *claim.controls) if name}
     assert {name.split(".", 1)[1] for name in named} <= smoke
     assert all(0 <= found[f"r2.{arm}"] <= 1 for arm in arms)
+
+
+@pytest.mark.covers("20.3", "20.6")
+def test_each_arm_learns_and_is_asked_the_same_images_in_its_own_form(
+    drawn: Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[torch.Tensor, torch.Tensor]] = []
+    made: list[ImageStore] = []
+    real = study.perceived
+
+    def seen(*given: object) -> ImageStore:
+        made.append(real(*given))  # type: ignore[arg-type]
+        return made[-1]
+
+    def judged(learnt: ImageStore, shown: torch.Tensor, labels: torch.Tensor, *_: object) -> float:
+        assert torch.equal(labels, drawn.test_labels)
+        asked.append((learnt.images, shown))
+        return 0.0
+
+    monkeypatch.setattr(study, "perceived", seen)
+    monkeypatch.setattr(study, "_accuracy", judged)
+    study._reduced_set(drawn, SMOKE, 1, Randomness(0), Silent())
+    plain = tuple(as_shown(images) for images in (drawn.train.images, drawn.test_images))
+    vanilla, stochastic = ((train.images, test.images) for train, test in (made[:2], made[2:]))
+    for found, expected in zip(asked, (vanilla, stochastic, plain, plain), strict=True):
+        assert torch.equal(found[0], expected[0])
+        assert torch.equal(found[1], expected[1])
+    for form in (vanilla, stochastic):
+        assert (form[0] - plain[0]).abs().max() > 1e-2
+        assert (form[1] - plain[1]).abs().max() > 1e-2
 
 
 @pytest.mark.covers("20.6")

@@ -20,14 +20,17 @@ from snellen.concepts.filtering import DroppedConceptsWarning
 from snellen.data.arrays import load_arrays
 from snellen.data.folder import load_folder
 from snellen.data.joining import join
+from snellen.data.planting.truth import set_column
 from snellen.data.splits import as_split
 from snellen.delivery.train import train
 from snellen.errors import InputError
 from snellen.images import ImageSet
+from snellen.models.artifact_models import build_network
 from snellen.models.references import load_classifier
 from snellen.models.two_tower.concept_bottleneck import ConceptBottleneck
 from snellen.models.two_tower.random_towers import write_random_clip
 from snellen.models.two_tower.towers import Towers
+from snellen.preparation import Preparation
 from snellen.randomness import Randomness
 from snellen.recipes import concept_bottleneck as module
 from snellen.recipes.concept_bottleneck import ConceptBottleneckRecipe, NoBetterThanWordsWarning
@@ -129,6 +132,12 @@ def test_a_saved_model_loads_with_the_same_concepts_in_the_same_order(
     assert scores.shape == (20, 6)
     if scoring == "answer":
         assert torch.allclose(scores[:, :3].sum(1), torch.ones(20))
+    # As a classifier it scores as the head was fitted: training scores have the mean and deviation of the head.
+    learnt = blobs(30, 0)
+    scored = classifier.features(torch.stack([classifier.prepare(learnt.read(row)) for row in range(30)]))
+    standard = classifier.module.head.standardise(scored)
+    assert torch.allclose(standard.mean(0), torch.zeros(6), atol=1e-2)
+    assert torch.allclose(standard.std(0, correction=0), torch.ones(6), atol=1e-2)
     with classifier.edit("concepts", lambda found: found.flip(0)):
         assert torch.allclose(classifier(shown), classifier(shown.flip(0).flip(0)))
 
@@ -240,9 +249,22 @@ def test_few_concepts_leave_the_others_without_weight(clip: Path, lists: Path, s
 def test_groups_have_a_worst_one(clip: Path, lists: Path) -> None:
     images = both()
     groups = pa.array(["east" if row % 4 < 2 else "west" for row in range(len(images))])
-    grouped = replace(images, table=images.table.append_column("group", groups))
-    metrics = recipe(clip, lists).fit(grouped, rng=Randomness(0)).card.metrics
-    assert metrics["tune.worst_group"] <= metrics["tune.accuracy"]
+    labels = images.labels.copy()
+    labels[[30, 34]] = 1 - labels[[30, 34]]  # two that are right to be taken wrong
+    table = set_column(images.table, "label", pa.array(labels.tolist(), pa.int64()))
+    grouped = replace(images, table=table.append_column("group", groups))
+    made = recipe(clip, lists).fit(grouped, rng=Randomness(0))
+    network, held = build_network(made.card.architecture, "here").eval(), blobs(16, 1)
+    network.load_state_dict(dict(made.tensors))
+    prepare = Preparation.model_validate(made.card.preparation)
+    with torch.no_grad():
+        decided = network(torch.stack([prepare(held.read(row)) for row in range(16)])).argmax(1).numpy()
+    right = decided == labels[30:]
+    cells = [(groups[30 + row].as_py(), labels[30 + row]) for row in range(16)]
+    shares = [right[[one == cell for one in cells]].mean() for cell in set(cells)]
+    assert made.card.metrics["tune.worst_group"] == pytest.approx(min(shares))
+    assert made.card.metrics["tune.accuracy"] == pytest.approx(right.mean())
+    assert min(shares) < right.mean()
 
 
 def test_an_image_that_cannot_be_read_counts_nowhere_and_moves_no_label(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from snellen.errors import InputError, UnknownNameError
 from snellen.models.artifact_models import build_network
+from snellen.models.perception import layer as layer_module
 from snellen.models.perception.annealed_augmentation import augment_copies
 from snellen.models.perception.attractors import found_again, reconstruction_errors, spectral_radius
 from snellen.models.perception.autoencoder import Cosid, build
@@ -231,6 +232,20 @@ def test_stochastic_layer_is_the_mean_of_copies_that_were_augmented_before_every
         moved = (second - network(first)).abs().mean()
         assert 0 < moved < (first - images[:1]).abs().mean() / 2
         torch.testing.assert_close(seen, network(second).mean(0, keepdim=True))
+
+
+@pytest.mark.covers("20.4")
+def test_every_step_draws_anew_with_a_strength_that_falls_by_the_same_factor(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[float, float]] = []
+
+    def watched(copies: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+        asked.append((strength, float(torch.rand(1, generator=generator))))
+        return copies
+
+    monkeypatch.setattr(layer_module, "augment_copies", watched)
+    perceive(halved, torch.ones(1, 1, 2, 2), PerceptualLayer(copies=2, steps=4, strength=0.5, decay=2.0))
+    assert [strength for strength, _ in asked] == [0.5, 0.25, 0.125, 0.0625]
+    assert len({draw for _, draw in asked}) == 4
 
 
 @pytest.mark.covers("20.9")
