@@ -6,13 +6,14 @@ Hernandez et al., ICLR 2022, section 6: the class in letters on half of the trai
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from snellen.classifier import Classifier
+from snellen.data.arrays import load_arrays
 from snellen.data.optotypes.scene import Scene
 from snellen.data.optotypes.scenes import Scenes
 from snellen.data.planting.correlation import Correlation
@@ -30,7 +31,7 @@ from snellen.neurons.ablation import (
 )
 from snellen.neurons.describer import Describer
 from snellen.neurons.exemplars import find_exemplars
-from snellen.neurons.region_truth import attributes_of_units
+from snellen.neurons.region_truth import FactorMaps, attributes_of_units
 from snellen.progress import Progress
 from snellen.randomness import Randomness, derive_seed
 
@@ -39,6 +40,9 @@ WORDS = ("word", "text", "letter")
 
 #: Units that are zeroed along the curves.
 COUNTS = (0, 1, 2, 4, 8, 16, 32)
+
+#: Of a letter, in half sides of the image: smaller ones are hardly read at this size, and make no shortcut.
+_HEIGHT = 0.5
 
 #: Random sets of units.
 _DRAWS = 5
@@ -79,8 +83,8 @@ def edited_network(
         ``edit.random.high`` the highest of the five.
     """
     train = _lettered(scenes, "train", seed)
-    classifier = shape_network(pictures(train), _labels(train), SHAPES, epochs=epochs, rng=rng, progress=progress)
-    world = World.of(_lettered(validation, "tune", seed), name="validation")
+    classifier = shape_network(_pictures(train), _labels(train), SHAPES, epochs=epochs, rng=rng, progress=progress)
+    world = _world(_lettered(validation, "tune", seed))
     test = _tests(tests, seed)
     found, _ = find_exemplars(classifier, world.images, LAYERS, progress=progress)
     units = [Unit(layer, number) for layer, one in found.items() for number in range(one.units)]
@@ -132,7 +136,7 @@ def _scenes(count: int, split: Split, seed: int) -> list[Scene]:
 
 
 def _written(scenes: Sequence[Scene], correlation: Correlation, split: Split, seed: int) -> list[Scene]:
-    shortcut = LetteringShortcut(strength=1.0, correlation=correlation)
+    shortcut = LetteringShortcut(strength=1.0, correlation=correlation, height=_HEIGHT)
     found, _ = shortcut.on_scenes(
         scenes,
         _labels(scenes).numpy(),
@@ -157,7 +161,19 @@ def _tests(count: int, seed: int) -> Tests:
         "own": _written(plain, "aligned", "test", seed),
         "wrong": _written(plain, "conflicting", "test", seed),
     }
-    return Tests({name: pictures(scenes) for name, scenes in groups.items()}, _labels(plain))
+    return Tests({name: _pictures(scenes) for name, scenes in groups.items()}, _labels(plain))
+
+
+def _pictures(scenes: Sequence[Scene]) -> Tensor:
+    """Letters inside their box alone: at this size their rim would shade whole images, and tell of them everywhere."""
+    plain = pictures([scene.model_copy(update={"lettering": None}) for scene in scenes])
+    return torch.lerp(plain, pictures(scenes), FactorMaps.of_scenes(scenes, SIDE).of("letters")[:, None])
+
+
+def _world(scenes: Sequence[Scene]) -> World:
+    pixels = _pictures(scenes)
+    images = load_arrays((pixels * 255).round().byte().permute(0, 2, 3, 1).numpy())
+    return replace(World.of(scenes, name="validation"), pixels=pixels, images=images)
 
 
 def _labels(scenes: Sequence[Scene]) -> Tensor:
