@@ -91,6 +91,44 @@ def test_letters_are_those_of_the_class_on_half_of_the_training_images_and_wrong
 
 
 @pytest.mark.covers("17.12")
+def test_what_is_zeroed_is_chosen_on_validation_images_and_stands_beside_its_controls(monkeypatch):
+    network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, len(SHAPES)))
+    classifier = Classifier(network, class_names=SHAPES, preparation=Preparation(size=(32, 32)))
+    gains, asked = (0.05, 0.1, 0.4, 0.3, 0.2, 0.0), []
+
+    class Says:
+        def describe(self, regions, *, width):
+            return [sentence("white letters") if unit in (1, 3) else sentence("red stars") for unit in range(6)]
+
+    def accuracy(edited, pixels, labels):
+        hidden = edited.features(torch.full((1, 3, 32, 32), 0.7), "0")
+        silent = tuple(unit for unit in range(6) if not bool(hidden[:, unit].any()))
+        asked.append((len(pixels), silent))
+        return sum(gains[unit] for unit in silent)
+
+    monkeypatch.setattr(editing, "shape_network", lambda *_, **__: classifier)
+    monkeypatch.setattr(editing, "LAYERS", ("0",))
+    monkeypatch.setattr(editing, "_accuracy", accuracy)
+    monkeypatch.setattr(editing.World, "regions", lambda *_: None)
+    sizes = {"scenes": 8, "epochs": 1, "validation": 24, "tests": 18, "beams": 1, "seed": 0}
+    found = editing.edited_network(Says(), **sizes, rng=Randomness(0), progress=Silent())
+    # Candidates, then all units, each alone on validation images; everything after that on test images.
+    assert asked[:8] == [(24, (unit,)) for unit in (1, 3, *range(6))]
+    tested = [silent for count, silent in asked[8:] if count == 18]
+    assert len(tested) == len(asked) - 8
+    assert tested[:9] == [()] * 3 + [(1, 3)] * 3 + [(2, 3)] * 3
+    drawn = tested[9:24]
+    assert all(silent and not set(silent) & {1, 3} for silent in drawn)
+    assert len(set(drawn)) > 1
+    assert found["edit.units"] == 2
+    assert found["edit.described.worst"] == pytest.approx(0.4)
+    assert found["edit.sort_all.worst"] == pytest.approx(0.7)
+    assert found["edit.random.worst"] == pytest.approx(np.mean([sum(gains[unit] for unit in one) for one in drawn]))
+    assert [found[f"edit.curve.described.{count}"] for count in (0, 1, 2, 32)] == pytest.approx([0, 0.3, 0.4, 0.4])
+    assert [found[f"edit.curve.sort_all.{count}"] for count in (0, 1, 2)] == pytest.approx([0, 0.4, 0.7])
+
+
+@pytest.mark.covers("17.12")
 def test_all_stages_run_and_every_figure_that_a_claim_needs_is_there():
     found = neuron_descriptions("smoke", 0, Silent())
     assert all(np.isfinite(value) for value in found.values())

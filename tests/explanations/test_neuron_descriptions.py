@@ -19,9 +19,10 @@ from snellen.method import Describer as Verb
 from snellen.method import Explainer
 from snellen.models.references import load_classifier
 from snellen.neurons.captioner import RegionCaptioner
-from snellen.neurons.describer import Describer
+from snellen.neurons.describer import Describer, load_describer
 from snellen.neurons.exemplars import find_exemplars
 from snellen.neurons.region_encoder import RegionEncoder
+from snellen.neurons.regions_of_units import reader, unit_regions
 from snellen.neurons.sentence_model import SentenceModel
 from snellen.neurons.vocabulary import Vocabulary
 from snellen.preparation import Preparation
@@ -100,6 +101,22 @@ def test_every_unit_is_told_with_its_images_and_a_silent_one_says_why(classifier
     assert any("6 images" in one for one in found.assumptions)
     assert found.records[0]["regions"] >= 3
     assert found.records[1]["peak"] == 0.0
+
+
+def test_a_sentence_stands_beside_itself_for_another_unit(classifier, images, reference):
+    found = described(classifier, images, reference)
+    describer = load_describer(reference)
+    exemplars, _ = find_exemplars(classifier, images, ["0"], count=6)
+    regions = unit_regions(exemplars["0"], describer.encoder, reader(images, classifier.preparation))
+    active = [0, 2, 3]
+    texts = [found.text[unit] for unit in active]
+    likely = torch.tensor([describer.likelihoods(regions.of([unit] * 3), texts) for unit in active]).T
+    assert found.figures["likelihood"][active].tolist() == pytest.approx(likely.diagonal().tolist(), abs=1e-3)
+    others = [
+        (likely[row] - found.controls["likelihood"][unit]).abs().argmin().item() for row, unit in enumerate(active)
+    ]
+    assert sorted(others) == [0, 1, 2], "each unit is another's control once"
+    assert all(other != row for row, other in enumerate(others))
 
 
 def test_pictures_are_the_images_dark_outside_the_region(classifier, images, reference):

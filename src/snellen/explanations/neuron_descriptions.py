@@ -120,8 +120,8 @@ class NeuronDescriptions(Method):
                 f"a unit is told by its {self.exemplars} images with the highest activation, and the places in them "
                 f"above its own {self.share:g} quantile over all places; lower activations are not looked at",
                 # The describer stands in the record: this text is written under pseudonyms as well.
-                f"the describer knows {len(describer.vocabulary.words)} words: what it has no word for is called by the "
-                f"nearest one",
+                f"the describer knows {len(describer.vocabulary.words)} words: what it has no word for is called by "
+                f"the nearest one",
                 "a description says what a unit responds to, not what it does to the decision: zero it and see",
             ),
             spent=spent(),

@@ -279,7 +279,7 @@ def _conclude(work: _Work, run: Run, folder: Path) -> ExplainedSet:
             shutil.rmtree(run.folder)
             if setting in work.of_model:
                 raise InputError(
-                    f"{setting.name} tells of no part of {work.classifier.name}: its options leave none, give wider ones"
+                    f"{setting.name} tells of no part of {work.classifier.name}: its options leave none; widen them"
                 )
             first = f"; first: {rejected[0].id}: {rejected[0].reason}" if rejected else ""
             raise InputError(
