@@ -195,6 +195,29 @@ def test_images_without_finite_scores_are_named(denoiser):
         snellen.scan(images(250), Perturbation(denoiser=denoiser), classifier=broken)
 
 
+def test_estimates_that_are_not_finite_count_nowhere(tmp_path):
+    network = ResidualDenoiser(depth=2, width=1)
+    with torch.no_grad():
+        # Infinite where the first layer lets anything through: for light images.
+        network.added[0].weight.fill_(1.0)
+        network.added[0].bias.fill_(-13.0)
+        network.added[-1].weight.fill_(torch.finfo(torch.float32).max)
+    save_denoiser(tmp_path / "broken", network, architecture(2, 1), size=8)
+    method = Perturbation(denoiser=str(tmp_path / "broken"), clamp=False)
+    callable_one = Classifier(
+        lambda seen: torch.stack([1 - seen.flatten(1).mean(1), seen.flatten(1).mean(1)], 1), class_names=["a", "b"]
+    )
+    for classifier in (None, brightness(), callable_one):
+        found = scan(method, images(250, 50), classifier)
+        rows = found.evidence.table.to_pylist()
+        assert [(row["example_id"], row["reason"]) for row in rows] == [
+            ("000001", None),
+            ("000000", "the estimate is not finite (NaN or infinity)"),
+        ]
+        assert found.figures["images"] == 1
+        assert np.isfinite(found.statistic)
+
+
 def test_without_a_denoiser_the_command_that_trains_one_is_told(denoiser, tmp_path):
     command = "snellen train perturbation-denoiser IMAGES --surrogate MODEL --victims MODEL --out FOLDER"
     with pytest.raises(InputError, match=command):

@@ -26,7 +26,7 @@ class Decided:
         confidence: probability of the decision about x'; None where scores are labels alone.
         estimate_confidence: probability of the decision about x_RED.
         score_distance: ‖f(x') − f(x_RED)‖₂ of the scores.
-        usable: whether all scores are finite.
+        usable: whether the estimate and all scores are finite.
     """
 
     delta_l2: float
@@ -64,13 +64,16 @@ def decided(seen: Tensor, estimate: Tensor, classifier: Classifier | None = None
         classifier: whose decisions are compared; None: lengths alone.
     """
     difference = (seen - estimate).flatten(1)
+    finite = difference.isfinite().all(1)
     lengths = torch.linalg.vector_norm(difference, dim=1).tolist()
     largest = difference.abs().amax(1).tolist()
     if classifier is None:
-        return [Decided(length, most) for length, most in zip(lengths, largest, strict=True)]
+        each = zip(lengths, largest, finite.tolist(), strict=True)
+        return [Decided(length, most, usable=known) for length, most, known in each]
     scores = unbounded_scores(classifier)
+    estimate = torch.where(finite[:, None, None, None], estimate, seen)  # no classifier need take NaN
     before, after = in_batches(scores, seen), in_batches(scores, estimate)
-    usable = (before.isfinite() & after.isfinite()).all(1).tolist()
+    usable = (finite & (before.isfinite() & after.isfinite()).all(1)).tolist()
     predictions = [classifier.predict(one).tolist() for one in (before, after)]
     sure: list[Sequence[float | None]] = [[None] * len(seen), [None] * len(seen)]
     if classifier.output != "labels":

@@ -7,6 +7,7 @@ x_RED = D(x'), δ_RED = x' − x_RED, by a denoiser that the recipe ``perturbati
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import ClassVar
 
 from pydantic import Field
@@ -38,8 +39,8 @@ HOW = (
     "snellen train perturbation-denoiser IMAGES --surrogate MODEL --victims MODEL --out FOLDER"
 )
 
-#: Why an image is not scanned whose scores cannot be used.
-_UNUSABLE = "the model's scores are not finite (NaN or infinity)"
+#: Why an image is not scanned whose estimate or scores cannot be used.
+_ESTIMATE, _SCORES = (f"{what} not finite (NaN or infinity)" for what in ("the estimate is", "the model's scores are"))
 
 
 @dataclass
@@ -179,7 +180,7 @@ class Perturbation(Method):
             for at, row in enumerate(decided(seen, estimate, classifier)):
                 example_id, place = batch.ids[at], batch.indices[at]
                 if not row.usable:
-                    found.rejected.append((example_id, _UNUSABLE))
+                    found.rejected.append((example_id, _SCORES if isfinite(row.delta_l2) else _ESTIMATE))
                     continue
                 found.ids.append(example_id)
                 found.rows.append(row)
