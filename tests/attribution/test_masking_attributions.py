@@ -6,6 +6,7 @@ import torch
 from snellen.attribution.filling import constant_filling
 from snellen.attribution.maps import strongest
 from snellen.attribution.occlusion import occlusion
+from snellen.attribution.partition_shap import partition_shap
 from snellen.attribution.rise import rise
 from snellen.attribution.score import TargetScore
 from snellen.classifier import Classifier
@@ -150,6 +151,19 @@ def test_differences_by_rounding_are_no_evidence():
     blind = rise(score, IMAGES, filled, rng=Randomness(0), masks=20)
     covered = occlusion(score, IMAGES, filled, window=3, stride=3)
     assert all(status.startswith("no evidence") for status in (*blind.status, *covered.status))
+    assert not any(found.maps.any() for found in (blind, covered))
+
+
+def test_small_scores_are_no_rounding():
+    """What is rounding depends on how large the scores are: a class of one in a thousand million has its evidence."""
+    score = score_of(Classifier(lambda images: 1e-9 * images.mean((2, 3)), class_names=["a", "b", "c"]))
+    filled = constant_filling(IMAGES, 0.0)
+    for found in (
+        rise(score, IMAGES, filled, rng=Randomness(0), masks=20),
+        occlusion(score, IMAGES, filled, window=3, stride=3),
+        partition_shap(score, IMAGES, filled, budget=20),
+    ):
+        assert set(found.status) == {"ok"}
 
 
 @pytest.mark.parametrize("wrong", [{"masks": 0}, {"cells": 0}, {"keep": 0.0}, {"keep": 1.0}])

@@ -73,8 +73,12 @@ def test_nothing_wrong_and_nothing_that_may_be_kept_is_no_panel(tmp_path):
     right = pictures().select(list(range(10)))
     assert panels(audit(classifier(), right, checks=["clean", "explanations"])) == []
     assert panels(audit(classifier(), right.unlabelled(), checks=["clean", "explanations"])) == []
-    report = audit(classifier(), pictures(), checks=["clean", "explanations"], out=tmp_path / "run", save_images=False)
+    asked = []
+    silent = classifier()
+    silent.module.register_forward_hook(lambda *_: asked.append(1))
+    report = audit(silent, pictures(), checks=["clean", "explanations"], out=tmp_path / "run", save_images=False)
     assert panels(report) == []
+    assert len(asked) == 1, "and what may not be shown is not asked"
     assert "data:image" not in (tmp_path / "run" / "report.html").read_text()
     labels = classifier(output="labels")
     (status,) = [

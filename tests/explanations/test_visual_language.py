@@ -303,6 +303,10 @@ def test_what_the_region_is_worth_stands_beside_one_of_the_same_size(models):
     assert float(found.figures["sentence"]) > float(found.controls["sentence"]), "a sentence about another part"
     assert torch.equal(found.edits["region alone"], images * region[:, None])
     assert torch.equal(found.edits["region removed (black)"], images * ~region[:, None])
+    light = classifier_of(lambda images: nn.functional.pad(images.mean((1, 2, 3))[:, None] * 9, (0, 1)))
+    grey, black = (explained(classifier=light, fill=fill) for fill in ("grey", "black"))
+    assert float(grey.figures["kept"]) == float(black.figures["kept"]), "alone is on black, as the captioner sees it"
+    assert float(grey.figures["drop"]) != float(black.figures["drop"])
 
 
 @pytest.mark.covers("3.11")
@@ -363,6 +367,24 @@ def test_without_evidence_no_place_is_made_up(models):
     assert explained(constant, attribution=blurred).status[0].startswith("no evidence")
     none = explained(constant)
     assert (len(none.status), none.regions["region"].any(), none.text) == (1, False, None)
+
+
+@pytest.mark.covers("3.12")
+def test_an_image_without_evidence_has_its_row_in_a_batch_of_its_own(models, tmp_path):
+    """Batch by batch there may be no region, no figure and no sentence; together there is one table."""
+    pixels = torch.cat([torch.full((1, 3, SIDE, SIDE), 0.4), picture(), torch.full((1, 3, SIDE, SIDE), 0.4)])
+    images = load_arrays((pixels * 255).round().byte().permute(0, 2, 3, 1).numpy())
+    method = VisualLanguage(attribution=SHAP, segmenter="flood", captioner="echo", fill="black")
+    folders = [tmp_path / "one", tmp_path / "all"]
+    one, together = (
+        snellen.explain(classifier_of(), images, method, target="red", batch_size=size, out=folder)
+        for size, folder in zip((1, 3), folders, strict=True)
+    )
+    assert one.settings == together.settings
+    assert one.settings["visual_language"].explained == 1
+    assert one.evidence.table.to_pylist() == together.evidence.table.to_pylist()
+    written, others = (sorted(str(path.relative_to(folder)) for path in folder.rglob("*.png")) for folder in folders)
+    assert written == others
 
 
 @pytest.mark.covers("3.12")
