@@ -207,11 +207,28 @@ def test_gone_on_from_a_denoiser_of_the_same_form_alone(data, made):
         ({"plan": {"select": "accuracy"}}, "chooses the epoch by one of d, "),
         ({"attacks": ({"method": "fgsm", "epsilon": 0.0},)}, "no attack succeeded"),
         ({"victims": ("bundled:scene-cnn",)}, "the victim bundled:scene-cnn takes images of"),
+        (
+            {"plan": {"epochs": 1, "batch_size": 500}},
+            r"\d+ attacks succeeded, fewer than the 500 pairs of a batch; give",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_refused(data, changes, message):
     with pytest.raises(InputError, match=message):
         PerturbationDenoiser(**{**SMALL, **changes}).fit(data, rng=Randomness(0))
+
+
+def test_classifiers_of_several_labels_are_refused(data, monkeypatch):
+    plain = perturbation_denoiser.load_classifier
+
+    def load(reference):
+        loaded = plain(reference)
+        loaded.task = "multilabel" if reference == "bundled:fashion-cnn" else loaded.task
+        return loaded
+
+    monkeypatch.setattr(perturbation_denoiser, "load_classifier", load)
+    with pytest.raises(InputError, match="bundled:fashion-cnn is of the task 'multilabel'; pairs have one decision"):
+        PerturbationDenoiser(**SMALL).fit(data, rng=Randomness(0))
 
 
 def test_test_images_and_single_images_are_refused(data):

@@ -130,8 +130,8 @@ class PerturbationDenoiser(Method):
             progress: hears of every attack and step.
 
         Raises:
-            InputError: no surrogate or victims, classifiers of another size of images than the surrogate, labels that
-                do not fit, no successful attack, or a base of another kind.
+            InputError: no surrogate or victims, classifiers of another task, or of another size of images than the
+                surrogate, labels that do not fit, fewer successful attacks than a batch, or a base of another kind.
             UnsupportedError: a surrogate without gradients.
         """
         reason = self.missing(images=data)
@@ -141,6 +141,9 @@ class PerturbationDenoiser(Method):
         surrogate = load_classifier(self.surrogate)
         scores = surrogate_scores(surrogate)
         victims = {name: load_classifier(name) for name in self.victims}
+        for name, classifier in {self.surrogate: surrogate, **victims}.items():
+            if classifier.task not in ("single", "ordinal"):
+                raise InputError(f"{name} is of the task {classifier.task!r}; pairs have one decision an image")
         for name, victim in victims.items():
             if victim.preparation.size != surrogate.preparation.size:
                 raise InputError(
@@ -153,6 +156,12 @@ class PerturbationDenoiser(Method):
             for part, images in (("train", train), ("tune", tune))
         }
         (pairs, rejected), (held, _) = cells["train"], cells["tune"]
+        count = sum(len(cell.ids) for cell in pairs)
+        if self.plan.drop_last and 0 < count < self.plan.batch_size:
+            raise InputError(
+                f"{count} attacks succeeded, fewer than the {self.plan.batch_size} pairs of a batch; give more images, "
+                f"stronger attacks, or a smaller batch_size (--plan)"
+            )
         shares = kept_shares(joined(pairs), scores, self.views, rng.child("kept")) if pairs else {}
         judges = {name: unbounded_scores(victim) for name, victim in victims.items()}
         recipe = {**self.record(), "pairs": _told(pairs), "kept": _rounded(shares), "rejected": rejected}
