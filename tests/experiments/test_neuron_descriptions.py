@@ -7,7 +7,7 @@ from torch import nn
 
 from snellen.classifier import Classifier
 from snellen.errors import InputError
-from snellen.experiments.neuron_descriptions import editing
+from snellen.experiments.neuron_descriptions import description, editing
 from snellen.experiments.neuron_descriptions.baselines import single_concepts
 from snellen.experiments.neuron_descriptions.description import scored
 from snellen.experiments.neuron_descriptions.materials import SHAPES, World, varied_scenes
@@ -88,6 +88,39 @@ def test_letters_are_those_of_the_class_on_half_of_the_training_images_and_wrong
     for before, after in zip(plain, wrong, strict=True):
         assert not before.objects[0].shape.upper().startswith(after.lettering.text)
         assert after.model_copy(update={"lettering": None}) == before
+
+
+def test_a_planted_unit_is_named_right_when_its_own_value_is_said(monkeypatch):
+    """A describer that says the values of shapes alone, and a constant that is right for one unit."""
+    occurring = [value for value in VALUES if value not in KINDS["shape"] or value in SHAPES]
+
+    class Asked:
+        images = pixels = maps = None
+
+        def regions(self, found, describer):
+            return self
+
+        def of(self, units):
+            assert [VALUES[unit] for unit in units] == occurring
+            return self
+
+    class Says:
+        def describe(self, regions, *, objective, weight, width):
+            known = SHAPES if objective == "rerank" else ()
+            return [sentence(f"a {value}" if value in known else "various things") for value in occurring]
+
+    monkeypatch.setattr(description.World, "of", lambda *_, **__: Asked())
+    monkeypatch.setattr(description, "detector_network", lambda *_, **__: None)
+    monkeypatch.setattr(description, "find_exemplars", lambda *_, **__: ({PLANTED: None}, []))
+    monkeypatch.setattr(description, "attributes_of_units", lambda *_: [frozenset({value}) for value in VALUES])
+    sizes = {"epochs": 1, "probing": 8, "beams": 1, "seed": 0}
+    found = description.planted_units(Says(), [("red things",)], **sizes, rng=Randomness(0), progress=Silent())
+    assert found["planted.count"] == len(occurring) == 25
+    assert found["planted.right"] == pytest.approx(len(SHAPES) / 25)
+    assert found["planted.likelihood"] == 0
+    assert found["planted.constant"] == pytest.approx(1 / 25)
+    assert found["planted.pure"] == 1
+    assert found["planted.precision"] == pytest.approx(len(SHAPES) / 25)
 
 
 @pytest.mark.covers("17.12")

@@ -110,6 +110,10 @@ def test_random_units_carry_as_much_and_are_others():
     assert all(len(set(one)) == len(one) for one in drawn)
     in_a = [sum(masses[unit] for unit in one if unit.layer == "a") for one in drawn]
     assert sum(in_a) / len(in_a) == pytest.approx(15, abs=5)
+    # Layer by layer: where no unit was given, none is drawn.
+    for seed in range(10):
+        generator = torch.Generator().manual_seed(seed)
+        assert {unit.layer for unit in random_units_of_mass(masses, given[:2], generator=generator)} == {"a"}
     with pytest.raises(InputError, match="no activation is known of c/unit 1"):
         random_units_of_mass(masses, [Unit("c", 1)], generator=torch.Generator())
 
