@@ -1,4 +1,4 @@
-"""Orbits, the annealed augmentation, the perceptual layer and the network behind it."""
+"""Orbits, the perceptual layer and the network behind it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import Tensor
 from snellen.errors import InputError, UnknownNameError
 from snellen.models.artifact_models import build_network
 from snellen.models.perception import layer as layer_module
-from snellen.models.perception.annealed_augmentation import augment_copies
 from snellen.models.perception.attractors import found_again, reconstruction_errors, spectral_radius
 from snellen.models.perception.autoencoder import Cosid, build
 from snellen.models.perception.layer import VANILLA, PerceptualLayer, perceive, perception_orbit
@@ -167,38 +166,6 @@ def test_a_jacobian_that_is_not_finite_is_told(side: int) -> None:
     """LAPACK may end the process where it meets such numbers."""
     with pytest.raises(InputError, match="runs away at a training image"):
         spectral_radius(lambda x: x.sqrt(), torch.zeros(1, side, side))
-
-
-# -- augmentation -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.covers("20.4")
-def test_augmentation_fades_to_the_identity_and_copies_differ(images: Tensor) -> None:
-    copies = images[:1].repeat(6, 1, 1, 1)
-
-    def changed(strength: float) -> Tensor:
-        return augment_copies(copies, strength, torch.Generator().manual_seed(1))
-
-    assert changed(0.0) is copies
-    sizes = [float((changed(strength) - copies).abs().mean()) for strength in (1.0, 0.1, 0.001)]
-    assert sizes[0] > sizes[1] > sizes[2] > 0
-    assert sizes[2] < 1e-3
-    assert torch.cdist(changed(1.0).flatten(1), changed(1.0).flatten(1)).fill_diagonal_(9).min() > 1e-3
-    assert torch.equal(changed(1.0), changed(1.0))
-
-
-def test_geometry_is_within_its_ranges() -> None:
-    """A single bright pixel off the centre moves by no more than crops, scale, shift, turn and shear allow together."""
-    dot = torch.zeros(200, 1, 41, 41)
-    dot[:, :, 18:23, 26:31] = 1
-    moved = augment_copies(dot, 1.0, torch.Generator().manual_seed(0)).clamp(0, 1)
-    bright = (moved > 0.5).float()
-    weight = bright.flatten(1).sum(1)
-    places = torch.arange(41.0)
-    across = (bright.sum(2)[:, 0] * places).sum(1)[weight > 0] / weight[weight > 0]
-    assert (weight > 0).float().mean() > 0.9
-    assert 20 < across.min() < 25 < 31 < across.max() < 37
-    assert abs(float(across.mean()) - 28) < 1
 
 
 # -- layer ------------------------------------------------------------------------------------------------------------
