@@ -1,5 +1,7 @@
 """The scan for backdoors: words, rows and pictures, clean models to compare with, and what it refuses."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,11 @@ from torch import nn
 import snellen
 from snellen import index
 from snellen.classifier import Classifier
-from snellen.errors import InputError
+from snellen.errors import InputError, RunConflictError
 from snellen.models import references
 from snellen.randomness import Randomness
-from snellen.scans.backdoor import Backdoor, read_prepared
+from snellen.scans.backdoor import Backdoor
+from snellen.scans.prepared_images import read_prepared
 from snellen.testing import check_method
 from tests.trigger_inversion.toy_models import NAMES, TARGET, classifier, image_set
 
@@ -68,7 +71,7 @@ def test_clean_models_are_scanned_alike_and_their_number_bounds_the_p_value(monk
     monkeypatch.setattr(references, "load_classifier", load)
     method = Backdoor(**QUICK, clean=("artifact:a", "artifact:b", "artifact:c"))
     found = snellen.scan(image_set(80), method, classifier=classifier()).settings["backdoor"]
-    assert loaded == ["artifact:a", "artifact:b", "artifact:c"]
+    assert loaded == ["artifact:a", "artifact:b", "artifact:c"] * 2  # to be told apart, then to be asked
     assert found.verdict.startswith("suspicious: class 'one'")
     assert "above the same class of clean models" in found.verdict
     assert found.figures["p value among clean models"] == pytest.approx(1 / 4)
@@ -111,11 +114,33 @@ def test_the_denoiser_is_made_for_each_sigma_and_not_asked_without_noise(monkeyp
     made = []
 
     def one_shot(generator, *, sigma, grey, size):
-        made.append((generator, sigma, grey, size))
+        made.append((generator.reference, sigma, grey, size))
         return lambda images: images
 
-    monkeypatch.setattr("snellen.diffusion.loading.load_generator", lambda reference, **_: reference)
+    network = nn.Linear(1, 1)
+
+    def load(reference, **_):
+        return SimpleNamespace(reference=reference, denoiser=SimpleNamespace(network=network))
+
+    monkeypatch.setattr("snellen.diffusion.loading.load_generator", load)
     monkeypatch.setattr("snellen.smoothing.one_shot.one_shot_denoiser", one_shot)
     method = Backdoor(**{**QUICK, "screened": (0.0,), "sigmas": (0.0, 0.2)}, denoiser="bundled:any")
     snellen.scan(image_set(60), method, classifier=classifier())
     assert made == [("bundled:any", 0.2, False, (8, 8))]
+    before = method.reference_hashes()
+    nn.init.zeros_(network.weight)
+    assert set(before) == {"denoiser"}
+    assert method.reference_hashes() != before
+
+
+def test_another_clean_model_of_the_same_reference_is_another_scan(monkeypatch, tmp_path):
+    models = {"one": classifier(0.0), "two": classifier(0.0)}
+    monkeypatch.setattr(references, "load_classifier", lambda reference, **_: models[reference])
+    method = Backdoor(**QUICK, clean=("one", "two"))
+    before = method.reference_hashes()
+    assert set(before) == {"clean one", "clean two"}
+    snellen.scan(image_set(60), method, classifier=classifier(), out=tmp_path / "out")
+    models["two"] = classifier(0.5)
+    assert method.reference_hashes()["clean two"] != before["clean two"]
+    with pytest.raises(RunConflictError, match="differs in: references"):
+        snellen.scan(image_set(60), method, classifier=classifier(), out=tmp_path / "out")

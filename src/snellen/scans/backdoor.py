@@ -17,24 +17,23 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from snellen.classifier import Classifier
-from snellen.data.loading import prepared_batches
+from snellen.classifier import Classifier, hash_tensors
 from snellen.errors import InputError, SnellenError
 from snellen.evidence import Evidence
 from snellen.images import ImageSet
 from snellen.method import Method, Need
 from snellen.outcomes import Scanned, Shown
 from snellen.perturbation.magnified import magnified
-from snellen.preparation import to_unit
 from snellen.progress import Progress
 from snellen.randomness import Randomness
+from snellen.scans.prepared_images import read_prepared
 from snellen.smoothing.branches import branches_of, is_coloured
 from snellen.smoothing.votes import CHUNK
 from snellen.trigger_inversion.class_outliers import rank_p_value
 from snellen.trigger_inversion.inversion import Search
 from snellen.trigger_inversion.scanning import ClassScan, Recovered, ScanPlan, scan_classes
 
-#: Images in one decoding batch.
+#: Images whose decisions are asked for at once.
 _BATCH = 100
 
 
@@ -123,6 +122,17 @@ class Backdoor(Method):
         except SnellenError as error:
             return f"cannot ask under noise: {error}"
         return None
+
+    def reference_hashes(self) -> dict[str, str]:
+        """Hashes of the clean models and of the denoiser, by which another scan is told from this one."""
+        from snellen.diffusion.loading import load_generator
+        from snellen.models.references import load_classifier
+
+        found = {f"clean {reference}": str(load_classifier(reference).fingerprint()) for reference in self.clean}
+        if self.denoiser is not None:
+            network = load_generator(self.denoiser).denoiser.network
+            found["denoiser"] = hash_tensors(dict(network.state_dict()))
+        return found
 
     def scan(
         self,
@@ -329,22 +339,3 @@ class Backdoor(Method):
 
         generator = load_generator(self.denoiser, device=classifier.device)
         return lambda sigma: one_shot_denoiser(generator, sigma=sigma, grey=grey, size=size)
-
-
-def read_prepared(
-    images: ImageSet, classifier: Classifier
-) -> tuple[Tensor, Tensor, tuple[str, ...], list[tuple[str, str]]]:
-    """Prepared images of one size, their labels (−1 where unknown), their ids, and what could not be used."""
-    labels = np.asarray(images.labels) if images.has_labels else np.full(len(images), -1)
-    pixels, kept, ids, rejected = list[Tensor](), list[int](), list[str](), list[tuple[str, str]]()
-    for batch in prepared_batches(images, classifier.preparation, _BATCH):
-        rejected += batch.rejected
-        for row, picture in enumerate(batch.pixels):
-            if pixels and picture.shape != pixels[0].shape:
-                rejected.append((batch.ids[row], "its prepared size differs from that of the first image"))
-                continue
-            pixels.append(picture)
-            kept.append(batch.indices[row])
-            ids.append(batch.ids[row])
-    stacked = to_unit(torch.stack(pixels)) if pixels else torch.empty(0, 3, 1, 1)
-    return stacked.to(classifier.device), torch.from_numpy(labels[kept].astype(np.int64)), tuple(ids), rejected

@@ -256,7 +256,10 @@ def _sources(labels: Tensor, decided: Tensor, targets: Sequence[int], count: int
         found[target] = others[(decided[others] == target).sort(stable=True).indices][:count].tolist()
     lacking = [target for target, rows in found.items() if len(rows) < count]
     if lacking:
-        raise InputError(f"towards class {lacking[0]} {count} images of other classes are needed, and there are fewer")
+        raise InputError(
+            f"a search towards class number {lacking[0]} needs {count} images of other classes, and there are only "
+            f"{len(found[lacking[0]])}; give more images, or lower sources"
+        )
     return found
 
 

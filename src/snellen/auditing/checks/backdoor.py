@@ -22,7 +22,8 @@ from snellen.method import Need
 from snellen.metrics.incomplete_beta import regularised_incomplete_beta
 from snellen.metrics.intervals import clopper_pearson
 from snellen.perturbation.magnified import magnified
-from snellen.scans.backdoor import Backdoor, read_prepared
+from snellen.scans.backdoor import Backdoor
+from snellen.scans.prepared_images import read_prepared
 from snellen.trigger_inversion.class_outliers import rank_p_value
 from snellen.trigger_inversion.scanning import FEWEST, ClassScan, Recovered
 from snellen.trigger_inversion.transfer import decisions
