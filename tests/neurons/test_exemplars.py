@@ -113,6 +113,19 @@ def test_silent_units_few_images_grey_images_and_tokens():
     assert torch.equal(tokens["0"].maps[:2], plain["units"].maps[:2])
 
 
+def test_maps_are_enlarged_smoothly_before_they_are_cut_and_masses_have_no_sign():
+    maps = torch.zeros(1, 1, 2, 2)
+    maps[0, 0, 0, 0] = -8.0
+    maps[0, 0, 1, 1] = 4.0
+    running = RunningExemplars(1, 1)
+    running.add(maps, torch.arange(1))
+    found = running.result("coarse", 0.5, (4, 4))
+    assert float(found.masses[0]) == 3.0
+    # By hand: places a quarter and three quarters of the way, r down and c across, are 4 r c − 8 (1 − r) (1 − c).
+    assert float(found.thresholds[0]) == 0.0
+    assert found.masks(0)[0].int().tolist() == [[0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]]
+
+
 def test_a_unit_that_is_seldom_active_is_masked_where_it_is_active():
     maps = torch.zeros(50, 1, 8, 8)
     maps[4, 0, 2, 2] = 1.0
