@@ -127,7 +127,7 @@ class Background(Check):
                 kind="background_shortcut",
                 harm=harm,
                 p_value=lost.p_value(),
-                title=f"The decision rests on the background: of the images that are right, {other:.0%} stay so before "
+                title=f"Decisions change with the background: of the images that are right, {other:.0%} stay so before "
                 f"backgrounds of other classes, {own:.0%} before their own",
                 facts={"images": len(rows), **{name.partition(".")[2]: one.value for name, one in metrics.items()}},
                 examples=examples,
