@@ -145,6 +145,15 @@ def test_what_cannot_be_certified_is_refused_before_anything_is_written(classifi
     assert PLAIN.certify(classifier, torch.rand(1, 3, 8, 8), rng=Randomness(0)).guarantee
 
 
+def test_a_model_that_cannot_be_told_from_another_never_takes_a_folder_for_done(images, tmp_path):
+    network = nn.Sequential(Brightness(), nn.Identity())
+    changed = Classifier(network, class_names=["dark", "light"], preparation=Preparation(size=(8, 8)), name="changed")
+    snellen.certify(changed, images, PLAIN, out=tmp_path / "out")
+    refused = pytest.raises(InputError, match="out holds a set of certificates, and changed cannot be hashed")
+    with changed.edit("1", torch.neg), refused:
+        snellen.certify(changed, images, PLAIN, out=tmp_path / "out")
+
+
 def test_odd_images_have_no_halves_and_leave_no_files(classifier, tmp_path):
     odd = load_arrays(np.zeros((2, 7, 8), dtype=np.uint8), [0, 0], class_names=["dark", "light"])
     whole = Classifier(Brightness(), class_names=["dark", "light"], name="brightness")

@@ -30,7 +30,7 @@ from snellen.writing import unfinished
 from snellen.writing.attacked_set import RejectedImage
 from snellen.writing.certified_set import EVIDENCE, RECORD, WHAT, CertifiedSet, certified_figures
 from snellen.writing.settings import Setting, named_settings
-from snellen.writing.unfinished import UNFINISHED, complete, opened
+from snellen.writing.unfinished import UNFINISHED, check_recognisable, complete, opened
 
 #: What progress calls it.
 TASK = "certifying"
@@ -119,6 +119,7 @@ def certify(
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "certify"
         check_free(folder)
+        check_recognisable(folder, RECORD, classifier, WHAT)
         stack.enter_context(unwritable_told(folder))
         plan = {
             "kind": "certify",
