@@ -14,7 +14,7 @@ from snellen.artifact import Lineage
 from snellen.classifier import Classifier
 from snellen.data.arrays import load_arrays
 from snellen.errors import InputError, RejectedImageError, UnknownNameError
-from snellen.explanations.neuron_descriptions import DIMMED, NeuronDescriptions
+from snellen.explanations.neuron_descriptions import DIMMED, LONGEST, NeuronDescriptions, _dimmed
 from snellen.method import Describer as Verb
 from snellen.method import Explainer
 from snellen.models.references import load_classifier
@@ -215,3 +215,12 @@ def test_what_cannot_be_described_is_told(classifier, images, reference):
     assert "needs layers" in NeuronDescriptions(layer=("0",)).missing(by_url, images)
     with pytest.raises(UnknownNameError):
         NeuronDescriptions(layer=("nowhere",), describer=reference).describe(classifier, images, rng=Randomness(0))
+
+
+def test_pictures_of_large_images_are_small():
+    images, masks = torch.rand(2, 3, 224, 112), torch.ones(2, 224, 112, dtype=torch.bool)
+    shown = _dimmed(images, masks, (224, 112))
+    assert shown.shape == (2, 3, LONGEST, LONGEST // 2)
+    blocks = images.unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5))
+    assert (shown.float() / 255 - blocks).abs().max() < 0.003
+    assert _dimmed(images[:0], masks[:0], (224, 112)).shape == (0, 3, LONGEST, LONGEST // 2)

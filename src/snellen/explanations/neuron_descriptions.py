@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
@@ -36,6 +37,9 @@ TASK = "describing units"
 
 #: What is left of the brightness outside of a region, in the pictures.
 DIMMED = 0.3
+
+#: Longer side of the pictures, pixels: those of all units are in memory at once.
+LONGEST = 112
 
 
 class NeuronDescriptions(Method):
@@ -217,11 +221,14 @@ def _why(active: bool) -> str:
 
 
 def _dimmed(images: Tensor, masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Images that are dark outside their regions, uint8 (k, 3, h, w)."""
+    """Images that are dark outside their regions, uint8 (k, 3, h, w), no side longer than :data:`LONGEST`."""
+    shrunk = min(LONGEST / max(size), 1.0)
+    shown = tuple(max(round(side * shrunk), 1) for side in size)
     if not len(masks):
-        return torch.zeros(0, 3, *size, dtype=torch.uint8)
-    brightness = masks.float()[:, None] * (1 - DIMMED) + DIMMED
-    return (images * brightness * 255).round().byte()
+        return torch.zeros(0, 3, *shown, dtype=torch.uint8)
+    dark = images * (masks.float()[:, None] * (1 - DIMMED) + DIMMED)
+    smaller = F.interpolate(dark, size=shown, mode="area") if shrunk < 1 else dark
+    return (smaller * 255).round().byte()
 
 
 def _elsewhere(
