@@ -25,6 +25,7 @@ from snellen.attribution.faithfulness.infidelity import infidelity
 from snellen.attribution.faithfulness.randomisation import rank_correlation, scrambled_classifiers
 from snellen.attribution.faithfulness.sensitivity import max_sensitivity, moved_change
 from snellen.attribution.maps import moved, strongest, top_part
+from snellen.attribution.pointed_region import pointed_region
 from snellen.attribution.score import TargetScore
 from snellen.classifier import Classifier
 from snellen.data.optotypes.small_world import WORLD
@@ -33,6 +34,7 @@ from snellen.method import build
 from snellen.metrics.mask_overlap import intersection_over_union
 from snellen.metrics.pointing_game import pointing_game
 from snellen.models.references import load_classifier
+from snellen.models.segmenters.references import load_segmenter
 from snellen.randomness import Randomness
 from snellen.run import write_atomically
 
@@ -65,8 +67,8 @@ def main() -> None:
         "seed": asked.seed,
         "tolerance": TOLERANCE,
         "share_of_the_object": float(masks.double().mean()),
-        "centre": pointed(torch.full((len(images), 2), (masks.shape[1] - 1) // 2), masks),
-        "random": pointed(random_points(images, rng), masks),
+        "centre": pointed(torch.full((len(images), 2), (masks.shape[1] - 1) // 2), images, masks),
+        "random": pointed(random_points(images, rng), images, masks),
         "methods": {},
     }
     for name in METHODS:
@@ -96,12 +98,23 @@ def random_points(images: Tensor, rng: Randomness) -> Tensor:
     return torch.stack([place // width, place % width], 1)
 
 
-def pointed(points: Tensor, masks: Tensor) -> dict[str, float]:
-    """Share of hits; a point that is missing is a miss, and told."""
+def pointed(points: Tensor, images: Tensor, masks: Tensor) -> dict[str, float]:
+    """Share of hits, and the mean overlap of the object that bundled:scene-sam sees there, as VALE asks it.
+
+    A point that is missing is a miss, overlaps nothing, and is told.
+    """
     exact, near = (
         np.nan_to_num(pointing_game(points.numpy(), masks.numpy(), tolerance=reach)) for reach in (0, TOLERANCE)
     )
-    return {"hits": float(exact.mean()), "hits_near": float(near.mean()), "missing": int((points[:, 0] < 0).sum())}
+    there = (points[:, 0] >= 0).nonzero().flatten()
+    regions = pointed_region(load_segmenter("bundled:scene-sam"), images, points, there).region
+    overlaps = np.nan_to_num(intersection_over_union(regions.numpy(), masks.numpy()))
+    return {
+        "hits": float(exact.mean()),
+        "hits_near": float(near.mean()),
+        "missing": len(points) - len(there),
+        "region": float(overlaps.mean()),
+    }
 
 
 def overlap(maps: Tensor, masks: Tensor) -> float:
@@ -132,8 +145,8 @@ def measured(
     first = maps[: len(few)]
     scrambled = [model for _, model in scrambled_classifiers(classifier, Randomness(rng.seed))][-1]
     figures = {
-        **pointed(strongest(maps, ties="centre"), masks),
-        "control.hits": pointed(strongest(elsewhere, ties="centre"), masks)["hits"],
+        **pointed(strongest(maps, ties="centre"), images, masks),
+        "control.hits": pointed(strongest(elsewhere, ties="centre"), images, masks)["hits"],
         "overlap": overlap(maps, masks),
         "control.overlap": overlap(elsewhere, masks),
         **means(told.figures),

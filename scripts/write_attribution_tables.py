@@ -31,14 +31,17 @@ def truth_table(found: Mapping[str, Any]) -> str:
             f"{told['control.hits']:.2f}",
             f"{told['overlap']:.2f}",
             f"{told['control.overlap']:.2f}",
+            f"{told['region']:.2f}",
             f"{told['missing']:.0f}",
         ]
         for name, told in found["methods"].items()
     ]
     for name in ("centre", "random"):
         label = {"centre": "centre of the image", "random": "a random pixel"}[name]
-        rows.append([label, f"{found[name]['hits']:.2f}", f"{found[name]['hits_near']:.2f}", "", "", "", ""])
-    head = ["", "hits", f"within {found['tolerance']} pixels", "moved", "overlap", "moved", "without a point"]
+        hits, near, region = (f"{found[name][figure]:.2f}" for figure in ("hits", "hits_near", "region"))
+        rows.append([label, hits, near, "", "", "", region, ""])
+    near = f"within {found['tolerance']} pixels"
+    head = ["", "hits", near, "moved", "overlap", "moved", "object seen there", "without a point"]
     return table(head, rows)
 
 
