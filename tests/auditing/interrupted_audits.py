@@ -17,9 +17,13 @@ COMMAND = (
 )  # fmt: skip
 
 
+#: As from a terminal: who runs the tests in the background has told all children to ignore Ctrl-C.
+_BEGIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from snellen.cli import main; main()"
+
+
 def begin(out, *options):
     """Start the command; everything that it prints is kept."""
-    command = [sys.executable, "-c", "from snellen.cli import main; main()", *words(out, *options)]
+    command = [sys.executable, "-c", _BEGIN, *words(out, *options)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
