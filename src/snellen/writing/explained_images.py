@@ -104,10 +104,10 @@ def explain(
     and when everything is there, it writes nothing.
 
     >>> import snellen
-    >>> from snellen.explanations.grad_cam import GradCam
+    >>> from snellen.explanations.grad_cam import GradCAM
     >>> classifier = snellen.load_classifier("bundled:fashion-cnn")
     >>> images = snellen.load_images("bundled:fashion-mnist").limit(2)
-    >>> explained = explain(classifier, images, GradCam())
+    >>> explained = explain(classifier, images, GradCAM())
     >>> explained.settings["grad_cam"].asked, len(explained.evidence)
     (2, 2)
 
