@@ -143,7 +143,10 @@ backdoor_inversion.stand_ins = {  # type: ignore[attr-defined]
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Which test images are searched on, choose and measure; all of other classes than the target."""
+    """Which test images are searched on, choose and measure; all of other classes than the target.
+
+    Those that are taken for the target as they are come last: only a network that has hardly learnt gets to them.
+    """
 
     sources: Tensor
     choosing: Tensor
@@ -151,7 +154,9 @@ class Rows:
 
 
 def _rows(planted: Planted, target: int, amount: Amount) -> Rows:
-    others = ((planted.labels != target) & (named(planted.classifier, planted.images) != target)).nonzero().flatten()
+    others = (planted.labels != target).nonzero().flatten()
+    there = named(planted.classifier, planted.images)[others] == target
+    others = others[there.sort(stable=True).indices]
     sources, rest = others[: amount.sources], others[amount.sources :]
     return Rows(sources, rest[: amount.choosing], rest[amount.choosing : 2 * amount.choosing])
 
