@@ -33,6 +33,7 @@ from snellen.cli.gate_options import (
 )
 from snellen.cli.privacy_options import AllowRemoteOption, BudgetOption, PseudonymsOption, SaveImagesOption
 from snellen.cli.progress import TerminalProgress, loading
+from snellen.cli.run_options import ClassesOption, DeviceOption, SeedOption, WorkersOption
 from snellen.errors import InputError, UnreachableError, UnwritableError, WorkerError
 
 DEFAULT_MODEL, DEFAULT_DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
@@ -59,7 +60,7 @@ def audit(
         Path | None,
         typer.Option(help="Run directory; the same plan goes on where it stopped.", show_default="snellen-audit-N"),
     ] = None,
-    classes: Annotated[Path | None, typer.Option(help="File with the class names, one a line.")] = None,
+    classes: ClassesOption = None,
     checks: Annotated[
         str | None, typer.Option(help=f"Comma-separated: {', '.join(CHECK_NAMES)}.", show_default="all")
     ] = None,
@@ -87,15 +88,15 @@ def audit(
     tune: Annotated[
         str | None, typer.Option(metavar="DATA", help="Images that something may be fitted to, such as a temperature.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: DeviceOption = "cpu",
     allow_remote: AllowRemoteOption = None,
-    workers: Annotated[int, typer.Option(min=0, help="Threads that read images ahead; 0 reads them in between.")] = 0,
+    workers: WorkersOption = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass.")] = 64,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Audit at most so many images, drawn at random; whole bags.")
     ] = None,
     budget: BudgetOption = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: SeedOption = 0,
     save_images: SaveImagesOption = True,
     pseudonyms: PseudonymsOption = None,
     engine: EngineOption = EngineName.in_process,

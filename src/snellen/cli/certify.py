@@ -10,6 +10,7 @@ import typer
 from snellen.cli.free_folder import free_folder
 from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import TerminalProgress, loading
+from snellen.cli.run_options import ClassesOption, DeviceOption, SeedOption, WorkersOption
 from snellen.cli.stopping import stopped_told
 from snellen.cli.text import markup
 
@@ -39,13 +40,13 @@ def certify(
         Path | None,
         typer.Option(help="New folder; the same command goes on where it stopped.", show_default="snellen-certify-N"),
     ] = None,
-    classes: Annotated[Path | None, typer.Option(help="File with the class names, one a line.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    classes: ClassesOption = None,
+    device: DeviceOption = "cpu",
     allow_remote: AllowRemoteOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in one shard: what a stopped run loses.")] = 8,
-    workers: Annotated[int, typer.Option(min=0, help="Threads that read images ahead; 0 reads them in between.")] = 0,
+    workers: WorkersOption = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Certify at most so many images, drawn at random.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: SeedOption = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print certify.json instead of the summary.")] = False,
 ) -> None:
     """Prove that no small change of an image can change its decision: certified accuracy over radii."""

@@ -10,6 +10,7 @@ import typer
 from snellen.cli.free_folder import free_folder
 from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import TerminalProgress, loading
+from snellen.cli.run_options import SeedOption
 from snellen.cli.stopping import stopped_told
 from snellen.cli.text import harmless
 from snellen.errors import InputError
@@ -35,7 +36,7 @@ def generate(
     ] = None,
     allow_remote: AllowRemoteOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Requests at once, and what a stopped run loses.")] = 32,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: SeedOption = 0,
     sheet: Annotated[
         bool, typer.Option("--sheet/--no-sheet", help="Also draw examples with captions, and a grid of classes.")
     ] = True,

@@ -10,6 +10,7 @@ import typer
 from snellen.cli.free_folder import free_folder
 from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import TerminalProgress, loading
+from snellen.cli.run_options import ClassesOption, DeviceOption, SeedOption
 from snellen.cli.stopping import stopped_told
 from snellen.cli.text import markup
 
@@ -39,11 +40,11 @@ def scan(
         Path | None,
         typer.Option(help="New folder; the same command goes on where it stopped.", show_default="snellen-scan-N"),
     ] = None,
-    classes: Annotated[Path | None, typer.Option(help="File with the class names, one a line.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    classes: ClassesOption = None,
+    device: DeviceOption = "cpu",
     allow_remote: AllowRemoteOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Scan at most so many images, drawn at random.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: SeedOption = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print scan.json instead of the summary.")] = False,
 ) -> None:
     """Look for something planted, wrong or unwanted: in images, or in a classifier by means of images."""

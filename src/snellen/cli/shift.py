@@ -11,6 +11,7 @@ import typer
 from snellen.cli.free_folder import free_folder
 from snellen.cli.privacy_options import PseudonymsOption
 from snellen.cli.progress import TerminalProgress, loading
+from snellen.cli.run_options import SeedOption, WorkersOption
 from snellen.cli.stopping import stopped_told
 from snellen.cli.text import markup
 
@@ -47,9 +48,9 @@ def shift(
         typer.Option(help="folder: PNG files and manifest.csv; medmnist-c: an .npz archive for each method."),
     ] = FormatOption.folder,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass; changes no pixel.")] = 32,
-    workers: Annotated[int, typer.Option(min=0, help="Threads that read images ahead; 0 reads them in between.")] = 0,
+    workers: WorkersOption = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Shift at most so many images, drawn at random.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: SeedOption = 0,
     contact_sheet: Annotated[
         bool, typer.Option("--contact-sheet/--no-contact-sheet", help="Also draw a few examples for each method.")
     ] = True,

@@ -9,6 +9,7 @@ import typer
 
 from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import TerminalProgress, loading
+from snellen.cli.run_options import SeedOption
 from snellen.cli.text import markup
 from snellen.errors import InputError
 
@@ -36,7 +37,7 @@ def train(
     base: Annotated[Path | None, typer.Option(help="Artifact whose weights are gone on from.")] = None,
     allow_remote: AllowRemoteOption = None,
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Also write model.onnx.")] = True,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: SeedOption = 0,
 ) -> None:
     """Train a classifier that no longer has the problem."""
     if len(methods) > 1:
