@@ -13,120 +13,22 @@ import snellen
 from snellen.classifier import Classifier
 from snellen.data.arrays import load_arrays
 from snellen.errors import InputError
-from snellen.explanations import visual_language
 from snellen.explanations.grad_cam import GradCAM
 from snellen.explanations.partition_shap import PartitionSHAP
-from snellen.explanations.visual_language import NO_REGION, NOTHING_FOR, VisualLanguage
-from snellen.models.captioners.protocol import Captions
-from snellen.models.segmenters.protocol import Segmented
+from snellen.explanations.visual_language import VisualLanguage
 from snellen.preparation import Preparation
 from snellen.randomness import Randomness
 from tests.auditing.kept_things import mentions
-
-SIDE = 16
-#: Off the diagonal: rows 2 to 4, columns 11 to 13.
-BLOB = (slice(2, 5), slice(11, 14))
-SHAP = PartitionSHAP(fill="black", budget=60)
-
-
-def looks_at_red(images):
-    """A black box: the class "red" where the reddest pixel is red and not the others."""
-    red = (images[:, 0] - images[:, 1]).flatten(1).clamp(min=0).mean(1) * 40
-    return torch.stack([red, torch.zeros_like(red)], 1)
-
-
-class Reading(nn.Module):
-    def forward(self, images):
-        return looks_at_red(images)
-
-
-def classifier_of(model=looks_at_red, **options):
-    return Classifier(
-        model, class_names=["red", "other"], preparation=Preparation(size=(SIDE, SIDE)), name="red", **options
-    )
-
-
-def picture(blob=BLOB):
-    image = torch.full((1, 3, SIDE, SIDE), 0.4)
-    image[0, 0][blob], image[0, 1:, blob[0], blob[1]] = 1.0, 0.0
-    return image
-
-
-class FloodSegmenter:
-    """Three nested masks of the pixels that look like the one it is pointed at; remembers what it was handed."""
-
-    name, prompts, device = "flood", frozenset({"points"}), torch.device("cpu")
-
-    def __init__(self):
-        self.images, self.points = [], []
-
-    def identity(self):
-        return "flood"
-
-    def segment(self, images, *, points=None, point_labels=None, boxes=None):
-        self.images.append(images)
-        self.points.append(points)
-        candidates = []
-        for image, ((x, y),) in zip(images, points.tolist(), strict=True):
-            near = (image - image[:, int(y), int(x)][:, None, None]).abs().amax(0) < 0.1
-            grown = nn.functional.max_pool2d(near[None, None].float(), 3, 1, 1)[0, 0] > 0
-            candidates.append(torch.stack([torch.zeros_like(near), near, grown]).float())
-        return Segmented(
-            candidates=torch.stack(candidates),
-            predicted=torch.tensor([[0.1, 0.9, 0.5]]).expand(len(images), 3),
-            chosen=torch.full((len(images),), 1),
-            rule="the highest predicted overlap",
-        )
-
-
-class SalientSegmenter(FloodSegmenter):
-    """Needs no prompt: what is not grey."""
-
-    prompts = frozenset()
-
-    def segment(self, images, *, points=None, point_labels=None, boxes=None):
-        assert points is None
-        found = ((images - 0.4).abs().amax(1) > 0.1).float()
-        count = len(images)
-        return Segmented(
-            candidates=found[:, None], predicted=torch.full((count, 1), torch.nan), chosen=torch.zeros(count).long(),
-            rule="one mask",
-        )  # fmt: skip
-
-
-class EchoCaptioner:
-    """Says what it was told and how much red it sees; a sentence is likelier the redder the picture."""
-
-    name, device, preparation = "echo", torch.device("cpu"), Preparation(size=(8, 8), resize="exact", resize_to=(8, 8))
-
-    def __init__(self):
-        self.seen = []
-
-    def caption(self, images, *, max_tokens=30, prompt=""):
-        self.seen.append(images)
-        assert images.shape[1:] == (3, 8, 8)
-        texts = tuple(f"{prompt} thing, red {float(one[0].mean()):.2f}" for one in images)
-        return Captions(texts, torch.zeros(len(images)), torch.zeros(len(images), 1), torch.ones(len(images)))
-
-    def score(self, images, texts):
-        return images[:, 0].flatten(1).mean(1) - 1
-
-
-@pytest.fixture
-def models(monkeypatch):
-    """Segmenters and a captioner by reference."""
-    made = {"flood": FloodSegmenter(), "salient": SalientSegmenter(), "echo": EchoCaptioner()}
-    for kind in ("_segmenter", "_captioner"):
-        monkeypatch.setattr(visual_language, kind, lambda reference, device: made[reference])
-    return made
-
-
-def explained(images=None, classifier=None, targets=None, rng=None, **fields):
-    images = picture() if images is None else images
-    fields = {"attribution": SHAP, "segmenter": "flood", "captioner": "echo", "fill": "black", **fields}
-    rng = rng or Randomness(0).for_examples([str(row) for row in range(len(images))])
-    targets = torch.zeros(len(images)).long() if targets is None else targets
-    return VisualLanguage(**fields).explain(classifier or classifier_of(), images, targets, rng=rng)
+from tests.explanations.red_things import (
+    BLOB,
+    SHAP,
+    SIDE,
+    Reading,
+    classifier_of,
+    explained,
+    looks_at_red,
+    picture,
+)
 
 
 @pytest.mark.covers("3.1")
@@ -344,89 +246,3 @@ def test_under_pseudonyms_no_model_of_a_stage_is_named(models, tmp_path):
     found = snellen.explain(classifier_of(nn.Sequential(Reading())), load_arrays(pixels[None]), method, **options)
     assert found.settings["visual_language"].explained == 1
     assert mentions(tmp_path / "out", ("Doe",)) == {}
-
-
-@pytest.mark.covers("3.12")
-def test_without_evidence_no_place_is_made_up(models):
-    constant = torch.full((1, 3, SIDE, SIDE), 0.4)
-    images = torch.cat([constant, picture()])
-    found = explained(images)
-    assert found.status[0].startswith("no evidence: the map is the same everywhere")
-    assert found.status[1] == "ok"
-    assert found.points[0].isnan().all()
-    assert not found.regions["region"][0].any()
-    assert found.text[0] == ""
-    assert all(values[0].isnan() for name, values in found.figures.items() if name != "completeness_gap")
-    assert len(models["flood"].images[0]) == 1, "it was not asked"
-    # Evidence against the class is no evidence for it, unless either sign is asked for.
-    against = explained(targets=torch.tensor([1]))
-    assert against.status == (NOTHING_FOR,)
-    assert explained(targets=torch.tensor([1]), select="absolute").status == ("ok",)
-    # Out of focus it is the same image but for the last digits, and these are no evidence.
-    blurred = PartitionSHAP(fill="blur", budget=60)
-    assert explained(constant, attribution=blurred).status[0].startswith("no evidence")
-    none = explained(constant)
-    assert (len(none.status), none.regions["region"].any(), none.text) == (1, False, None)
-
-
-@pytest.mark.covers("3.12")
-def test_an_image_without_evidence_has_its_row_in_a_batch_of_its_own(models, tmp_path):
-    """Batch by batch there may be no region, no figure and no sentence; together there is one table."""
-    pixels = torch.cat([torch.full((1, 3, SIDE, SIDE), 0.4), picture(), torch.full((1, 3, SIDE, SIDE), 0.4)])
-    images = load_arrays((pixels * 255).round().byte().permute(0, 2, 3, 1).numpy())
-    method = VisualLanguage(attribution=SHAP, segmenter="flood", captioner="echo", fill="black")
-    folders = [tmp_path / "one", tmp_path / "all"]
-    one, together = (
-        snellen.explain(classifier_of(), images, method, target="red", batch_size=size, out=folder)
-        for size, folder in zip((1, 3), folders, strict=True)
-    )
-    assert one.settings == together.settings
-    assert one.settings["visual_language"].explained == 1
-    assert one.evidence.table.to_pylist() == together.evidence.table.to_pylist()
-    written, others = (sorted(str(path.relative_to(folder)) for path in folder.rglob("*.png")) for folder in folders)
-    assert written == others
-
-
-@pytest.mark.covers("3.12")
-def test_a_segmenter_that_finds_nothing_is_told(models, monkeypatch):
-    found = FloodSegmenter.segment
-
-    def nothing(self, images, **prompts):
-        one = found(self, images, **prompts)
-        return Segmented(candidates=one.candidates * 0, predicted=one.predicted, chosen=one.chosen, rule=one.rule)
-
-    monkeypatch.setattr(FloodSegmenter, "segment", nothing)
-    assert explained().status == (NO_REGION,)
-    assert models["echo"].seen == []
-
-
-@pytest.mark.covers("3.12")
-def test_odd_images_are_explained_and_scores_that_are_not_finite_are_told(models, tmp_path):
-    blob = (picture()[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    (tmp_path / "in").mkdir()
-    Image.fromarray(np.dstack([blob, np.full((SIDE, SIDE, 1), 200, dtype=np.uint8)])).save(
-        tmp_path / "in" / "alpha.png"
-    )
-    Image.fromarray(blob[..., 0]).save(tmp_path / "in" / "grey.png")
-    Image.fromarray(blob[:5, 9:]).save(tmp_path / "in" / "tiny.png")
-    Image.fromarray(np.full((SIDE, SIDE, 3), 250, dtype=np.uint8)).save(tmp_path / "in" / "white.png")
-
-    def breaks(images):
-        return torch.where(images.flatten(1).mean(1)[:, None] > 0.9, torch.nan, looks_at_red(images))
-
-    preparation = Preparation(size=(SIDE, SIDE), resize="exact", resize_to=(SIDE, SIDE))
-    classifier = Classifier(breaks, class_names=["red", "other"], preparation=preparation, name="red")
-    method = VisualLanguage(attribution=SHAP, segmenter="flood", captioner="echo", fill="black")
-    found = snellen.explain(classifier, snellen.load_images(tmp_path / "in"), method)
-    status = {row["example_id"]: row["reason"] for row in found.evidence.table.to_pylist()}
-    assert status["alpha.png"] is None
-    assert status["tiny.png"] is None
-    assert status["grey.png"].startswith("no evidence"), "there is no red in it"
-    assert [(one.id, "not finite" in one.reason) for one in found.rejected] == [("white.png", True)]
-
-    def breaks_when_masked(images):
-        return torch.where((images == 0).all(1).flatten(1).any(1)[:, None], torch.nan, looks_at_red(images))
-
-    broken = explained(classifier=classifier_of(breaks_when_masked))
-    assert broken.status[0].startswith("not finite")
-    assert broken.points[0].isnan().all()
