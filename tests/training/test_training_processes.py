@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 WORKER = """
+import os
 import sys
 from pathlib import Path
 
@@ -36,6 +37,8 @@ loss = {f"loss{row['epoch']}": torch.tensor(row["train.loss"]) for row in traine
 save_file({**trained.weights, **loss}, out / f"{process}.safetensors")
 if torch.distributed.is_initialized():
     torch.distributed.destroy_process_group()
+# Nothing is left to do, and the threads of torch's own backend may abort a process that is being taken down.
+os._exit(0)
 """
 
 
