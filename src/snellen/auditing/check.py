@@ -48,6 +48,7 @@ class Batch:
         labels: (n,), in the classifier's classes, −1 where unknown.
         scores: clean scores (n, k), all finite.
         features: (n, d) of the classifier's feature layer; None when no check reads them, or there are none.
+        originals: the same images as their set has them, with masks and attributes; None in a batch made by hand.
         rng: bound to ``ids``.
     """
 
@@ -59,6 +60,7 @@ class Batch:
     scores: Tensor
     rng: Randomness
     features: Tensor | None = None
+    originals: ImageSet | None = None
 
     def take(self, chosen: Tensor) -> Batch:
         """Some examples of the batch, by position."""
@@ -72,6 +74,7 @@ class Batch:
             self.scores[chosen],
             self.rng[positions],
             None if self.features is None else self.features[chosen],
+            None if self.originals is None else self.originals.select(positions),
         )
 
 

@@ -70,7 +70,9 @@ def illustrate_findings(
 def _batch(classifier: Classifier, images: ImageSet, rows: Sequence[int], rng: Randomness) -> Batch:
     chosen = images.select(np.asarray(rows))
     pixels = torch.stack([classifier.preparation.pixels(chosen.read(row)) for row in range(len(chosen))])
-    batch, lost = make_batch(classifier, chosen.ids, chosen.column("unit_id"), pixels, known_labels(chosen), rng)
+    batch, lost = make_batch(
+        classifier, chosen.ids, chosen.column("unit_id"), pixels, known_labels(chosen), rng, originals=chosen
+    )
     if batch is None or lost:
         raise RejectedImageError(f"an image changed while the audit ran: {chosen.ids}")
     return batch

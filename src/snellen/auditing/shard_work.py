@@ -126,6 +126,7 @@ class ShardWork:
                     labels[np.asarray(loaded.indices)],
                     self.rng,
                     self.keep,
+                    members.select(loaded.indices),
                 )
                 rejected += unusable
                 if batch is not None:
@@ -172,6 +173,7 @@ def make_batch(
     labels: np.ndarray,
     rng: Randomness,
     keep: Collection[Kept] = (),
+    originals: ImageSet | None = None,
 ) -> tuple[Batch | None, list[dict[str, str]]]:
     """Clean scores of a batch; images whose scores are not finite are set aside by name, None when none is left."""
     batch_images = to_unit(pixels).to(classifier.device)
@@ -186,6 +188,7 @@ def make_batch(
         scores,
         rng.for_examples(ids),
         features,
+        originals,
     )
     if bool(finite.all()):
         return batch, []
