@@ -13,11 +13,11 @@ from snellen.attribution.background_swap import before_backgrounds, without_obje
 from snellen.auditing.audit import audit
 from snellen.auditing.background_swaps import evidence_outside
 from snellen.auditing.checks.background import Background
-from snellen.auditing.object_masks import ObjectMasks
 from snellen.classifier import Classifier
 from snellen.comparing.compare import compare
 from snellen.errors import InputError
 from snellen.images import ImageSet
+from snellen.models.segmenters.object_masks import ObjectMasks
 from snellen.preparation import Preparation
 
 SIDE = 16
@@ -215,7 +215,7 @@ def test_without_images_no_composite_is_kept(tmp_path):
 
 
 def test_a_segmenter_takes_the_place_of_masks(monkeypatch):
-    from snellen.auditing import object_masks
+    from snellen.models.segmenters import object_masks
 
     asked_for = []
 
@@ -237,7 +237,7 @@ def test_a_segmenter_takes_the_place_of_masks(monkeypatch):
 
 
 def test_a_segmenter_that_cannot_be_used_is_told_before_anything_is_measured(tmp_path, monkeypatch):
-    from snellen.auditing import object_masks
+    from snellen.models.segmenters import object_masks
 
     checks = ["clean", {"check": "background", "segmenter": f"isnet:{tmp_path / 'none.onnx'}"}]
     with pytest.raises(InputError, match=r"none\.onnx"):
@@ -280,8 +280,7 @@ def test_labels_alone_are_enough():
 
 def test_masks_go_through_the_resize_and_crop_of_the_model():
     preparation = Preparation(size=(8, 8), resize="shorter", resize_to=(12, 12))
-    classifier = Classifier(Reader(0.0), class_names=["dark", "light"], preparation=preparation, name="small")
-    image, mask = ObjectMasks(pictures(4), classifier).read("001")
+    image, mask = ObjectMasks(pictures(4), preparation).read("001")
     assert image.shape == (3, 8, 8)
     # Rows 5 to 10 of 16 are 3.75 to 8.25 of 12, and 1.75 to 6.25 after 2 are cut off.
     assert mask.any(1).nonzero().flatten().tolist() == [2, 3, 4, 5]
@@ -290,8 +289,7 @@ def test_masks_go_through_the_resize_and_crop_of_the_model():
 
 def test_what_is_padded_is_no_object_whatever_its_colour():
     preparation = Preparation(size=(SIDE, 2 * SIDE), resize="longer", resize_to=(SIDE, 2 * SIDE), fill=(255, 255, 255))
-    classifier = Classifier(Reader(0.0), class_names=["dark", "light"], preparation=preparation, name="padded")
-    image, mask = ObjectMasks(pictures(4), classifier).read("001")
+    image, mask = ObjectMasks(pictures(4), preparation).read("001")
     assert (image[:, :, 0] == 1).all()
     assert mask.sum() == 36
     assert not mask[:, : SIDE // 2].any()

@@ -14,9 +14,9 @@ from snellen.attribution.filling import blurred_filling
 from snellen.attribution.maps import pixel_map
 from snellen.attribution.partition_shap import partition_shap
 from snellen.attribution.score import TargetScore
-from snellen.auditing.object_masks import ObjectMasks
 from snellen.auditing.per_image import PerImage
 from snellen.classifier import Classifier
+from snellen.models.segmenters.object_masks import ObjectMasks
 from snellen.randomness import Randomness
 
 #: Images that lend their backgrounds, at most: they stay in memory.

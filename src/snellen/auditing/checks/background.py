@@ -13,7 +13,6 @@ from pydantic import Field
 from snellen.auditing.background_swaps import Lenders, Swapped, swapped
 from snellen.auditing.check import Check, Companion, Conclusion, Measured, Reading
 from snellen.auditing.hypothesis import Hypothesis
-from snellen.auditing.object_masks import ObjectMasks, fitting_segmenter
 from snellen.auditing.panels import Panel
 from snellen.auditing.per_image import PerImage
 from snellen.auditing.pictures import keep_picture
@@ -22,6 +21,7 @@ from snellen.finding import Finding, FindingExample
 from snellen.images import ImageSet
 from snellen.method import Need
 from snellen.metrics.clustered import clustered_mean
+from snellen.models.segmenters.object_masks import ObjectMasks, fitting_segmenter
 
 
 class Background(Check):
@@ -64,7 +64,7 @@ class Background(Check):
     def resolved(self, classifier: Classifier) -> Background:
         """As it is; a segmenter that cannot be used is told now, and not after hours."""
         if self.segmenter is not None:
-            fitting_segmenter(self.segmenter, classifier)
+            fitting_segmenter(self.segmenter, classifier.device)
         return self
 
     def cost(self) -> float:
@@ -78,7 +78,9 @@ class Background(Check):
         rows = np.flatnonzero(known.labelled & (drawn < self.share))
         if reading.audited is None or not len(rows):
             return Conclusion(notes=["Background: of so few images none was drawn; raise background.share."])
-        objects = ObjectMasks(reading.audited, reading.classifier, self.segmenter)
+        device, asked = reading.classifier.device, self.segmenter
+        segmenter = None if asked is None else fitting_segmenter(asked, device)
+        objects = ObjectMasks(reading.audited, reading.classifier.preparation, segmenter)
         lenders = Lenders.of(known, rows, objects, rng)
         found: list[Swapped] = []
         for row in rows.tolist():
