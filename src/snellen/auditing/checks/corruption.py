@@ -21,25 +21,21 @@ from snellen.auditing.checks.corruption_figures import (
 )
 from snellen.auditing.checks.corruption_reference import check_conditions, find_reference
 from snellen.auditing.examples import confident_mistakes
-from snellen.auditing.eye_chart import Column, chance_level, column, retained
+from snellen.auditing.eye_chart import Column
 from snellen.auditing.hypothesis import Hypothesis
-from snellen.auditing.per_image import ABSENT, RIGHT
+from snellen.auditing.per_image import ABSENT
+from snellen.auditing.strengths import Lost, accuracy_at, chart_column, lost_over
 from snellen.auditing.treatments import treatments
 from snellen.classifier import Classifier
 from snellen.corruption.benchmarks import IMAGENET_C, BenchmarkName, benchmark
 from snellen.corruption.tables import MAX_SEVERITY
 from snellen.evidence import Evidence
 from snellen.finding import Finding
-from snellen.metrics.clustered import ClusteredMean, clustered_mean, clustered_share
 from snellen.metrics.corruption_error import Reference
 from snellen.shifts.corruption import Corruption
 from snellen.sweep import Transformation, measure, setting_name
 
 Severity = Annotated[float, Field(gt=0, le=MAX_SEVERITY)]
-
-#: Of the two images that are added to the drops before the interval is taken, one is lost and one gained, as in the
-#: adjusted Wald interval of Agresti and Min (2005) for paired shares. Two images that are both lost prove nothing.
-PSEUDO_UNITS = 1.0
 
 
 class CommonCorruptions(Check):
@@ -155,7 +151,7 @@ class CommonCorruptions(Check):
         """Accuracy by kind and severity; one hypothesis for each kind: it costs no accuracy over the severities."""
         outcomes = outcomes_by_kind(reading.evidence, reading.images, self.chosen, self.severities)
         accuracies = {
-            f"corruption.{kind}.{severity:g}.accuracy": _accuracy(rows, reading.images.units)
+            f"corruption.{kind}.{severity:g}.accuracy": accuracy_at(rows, reading.images.units)
             for kind, by_severity in outcomes.items()
             for severity, rows in sorted(zip(self.severities, by_severity, strict=True), key=lambda pair: pair[0])
             if (rows != ABSENT).any()
@@ -173,62 +169,46 @@ class CommonCorruptions(Check):
 
     def _columns(self, reading: Reading, outcomes: Mapping[str, NDArray[np.int8]]) -> list[Column]:
         """One column of the eye chart for each kind."""
-        images = reading.images
-        chance = chance_level(images.labels[images.labelled], len(reading.names))
-
-        def cells(rows: NDArray[np.int8]) -> list:
-            return [
-                retained(images.correct[known], after[known] == RIGHT, chance, severity, images.units_of(known))
-                for severity, after in zip(self.severities, rows, strict=True)
-                if (known := images.labelled & (after != ABSENT)).any()
-            ]
-
-        found = [column(kind, self.name, cells(rows)) for kind, rows in outcomes.items()]
+        found = [chart_column(kind, self.name, rows, self.severities, reading) for kind, rows in outcomes.items()]
         return [one for one in found if one is not None]
 
     def _hypothesis(self, kind: str, outcomes: NDArray[np.int8], reading: Reading) -> Hypothesis | None:
         images = reading.images
-        paired = images.labelled & (outcomes != ABSENT).all(0)
-        if not paired.any():
+        found = lost_over(images.correct, outcomes, images.units)
+        if found is None:
             return None
-        lost = images.correct[paired] - (outcomes[:, paired] == RIGHT).mean(0)
-        drop = clustered_mean(lost, images.units_of(paired), pseudo_units=PSEUDO_UNITS)
         return Hypothesis(
-            drop.p_value(), drop.lower, lambda harm: self._finding(kind, outcomes, paired, drop, reading, harm)
+            found.drop.p_value(), found.drop.lower, lambda harm: self._finding(kind, outcomes, found, reading, harm)
         )
 
     def _finding(
         self,
         kind: str,
         outcomes: NDArray[np.int8],
-        paired: NDArray[np.bool_],
-        drop: ClusteredMean,
+        found: Lost,
         reading: Reading,
         harm: float,
     ) -> Finding:
         images = reading.images
-        accuracy, remaining = float(images.correct[paired].mean()), (outcomes[:, paired] == RIGHT).mean(1)
-        mean = accuracy - float(remaining.mean())
-        worst = int(remaining.argmin())
         failures = failure_severities(images, outcomes, self.severities)
         broken = class_breaks(images, outcomes, self.severities, reading.names, kinds=len(self.chosen))
         half = half_lost_at(failures)
-        interval = drop.interval(0.95)
-        decided, sure = images.decisions(reading.evidence, setting_name(kind, self.severities[worst]))
+        interval = found.drop.interval(0.95)
+        decided, sure = images.decisions(reading.evidence, setting_name(kind, self.severities[found.worst]))
         return Finding(
             kind="corruption",
             subject=kind,
             harm=harm,
-            p_value=drop.p_value(),
-            title=f"{_readable(kind)} costs {100 * mean:.1f} points of accuracy on average over the severities",
+            p_value=found.drop.p_value(),
+            title=f"{_readable(kind)} costs {100 * found.mean:.1f} points of accuracy on average over the severities",
             facts={
                 "corruption": kind,
-                "clean_accuracy": accuracy,
-                "mean_drop": mean,
+                "clean_accuracy": found.before,
+                "mean_drop": found.mean,
                 "mean_drop_low": interval.low,
                 "mean_drop_high": interval.high,
-                "worst_severity": self.severities[worst],
-                "worst_drop": accuracy - float(remaining[worst]),
+                "worst_severity": self.severities[found.worst],
+                "worst_drop": found.before - float(found.after[found.worst]),
                 "share_ever_broken": float(np.isfinite(failures).mean()) if len(failures) else 0.0,
                 "half_lost_by_severity": "never" if half is None else half,
                 "classes_broken": ", ".join(f"{name} from {at:g}" for name, at in broken.items()) or "none",
@@ -268,13 +248,6 @@ class CommonCorruptions(Check):
         return Corruption(
             benchmark=self.benchmark, kind=kind, strict=self.strict, parity=self.parity, textures=self.textures
         )
-
-
-def _accuracy(outcomes: NDArray[np.int8], units: NDArray[np.int64] | None) -> Measured:
-    known = outcomes != ABSENT
-    right = outcomes[known] == RIGHT
-    low, high = clustered_share(right, None if units is None else units[known])
-    return Measured(value=float(right.mean()), low=low, high=high, n=len(right))
 
 
 def _trained_on(classifier: Classifier) -> tuple[str, ...]:
