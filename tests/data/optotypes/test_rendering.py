@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from snellen.data.optotypes.factors import BACKGROUNDS, NUISANCES, SHAPES, STYLES, TEXTURES
+from snellen.data.optotypes.glyphs import GAP, HEIGHT, WIDTH
+from snellen.data.optotypes.lettering import write_lettering
 from snellen.data.optotypes.rendering import render, visible
 from snellen.data.optotypes.scene import Lettering, Light, Nuisances, Scene, SceneObject
 from snellen.errors import InputError
@@ -163,3 +165,17 @@ def test_the_pictures_of_committed_scenes_stay_what_they_are():
 def test_refused(scenes, size, message):
     with pytest.raises(InputError, match=message):
         render(scenes, size)
+
+
+@pytest.mark.parametrize("size", [16, 32, 64, 224])
+def test_letters_change_nothing_further_than_a_dot_from_their_box(size):
+    lettering = Lettering(text="AB", height=0.4, y=0.3)
+    dot = lettering.height / HEIGHT
+    plain = torch.full((3, size, size), 0.5)
+    moved = (write_lettering(plain, lettering) - plain).abs().amax(0)
+    place = (torch.arange(size) + 0.5) * (2 / size) - 1
+    half_width = dot * ((WIDTH + GAP) * len(lettering.text) - GAP) / 2
+    far_across = (place - lettering.x).abs() > half_width + dot
+    far_down = (place - lettering.y).abs() > lettering.height / 2 + dot
+    assert float(moved[far_down[:, None] | far_across[None]].max()) == 0
+    assert float(moved.max()) > 0.25

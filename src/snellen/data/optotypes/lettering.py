@@ -16,6 +16,9 @@ _LETTER, _RIM = 0.5, 0.12
 #: Light letters have a dark rim and dark letters a light one, so that they can be read on any ground.
 _LIGHT_FROM = 0.45
 
+#: Changes when the same text comes to be written otherwise. In 1 the rim had no end below some 400 pixels.
+VERSION = 2
+
 
 def write_lettering(image: Tensor, lettering: Lettering) -> Tensor:
     """Write a text over one image: (3, h, h) in [0, 1] → the same, a new tensor."""
@@ -45,4 +48,5 @@ def _joined_dots(lettering: Lettering, size: int) -> Tensor:
 
 def _cut(height: Tensor, level: float, lettering: Lettering, size: int) -> Tensor:
     pixels_in_a_dot = lettering.height / HEIGHT * size / 2
-    return (height - level).mul_(max(pixels_in_a_dot, 1.0)).add_(0.5).clamp_(0, 1)
+    # Steep enough to be nothing where there is no dot, whatever the size: a low cut would shade the whole image.
+    return (height - level).mul_(max(pixels_in_a_dot, 0.5 / level)).add_(0.5).clamp_(0, 1)

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from snellen.data.optotypes import lettering
 from snellen.data.optotypes.captions import caption
 from snellen.data.optotypes.described import described
 from snellen.data.optotypes.factors import (
@@ -74,7 +75,9 @@ class SceneSource(RenderedSource):
         return masks
 
     def _recipe(self, row: int) -> str:
-        return f"optotypes {VERSION} {self.size} {self.scenes[row].to_json()}"
+        scene = self.scenes[row]
+        written = "" if scene.lettering is None else f" lettering {lettering.VERSION}"
+        return f"optotypes {VERSION}{written} {self.size} {scene.to_json()}"
 
 
 def scene_images(

@@ -31,7 +31,7 @@ from snellen.neurons.ablation import (
 )
 from snellen.neurons.describer import Describer
 from snellen.neurons.exemplars import find_exemplars
-from snellen.neurons.region_truth import FactorMaps, attributes_of_units
+from snellen.neurons.region_truth import attributes_of_units
 from snellen.progress import Progress
 from snellen.randomness import Randomness, derive_seed
 
@@ -83,7 +83,7 @@ def edited_network(
         ``edit.random.high`` the highest of the five.
     """
     train = _lettered(scenes, "train", seed)
-    classifier = shape_network(_pictures(train), _labels(train), SHAPES, epochs=epochs, rng=rng, progress=progress)
+    classifier = shape_network(pictures(train), _labels(train), SHAPES, epochs=epochs, rng=rng, progress=progress)
     world = _world(_lettered(validation, "tune", seed))
     test = _tests(tests, seed)
     found, _ = find_exemplars(classifier, world.images, LAYERS, progress=progress)
@@ -161,17 +161,11 @@ def _tests(count: int, seed: int) -> Tests:
         "own": _written(plain, "aligned", "test", seed),
         "wrong": _written(plain, "conflicting", "test", seed),
     }
-    return Tests({name: _pictures(scenes) for name, scenes in groups.items()}, _labels(plain))
-
-
-def _pictures(scenes: Sequence[Scene]) -> Tensor:
-    """Letters inside their box alone: at this size their rim would shade whole images, and tell of them everywhere."""
-    plain = pictures([scene.model_copy(update={"lettering": None}) for scene in scenes])
-    return torch.lerp(plain, pictures(scenes), FactorMaps.of_scenes(scenes, SIDE).of("letters")[:, None])
+    return Tests({name: pictures(scenes) for name, scenes in groups.items()}, _labels(plain))
 
 
 def _world(scenes: Sequence[Scene]) -> World:
-    pixels = _pictures(scenes)
+    pixels = pictures(scenes)
     images = load_arrays((pixels * 255).round().byte().permute(0, 2, 3, 1).numpy())
     return replace(World.of(scenes, name="validation"), pixels=pixels, images=images)
 
