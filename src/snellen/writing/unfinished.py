@@ -15,6 +15,7 @@ from snellen.classifier import Classifier
 from snellen.errors import InputError, RunConflictError
 from snellen.network.sent_log import SENT, sent_log
 from snellen.run import Run
+from snellen.writing.folder_lock import only_writer
 
 #: Folder inside the folder of the call that says what is done already; gone when everything is.
 UNFINISHED = "unfinished"
@@ -72,20 +73,21 @@ def opened(folder: Path, plan: Mapping[str, Any]) -> Iterator[Run]:
     What leaves this machine inside the block is told in ``sent.jsonl`` of the folder, which stays in any case.
 
     Raises:
-        RunConflictError: the folder holds an unfinished call of another plan.
+        RunConflictError: the folder holds an unfinished call of another plan, or another call is writing there.
     """
     new, parts = not folder.exists(), folder / UNFINISHED
-    forget_fruitless(folder)
-    run = Run.open(parts, plan)
-    try:
-        with sent_log() as sent:
-            sent.into(folder)
-            yield run
-    except Exception:
-        # What this call wrote is of no use to the next one, which would do it again.
-        if new and not any_shard(parts):
-            _empty(folder)
-        raise
+    with only_writer(folder):
+        forget_fruitless(folder)
+        try:
+            run = Run.open(parts, plan)
+            with sent_log() as sent:
+                sent.into(folder)
+                yield run
+        except Exception:
+            # What this call wrote is of no use to the next one, which would do it again.
+            if new and not any_shard(parts):
+                _empty(folder)
+            raise
 
 
 def complete(folder: Path, record: str, kind: type[Record], plan: Mapping[str, Any], what: str) -> Record | None:
