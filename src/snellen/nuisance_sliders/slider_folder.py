@@ -1,0 +1,88 @@
+"""Sliders in a folder, one in a folder of its own for each shift: read from it, or trained and written there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from snellen.diffusion.generator import Generator
+from snellen.errors import InputError
+from snellen.nuisance_sliders.fitting import fit_slider
+from snellen.nuisance_sliders.settings import SliderFit
+from snellen.nuisance_sliders.slider import Slider
+from snellen.nuisance_sliders.words import SHIFTED, shifted_prompt
+from snellen.progress import Progress
+from snellen.randomness import Randomness
+
+#: Names of shifts become names of folders.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]*")
+
+
+def sliders_in(
+    folder: Path,
+    generator: Generator,
+    concepts: Mapping[str, str],
+    prompts: Sequence[str],
+    *,
+    fit: SliderFit | None = None,
+    template: str = SHIFTED,
+    progress: Progress | None = None,
+) -> dict[str, Slider]:
+    """Load a slider for each shift, or train it with seed 0 and write it there where it is missing.
+
+    A training that was stopped leaves nothing: the sliders that are there are whole, and the others are trained anew.
+
+    Args:
+        folder: with a folder for each shift, of its name.
+        generator: that they belong to.
+        concepts: name of each shift → its words in prompts, such as "fog" → "in fog".
+        prompts: c, those to train on; a slider that is there may have been trained on others (see its card).
+        fit: numbers of a training; a slider that is there must have been trained with them. None: the published ones,
+            or whatever those that are there were trained with.
+        template: how words are put to a prompt.
+        progress: hears of every step.
+
+    Raises:
+        InputError: a name that cannot be that of a folder; a slider of another generator, with other words, or that
+            was trained with other numbers.
+    """
+    if not concepts:
+        raise InputError("there is no shift: name one at least, such as fog")
+    for name, words in concepts.items():
+        if not _NAME.fullmatch(name):
+            raise InputError(f"the name of a shift is made of letters, digits, blanks, - and _; got {name!r}")
+        for prompt in prompts:
+            shifted_prompt(prompt, words, template)
+    found: dict[str, Slider] = {}
+    for name, words in concepts.items():
+        place = folder / name
+        if not place.exists():
+            beside = folder / f".{name}.unfinished"
+            shutil.rmtree(beside, ignore_errors=True)
+            fit_slider(
+                generator, beside, words, prompts, fit=fit, template=template, rng=Randomness(0), progress=progress
+            )
+            beside.rename(place)
+        slider = Slider.load(place)
+        slider.check(generator)
+        _check_asked(slider, words, fit)
+        found[name] = slider
+    return found
+
+
+def _check_asked(slider: Slider, words: str, fit: SliderFit | None) -> None:
+    """Refuse words and numbers that a slider which is there was not trained with."""
+    if slider.card.words != words:
+        raise InputError(
+            f"{slider.folder} is a slider of {slider.card.words!r}, not of {words!r}; name the shift otherwise, or "
+            f"take another folder"
+        )
+    was, asked = slider.card.fit.model_dump(), {} if fit is None else fit.model_dump()
+    differs = [f"{key} {was[key]}, not {value}" for key, value in asked.items() if was[key] != value]
+    if differs:
+        raise InputError(
+            f"{slider.folder} was trained with {', '.join(differs)}; take the numbers away to use it, or name another "
+            f"folder"
+        )

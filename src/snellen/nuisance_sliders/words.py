@@ -1,0 +1,75 @@
+"""Prompts of classes and of shifts, and words that a generator of few words does not know."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from snellen.data.optotypes.vocabulary import vocabulary
+from snellen.diffusion.generator import Generator
+from snellen.errors import InputError, unknown_name
+
+#: Stands for the words of a class, or in that of a shift for the prompt and then the words of the shift.
+BLANK = "{}"
+
+#: A prompt under a shift, as published: "a star, in fog".
+SHIFTED = "{}, {}"
+
+#: Generators of the package with a vocabulary of their own.
+_SCENES = "bundled:scene-diffusion"
+
+
+def class_prompt(template: str, class_name: str) -> str:
+    """The prompt of a class.
+
+    >>> class_prompt("a picture of a {}", "star")
+    'a picture of a star'
+
+    Raises:
+        InputError: a template that does not name the class once.
+    """
+    return _filled(template, class_name)
+
+
+def shifted_prompt(prompt: str, words: str, template: str = SHIFTED) -> str:
+    """The prompt of the same thing under a shift.
+
+    >>> shifted_prompt("a star", "in fog")
+    'a star, in fog'
+
+    Raises:
+        InputError: no words, or a template without two places.
+    """
+    if not words.strip():
+        raise InputError("a shift has words, such as 'in fog'; got none")
+    return _filled(template, prompt, words)
+
+
+def check_words(generator: Generator, prompts: Sequence[str]) -> None:
+    """Refuse prompts with words that the generator was never told.
+
+    Tokenizers cover every text, so a small generator that does not know a word makes a picture of something else. Only
+    of the generators that come with the package it is known which words they know.
+
+    Raises:
+        InputError: a word that is not known; the message names it and the likeliest that was meant.
+    """
+    if generator.name != _SCENES:
+        return
+    known = vocabulary()
+    for prompt in prompts:
+        for word in re.findall(r"[a-z0-9]+(?:'[a-z]+)?", prompt.lower()):
+            if word not in known:
+                raise InputError(
+                    f"{unknown_name(f'word of {generator.name} in {prompt!r}', word, known)}; it knows the words of "
+                    f"scene captions alone (docs/embedded-models.md): for any other class or shift, give a generator "
+                    f"of your own, diffusers:FOLDER"
+                )
+
+
+def _filled(template: str, *values: str) -> str:
+    if template.count(BLANK) != len(values):
+        raise InputError(f"a template has {BLANK} {len(values)} time{'s' * (len(values) > 1)}; got {template!r}")
+    for value in values:
+        template = template.replace(BLANK, value.replace(BLANK, ""), 1)
+    return template
