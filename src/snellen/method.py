@@ -23,7 +23,7 @@ from snellen.classifier import Classifier
 from snellen.criterion import Criterion
 from snellen.errors import InputError
 from snellen.images import ImageSet, Split
-from snellen.outcomes import Attacked, Certified, Described, Explained, Scanned, Searched
+from snellen.outcomes import Attacked, Certified, Described, Edited, Explained, Scanned, Searched
 from snellen.progress import Progress
 from snellen.randomness import Randomness
 
@@ -159,6 +159,28 @@ class Shift(Protocol):
 
 
 @runtime_checkable
+class Editing(Protocol):
+    """The same images with one thing about their object changed: a shift of images whose objects are known."""
+
+    def edit(
+        self,
+        images: Tensor,
+        masks: Tensor,
+        severity: float,
+        *,
+        rng: Randomness,
+        backgrounds: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> Edited:
+        """Edit prepared images (n, 3, h, w) with objects bool (n, h, w); severity is continuous, 0 is the identity.
+
+        ``backgrounds`` (n, 3, h, w) are what lies behind each object; None: the method makes them. ``labels`` (n,) are
+        classes, for edits that mislead a classifier. An image that cannot be edited has a status, and is no error.
+        """
+        ...
+
+
+@runtime_checkable
 class Explainer(Protocol):
     """Say why."""
 
@@ -279,10 +301,11 @@ class Defect(Protocol):
         ...
 
 
-#: The protocol of each verb; an explanation is of images or of the model itself.
+#: The protocol of each verb; a shift is of images alone or of images with masks, an explanation of images or of the
+#: model itself.
 VERBS: dict[str, type[Any] | tuple[type[Any], ...]] = {
     "attack": Attack,
-    "shift": Shift,
+    "shift": (Shift, Editing),
     "explain": (Explainer, Describer),
     "certify": Certifier,
     "scan": Scanner,

@@ -111,6 +111,98 @@ class Attacked:
 
 
 @dataclass(frozen=True, eq=False)
+class Edited:
+    """Result of an edit of n images whose objects are known.
+
+    Attributes:
+        images: float (n, 3, h, w) in [0, 1]; the *unedited* image wherever the status is not ``ok``.
+        masks: bool (n, h, w), where the objects are afterwards; the given masks wherever the status is not ``ok``.
+        status: per image ``ok``, or in words why it cannot be edited.
+    """
+
+    images: Tensor
+    masks: Tensor
+    status: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class AttackedViews:
+    """Result of an attack on the viewpoints of n objects: a distribution for each, judged by s fresh views of it.
+
+    Attributes:
+        objects: their ids.
+        means: of the k components of each object's mixture, unbounded, (n, k, 6).
+        deviations: their standard deviations, (n, k, 6).
+        weights: of the components, (n, k); (n, k, 6) where every coordinate has a mixture of its own.
+        viewpoints: drawn of the mixtures after the search, float64 (n, s, 6): degrees, radii of the object.
+        success: bool (n, s), the criterion is met there; never where the object is not seen.
+        blank: bool (n, s), views in which the object is not seen: they count neither way.
+        scores: of these views, (n, s, c); NaN where they were not asked for or were not finite.
+        entropy: of the mixtures of viewpoints, nats, (n,); NaN without one.
+        iterations: int (n,), steps of each search.
+        renders: int (n,), views that were rendered for each object, the fresh ones included; each that shows the
+            object was sent through the classifier once.
+        blanks: int (n,), how many of them did not show the object.
+        status: per object ``found`` (at least half of the fresh views that show it meet the criterion), ``not found``,
+            ``blank`` (no view shows it), or ``not finite`` (the search met scores that are NaN or infinite and ended
+            there: it tells nothing).
+    """
+
+    objects: tuple[str, ...]
+    means: Tensor
+    deviations: Tensor
+    weights: Tensor
+    viewpoints: Tensor
+    success: Tensor
+    blank: Tensor
+    scores: Tensor
+    entropy: Tensor
+    iterations: Tensor
+    renders: Tensor
+    blanks: Tensor
+    status: tuple[str, ...]
+
+    @property
+    def success_rate(self) -> Tensor:
+        """Share of the fresh views that show the object in which the criterion is met, (n,); NaN where nothing counts."""
+        told = torch.tensor([status in ("found", "not found") for status in self.status])
+        shown = (~self.blank).sum(1).double()
+        return torch.where(told, self.success.sum(1) / shown, torch.nan)
+
+    @property
+    def spent(self) -> Spent:
+        """Total over the objects; nothing has a gradient."""
+        return Spent(queries=int((self.renders - self.blanks).sum()))
+
+    def evidence(self, classifier: Classifier, labels: Tensor, *, setting: str) -> Evidence:
+        """One row per fresh view, ``OBJECT/NUMBER``, whose unit is the object.
+
+        A view without the object is a row of status ``rejected``; all of an object whose search met scores that are
+        not finite are ``failed``. Neither has a prediction.
+        """
+        count = self.viewpoints.shape[1]
+        predictions = classifier.predict(self.scores.flatten(0, 1)).tolist()
+        reasons = [
+            NOT_SEEN if blank or status == "blank" else NOT_FINITE if status == "not finite" else status
+            for status, row in zip(self.status, self.blank.tolist(), strict=True)
+            for blank in row
+        ]
+        states = {NOT_SEEN: "rejected", NOT_FINITE: "failed"}
+        return Evidence.of(
+            [f"{owner}/{number:04d}" for owner in self.objects for number in range(count)],
+            setting=setting,
+            model=classifier.name,
+            unit_ids=[owner for owner in self.objects for _ in range(count)],
+            label=[label for label in labels.tolist() for _ in range(count)],
+            prediction=[None if r in states else p for r, p in zip(reasons, predictions, strict=True)],
+            status=[states.get(reason, "ok") for reason in reasons],
+            reason=reasons,
+            spent=self.spent,
+            control="natural views of the same objects (setting 'natural')",
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Explained:
     """Result of an explanation of n images; rows of images without an explanation hold NaN, nothing, or empty text.
 

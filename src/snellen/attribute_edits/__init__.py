@@ -1,0 +1,1 @@
+"""One thing about a known object is changed, its pixels are not: its background, size, place or direction."""
