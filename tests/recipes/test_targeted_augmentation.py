@@ -57,7 +57,7 @@ def test_defaults_are_the_papers() -> None:
     plan = default.plan
     assert plan == PAPER_PLAN
     assert (plan.epochs, plan.optimizer, plan.learning_rate, plan.schedule) == (100, "adamw", 1e-4, "cosine")
-    assert default.treats == ("corruption",)
+    assert default.treats == ("corruption", "nuisance")
     assert default.kinds == benchmark("imagenet-c").main
 
 

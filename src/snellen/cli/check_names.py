@@ -19,6 +19,7 @@ CHECK_NAMES = (
     "explanations",
     "background",
     "corruption",
+    "nuisance",
     "adversarial",
     "certified",
     "masking",

@@ -32,6 +32,7 @@ MORE = (
     "coverage",
     "kept_own",
     "kept_other",
+    "failure_point",
 )
 LESS = (
     "ece",
@@ -167,7 +168,7 @@ def per_image(name: str, side: Side) -> NDArray[np.float64]:
         return images.correct.astype(np.float64)
     if name == "corruption.clean_error":
         return 1.0 - images.correct.astype(np.float64)
-    if check == "corruption" and rest.endswith(".accuracy"):
+    if check in ("corruption", "nuisance") and rest.endswith(".accuracy"):
         kind, _, severity = rest.removesuffix(".accuracy").partition(".")
         return right_under(side, check, setting_name(kind, float(severity)))
     if check == "corruption" and rest.endswith(".error"):
@@ -200,7 +201,7 @@ def estimate(name: str, side: Side, known: NDArray[np.bool_], resamples: int) ->
     if name.endswith("error") and check == "corruption":
         balanced = side.record.parameters["corruption"].get("benchmark", IMAGENET_C) != IMAGENET_C
         return Stratified(values, images.labels) if balanced else Mean(values)
-    if name == "clean.accuracy" or (check in ("corruption", "adversarial") and name.endswith(".accuracy")):
+    if name == "clean.accuracy" or (check in ("corruption", "nuisance", "adversarial") and name.endswith(".accuracy")):
         return Mean(values)
     if name in ("calibration.brier", "calibration.nll") and images.scores is not None:
         return Mean(_proper_score(name, images.scores, images.labels), bounded=False)

@@ -17,6 +17,7 @@ from snellen.metrics.weighted import weighted_calibration_error
 #: The check that makes each kind of finding.
 CHECK_OF = {
     "corruption": "corruption",
+    "nuisance": "nuisance",
     "adversarial": "adversarial",
     "calibration": "calibration",
     "group_gap": "group_gap",
@@ -56,6 +57,7 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
     ``missed_bags:NAME``      error on positive bags less that on the others; ``bag_false_alarms:NAME`` the other way
     ``bag_group_gap:NAME``    error on the bags of the group less that on the others
     ``corruption:KIND``       accuracy lost, on average over the severities
+    ``nuisance:NAME``         accuracy lost, on average over the strengths, by the intervals of the reports
     ``adversarial:THREAT``    accuracy lost
     ``background_shortcut``   right decisions lost before other backgrounds less those before the own, by the intervals
                               of the reports
@@ -90,6 +92,9 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
         found |= _by_intervals("label_noise", ONE_SIDED, pair)
     if "corruption" not in unlike:
         found |= _corruptions(pair)
+    if "nuisance" not in unlike:
+        for name in _measured_between(pair, "nuisance.", ".lost"):
+            found |= _by_intervals(f"nuisance:{name}", f"nuisance.{name}.lost", pair)
     if "adversarial" not in unlike:
         found |= _threats(pair)
     if "calibration" not in unlike and all("calibration" in side.record.parameters for side in _sides(pair)):

@@ -33,7 +33,7 @@ class TargetedAugmentation(ClassifierRecipe):
     """
 
     name: ClassVar[str] = "targeted_augmentation"
-    treats: ClassVar[tuple[str, ...]] = ("corruption",)
+    treats: ClassVar[tuple[str, ...]] = ("corruption", "nuisance")
 
     benchmark: BenchmarkName = Field(
         "imagenet-c", description="whose kinds and strengths: imagenet-c, or a data set of MedMNIST-C"

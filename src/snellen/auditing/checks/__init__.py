@@ -26,6 +26,7 @@ from snellen.auditing.checks.label_noise import LabelNoise
 from snellen.auditing.checks.leakage import Leakage
 from snellen.auditing.checks.masking import Masking
 from snellen.auditing.checks.multi_label import MultiLabel
+from snellen.auditing.checks.nuisance import NuisanceCheck
 from snellen.auditing.checks.selective import Selective
 from snellen.auditing.checks.slices import Slices
 from snellen.errors import InputError, unknown_name
@@ -47,6 +48,7 @@ _IN_ORDER: tuple[type[Check], ...] = (
     Explanations,
     Background,
     CommonCorruptions,
+    NuisanceCheck,
     Adversarial,
     Certified,
     Masking,

@@ -1,0 +1,227 @@
+"""Nuisances of continuous, exact strength: the audited scenes drawn again in fog, snow, rain, blur, noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from snellen.auditing.check import Batch, Check, Companion, Conclusion, Measured, Reading
+from snellen.auditing.checks.corruption_figures import outcomes_by_kind
+from snellen.auditing.examples import confident_mistakes
+from snellen.auditing.hypothesis import Hypothesis
+from snellen.auditing.nuisance_loss import HEADS, NuisanceLoss, loss_measured, never, nuisance_loss
+from snellen.auditing.panels import Panel
+from snellen.auditing.per_image import ABSENT
+from snellen.auditing.redrawn_scenes import Redrawn, has_scenes, prepared, redrawable, worsened
+from snellen.auditing.strengths import chart_column
+from snellen.classifier import Classifier
+from snellen.data.optotypes.factors import NUISANCES, Nuisance
+from snellen.data.optotypes.nuisances import STRONGEST
+from snellen.evidence import Evidence
+from snellen.finding import Finding
+from snellen.images import ImageSet
+from snellen.method import Need
+from snellen.sweep import Transformation, measure, setting_name
+
+#: Setting of the rows that say which images could not be drawn again.
+SCENE = "scene"
+
+
+class NuisanceCheck(Check):
+    """Scenes whose records are known, drawn again with more and more of one nuisance and nothing else changed.
+
+    Only images whose record draws the very picture are used, so that what was planted in them or done to them since is
+    never taken away unnoticed. A scene that has some of a nuisance already has at least that much of it.
+    """
+
+    name: ClassVar[str] = "nuisance"
+    summary: ClassVar[str] = "at which strength of a continuous nuisance decisions fail (scenes of optotypes)"
+    needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
+
+    share: float = Field(0.25, gt=0, le=1, description="share of the images that are looked at, drawn by their ids")
+    nuisances: tuple[Nuisance, ...] = Field(NUISANCES, min_length=1, description="which nuisances of scenes")
+    strengths: tuple[Annotated[float, Field(gt=0, le=STRONGEST)], ...] = Field(
+        (1, 2, 3, 4, 5), min_length=1, description="which strengths of them, in (0, 5]"
+    )
+    examples: int = Field(5, ge=0, description="pictures for each finding")
+
+    @field_validator("nuisances", "strengths")
+    @classmethod
+    def _once_each(cls, values: tuple[object, ...]) -> tuple[object, ...]:
+        if len(set(values)) != len(values):
+            raise ValueError(f"each only once, got {values}")
+        return values
+
+    def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
+        """Why it cannot run: nobody knows how these images would look under a nuisance."""
+        if not has_scenes(images):
+            return (
+                f"draws scenes again, and {images.name} has no records of scenes (column attributes, as in "
+                f"optotypes:scenes)"
+            )
+        return super().missing(classifier, images, companions)
+
+    def cost(self) -> float:
+        """One pass for each nuisance and strength, of the share that is looked at; drawing costs a quarter of one."""
+        return 1.25 * self.share * len(self.nuisances) * len(self.strengths)
+
+    def measure(self, batch: Batch) -> Evidence | None:
+        """Prediction and confidence of each drawn image at each strength of each nuisance."""
+        if batch.originals is None:
+            return None
+        part = batch.take((self._draws(batch) & (batch.labels.cpu() >= 0)).nonzero().flatten())
+        if not part.ids or part.originals is None:
+            return None
+        found = redrawable(part.originals)
+        known = [row for row, one in enumerate(found) if isinstance(one, Redrawn)]
+        lost = [(part.ids[row], one) for row, one in enumerate(found) if isinstance(one, str)]
+        measured = []
+        if lost:
+            measured.append(
+                Evidence.of(
+                    [key for key, _ in lost],
+                    setting=SCENE,
+                    model=batch.classifier.name,
+                    status="skipped",
+                    reason=[why for _, why in lost],
+                )
+            )
+        if known:
+            scenes = [one for one in found if isinstance(one, Redrawn)]
+            part = part.take(torch.tensor(known))
+            measured += [
+                measure(
+                    [part.classifier],
+                    part.images,
+                    part.labels,
+                    name=nuisance,
+                    transformation=_redrawing(scenes, nuisance, part.classifier),
+                    strengths=self.strengths,
+                    ids=part.ids,
+                    unit_ids=part.unit_ids,
+                    rng=part.rng.child(nuisance),
+                    neutral_scores={part.classifier.name: part.scores},
+                )
+                for nuisance in self.nuisances
+            ]
+        return Evidence.merge(measured)
+
+    def conclude(self, reading: Reading) -> Conclusion:
+        """Accuracy by nuisance and strength, failure points; one hypothesis each: it costs no accuracy."""
+        known = reading.images
+        outcomes = outcomes_by_kind(reading.evidence, known, self.nuisances, self.strengths)
+        losses: dict[Nuisance, NuisanceLoss] = {}
+        for nuisance in self.nuisances:
+            loss = nuisance_loss(known, outcomes[nuisance], self.strengths)
+            if loss is not None:
+                losses[nuisance] = loss
+        columns = [
+            chart_column(f"{SCENE}_{nuisance}", self.name, outcomes[nuisance], self.strengths, reading)
+            for nuisance in losses
+        ]
+        return Conclusion(
+            metrics=self._metrics(losses),
+            hypotheses=[
+                Hypothesis(
+                    loss.lost.drop.p_value(), loss.lost.drop.lower, partial(self._finding, nuisance, loss, reading)
+                )
+                for nuisance, loss in losses.items()
+            ],
+            columns=[one for one in columns if one is not None],
+            panels=[self._panel(losses)] if losses else [],
+            notes=self._notes(losses, reading),
+        )
+
+    def illustrate(self, finding: Finding, batch: Batch) -> Tensor | None:
+        """The scenes at the worst strength."""
+        found = [] if batch.originals is None else redrawable(batch.originals)
+        scenes = [one for one in found if isinstance(one, Redrawn)]
+        if not scenes or len(scenes) < len(found) or finding.subject not in self.nuisances:
+            return None
+        strength = float(finding.facts["worst_strength"])
+        return _redrawing(scenes, finding.subject, batch.classifier)(batch.images, strength, batch.rng)
+
+    def _draws(self, batch: Batch) -> Tensor:
+        """Which images of a batch are looked at, bool (n,)."""
+        return batch.rng.child(self.name).uniform("share", ()) < self.share
+
+    def _metrics(self, losses: Mapping[Nuisance, NuisanceLoss]) -> dict[str, Measured]:
+        found: dict[str, Measured] = {}
+        for nuisance, loss in losses.items():
+            for strength, accuracy in sorted(zip(self.strengths, loss.accuracies, strict=True)):
+                found[f"{self.name}.{nuisance}.{strength:g}.accuracy"] = accuracy
+            found[f"{self.name}.{nuisance}.lost"] = loss_measured(loss)
+            if loss.failure_point is not None:
+                found[f"{self.name}.{nuisance}.failure_point"] = loss.failure_point
+        return found
+
+    def _panel(self, losses: Mapping[Nuisance, NuisanceLoss]) -> Panel:
+        return Panel(
+            check=self.name,
+            title="The same scenes under more and more of a nuisance",
+            about=f"Strength 0 is the scene as it is. The failure point is the first strength at which a scene that is "
+            f"right is wrong; one that never fails counts as {never(self.strengths):g}.",
+            x_label="strength",
+            y_label="accuracy",
+            lines=tuple(loss.line(nuisance, self.strengths) for nuisance, loss in losses.items()),
+            head=("nuisance", *HEADS),
+            rows=tuple((nuisance, *loss.row()) for nuisance, loss in losses.items()),
+        )
+
+    def _notes(self, losses: Mapping[Nuisance, NuisanceLoss], reading: Reading) -> list[str]:
+        skipped = reading.evidence.where(setting=SCENE).table["reason"].to_pylist()
+        told = [
+            f"Nuisance: {skipped.count(why)} images count in no figure: {why}."
+            for why in sorted({str(one) for one in skipped})
+        ]
+        if not losses:
+            told.append("Nuisance: of so few images none was drawn; raise nuisance.share.")
+        return told
+
+    def _finding(self, nuisance: Nuisance, loss: NuisanceLoss, reading: Reading, harm: float) -> Finding:
+        images, worst = reading.images, self.strengths[loss.lost.worst]
+        decided, sure = images.decisions(reading.evidence, setting_name(nuisance, worst))
+        interval = loss_measured(loss)
+        return Finding(
+            kind="nuisance",
+            subject=nuisance,
+            harm=harm,
+            p_value=loss.lost.drop.p_value(),
+            title=f"{nuisance.capitalize()} in the scene costs {100 * loss.lost.mean:.1f} points of accuracy on "
+            f"average over the strengths",
+            facts={
+                "nuisance": nuisance,
+                "accuracy_without_it": loss.lost.before,
+                "mean_drop": loss.lost.mean,
+                "mean_drop_low": interval.low,
+                "mean_drop_high": interval.high,
+                "worst_strength": worst,
+                "worst_drop": loss.lost.before - float(loss.lost.after[loss.lost.worst]),
+                "mean_failure_point": "–" if loss.failure_point is None else loss.failure_point.value,
+                "half_failed_by_strength": "never" if loss.half is None else loss.half,
+                "share_that_never_fails": 1 - loss.failed,
+            },
+            examples=confident_mistakes(
+                images,
+                reading.names,
+                self.examples,
+                predictions=np.where(images.correct, decided, ABSENT),
+                confidence=sure,
+            ),
+        )
+
+
+def _redrawing(scenes: list[Redrawn], nuisance: Nuisance, classifier: Classifier) -> Transformation:
+    """What draws these scenes again; of the images it takes the device alone."""
+
+    def again(images: Tensor, strength: float, _rng: object) -> Tensor:
+        drawn = [Redrawn(worsened(one.scene, nuisance, strength), one.side) for one in scenes]
+        return prepared(drawn, classifier.preparation).to(images)
+
+    return again

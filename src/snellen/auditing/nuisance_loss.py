@@ -1,0 +1,106 @@
+"""What a model loses along trajectories of one nuisance: accuracy by strength, and where each image first fails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.auditing.check import Measured
+from snellen.auditing.checks.corruption_figures import failure_severities, half_lost_at
+from snellen.auditing.panels import Line, Point
+from snellen.auditing.per_image import PerImage
+from snellen.auditing.strengths import Lost, accuracy_at, lost_over
+from snellen.metrics.clustered import clustered_mean
+
+
+@dataclass(frozen=True, eq=False)
+class NuisanceLoss:
+    """Figures of the images that were measured at every strength.
+
+    Attributes:
+        lost: right decisions lost, paired.
+        unchanged: accuracy without the nuisance.
+        accuracies: at each strength.
+        failure_point: mean over the images that are right without it of the first strength at which each is wrong,
+            even if it is right again later; images that never fail count with ``never``. None where no image is right.
+        failed: share of those that ever fail.
+        half: smallest strength by which half of them have failed; None where fewer do.
+    """
+
+    lost: Lost
+    unchanged: Measured
+    accuracies: tuple[Measured, ...]
+    failure_point: Measured | None
+    failed: float
+    half: float | None
+
+    def line(self, name: str, strengths: Sequence[float]) -> Line:
+        """Accuracy over strength, from none on."""
+        measured = zip((0.0, *strengths), (self.unchanged, *self.accuracies), strict=True)
+        points = [Point(x=at, y=one.value, low=one.low, high=one.high) for at, one in sorted(measured)]
+        return Line(name=name, points=tuple(points))
+
+    def row(self) -> tuple[float | str, ...]:
+        """Accuracy without it, mean loss, mean failure point, half broken by, share that never fails."""
+        return (
+            round(self.lost.before, 4),
+            round(self.lost.mean, 4),
+            "–" if self.failure_point is None else round(self.failure_point.value, 3),
+            "never" if self.half is None else self.half,
+            round(1 - self.failed, 4),
+        )
+
+
+#: Heads of :meth:`NuisanceLoss.row`.
+HEADS = ("accuracy without it", "mean loss", "mean failure point", "half broken by", "never broken")
+
+
+def never(strengths: Sequence[float]) -> float:
+    """The failure point of an image that never fails: a step beyond the largest strength.
+
+    >>> never((0.5, 1, 1.5, 2, 2.5)), never((4,))
+    (3.0, 5.0)
+    """
+    ordered = sorted(strengths)
+    return ordered[-1] + (ordered[-1] - ordered[-2] if len(ordered) > 1 else 1.0)
+
+
+def nuisance_loss(known: PerImage, outcomes: NDArray[np.int8], strengths: Sequence[float]) -> NuisanceLoss | None:
+    """Figures of one nuisance; None where no image was measured at every strength.
+
+    Args:
+        known: n images, or trajectories, and what is decided without the nuisance.
+        outcomes: (strengths, n), see :meth:`snellen.auditing.per_image.PerImage.outcomes`.
+        strengths: above 0, in the order of the outcomes.
+    """
+    lost = lost_over(known.correct, outcomes, known.units)
+    if lost is None:
+        return None
+    whole, after = known.select(lost.paired), outcomes[:, lost.paired]
+    first = failure_severities(whole, after, strengths)
+    last = never(strengths)
+    point = None
+    if len(first):
+        found = clustered_mean(np.where(np.isfinite(first), first, last), whole.units_of(whole.correct))
+        low, high = found.interval() if len(first) > 1 else (0.0, last)
+        point = Measured(value=found.value, low=max(low, 0.0), high=min(high, last), n=len(first))
+    return NuisanceLoss(
+        lost=lost,
+        unchanged=accuracy_at(whole.correct.astype(np.int8), whole.units),
+        accuracies=tuple(accuracy_at(rows, whole.units) for rows in after),
+        failure_point=point,
+        failed=float(np.isfinite(first).mean()) if len(first) else 0.0,
+        half=half_lost_at(first),
+    )
+
+
+def loss_measured(loss: NuisanceLoss) -> Measured:
+    """The mean loss as a figure, without pseudo-units, with the interval that has them."""
+    low, high = loss.lost.drop.interval()
+    value = loss.lost.mean
+    return Measured(
+        value=value, low=max(min(low, value), -1.0), high=min(max(high, value), 1.0), n=int(loss.lost.paired.sum())
+    )
