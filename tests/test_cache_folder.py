@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from snellen.models.cache_folder import cache_folder
+from snellen.cache_folder import cache_folder
 
 
 def test_the_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where converted files are kept between runs."""
+"""Where converted files, and views of meshes, are kept between runs."""
 
 from __future__ import annotations
 

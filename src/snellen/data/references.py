@@ -22,6 +22,7 @@ from snellen.data.folder import load_folder
 from snellen.data.idx import holds_idx, load_idx
 from snellen.data.manifest import load_manifest
 from snellen.data.medmnist import load_npz
+from snellen.data.meshes import mesh_set as meshes
 from snellen.data.nameless import nameless_source
 from snellen.data.parquet_images.loading import load_parquet_images, stored_images_below
 from snellen.data.single_image import is_image_file, load_single_image
@@ -37,7 +38,8 @@ Array = NDArray[np.generic] | Tensor
 
 _FORMS = (
     "bundled:fashion-mnist, a procedural world as optotypes:scenes, a set that a package manager installs as "
-    "known:fashion-mnist, whole-slide images as slides:FOLDER, a folder of images (with class subfolders, or train/ "
+    "known:fashion-mnist, whole-slide images as slides:FOLDER, views of meshes as "
+    "meshes:FOLDER or meshes:FILE.sh3f, a folder of images (with class subfolders, or train/ "
     "and test/ of class subfolders), a manifest FILE.csv or FILE.parquet with a column 'path', a FILE.parquet with "
     "images inside or a folder of such files, tar shards as FILE.tar, tar:FOLDER or tar:FOLDER/NAME-{0000..0146}.tar, "
     "a MedMNIST-style FILE.npz, a folder of IDX files, one image FILE.png (.jpg …); each may end in #train, #tune or "
@@ -60,7 +62,8 @@ def load_images(
     Args:
         ref: ``bundled:fashion-mnist``; ``optotypes:scenes?count=500`` (:func:`~snellen.data.worlds.load_world`);
             ``known:photos`` (:func:`~snellen.data.catalogue.loading.load_known`); ``slides:FOLDER?tile=256&mpp=1``
-            (:func:`~snellen.data.whole_slides.loading.load_reference`); a folder
+            (:func:`~snellen.data.whole_slides.loading.load_reference`); ``meshes:FOLDER?views=16``
+            (:func:`~snellen.data.meshes.mesh_set.load_reference`); a folder
             (:func:`~snellen.data.folder.load_folder`); a manifest
             (:func:`~snellen.data.manifest.load_manifest`); Parquet files with images inside
             (:func:`~snellen.data.parquet_images.loading.load_parquet_images`); ``tar:FOLDER``, tar shards
@@ -119,6 +122,8 @@ def _from_text(ref: str, name: str | None, progress: Progress | None) -> ImageSe
         return known_sets.load_reference(place, split=split, name=name)
     if place.startswith(whole_slides.SCHEME):
         return whole_slides.load_reference(place, split=split, name=name, progress=progress)
+    if place.startswith(meshes.SCHEME):
+        return meshes.load_reference(place, split=split, name=name)
     if place.startswith(tar_shards.SCHEME):
         return _only(tar_shards.load_tar(place.removeprefix(tar_shards.SCHEME), name=name), split, name)
     path = Path(place)

@@ -80,7 +80,10 @@ class RenderedSource:
                 if not in_order:
                     return render([index])[0]
                 start = number * self._chunk
-                self._memory[kind, number] = render(range(start, min(start + self._chunk, self.count)))
+                try:
+                    self._memory[kind, number] = render(range(start, min(start + self._chunk, self.count)))
+                except RejectedImageError:  # perhaps of another row: what cannot be drawn costs no neighbour
+                    return render([index])[0]
                 while len(self._memory) > self._kept:
                     self._memory.popitem(last=False)
             self._memory.move_to_end((kind, number))

@@ -20,9 +20,9 @@ from safetensors.torch import load as read_safetensors
 from safetensors.torch import save as write_safetensors
 from torch import Tensor, nn
 
+from snellen.cache_folder import cache_folder
 from snellen.classifier import Normalization, hash_tensors
 from snellen.errors import InputError, import_extra
-from snellen.models.cache_folder import cache_folder
 from snellen.models.loaded_model import LoadedModel
 from snellen.models.quiet_loading import quiet_loading
 from snellen.models.state_dict_file import load_strictly

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from snellen.models.cache_folder import cache_folder
+from snellen.cache_folder import cache_folder
 from snellen.run import canonical_json, write_atomically
 
 #: Largest entry that is read, bytes.
