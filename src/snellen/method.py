@@ -23,9 +23,10 @@ from snellen.classifier import Classifier
 from snellen.criterion import Criterion
 from snellen.errors import InputError
 from snellen.images import ImageSet, Split
-from snellen.outcomes import Attacked, Certified, Described, Edited, Explained, Scanned, Searched
+from snellen.outcomes import Attacked, AttackedViews, Certified, Described, Edited, Explained, Scanned, Searched
 from snellen.progress import Progress
 from snellen.randomness import Randomness
+from snellen.view_renderer import ViewRenderer
 
 Need = Literal["labels", "scores", "gradients", "logits", "layers", "units", "groups", "masks", "captions", "bags"]
 
@@ -146,6 +147,28 @@ class Attack(Protocol):
         self, classifier: Classifier, images: Tensor, labels: Tensor, *, criterion: Criterion, rng: Randomness
     ) -> Attacked:
         """Attack prepared images (n, 3, h, w); for a targeted criterion, ``labels`` are the targets."""
+        ...
+
+
+@runtime_checkable
+class ViewAttack(Protocol):
+    """Search for cameras from which objects meet a criterion: an attack that changes no pixel of a given image."""
+
+    def attack_views(
+        self,
+        classifier: Classifier,
+        renderer: ViewRenderer,
+        objects: Sequence[str],
+        labels: Tensor,
+        *,
+        criterion: Criterion,
+        rng: Randomness,
+        progress: Progress | None = None,
+    ) -> AttackedViews:
+        """Attack objects of the renderer, int64 labels (n,); draws are bound to the objects' ids.
+
+        Views go through the classifier's own preparation, as its images do.
+        """
         ...
 
 
@@ -301,10 +324,10 @@ class Defect(Protocol):
         ...
 
 
-#: The protocol of each verb; a shift is of images alone or of images with masks, an explanation of images or of the
-#: model itself.
+#: The protocol of each verb; an attack is on images or on the camera, a shift is of images alone or of images with
+#: masks, an explanation of images or of the model itself.
 VERBS: dict[str, type[Any] | tuple[type[Any], ...]] = {
-    "attack": Attack,
+    "attack": (Attack, ViewAttack),
     "shift": (Shift, Editing),
     "explain": (Explainer, Describer),
     "certify": Certifier,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from snellen.budget import Spent
@@ -18,6 +19,7 @@ PIXELS = "pixels"
 #: Reasons in the evidence of an attack, beside the statuses of :class:`Attacked`.
 ZERO_GRADIENT = "not found, zero gradient"
 NOT_FINITE = "scores are not finite inside the attack"
+NOT_SEEN = "the object is not seen"
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +166,7 @@ class AttackedViews:
 
     @property
     def success_rate(self) -> Tensor:
-        """Share of the fresh views that show the object in which the criterion is met, (n,); NaN where nothing counts."""
+        """Share of the fresh views that show the object in which the criterion is met, (n,); NaN where none counts."""
         told = torch.tensor([status in ("found", "not found") for status in self.status])
         shown = (~self.blank).sum(1).double()
         return torch.where(told, self.success.sum(1) / shown, torch.nan)

@@ -9,12 +9,12 @@ roll after the elevation, about the world's axis; here the roll turns about the 
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from snellen.errors import InputError
+from snellen.view_renderer import ViewRenderer as ViewRenderer
 
 #: Coordinates in order: degrees of roll, azimuth and elevation, distance and shifts in radii of the object.
 COORDINATES = ("roll", "azimuth", "elevation", "distance", "shift_x", "shift_y")
@@ -25,27 +25,6 @@ CENTRES = (0.0, 0.0, 0.0, 4.0, 0.0, 0.0)
 
 #: Horizontal and vertical angle of view, radians (the angle of the synthetic scenes of NeRF).
 ANGLE_OF_VIEW = 0.6911
-
-
-class ViewRenderer(Protocol):
-    """Objects that can be looked at from anywhere."""
-
-    @property
-    def objects(self) -> tuple[str, ...]:
-        """Ids of the objects; each fits a sphere of radius 1 about the origin, and z points up."""
-        ...
-
-    def class_of(self, object_id: str) -> str:
-        """Name of the class of an object."""
-        ...
-
-    def render(self, object_id: str, viewpoints: Tensor) -> tuple[Tensor, Tensor]:
-        """Look at one object from viewpoints (n, 6).
-
-        Returns:
-            Images, float32 (n, 3, h, w) in [0, 1], and coverage by the object, float32 (n, h, w) in [0, 1].
-        """
-        ...
 
 
 def viewpoints_of(unbounded: Tensor) -> Tensor:
