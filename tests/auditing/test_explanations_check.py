@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from snellen.attribution.colour_scale import SCALE
 from snellen.auditing.audit import audit
 from snellen.auditing.checks import explanations
 from snellen.auditing.checks.explanations import Explanations, coloured
-from snellen.auditing.heat_map import SCALE
 from snellen.classifier import Classifier
 from snellen.data.arrays import load_arrays
 from snellen.preparation import Preparation, to_image

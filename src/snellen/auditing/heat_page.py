@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
 
+from snellen.attribution.colour_scale import SCALE
 from snellen.auditing.finding_picture import EmbeddedPictures, embedded
-from snellen.auditing.heat_map import SCALE
 from snellen.auditing.panels import Panel
 
 #: Share of the budget of pictures that heat maps may take; findings have the rest, and what heat maps leave.

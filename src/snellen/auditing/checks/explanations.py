@@ -10,13 +10,13 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
+from snellen.attribution.colour_scale import scale_colours
 from snellen.attribution.filling import blurred_filling
 from snellen.attribution.maps import pixel_map
 from snellen.attribution.partition_shap import partition_shap
 from snellen.attribution.score import TargetScore
 from snellen.auditing.check import Check, Conclusion, Reading
 from snellen.auditing.examples import confident_mistakes
-from snellen.auditing.heat_map import scale_colours
 from snellen.auditing.panels import HeatPicture, Panel
 from snellen.auditing.pictures import keep_file
 from snellen.errors import RejectedImageError
