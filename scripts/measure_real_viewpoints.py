@@ -1,0 +1,184 @@
+"""Look at furniture from natural and from random viewpoints with EfficientNet-Lite0, and attack its camera.
+
+    python scripts/measure_real_viewpoints.py views [--catalogues /usr/share/sweethome3d/furniture]
+    python scripts/measure_real_viewpoints.py attack
+
+The classifier is ``bundled:efficientnet-lite0`` (extra ``imagenet``); the objects are those of Sweet Home 3D's
+catalogues (Debian: sweethome3d-furniture) that scripts/furniture_counterparts.py names a class of ImageNet for; the
+renderer is PyVista (extra ``meshes``). An object that is blank from more than two of eight sides is left out. ``views``
+comes first and writes docs/measured/real-viewpoints.json; ``attack`` adds to it. Views are kept in the cache folder, so
+that both can be started again. On one core each takes about ten minutes.
+
+The twelve objects that are attacked are those whose ids have the smallest SHA-256, among the objects of which at least
+one natural view is classified rightly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from furniture_counterparts import class_of_object
+
+import snellen
+from snellen.classifier import Classifier
+from snellen.data.labels import align_labels
+from snellen.data.view_set import ViewSource
+from snellen.errors import RejectedImageError
+from snellen.images import ImageSet
+from snellen.metrics.clustered import clustered_mean
+from snellen.viewpoint_search.view_map import view_map
+
+ROOT = Path(__file__).parents[1]
+RESULT = ROOT / "docs" / "measured" / "real-viewpoints.json"
+
+#: Views of each object from natural places and from anywhere, the side of a view, and the seed of the viewpoints.
+NATURAL, ANYWHERE, SIDE, SEED = 16, 24, 256, 0
+
+#: Objects that are attacked.
+ATTACKED = 12
+
+#: Fields of the map.
+AZIMUTHS, ELEVATIONS = 8, 5
+
+BATCH = 16
+
+
+def main() -> None:
+    """Measure one part and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("views", "attack"))
+    parser.add_argument("--catalogues", default="/usr/share/sweethome3d/furniture")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    classifier = snellen.load_classifier("bundled:efficientnet-lite0")
+    if given.part == "views":
+        found = views(classifier, given.catalogues)
+    else:
+        raise SystemExit("not written yet")
+    RESULT.write_text(as_text(found), encoding="utf-8")
+
+
+def furniture(catalogues: str, **parameters: object) -> ImageSet:
+    """The objects with a counterpart, as a set of views labelled with classes of ImageNet."""
+    rows = "".join(f"{object_id},{label}\n" for object_id, label in class_of_object().items())
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "labels.csv"
+        table.write_text(f"object,label\n{rows}", encoding="utf-8")
+        query = "&".join(f"{name}={value}" for name, value in {"labels": table, "size": SIDE, **parameters}.items())
+        return snellen.load_images(f"meshes:{catalogues}?{query}")
+
+
+def views(classifier: Classifier, catalogues: str) -> dict[str, Any]:
+    """Accuracy on natural views and on views from anywhere, by object, and a map of the latter."""
+    looked = {
+        kind: classified(
+            classifier,
+            align_labels(furniture(catalogues, views=count, viewpoints=kind, seed=SEED), classifier.class_names),
+        )
+        for kind, count in (("natural", NATURAL), ("any", ANYWHERE))
+    }
+    labels = class_of_object()
+    rejected = looked["natural"]["rejected"]
+    objects = [object_id for object_id in labels if object_id not in rejected]
+    rows = []
+    for object_id in objects:
+        row: dict[str, Any] = {"object": object_id, "class": labels[object_id]}
+        for kind, seen in looked.items():
+            own = np.array([owner == object_id for owner in seen["objects"]])
+            row |= {f"{kind}.{name}": int(seen[name][own].sum()) for name in ("right", "in_five")}
+        rows.append(row)
+    seen = looked["any"]
+    mapped = view_map(seen["viewpoints"], seen["right"], seen["objects"], azimuths=AZIMUTHS, elevations=ELEVATIONS)
+    figures: dict[str, Any] = {}
+    for kind, looks in looked.items():
+        for name in ("right", "in_five"):
+            figures[f"{kind}.{name}"] = told(looks[name], looks["objects"])
+    by_object = [np.array([row[f"{kind}.right"] for row in rows]) for kind in looked]
+    shares = by_object[0] / NATURAL, by_object[1] / ANYWHERE
+    figures["drop"] = told(shares[0] - shares[1], objects)
+    return {
+        "classifier": classifier.name,
+        "views": {"natural": NATURAL, "any": ANYWHERE, "side": SIDE, "seed": SEED},
+        "figures": figures,
+        "counts": {
+            "objects": len(objects),
+            "classes": len({labels[object_id] for object_id in objects}),
+            "always right": int(((shares[0] == 1) & (shares[1] == 1)).sum()),
+            "never right": int(((shares[0] == 0) & (shares[1] == 0)).sum()),
+            "right from natural views at least once": int((shares[0] > 0).sum()),
+        },
+        "map": {
+            "azimuths": mapped.azimuths,
+            "elevations": mapped.elevations,
+            "right": [[round(value, 4) for value in row] for row in mapped.means.tolist()],
+            "views": mapped.views.tolist(),
+        },
+        "rejected": rejected,
+        "objects": rows,
+    }
+
+
+def classified(classifier: Classifier, images: ImageSet) -> dict[str, Any]:
+    """Whether each view that can be read is right, and right among the first five."""
+    assert isinstance(images.source, ViewSource)
+    kept: list[int] = []
+    rejected: dict[str, str] = {}
+    prepared: list[torch.Tensor] = []
+    best: list[torch.Tensor] = []
+    for row in range(len(images)):
+        try:
+            prepared.append(classifier.prepare(images.read(row)))
+            kept.append(row)
+        except RejectedImageError as error:
+            rejected[images.source.owners[row]] = str(error)
+        if len(prepared) == BATCH or (row == len(images) - 1 and prepared):
+            with torch.no_grad():
+                best.append(classifier(torch.stack(prepared)).topk(5).indices)
+            prepared.clear()
+            print(f"{images.name}: {row + 1} of {len(images)}", flush=True)
+    labels = torch.from_numpy(images.labels[kept])
+    hits = torch.cat(best) == labels[:, None]
+    return {
+        "objects": [images.source.owners[row] for row in kept],
+        "viewpoints": images.source.viewpoints[kept].numpy(),
+        "right": hits[:, 0].numpy(),
+        "in_five": hits.any(1).numpy(),
+        "rejected": rejected,
+    }
+
+
+def told(values: np.ndarray, objects: Sequence[str]) -> dict[str, float]:
+    """Mean with a 95 % interval in which objects, not views, are drawn."""
+    units = np.unique(np.array(objects), return_inverse=True)[1]
+    mean = clustered_mean(values.astype(np.float64), units)
+    low, high = mean.interval()
+    return {"value": round(float(values.mean()), 4), "low": round(low, 4), "high": round(high, 4), "n": len(values)}
+
+
+def chosen(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The objects that are attacked; see above."""
+    seen = [row["object"] for row in rows if row["natural.right"] > 0]
+    return sorted(seen, key=lambda object_id: hashlib.sha256(object_id.encode()).hexdigest())[:ATTACKED]
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """JSON with one line for each object."""
+    lists = {name: found[name] for name in ("objects", "attacked") if name in found}
+    head = json.dumps({name: value for name, value in found.items() if name not in lists}, indent=1, ensure_ascii=False)
+    body = [
+        f' "{name}": [\n' + ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in rows) + "\n ]"
+        for name, rows in lists.items()
+    ]
+    return ",\n".join([head.removesuffix("\n}"), *body]) + "\n}\n"
+
+
+if __name__ == "__main__":
+    main()
