@@ -15,6 +15,12 @@ BLANK = "{}"
 #: A prompt under a shift, as published: "a star, in fog".
 SHIFTED = "{}, {}"
 
+#: Words that a phrase of a shift begins with.
+_PREPOSITIONS = frozenset(
+    ("against", "amid", "among", "as", "at", "before", "behind", "beside", "between", "by", "during", "in", "inside")
+    + ("near", "of", "on", "over", "through", "under", "while", "with", "within", "without")
+)
+
 #: Generators of the package with a vocabulary of their own.
 _SCENES = "bundled:scene-diffusion"
 
@@ -29,6 +35,29 @@ def class_prompt(template: str, class_name: str) -> str:
         InputError: a template that does not name the class once.
     """
     return _filled(template, class_name)
+
+
+def named_phrases(shifts: Sequence[str]) -> dict[str, str]:
+    """Shifts as somebody writes them, WORDS or NAME=WORDS, as the name of each and its words in prompts.
+
+    A noun alone gets "in" before it, as in the published prompts ("a star, in heavy snow").
+
+    >>> named_phrases(["fog", "striped=with stripes", "in rain"])
+    {'fog': 'in fog', 'striped': 'with stripes', 'in rain': 'in rain'}
+
+    Raises:
+        InputError: a shift without words, or two of one name.
+    """
+    found: dict[str, str] = {}
+    for one in shifts:
+        name, separator, words = one.partition("=")
+        name, words = name.strip(), (words if separator else name).strip()
+        if not name or not words:
+            raise InputError(f"a shift is its words in prompts, or NAME=WORDS; got {one!r}")
+        if name in found:
+            raise InputError(f"there are two shifts called {name!r}; write NAME=WORDS with names of their own")
+        found[name] = words if words.split()[0].lower() in _PREPOSITIONS else f"in {words}"
+    return found
 
 
 def shifted_prompt(prompt: str, words: str, template: str = SHIFTED) -> str:

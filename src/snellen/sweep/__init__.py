@@ -7,6 +7,7 @@ from snellen.sweep.measure import setting_name as setting_name
 from snellen.sweep.views import curve as curve
 from snellen.sweep.views import drops as drops
 from snellen.sweep.views import failure_points as failure_points
+from snellen.sweep.views import first_failures as first_failures
 from snellen.sweep.views import ranking as ranking
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "curve",
     "drops",
     "failure_points",
+    "first_failures",
     "measure",
     "ranking",
     "setting_name",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from snellen.errors import InputError
 from snellen.evidence import Evidence
 from snellen.metrics.intervals import paired_difference, wilson
 from snellen.sweep.measure import setting_name
@@ -82,6 +83,30 @@ def failure_points(evidence: Evidence, name: str, model: str, *, neutral: float 
             if key in points and points[key] is None and not right:
                 points[key] = strength
     return points
+
+
+def first_failures(evidence: Evidence, name: str, model: str, *, never: float) -> dict[str, float]:
+    """For each image that was measured at every strength: the smallest strength at which it is wrong.
+
+    Unlike :func:`failure_points`, an image that is wrong at the neutral point fails there, and one that is never wrong
+    gets a number, so that means can be taken (CNS-Bench: grid of 0 to 2.5, never 3). Whether it is right again at a
+    larger strength does not matter. Images that were not measured at some strength count nowhere.
+
+    Args:
+        evidence: of a sweep.
+        name: of the transformation.
+        model: whose answers.
+        never: what stands for "at no strength"; above all strengths.
+
+    Raises:
+        InputError: ``never`` is not above all strengths.
+    """
+    grid = strengths(evidence, name)
+    if grid and not never > grid[-1]:
+        raise InputError(f"what stands for no failure lies above the largest strength {grid[-1]:g}; got {never:g}")
+    right = {strength: evidence.correct(setting_name(name, strength), model) for strength in grid}
+    everywhere = [key for key in right[grid[0]] if all(key in found for found in right.values())] if grid else []
+    return {key: next((strength for strength in grid if not right[strength][key]), never) for key in everywhere}
 
 
 def ranking(evidence: Evidence, names: Sequence[str], model: str, *, neutral: float = 0.0) -> list[tuple[str, float]]:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from snellen.classifier import Classifier
 from snellen.errors import InputError
-from snellen.models.bundled_folders import bundled_folders
+from snellen.models.bundled_folders import bundled_folders, read_card
 from snellen.models.devices import resolve_device
 from snellen.models.hugging_face_folder import check_folder, import_transformers, load_config
 from snellen.models.image_encoders import hugging_face_encoders
 from snellen.models.image_encoders.before_the_head import before_the_head
 from snellen.models.image_encoders.frozen_encoder import FrozenEncoder
+from snellen.models.image_encoders.sam_encoder import load_sam_encoder
 from snellen.models.references import SCHEMES, load_classifier
 from snellen.models.two_tower.hugging_face_towers import MODELS as TWO_TOWER_TYPES
 from snellen.models.two_tower.references import load_two_tower
@@ -32,6 +33,7 @@ def load_encoder(ref: str | Path | Classifier, *, layer: str | None = None, devi
     - A classifier gives the vectors that its last linear layer takes.
     - A text–image model (``bundled:scene-clip``, ``openclip:…``, ``hf:`` of CLIP or SigLIP) gives the raw vectors of
       its image side.
+    - A SAM (``bundled:scene-sam``, or ``hf:``) gives the mean over places of the map that its decoder of masks reads.
     - A backbone of transformers (``hf:`` of DINO, DINOv2, DINOv3, ResNet …) gives its class token or its pooled map.
 
     >>> load_encoder("bundled:fashion-cnn")
@@ -56,12 +58,18 @@ def load_encoder(ref: str | Path | Classifier, *, layer: str | None = None, devi
     scheme, colon, rest = name.partition(":")
     if not colon or not rest or scheme not in (*SCHEMES, "openclip"):
         raise InputError(f"{name!r} is no reference of an image encoder; expected one of: {_FORMS}")
+    paired = scheme == "bundled" and rest in bundled_folders()
+    if paired and read_card(bundled_folders()[rest]).kind == "segmenter":
+        scheme, rest, paired = "hf", str(bundled_folders()[rest]), False
     config = _config(Path(rest), name) if scheme == "hf" else None
+    if config is not None and config.model_type == "sam":
+        _no_layer(layer, name)
+        configuration = _configuration(scheme, rest)
+        return load_sam_encoder(Path(rest), resolve_device(device), name=name, configuration=configuration)
     if config is not None and config.model_type not in TWO_TOWER_TYPES and not _classifies(config):
         _no_layer(layer, name)
         at = resolve_device(device)
         return hugging_face_encoders.load(Path(rest), config, at, name=name, configuration=_configuration(scheme, rest))
-    paired = scheme == "bundled" and rest in bundled_folders()
     if scheme == "openclip" or paired or (config is not None and config.model_type in TWO_TOWER_TYPES):
         _no_layer(layer, name)
         towers = load_two_tower(name, device=device)
