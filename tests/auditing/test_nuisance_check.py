@@ -12,7 +12,7 @@ from torch import nn
 from snellen.auditing.audit import audit
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.checks.nuisance import NuisanceCheck
-from snellen.auditing.nuisance_loss import never, nuisance_loss
+from snellen.auditing.nuisance_loss import nuisance_loss
 from snellen.auditing.per_image import ABSENT, RIGHT, WRONG, PerImage
 from snellen.auditing.redrawn_scenes import NOT_WHAT_IS_DRAWN, Redrawn, prepared, redrawable, worsened
 from snellen.classifier import Classifier
@@ -22,6 +22,7 @@ from snellen.data.optotypes.scene import Nuisances, Scene, SceneObject
 from snellen.data.optotypes.scene_set import scene_images
 from snellen.data.optotypes.scenes import Scenes
 from snellen.errors import InputError
+from snellen.nuisance_sliders.strengths import beyond
 from snellen.preparation import Preparation
 
 STRENGTHS = (0.1, 0.3, 1.0)
@@ -232,7 +233,7 @@ def test_the_first_failure_counts_even_if_the_image_is_right_again_and_in_any_or
     known = PerImage(ids=tuple("abc"), labels=np.zeros(3, int), predictions=np.array([0, 0, 1]))
     outcomes = np.array([[RIGHT, RIGHT, WRONG], [WRONG, RIGHT, RIGHT], [RIGHT, RIGHT, WRONG]], dtype=np.int8)
     loss = nuisance_loss(known, outcomes, (3.0, 2.0, 1.0))
-    assert loss.failure_point.value == pytest.approx((2 + never((1, 2, 3))) / 2), "the third is wrong without it"
+    assert loss.failure_point.value == pytest.approx((2 + beyond((1, 2, 3))) / 2), "the third is wrong without it"
     assert loss.failed == 0.5
     assert loss.row()[3] == 2.0
     assert [point.x for point in loss.line("x", (3.0, 2.0, 1.0)).points] == [0, 1, 2, 3]

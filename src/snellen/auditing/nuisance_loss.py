@@ -14,6 +14,7 @@ from snellen.auditing.panels import Line, Point
 from snellen.auditing.per_image import PerImage
 from snellen.auditing.strengths import Lost, accuracy_at, lost_over
 from snellen.metrics.clustered import clustered_mean
+from snellen.nuisance_sliders.strengths import beyond
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +26,8 @@ class NuisanceLoss:
         unchanged: accuracy without the nuisance.
         accuracies: at each strength.
         failure_point: mean over the images that are right without it of the first strength at which each is wrong,
-            even if it is right again later; images that never fail count with ``never``. None where no image is right.
+            even if it is right again later; images that never fail count with
+            :func:`snellen.nuisance_sliders.strengths.beyond`. None where no image is right.
         failed: share of those that ever fail.
         half: smallest strength by which half of them have failed; None where fewer do.
     """
@@ -58,16 +60,6 @@ class NuisanceLoss:
 HEADS = ("accuracy without it", "mean loss", "mean failure point", "half broken by", "never broken")
 
 
-def never(strengths: Sequence[float]) -> float:
-    """The failure point of an image that never fails: a step beyond the largest strength.
-
-    >>> never((0.5, 1, 1.5, 2, 2.5)), never((4,))
-    (3.0, 5.0)
-    """
-    ordered = sorted(strengths)
-    return ordered[-1] + (ordered[-1] - ordered[-2] if len(ordered) > 1 else 1.0)
-
-
 def nuisance_loss(known: PerImage, outcomes: NDArray[np.int8], strengths: Sequence[float]) -> NuisanceLoss | None:
     """Figures of one nuisance; None where no image was measured at every strength.
 
@@ -81,7 +73,7 @@ def nuisance_loss(known: PerImage, outcomes: NDArray[np.int8], strengths: Sequen
         return None
     whole, after = known.select(lost.paired), outcomes[:, lost.paired]
     first = failure_severities(whole, after, strengths)
-    last = never(strengths)
+    last = beyond(strengths)
     point = None
     if len(first):
         found = clustered_mean(np.where(np.isfinite(first), first, last), whole.units_of(whole.correct))

@@ -11,6 +11,9 @@ from snellen.errors import InputError
 #: Of the published benchmark.
 PUBLISHED = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
 
+#: Strengths of a grid that is written by its ends: more is a slip of the pen.
+_MOST = 100
+
 
 def checked_strengths(values: Sequence[float]) -> tuple[float, ...]:
     """A grid of strengths, once it is known to be one.
@@ -33,6 +36,40 @@ def checked_strengths(values: Sequence[float]) -> tuple[float, ...]:
         if not lower < higher:
             raise InputError(f"strengths ascend; {higher:g} comes after {lower:g} in {_told(grid)}")
     return grid
+
+
+def strengths_of(texts: Sequence[str]) -> tuple[float, ...]:
+    """A grid as it is written on a command line: ``start:end:count``, or the numbers themselves.
+
+    >>> strengths_of(["0:2.5:6"]), strengths_of(["0", "1"])
+    ((0.0, 0.5, 1.0, 1.5, 2.0, 2.5), (0.0, 1.0))
+
+    Raises:
+        InputError: text that is neither, and what :func:`checked_strengths` refuses.
+    """
+    parts = texts[0].split(":") if len(texts) == 1 else []
+    try:
+        if len(parts) == 3:
+            start, end, count = float(parts[0]), float(parts[1]), int(parts[2])
+            if not 2 <= count <= _MOST:
+                raise InputError(f"a grid has 2 to {_MOST} strengths; got {texts[0]!r}")
+            # Rounded, because the names of settings and folders are made of them.
+            return checked_strengths([round(start + (end - start) * at / (count - 1), 9) for at in range(count)])
+        return checked_strengths([float(text) for text in texts])
+    except ValueError:
+        raise InputError(
+            f"strengths are START:END:COUNT, such as 0:2.5:6, or numbers; got {' '.join(texts) or 'nothing'!r}"
+        ) from None
+
+
+def beyond(strengths: Sequence[float]) -> float:
+    """The failure point of what never fails: a step beyond the largest strength; 3 for the published grid.
+
+    >>> beyond(PUBLISHED), beyond([4])
+    (3.0, 5.0)
+    """
+    ordered = sorted(strengths)
+    return ordered[-1] + (ordered[-1] - ordered[-2] if len(ordered) > 1 else 1.0)
 
 
 def _told(grid: Sequence[float]) -> str:

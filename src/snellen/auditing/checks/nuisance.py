@@ -15,7 +15,7 @@ from snellen.auditing.check import Batch, Check, Companion, Conclusion, Measured
 from snellen.auditing.checks.corruption_figures import outcomes_by_kind
 from snellen.auditing.examples import confident_mistakes
 from snellen.auditing.hypothesis import Hypothesis
-from snellen.auditing.nuisance_loss import HEADS, NuisanceLoss, loss_measured, never, nuisance_loss
+from snellen.auditing.nuisance_loss import HEADS, NuisanceLoss, loss_measured, nuisance_loss
 from snellen.auditing.panels import Panel
 from snellen.auditing.per_image import ABSENT
 from snellen.auditing.redrawn_scenes import Redrawn, has_scenes, prepared, redrawable, worsened
@@ -27,6 +27,7 @@ from snellen.evidence import Evidence
 from snellen.finding import Finding
 from snellen.images import ImageSet
 from snellen.method import Need
+from snellen.nuisance_sliders.strengths import beyond
 from snellen.sweep import Transformation, measure, setting_name
 
 #: Setting of the rows that say which images could not be drawn again.
@@ -166,7 +167,7 @@ class NuisanceCheck(Check):
             check=self.name,
             title="The same scenes under more and more of a nuisance",
             about=f"Strength 0 is the scene as it is. The failure point is the first strength at which a scene that is "
-            f"right is wrong; one that never fails counts as {never(self.strengths):g}.",
+            f"right is wrong; one that never fails counts as {beyond(self.strengths):g}.",
             x_label="strength",
             y_label="accuracy",
             lines=tuple(loss.line(nuisance, self.strengths) for nuisance, loss in losses.items()),
