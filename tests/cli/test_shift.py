@@ -64,7 +64,7 @@ def test_help_of_a_method_shows_its_fields_with_their_defaults(run):
     for text in (
         "[default: (imagenet-c)]",
         "[default: (all that the benchmark's figures are means of)]",
-        "[default: (1 2 3 4 5)]",
+        "[default: (1 2 3 4 5; 5 for edits of objects)]",
         "bloodmnist",
     ):
         assert text in shown
@@ -211,3 +211,26 @@ def test_options_have_the_defaults_of_the_function_they_stand_for():
         if stands_for and option.default is not inspect.Parameter.empty and name not in ("severity", "out"):
             assert option.default == parameters[stands_for].default, name
     assert {spelled.get(name, name) for name in options} - {None} == set(parameters) - {"progress"}
+
+
+def test_edits_of_objects_without_a_kind_are_all_that_can_be_made(run, tmp_path):
+    """The second object is too long to be turned."""
+    rows = ["path,id,label,mask"]
+    for name, width in (("small", 8), ("long", 20)):
+        mask = np.zeros((20, 20), np.uint8)
+        mask[3:17, :width] = 255
+        Image.fromarray(mask).save(tmp_path / f"{name}-mask.png")
+        Image.fromarray(mask // 2 + 50).save(tmp_path / f"{name}.png")
+        rows.append(f"{name}.png,{name},{name},{name}-mask.png")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows))
+    data = tmp_path / "manifest.csv"
+    code, out, err = run("shift", "attribute-editing", data, "--out", tmp_path / "out")
+    assert code == 0, err
+    groups = snellen.load_images(tmp_path / "out" / "manifest.csv").column("group")
+    assert len(groups) == len(set(groups)) == 8, "one image in each"
+    assert {"inver", "random_background", "size_5", "random_direction"} < set(groups)
+    assert "rejected under random_direction: long: its object, scaled by 1" in flat(out)
+    assert "An image that one edit cannot be made of is left out of all edits." in flat(out)
+    code, out, err = run("shift", "attribute-editing", data, "--kind", "plain_background")
+    assert code != 0
+    assert "needs a generator: --generator bundled:scene-diffusion" in flat(err)

@@ -41,7 +41,8 @@ def shift(
         typer.Option(help="New folder; the same command goes on where it stopped.", show_default="snellen-shift-N"),
     ] = None,
     severity: Annotated[
-        list[float] | None, typer.Option(help="In 0 to 5; repeat it for several.", show_default="1 2 3 4 5")
+        list[float] | None,
+        typer.Option(help="In 0 to 5; repeat it for several.", show_default="1 2 3 4 5; 5 for edits of objects"),
     ] = None,
     format: Annotated[
         FormatOption,
@@ -55,6 +56,14 @@ def shift(
         bool, typer.Option("--contact-sheet/--no-contact-sheet", help="Also draw a few examples for each method.")
     ] = True,
     pseudonyms: PseudonymsOption = None,
+    segmenter: Annotated[
+        str | None,
+        typer.Option(
+            help="What finds the objects that are edited, in place of masks: isnet:FILE.onnx, hf:FOLDER, grabcut, "
+            "bundled:scene-sam.",
+            show_default="the column mask of the data",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print shift.json instead of the summary.")] = False,
 ) -> None:
     """Write the same images under a nuisance, as a data set that any tool can read."""
@@ -67,7 +76,7 @@ def shift(
         from snellen.writing.shifted_images import shift as write_shifted
 
         # What can be refused without the images is refused before they are read.
-        strengths = {} if not severity else {"severities": checked_severities(severity)}
+        strengths = None if not severity else checked_severities(severity)
         named_settings(methods)
         check_free(folder)
         images = load_images(data, progress=spinner)
@@ -83,8 +92,9 @@ def shift(
             seed=seed,
             contact_sheet=contact_sheet,
             pseudonyms=pseudonyms,
+            segmenter=segmenter,
             progress=progress,
-            **strengths,
+            severities=strengths,
         )
     if as_json:
         typer.echo(canonical_json(written.to_json()), nl=False)
@@ -111,6 +121,8 @@ def _show(written: ShiftedSet) -> None:
     for rejected in written.rejected[:_NAMED]:
         where = "" if rejected.setting is None else f" under {rejected.setting}"
         console.print(f"[yellow]rejected{markup(where)}:[/] {markup(rejected.id)}: {markup(rejected.reason)}")
+    if any(rejected.setting is not None for rejected in written.rejected) and written.plan.get("same_images"):
+        console.print("[yellow]An image that one edit cannot be made of is left out of all edits.[/]")
     if len(written.rejected) > _NAMED:
         console.print(f"… {len(written.rejected)} rejected in all, see shift.json")
     for path in (*filter(None, [written.manifest]), *written.archives, *written.contact_sheets):

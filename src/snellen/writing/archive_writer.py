@@ -56,6 +56,12 @@ class ArchiveWriter:
             stream.write(content)
         return sha256(content)
 
+    def write_mask(self, setting: Setting, index: int, position: int, mask: NDArray[np.bool_]) -> None:
+        """The published archives hold no masks, and neither do these."""
+
+    def discard(self, setting: Setting, row: Row) -> None:
+        """Nothing to do: only rows that are concluded with get into the archive."""
+
     def holds(self, setting: Setting, row: Row) -> bool:
         """Whether an image is at its places, byte for byte."""
         try:

@@ -1,8 +1,9 @@
-"""A picture of examples: clean and at every severity, side by side."""
+"""A picture of examples: clean and at every severity, or under every edit, side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 from PIL import Image
@@ -10,9 +11,10 @@ from torch import Tensor
 
 from snellen.images import ImageSet
 from snellen.randomness import Randomness
+from snellen.writing.edited_objects import EditedObjects
 from snellen.writing.layout import classes_of
 from snellen.writing.picture_grid import picture_grid
-from snellen.writing.settings import Setting, severity_name
+from snellen.writing.settings import MAX_SEVERITY, Setting, severity_name
 from snellen.writing.shifted_batches import shifted_batches
 
 #: Rows of a sheet.
@@ -33,6 +35,26 @@ def choose_examples(images: ImageSet, usable: Sequence[int], count: int = EXAMPL
         free = [name for name in names if shares[name] < len(by_class[name])]
         shares[min(free, key=shares.__getitem__)] += 1
     return [index for name in names for index in _spread(by_class[name], shares[name])]
+
+
+def sheets(
+    images: ImageSet,
+    settings: Sequence[Setting],
+    severities: Sequence[float],
+    rng: Randomness,
+    objects: EditedObjects | None,
+) -> Iterator[tuple[str, str, Callable[[Sequence[int]], Image.Image]]]:
+    """Sheets of a written set: name, the setting whose images are its examples, and what draws it of their positions.
+
+    Edits of objects share a sheet for each method, at the largest severity.
+    """
+    for setting in settings:
+        if not setting.edits:
+            yield setting.name, setting.name, partial(contact_sheet, images, setting, severities, rng)
+    if objects is not None:
+        for name in dict.fromkeys(setting.method.name for setting in settings if setting.edits):
+            together = [setting for setting in settings if setting.edits and setting.method.name == name]
+            yield name, together[0].name, partial(edits_sheet, images, together, max(severities), rng, objects)
 
 
 def contact_sheet(
@@ -56,6 +78,37 @@ def contact_sheet(
     heads = ["clean", *(f"severity {severity_name(severity)}" for severity in severities)]
     pictures = [(rows[index], _told(classes[index] or "", few.ids[index])) for index in sorted(rows)]
     return picture_grid(f"{setting.name}  ({images.name})", heads, pictures)
+
+
+def edits_sheet(
+    images: ImageSet,
+    settings: Sequence[Setting],
+    severity: float,
+    rng: Randomness,
+    objects: EditedObjects,
+    chosen: Sequence[int],
+) -> Image.Image:
+    """Draw examples, one in each row, as they are and under every edit of their objects.
+
+    Args:
+        images: the set.
+        settings: the edits, one column for each; each can edit all the examples.
+        severity: of all of them.
+        rng: of the run.
+        objects: of the whole set.
+        chosen: positions of the examples.
+    """
+    few = images.select(list(chosen))
+    rows: dict[int, list[Tensor]] = {}
+    for setting in settings:
+        for batch in shifted_batches(few, setting, [severity], rng, batch_size=1, objects=objects):
+            for row, index in enumerate(batch.indices):
+                rows.setdefault(index, [batch.clean[row]]).append(batch.shifted[0, row])
+    classes = classes_of(few)
+    heads = ["original", *(setting.name.replace("_", " ") for setting in settings)]
+    pictures = [(rows[index], _told(classes[index] or "", few.ids[index])) for index in sorted(rows)]
+    at = "" if severity == MAX_SEVERITY else f", severity {severity_name(severity)}"
+    return picture_grid(f"{settings[0].method.name.replace('_', ' ')}{at}  ({images.name})", heads, pictures)
 
 
 def _told(class_name: str, example_id: str) -> str:

@@ -23,12 +23,15 @@ from snellen.writing.writer import Row, sha256
 
 MANIFEST = "manifest.csv"
 
+#: Folder of the masks of edited objects: ``masks/SETTING/SEVERITY/CLASS/NAME.png``, outside of the class folders.
+MASKS = "masks"
+
 #: Columns of the source that hold for its shifted images too. Masks and boxes do not: a shift may move things.
 KEPT = ("split", "unit_id", "caption", "attributes", "bag_id")
 
 
 class FolderWriter:
-    """Files ``SETTING/SEVERITY/CLASS/NAME.png``, and last ``manifest.csv``.
+    """Files ``SETTING/SEVERITY/CLASS/NAME.png``, masks of edited objects, and last ``manifest.csv``.
 
     Grey results (three equal channels) are grey files, others RGB, 8 bits.
 
@@ -46,9 +49,21 @@ class FolderWriter:
     def write(self, setting: Setting, index: int, position: int, pixels: NDArray[np.uint8]) -> str:
         """Write one file; see :class:`~snellen.writing.writer.Writer`."""
         grey = bool((pixels == pixels[..., :1]).all())
+        picture = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if grey else pixels))
+        return self._save(picture, self._path(setting, position, index))
+
+    def write_mask(self, setting: Setting, index: int, position: int, mask: NDArray[np.bool_]) -> str:
+        """Write where an object is, 255 on it; see :class:`~snellen.writing.writer.Writer`."""
+        picture = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))
+        return self._save(picture, self._path(setting, position, index, masks=True))
+
+    def _path(self, setting: Setting, position: int, index: int, *, masks: bool = False) -> Path:
+        inside = self.layout.path(setting.name, self.severities[position], index)
+        return self.out / MASKS / inside if masks else self.out / inside
+
+    def _save(self, picture: Image.Image, path: Path) -> str:
         stream = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(pixels[..., 0] if grey else pixels)).save(stream, "PNG")
-        path = self.out / self.layout.path(setting.name, self.severities[position], index)
+        picture.save(stream, "PNG")
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.partial")
         try:
@@ -62,11 +77,18 @@ class FolderWriter:
         """Whether the files of an image are there, byte for byte."""
         try:
             return all(
-                sha256((self.out / self.layout.path(setting.name, severity, row.index)).read_bytes()) == recorded
-                for severity, recorded in zip(self.severities, row.hashes, strict=True)
+                sha256(self._path(setting, position, row.index, masks=masks).read_bytes()) == recorded
+                for masks, hashes in ((False, row.hashes), (True, row.masks))
+                for position, recorded in enumerate(hashes)
             )
         except OSError:
             return False
+
+    def discard(self, setting: Setting, row: Row) -> None:
+        """Remove the files of an image; see :class:`~snellen.writing.writer.Writer`."""
+        for position in range(len(self.severities)):
+            for masks in (False, True):
+                self._path(setting, position, row.index, masks=masks).unlink(missing_ok=True)
 
     def conclude(self, settings: Sequence[Setting], rows: Mapping[str, Sequence[Row]]) -> list[str]:
         """Write the manifest: one row per file."""
@@ -74,7 +96,8 @@ class FolderWriter:
             text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
             table = csv.writer(text)
             known = label_columns(self.images, self.layout.classes) | text_columns(self.images, KEPT)
-            columns = ["path", "id", "group", "provenance", *known, *_FURTHER]
+            masked = ["mask"] if any(row.masks for found in rows.values() for row in found) else []
+            columns = ["path", "id", "group", *masked, "provenance", *known, *_FURTHER]
             table.writerow(columns)
             for values in self._rows(settings, rows, known):
                 table.writerow([values[column] for column in columns])
@@ -91,11 +114,12 @@ class FolderWriter:
                 for row in rows[setting.name]:
                     source = ids[row.index]
                     made = Provenance(origin="edited", generator=setting.method.name, seed=self.seed, source_id=source)
-                    published = row.published[position]
+                    published, path = row.published[position], self.layout.path(setting.name, severity, row.index)
                     yield {
-                        "path": self.layout.path(setting.name, severity, row.index),
+                        "path": path,
                         "id": f"{setting.name}/{severity_name(severity)}/{source}",
                         "group": setting.name,
+                        "mask": f"{MASKS}/{path}" if row.masks else "",
                         "provenance": made.model_dump_json(exclude_none=True),
                         **{column: values[row.index] for column, values in known.items()},
                         "method": method,

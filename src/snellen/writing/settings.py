@@ -11,7 +11,7 @@ from snellen.data.nameless import nameless_record
 from snellen.data.pseudonyms import Pseudonyms
 from snellen.errors import InputError
 from snellen.images import ImageSet
-from snellen.method import Attack, Certifier, Explainer, Method, Scanner, Shift, build
+from snellen.method import Attack, Certifier, Editing, Explainer, Method, Scanner, Shift, build
 from snellen.writing.safe_names import folder_names
 
 #: The severity of every shift ends here.
@@ -72,6 +72,21 @@ class Setting:
         return cast(Shift, self.method)
 
     @property
+    def edits(self) -> bool:
+        """Whether the method is of the form of ``shifts`` that edits objects, and must be told where they are."""
+        return isinstance(self.method, Editing)
+
+    @property
+    def editing(self) -> Editing:
+        """The method by the verb of its area ``shifts`` that edits objects."""
+        return cast(Editing, self.method)
+
+    @property
+    def borrows(self) -> bool:
+        """Whether an edit puts the background of another image behind the object."""
+        return bool(getattr(self.method, "borrows", False))
+
+    @property
     def attack(self) -> Attack:
         """The method by the verb of its area ``attacks``."""
         return cast(Attack, self.method)
@@ -92,20 +107,28 @@ class Setting:
         return cast(Scanner, self.method)
 
 
-def settings_of(method: Method | Sequence[Method], images: ImageSet, names: Pseudonyms | None = None) -> list[Setting]:
+def settings_of(
+    method: Method | Sequence[Method],
+    images: ImageSet,
+    names: Pseudonyms | None = None,
+    *,
+    segmented: bool = False,
+) -> list[Setting]:
     """Check methods and name them.
 
     A setting is called after the field ``kind`` where the method has one, else after the method, and where that names
-    two, after the parameters in which they differ.
+    two, after the parameters in which they differ. ``segmented``: a segmenter finds the objects, masks are not needed.
 
     Raises:
         InputError: no method, one that does not shift, one that occurs twice, or one that needs what the images lack.
     """
     settings = named_settings(method, names=names)
     for setting in settings:
-        lacking = setting.method.missing(images=images)
+        lacking = setting.method.missing(images=None if segmented else images)
         if lacking is not None:
-            raise InputError(f"{setting.method.name} {lacking}")
+            masked = "masks" not in setting.method.needs or any(mask is not None for mask in images.column("mask"))
+            hint = "" if masked else "; give them, or what finds objects: --segmenter isnet:FILE.onnx (segmenter=)"
+            raise InputError(f"{setting.method.name} {lacking}{hint}")
     return settings
 
 

@@ -13,6 +13,7 @@ from snellen.errors import InputError, RejectedImageError
 from snellen.images import ImageSet
 from snellen.preparation import Preparation, to_unit
 from snellen.randomness import Randomness
+from snellen.writing.edited_objects import EditedObjects
 from snellen.writing.settings import Setting
 
 #: Pixels (width × height) that are shifted in one pass, unless a single image has more.
@@ -32,6 +33,7 @@ class ShiftedBatch:
         shifted: uint8 (severities, n, 3, h, w).
         published: for each severity, whether this is exactly a published setting; None where the method does not tell.
         rejected: id and reason of images that are not here.
+        masks: where the objects are afterwards, bool (severities, n, h, w); None under a shift that knows no objects.
     """
 
     indices: list[int]
@@ -39,6 +41,7 @@ class ShiftedBatch:
     shifted: Tensor
     published: tuple[bool | None, ...]
     rejected: list[tuple[str, str]]
+    masks: Tensor | None = None
 
     @property
     def grey(self) -> list[bool]:
@@ -54,11 +57,21 @@ def shifted_batches(
     *,
     batch_size: int,
     workers: int = 0,
+    objects: EditedObjects | None = None,
 ) -> Iterator[ShiftedBatch]:
     """Read and shift a set.
 
     Images are not resized, and ids seed what is random, so that neither the batch nor the rest of the set changes a
-    pixel.
+    pixel; but for edits that put another image's background behind an object.
+
+    Args:
+        images: the set, or a part of it.
+        setting: what is done.
+        severities: in order.
+        rng: of the run.
+        batch_size: images in one pass.
+        workers: threads that read ahead.
+        objects: of the whole set, for a method that edits them.
 
     Raises:
         InputError: the method gives something else than images of the size that it got.
@@ -70,9 +83,9 @@ def shifted_batches(
             continue
         waiting.append((loaded.indices[0], loaded.pixels[0]))
         if len(waiting) == batch_size or sum(p.shape[1] * p.shape[2] for _, p in waiting) >= PIXELS_PER_PASS:
-            yield from _by_size(images, waiting, setting, severities, rng)
+            yield from _by_size(images, waiting, setting, severities, rng, objects)
             waiting = []
-    yield from _by_size(images, waiting, setting, severities, rng)
+    yield from _by_size(images, waiting, setting, severities, rng, objects)
 
 
 def _by_size(
@@ -81,14 +94,19 @@ def _by_size(
     setting: Setting,
     severities: Sequence[float],
     rng: Randomness,
+    objects: EditedObjects | None,
 ) -> Iterator[ShiftedBatch]:
     sizes: dict[tuple[int, int], list[tuple[int, Tensor]]] = {}
     for index, pixels in waiting:
         sizes.setdefault((pixels.shape[1], pixels.shape[2]), []).append((index, pixels))
     ids = images.ids if waiting else []
     for group in sizes.values():
-        indices = [index for index, _ in group]
-        yield from _shift(indices, torch.stack([p for _, p in group]), ids, setting, severities, rng)
+        indices, pixels = [index for index, _ in group], torch.stack([p for _, p in group])
+        if setting.edits:
+            assert objects is not None, "whoever edits objects says where they are"
+            yield _edit(indices, pixels, ids, setting, severities, rng, objects)
+        else:
+            yield from _shift(indices, pixels, ids, setting, severities, rng)
 
 
 def _shift(
@@ -119,6 +137,53 @@ def _shift(
     )
 
 
+def _edit(
+    indices: list[int],
+    clean: Tensor,
+    ids: Sequence[str],
+    setting: Setting,
+    severities: Sequence[float],
+    rng: Randomness,
+    objects: EditedObjects,
+) -> ShiftedBatch:
+    """Images whose objects are known, edited at all severities; the others are set aside by name."""
+    rejected: list[tuple[str, str]] = []
+    rows: list[int] = []
+    masks: list[Tensor] = []
+    lent: list[Tensor] = []
+    for row, index in enumerate(indices):
+        try:
+            masks.append(objects.mask(ids[index], clean[row]))
+            if setting.borrows:
+                lent.append(objects.lent(ids[index], *clean.shape[2:]))
+            rows.append(row)
+        except RejectedImageError as error:
+            rejected.append((ids[index], str(error)))
+            del masks[len(rows) :]
+    if not rows:
+        return _nothing(rejected, len(severities))
+    names, images = [ids[indices[row]] for row in rows], to_unit(clean[rows])
+    bound, behind = rng.for_examples(names).remembering(), torch.stack(lent) if lent else None
+    made = [
+        setting.editing.edit(images, torch.stack(masks), severity, rng=bound, backgrounds=behind)
+        for severity in severities
+    ]
+    kept = []
+    for row, key in enumerate(names):
+        told = [one.status[row] for one in made if one.status[row] != "ok"]
+        told += [NOT_FINITE for one in made if not bool(torch.isfinite(one.images[row]).all())]
+        if told:
+            rejected.append((key, told[0]))
+        else:
+            kept.append(row)
+    if not kept:
+        return _nothing(rejected, len(severities))
+    bytes_of = torch.stack([_bytes(one.images[kept], images[kept], setting) for one in made])
+    where = torch.stack([one.masks[kept].cpu() for one in made])
+    unknown = (None,) * len(severities)
+    return ShiftedBatch([indices[rows[r]] for r in kept], clean[rows][kept], bytes_of, unknown, rejected, where)
+
+
 @torch.no_grad()
 def _at_all(
     images: Tensor, ids: Sequence[str], setting: Setting, severities: Sequence[float], rng: Randomness
@@ -128,14 +193,23 @@ def _at_all(
     results, finite = [], torch.ones(len(images), dtype=torch.bool)
     for severity in severities:
         changed = setting.shift.shift(images, severity, rng=bound)
-        if changed.shape != images.shape or not changed.is_floating_point():
-            raise InputError(
-                f"{setting.method!r} made {changed.dtype} {tuple(changed.shape)} of images {tuple(images.shape)} in "
-                f"[0, 1]; a shift keeps shape and range"
-            )
+        results.append(_bytes(changed, images, setting))
         finite &= torch.isfinite(changed).flatten(1).all(1).cpu()
-        results.append(changed.nan_to_num().clamp(0, 1).mul(255).round().to(torch.uint8).cpu())
     return torch.stack(results), finite
+
+
+def _bytes(changed: Tensor, images: Tensor, setting: Setting) -> Tensor:
+    """What a method made of images, uint8 on the CPU.
+
+    Raises:
+        InputError: it is no images of their size.
+    """
+    if changed.shape != images.shape or not changed.is_floating_point():
+        raise InputError(
+            f"{setting.method!r} made {changed.dtype} {tuple(changed.shape)} of images {tuple(images.shape)} in "
+            f"[0, 1]; a shift keeps shape and range"
+        )
+    return changed.nan_to_num().clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
 
 
 def _published(setting: Setting, severities: Sequence[float], images: Tensor) -> tuple[bool | None, ...]:

@@ -17,6 +17,8 @@ from snellen.data.pseudonyms import Pseudonyms
 from snellen.errors import InputError
 from snellen.images import ImageSet
 from snellen.method import Method
+from snellen.models.segmenters.object_masks import fitting_segmenter
+from snellen.models.segmenters.protocol import Segmenter
 from snellen.progress import Progress, Silent
 from snellen.randomness import Randomness
 from snellen.run import Run, canonical_json, write_atomically
@@ -24,7 +26,8 @@ from snellen.unwritable import unwritable_told
 from snellen.version import __version__
 from snellen.writing import unfinished
 from snellen.writing.archive_writer import ArchiveWriter, common_size
-from snellen.writing.contact_sheet import choose_examples, contact_sheet
+from snellen.writing.contact_sheet import choose_examples, sheets
+from snellen.writing.edited_objects import EditedObjects
 from snellen.writing.folder_writer import FolderWriter
 from snellen.writing.settings import Setting, checked_severities, settings_of
 from snellen.writing.shifted_batches import shifted_batches
@@ -35,6 +38,9 @@ from snellen.writing.writer import Row, Writer
 
 Format = Literal["folder", "medmnist-c"]
 
+#: Severities where none are given; of edits of objects the last one alone, which is the published edit.
+SEVERITIES = (1.0, 2.0, 3.0, 4.0, 5.0)
+
 #: Images that are written before they are recorded: what a killed call does again at most, for one setting.
 IMAGES_PER_SHARD = 256
 
@@ -43,7 +49,7 @@ def shift(
     images: ImageSet,
     method: Method | Sequence[Method],
     *,
-    severities: Sequence[float] = (1, 2, 3, 4, 5),
+    severities: Sequence[float] | None = None,
     out: Path | str,
     format: Format = "folder",
     batch_size: int = 32,
@@ -52,6 +58,7 @@ def shift(
     seed: int = 0,
     contact_sheet: bool = True,
     pseudonyms: Path | str | None = None,
+    segmenter: str | None = None,
     progress: Progress | None = None,
 ) -> ShiftedSet:
     """Write the same images under nuisances.
@@ -63,6 +70,10 @@ def shift(
     tools read them) and ``manifest.csv``, which :func:`snellen.load_images` reads: ids are ``SETTING/SEVERITY/ID`` and
     the group is the setting. Grey results are grey files. ``medmnist-c`` writes ``SETTING.npz``, see
     :class:`~snellen.writing.archive_writer.ArchiveWriter`. Both write ``shift.json``, the record, last.
+
+    A method that edits objects gets each one's mask from the column ``mask``, or from a segmenter. The masks of the
+    edited objects are written too, and named in the manifest. An image that one edit fails, or that has no object, is
+    left out of all edits, by name and reason: they are of the same images.
 
     A call that was interrupted leaves a folder ``unfinished`` and no record; the same call goes on where it stopped,
     and when everything is there, it writes nothing. One that failed before anything was finished leaves nothing.
@@ -78,7 +89,7 @@ def shift(
     Args:
         images: see :func:`snellen.load_images`.
         method: one or more methods of the area ``shifts``.
-        severities: in [0, 5]; 0 is the clean image.
+        severities: in [0, 5]; 0 is the clean image. None: 1 to 5, of edits of objects 5 alone.
         out: a new or empty folder, or one in which the same call was interrupted.
         format: what is written.
         batch_size: images that are shifted in one pass; changes no pixel.
@@ -88,6 +99,8 @@ def shift(
         contact_sheet: also draw a few examples for each setting, ``contact-sheet-SETTING.png``.
         pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, groups, bags
             and of the data are replaced before anything is written, and can be looked up in it.
+        segmenter: reference of what finds the objects that a method edits, in place of masks; see
+            :func:`snellen.models.segmenters.references.load_segmenter`.
         progress: who hears of progress.
 
     Raises:
@@ -105,7 +118,11 @@ def shift(
     if not len(images):
         raise InputError(f"{images.name} holds no images")
     names = None if pseudonyms is None else Pseudonyms.open(pseudonyms, outside=Path(out))
-    chosen, strengths = settings_of(method, images, names), checked_severities(severities)
+    chosen = settings_of(method, images, names, segmented=segmenter is not None)
+    editing = [setting for setting in chosen if setting.edits]
+    if severities is None:
+        severities = SEVERITIES[-1:] if len(editing) == len(chosen) else SEVERITIES
+    strengths, finder = checked_severities(severities), _finder(segmenter, chosen)
     if names is not None:
         images = without_names(images, names)
         names.write()
@@ -117,17 +134,22 @@ def shift(
         else ArchiveWriter(folder, parts / "pixels", images, strengths, common_size(images))
     )
     plan = _plan(images, chosen, strengths, seed, format, contact_sheet, listener)
+    if finder is not None:
+        plan["segmenter"] = {"name": finder.name, "identity": finder.identity()}
+    if editing:
+        plan["same_images"] = [setting.name for setting in editing]
     if names is not None:
         plan["pseudonyms"] = names.key_id
     rng = Randomness(seed)
+    objects = EditedObjects(images, rng, finder) if editing else None
     with unwritable_told(folder):
         done = finished(folder, plan)
         if done is not None:
             shutil.rmtree(parts, ignore_errors=True)
             return done
         with opened(folder, plan) as run:
-            _write(run, writer, images, chosen, strengths, rng, batch_size, workers, listener)
-        result = _conclude(run, writer, images, chosen, strengths, rng, contact_sheet)
+            _write(run, writer, images, chosen, strengths, rng, batch_size, workers, objects, listener)
+        result = _conclude(run, writer, images, chosen, strengths, rng, contact_sheet, objects)
         write_atomically(folder / RECORD, canonical_json(result.to_json()))
         shutil.rmtree(parts)
     return result
@@ -140,6 +162,19 @@ def check_free(folder: Path) -> None:
         InputError: it does, or it is a file.
     """
     unfinished.check_free(folder, RECORD, WHAT)
+
+
+def _finder(segmenter: str | None, settings: Sequence[Setting]) -> Segmenter | None:
+    """The segmenter of a reference.
+
+    Raises:
+        InputError: it cannot be used, or nothing edits objects.
+    """
+    if segmenter is None:
+        return None
+    if not any(setting.edits for setting in settings):
+        raise InputError(f"segmenter={segmenter!r} finds objects, and no method that was given edits any")
+    return fitting_segmenter(segmenter)
 
 
 def _plan(
@@ -193,6 +228,7 @@ def _write(
     rng: Randomness,
     batch_size: int,
     workers: int,
+    objects: EditedObjects | None,
     progress: Progress,
 ) -> None:
     """Shift and write what is not there yet, shard by shard."""
@@ -204,13 +240,18 @@ def _write(
         rows: list[Row] = []
         rejected: list[tuple[str, str]] = []
         part = images.select(list(members))
-        for batch in shifted_batches(part, setting, severities, rng, batch_size=batch_size, workers=workers):
+        for batch in shifted_batches(
+            part, setting, severities, rng, batch_size=batch_size, workers=workers, objects=objects
+        ):
             rejected += batch.rejected
             pixels = batch.shifted.permute(0, 1, 3, 4, 2).numpy()
             for row, (index, grey) in enumerate(zip(batch.indices, batch.grey, strict=True)):
                 position = members.start + index
                 hashes = [writer.write(setting, position, at, pixels[at, row]) for at in range(len(severities))]
-                rows.append(Row(index=position, hashes=tuple(hashes), published=batch.published, grey=grey))
+                places = [] if batch.masks is None else [mask.numpy() for mask in batch.masks[:, row]]
+                masks = [writer.write_mask(setting, position, at, mask) for at, mask in enumerate(places)]
+                told = tuple(key for key in masks if key is not None)
+                rows.append(Row(index=position, hashes=tuple(hashes), published=batch.published, grey=grey, masks=told))
             progress.advance("shifting", len(batch.indices) + len(batch.rejected), setting.name)
         # Images of one size were shifted together; what is recorded does not depend on that.
         rows.sort(key=lambda row: row.index)
@@ -232,6 +273,7 @@ def _conclude(
     severities: Sequence[float],
     rng: Randomness,
     contact_sheets: bool,
+    objects: EditedObjects | None,
 ) -> ShiftedSet:
     """Write what needs all images, and make the record."""
     folder = run.folder.parent
@@ -241,19 +283,30 @@ def _conclude(
         rows[setting.name] += _rows(run, shard)
         refused[setting.name] |= dict.fromkeys((key, reason) for key, reason in run.shard_extra(shard)["rejected"])
     rejected = _rejected(refused)
+    _same_images(writer, [setting for setting in settings if setting.edits], rows)
     if not any(rows.values()):
         shutil.rmtree(run.folder)
         first = f"first: {rejected[0].id}: {rejected[0].reason}"
         raise InputError(f"none of the {len(images)} images of {images.name} could be used; {first}")
     files = writer.conclude(settings, rows)
-    for setting in settings if contact_sheets else ():
-        examples = choose_examples(images, [row.index for row in rows[setting.name]])
+    for name, first, draw in sheets(images, settings, severities, rng, objects) if contact_sheets else ():
+        examples = choose_examples(images, [row.index for row in rows[first]])
         if examples:
-            files.append(f"contact-sheet-{setting.name}.png")
+            files.append(f"contact-sheet-{name}.png")
             with whole_file(folder / files[-1]) as stream:
-                contact_sheet(images, setting, severities, rng, examples).save(stream, "PNG")
+                draw(examples).save(stream, "PNG")
     written = {name: len(found) for name, found in rows.items()}
     return ShiftedSet(plan=dict(run.plan), written=written, rejected=rejected, files=tuple(files), folder=folder)
+
+
+def _same_images(writer: Writer, editing: Sequence[Setting], rows: dict[str, list[Row]]) -> None:
+    """Take back what was written of images that not every edit could do."""
+    kept = set.intersection(*({row.index for row in rows[setting.name]} for setting in editing)) if editing else set()
+    for setting in editing:
+        for row in rows[setting.name]:
+            if row.index not in kept:
+                writer.discard(setting, row)
+        rows[setting.name] = [row for row in rows[setting.name] if row.index in kept]
 
 
 def _rejected(refused: Mapping[str, Mapping[tuple[str, str], None]]) -> tuple[Rejected, ...]:

@@ -21,6 +21,7 @@ class Row(BaseModel):
         hashes: of what was written at each severity (sha256, hex).
         published: for each severity, whether it is exactly a published setting; None where the method does not tell.
         grey: whether it is grey at all severities.
+        masks: hashes of the masks that were written with it, at each severity; empty where nobody knows the object.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,6 +30,7 @@ class Row(BaseModel):
     hashes: tuple[str, ...]
     published: tuple[bool | None, ...]
     grey: bool
+    masks: tuple[str, ...] = ()
 
 
 class Writer(Protocol):
@@ -38,8 +40,16 @@ class Writer(Protocol):
         """Write one image, uint8 (h, w, 3), at the severity of that position; returns the hash of what was written."""
         ...
 
+    def write_mask(self, setting: Setting, index: int, position: int, mask: NDArray[np.bool_]) -> str | None:
+        """Write where the object of an image is, (h, w); returns the hash, None where the format holds no masks."""
+        ...
+
     def holds(self, setting: Setting, row: Row) -> bool:
         """Whether an image is there with the bytes that were written."""
+        ...
+
+    def discard(self, setting: Setting, row: Row) -> None:
+        """Take back an image that was written."""
         ...
 
     def conclude(self, settings: Sequence[Setting], rows: Mapping[str, Sequence[Row]]) -> list[str]:
