@@ -126,11 +126,21 @@ def build(area: str, value: str | Mapping[str, Any] | Method) -> Method:
     return built
 
 
-def method_field(area: str) -> Any:  # noqa: ANN401 - a type, for use in annotations
-    """Type of a field that holds any method of an area: a tagged union that imports a method only when it is chosen."""
+def method_field(area: str, form: type[Any] | None = None) -> Any:  # noqa: ANN401 - a type, for use in annotations
+    """Type of a field that holds any method of an area: a tagged union that imports a method only when it is chosen.
+
+    ``form`` is one of the forms of the area's verb, where the field takes no other.
+    """
+
+    def checked(value: str | Mapping[str, Any] | Method) -> Method:
+        method = build(area, value)
+        if form is not None and not isinstance(method, form):
+            raise InputError(f"{method.name} is of another form of the verb {index.AREAS[area]!r} than is used here")
+        return method
+
     return Annotated[
         Method,
-        BeforeValidator(lambda value: build(area, value)),
+        BeforeValidator(checked),
         PlainSerializer(lambda method: method.record()),
         WithJsonSchema({"type": "object", "required": ["method"], "x-snellen-area": area}),
     ]

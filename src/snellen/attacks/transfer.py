@@ -27,7 +27,7 @@ from snellen.randomness import Randomness
 if TYPE_CHECKING:
     AnyAttack = Method
 else:
-    AnyAttack = method_field("attacks")
+    AnyAttack = method_field("attacks", Attack)
 
 
 class Transfer(Method):

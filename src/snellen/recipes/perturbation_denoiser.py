@@ -41,7 +41,7 @@ from snellen.version import __version__
 if TYPE_CHECKING:
     AnyAttack = Method
 else:
-    AnyAttack = method_field("attacks")
+    AnyAttack = method_field("attacks", Attack)
 
 #: Of the published training script; it divides the rate by ten at epochs 140 and 280, here it falls along a cosine,
 #: and weight decay is decoupled from the gradient.

@@ -2,8 +2,8 @@
 
 Source: Ruan et al., "Towards Viewpoint-Invariant Visual Recognition via Adversarial Training" (ICCV 2023): a viewpoint
 is v = a · tanh(u) + b, and u is drawn of Σ_k w_k N(μ_k, diag σ_k²). With one component it is the Gaussian of Dong et
-al., "ViewFool" (NeurIPS 2022). The published code draws the component of each coordinate by itself, which makes six mixtures
-of one number each; here that is ``factorised``, and the mixture is otherwise one of all six.
+al., "ViewFool" (NeurIPS 2022). The published code draws the component of each coordinate by itself, which makes six
+mixtures of one number each; here that is ``factorised``, and the mixture is otherwise one of all six.
 """
 
 from __future__ import annotations

@@ -1,0 +1,263 @@
+"""The frame of recipes that add fresh views of the training objects to every batch: they differ in the viewpoints."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from snellen.artifact import Artifact
+from snellen.classifier import Classifier
+from snellen.data.view_set import LayeredRenderer, ViewSource
+from snellen.errors import InputError
+from snellen.fitting.groundwork import Groundwork, lay_groundwork
+from snellen.fitting.recipe import ClassifierRecipe
+from snellen.images import ImageSet
+from snellen.preparation import Preparation, to_image, to_unit
+from snellen.progress import Progress
+from snellen.randomness import Randomness
+from snellen.training.batches import Batch
+from snellen.training.loop import train
+from snellen.training.objectives import Objective, cross_entropy
+from snellen.training.transforms import BatchTransform
+from snellen.view_renderer import ViewRenderer
+from snellen.viewpoint_search.pool import LabelledObjects
+from snellen.viewpoint_search.search import Score
+from snellen.viewpoint_search.views import Look, look_of
+
+
+class ViewSupply(Protocol):
+    """Where the viewpoints of added views come from: a module, whose buffers a checkpoint keeps."""
+
+    def follow(
+        self, epoch: int, look: Callable[[str], Look], score: Score, rng: Randomness, progress: Progress | None = None
+    ) -> None:
+        """Get ready for an epoch against the classifier as it is; a second call for the same epoch does nothing."""
+        ...
+
+    def draw(self, rng: Randomness) -> tuple[Tensor, Tensor]:
+        """An object and a viewpoint of it for each of the m examples of ``rng``: int64 (m,), float64 (m, 6)."""
+        ...
+
+
+class WithSupply(nn.Module):
+    """A classifier beside the supply of its views; called, it is the classifier."""
+
+    def __init__(self, network: nn.Module, supply: nn.Module) -> None:
+        super().__init__()
+        self.network, self.supply = network, supply
+        self.shown: Tensor
+        #: Views that were rendered for batches.
+        self.register_buffer("shown", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores (n, k) of images (n, 3, h, w)."""
+        scores: Tensor = self.network(images)
+        return scores
+
+
+class ViewTraining(ClassifierRecipe):
+    """Train on views as they are and, in every batch, on fresh renderings of the same objects."""
+
+    treats: ClassVar[tuple[str, ...]] = ("viewpoint",)
+
+    added_views: int = Field(16, ge=1, le=4096, description="renderings added to each batch (published: 16 to 512)")
+    clean_epochs: int | None = Field(
+        None, ge=0, description="epochs on images alone at first; None: 0 with a base (published), else a fifth of them"
+    )
+    behind: bool = Field(False, description="put another image of the batch behind each rendering")
+
+    def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
+        """Say why this cannot run: an architecture that does not exist, or images of which nothing can be rendered."""
+        if images is not None and not isinstance(images.source, ViewSource):
+            return f"needs a set of views, and {images.name} is none; {_EXAMPLES}"
+        return super().missing(classifier, images)
+
+    @abstractmethod
+    def supply(self, objects: LabelledObjects) -> nn.Module:
+        """Make the supply (a :class:`ViewSupply`) of the training objects."""
+
+    def fit(
+        self,
+        data: ImageSet,
+        *,
+        base: Artifact | None = None,
+        rng: Randomness,
+        checkpoint: Path | None = None,
+        progress: Progress | None = None,
+    ) -> Artifact:
+        """Train on a set of views, whose source knows its renderer.
+
+        In several processes, each adds its own renderings.
+
+        Raises:
+            InputError: images that are no views, or an object that is in two splits; what other recipes raise.
+        """
+        source = data.for_fitting().source
+        if not isinstance(source, ViewSource):
+            raise InputError(f"{data.name}: this recipe renders objects anew and needs a set of views; {_EXAMPLES}")
+        objects = training_objects(data, source)
+        ground = lay_groundwork(
+            data,
+            architecture=self.architecture,
+            side=self.side,
+            plan=self.plan,
+            base=base,
+            rng=rng,
+            several_labels=False,
+            progress=progress,
+        )
+        module = WithSupply(ground.network, self.supply(objects))
+        trained = train(
+            module,
+            ground.examples,
+            plan=ground.plan,
+            objective=self.with_added_views(ground, source.renderer, objects, progress),
+            transform=self.views(),
+            tune=ground.tune,
+            checkpoint=checkpoint,
+            recipe=self.recipe(),
+            progress=progress,
+        )
+        module.load_state_dict(dict(trained.weights))
+        searched = getattr(module.supply, "renders", None)
+        recipe = {
+            **self.recipe(),
+            "objects": len(objects.ids),
+            "views_added": int(module.shown),
+            "views_searched": 0 if searched is None else int(searched),
+        }
+        return ground.artifact(trained, name=self.title(), recipe=recipe, weights=module.network.state_dict())
+
+    def with_added_views(
+        self, ground: Groundwork, renderer: ViewRenderer, objects: LabelledObjects, progress: Progress | None = None
+    ) -> Objective:
+        """Cross-entropy of a batch and of the renderings added to it, all with the same weight."""
+        transform, run, alone = self.views(), Randomness(ground.plan.seed), self.clean_epochs
+        if alone is None:
+            alone = 0 if ground.base is not None else ground.plan.epochs // 5
+
+        def look(object_id: str) -> Look:
+            return look_of(renderer, object_id, prepare=ground.preparation, least_coverage=self.least_seen)
+
+        def objective(model: nn.Module, batch: Batch) -> Tensor:
+            if batch.epoch <= alone:
+                return cross_entropy(model(batch.images), batch.targets)
+            module = getattr(model, "module", model)
+            assert isinstance(module, WithSupply)
+            supply: ViewSupply = module.supply  # type: ignore[assignment]
+            device = batch.images.device
+            supply.follow(batch.epoch, look, evaluating(module.network, device), run, progress)
+            own = batch.rng.child("added views").for_examples([f"view {n}" for n in range(self.added_views)])
+            numbers, viewpoints = supply.draw(own)
+            images, seen = self._rendered(renderer, objects, numbers, viewpoints, ground.preparation, batch)
+            module.shown += len(numbers)
+            if not bool(seen.any()):
+                return cross_entropy(model(batch.images), batch.targets)
+            labels = torch.tensor(objects.labels)[numbers]
+            images, labels = _changed(transform, images[seen].to(device), labels[seen].to(device), own[seen])
+            losses = cross_entropy(model(torch.cat([batch.images, images])), torch.cat([batch.targets, labels]))
+            clean, added = losses[: len(batch.images)], losses[len(batch.images) :]
+            share = len(added) / len(losses)
+            # One loss for each image of the batch, whose mean is that of all.
+            return clean * (1 - share) + added.mean() * share
+
+        return objective
+
+    @property
+    def least_seen(self) -> float:
+        """Share of the picture that an object must cover, to be shown."""
+        return 0.005
+
+    def _rendered(
+        self,
+        renderer: ViewRenderer,
+        objects: LabelledObjects,
+        numbers: Tensor,
+        viewpoints: Tensor,
+        preparation: Preparation,
+        batch: Batch,
+    ) -> tuple[Tensor, Tensor]:
+        """Renderings as the classifier takes images, float32 (m, 3, h, w), and whether each shows its object (m,)."""
+        images: list[Tensor] = [torch.empty(0)] * len(numbers)
+        seen = torch.zeros(len(numbers), dtype=torch.bool)
+        for number in numbers.unique().tolist():
+            rows = (numbers == number).nonzero().flatten()
+            pictures, coverage = rendered_before(
+                renderer,
+                objects.ids[number],
+                viewpoints[rows],
+                batch.images[rows % len(batch.images)].cpu() if self.behind else None,
+            )
+            seen[rows] = coverage.flatten(1).mean(1) >= self.least_seen
+            for row, picture in zip(rows.tolist(), pictures, strict=True):
+                images[row] = to_unit(preparation.pixels(to_image(picture)))
+        return torch.stack(images), seen
+
+
+def rendered_before(
+    renderer: ViewRenderer, object_id: str, viewpoints: Tensor, behind: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Views (m, 3, h, w) before pictures (m, 3, ...) of any size, or before the renderer's white; and coverage."""
+    with torch.no_grad():
+        if behind is None:
+            return renderer.render(object_id, viewpoints)
+        if isinstance(renderer, LayeredRenderer):
+            front, coverage, light = renderer.layers(object_id, viewpoints)
+        else:
+            images, coverage = renderer.render(object_id, viewpoints)
+            light = 1 - coverage
+            front = images - light[:, None]  # what is left when the white background is taken away
+        pictures = F.interpolate(behind, size=coverage.shape[1:], mode="bilinear", antialias=True)
+        return (front + light[:, None] * pictures).clamp(0, 1), coverage
+
+
+def training_objects(data: ImageSet, source: ViewSource) -> LabelledObjects:
+    """Objects that are trained on, in the order of their first view.
+
+    Raises:
+        InputError: an object that is in two splits: it would be trained on and judged.
+    """
+    assert data.rows is not None
+    owners = [source.owners[int(row)] for row in data.rows]
+    splits = data.column("split")
+    of_object: dict[str, tuple[object, int]] = {}
+    has_tune = "tune" in splits
+    for owner, split, label in zip(owners, splits, data.labels.tolist(), strict=True):
+        known = of_object.setdefault(owner, (split, label))
+        if known[0] != split:
+            raise InputError(f"{data.name}: {owner} is in two splits, {known[0]} and {split}; split by object")
+    used = {owner: label for owner, (split, label) in of_object.items() if not has_tune or split == "train"}
+    return LabelledObjects(tuple(used), tuple(used.values()))
+
+
+def evaluating(network: nn.Module, device: torch.device) -> Score:
+    """Scores of a network in evaluation mode, which is left as it was found."""
+
+    def score(images: Tensor) -> Tensor:
+        training = [module for module in network.modules() if module.training]
+        network.eval()
+        try:
+            scores: Tensor = network(images.to(device))
+        finally:
+            for module in training:
+                module.training = True
+        return scores
+
+    return score
+
+
+def _changed(
+    transform: BatchTransform | None, images: Tensor, labels: Tensor, rng: Randomness
+) -> tuple[Tensor, Tensor]:
+    """Crops and flips, as for the other images."""
+    return (images, labels) if transform is None else transform(images, labels, rng.child("transform"))
+
+
+_EXAMPLES = "such as 'optotypes:solids?objects=20#train', or 'meshes:FOLDER'"
