@@ -5,27 +5,26 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, cast
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from snellen.artifact import Artifact
 from snellen.classifier import Classifier
-from snellen.data.view_set import LayeredRenderer, ViewSource
+from snellen.data.view_set import ViewSource
 from snellen.errors import InputError
 from snellen.fitting.groundwork import Groundwork, lay_groundwork
 from snellen.fitting.recipe import ClassifierRecipe
 from snellen.images import ImageSet
-from snellen.preparation import Preparation, to_image, to_unit
+from snellen.preparation import to_unit
 from snellen.progress import Progress
 from snellen.randomness import Randomness
+from snellen.recipes.added_views import AddedViews, render_added_views
 from snellen.training.batches import Batch
 from snellen.training.loop import train
 from snellen.training.objectives import Objective, cross_entropy
-from snellen.training.transforms import BatchTransform
 from snellen.view_renderer import ViewRenderer
 from snellen.viewpoint_search.pool import LabelledObjects
 from snellen.viewpoint_search.search import Score
@@ -55,6 +54,11 @@ class WithSupply(nn.Module):
         self.shown: Tensor
         #: Views that were rendered for batches.
         self.register_buffer("shown", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def following(self) -> ViewSupply:
+        """The supply by what it does."""
+        return cast(ViewSupply, self.supply)
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores (n, k) of images (n, 3, h, w)."""
@@ -94,7 +98,7 @@ class ViewTraining(ClassifierRecipe):
     ) -> Artifact:
         """Train on a set of views, whose source knows its renderer.
 
-        In several processes, each adds its own renderings.
+        In several processes, each adds the same renderings to its part of a batch.
 
         Raises:
             InputError: images that are no views, or an object that is in two splits; what other recipes raise.
@@ -139,34 +143,51 @@ class ViewTraining(ClassifierRecipe):
         self, ground: Groundwork, renderer: ViewRenderer, objects: LabelledObjects, progress: Progress | None = None
     ) -> Objective:
         """Cross-entropy of a batch and of the renderings added to it, all with the same weight."""
-        transform, run, alone = self.views(), Randomness(ground.plan.seed), self.clean_epochs
+        plan, alone, transform = ground.plan, self.clean_epochs, self.views()
         if alone is None:
-            alone = 0 if ground.base is not None else ground.plan.epochs // 5
+            alone = 0 if ground.base is not None else plan.epochs // 5
+        steps = -(-len(ground.examples) // plan.batch_size)
+        made: dict[int, AddedViews] = {}
 
         def look(object_id: str) -> Look:
             return look_of(renderer, object_id, prepare=ground.preparation, least_coverage=self.least_seen)
 
+        def added(module: WithSupply, epoch: int, device: torch.device) -> AddedViews:
+            if epoch not in made:
+                supply, rng = module.following, Randomness(plan.seed).child("added views", epoch)
+                supply.follow(epoch, look, evaluating(module.network, device), rng, progress)
+                made.clear()
+                made[epoch] = render_added_views(
+                    renderer,
+                    objects,
+                    supply.draw,
+                    steps=steps,
+                    each=self.added_views,
+                    preparation=ground.preparation,
+                    least_coverage=self.least_seen,
+                    behind=ground.examples if self.behind else None,
+                    rng=rng,
+                )
+            return made[epoch]
+
         def objective(model: nn.Module, batch: Batch) -> Tensor:
             if batch.epoch <= alone:
                 return cross_entropy(model(batch.images), batch.targets)
-            module = getattr(model, "module", model)
+            module, device = getattr(model, "module", model), batch.images.device
             assert isinstance(module, WithSupply)
-            supply: ViewSupply = module.supply  # type: ignore[assignment]
-            device = batch.images.device
-            supply.follow(batch.epoch, look, evaluating(module.network, device), run, progress)
-            own = batch.rng.child("added views").for_examples([f"view {n}" for n in range(self.added_views)])
-            numbers, viewpoints = supply.draw(own)
-            images, seen = self._rendered(renderer, objects, numbers, viewpoints, ground.preparation, batch)
-            module.shown += len(numbers)
-            if not bool(seen.any()):
+            # The loop names the randomness of a step by its epoch and its number.
+            pixels, labels = added(module, batch.epoch, device).of_step(int(batch.rng.path[-1]))
+            module.shown += len(pixels)
+            if not len(pixels):
                 return cross_entropy(model(batch.images), batch.targets)
-            labels = torch.tensor(objects.labels)[numbers]
-            images, labels = _changed(transform, images[seen].to(device), labels[seen].to(device), own[seen])
+            images, labels = to_unit(pixels.to(device)), labels.to(device)
+            if transform is not None:
+                own = batch.rng.child("added views").for_examples([f"view {number}" for number in range(len(images))])
+                images, labels = transform(images, labels, own)
             losses = cross_entropy(model(torch.cat([batch.images, images])), torch.cat([batch.targets, labels]))
-            clean, added = losses[: len(batch.images)], losses[len(batch.images) :]
-            share = len(added) / len(losses)
+            clean, extra = losses[: len(batch.images)], losses[len(batch.images) :]
             # One loss for each image of the batch, whose mean is that of all.
-            return clean * (1 - share) + added.mean() * share
+            return (len(clean) * clean + extra.sum()) / len(losses)
 
         return objective
 
@@ -174,48 +195,6 @@ class ViewTraining(ClassifierRecipe):
     def least_seen(self) -> float:
         """Share of the picture that an object must cover, to be shown."""
         return 0.005
-
-    def _rendered(
-        self,
-        renderer: ViewRenderer,
-        objects: LabelledObjects,
-        numbers: Tensor,
-        viewpoints: Tensor,
-        preparation: Preparation,
-        batch: Batch,
-    ) -> tuple[Tensor, Tensor]:
-        """Renderings as the classifier takes images, float32 (m, 3, h, w), and whether each shows its object (m,)."""
-        images: list[Tensor] = [torch.empty(0)] * len(numbers)
-        seen = torch.zeros(len(numbers), dtype=torch.bool)
-        for number in numbers.unique().tolist():
-            rows = (numbers == number).nonzero().flatten()
-            pictures, coverage = rendered_before(
-                renderer,
-                objects.ids[number],
-                viewpoints[rows],
-                batch.images[rows % len(batch.images)].cpu() if self.behind else None,
-            )
-            seen[rows] = coverage.flatten(1).mean(1) >= self.least_seen
-            for row, picture in zip(rows.tolist(), pictures, strict=True):
-                images[row] = to_unit(preparation.pixels(to_image(picture)))
-        return torch.stack(images), seen
-
-
-def rendered_before(
-    renderer: ViewRenderer, object_id: str, viewpoints: Tensor, behind: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Views (m, 3, h, w) before pictures (m, 3, ...) of any size, or before the renderer's white; and coverage."""
-    with torch.no_grad():
-        if behind is None:
-            return renderer.render(object_id, viewpoints)
-        if isinstance(renderer, LayeredRenderer):
-            front, coverage, light = renderer.layers(object_id, viewpoints)
-        else:
-            images, coverage = renderer.render(object_id, viewpoints)
-            light = 1 - coverage
-            front = images - light[:, None]  # what is left when the white background is taken away
-        pictures = F.interpolate(behind, size=coverage.shape[1:], mode="bilinear", antialias=True)
-        return (front + light[:, None] * pictures).clamp(0, 1), coverage
 
 
 def training_objects(data: ImageSet, source: ViewSource) -> LabelledObjects:
@@ -251,13 +230,6 @@ def evaluating(network: nn.Module, device: torch.device) -> Score:
         return scores
 
     return score
-
-
-def _changed(
-    transform: BatchTransform | None, images: Tensor, labels: Tensor, rng: Randomness
-) -> tuple[Tensor, Tensor]:
-    """Crops and flips, as for the other images."""
-    return (images, labels) if transform is None else transform(images, labels, rng.child("transform"))
 
 
 _EXAMPLES = "such as 'optotypes:solids?objects=20#train', or 'meshes:FOLDER'"

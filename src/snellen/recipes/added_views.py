@@ -1,0 +1,99 @@
+"""Renderings of an epoch, made together: a call of a renderer is dear, and a second view of an object is cheap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from snellen.data.view_set import LayeredRenderer
+from snellen.preparation import Preparation, to_image
+from snellen.randomness import Randomness
+from snellen.training.batches import Examples
+from snellen.view_renderer import ViewRenderer
+from snellen.viewpoint_search.pool import LabelledObjects
+
+#: An object and a viewpoint of it for each of the m examples of a randomness: int64 (m,), float64 (m, 6).
+Draw = Callable[[Randomness], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class AddedViews:
+    """Renderings for the steps of one epoch.
+
+    Attributes:
+        images: as the classifier takes them, uint8 (s, m, 3, h, w): m for each of s steps.
+        labels: of their objects, int64 (s, m).
+        seen: bool (s, m); the others do not show their object, and are left out.
+    """
+
+    images: Tensor
+    labels: Tensor
+    seen: Tensor
+
+    def of_step(self, step: int) -> tuple[Tensor, Tensor]:
+        """Images uint8 (n, 3, h, w) and labels (n,) of one step, n at most m."""
+        seen = self.seen[step]
+        return self.images[step][seen], self.labels[step][seen]
+
+
+def render_added_views(
+    renderer: ViewRenderer,
+    objects: LabelledObjects,
+    draw: Draw,
+    *,
+    steps: int,
+    each: int,
+    preparation: Preparation,
+    least_coverage: float,
+    behind: Examples | None,
+    rng: Randomness,
+) -> AddedViews:
+    """Draw and render what an epoch adds.
+
+    Args:
+        renderer: looks at the objects.
+        objects: of the training.
+        draw: where cameras stand.
+        steps: batches of the epoch.
+        each: renderings for each of them.
+        preparation: of the classifier.
+        least_coverage: share of the picture that an object must cover.
+        behind: put one of these images, at random, behind each object; None keeps the renderer's white.
+        rng: of the epoch.
+    """
+    rng = rng.for_examples([f"view {number}" for number in range(steps * each)])
+    numbers, viewpoints = draw(rng)
+    places = rng.integers("behind", (), 0, len(behind.ids)) if behind is not None else None
+    images: list[Tensor] = [torch.empty(0)] * len(numbers)
+    seen = torch.zeros(len(numbers), dtype=torch.bool)
+    for number in numbers.unique().tolist():
+        rows = (numbers == number).nonzero().flatten()
+        pictures = behind.read(places[rows])[0] if behind is not None and places is not None else None
+        rendered, coverage = rendered_before(renderer, objects.ids[number], viewpoints[rows], pictures)
+        seen[rows] = (coverage.flatten(1).mean(1) >= least_coverage).cpu()
+        for row, picture in zip(rows.tolist(), rendered, strict=True):
+            images[row] = preparation.pixels(to_image(picture))
+    labels = torch.tensor(objects.labels)[numbers]
+    pixels = torch.stack(images)
+    return AddedViews(pixels.unflatten(0, (steps, each)), labels.view(steps, each), seen.view(steps, each))
+
+
+def rendered_before(
+    renderer: ViewRenderer, object_id: str, viewpoints: Tensor, behind: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Views (m, 3, h, w) before bytes (m, 3, ...) of any size, or before the renderer's white; and coverage."""
+    with torch.no_grad():
+        if behind is None:
+            return renderer.render(object_id, viewpoints)
+        if isinstance(renderer, LayeredRenderer):
+            front, coverage, light = renderer.layers(object_id, viewpoints)
+        else:
+            images, coverage = renderer.render(object_id, viewpoints)
+            light = 1 - coverage
+            front = images - light[:, None]  # what is left when the white background is taken away
+        pictures = F.interpolate(behind.float() / 255, size=coverage.shape[1:], mode="bilinear", antialias=True)
+        return (front + light[:, None] * pictures).clamp(0, 1), coverage
