@@ -15,11 +15,15 @@ from snellen.cli.stopping import stopped_told
 from snellen.cli.text import markup
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
     from rich.table import Table
 
     from snellen.method import Method
     from snellen.writing.attack_figures import Figure
-    from snellen.writing.attacked_set import AttackedSet
+    from snellen.writing.attacked_set import AttackedSet, RejectedImage
+    from snellen.writing.attacked_view_set import AttackedViewSet
 
 
 def attack(
@@ -35,7 +39,7 @@ def attack(
         str,
         typer.Argument(
             help="Labelled images: a folder (class subfolders), a manifest (.csv, .parquet), a MedMNIST-style .npz, "
-            "bundled:fashion-mnist."
+            "bundled:fashion-mnist. For attacks on the camera, views of objects: optotypes:solids, meshes:FOLDER."
         ),
     ],
     target: Annotated[
@@ -71,6 +75,7 @@ def attack(
         from snellen.run import canonical_json
         from snellen.writing.attacked_images import attack as run_attack
         from snellen.writing.attacked_images import check_free
+        from snellen.writing.attacked_view_set import AttackedViewSet
         from snellen.writing.settings import named_settings
 
         # What can be refused without model and images is refused before they are read.
@@ -95,6 +100,8 @@ def attack(
         )
     if as_json:
         typer.echo(canonical_json(attacked.to_json()), nl=False)
+    elif isinstance(attacked, AttackedViewSet):
+        _show_views(attacked, folder)
     else:
         _show(attacked, folder)
 
@@ -106,8 +113,6 @@ _NAMED = 5
 def _show(attacked: AttackedSet, folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
-
-    from snellen.network.sent_log import SENT
 
     console = Console(highlight=False)
     target = attacked.plan["goal"]["target"]
@@ -129,12 +134,52 @@ def _show(attacked: AttackedSet, folder: Path) -> None:
         console.print(f"\n{markup(name)}: {markup(figures.verdict)}")
         for doubt in figures.doubts:
             console.print(f"[yellow]doubt:[/] {markup(doubt)}")
-    for rejected in attacked.rejected[:_NAMED]:
-        console.print(f"[yellow]rejected:[/] {markup(rejected.id)}: {markup(rejected.reason)}")
-    if len(attacked.rejected) > _NAMED:
-        console.print(f"… {len(attacked.rejected)} rejected in all, see attack.json")
+    _name_rest(console, attacked.rejected, attacked.files, folder)
+
+
+#: Objects that are listed, those that lose most first; all are in attack.json and on the page.
+_LISTED = 12
+
+
+def _show_views(attacked: AttackedViewSet, folder: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    target = attacked.plan["goal"]["target"]
+    wanted = "" if target is None else f", to be taken for {markup(target)}"
+    plan = attacked.plan
+    console.print(f"[bold]{markup(plan['model']['name'])}[/] on objects of {markup(plan['data']['name'])}{wanted}\n")
+    table = Table("metric", "value", "95 % interval", "views", box=None, pad_edge=False)
+    _add(table, "natural_accuracy", attacked.natural_accuracy)
+    _add(table, "random_accuracy", attacked.random_accuracy)
+    for name, figures in attacked.settings.items():
+        _add(table, f"{name}.accuracy_under_attack", figures.accuracy_under_attack)
+        _add(table, f"{name}.success_rate", figures.success_rate)
+    objects = Table("object", "class", "natural", "random", "under attack", "taken for", box=None, pad_edge=False)
+    for column in (*table.columns[1:], *objects.columns[2:5]):
+        column.justify = "right"
+    console.print(table)
+    for name, figures in attacked.settings.items():
+        console.print(f"\n{markup(name)}: {markup(figures.verdict)}")
+        ranked = sorted(figures.objects, key=lambda one: ((one.attacked or 0.0) - (one.natural or 0.0), one.object_id))
+        for one in ranked[:_LISTED]:
+            shares = ("–" if share is None else f"{share:.2f}" for share in (one.natural, one.random, one.attacked))
+            objects.add_row(markup(one.object_id), markup(one.class_name), *shares, markup(one.taken_for or "–"))
+    console.print(objects)
+    _name_rest(console, attacked.rejected, attacked.files, folder)
+
+
+def _name_rest(console: Console, rejected: Sequence[RejectedImage], files: Sequence[str], folder: Path) -> None:
+    """What could not be used, and what was written."""
+    from snellen.network.sent_log import SENT
+
+    for one in rejected[:_NAMED]:
+        console.print(f"[yellow]rejected:[/] {markup(one.id)}: {markup(one.reason)}")
+    if len(rejected) > _NAMED:
+        console.print(f"… {len(rejected)} rejected in all, see attack.json")
     sent = [SENT] if (folder / SENT).exists() else []
-    for file in (*attacked.files, *sent, "attack.json"):
+    for file in (*files, *sent, "attack.json"):
         console.print(f"Written: {markup(str(folder / file))}", soft_wrap=True)
 
 

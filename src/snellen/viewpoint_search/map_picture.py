@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from snellen.attribution.colour_scale import scale_colours
 
 #: Width and height of a field; of the strips beside and below for degrees, and of the title; pixels.
-_WIDE, _HIGH, _LEFT, _BELOW, _TITLE = 64, 40, 76, 40, 30
+_WIDE, _HIGH, _LEFT, _BELOW, _TITLE = 64, 40, 104, 40, 30
 
 _INK, _FAINT, _EMPTY = (0, 0, 0), (110, 110, 110), (235, 235, 235)
 
@@ -33,9 +33,7 @@ def map_picture(
         full: the value of the last colour.
     """
     rows, columns = values.shape
-    picture = Image.new(
-        "RGB", (_LEFT + columns * _WIDE + _WIDE // 2, _TITLE + rows * _HIGH + _BELOW), (255, 255, 255)
-    )
+    picture = Image.new("RGB", (_LEFT + columns * _WIDE + _WIDE // 2, _TITLE + rows * _HIGH + _BELOW), (255, 255, 255))
     draw = ImageDraw.Draw(picture)
     large, small = ImageFont.load_default(15), ImageFont.load_default(12)
     draw.text((8, 7), title, _INK, large)
@@ -52,11 +50,10 @@ def map_picture(
                 draw.text((left + _WIDE // 2, top + _HIGH // 2), f"{value:.0%}", ink, small, anchor="mm")
     for edge, degrees in enumerate(elevations):
         place = _TITLE + (rows - edge) * _HIGH
-        draw.text((_LEFT - 8, place), f"{degrees:+.0f}°", _FAINT, small, anchor="rm")
+        draw.text((_LEFT - 8, place), f"{degrees:.0f}°", _FAINT, small, anchor="rm")
     for edge, degrees in enumerate(azimuths):
-        draw.text((_LEFT + edge * _WIDE, _TITLE + rows * _HIGH + 10), f"{degrees:+.0f}°", _FAINT, small, anchor="mm")
+        draw.text((_LEFT + edge * _WIDE, _TITLE + rows * _HIGH + 10), f"{degrees:.0f}°", _FAINT, small, anchor="mm")
     middle = _LEFT + columns * _WIDE // 2
     draw.text((middle, _TITLE + rows * _HIGH + 28), "azimuth (0°: from the front)", _FAINT, small, anchor="mm")
-    draw.text((8, _TITLE + rows * _HIGH // 2), "from", _FAINT, small, anchor="lb")
-    draw.text((8, _TITLE + rows * _HIGH // 2), "above", _FAINT, small, anchor="lt")
+    draw.text((8, _TITLE + rows * _HIGH // 2), "elevation", _FAINT, small, anchor="lm")
     return picture

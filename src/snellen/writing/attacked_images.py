@@ -19,7 +19,7 @@ from snellen.data.pseudonyms import Pseudonyms
 from snellen.errors import InputError, ModelError
 from snellen.evidence import Evidence
 from snellen.images import ImageSet
-from snellen.method import Method
+from snellen.method import Method, ViewAttack
 from snellen.progress import Progress, Silent
 from snellen.randomness import Randomness
 from snellen.run import Run, canonical_json, write_atomically
@@ -33,6 +33,8 @@ from snellen.writing.attack_pictures import write_adversarial_images
 from snellen.writing.attack_record import as_attacked
 from snellen.writing.attack_shards import Work, measure, merged
 from snellen.writing.attacked_set import EVIDENCE, RECORD, WHAT, AttackedSet, RejectedImage
+from snellen.writing.attacked_view_set import AttackedViewSet
+from snellen.writing.attacked_views import attack_view_set
 from snellen.writing.settings import named_settings
 from snellen.writing.unfinished import UNFINISHED, check_recognisable, complete, opened
 
@@ -51,7 +53,7 @@ def attack(
     save_images: bool = True,
     pseudonyms: Path | str | None = None,
     progress: Progress | None = None,
-) -> AttackedSet:
+) -> AttackedSet | AttackedViewSet:
     """Attack every image that the classifier gets right, and tell what was found.
 
     Images that are wrong from the start count in the accuracies and not in success rates; images that cannot be used
@@ -63,6 +65,10 @@ def attack(
     and no record; the same call goes on where it stopped and ends with the same bytes, and when everything is there, it
     writes nothing. One that failed before anything was finished leaves nothing; but what was sent to a server is told
     in ``sent.jsonl``, whatever came of it.
+
+    Attacks on the camera (``viewpoint_attack``) take a set of views, whose objects are attacked whether they are right
+    or not: an object is one shard, ``limit`` is of objects, ``batch_size`` and ``workers`` mean nothing. ``out`` gets
+    a row for each view that is judged, maps, sheets and a page, ``attack.html``.
 
     >>> import snellen
     >>> from snellen.attacks.fgsm import FGSM
@@ -89,7 +95,7 @@ def attack(
         progress: who hears of progress.
 
     Returns:
-        Figures by setting, with the evidence.
+        Figures by setting, with the evidence; of an attack on the camera those of objects.
 
     Raises:
         InputError: nothing to do, ``out`` holds something else, no image is usable, or labels that do not fit.
@@ -100,6 +106,20 @@ def attack(
     """
     if batch_size < 1 or workers < 0:
         raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
+    if any(isinstance(one, ViewAttack) for one in ([method] if isinstance(method, Method) else method)):
+        if pseudonyms is not None:
+            raise InputError("objects under pseudonyms cannot be looked at again; leave --pseudonyms out")
+        return attack_view_set(
+            classifier,
+            images,
+            named_settings(method, "attacks"),
+            target=target,
+            out=out,
+            limit=limit,
+            seed=seed,
+            save_images=save_images,
+            progress=progress or Silent(),
+        )
     names = None
     if pseudonyms is not None:
         names = Pseudonyms.open(pseudonyms, outside=None if out is None else Path(out))

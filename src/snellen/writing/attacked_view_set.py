@@ -1,0 +1,166 @@
+"""The record of an attack on the camera: what ``attack.json`` holds where the data are views of objects."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from snellen.evidence import Evidence
+from snellen.metrics.clustered import clustered_share
+from snellen.metrics.units import unit_codes
+from snellen.writing.attack_figures import Figure
+from snellen.writing.attacked_set import RejectedImage
+
+#: Settings of the evidence beside those of attacks: the set's own viewpoints, and random ones.
+NATURAL, RANDOM = "natural", "random"
+
+
+class AttackedObject(BaseModel):
+    """What an attack found for one object.
+
+    Attributes:
+        object_id: id of the object.
+        class_name: what it shows.
+        status: ``found`` (at least half of the fresh views succeed), ``not found``, ``blank`` or ``not finite``.
+        natural, random, attacked: share of right decisions on the set's own views, on random ones, on fresh ones of the
+            found distribution; None where no view counts.
+        success_rate: share of the fresh views that meet the criterion.
+        taken_for: the class that most wrong fresh views are taken for.
+        entropy: of the found distribution of viewpoints, nats.
+        renders, blanks: views that were rendered, and how many of them did not show the object.
+        means, deviations: of the components over unbounded numbers, (k, 6).
+        weights: of the components, (k,); (k, 6) where every coordinate has a mixture of its own.
+        credit: maker, collection and licence, where the set tells them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    object_id: str
+    class_name: str
+    status: str
+    natural: float | None
+    random: float | None
+    attacked: float | None
+    success_rate: float | None
+    taken_for: str | None
+    entropy: float | None
+    renders: int
+    blanks: int
+    means: list[list[float]]
+    deviations: list[list[float]]
+    weights: list[float] | list[list[float]]
+    credit: str = ""
+
+
+class ViewAttackFigures(BaseModel):
+    """What one attack on the camera found.
+
+    Attributes:
+        method: the method and its parameters.
+        accuracy_under_attack: share of the fresh views of the found distributions that are right; objects are drawn.
+        success_rate: share of these views that meet the criterion.
+        objects: what was found for each.
+        statuses: how many objects ended how.
+        renders, blanks: views that were rendered, and how many of them did not show the object.
+        verdict: in words.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: dict[str, object]
+    accuracy_under_attack: Figure
+    success_rate: Figure
+    objects: tuple[AttackedObject, ...]
+    statuses: dict[str, int]
+    renders: int
+    blanks: int
+    verdict: str
+
+
+class AttackedViewSet(BaseModel):
+    """What attacks on the camera found on the objects of a set of views. Equal inputs give equal bytes.
+
+    Attributes:
+        plan: model, data, settings with their methods, goal, seed, machine, versions.
+        natural_accuracy: of the set's own viewpoints, before the renderer's own background.
+        random_accuracy: of viewpoints from anywhere, as many as each attack is judged by.
+        settings: figures of each attack, by name.
+        rejected: objects that could not be used.
+        files: evidence, page, maps and sheets, relative to the folder.
+        folder: where the files are; None where nothing was kept.
+        evidence: the table with a row for each view that is judged, in memory.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    plan: dict[str, Any]
+    natural_accuracy: Figure
+    random_accuracy: Figure
+    settings: dict[str, ViewAttackFigures]
+    rejected: tuple[RejectedImage, ...] = ()
+    files: tuple[str, ...] = ()
+    folder: Path | None = Field(None, exclude=True)
+    evidence: Evidence | None = Field(None, exclude=True, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return self.model_dump(mode="json")
+
+    def __repr__(self) -> str:
+        told = "; ".join(f"{name}: {figures.verdict}" for name, figures in self.settings.items())
+        return f"AttackedViewSet({told})"
+
+    __str__ = __repr__
+
+
+def share_of(evidence: Evidence, column: str = "right") -> Figure:
+    """Share of the views that count in which a column is true, with an interval in which objects are drawn."""
+    counted = evidence.where(status="ok").table
+    values = np.array(counted[column].to_pylist(), dtype=bool)
+    if not len(values):
+        return Figure(value=None, low=None, high=None, n=0)
+    low, high = clustered_share(values, unit_codes(counted["unit_id"].to_pylist()))
+    return Figure(value=float(values.mean()), low=low, high=high, n=len(values))
+
+
+def view_attack_figures(
+    evidence: Evidence, method: dict[str, object], objects: Sequence[AttackedObject]
+) -> ViewAttackFigures:
+    """Figures of one attack, made of its rows and of what is known of each object."""
+    statuses = Counter(one.status for one in objects)
+    return ViewAttackFigures(
+        method=method,
+        accuracy_under_attack=share_of(evidence),
+        success_rate=share_of(evidence, "success"),
+        objects=tuple(objects),
+        statuses=dict(sorted(statuses.items())),
+        renders=sum(one.renders for one in objects),
+        blanks=sum(one.blanks for one in objects),
+        verdict=verdict(statuses),
+    )
+
+
+def verdict(statuses: Counter[str]) -> str:
+    """What was found, in words that claim no more.
+
+    >>> verdict(Counter({"found": 3, "not found": 2, "blank": 1}))
+    'viewpoints that fool the classifier more often than not found for 3 of 5 objects; 1 was never seen (blank)'
+    """
+    found, told = statuses["found"], statuses["found"] + statuses["not found"]
+    said = (
+        f"no viewpoints that fool the classifier more often than not found within budget for any of {told} objects"
+        if not found
+        else f"viewpoints that fool the classifier more often than not found for {found} of {told} objects"
+    )
+    if not told:
+        said = "nothing is known: no object could be judged"
+    if statuses["blank"]:
+        said += f"; {statuses['blank']} {'was' if statuses['blank'] == 1 else 'were'} never seen (blank)"
+    if statuses["not finite"]:
+        said += f"; for {statuses['not finite']} the classifier gave scores that are not finite"
+    return said
