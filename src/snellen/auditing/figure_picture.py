@@ -28,6 +28,7 @@ MADE_BY: dict[str, str] = {
     "slice": "slices",
     "duplicate": "duplicates",
     "background_shortcut": "background",
+    "attribute": "attributes",
     **dict.fromkeys(OF_BAGS, "bags"),
 }
 

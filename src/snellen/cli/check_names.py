@@ -18,6 +18,7 @@ CHECK_NAMES = (
     "data_quality",
     "explanations",
     "background",
+    "attributes",
     "corruption",
     "nuisance",
     "adversarial",

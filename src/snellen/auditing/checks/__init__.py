@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from snellen.auditing.check import Check
 from snellen.auditing.checks.adversarial import Adversarial
+from snellen.auditing.checks.attributes import Attributes
 from snellen.auditing.checks.backdoor import BackdoorCheck
 from snellen.auditing.checks.background import Background
 from snellen.auditing.checks.bags import BagDecisions
@@ -47,6 +48,7 @@ _IN_ORDER: tuple[type[Check], ...] = (
     DataQuality,
     Explanations,
     Background,
+    Attributes,
     CommonCorruptions,
     NuisanceCheck,
     Adversarial,

@@ -1,0 +1,83 @@
+"""The images of a batch whose objects are known, and what puts an edit among the transformations of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from snellen.attribute_edits.backgrounds import removed
+from snellen.auditing.check import Batch
+from snellen.errors import InputError, RejectedImageError
+from snellen.models.segmenters.object_masks import ObjectMasks, fitting_segmenter
+from snellen.randomness import Randomness
+from snellen.shifts.attribute_editing import AttributeEditing
+
+
+@dataclass(frozen=True, eq=False)
+class EditedBatch:
+    """Some images of a batch with their objects, and with backgrounds that all edits share.
+
+    Attributes:
+        part: the images whose objects are known.
+        masks: bool (n, h, w).
+        backgrounds: (n, 3, h, w) without the objects.
+        refused: id and reason of the others.
+    """
+
+    part: Batch | None
+    masks: Tensor
+    backgrounds: Tensor
+    refused: Sequence[tuple[str, str]]
+
+    @classmethod
+    def of(cls, batch: Batch, editing: AttributeEditing, segmenter: str | None) -> EditedBatch:
+        """Find the objects.
+
+        Args:
+            batch: at least one image, with the images as their set has them.
+            editing: how objects are taken out of their backgrounds.
+            segmenter: reference of what finds the objects, in place of masks.
+        """
+        assert batch.originals is not None, "masks are those of the set"
+        classifier = batch.classifier
+        finder = None if segmenter is None else fitting_segmenter(segmenter, classifier.device)
+        objects = ObjectMasks(batch.originals, classifier.preparation, finder)
+        pixels = batch.images.mul(255).round().to(torch.uint8).cpu()
+        rows: list[int] = []
+        masks: list[Tensor] = []
+        refused: list[tuple[str, str]] = []
+        for row, key in enumerate(batch.ids):
+            try:
+                masks.append(objects.of(row, pixels[row]))
+                rows.append(row)
+            except (RejectedImageError, InputError) as error:
+                refused.append((key, str(error)))
+        if not rows:
+            return cls(None, torch.empty(0, 0, 0, dtype=torch.bool), torch.empty(0, 3, 0, 0), refused)
+        part, found = batch.take(torch.tensor(rows)), torch.stack(masks).to(batch.images.device)
+        return cls(part, found, removed(part.images, found, editing.fill), refused)
+
+    def transformation(self, editing: AttributeEditing) -> Edits:
+        """An edit for :func:`snellen.sweep.measure`."""
+        return Edits(self, editing)
+
+
+class Edits:
+    """An edit as a transformation of a sweep, and as the filter that tells which images it could not be made of."""
+
+    def __init__(self, batch: EditedBatch, editing: AttributeEditing) -> None:
+        self._batch, self._editing = batch, editing
+        self._status: Sequence[str] = ()
+
+    def __call__(self, images: Tensor, severity: float, rng: Randomness) -> Tensor:
+        """Edit all images of the batch."""
+        found = self._editing.edit(images, self._batch.masks, severity, rng=rng, backgrounds=self._batch.backgrounds)
+        self._status = found.status
+        return found.images.to(images)
+
+    def validity(self, clean: Tensor, edited: Tensor) -> list[str | None]:
+        """Of what was edited last: None, or why it could not be."""
+        return [None if status == "ok" else status for status in self._status]
