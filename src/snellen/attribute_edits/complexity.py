@@ -6,13 +6,12 @@ Li et al., *ImageNet-E* (CVPR 2023). With x0 the estimate of the picture in [−
     loss = −λ C(x0) + 50 mean (x0 − clip(x0, −1, 1))² + a log p(y | x0)
 
 One signed λ: above 0 busier, below 0 plainer (in the published script the flag that makes negative values work is on
-by accident). λ is that of a picture of 256 pixels. The gradient of C has length 1 at any size, so the push on one pixel
-falls with the side; here λ is multiplied by side / 256, and the push on one pixel is that of the published size.
+by accident). The gradient of C has the same length at any size, and the pixels of a small picture share it among fewer.
+How far a λ moves C depends on the generator: one of latents can follow only what its decoder can draw.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,8 +21,8 @@ from torch import Tensor
 from snellen.diffusion.gradient_guidance import GradientGuidance
 from snellen.diffusion.step_view import StepView
 
-#: Weight of the loss of values outside of the range, and side of the pictures for which weights are told.
-RANGE_WEIGHT, SIDE = 50.0, 256
+#: Weight of the loss of values outside of the range.
+RANGE_WEIGHT = 50.0
 
 
 def complexity(images: Tensor, *, constant: bool = True) -> Tensor:
@@ -50,7 +49,7 @@ class EditLoss:
     """The loss of a batch of pictures.
 
     Args:
-        weights: λ of each picture, (n,), of a picture of :data:`SIDE` pixels.
+        weights: λ of each picture, (n,).
         adversarial: a, of each picture, (n,); 0 leaves the classifier out.
         log_probability: pictures (n, 3, h, w) in [0, 1] → log p of the class of each, (n,); None without a classifier.
         constant: whether the frequency 0 counts.
@@ -73,8 +72,7 @@ class EditLoss:
             decoded: estimates (n, 3, h, w); [0, 1] is the range, and they may leave it.
         """
         centred = decoded * 2 - 1
-        scaled = self.weights.to(decoded) * math.sqrt(decoded.shape[2] * decoded.shape[3]) / SIDE
-        loss = -scaled * complexity(decoded, constant=self.constant)
+        loss = -self.weights.to(decoded) * complexity(decoded, constant=self.constant)
         loss = loss + RANGE_WEIGHT * (centred - centred.clamp(-1, 1)).square().mean((1, 2, 3))
         if self.log_probability is not None and bool((self.adversarial != 0).any()):
             loss = loss + self.adversarial.to(decoded) * self.log_probability(decoded.clamp(0, 1))

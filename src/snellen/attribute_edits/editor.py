@@ -74,6 +74,10 @@ class BackgroundEditor:
         if not 1 <= self.made <= self.steps:
             raise InputError(f"of {self.steps} steps 1 to {self.steps} can be made; got {self.made}")
 
+    def shortened(self, share: float) -> BackgroundEditor:
+        """The same with a share of its steps, at least one."""
+        return replace(self, made=max(1, round(self.made * share)))
+
     def edit(
         self, images: Tensor, masks: Tensor, backgrounds: Tensor, seeds: list[int], guides: Guides | None = None
     ) -> Tensor:

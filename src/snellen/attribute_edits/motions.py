@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import math
 
-from snellen.attribute_edits.object_layer import ObjectLayer, resampled, shifted
+from snellen.attribute_edits.object_layer import ObjectLayer, resampled, resampled_share, shifted
 from snellen.errors import InputError, RejectedImageError
 
 #: Published: how far the share of the image may be from what was asked for, and how often it is tried.
 TOLERANCE, ROUNDS = 0.015, 50
+
+#: Parts of a pixel by which an object may move while its size is looked for: where straight edges lie along the pixels
+#: whole rows come and go together, and some sizes can be had only between them.
+NUDGES = ((0.0, 0.0), (0.25, 0.25), (0.0, 0.5), (0.5, 0.0), (0.5, 0.5))
 
 #: Published in a comment of the code: directions are drawn between −45 and 45 degrees.
 TURNS = 45.0
@@ -22,8 +26,8 @@ TURNS = 45.0
 def sized(layer: ObjectLayer, share: float, *, parity: bool = False) -> ObjectLayer:
     """The object in a size, where it is.
 
-    Its centre stays, unless it must move inside. A share that is larger than any that fits becomes the largest that
-    does, as published ("full").
+    Its centre stays, to half a pixel, unless the object must move inside. A share that is larger than any that fits
+    becomes the largest that does, as published ("full").
 
     Args:
         layer: the object.
@@ -37,27 +41,26 @@ def sized(layer: ObjectLayer, share: float, *, parity: bool = False) -> ObjectLa
     """
     if not 0 < share <= 1:
         raise InputError(f"a size is the share of the image that the object covers, in (0, 1]; got {share}")
-    largest = largest_scale(layer)
-    scale, best = 1.0, layer
-    if parity and _reached(layer.share, share):
+    if layer.share == share or (parity and _reached(layer.share, share)):
         return layer
-    for _ in range(ROUNDS if parity else ROUNDS // 5):
-        found = resampled(layer, scale, 0.0)
-        if abs(found.share - share) < abs(best.share - share):
-            best = found
-        if _reached(best.share, share) if parity else abs(best.share - share) * best.mask.numel() <= 0.5:
-            return best
-        wanted = scale * math.sqrt(share / found.share)
-        if wanted >= largest:
-            if scale == largest:
-                return full_sized(layer)
-            wanted = largest
-        scale = wanted
-    if abs(best.share - share) > TOLERANCE:
-        raise RejectedImageError(
-            f"its object covers {best.share:.3f} of the image at best, not the {share:g} asked for"
-        )
-    return best
+    largest = largest_scale(layer)
+    if share >= layer.share * largest**2:
+        return full_sized(layer)
+    best, scale, nudge = math.inf, 1.0, NUDGES[0]
+    for own in NUDGES:
+        low, high, tried = 0.0, largest * (1 - 1e-6), math.sqrt(share / layer.share)
+        for _ in range(ROUNDS // len(NUDGES)):
+            tried = tried if low < tried < high else (low + high) / 2
+            found = resampled_share(layer, tried, own)
+            if abs(found - share) < abs(best - share):
+                best, scale, nudge = found, tried, own
+            if (parity and _reached(found, share)) or abs(found - share) * layer.mask.numel() <= 0.5:
+                return resampled(layer, tried, 0.0, own)
+            low, high = (tried, high) if found < share else (low, tried)
+            tried = tried * math.sqrt(share / found) if found else 0.0
+    if abs(best - share) > TOLERANCE:
+        raise RejectedImageError(f"its object covers {best:.3f} of the image at best, not the {share:g} asked for")
+    return resampled(layer, scale, 0.0, nudge)
 
 
 def full_sized(layer: ObjectLayer) -> ObjectLayer:

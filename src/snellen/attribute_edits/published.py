@@ -53,11 +53,14 @@ class EditSetting:
         return bool(self.weight) or self.adversarial
 
 
+#: Published λ, plain and complex backgrounds alike.
+WEIGHT = 20.0
+
 _ROWS = (
     EditSetting("inver", "Inver", "control", 1.97),
-    EditSetting("plain_background", "λ = −20", "background", 7.30, weight=-20.0),
-    EditSetting("complex_background", "λ = 20", "background", 13.35, weight=20.0),
-    EditSetting("adversarial_background", "λ = 20-adv", "background", 29.92, weight=20.0, adversarial=True),
+    EditSetting("plain_background", "λ = −20", "background", 7.30, weight=-WEIGHT),
+    EditSetting("complex_background", "λ = 20", "background", 13.35, weight=WEIGHT),
+    EditSetting("adversarial_background", "λ = 20-adv", "background", 29.92, weight=WEIGHT, adversarial=True),
     EditSetting("random_background", "random background", "background", 13.34),
     EditSetting("full_size", "full", "size", 2.71, share=1.0),
     EditSetting("size_10", "0.1", "size", 7.25, share=0.1),
