@@ -1,0 +1,208 @@
+"""Edit the objects of Tux Paint's stamps, and ask EfficientNet-Lite0 what it sees before and after.
+
+    python scripts/measure_real_edits.py [--seed 0] [--limit N]
+
+The classifier is ``bundled:efficientnet-lite0`` (extra ``imagenet``); the cut-outs are those of ``known:stamps`` whose
+captions name a class of ImageNet (scripts/stamp_counterparts.py), 60 % of the frame's edge at their longer side, in the
+middle. Two of the grounds behind them are plain, two are photographs of ``known:photos``: surfaces alone, and scenes
+with things in them. Edits are copy and paste before the exact background, so that nothing is filled; ``filled`` are
+those before the background that the tool makes itself. The pictures may not be shown, so none is drawn. Writes
+docs/measured/real-edits.json; scripts/write_real_edits_table.py puts it on the page. Takes about ten minutes on one
+core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from stamp_counterparts import COUNTERPARTS
+from torch import Tensor
+
+import snellen
+from snellen.attribute_edits.drops import lost_by, paired_drop
+from snellen.attribute_edits.published import ATTRIBUTES, SETTINGS
+from snellen.classifier import Classifier
+from snellen.data.catalogue.backgrounds import Background, plain_background
+from snellen.data.catalogue.file_sums import stored_sums
+from snellen.data.catalogue.finding import find_set
+from snellen.data.catalogue.known_set import known_set
+from snellen.data.catalogue.placement import Placement
+from snellen.data.catalogue.stamps import load_stamps
+from snellen.images import ImageSet
+from snellen.models.segmenters.object_masks import ObjectMasks
+from snellen.randomness import Randomness
+from snellen.run import write_atomically
+from snellen.shifts.attribute_editing import AttributeEditing
+
+RESULT = Path(__file__).parents[1] / "docs" / "measured" / "real-edits.json"
+
+#: Edge of the frame, which the classifier's preparation cuts to 224, and the object's share of it.
+FRAME, SHARE = 256, 0.6
+
+SURFACES = ("scikit-image/brick.png", "scikit-image/grass.png", "scikit-image/gravel.png")
+SCENES = ("scikit-learn/china.jpg", "scikit-learn/flower.jpg", "scikit-image/rocket.jpg")
+
+#: Edits that copy and paste can make, the control first.
+KINDS = ("inver", "full_size", "size_10", "size_8", "size_5", "random_position", "random_direction")
+
+BATCH = 16
+
+
+def main() -> None:
+    """Measure, write, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=int, help="use the first so many stamps, to try it out; nothing is written")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    classifier = snellen.load_classifier("bundled:efficientnet-lite0")
+    behind = grounds(snellen.load_images("known:photos"))
+    stamps = cut_outs(behind)
+    names = [name.partition(",")[0] for name in classifier.class_names]
+    chosen = [key for key in stamps.column("unit_id") if key in COUNTERPARTS]
+    paths = list(dict.fromkeys(map(str, chosen)))[: given.limit]
+    truth = [[names.index(name) for name in COUNTERPARTS[path]] for path in paths]
+    units = np.array([classes[0] for classes in truth])
+    of_class = np.unique(units, return_inverse=True)[1].astype(np.int64)
+    by_id = {key: row for row, key in enumerate(stamps.ids)}
+    numbers = {path: number for number, path in enumerate(dict.fromkeys(map(str, stamps.column("unit_id"))))}
+    originals, masks, right = {}, {}, {}
+    for ground in behind:
+        rows = [by_id[f"{path}/{ground}"] for path in paths]
+        pixels = torch.stack([classifier.preparation.pixels(stamps.read(row)) for row in rows])
+        objects = ObjectMasks(stamps, classifier.preparation)
+        masks[ground] = torch.stack([objects.of(row, pixels[at]) for at, row in enumerate(rows)])
+        originals[ground] = pixels.float() / 255
+        right[ground] = decided_right(classifier, originals[ground], truth)
+        print(ground, right[ground].mean(), flush=True)
+    found: dict[str, Any] = {
+        "model": classifier.name,
+        "stamps": len(paths),
+        "classes": int(of_class.max()) + 1,
+        "object_share": round(float(masks["white"].double().mean()), 4),
+        "seed": given.seed,
+        "grounds": {ground: figures(right["white"], rows, of_class) for ground, rows in right.items()},
+        "edits": {},
+    }
+    for ground, filled in (("white", False), ("surface", False), ("surface", True)):
+        exact = None if filled else backgrounds(classifier, behind[ground], [numbers[path] for path in paths])
+        edited, left_out = under_edits(
+            classifier, originals[ground], masks[ground], exact, truth, paths, Randomness(given.seed)
+        )
+        name = f"{ground}, filled" if filled else ground
+        found["edits"][name] = summary(right[ground], edited, left_out, of_class)
+        print(name, json.dumps(found["edits"][name]), flush=True)
+    if given.limit is None:
+        write_atomically(RESULT, (json.dumps(found, indent=1) + "\n").encode())
+
+
+def grounds(photos: ImageSet) -> dict[str, Background]:
+    """What stands behind the stamps, by name."""
+
+    def one_of(names: tuple[str, ...]) -> Background:
+        pictures = [photos.read(photos.ids.index(name)) for name in names]
+        return lambda number: pictures[number % len(pictures)]
+
+    return {
+        "white": plain_background(),
+        "grey": plain_background((128, 128, 128)),
+        "black": plain_background((0, 0, 0)),
+        "surface": one_of(SURFACES),
+        "scene": one_of(SCENES),
+    }
+
+
+def cut_outs(behind: Mapping[str, Background]) -> ImageSet:
+    """The stamps that the catalogue lists, on every ground."""
+    known = known_set("stamps")
+    (folder,) = find_set(known)
+    return load_stamps(
+        folder,
+        files=stored_sums(known.sources[0].sums),
+        placement=Placement(size=FRAME, least_share=SHARE, most_share=SHARE),
+        backgrounds=behind,
+    )
+
+
+def backgrounds(classifier: Classifier, ground: Background, numbers: list[int]) -> Tensor:
+    """Exactly what lies behind the stamps, prepared: float (n, 3, h, w)."""
+    frames = [
+        ImageOps.fit(ground(number).convert("RGB"), (FRAME, FRAME), Image.Resampling.BICUBIC) for number in numbers
+    ]
+    return torch.stack([classifier.prepare(frame) for frame in frames])
+
+
+def decided_right(classifier: Classifier, images: Tensor, truth: list[list[int]]) -> NDArray[np.bool_]:
+    """Whether the most likely class is one of the right ones, (n,)."""
+    with torch.no_grad():
+        said = torch.cat([classifier(images[at : at + BATCH]).argmax(1) for at in range(0, len(images), BATCH)])
+    return np.array([one in classes for one, classes in zip(said.tolist(), truth, strict=True)])
+
+
+def under_edits(
+    classifier: Classifier,
+    images: Tensor,
+    masks: Tensor,
+    exact: Tensor | None,
+    truth: list[list[int]],
+    ids: list[str],
+    rng: Randomness,
+) -> tuple[dict[str, NDArray[np.bool_]], NDArray[np.bool_]]:
+    """Which images are right under each edit, (n,) by kind; and which could not be edited by one of them."""
+    right: dict[str, NDArray[np.bool_]] = {}
+    left_out = np.zeros(len(images), dtype=bool)
+    for kind in KINDS:
+        editing = AttributeEditing(kind=kind)
+        parts = []
+        for at in range(0, len(images), BATCH):
+            rows = slice(at, at + BATCH)
+            behind = None if exact is None else exact[rows]
+            made = editing.edit(images[rows], masks[rows], 5.0, rng=rng.for_examples(ids[rows]), backgrounds=behind)
+            left_out[rows] |= np.array([status != "ok" for status in made.status])
+            parts.append(decided_right(classifier, made.images, truth[rows]))
+        right[kind] = np.concatenate(parts)
+    return right, left_out
+
+
+def figures(before: NDArray[np.bool_], after: NDArray[np.bool_], units: NDArray[np.int64]) -> dict[str, float]:
+    """Accuracy of all, and of those that were right before; the drop of all with its interval over classes."""
+    drop = paired_drop(before, after, units)
+    return {
+        "accuracy": round(drop.edited, 4),
+        "of_those_right": round(float(after[before].mean()), 4),
+        "drop": round(drop.drop, 4),
+        "low": round(drop.low, 4),
+        "high": round(drop.high, 4),
+        "p_value": drop.p_value,
+    }
+
+
+def summary(
+    before: NDArray[np.bool_], edited: Mapping[str, NDArray[np.bool_]], left_out: NDArray[np.bool_], units: NDArray
+) -> dict[str, Any]:
+    """Figures of the images that every edit could be made of; which attributes cost the images that are right."""
+    kept = ~left_out
+    right = {kind: rows[kept] for kind, rows in edited.items()}
+    by = lost_by({kind: rows for kind, rows in right.items() if SETTINGS[kind].in_mean}, before[kept])
+    lost = Counter(attribute for attributes in by for attribute in attributes)
+    return {
+        "images": int(kept.sum()),
+        "left_out": int(left_out.sum()),
+        "accuracy": round(float(before[kept].mean()), 4),
+        "kinds": {kind: figures(before[kept], rows, units[kept]) for kind, rows in right.items()},
+        "lost_by": {attribute: lost[attribute] for attribute in ATTRIBUTES if attribute != "background"},
+        "lost_by_any": sum(bool(attributes) for attributes in by),
+    }
+
+
+if __name__ == "__main__":
+    main()
