@@ -48,7 +48,7 @@ NATURAL, ANYWHERE, SIDE, SEED = 16, 24, 256, 0
 #: Objects that are attacked, and the attack: as published but for fewer components, views and steps, which is what a
 #: processor can render.
 ATTACKED = 12
-ATTACK = ViewpointAttack(components=3, popsize=21, iterations=20, samples=48)
+ATTACK = ViewpointAttack(components=3, popsize=21, iterations=15, samples=32)
 
 #: Fields of the map.
 AZIMUTHS, ELEVATIONS = 8, 5

@@ -33,7 +33,7 @@ MADE_BY: dict[str, str] = {
 }
 
 #: Checks that ask the model at the end of an audit, whose rows lie in a list of their own.
-LISTED = frozenset({"background"})
+LISTED = frozenset({"background", "viewpoint"})
 
 #: Checks that compare with other images, whose evidence lies in a folder of their own.
 COMPARING = frozenset({"drift", "leakage"})

@@ -21,6 +21,7 @@ CHECK_NAMES = (
     "attributes",
     "corruption",
     "nuisance",
+    "viewpoint",
     "adversarial",
     "certified",
     "masking",

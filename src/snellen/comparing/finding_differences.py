@@ -28,6 +28,7 @@ CHECK_OF = {
     "label_noise": "label_noise",
     "drift": "drift",
     "background_shortcut": "background",
+    "viewpoint": "viewpoint",
     "attribute": "attributes",
     **dict.fromkeys(OF_BAGS, BAGS),
 }
@@ -63,6 +64,7 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
     ``background_shortcut``   right decisions lost before other backgrounds less those before the own, by the intervals
                               of the reports
     ``attribute:NAME``        right decisions lost beyond what editing costs, by the intervals of the reports
+    ``viewpoint``             right decisions lost from random viewpoints, by the intervals of the reports
     ``calibration``           expected calibration error
     ``data_quality:TROUBLE``  error of the images in trouble less that of the rest
     ``drift:features``        area that tells training and audited images apart, by the intervals of the reports
@@ -87,6 +89,8 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
         found |= compare_troubles(pair)
     if "background" not in unlike:
         found |= _by_intervals("background_shortcut", "background.lost", pair)
+    if "viewpoint" not in unlike:
+        found |= _by_intervals("viewpoint", "viewpoint.lost", pair)
     if "attributes" not in unlike:
         for name in _measured_between(pair, "attributes.", ".lost"):
             found |= _by_intervals(f"attribute:{name}", f"attributes.{name}.lost", pair)

@@ -33,7 +33,18 @@ KEPT = ("label", "labels", "split", "mask", "boxes", "bag_label", "tile_row", "t
 #: Parameters that name a model or images, and a folder; whatever begins as a path does is one as well.
 _FOLDERS = frozenset({"textures"})
 _REFERENCES = frozenset(
-    {"surrogate", "fit_on", "segmenter", "captioner", "describer", "remembered", "denoiser", "benign", "clean"}
+    {
+        "surrogate",
+        "fit_on",
+        "segmenter",
+        "captioner",
+        "describer",
+        "remembered",
+        "denoiser",
+        "benign",
+        "clean",
+        "renderer",
+    }
 )
 _PATH = re.compile(r"/|~|\.{1,2}[/\\]|[A-Za-z]:[/\\]|\\\\")
 

@@ -30,6 +30,7 @@ from snellen.auditing.checks.multi_label import MultiLabel
 from snellen.auditing.checks.nuisance import NuisanceCheck
 from snellen.auditing.checks.selective import Selective
 from snellen.auditing.checks.slices import Slices
+from snellen.auditing.checks.viewpoint import Viewpoint
 from snellen.errors import InputError, unknown_name
 
 #: Cheap checks first: they run and report in this order.
@@ -51,6 +52,7 @@ _IN_ORDER: tuple[type[Check], ...] = (
     Attributes,
     CommonCorruptions,
     NuisanceCheck,
+    Viewpoint,
     Adversarial,
     Certified,
     Masking,

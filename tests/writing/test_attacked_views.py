@@ -1,0 +1,151 @@
+"""``snellen.attack`` on the camera: figures by hand, files, resuming, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import snellen
+from snellen.attacks.fgsm import FGSM
+from snellen.attacks.viewpoint_attack import ViewpointAttack
+from snellen.classifier import Classifier
+from snellen.errors import InputError, ModelError, RunConflictError
+from snellen.preparation import Preparation
+from snellen.writing.attacked_view_set import AttackedViewSet
+from snellen.writing.view_rows import viewpoints_in
+from tests.data.glowing_objects import SIDE, glowing_set, is_light, reader
+from tests.writing.stopping import Stopping, contents
+
+OBJECTS = ("light-a", "<b>light", "dark-c", "blank-d", "damaged-e")
+ATTACK = ViewpointAttack(components=2, popsize=21, iterations=15, samples=20, mean_rate=1.0, start_spread=0.3)
+
+
+@pytest.fixture(autouse=True)
+def same_code(monkeypatch):
+    monkeypatch.setattr("snellen.run_plan.code_hash", lambda: "0" * 64)
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("snellen.run_plan.code_hash", lambda: "0" * 64)
+        folder = tmp_path_factory.mktemp("attacked") / "out"
+        return snellen.attack(reader(), glowing_set(OBJECTS), ATTACK, out=folder)
+
+
+def test_figures_are_those_of_the_evidence_counted_by_hand(attacked):
+    assert isinstance(attacked, AttackedViewSet)
+    evidence, figures = attacked.evidence, attacked.settings["viewpoint_attack"]
+    assert attacked.natural_accuracy.value == 1.0
+    random = evidence.where(setting="random", status="ok")
+    light = np.array(["light" in unit for unit in random.table["unit_id"].to_pylist()])
+    right = np.where(light, is_light(viewpoints_in(random)).numpy(), True)
+    assert 0.5 < right.mean() < 1.0
+    assert random.table["right"].to_pylist() == right.tolist()
+    assert attacked.random_accuracy.value == pytest.approx(right.mean())
+    by_id = {one.object_id: one for one in figures.objects}
+    fresh = evidence.where(setting="viewpoint_attack", unit_id="light-a")
+    assert len(fresh) == 20
+    assert by_id["light-a"].attacked == pytest.approx(float(is_light(viewpoints_in(fresh)).double().mean()))
+    assert by_id["light-a"].attacked < by_id["light-a"].random < by_id["light-a"].natural
+    assert by_id["light-a"].taken_for == "dark"
+    assert (by_id["dark-c"].status, by_id["dark-c"].attacked, by_id["dark-c"].taken_for) == ("not found", 1.0, None)
+    assert by_id["blank-d"].status == "blank"
+    assert (by_id["blank-d"].natural, by_id["blank-d"].attacked) == (None, None)
+    assert figures.accuracy_under_attack.n == 60, "blank views count nowhere"
+    assert figures.statuses == {"blank": 1, "found": 2, "not found": 1}
+    assert "for 2 of 3 objects; 1 was never seen (blank)" in figures.verdict
+    assert [(one.id, one.reason) for one in attacked.rejected] == [("damaged-e", "damaged-e: its file is damaged")]
+    assert figures.renders == sum(one.renders for one in figures.objects) > figures.blanks > 0
+
+
+def test_files_are_those_that_the_record_names_and_names_are_escaped(attacked):
+    folder = attacked.folder
+    assert {path.name for path in folder.iterdir()} == {*attacked.files, "attack.json"}
+    assert "sheet-viewpoint_attack-1.png" in attacked.files
+    page = (folder / "attack.html").read_text()
+    assert "default-src 'none'" in page
+    assert "&lt;b&gt;light" in page
+    assert "<b>light" not in page
+    assert page.count("data:image/webp") == 3, "two maps and a sheet"
+    assert "damaged-e: its file is damaged" in page
+    record = json.loads((folder / "attack.json").read_text())
+    mixture = record["settings"]["viewpoint_attack"]["objects"][0]
+    assert np.array(mixture["means"]).shape == (2, 6)
+    assert sum(mixture["weights"]) == pytest.approx(1.0)
+
+
+def test_a_stopped_call_goes_on_with_the_next_object_and_ends_with_the_same_bytes(attacked, tmp_path):
+    images = glowing_set(OBJECTS)
+    with pytest.raises(KeyboardInterrupt):
+        snellen.attack(reader(), images, ATTACK, out=tmp_path / "out", progress=Stopping(2, "attacking the camera"))
+    assert not (tmp_path / "out" / "attack.json").exists()
+    again = glowing_set(OBJECTS)
+    snellen.attack(reader(), again, ATTACK, out=tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(attacked.folder)
+    searched = {name for name, views in again.source.renderer.calls if views == 22}
+    assert searched == {"dark-c", "blank-d"}, "objects that were done are not searched again"
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    third = snellen.attack(reader(), glowing_set(OBJECTS), ATTACK, out=tmp_path / "out")
+    assert third.settings == attacked.settings
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
+    with pytest.raises(RunConflictError, match="seed"):
+        snellen.attack(reader(), glowing_set(OBJECTS), ATTACK, out=tmp_path / "out", seed=1)
+
+
+def test_an_object_does_not_depend_on_the_others_and_a_limit_is_of_objects(attacked):
+    alone = snellen.attack(reader(), glowing_set(("light-a",)), ATTACK)
+    (one,) = alone.settings["viewpoint_attack"].objects
+    assert one == next(o for o in attacked.settings["viewpoint_attack"].objects if o.object_id == "light-a")
+    many = tuple(f"light-{number}" for number in range(6))
+    quick = ViewpointAttack(components=1, popsize=3, iterations=1, samples=2)
+    limited = [snellen.attack(reader(), glowing_set(many), quick, limit=2, seed=seed) for seed in range(4)]
+    chosen = [tuple(o.object_id for o in run.settings["viewpoint_attack"].objects) for run in limited]
+    assert all(len(ids) == 2 for ids in chosen)
+    assert len(set(chosen)) > 1
+    assert alone.folder is None
+
+
+def test_a_target_is_what_objects_of_other_classes_are_to_be_taken_for():
+    found = snellen.attack(reader(), glowing_set(("light-a", "dark-c")), ATTACK, target="dark")
+    assert [(one.id, one.reason) for one in found.rejected] == [("dark-c", "it is of the target class")]
+    (one,) = found.settings["viewpoint_attack"].objects
+    assert (one.status, one.success_rate) == ("found", pytest.approx(1 - one.attacked))
+
+
+def test_without_pictures_no_object_is_drawn_again(tmp_path):
+    quick = ViewpointAttack(components=1, popsize=3, iterations=1, samples=2)
+    found = snellen.attack(reader(), glowing_set(("light-a",)), quick, out=tmp_path / "out", save_images=False)
+    assert [file for file in found.files if file.startswith("sheet")] == []
+    assert "map-random.png" in found.files
+
+
+class NotFinite(nn.Module):
+    def forward(self, images):
+        return torch.full((len(images), 2), torch.nan)
+
+
+def test_what_is_refused(tmp_path):
+    images, photos = glowing_set(("light-a",)), snellen.load_images("bundled:fashion-mnist").limit(2)
+    fashion = snellen.load_classifier("bundled:fashion-cnn")
+    quick = ViewpointAttack(components=1, popsize=3, iterations=1, samples=2)
+    with pytest.raises(InputError, match="not views whose renderer is known"):
+        snellen.attack(fashion, photos, quick)
+    with pytest.raises(InputError, match="viewpoint_attack attacks the camera and fgsm images"):
+        snellen.attack(reader(), images, [FGSM(epsilon=0.1), quick])
+    with pytest.raises(InputError, match="under pseudonyms"):
+        snellen.attack(reader(), images, quick, pseudonyms=tmp_path / "key")
+    with pytest.raises(InputError, match=r"none of the 2 objects .* first: damaged-e"):
+        snellen.attack(reader(), glowing_set(("damaged-e", "damaged-f")), quick, out=tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+    with pytest.raises(InputError, match="none is seen in any view"):
+        snellen.attack(reader(), glowing_set(("blank-d",)), quick)
+    broken = Classifier(
+        NotFinite(), class_names=["dark", "light"], preparation=Preparation(size=(SIDE, SIDE)), name="broken"
+    )
+    with pytest.raises(ModelError, match="no finite scores for any view of 1 objects"):
+        snellen.attack(broken, images, quick)
