@@ -6,8 +6,8 @@
 The classifier is ``bundled:efficientnet-lite0`` (extra ``imagenet``); the objects are those of Sweet Home 3D's
 catalogues (Debian: sweethome3d-furniture) that scripts/furniture_counterparts.py names a class of ImageNet for; the
 renderer is PyVista (extra ``meshes``). An object that is blank from more than two of eight sides is left out. ``views``
-comes first and writes docs/measured/real-viewpoints.json; ``attack`` adds to it. Views are kept in the cache folder, so
-that both can be started again. On one core each takes about ten minutes.
+and ``attack`` write their part of docs/measured/real-viewpoints.json. Views are kept in the cache folder, so that both
+can be started again. On one core each takes about ten minutes.
 
 The twelve objects that are attacked are those whose ids have the smallest SHA-256, among the objects of which at least
 one natural view is classified rightly.
@@ -48,7 +48,7 @@ NATURAL, ANYWHERE, SIDE, SEED = 16, 24, 256, 0
 #: Objects that are attacked, and the attack: as published but for fewer components, views and steps, which is what a
 #: processor can render.
 ATTACKED = 12
-ATTACK = ViewpointAttack(components=3, popsize=21, iterations=15, samples=32)
+ATTACK = ViewpointAttack(components=3, popsize=21, iterations=12, samples=32)
 
 #: Fields of the map.
 AZIMUTHS, ELEVATIONS = 8, 5
@@ -68,8 +68,9 @@ def main() -> None:
     if given.part == "views":
         found = views(classifier, given.catalogues)
     else:
-        found = json.loads(RESULT.read_text(encoding="utf-8"))
-        found |= attacked(classifier, given.catalogues, chosen(found["objects"]), given.out)
+        found = attacked(classifier, given.catalogues, given.out)
+    if RESULT.is_file():
+        found = json.loads(RESULT.read_text(encoding="utf-8")) | found
     RESULT.write_text(as_text(found), encoding="utf-8")
 
 
@@ -133,8 +134,9 @@ def views(classifier: Classifier, catalogues: str) -> dict[str, Any]:
     }
 
 
-def attacked(classifier: Classifier, catalogues: str, objects: Sequence[str], out: Path) -> dict[str, Any]:
-    """GMVFool on some objects: figures of all, and of each."""
+def attacked(classifier: Classifier, catalogues: str, out: Path) -> dict[str, Any]:
+    """GMVFool on the chosen objects: figures of all, and of each."""
+    objects = chosen(classifier, catalogues)
     images = furniture(catalogues, views=NATURAL, viewpoints="natural", seed=SEED, objects=",".join(objects))
     result = snellen.attack(classifier, images, ATTACK, out=out, seed=SEED, progress=Console())
     assert isinstance(result, AttackedViewSet)
@@ -172,8 +174,7 @@ def classified(classifier: Classifier, images: ImageSet) -> dict[str, Any]:
                 best.append(classifier(torch.stack(prepared)).topk(5).indices)
             prepared.clear()
             print(f"{images.name}: {row + 1} of {len(images)}", flush=True)
-    labels = torch.from_numpy(images.labels[kept])
-    hits = torch.cat(best) == labels[:, None]
+    hits = (torch.cat(best) if best else torch.zeros(0, 5)) == torch.from_numpy(images.labels[kept])[:, None]
     return {
         "objects": [images.source.owners[row] for row in kept],
         "viewpoints": images.source.viewpoints[kept].numpy(),
@@ -191,10 +192,15 @@ def told(values: np.ndarray, objects: Sequence[str]) -> dict[str, float]:
     return {"value": round(float(values.mean()), 4), "low": round(low, 4), "high": round(high, 4), "n": len(values)}
 
 
-def chosen(rows: Sequence[dict[str, Any]]) -> list[str]:
+def chosen(classifier: Classifier, catalogues: str) -> list[str]:
     """The objects that are attacked; see above."""
-    seen = [row["object"] for row in rows if row["natural.right"] > 0]
-    return sorted(seen, key=lambda object_id: hashlib.sha256(object_id.encode()).hexdigest())[:ATTACKED]
+    found: list[str] = []
+    for object_id in sorted(class_of_object(), key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
+        if len(found) < ATTACKED:
+            images = furniture(catalogues, views=NATURAL, viewpoints="natural", seed=SEED, objects=object_id)
+            seen = classified(classifier, align_labels(images, classifier.class_names))
+            found += [object_id] * bool(seen["right"].any())
+    return found
 
 
 def as_text(found: dict[str, Any]) -> str:
