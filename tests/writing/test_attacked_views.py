@@ -15,7 +15,7 @@ from snellen.attacks.viewpoint_attack import ViewpointAttack
 from snellen.classifier import Classifier
 from snellen.errors import InputError, ModelError, RunConflictError
 from snellen.preparation import Preparation
-from snellen.writing.attacked_view_set import AttackedViewSet
+from snellen.writing.attacked_view_set import AttackedViewSet, verdict
 from snellen.writing.view_rows import viewpoints_in
 from tests.data.glowing_objects import SIDE, glowing_set, is_light, reader
 from tests.writing.stopping import Stopping, contents
@@ -58,7 +58,13 @@ def test_figures_are_those_of_the_evidence_counted_by_hand(attacked):
     assert (by_id["blank-d"].natural, by_id["blank-d"].attacked) == (None, None)
     assert figures.accuracy_under_attack.n == 60, "blank views count nowhere"
     assert figures.statuses == {"blank": 1, "found": 2, "not found": 1}
-    assert "for 2 of 3 objects; 1 was never seen (blank)" in figures.verdict
+    assert figures.verdict.endswith("found for 2 of 3 objects; 1 was never seen (blank)")
+    lost = by_id["light-a"].model_copy(update={"natural": 0.0})
+    assert verdict([lost, by_id["dark-c"]]).endswith(
+        "1 of 2 objects, 1 of which is wrong from all natural viewpoints as well"
+    )
+    assert verdict([by_id["dark-c"]]).endswith("within budget for any of 1 objects")
+    assert verdict([by_id["blank-d"]]) == "nothing is known: no object could be judged; 1 was never seen (blank)"
     assert [(one.id, one.reason) for one in attacked.rejected] == [("damaged-e", "damaged-e: its file is damaged")]
     assert figures.renders == sum(one.renders for one in figures.objects) > figures.blanks > 0
 

@@ -132,33 +132,31 @@ def view_attack_figures(
     evidence: Evidence, method: dict[str, object], objects: Sequence[AttackedObject]
 ) -> ViewAttackFigures:
     """Figures of one attack, made of its rows and of what is known of each object."""
-    statuses = Counter(one.status for one in objects)
     return ViewAttackFigures(
         method=method,
         accuracy_under_attack=share_of(evidence),
         success_rate=share_of(evidence, "success"),
         objects=tuple(objects),
-        statuses=dict(sorted(statuses.items())),
+        statuses=dict(sorted(Counter(one.status for one in objects).items())),
         renders=sum(one.renders for one in objects),
         blanks=sum(one.blanks for one in objects),
-        verdict=verdict(statuses),
+        verdict=verdict(objects),
     )
 
 
-def verdict(statuses: Counter[str]) -> str:
-    """What was found, in words that claim no more.
-
-    >>> verdict(Counter({"found": 3, "not found": 2, "blank": 1}))
-    'viewpoints that fool the classifier more often than not found for 3 of 5 objects; 1 was never seen (blank)'
-    """
+def verdict(objects: Sequence[AttackedObject]) -> str:
+    """What was found, in words that claim no more."""
+    statuses = Counter(one.status for one in objects)
     found, told = statuses["found"], statuses["found"] + statuses["not found"]
-    said = (
-        f"no viewpoints that fool the classifier more often than not found within budget for any of {told} objects"
-        if not found
-        else f"viewpoints that fool the classifier more often than not found for {found} of {told} objects"
-    )
+    already = sum(one.status == "found" and one.natural == 0 for one in objects)
+    what = "distributions of viewpoints of which at least half fool the classifier"
+    said = f"{what} were found for {found} of {told} objects"
+    if not found:
+        said = f"no {what} were found within budget for any of {told} objects"
     if not told:
         said = "nothing is known: no object could be judged"
+    if already:
+        said += f", {already} of which {'is' if already == 1 else 'are'} wrong from all natural viewpoints as well"
     if statuses["blank"]:
         said += f"; {statuses['blank']} {'was' if statuses['blank'] == 1 else 'were'} never seen (blank)"
     if statuses["not finite"]:

@@ -23,7 +23,7 @@ from snellen.writing.view_rows import viewpoints_in
 from snellen.writing.whole_file import whole_file
 
 #: Columns of a sheet: natural views, then fresh ones of the attack; objects on a sheet, and sheets of a setting.
-NATURAL_SHOWN, ATTACKED_SHOWN, ON_A_SHEET, SHEETS = 3, 4, 8, 6
+NATURAL_SHOWN, ATTACKED_SHOWN, ON_A_SHEET, SHEETS = 3, 3, 8, 6
 
 
 def write_view_pictures(found: AttackedViewSet, renderer: RecordedRenderer, folder: Path, *, sheets: bool) -> list[str]:
