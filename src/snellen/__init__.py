@@ -50,6 +50,7 @@ _PUBLIC = {
     "reproduce": "snellen.experiments.runner",
     "scan": "snellen.writing.scanned_images",
     "shift": "snellen.writing.shifted_images",
+    "shift_nuisance": "snellen.writing.nuisance_images",
     "systems": "snellen.system",
     "train": "snellen.delivery.train",
     "write_images": "snellen.writing.image_folder",
@@ -103,5 +104,6 @@ if TYPE_CHECKING:
     from snellen.writing.certified_images import certify as certify
     from snellen.writing.explained_images import explain as explain
     from snellen.writing.image_folder import write_images as write_images
+    from snellen.writing.nuisance_images import shift_nuisance as shift_nuisance
     from snellen.writing.scanned_images import scan as scan
     from snellen.writing.shifted_images import shift as shift

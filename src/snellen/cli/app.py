@@ -15,7 +15,8 @@ from snellen.cli.certify import certify
 from snellen.cli.compare import compare
 from snellen.cli.explain import explain
 from snellen.cli.generate import generate
-from snellen.cli.method_commands import method_commands
+from snellen.cli.method_commands import OtherCommand, method_commands
+from snellen.cli.nuisance import nuisance
 from snellen.cli.optotypes import optotypes
 from snellen.cli.reproduce import reproduce
 from snellen.cli.scan import scan
@@ -45,7 +46,14 @@ app.command()(compare)
 app.command()(systems)
 app.command()(reproduce)
 app.add_typer(method_commands("attacks", attack), name="attack")
-app.add_typer(method_commands("shifts", shift), name="shift")
+app.add_typer(
+    method_commands(
+        "shifts",
+        shift,
+        {"nuisance": OtherCommand("generation", "continuous_nuisance", nuisance, hidden=("strengths", "classes"))},
+    ),
+    name="shift",
+)
 app.add_typer(method_commands("explanations", explain), name="explain")
 app.add_typer(method_commands("certificates", certify), name="certify")
 app.add_typer(method_commands("scans", scan), name="scan")

@@ -6,7 +6,9 @@ Methods are listed without importing any; a method is imported when its subcomma
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, get_args
 
 import typer
@@ -18,15 +20,35 @@ from snellen.cli.method_options import FieldOption, dashed, field_options, metho
 from snellen.cli.text import markup
 
 
-def method_commands(area: str, run: Callable[..., None]) -> typer.Typer:
+@dataclass(frozen=True)
+class OtherCommand:
+    """A subcommand of a group for a method of another area, with a Python call of its own.
+
+    Args:
+        area: of the method.
+        method: its name.
+        run: what the subcommand does, as in :func:`method_commands`.
+        hidden: fields of the method that ``run`` has options of its own for.
+    """
+
+    area: str
+    method: str
+    run: Callable[..., None]
+    hidden: tuple[str, ...] = ()
+
+
+def method_commands(
+    area: str, run: Callable[..., None], others: Mapping[str, OtherCommand] = MappingProxyType({})
+) -> typer.Typer:
     """A command group with a subcommand for each method of an area.
 
     Args:
         area: of the index.
         run: what a subcommand does. Its first parameter takes the methods; the others are arguments and options of
             every subcommand, declared as for any command. Its docstring is the help text of the group.
+        others: further subcommands, by name.
     """
-    group = type(f"{area.title()}Group", (_MethodGroup,), {"area": area, "run": staticmethod(run)})
+    group = type(f"{area.title()}Group", (_MethodGroup,), {"area": area, "run": staticmethod(run), "others": others})
     return typer.Typer(
         cls=group, help=inspect.cleandoc(run.__doc__ or ""), no_args_is_help=True, subcommand_metavar="METHOD ..."
     )
@@ -37,29 +59,39 @@ class _MethodGroup(TyperGroup):
 
     area: ClassVar[str]
     run: ClassVar[Callable[..., None]]
+    others: ClassVar[Mapping[str, OtherCommand]]
 
     def list_commands(self, ctx: object) -> list[str]:
-        return [dashed(name) for name in index.methods(self.area)]
+        return [*(dashed(name) for name in index.methods(self.area)), *self.others]
 
     def get_command(self, ctx: object, cmd_name: str) -> TyperCommand:
         """What help texts and completion show: name and summary."""
+        if (other := self.others.get(cmd_name)) is not None:
+            return TyperCommand(cmd_name, help=markup(inspect.cleandoc(other.run.__doc__ or "")))
         found = index.entry(self.area, cmd_name)
         return TyperCommand(dashed(found.name), help=markup(found.summary))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's types are private
         if ctx.resilient_parsing or args[0].startswith("-"):
             return super().resolve_command(ctx, args)
+        if (other := self.others.get(args[0])) is not None:
+            about = inspect.cleandoc(other.run.__doc__ or "")
+            borrowed = index.entry(other.area, other.method)
+            return args[0], _command(borrowed, other.run, args[0], about, other.hidden), args[1:]
         found = index.entry(self.area, args[0])
-        return dashed(found.name), _command(found, self.run), args[1:]
+        return dashed(found.name), _command(found, self.run, dashed(found.name), found.summary), args[1:]
 
 
-def _command(entry: index.MethodEntry, run: Callable[..., None]) -> object:
+def _command(
+    entry: index.MethodEntry, run: Callable[..., None], name: str, about: str, hidden: Sequence[str] = ()
+) -> object:
     """The subcommand of one method: a function with its fields as parameters, beside those of ``run``."""
     from snellen.method import Method
 
     signature = inspect.signature(run, eval_str=True, locals={"Method": Method})
     shared = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in list(signature.parameters.values())[1:]]
-    options = field_options(entry.load(), [flag for one in shared for flag in _flags(one)], dashed(entry.name))
+    taken = [flag for one in shared for flag in _flags(one)]
+    options = [option for option in field_options(entry.load(), taken, name) if option.field not in hidden]
     own = [_parameter(option) for option in options]
 
     def command(**values: Any) -> None:  # noqa: ANN401 - what was given for each parameter
@@ -70,7 +102,7 @@ def _command(entry: index.MethodEntry, run: Callable[..., None]) -> object:
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    single.command(dashed(entry.name), help=markup(entry.summary))(command)
+    single.command(name, help=markup(about))(command)
     return typer.main.get_command(single)
 
 

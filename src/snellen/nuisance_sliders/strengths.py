@@ -49,17 +49,18 @@ def strengths_of(texts: Sequence[str]) -> tuple[float, ...]:
     """
     parts = texts[0].split(":") if len(texts) == 1 else []
     try:
-        if len(parts) == 3:
-            start, end, count = float(parts[0]), float(parts[1]), int(parts[2])
-            if not 2 <= count <= _MOST:
-                raise InputError(f"a grid has 2 to {_MOST} strengths; got {texts[0]!r}")
-            # Rounded, because the names of settings and folders are made of them.
-            return checked_strengths([round(start + (end - start) * at / (count - 1), 9) for at in range(count)])
-        return checked_strengths([float(text) for text in texts])
+        ends, count = ([float(part) for part in parts[:2]], int(parts[2])) if len(parts) == 3 else ([], 0)
+        values = [] if ends else [float(text) for text in texts]
     except ValueError:
         raise InputError(
             f"strengths are START:END:COUNT, such as 0:2.5:6, or numbers; got {' '.join(texts) or 'nothing'!r}"
         ) from None
+    if ends and not 2 <= count <= _MOST:
+        raise InputError(f"a grid has 2 to {_MOST} strengths; got {texts[0]!r}")
+    if ends:
+        # Rounded, because the names of settings and folders are made of them.
+        values = [round(ends[0] + (ends[1] - ends[0]) * at / (count - 1), 9) for at in range(count)]
+    return checked_strengths(values)
 
 
 def beyond(strengths: Sequence[float]) -> float:
