@@ -65,7 +65,7 @@ def test_the_picture_has_above_on_top_and_its_own_scale():
     pixels = np.asarray(map_picture(values, (-180, 0, 180), (-70, 0, 70), "title", full=0.5))
 
     def field(row, column):  # a pixel near the corner, beside the figure
-        return tuple(int(part) for part in pixels[30 + row * 40 + 4, 104 + column * 64 + 4])
+        return tuple(int(part) for part in pixels[30 + row * 30 + 3, 92 + column * 42 + 3])
 
     assert field(1, 0) == tuple(SCALE[0]), "from below, at the bottom"
     assert field(0, 1) == tuple(SCALE[-1])

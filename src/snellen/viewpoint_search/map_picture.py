@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from snellen.attribution.colour_scale import scale_colours
 
 #: Width and height of a field; of the strips beside and below for degrees, and of the title; pixels.
-_WIDE, _HIGH, _LEFT, _BELOW, _TITLE = 64, 40, 104, 40, 30
+_WIDE, _HIGH, _LEFT, _BELOW, _TITLE = 42, 30, 92, 40, 30
 
 _INK, _FAINT, _EMPTY = (0, 0, 0), (110, 110, 110), (235, 235, 235)
 
