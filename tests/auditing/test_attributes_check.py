@@ -1,9 +1,11 @@
 """The check ``attributes``: what depends on size, place or direction is found, and what editing costs is not."""
 
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -43,6 +45,8 @@ class Pictures:
         kind = self.masks.get(index, "object")
         if kind == "bar":
             mask[4:20] = 255
+        elif kind == "frame":
+            mask[1:-1, 1:-1] = 255
         elif kind == "wrong size":
             return Image.new("L", (5, 9))
         elif kind == "object":
@@ -127,6 +131,8 @@ def test_what_is_lost_is_counted_by_attribute_and_told_with_pictures(tmp_path):
     shown = [one for one in found.examples if one.after is not None]
     assert len(shown) == 5
     assert len({one.image for one in shown} | {one.after for one in shown}) == 2, "all images of a class are alike"
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "evidence/attributes.parquet, all settings" in re.sub("<[^>]*>", "", page)
     table, worst = (panel.rows for panel in report.panels if panel.check == "attributes")
     assert [row[0] for row in table] == ["inver", *(kind.replace("_", " ") for kind in EDITS)]
     assert table[4][1:3] == (0.5, 0.5)
@@ -155,14 +161,22 @@ def test_what_editing_itself_costs_is_no_harm():
     assert {row[2] for row in table} == {0.5}, "the drop of the unedited accuracy is told beside it"
 
 
-def test_an_image_that_one_edit_cannot_be_made_of_counts_in_none():
+def test_an_image_that_one_edit_cannot_be_made_of_counts_in_none(tmp_path):
     """A bar from side to side cannot be turned, but it could be moved and made smaller."""
-    masks = {0: "bar", 1: "bar", 2: "empty", 3: "wrong size"}
+    masks = {0: "bar", 1: "frame", 2: "empty", 3: "wrong size"}
     kinds = ["random_position", "random_direction"]
-    report = asked("place", pictures(masks=masks), kinds=kinds)
+    out = tmp_path / "run"
+    report = asked("place", pictures(masks=masks), out, kinds=kinds)
     counted = {one.n for name, one in report.metrics.items() if name.startswith("attributes.")}
     assert counted == {36}
     assert any("4 of the drawn images count in no figure" in note for note in report.notes)
+    table = pq.read_table(
+        out / "evidence" / "attributes.parquet", columns=["example_id", "status", "reason"]
+    ).to_pylist()
+    told = {row["example_id"]: row["reason"] for row in table if row["status"] in ("skipped", "invalid")}
+    assert set(told) == {"000", "001", "002", "003"}
+    assert "no background is left" in told["001"]
+    assert "5×9 pixels, and the image 24×24" in told["003"]
     nothing = asked("place", pictures(4, masks=masks), kinds=kinds)
     assert not any(name.startswith("attributes.") for name in nothing.metrics)
     assert subjects(nothing) == []
@@ -181,6 +195,10 @@ def test_severities_make_columns_of_the_eye_chart_and_0_is_none():
     assert [cell.severity for cell in columns["random_position"].cells] == [1.0, 5.0]
     near, far = (report.metrics[f"attributes.random_position.{at}.accuracy"].value for at in (1, 5))
     assert near > far
+    assert columns["random_position"].acuity is not None
+    alone = asked("place", pictures(30), kinds=["random_position"])
+    (column,) = [one for one in alone.eye_chart.columns if one.check == "attributes"]
+    assert column.acuity is None, "between an edit and none nothing was measured"
     with pytest.raises(InputError, match="greater than 0"):
         build_check("attributes", {"severities": [0]})
 

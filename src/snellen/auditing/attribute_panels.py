@@ -23,7 +23,7 @@ def edits_panel(check: str, losses: AttributeLosses, severity: float) -> Panel:
         drop, beyond = losses.drop(kind), losses.lost_measured([kind])
         own = kind == CONTROL
         cells = ("", "", "") if own else tuple(round(cell, 4) for cell in (beyond.value, beyond.low, beyond.high))
-        told = "" if own else f"{drop.p_value:.2g}"
+        told = "" if own else "< 0.0001" if drop.p_value < 1e-4 else f"{drop.p_value:.2g}"
         rows.append((kind.replace("_", " "), round(drop.edited, 4), round(drop.drop, 4), told, *cells))
     return Panel(
         check=check,

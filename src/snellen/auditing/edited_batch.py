@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from snellen.attribute_edits.backgrounds import removed
+from snellen.attribute_edits.backgrounds import RING, removed
+from snellen.attribute_edits.object_mask import widened
 from snellen.auditing.check import Batch
 from snellen.errors import InputError, RejectedImageError
 from snellen.models.segmenters.object_masks import ObjectMasks, fitting_segmenter
@@ -33,32 +34,37 @@ class EditedBatch:
     refused: Sequence[tuple[str, str]]
 
     @classmethod
-    def of(cls, batch: Batch, editing: AttributeEditing, segmenter: str | None) -> EditedBatch:
+    def of(cls, batch: Batch, editing: AttributeEditing, segmenter: str | None, ring: float = 0.0) -> EditedBatch:
         """Find the objects.
 
         Args:
             batch: at least one image, with the images as their set has them.
             editing: how objects are taken out of their backgrounds.
             segmenter: reference of what finds the objects, in place of masks.
+            ring: width of what is taken out around each object, of the image's longer side; at least a pixel.
         """
         assert batch.originals is not None, "masks are those of the set"
         classifier = batch.classifier
         finder = None if segmenter is None else fitting_segmenter(segmenter, classifier.device)
         objects = ObjectMasks(batch.originals, classifier.preparation, finder)
         pixels = batch.images.mul(255).round().to(torch.uint8).cpu()
+        around = max(RING, round(ring * max(pixels.shape[2:])))
         rows: list[int] = []
         masks: list[Tensor] = []
         refused: list[tuple[str, str]] = []
         for row, key in enumerate(batch.ids):
             try:
-                masks.append(objects.of(row, pixels[row]))
+                mask = objects.of(row, pixels[row])
+                if bool(widened(mask, around).all()):
+                    raise RejectedImageError("no background is left around its object")
+                masks.append(mask)
                 rows.append(row)
             except (RejectedImageError, InputError) as error:
                 refused.append((key, str(error)))
         if not rows:
             return cls(None, torch.empty(0, 0, 0, dtype=torch.bool), torch.empty(0, 3, 0, 0), refused)
         part, found = batch.take(torch.tensor(rows)), torch.stack(masks).to(batch.images.device)
-        return cls(part, found, removed(part.images, found, editing.fill), refused)
+        return cls(part, found, removed(part.images, found, editing.fill, ring=around), refused)
 
     def transformation(self, editing: AttributeEditing) -> Edits:
         """An edit for :func:`snellen.sweep.measure`."""

@@ -98,7 +98,8 @@ def finding_evidence(finding: Finding, figures: Sequence[Figure]) -> tuple[str, 
         return f"evidence/clean.parquet, setting clean{beside}", next(iter(own or figures), None)
     prefix = f"{finding.subject}." if finding.subject else ""
     own = [one for one in figures if one.name.startswith(f"{check}.{prefix}")]
-    which = f"settings that begin with {finding.subject}" if own and finding.subject else "all settings"
+    named = any(one.setting == finding.subject or one.setting.startswith(prefix) for one in own)
+    which = f"settings that begin with {finding.subject}" if named and finding.subject else "all settings"
     return f"evidence/{check}.parquet, {which}", next(iter(own), None)
 
 

@@ -79,6 +79,9 @@ class Attributes(Check):
     steps: int = Field(100, ge=1, description="steps of the diffusion model's schedule")
     made: int = Field(25, ge=1, description="how many of them, the last ones, are made")
     fill: Fill = Field("moved", description="how the object is taken out of its background")
+    ring: float = Field(
+        0.05, ge=0, lt=1, description="width of what is taken out around an object with it, of the image's longer side"
+    )
     parts: Parts = Field("largest", description="of several parts of a mask, the largest is the object, or all are")
     examples: int = Field(5, ge=0, description="pictures for each finding")
 
@@ -161,7 +164,7 @@ class Attributes(Check):
         looked = batch.take((drawn & (batch.labels.cpu() >= 0)).nonzero().flatten())
         if not looked.ids:
             return None
-        found = EditedBatch.of(looked, self.editing(CONTROL), self.segmenter)
+        found = EditedBatch.of(looked, self.editing(CONTROL), self.segmenter, self.ring)
         refused = Evidence.of(
             [key for key, _ in found.refused],
             setting=OBJECT,
@@ -236,7 +239,7 @@ class Attributes(Check):
         kind = next((one for one in self.chosen if one == finding.facts["worst_edit"]), None)
         if kind is None:
             return None
-        found = EditedBatch.of(batch, self.editing(kind), self.segmenter)
+        found = EditedBatch.of(batch, self.editing(kind), self.segmenter, self.ring)
         if found.part is None or len(found.part.ids) < len(batch.ids):
             return None
         edit = found.transformation(self.editing(kind))
@@ -270,7 +273,9 @@ class Attributes(Check):
         for attribute in losses.attributes:
             worst = min(losses.kinds_of(attribute), key=lambda kind: float(losses.right[kind].mean()))
             found.append(chart_column(worst, self.name, outcomes[worst], self.severities, reading))
-        return [one for one in found if one is not None]
+        # Of a single severity there is no scale along which sight ends somewhere.
+        ends = {} if len(self.severities) > 1 else {"acuity": None}
+        return [one.model_copy(update=ends) for one in found if one is not None]
 
     def _notes(self, reading: Reading, losses: AttributeLosses | None) -> list[str]:
         table = reading.evidence.table
