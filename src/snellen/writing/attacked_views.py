@@ -107,6 +107,7 @@ def attack_view_set(
     goal = goal_of(classifier, target)
     if goal.multilabel:
         raise InputError(f"{classifier.name} gives several labels an image; the camera is attacked for one class each")
+    viewed_objects(images)  # what are no views is refused first, whatever their labels
     images = align_labels(images, classifier.class_names)
     found = viewed_objects(images)
     objects = _limited(found.objects, limit, seed)

@@ -108,6 +108,7 @@ class Viewpoint(Check):
         assert self.renderer is not None
         images = load_images(self.renderer)
         try:
+            viewed_objects(images)  # what are no views is refused first, whatever their labels
             return viewed_objects(align_labels(images, classifier.class_names))
         except InputError as error:
             raise InputError(f"{self.name}.renderer={self.renderer}: {error}") from error
