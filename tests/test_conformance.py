@@ -4,8 +4,16 @@ import pytest
 
 from snellen.data.optotypes.scenes import Scenes
 from snellen.index import AREAS, methods
-from snellen.method import Attack, Explainer
-from snellen.testing import check_attack, check_defect, check_explanation, check_method, check_shift, check_world
+from snellen.method import Attack, Editing, Explainer
+from snellen.testing import (
+    check_attack,
+    check_defect,
+    check_edit,
+    check_explanation,
+    check_method,
+    check_shift,
+    check_world,
+)
 from snellen.testing.conformance import small_problem
 
 #: Sizes at which the small problem has both broken and unbroken images.
@@ -55,7 +63,8 @@ def test_attack_in_a_ball(attack, norm, epsilon):
 
 @pytest.mark.parametrize("shift", of_area("shifts"))
 def test_shift_with_its_defaults(shift):
-    check_shift(shift())
+    method = shift()
+    check_edit(method) if isinstance(method, Editing) else check_shift(method)
 
 
 #: Small budgets; what a stage loads is left out, and grey takes the place of inpainting on noise.

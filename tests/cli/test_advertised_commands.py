@@ -20,6 +20,10 @@ _SMALL_NETWORK = ("--architecture", "fashion_cnn", "--side", "28", "--no-onnx")
 #: Laid over the defaults, so that each command takes seconds.
 SMALLER = {
     1: ("--no-onnx",),
+    2: (
+        "--seeds", "1", "--strength", "0:1:2", "--steps", "2", "--guidance-scale", "1",
+        "--fit", '{"iterations": 1, "batch_size": 1, "steps": 2}',
+    ),
     3: (
         "--limit", "2", "--attribution", '{"method": "partition_shap", "budget": 8}', "--captioner", "none",
         "--fill", "blur",
@@ -39,6 +43,7 @@ SMALLER = {
         "--autoencoder", "perceptron", "--width", "8", "--copies", "2", "--steps", "2", "--side", "8",
         "--largest-error", "100", "--autoencoder-plan", '{"epochs": 2}', "--plan", '{"epochs": 1, "batch_size": 2}',
     ),
+    27: ("--limit", "2", "--kind", "size_5"),
     31: (*_SMALL_NETWORK, "--parts", "2", "--plan", '{"epochs": 1, "batch_size": 2}'),
     33: (
         "--limit", "60", "--sources", "1", "--steps", "2", "--samples", "2",
@@ -63,6 +68,9 @@ SMALLER = {
 #: Systems that learn from bags, which two images of a folder are none of.
 OF_BAGS = {36: "optotypes:slides?count=4&tiles_across=4&tile_size=32#train"}
 
+#: Systems that need to know where objects are.
+OF_OBJECTS = {27: "optotypes:scenes?count=2"}
+
 #: Systems that are asked for classes instead of prompts.
 BY_CLASS = dict.fromkeys((12, 38), "classes:Bag?count=2")
 
@@ -85,7 +93,11 @@ def test_some_systems_are_built():
 @pytest.mark.parametrize("system", BUILT, ids=lambda system: str(system.number))
 def test_the_advertised_command_runs(run, data, tmp_path, system):
     # A model comes with images of its own classes.
-    images = "bundled:fashion-mnist" if "MODEL" in system.command else OF_BAGS.get(system.number, str(data))
+    images = (
+        "bundled:fashion-mnist"
+        if "MODEL" in system.command
+        else {**OF_BAGS, **OF_OBJECTS}.get(system.number, str(data))
+    )
     stands_for = {"DATA": images, "MODEL": "bundled:fashion-cnn", "MAPS": str(tmp_path / "maps")}
     stands_for |= {
         "REQUESTS": BY_CLASS.get(system.number, "prompts.txt"),

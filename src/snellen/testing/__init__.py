@@ -6,11 +6,13 @@ from snellen.testing.conformance import check_method as check_method
 from snellen.testing.conformance import check_scan as check_scan
 from snellen.testing.conformance import check_shift as check_shift
 from snellen.testing.conformance import check_world as check_world
+from snellen.testing.editing import check_edit as check_edit
 from snellen.testing.explaining import check_explanation as check_explanation
 
 __all__ = [
     "check_attack",
     "check_defect",
+    "check_edit",
     "check_explanation",
     "check_method",
     "check_scan",

@@ -1,0 +1,1 @@
+"""System 27: what edits of one attribute cost classifiers, on scenes of which every edit is known."""
