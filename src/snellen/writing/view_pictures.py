@@ -77,7 +77,7 @@ def sheet(
 ) -> Image.Image:
     """Natural views of objects beside views that the attack found, successful ones first."""
     heads = ["natural view"] * NATURAL_SHOWN + ["view of the attack"] * ATTACKED_SHOWN
-    rows: list[tuple[Sequence[Tensor], str]] = []
+    rows: list[tuple[Sequence[Tensor], tuple[str, ...]]] = []
     for one in objects:
         own = [evidence.where(setting=name, unit_id=one.object_id, status="ok") for name in (NATURAL, setting)]
         success = np.array(own[1].table["success"].to_pylist(), dtype=bool)
@@ -98,15 +98,15 @@ def sheet(
     return picture_grid(f"{setting}: natural views, and views from which it fails", heads, rows)
 
 
-def told(one: AttackedObject) -> str:
-    """An object and its figures, in one line."""
+def told(one: AttackedObject) -> tuple[str, ...]:
+    """An object and its figures in one line, and whom to thank for it in another."""
     shares = ", ".join(
         f"{'–' if value is None else f'{value:.0%}'} {name}"
         for value, name in ((one.natural, "natural"), (one.random, "random"), (one.attacked, "under attack"))
     )
     taken = "" if one.taken_for is None else f"; taken for {one.taken_for.partition(',')[0]}"
-    credit = f" — {one.credit}" if one.credit else ""
-    return f"{one.object_id} ({one.class_name.partition(',')[0]}): right in {shares}{taken}{credit}"
+    line = f"{one.object_id} ({one.class_name.partition(',')[0]}): right in {shares}{taken}"
+    return (line, one.credit) if one.credit else (line,)
 
 
 def _seen(renderer: RecordedRenderer, object_id: str, viewpoints: Tensor) -> list[Tensor]:
