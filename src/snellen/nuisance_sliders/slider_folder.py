@@ -28,9 +28,10 @@ def sliders_in(
     *,
     fit: SliderFit | None = None,
     template: str = SHIFTED,
+    seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Slider]:
-    """Load a slider for each shift, or train it with seed 0 and write it there where it is missing.
+    """Load a slider for each shift, or train it and write it there where it is missing.
 
     A training that was stopped leaves nothing: the sliders that are there are whole, and the others are trained anew.
 
@@ -42,6 +43,7 @@ def sliders_in(
         fit: numbers of a training; a slider that is there must have been trained with them. None: the published ones,
             or whatever those that are there were trained with.
         template: how words are put to a prompt.
+        seed: of a training.
         progress: hears of every step.
 
     Raises:
@@ -61,9 +63,8 @@ def sliders_in(
         if not place.exists():
             beside = folder / f".{name}.unfinished"
             shutil.rmtree(beside, ignore_errors=True)
-            fit_slider(
-                generator, beside, words, prompts, fit=fit, template=template, rng=Randomness(0), progress=progress
-            )
+            rng = Randomness(seed).child("slider", name)
+            fit_slider(generator, beside, words, prompts, fit=fit, template=template, rng=rng, progress=progress)
             beside.rename(place)
         slider = Slider.load(place)
         slider.check(generator)

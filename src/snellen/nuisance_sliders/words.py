@@ -16,9 +16,9 @@ BLANK = "{}"
 SHIFTED = "{}, {}"
 
 #: Words that a phrase of a shift begins with.
-_PREPOSITIONS = frozenset(
-    ("against", "amid", "among", "as", "at", "before", "behind", "beside", "between", "by", "during", "in", "inside")
-    + ("near", "of", "on", "over", "through", "under", "while", "with", "within", "without")
+_PREPOSITIONS = (
+    *("against", "amid", "among", "as", "at", "before", "behind", "beside", "between", "by", "during", "in", "inside"),
+    *("near", "of", "on", "over", "through", "under", "while", "with", "within", "without"),
 )
 
 #: Generators of the package with a vocabulary of their own.

@@ -1,0 +1,62 @@
+"""Four classifiers of shapes: three families trained on clear scenes, and one of them on fog and blur as well."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from snellen.classifier import Classifier
+from snellen.data.optotypes.rendering import render
+from snellen.data.optotypes.scenes import Scenes
+from snellen.data.optotypes.small_world import SHAPES, SIZE, WORLD
+from snellen.experiments.continuous_nuisance.scales import WEATHER, Budget
+from snellen.experiments.small_networks import FAMILIES, small_network
+from snellen.preparation import Preparation
+from snellen.progress import Progress
+from snellen.randomness import Randomness, derive_seed
+from snellen.training.batches import ImageStore
+from snellen.training.loop import train
+from snellen.training.plan import TrainingPlan
+
+#: Scenes without the values that two of the shifts bring: no stripes, no bricks.
+CLEAR = WORLD.model_copy(
+    update={"nuisance_share": 0.0, "textures": ("plain", "dotted"), "backgrounds": ("grey", "grass", "sand")}
+)
+
+#: The same, half of them in fog or blurred.
+AUGMENTED = CLEAR.model_copy(update={"nuisances": WEATHER, "nuisance_share": 0.5, "strengths": (0.5, 4.5)})
+
+#: Name → family and world. The last two differ in the world alone, initial weights included.
+ARMS: dict[str, tuple[str, Scenes]] = {
+    **{family: (family, CLEAR) for family in FAMILIES},
+    "plain_augmented": ("plain", AUGMENTED),
+}
+
+#: Whose errors are the unit of relative ones.
+REFERENCE = "plain"
+
+
+def trained_classifiers(budget: Budget, seed: int, progress: Progress) -> list[Classifier]:
+    """Train all arms; none sees a generated image."""
+    found: list[Classifier] = []
+    for name, (family, world) in ARMS.items():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(seed, "first weights", family) % 2**63)
+            network = small_network(family, len(SHAPES))
+        images, labels = drawn(world, budget.scenes, seed)
+        plan = TrainingPlan(
+            epochs=budget.epochs, batch_size=50, learning_rate=3e-3, drop_last=True,
+            seed=Randomness(seed).generator("training").initial_seed() % 2**31,
+        )  # fmt: skip
+        made = train(network, ImageStore.of_tensors(images, labels), plan=plan, progress=progress)
+        network.load_state_dict(dict(made.weights))
+        preparation = Preparation(size=(SIZE, SIZE))
+        found.append(Classifier(network.eval(), class_names=list(SHAPES), preparation=preparation, name=name))
+    return found
+
+
+def drawn(world: Scenes, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Training scenes: bytes (n, 3, h, w), and the number of each shape (n,)."""
+    scenes = world.model_copy(update={"count": count, "seed": derive_seed(seed, "scenes") % 2**31}).scenes("train")
+    pixels = torch.cat([render(scenes[first : first + 500], SIZE).pixels for first in range(0, count, 500)])
+    return pixels, torch.tensor([SHAPES.index(scene.objects[0].shape) for scene in scenes])
