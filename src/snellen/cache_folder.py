@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from snellen.errors import InputError
+
 
 def cache_folder() -> Path:
     """``$SNELLEN_CACHE``, else ``$XDG_CACHE_HOME/snellen``, else ``~/.cache/snellen``; it need not exist.
@@ -15,3 +17,17 @@ def cache_folder() -> Path:
         return Path(own).expanduser()
     shared = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(shared) if os.path.isabs(shared) else Path.home() / ".cache") / "snellen"
+
+
+def writable_cache(name: str) -> Path:
+    """A folder of the cache folder, made if it is not there.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    folder = cache_folder() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {folder} ({error}); set SNELLEN_CACHE to another folder") from error
+    return folder

@@ -158,3 +158,15 @@ def test_catalogues_tell_what_are_no_objects(tmp_path: Path) -> None:
     catalogue = write_catalogue(tmp_path / "small.sh3f", tmp_path, properties=CATALOGUE + broken)
     assert listed_meshes(catalogue).skipped[0][0] == "small.sh3f 3 (Test#gone)"
     assert load_images(f"meshes:{catalogue}?views=1").source.skipped == listed_meshes(catalogue).skipped
+
+
+def test_a_cache_that_cannot_be_written_is_told_with_the_way_out(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("SNELLEN_CACHE", str(tmp_path / "file"))
+    catalogue = write_catalogue(tmp_path / "small.sh3f", tmp_path)
+    for place in (folder, catalogue):
+        with pytest.raises(InputError, match="set SNELLEN_CACHE to another folder"):
+            load_images(f"meshes:{place}?views=1")
+    assert load_images(f"meshes:{folder}?views=1&size=16&cache=false").read(0).size == (16, 16)

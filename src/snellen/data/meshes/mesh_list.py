@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from snellen.cache_folder import cache_folder
+from snellen.cache_folder import writable_cache
 from snellen.data.manifest_table import read_csv
 from snellen.data.meshes.furniture_catalogue import furniture_meshes, read_catalogue
 from snellen.data.meshes.mesh_file import MeshFile, checked_ids, mesh_files
@@ -150,7 +150,7 @@ def _of_catalogues(
         catalogue = read_catalogue(path)
         classes = {model.object_id: model.name if label == "name" else model.category for model in catalogue.models}
         some = None if wanted is None else [object_id for object_id in classes if object_id in wanted]
-        found, lost = furniture_meshes(catalogue, cache_folder() / "furniture", object_ids=some, label=label)
+        found, lost = furniture_meshes(catalogue, writable_cache("furniture"), object_ids=some, label=label)
         files += found
         refused |= {object_id: (classes[object_id], reason) for object_id, reason in lost.items()}
         skipped += [(f"{path.name} {entry}", reason) for entry, reason in catalogue.rejected.items()]

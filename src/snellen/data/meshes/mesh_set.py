@@ -9,7 +9,7 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from snellen.cache_folder import cache_folder
+from snellen.cache_folder import writable_cache
 from snellen.data.meshes.attribution import attribution_by_object
 from snellen.data.meshes.cached_views import CachedViews
 from snellen.data.meshes.mesh_list import CATALOGUE, listed_meshes
@@ -96,7 +96,7 @@ def load_meshes(
         raise InputError(f"none of the {len(classes)} objects of {path} can be had; first: {first}: {reason}")
     drawn: RecordedRenderer = _RENDERERS[how.renderer](listed.files, size=how.size, supersampling=how.supersampling)
     if how.cache:
-        drawn = CachedViews(drawn, cache_folder() / "views", max_bytes=_MOST_VIEWS)
+        drawn = CachedViews(drawn, writable_cache("views"), max_bytes=_MOST_VIEWS)
     seeds = [derive_seed(how.seed, "viewpoint", name, number) for name in classes for number in range(how.views)]
     splits = [listed.splits.get(object_id) for object_id in classes for _ in range(how.views)]
     images = view_set(
