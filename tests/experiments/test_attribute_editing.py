@@ -32,7 +32,7 @@ def test_backgrounds_go_with_classes_as_often_as_told():
     assert not set(test.ids) & set(shown("train", 8, 1).ids)
     far = ~(torch.nn.functional.max_pool2d(test.masks[:, None].float(), 13, 1, 6) > 0)[:, 0]
     where = far[:, None].expand(-1, 3, -1, -1)
-    torch.testing.assert_close(test.images[where], test.backgrounds[where], atol=1.5 / 255, rtol=0)
+    torch.testing.assert_close(test.images[where], test.backgrounds[where], atol=0.03, rtol=0)
 
 
 def test_the_drawn_scene_is_what_the_edit_should_have_made():

@@ -51,8 +51,7 @@ class Budget:
     Attributes:
         train: images of each training set.
         test: source images.
-        epochs: of plain training; augmentation needs more of them.
-        augmented_epochs: of the augmented arm.
+        epochs: of the plain arm.
         steps: of the schedule.
         made: steps that are made.
     """
@@ -60,13 +59,12 @@ class Budget:
     train: int
     test: int
     epochs: int
-    augmented_epochs: int
     steps: int = 100
     made: int = 25
 
 
-SMALL = Budget(train=2400, test=140, epochs=8, augmented_epochs=24)
-SMOKE = Budget(train=16, test=4, epochs=1, augmented_epochs=1, steps=8, made=2)
+SMALL = Budget(train=2400, test=120, epochs=8)
+SMOKE = Budget(train=16, test=4, epochs=1, steps=8, made=2)
 
 
 def attribute_editing(scale: Scale, seed: int, progress: Progress) -> Mapping[str, float]:
@@ -98,7 +96,7 @@ def attribute_editing(scale: Scale, seed: int, progress: Progress) -> Mapping[st
 attribute_editing.stand_ins = {  # type: ignore[attr-defined]
     "smoke": ("4 scenes, networks of one epoch, 2 of 8 steps",),
     "small": (
-        "140 drawn scenes of 32 pixels, four shapes before four backgrounds, for 4,352 photographs of ImageNet-S",
+        "120 drawn scenes of 32 pixels, four shapes before four backgrounds, for 4,352 photographs of ImageNet-S",
         "the embedded latent diffusion of scenes, told nothing, for guided diffusion of ImageNet in pixels",
         "exact masks and exact backgrounds of the renderer for ImageNet-S and TFill",
         "five small CNNs of three families, trained for minutes, for the models of the paper",
@@ -140,8 +138,7 @@ def _classifiers(budget: Budget, seed: int, progress: Progress) -> dict[str, Cla
     for name, arm in ARMS.items():
         if arm.correlation not in sets:
             sets[arm.correlation] = shown("train", budget.train, seed, correlation=arm.correlation)
-        epochs = budget.augmented_epochs if arm.augmented else budget.epochs
-        made[name] = trained(name, sets[arm.correlation], seed, epochs, progress)
+        made[name] = trained(name, sets[arm.correlation], seed, round(budget.epochs * arm.longer), progress)
     return made
 
 
