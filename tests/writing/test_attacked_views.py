@@ -12,9 +12,12 @@ from torch import nn
 import snellen
 from snellen.attacks.fgsm import FGSM
 from snellen.attacks.viewpoint_attack import ViewpointAttack
-from snellen.classifier import Classifier
+from snellen.classifier import Classifier, Normalization
+from snellen.criterion import Misclassified
 from snellen.errors import InputError, ModelError, RunConflictError
 from snellen.preparation import Preparation
+from snellen.viewpoint_search.search import judge
+from snellen.viewpoint_search.views import look_of
 from snellen.writing.attacked_view_set import AttackedViewSet, verdict
 from snellen.writing.view_rows import viewpoints_in
 from tests.data.glowing_objects import SIDE, glowing_set, is_light, reader
@@ -37,6 +40,7 @@ def attacked(tmp_path_factory):
         return snellen.attack(reader(), glowing_set(OBJECTS), ATTACK, out=folder)
 
 
+@pytest.mark.covers("11.1")
 def test_figures_are_those_of_the_evidence_counted_by_hand(attacked):
     assert isinstance(attacked, AttackedViewSet)
     evidence, figures = attacked.evidence, attacked.settings["viewpoint_attack"]
@@ -135,6 +139,51 @@ class NotFinite(nn.Module):
         return torch.full((len(images), 2), torch.nan)
 
 
+@pytest.mark.covers("11.3")
+def test_the_search_needs_no_gradient_and_asks_the_model_forward_only():
+    class Steps(nn.Module):
+        """A model whose scores are steps: no gradient anywhere."""
+
+        def forward(self, images):
+            assert not torch.is_grad_enabled()
+            level = (images.mean((1, 2, 3)) * 20).round() / 2
+            return torch.stack([-level, level], 1) + 5.0
+
+    model = Classifier(Steps(), class_names=["dark", "light"], preparation=Preparation(size=(SIDE, SIDE)), name="steps")
+    images = glowing_set(("light-a",))
+    found = snellen.attack(model, images, ATTACK)
+    rendered = sum(count for _, count in images.source.renderer.calls)
+    assert (model.spent.queries, model.spent.gradients) == (rendered, 0)
+    (one,) = found.settings["viewpoint_attack"].objects
+    assert one.renders == rendered - len(images) - 20, "beside its own views and random ones"
+
+
+@pytest.mark.covers("11.10")
+def test_renderings_are_prepared_and_normalised_as_the_images_of_the_set_are():
+    class Level(nn.Module):
+        def forward(self, images):
+            level = images.mean((1, 2, 3))
+            return torch.stack([-level, level], 1)
+
+    model = Classifier(
+        Level(),
+        class_names=["dark", "light"],
+        preparation=Preparation(size=(4, 4), resize="shorter", resize_to=(6, 6)),
+        normalization=Normalization((0.7, 0.6, 0.5), (0.2, 0.3, 0.4)),
+        name="normalised",
+    )
+    images = glowing_set(("light-a",))
+    own = model(torch.stack([model.prepare(images.read(row)) for row in range(len(images))]))
+    look = look_of(images.source.renderer, "light-a", prepare=model.prepare, least_coverage=0.005)
+    judged = judge(look, model, images.source.viewpoints, label=1, criterion=Misclassified())
+    assert own.std() > 0
+    assert torch.allclose(judged.scores, own, atol=1e-5)
+    found = snellen.attack(model, images, ViewpointAttack(components=1, popsize=3, iterations=1, samples=2))
+    natural = found.evidence.where(setting="natural").table["prediction"].to_pylist()
+    assert natural == model.predict(own).tolist()
+
+
+@pytest.mark.covers("11.13")
 def test_what_is_refused(tmp_path):
     images, photos = glowing_set(("light-a",)), snellen.load_images("bundled:fashion-mnist").limit(2)
     fashion = snellen.load_classifier("bundled:fashion-cnn")
