@@ -19,6 +19,10 @@ TOLERANCE, ROUNDS = 0.015, 50
 #: whole rows come and go together, and some sizes can be had only between them.
 NUDGES = ((0.0, 0.0), (0.25, 0.25), (0.0, 0.5), (0.5, 0.0), (0.5, 0.5))
 
+#: A size is reached when it is off by half a pixel, or by the first share of it; after a search without any part of a
+#: pixel the second one will do.
+NEAR, ENOUGH = 1 / 500, 1 / 50
+
 #: Published in a comment of the code: directions are drawn between −45 and 45 degrees.
 TURNS = 45.0
 
@@ -47,6 +51,7 @@ def sized(layer: ObjectLayer, share: float, *, parity: bool = False) -> ObjectLa
     if share >= layer.share * largest**2:
         return full_sized(layer)
     best, scale, nudge = math.inf, 1.0, NUDGES[0]
+    near = max(0.5 / layer.mask.numel(), NEAR * share)
     for own in NUDGES:
         low, high, tried = 0.0, largest * (1 - 1e-6), math.sqrt(share / layer.share)
         for _ in range(ROUNDS // len(NUDGES)):
@@ -54,10 +59,12 @@ def sized(layer: ObjectLayer, share: float, *, parity: bool = False) -> ObjectLa
             found = resampled_share(layer, tried, own)
             if abs(found - share) < abs(best - share):
                 best, scale, nudge = found, tried, own
-            if (parity and _reached(found, share)) or abs(found - share) * layer.mask.numel() <= 0.5:
+            if (parity and _reached(found, share)) or abs(found - share) <= near:
                 return resampled(layer, tried, 0.0, own)
             low, high = (tried, high) if found < share else (low, tried)
             tried = tried * math.sqrt(share / found) if found else 0.0
+        if abs(best - share) <= ENOUGH * share:
+            break
     if abs(best - share) > TOLERANCE:
         raise RejectedImageError(f"its object covers {best:.3f} of the image at best, not the {share:g} asked for")
     return resampled(layer, scale, 0.0, nudge)
