@@ -129,6 +129,13 @@ def test_bad_masks_and_images_are_told_one_by_one(scenes):
     assert "no background is left" in AttributeEditing().edit(images[3:], border[3:], 5.0).status[0]
 
 
+def test_an_image_that_the_generator_cannot_make_is_told(scenes):
+    cut = scenes.images[:, :, :30], scenes.masks[:, :30]
+    found = AttributeEditing(kind="inver", **SHORT).edit(*cut, 5.0)
+    assert torch.equal(found.images, cut[0])
+    assert all("multiples of 4" in told for told in found.status)
+
+
 def test_of_two_parts_the_largest_moves_and_none_is_left_behind(scenes):
     masks, images = torch.zeros(1, 32, 32, dtype=torch.bool), torch.full((1, 3, 32, 32), 0.3)
     masks[0, 4:14, 4:14] = masks[0, 22:28, 22:28] = True

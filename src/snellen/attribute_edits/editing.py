@@ -65,6 +65,9 @@ class Edit:
             return Edited(images, masks, ("ok",) * len(images))
         if self.setting.kind == "random_background" and backgrounds is None:
             raise InputError("random_background needs the backgrounds of other images: give backgrounds (n, 3, h, w)")
+        unfit = self._unfit((images.shape[2], images.shape[3]))
+        if unfit is not None:
+            return Edited(images, masks, (unfit,) * len(images))
         bound, share = rng.bind(len(images)), severity / MOST
         status, layers = list[str](), list[ObjectLayer]()
         for row in range(len(images)):
@@ -90,6 +93,15 @@ class Edit:
                 made = self._painted(self.editor, objects, places[rows], behind, share, bound[rows], said)
             result[rows] = made.to(result)
         return Edited(result, places, tuple(status))
+
+    def _unfit(self, size: tuple[int, int]) -> str | None:
+        """Why images of a size cannot be painted, or None."""
+        try:
+            if self.editor is not None:
+                self.editor.generator.latent_shape(size)
+        except InputError as error:
+            return str(error)
+        return None
 
     def _moved(self, image: Tensor, mask: Tensor, share: float, rng: Randomness) -> ObjectLayer:
         """The object after that share of its motion; RejectedImageError where it cannot be made."""
