@@ -133,8 +133,7 @@ def _second(encoders: FilterEncoders) -> Callable[[Tensor], Tensor]:
     mean, deviation = _QUIRK
 
     def encode(images: Tensor) -> Tensor:
-        with torch.no_grad():
-            found: Tensor = encoders.second.network((images.to(encoders.second.device) - mean) / deviation)
+        found: Tensor = encoders.second.network((images.to(encoders.second.device) - mean) / deviation)
         return found
 
     return encode
@@ -142,10 +141,11 @@ def _second(encoders: FilterEncoders) -> Callable[[Tensor], Tensor]:
 
 def _encoded(images: Tensor, preparation: Preparation, encode: Callable[[Tensor], Tensor]) -> Tensor:
     """Vectors of images, prepared as the encoder wants them: float64 (n, d) on the CPU."""
-    parts = [
-        encode(torch.stack([preparation(to_image(image)) for image in part])).cpu().double()
-        for part in images.split(_TOGETHER)
-    ]
+    with torch.no_grad():
+        parts = [
+            encode(torch.stack([preparation(to_image(image)) for image in part])).cpu().double()
+            for part in images.split(_TOGETHER)
+        ]
     return torch.cat(parts)
 
 
