@@ -62,13 +62,13 @@ class Budget:
 WAYS = ("natural", "random", "gaussian", "viat", "unshared", "frozen")
 
 SMALL = Budget(
-    sizes=Sizes(classes=10, train=4, test=2, views=40, test_views=20),
+    sizes=Sizes(classes=10, train=4, test=2, views=30, test_views=20),
     epochs=20,
-    further=12,
+    further=8,
     batch=100,
     added=25,
-    search={"components": 5, "popsize": 31, "iterations": 12, "warm_iterations": 4},
-    attack=ViewpointAttack(components=5, popsize=41, iterations=20, samples=40),
+    search={"components": 5, "popsize": 31, "iterations": 8, "warm_iterations": 3},
+    attack=ViewpointAttack(components=5, popsize=31, iterations=12, samples=40),
     ways=WAYS,
 )
 SMOKE = Budget(
@@ -137,9 +137,9 @@ viewpoint_training.stand_ins = {  # type: ignore[attr-defined]
         "10 classes of solids made of a few primitives, of 32 pixels and before white, for the 1,000 objects of IM3D",
         "4 objects of each class trained on and 2 judged, for 9 and 1",
         "a residual CNN of 60 thousand weights, which sees grey, for ResNet-50, Inception-v3 and ViT-B/16",
-        "5 components, 31 views in a step and 12 and 4 steps in the training, 41 views and 20 steps in the attack, for "
-        "15, 101, 50 and 10",
-        "25 renderings in a batch of 125 for 16 in 528; 12 epochs of AdamW for 120 of SGD",
+        "5 components and 31 views in a step for 15 and 101; 8 and 3 steps in the training for 50 and 10, 12 in the "
+        "attack for 50",
+        "25 renderings in a batch of 125 for 16 in 528; 8 epochs of AdamW for 120 of SGD",
     ),
 }
 
