@@ -14,14 +14,15 @@ from torch import nn
 import snellen
 from snellen.classifier import Classifier
 from snellen.errors import InputError, RunConflictError
+from snellen.generation import nuisance_things
 from snellen.generation.continuous_nuisance import ContinuousNuisance
+from snellen.generation.nuisance_presets import filled_in
 from snellen.nuisance_sliders.published import IMAGENET
 from snellen.nuisance_sliders.settings import SMALL_FIT, SliderFit
 from snellen.nuisance_sliders.slider import CARD
 from snellen.preparation import Preparation
 from snellen.writing import nuisance_images
 from snellen.writing.nuisance_images import shift_nuisance
-from snellen.writing.nuisance_presets import filled_in
 from snellen.writing.nuisance_set import RECORD
 from tests.writing.stopping import Stopping, contents
 
@@ -69,7 +70,7 @@ class Made:
 def _few():
     """Thresholds from few things."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nuisance_images, "CALIBRATING", 1)
+        patch.setattr(nuisance_things, "CALIBRATING", 1)
         yield
 
 

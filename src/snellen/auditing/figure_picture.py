@@ -80,6 +80,8 @@ def evidence_of(metric: str) -> tuple[str, str]:
     setting, _, what = rest.rpartition(".")
     if check in LISTED:
         return f"lists/{check}.json", "each image"
+    if rest.startswith("generated_"):
+        return f"lists/{check}_generated.json", "each trajectory"
     if not _measures(check) or what.startswith("clean"):
         return "evidence/clean.parquet", "clean"
     if what == "accuracy" and setting:
@@ -97,6 +99,9 @@ def finding_evidence(finding: Finding, figures: Sequence[Figure]) -> tuple[str, 
         beside = ", and the same of the images compared with" if check in COMPARING else ""
         return f"evidence/clean.parquet, setting clean{beside}", next(iter(own or figures), None)
     prefix = f"{finding.subject}." if finding.subject else ""
+    if prefix.startswith("generated_"):
+        own = [one for one in figures if one.name.startswith(f"{check}.{prefix}")]
+        return f"lists/{check}_generated.json", next(iter(own), None)
     own = [one for one in figures if one.name.startswith(f"{check}.{prefix}")]
     named = any(one.setting == finding.subject or one.setting.startswith(prefix) for one in own)
     which = f"settings that begin with {finding.subject}" if named and finding.subject else "all settings"

@@ -55,6 +55,29 @@ class NuisanceLoss:
             round(1 - self.failed, 4),
         )
 
+    def metrics(self, strengths: Sequence[float]) -> dict[str, Measured]:
+        """``STRENGTH.accuracy`` by ascending strength, ``lost`` and, where any image is right, ``failure_point``."""
+        measured = sorted(zip(strengths, self.accuracies, strict=True), key=lambda pair: pair[0])
+        found = {f"{strength:g}.accuracy": accuracy for strength, accuracy in measured}
+        found["lost"] = loss_measured(self)
+        return found if self.failure_point is None else {**found, "failure_point": self.failure_point}
+
+    def facts(self, nuisance: str, strengths: Sequence[float]) -> dict[str, str | float]:
+        """What a finding says."""
+        interval = loss_measured(self)
+        return {
+            "nuisance": nuisance,
+            "accuracy_without_it": self.lost.before,
+            "mean_drop": self.lost.mean,
+            "mean_drop_low": interval.low,
+            "mean_drop_high": interval.high,
+            "worst_strength": strengths[self.lost.worst],
+            "worst_drop": self.lost.before - float(self.lost.after[self.lost.worst]),
+            "mean_failure_point": "–" if self.failure_point is None else self.failure_point.value,
+            "half_failed_by_strength": "never" if self.half is None else self.half,
+            "share_that_never_fails": 1 - self.failed,
+        }
+
 
 #: Heads of :meth:`NuisanceLoss.row`.
 HEADS = ("accuracy without it", "mean loss", "mean failure point", "half broken by", "never broken")

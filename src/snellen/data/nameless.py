@@ -31,10 +31,13 @@ NAMES = ("id", "unit_id", "group", "bag_id")
 KEPT = ("label", "labels", "split", "mask", "boxes", "bag_label", "tile_row", "tile_column")
 
 #: Parameters that name a model or images, and a folder; whatever begins as a path does is one as well.
-_FOLDERS = frozenset({"textures"})
+_FOLDERS = frozenset({"textures", "sliders"})
 _REFERENCES = frozenset(
     {
         "surrogate",
+        "generator",
+        "text_image",
+        "second_encoder",
         "fit_on",
         "segmenter",
         "captioner",

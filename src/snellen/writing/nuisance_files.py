@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from snellen.generation.nuisance_things import Thing
 from snellen.writing.nuisance_set import MANIFEST, REJECTED
-from snellen.writing.nuisance_work import NuisanceWork, Thing
+from snellen.writing.nuisance_work import NuisanceWork
 from snellen.writing.picture_grid import picture_grid
 from snellen.writing.safe_names import folder_names
 from snellen.writing.settings import severity_name

@@ -12,30 +12,24 @@ from snellen.classifier import Classifier
 from snellen.errors import InputError
 from snellen.evidence import Evidence
 from snellen.generation.continuous_nuisance import ContinuousNuisance, filter_of
+from snellen.generation.nuisance_presets import Preset, filled_in
+from snellen.generation.nuisance_things import check_calibration, thresholds_for
 from snellen.nuisance_sliders.filtering import SCORES
-from snellen.nuisance_sliders.unlabelled_thresholds import thresholds_of_others
-from snellen.nuisance_sliders.words import named_phrases
-from snellen.preparation import to_unit
 from snellen.progress import Progress, Silent
-from snellen.randomness import Randomness
 from snellen.run import Run, canonical_json, write_atomically
 from snellen.run_plan import describe_machine, describe_model
 from snellen.unwritable import unwritable_told
 from snellen.writing import unfinished
 from snellen.writing.nuisance_figures import figures_of, mean_over_shifts, measured_at_all, orders_of
 from snellen.writing.nuisance_files import write_manifests, write_sheet
-from snellen.writing.nuisance_presets import Preset, filled_in
 from snellen.writing.nuisance_set import EVIDENCE, MANIFEST, RECORD, REJECTED, WHAT, NuisanceSet, RejectedTrajectory
-from snellen.writing.nuisance_work import NuisanceWork, Thing, pixels_of
+from snellen.writing.nuisance_work import NuisanceWork
 from snellen.writing.unfinished import UNFINISHED, check_recognisable, complete, opened
 
 ThresholdsFrom = Literal["others", "given"]
 
 #: Things that are done before they are recorded: what a killed call does again at most.
 THINGS_PER_SHARD = 8
-
-#: Things of each class, and in all at most, from which thresholds of the filter are taken.
-CALIBRATING, MOST_CALIBRATING = 3, 48
 
 _TASK = "trajectories"
 
@@ -141,11 +135,8 @@ def _check(work: NuisanceWork, thresholds_from: str, reference_model: str | None
         raise InputError(f"{work.method.name} {lacking}")
     if len(set(work.method.classes)) < len(work.method.classes):
         raise InputError(f"name each class once; got {', '.join(work.method.classes)}")
-    if len(work.method.classes) == 1 and work.method.text_image is not None and thresholds_from == "others":
-        raise InputError(
-            f"thresholds without labels come from images of other classes, and there is {work.method.classes[0]!r} "
-            f"alone: name another class, give thresholds, or do not filter"
-        )
+    if thresholds_from == "others":
+        check_calibration(work.method)
     names = [classifier.name for classifier in work.classifiers]
     if len(set(names)) < len(names):
         raise InputError(f"classifiers need different names; got {', '.join(names)}")
@@ -170,27 +161,9 @@ def _thresholds_in(folder: Path, work: NuisanceWork) -> dict[str, float]:
     """Thresholds of a call, made once and kept until it is done."""
     path = folder / "thresholds.json"
     if not path.is_file():
-        write_atomically(path, canonical_json(_thresholds(work)))
+        write_atomically(path, canonical_json(thresholds_for(work.method, work.seed)))
     found: dict[str, float] = json.loads(path.read_bytes())
     return found
-
-
-def _thresholds(work: NuisanceWork) -> dict[str, float]:
-    """Thresholds of the filter from trajectories of their own, scored as another class."""
-    encoders = filter_of(work.method)
-    assert encoders is not None
-    plain = ContinuousNuisance(**{**work.method.model_dump(), "text_image": None, "second_encoder": None})
-    each = max(min(CALIBRATING, MOST_CALIBRATING // len(work.method.classes)), 1)
-    # One of each class in turn: the next is of another class.
-    things = [Thing(name, number) for number in range(1, each + 1) for name in work.method.classes][:MOST_CALIBRATING]
-    made = plain.generate(work.requests(things, "calibration"), rng=Randomness(work.seed))
-    trajectories = to_unit(pixels_of(made, len(plain.strengths))).unflatten(0, (len(work.concepts), len(things)))
-    phrases = named_phrases(plain.concept)
-    return thresholds_of_others(
-        encoders,
-        {phrases[concept]: trajectories[number] for number, concept in enumerate(work.concepts)},
-        [thing.class_name for thing in things],
-    )
 
 
 def _plan(work: NuisanceWork, thresholds_from: str, reference_model: str | None, contact_sheet: bool) -> dict[str, Any]:

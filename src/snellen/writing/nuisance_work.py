@@ -9,38 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from snellen.classifier import Classifier
 from snellen.evidence import Evidence
 from snellen.generation.continuous_nuisance import ContinuousNuisance
-from snellen.images import ImageSet
+from snellen.generation.nuisance_things import Thing, pixels_of, requests_for, things_of
 from snellen.nuisance_sliders.measuring import measure_trajectories
 from snellen.nuisance_sliders.words import named_phrases
 from snellen.preparation import to_unit
-from snellen.randomness import Randomness, derive_seed
+from snellen.randomness import Randomness
 from snellen.writing.safe_names import folder_names
 from snellen.writing.settings import severity_name
 from snellen.writing.whole_file import whole_file
 from snellen.writing.writer import sha256
-
-
-@dataclass(frozen=True)
-class Thing:
-    """One thing of a class, whose noise is the same under every shift and at every strength.
-
-    >>> Thing("star", 2).id
-    'star/0002'
-    """
-
-    class_name: str
-    number: int
-
-    @property
-    def id(self) -> str:
-        """Class and number."""
-        return f"{self.class_name}/{self.number:04d}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,20 +51,11 @@ class NuisanceWork:
     @property
     def things(self) -> list[Thing]:
         """All things, one of each class in turn: a call that was stopped has as many of each."""
-        return [Thing(name, number) for number in range(1, self.seeds + 1) for name in self.method.classes]
+        return things_of(self.method.classes, self.seeds)
 
-    def requests(self, things: Sequence[Thing], stream: str = "thing") -> list[dict[str, Any]]:
-        """What the method is asked for: each thing under every shift, with one seed."""
-        return [
-            {
-                "id": f"{concept}/{thing.id}",
-                "class": thing.class_name,
-                "concept": concept,
-                "seed": derive_seed(self.seed, "nuisance", stream, thing.id) % 2**31,
-            }
-            for concept in self.concepts
-            for thing in things
-        ]
+    def requests(self, things: Sequence[Thing]) -> list[dict[str, Any]]:
+        """What the method is asked for: each thing under every shift."""
+        return requests_for(self.concepts, things, self.seed)
 
     def path(self, concept: str, strength: float, thing: Thing) -> str:
         """Where an image lies: ``SHIFT/STRENGTH/CLASS/NUMBER.png``, relative to the folder."""
@@ -152,12 +125,6 @@ class NuisanceWork:
         with whole_file(self.folder / path) as stream:
             Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(stream, "PNG")
         return sha256((self.folder / path).read_bytes())
-
-
-def pixels_of(images: ImageSet, strengths: int) -> torch.Tensor:
-    """Trajectories of a set whose images follow one another by strength: uint8 (n, strengths, 3, h, w)."""
-    flat = [torch.from_numpy(np.array(images.read(row))).permute(2, 0, 1) for row in range(len(images))]
-    return torch.stack(flat).unflatten(0, (-1, strengths))
 
 
 def _thing(row: Mapping[str, Any]) -> Thing:

@@ -1,4 +1,4 @@
-"""Nuisances of continuous, exact strength: the audited scenes drawn again in fog, snow, rain, blur, noise."""
+"""Nuisances of continuous strength: the audited scenes drawn again, or the classes generated under words of a user."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from torch import Tensor
 
 from snellen.auditing.check import Batch, Check, Companion, Conclusion, Measured, Reading
 from snellen.auditing.checks.corruption_figures import outcomes_by_kind
 from snellen.auditing.examples import confident_mistakes
+from snellen.auditing.generated_conclusion import concluded
+from snellen.auditing.generated_trajectories import Asked
 from snellen.auditing.hypothesis import Hypothesis
-from snellen.auditing.nuisance_loss import HEADS, NuisanceLoss, loss_measured, nuisance_loss
+from snellen.auditing.nuisance_loss import HEADS, NuisanceLoss, nuisance_loss
 from snellen.auditing.panels import Panel
 from snellen.auditing.per_image import ABSENT
 from snellen.auditing.redrawn_scenes import Redrawn, has_scenes, prepared, redrawable, worsened
@@ -23,11 +25,13 @@ from snellen.auditing.strengths import chart_column
 from snellen.classifier import Classifier
 from snellen.data.optotypes.factors import NUISANCES, Nuisance
 from snellen.data.optotypes.nuisances import STRONGEST
+from snellen.errors import InputError, SnellenError
 from snellen.evidence import Evidence
 from snellen.finding import Finding
+from snellen.generation.continuous_nuisance import ContinuousNuisance
 from snellen.images import ImageSet
 from snellen.method import Need
-from snellen.nuisance_sliders.strengths import beyond
+from snellen.nuisance_sliders.strengths import PUBLISHED, beyond
 from snellen.sweep import Transformation, measure, setting_name
 
 #: Setting of the rows that say which images could not be drawn again.
@@ -39,10 +43,14 @@ class NuisanceCheck(Check):
 
     Only images whose record draws the very picture are used, so that what was planted in them or done to them since is
     never taken away unnoticed. A scene that has some of a nuisance already has at least that much of it.
+
+    With a ``generator``, things of the model's classes are generated under shifts of any words at rising strength, and
+    filtered (CNS-Bench, :class:`snellen.generation.continuous_nuisance.ContinuousNuisance`): once, at the end of an
+    audit, in one process. What they tell is of generated images and not of the audited ones.
     """
 
     name: ClassVar[str] = "nuisance"
-    summary: ClassVar[str] = "at which strength of a continuous nuisance decisions fail (scenes of optotypes)"
+    summary: ClassVar[str] = "at which strength of a nuisance decisions fail (scenes of optotypes, or a generator)"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
 
     share: float = Field(0.25, gt=0, le=1, description="share of the images that are looked at, drawn by their ids")
@@ -51,6 +59,15 @@ class NuisanceCheck(Check):
         (1, 2, 3, 4, 5), min_length=1, description="which strengths of them, in (0, 5]"
     )
     examples: int = Field(5, ge=0, description="pictures for each finding")
+    generator: str | None = Field(
+        None, description="diffusers:FOLDER or bundled:scene-diffusion: the model's classes are generated, too"
+    )
+    concept: tuple[str, ...] = Field((), description="shifts to generate: words (fog), or NAME=WORDS")
+    sliders: str = Field("", description="folder of the sliders; trained and written there where they are missing")
+    seeds: int = Field(5, ge=1, description="generated things of each class")
+    grid: tuple[float, ...] = Field(PUBLISHED, description="strengths of generated shifts, ascending from 0")
+    text_image: str | None = Field(None, description="text-image model of the filter of generated images")
+    second_encoder: str | None = Field(None, description="second encoder of that filter")
 
     @field_validator("nuisances", "strengths")
     @classmethod
@@ -61,15 +78,24 @@ class NuisanceCheck(Check):
 
     def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
         """Why it cannot run: nobody knows how these images would look under a nuisance."""
+        if self.generator is not None and classifier.task in self.tasks:
+            try:
+                self._asked(classifier)
+            except SnellenError as error:
+                return str(error)
+            return super().missing(classifier, images, companions) if has_scenes(images) else None
         if not has_scenes(images):
             return (
                 f"draws scenes again, and {images.name} has no records of scenes (column attributes, as in "
-                f"optotypes:scenes)"
+                f"optotypes:scenes); or give a generator: --set nuisance.generator=diffusers:FOLDER"
             )
         return super().missing(classifier, images, companions)
 
     def cost(self) -> float:
-        """One pass for each nuisance and strength, of the share that is looked at; drawing costs a quarter of one."""
+        """One pass for each nuisance and strength, of the share that is looked at; drawing costs a quarter of one.
+
+        Generated images are of the model and not of each audited image, and are not counted here.
+        """
         return 1.25 * self.share * len(self.nuisances) * len(self.strengths)
 
     def measure(self, batch: Batch) -> Evidence | None:
@@ -115,6 +141,37 @@ class NuisanceCheck(Check):
 
     def conclude(self, reading: Reading) -> Conclusion:
         """Accuracy by nuisance and strength, failure points; one hypothesis each: it costs no accuracy."""
+        drawn = self._of_scenes(reading) if self._read_scenes(reading) else Conclusion()
+        if self.generator is None:
+            return drawn
+        made = self._asked(reading.classifier).generate(reading.classifier, reading.rng.seed)
+        found = concluded(made, self.name, self.generator)
+        return Conclusion(
+            metrics={**drawn.metrics, **found.metrics},
+            hypotheses=[*drawn.hypotheses, *found.hypotheses],
+            columns=drawn.columns,
+            panels=[*drawn.panels, *found.panels],
+            lists=found.lists,
+            notes=[*drawn.notes, *found.notes],
+        )
+
+    def _read_scenes(self, reading: Reading) -> bool:
+        """Whether scenes are to be told of: without a generator always, to say that none was drawn."""
+        return self.generator is None or len(reading.evidence) > 0
+
+    def _asked(self, classifier: Classifier) -> Asked:
+        """What is to be generated; see :meth:`Asked.of` for what it refuses."""
+        given = {"text_image": self.text_image, "second_encoder": self.second_encoder}
+        said = {name: reference for name, reference in given.items() if reference is not None}
+        try:
+            method = ContinuousNuisance(
+                generator=str(self.generator), concept=self.concept, sliders=self.sliders, strengths=self.grid, **said
+            )
+        except ValidationError as error:
+            raise InputError("; ".join(str(one["msg"]) for one in error.errors())) from error
+        return Asked.of(method, classifier, self.seeds)
+
+    def _of_scenes(self, reading: Reading) -> Conclusion:
         known = reading.images
         outcomes = outcomes_by_kind(reading.evidence, known, self.nuisances, self.strengths)
         losses: dict[Nuisance, NuisanceLoss] = {}
@@ -153,14 +210,11 @@ class NuisanceCheck(Check):
         return batch.rng.child(self.name).uniform("share", ()) < self.share
 
     def _metrics(self, losses: Mapping[Nuisance, NuisanceLoss]) -> dict[str, Measured]:
-        found: dict[str, Measured] = {}
-        for nuisance, loss in losses.items():
-            for strength, accuracy in sorted(zip(self.strengths, loss.accuracies, strict=True)):
-                found[f"{self.name}.{nuisance}.{strength:g}.accuracy"] = accuracy
-            found[f"{self.name}.{nuisance}.lost"] = loss_measured(loss)
-            if loss.failure_point is not None:
-                found[f"{self.name}.{nuisance}.failure_point"] = loss.failure_point
-        return found
+        return {
+            f"{self.name}.{nuisance}.{name}": figure
+            for nuisance, loss in losses.items()
+            for name, figure in loss.metrics(self.strengths).items()
+        }
 
     def _panel(self, losses: Mapping[Nuisance, NuisanceLoss]) -> Panel:
         return Panel(
@@ -188,7 +242,6 @@ class NuisanceCheck(Check):
     def _finding(self, nuisance: Nuisance, loss: NuisanceLoss, reading: Reading, harm: float) -> Finding:
         images, worst = reading.images, self.strengths[loss.lost.worst]
         decided, sure = images.decisions(reading.evidence, setting_name(nuisance, worst))
-        interval = loss_measured(loss)
         return Finding(
             kind="nuisance",
             subject=nuisance,
@@ -196,18 +249,7 @@ class NuisanceCheck(Check):
             p_value=loss.lost.drop.p_value(),
             title=f"{nuisance.capitalize()} in the scene costs {100 * loss.lost.mean:.1f} points of accuracy on "
             f"average over the strengths",
-            facts={
-                "nuisance": nuisance,
-                "accuracy_without_it": loss.lost.before,
-                "mean_drop": loss.lost.mean,
-                "mean_drop_low": interval.low,
-                "mean_drop_high": interval.high,
-                "worst_strength": worst,
-                "worst_drop": loss.lost.before - float(loss.lost.after[loss.lost.worst]),
-                "mean_failure_point": "–" if loss.failure_point is None else loss.failure_point.value,
-                "half_failed_by_strength": "never" if loss.half is None else loss.half,
-                "share_that_never_fails": 1 - loss.failed,
-            },
+            facts=loss.facts(nuisance, self.strengths),
             examples=confident_mistakes(
                 images,
                 reading.names,

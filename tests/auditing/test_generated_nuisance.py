@@ -1,0 +1,140 @@
+"""The check ``nuisance`` with a generator: trajectories of the model's classes, and what counts in no figure."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from snellen.auditing.audit import audit
+from snellen.auditing.figure_picture import evidence_of, finding_evidence
+from snellen.auditing.generated_conclusion import concluded
+from snellen.auditing.generated_trajectories import GeneratedTrajectories
+from snellen.classifier import Classifier
+from snellen.data.optotypes.scenes import Scenes
+from snellen.evidence import Evidence
+from snellen.generation import nuisance_presets, nuisance_things
+from snellen.generation.made_images import generator_of
+from snellen.nuisance_sliders.settings import SliderFit
+from snellen.nuisance_sliders.slider_folder import sliders_in
+from snellen.preparation import Preparation
+
+SHAPES = ("ring", "star")
+FIT_SLIDERS = SliderFit(iterations=1, batch_size=1, steps=2)
+
+
+class Bright(nn.Module):
+    """Calls bright images rings; gives nothing finite for very dark ones where it is told to."""
+
+    def __init__(self, blind=-1.0):
+        super().__init__()
+        self.blind = blind
+
+    def forward(self, images):
+        mean = images.mean((1, 2, 3))
+        scores = torch.stack([mean - 0.45, 0.45 - mean], 1) * 10
+        return torch.where(mean[:, None] < self.blind, torch.nan, scores)
+
+
+def shape_reader(blind=-1.0):
+    return Classifier(Bright(blind), class_names=list(SHAPES), preparation=Preparation(size=(32, 32)), name="bright")
+
+
+def asked(folder, **fields):
+    return {
+        "check": "nuisance", "generator": "bundled:scene-diffusion", "concept": ["fog"], "sliders": str(folder),
+        "seeds": 2, "grid": [0, 1, 2], **fields,
+    }  # fmt: skip
+
+
+def shapes(count=6):
+    """Scenes without their records: nothing can be drawn again."""
+    images = Scenes(count=count, shapes=SHAPES).images(split="test")
+    return replace(images, table=images.table.drop_columns("attributes"))
+
+
+@pytest.fixture(scope="module")
+def sliders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sliders")
+    sliders_in(folder, generator_of("bundled:scene-diffusion"), {"fog": "in fog"}, ["a ring"], fit=FIT_SLIDERS)
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cheap():
+    """A sampler of two steps without guidance, thresholds from few things."""
+    cheap = {**nuisance_presets.PRESETS["scenes"], "steps": 2, "guidance_scale": 1.0}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nuisance_presets, "PRESETS", {**nuisance_presets.PRESETS, "scenes": cheap})
+        patch.setattr(nuisance_things, "CALIBRATING", 1)
+        yield
+
+
+def test_classes_are_generated_and_judged_at_the_end_of_an_audit(sliders, tmp_path):
+    report = audit(shape_reader(), shapes(), checks=["clean", asked(sliders)], out=tmp_path / "run")
+    (status,) = [one for one in report.checks if one.name == "nuisance"]
+    assert (status.status, status.reason) == ("done", None)
+    lines = json.loads((tmp_path / "run" / "lists" / "nuisance_generated.json").read_text())
+    assert {line["id"] for line in lines} == {f"fog/{name}/{number:04d}" for name in SHAPES for number in (1, 2)}
+    kept = [line for line in lines if line["rejected"] is None]
+    assert kept, "nothing is tested here where the filter keeps nothing"
+    for at, strength in ((1, "1"), (2, "2")):
+        right = [line["decisions"][at]["label"] == line["decisions"][at]["prediction"] for line in kept]
+        assert [line["decisions"][at]["setting"] for line in kept] == [f"fog.{strength}"] * len(kept)
+        figure = report.metrics[f"nuisance.generated_fog.{strength}.accuracy"]
+        assert (figure.value, figure.n) == (pytest.approx(np.mean(right)), len(kept))
+    assert any("not of the audited ones" in note for note in report.notes)
+    (panel,) = [one for one in report.panels if one.check == "nuisance"]
+    assert [point.x for point in panel.lines[0].points] == [0.0, 1.0, 2.0]
+    assert evidence_of("nuisance.generated_fog.1.accuracy")[0] == "lists/nuisance_generated.json"
+    assert report.eye_chart is None, "no scale of severities"
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"sliders": ""}, "needs a folder for the sliders"),
+        ({"concept": []}, "needs a shift to generate"),
+        ({"concept": ["in snwo"]}, "snwo"),
+        ({"grid": [0, 2, 1]}, "1 comes after 2"),
+        ({"text_image": "bundled:scene-clip"}, "give both of them or none"),
+        ({"generator": "diffusers:nowhere"}, "--set nuisance.text_image=hf:FOLDER"),
+    ],
+)
+def test_what_cannot_be_generated_is_skipped_with_the_reason(sliders, fields, reason):
+    report = audit(shape_reader(), shapes(2), checks=[asked(sliders, **fields)])
+    (status,) = [one for one in report.checks if one.name == "nuisance"]
+    assert status.status == "skipped"
+    assert reason in status.reason
+
+
+def test_rejected_and_undecided_trajectories_count_in_no_figure():
+    def rows(strength, predictions, status):
+        return Evidence.of(
+            ["fog/a/1", "fog/a/2", "fog/a/3", "fog/a/4"], setting=f"fog.{strength}", model="m", label=[0] * 4,
+            prediction=predictions, value=[0.5] * 4, status=status, reason=[None if s == "ok" else s for s in status],
+        )  # fmt: skip
+
+    invalid, failed = "invalid", "failed"
+    evidence = Evidence.merge(
+        [
+            rows(0, [0, 0, None, None], ["ok", "ok", invalid, failed]),
+            rows(1, [1, 0, None, 1], ["ok", "ok", invalid, "ok"]),
+            rows(2, [0, None, None, 1], ["ok", failed, invalid, "ok"]),
+        ]
+    )
+    made = GeneratedTrajectories(evidence, ("fog", "rain"), (0.0, 1.0, 2.0), (("fog/a/3", "invalid"),), 4)
+    loss = made.loss("fog")
+    assert int(loss.lost.paired.sum()) == 1
+    assert (loss.failure_point.value, loss.lost.before) == (1.0, 1.0)
+    assert made.loss("rain") is None
+    found = concluded(made, "nuisance", "diffusers:sd")
+    assert "Nuisance: no generated trajectory under rain was left to measure." in found.notes
+    assert any("1 of 4 generated trajectories under fog" in note for note in found.notes)
+    told = {line["id"]: line["rejected"] for line in found.lists["nuisance_generated"]}
+    assert told == {"fog/a/1": None, "fog/a/2": None, "fog/a/3": "invalid", "fog/a/4": None}
+    (hypothesis,) = found.hypotheses
+    assert hypothesis.finding(0.1).subject == "generated_fog"
+    assert finding_evidence(hypothesis.finding(0.1), [])[0] == "lists/nuisance_generated.json"
