@@ -14,9 +14,10 @@ from snellen.models.image_encoders.frozen_encoder import FrozenEncoder
 from snellen.models.image_encoders.references import load_encoder
 from snellen.models.quiet_loading import quiet_loading
 from snellen.models.references import load_classifier
+from snellen.models.segmenters.random_sam import write_random_sam
 from snellen.models.two_tower.random_towers import write_random_clip
 from snellen.models.two_tower.references import load_two_tower
-from snellen.preparation import Preparation
+from snellen.preparation import Preparation, to_image
 from tests.tiny_network import NAMES, make_network
 
 transformers = pytest.importorskip("transformers")
@@ -114,6 +115,23 @@ def test_the_image_side_of_a_text_image_model(tmp_path: Path) -> None:
     torch.testing.assert_close(load_encoder(f"hf:{folder}").encode(images(32)), theirs)
     with pytest.raises(InputError, match="for classifiers only"):
         load_encoder(f"hf:{folder}", layer="vision_model")
+
+
+def test_the_image_side_of_a_sam_gives_the_mean_of_its_map(tmp_path: Path) -> None:
+    folder = write_random_sam(tmp_path / "sam")
+    encoder = load_encoder(f"hf:{folder}")
+    assert (encoder.preparation.size, encoder.dim, encoder.layer) == ((64, 64), 32, "mean of the map")
+    pixels = (images(64) * 255).round().to(torch.uint8)
+    model = transformers.SamModel.from_pretrained(folder).eval()
+    processor = transformers.SamProcessor.from_pretrained(folder).image_processor
+    with torch.no_grad():
+        seen = processor([to_image(image) for image in pixels], return_tensors="pt")["pixel_values"]
+        expected = model.get_image_embeddings(seen).mean((2, 3))
+    prepared = torch.stack([encoder.preparation(to_image(image)) for image in pixels])
+    torch.testing.assert_close(encoder.encode(prepared), expected, rtol=1e-4, atol=1e-5)
+    assert load_encoder("bundled:scene-sam").dim == 32
+    with pytest.raises(InputError, match="for classifiers only"):
+        load_encoder(f"hf:{folder}", layer="neck")
 
 
 @pytest.mark.parametrize("pooler", [False, True])
