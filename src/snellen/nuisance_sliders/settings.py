@@ -33,4 +33,4 @@ class SliderFit(BaseModel):
 
 
 #: A training of seconds for the small generator of scenes.
-SMALL_FIT = SliderFit(iterations=60, learning_rate=2e-3, batch_size=8, steps=15)
+SMALL_FIT = SliderFit(iterations=40, learning_rate=1e-3, batch_size=8, steps=12)
