@@ -149,6 +149,7 @@ def test_a_place_is_found_too_and_units_are_what_counts():
     assert few.high - few.low > 1.5 * (one.high - one.low)
 
 
+@pytest.mark.covers("27.2")
 def test_what_editing_itself_costs_is_no_harm():
     """A model that wants to see the outline loses all light images under every edit, and under the control as well."""
     report = asked("outline", kinds=["size_5"])
@@ -161,6 +162,7 @@ def test_what_editing_itself_costs_is_no_harm():
     assert {row[2] for row in table} == {0.5}, "the drop of the unedited accuracy is told beside it"
 
 
+@pytest.mark.covers("27.7")
 def test_an_image_that_one_edit_cannot_be_made_of_counts_in_none(tmp_path):
     """A bar from side to side cannot be turned, but it could be moved and made smaller."""
     masks = {0: "bar", 1: "frame", 2: "empty", 3: "wrong size"}

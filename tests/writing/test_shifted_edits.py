@@ -87,6 +87,7 @@ def test_the_published_edit_alone_is_written_with_the_masks_of_the_edited_object
     assert {row["severity"] for row in rows_of(edited)} == {"5"}
 
 
+@pytest.mark.covers("27.7")
 def test_an_image_that_one_edit_fails_is_left_out_of_all_by_name_and_reason(photos, edited):
     kept = {"g/a", "g/b", "g/wide", "b/a", "b/b"}
     for setting in edited.written:

@@ -45,6 +45,7 @@ def object_of(photos, name, preparation=None):
     return ObjectMasks(photos, chosen).of(index, chosen.pixels(photos.read(index)))
 
 
+@pytest.mark.covers("27.9")
 @pytest.mark.parametrize("name", ["same", "half", "bits", "colours"])
 def test_a_mask_is_brought_to_the_size_of_its_image_without_new_values(photos, name):
     mask = object_of(photos, name)
