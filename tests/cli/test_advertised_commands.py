@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from snellen.artifact import Artifact, Card, Lineage
 from snellen.data.folder import load_folder
+from snellen.fitting.groundwork import initial_network
 from snellen.label_maps.annotating import annotate
+from snellen.preparation import Preparation
+from snellen.randomness import Randomness
 from snellen.system import systems
 from tests.label_maps.annotators import colour_annotator
 from tests.scans.denoisers import save_untrained
@@ -31,6 +35,7 @@ SMALLER = {
     5: ("--limit", "2"),
     9: (*_SMALL_NETWORK, "--plan", '{"epochs": 1}'),
     10: (*_SMALL_NETWORK, "--plan", '{"epochs": 1}'),
+    11: ("--components", "1", "--popsize", "3", "--iterations", "1", "--samples", "2", "--limit", "1"),
     12: (
         "--generator", "bundled:fashion-diffusion", "--steps", "2", "--fit",
         '{"experts": 2, "rank": 1, "synthetic": 4, "synthetic_steps": 2, "iterations": 1, "batch_size": 4}',
@@ -71,8 +76,23 @@ OF_BAGS = {36: "optotypes:slides?count=4&tiles_across=4&tile_size=32#train"}
 #: Systems that need to know where objects are.
 OF_OBJECTS = {27: "optotypes:scenes?count=2"}
 
+#: Systems that look at objects again, and the classes of these.
+OF_VIEWS = {11: ("optotypes:solids?classes=car,mug&objects=1&views=2&size=16", ("car", "mug"))}
+
 #: Systems that are asked for classes instead of prompts.
 BY_CLASS = dict.fromkeys((12, 38), "classes:Bag?count=2")
+
+
+def untrained_classifier(classes, side):
+    """A small classifier with its first weights."""
+    record = {"name": "fashion_cnn", "widths": [4, 4, 4], "class_count": len(classes)}
+    preparation = Preparation(size=(side, side)).model_dump(mode="json")
+    lineage = Lineage(recipe={}, data="", seed=0, code_version="0")
+    card = Card(
+        name="small", kind="classifier", architecture=record, class_names=classes, preparation=preparation,
+        lineage=lineage,
+    )  # fmt: skip
+    return Artifact(initial_network(record, Randomness(0)).state_dict(), card)
 
 
 @pytest.fixture
@@ -98,7 +118,12 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
         if "MODEL" in system.command
         else {**OF_BAGS, **OF_OBJECTS}.get(system.number, str(data))
     )
-    stands_for = {"DATA": images, "MODEL": "bundled:fashion-cnn", "MAPS": str(tmp_path / "maps")}
+    model = "bundled:fashion-cnn"
+    if system.number in OF_VIEWS:
+        images, classes = OF_VIEWS[system.number]
+        untrained_classifier(classes, 16).save(tmp_path / "model")
+        model = f"artifact:{tmp_path / 'model'}"
+    stands_for = {"DATA": images, "MODEL": model, "MAPS": str(tmp_path / "maps")}
     stands_for |= {
         "REQUESTS": BY_CLASS.get(system.number, "prompts.txt"),
         "WORD": "red",
