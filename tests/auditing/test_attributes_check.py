@@ -16,6 +16,7 @@ from snellen.auditing.checks import build_check
 from snellen.auditing.checks.attributes import Attributes
 from snellen.classifier import Classifier
 from snellen.comparing.compare import compare
+from snellen.comparing.measurable import measurable
 from snellen.errors import InputError
 from snellen.images import ImageSet
 from snellen.models.segmenters import object_masks
@@ -263,3 +264,12 @@ def test_labels_alone_are_enough_and_two_runs_are_compared(tmp_path):
     compared = compare(tmp_path / "before", tmp_path / "after")
     told = {one.key: one.verdict for one in compared.findings}
     assert told["attribute:size"] in ("mended", "better")
+    figures = {one.name: one for one in compared.figures}
+    assert figures["attributes.size_5.5.accuracy"].difference == pytest.approx(0.5), "paired by image"
+    assert figures["attributes.size_5.5.accuracy"].verdict == figures["attributes.size.lost"].verdict == "better"
+
+
+def test_a_requirement_on_what_is_lost_is_checked_by_name():
+    check = Attributes(kinds=("size_5", "random_position"))
+    known = {"inver.5.accuracy", "size_5.5.accuracy", "random_position.5.accuracy", "size.lost", "position.lost"}
+    assert measurable(check) == {f"attributes.{name}" for name in known}

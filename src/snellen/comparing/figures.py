@@ -48,6 +48,9 @@ LESS = (
     "lost",
 )
 
+#: Checks of which each accuracy is a mean over images.
+MEANS = frozenset({"corruption", "nuisance", "attributes", "adversarial"})
+
 #: Figures at a threshold: a loss in one is a gain in another.
 TRADED = (
     "sensitivity",
@@ -168,7 +171,7 @@ def per_image(name: str, side: Side) -> NDArray[np.float64]:
         return images.correct.astype(np.float64)
     if name == "corruption.clean_error":
         return 1.0 - images.correct.astype(np.float64)
-    if check in ("corruption", "nuisance") and rest.endswith(".accuracy"):
+    if check in ("corruption", "nuisance", "attributes") and rest.endswith(".accuracy"):
         kind, _, severity = rest.removesuffix(".accuracy").partition(".")
         return right_under(side, check, setting_name(kind, float(severity)))
     if check == "corruption" and rest.endswith(".error"):
@@ -201,7 +204,7 @@ def estimate(name: str, side: Side, known: NDArray[np.bool_], resamples: int) ->
     if name.endswith("error") and check == "corruption":
         balanced = side.record.parameters["corruption"].get("benchmark", IMAGENET_C) != IMAGENET_C
         return Stratified(values, images.labels) if balanced else Mean(values)
-    if name == "clean.accuracy" or (check in ("corruption", "nuisance", "adversarial") and name.endswith(".accuracy")):
+    if name == "clean.accuracy" or (check in MEANS and name.endswith(".accuracy")):
         return Mean(values)
     if name in ("calibration.brier", "calibration.nll") and images.scores is not None:
         return Mean(_proper_score(name, images.scores, images.labels), bounded=False)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+from snellen.attribute_edits.published import SETTINGS
+from snellen.auditing.attribute_loss import CONTROL
 from snellen.auditing.check import Check
 from snellen.auditing.checks import CHECKS
 from snellen.auditing.checks.adversarial import Adversarial
+from snellen.auditing.checks.attributes import Attributes
 from snellen.auditing.checks.bags import BagDecisions
 from snellen.auditing.checks.calibration import Calibration
 from snellen.auditing.checks.certified import Certified
@@ -44,6 +47,9 @@ def measurable(check: Check) -> frozenset[str] | None:
         names = ("clean_error", "error", *(("mce", "relative_mce") if check.reference is not None else ()))
         names = (*names, *(f"{kind}.error" for kind in check.chosen))
         names = (*names, *(f"{kind}.{s:g}.accuracy" for kind in check.chosen for s in check.severities))
+    elif isinstance(check, Attributes):
+        names = (f"{kind}.{s:g}.accuracy" for kind in (CONTROL, *check.chosen) for s in check.severities)
+        names = (*names, *(f"{one}.lost" for one in dict.fromkeys(SETTINGS[kind].attribute for kind in check.chosen)))
     elif isinstance(check, Certified):
         names = ("accuracy", "abstentions", "average_radius")
     elif isinstance(check, Adversarial):
