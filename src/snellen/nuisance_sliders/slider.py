@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,10 +17,14 @@ from snellen.diffusion.adapter_files import CONFIG, WEIGHTS, load_adapter, save_
 from snellen.diffusion.adapters import Adapters
 from snellen.diffusion.generator import Generator
 from snellen.errors import InputError
+from snellen.models.weights_identity import WeightsIdentity
 from snellen.nuisance_sliders.settings import SliderFit
 
 #: The card beside the files of peft.
 CARD = "slider.json"
+
+#: Large weights take seconds to hash, and every call that samples asks for them.
+_IDENTITIES: WeakKeyDictionary[Generator, WeightsIdentity] = WeakKeyDictionary()
 
 
 class SliderCard(BaseModel):
@@ -99,13 +104,14 @@ def save_slider(adapters: Adapters, name: str, folder: Path, card: SliderCard) -
 def generator_identity(generator: Generator) -> str:
     """Hash of what a slider depends on: denoiser, text encoders, noise schedule and kind of prediction.
 
-    Ask before adapters are put into the denoiser: they change the names of its layers.
+    Ask before adapters are put into the denoiser: they change the names of its layers. Weights are hashed once.
     """
-    parts = {f"schedule {generator.denoiser.prediction}": generator.denoiser.alphas_cumprod}
-    for name, module in generator.modules().items():
-        if name != "vae":
-            parts |= {f"{name}.{key}": tensor for key, tensor in module.state_dict().items()}
-    return hash_tensors(parts)
+    if generator not in _IDENTITIES:
+        parts = [module for name, module in generator.modules().items() if name != "vae"]
+        _IDENTITIES[generator] = WeightsIdentity(*parts)
+    schedule = hash_tensors({"schedule": generator.denoiser.alphas_cumprod})
+    told = f"{generator.denoiser.prediction} {schedule} {_IDENTITIES[generator]()}"
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 @contextmanager
