@@ -118,7 +118,9 @@ class MixturePool(nn.Module):
         if known == epoch or (known and not self.refresh):
             return
         listener, own = progress or Silent(), rng.child("pool", epoch)
-        for number in self._due(own) if known else range(len(self.objects.ids)):
+        due = self._due(own) if known else range(len(self.objects.ids))
+        listener.begin("viewpoints", len(due))
+        for number in due:
             name = self.objects.ids[number]
             found = search_viewpoints(
                 look(name),
@@ -135,6 +137,7 @@ class MixturePool(nn.Module):
             self.weights[number] = found.mixture.weights.to(self.weights)
             self.renders += found.renders
             listener.advance("viewpoints", 1, name)
+        listener.finish("viewpoints")
         self.epoch.fill_(epoch)
 
     def draw(self, rng: Randomness) -> tuple[Tensor, Tensor]:
