@@ -12,7 +12,7 @@ from torch import nn
 from snellen.auditing.audit import audit
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.checks.nuisance import NuisanceCheck
-from snellen.auditing.nuisance_loss import nuisance_loss
+from snellen.auditing.nuisance_loss import loss_panels, nuisance_loss
 from snellen.auditing.per_image import ABSENT, RIGHT, WRONG, PerImage
 from snellen.auditing.redrawn_scenes import NOT_WHAT_IS_DRAWN, Redrawn, prepared, redrawable, worsened
 from snellen.classifier import Classifier
@@ -242,3 +242,14 @@ def test_the_first_failure_counts_even_if_the_image_is_right_again_and_in_any_or
     assert nuisance_loss(known, outcomes, (3.0, 2.0, 1.0)).lost.paired.tolist() == [True, False, True]
     outcomes[0] = ABSENT
     assert nuisance_loss(known, outcomes, (3.0, 2.0, 1.0)) is None
+
+
+def test_a_chart_has_no_two_lines_that_look_alike():
+    known = PerImage(ids=("a", "b"), labels=np.zeros(2, int), predictions=np.zeros(2, int))
+    loss = nuisance_loss(known, np.array([[RIGHT, WRONG]], dtype=np.int8), (1.0,))
+    for count, sizes in ((0, []), (1, [1]), (4, [4]), (6, [3, 3]), (14, [3, 4, 3, 4])):
+        losses = {f"n{number}": loss for number in range(count)}
+        panels = loss_panels(losses, (1.0,), check="nuisance", title="t", about="a")
+        assert [len(panel.lines) for panel in panels] == sizes
+        assert [row[0] for panel in panels for row in panel.rows] == list(losses)
+        assert all(len(row) == len(panel.head) for panel in panels for row in panel.rows)

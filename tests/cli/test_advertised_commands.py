@@ -25,7 +25,7 @@ _SMALL_NETWORK = ("--architecture", "fashion_cnn", "--side", "28", "--no-onnx")
 SMALLER = {
     1: ("--no-onnx",),
     2: (
-        "--seeds", "1", "--strength", "0:1:2", "--steps", "2", "--guidance-scale", "1",
+        "--seeds", "1", "--strength", "0:1:2", "--steps", "2", "--guidance-scale", "1", "--no-filter",
         "--fit", '{"iterations": 1, "batch_size": 1, "steps": 2}',
     ),
     3: (

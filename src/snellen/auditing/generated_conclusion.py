@@ -8,10 +8,8 @@ from functools import partial
 from snellen.auditing.check import Conclusion
 from snellen.auditing.generated_trajectories import GeneratedTrajectories
 from snellen.auditing.hypothesis import Hypothesis
-from snellen.auditing.nuisance_loss import HEADS, NuisanceLoss
-from snellen.auditing.panels import Panel
+from snellen.auditing.nuisance_loss import NuisanceLoss, loss_panels
 from snellen.finding import Finding
-from snellen.nuisance_sliders.strengths import beyond
 
 #: Begins the names of figures and findings of generated images, and ends that of their list.
 GENERATED = "generated"
@@ -44,7 +42,7 @@ def concluded(made: GeneratedTrajectories, check: str, generator: str) -> Conclu
     )
     return Conclusion(
         metrics={
-            f"{check}.{GENERATED}_{concept}.{name}": figure
+            f"{check}.{_named(concept)}.{name}": figure
             for concept, loss in losses.items()
             for name, figure in loss.metrics(above).items()
         },
@@ -52,32 +50,29 @@ def concluded(made: GeneratedTrajectories, check: str, generator: str) -> Conclu
             Hypothesis(loss.lost.drop.p_value(), loss.lost.drop.lower, partial(_finding, concept, loss, above))
             for concept, loss in losses.items()
         ],
-        panels=[_panel(losses, above, check)] if losses else [],
+        panels=loss_panels(
+            losses,
+            above,
+            check=check,
+            title="Generated things under a shift",
+            about="Strength 0 is the generator as it is.",
+        ),
         lists={f"{check}_{GENERATED}": made.lines()},
         notes=notes,
     )
 
 
+def _named(concept: str) -> str:
+    """What figures and findings of a shift are called: no blanks, because requirements name figures."""
+    return f"{GENERATED}_{concept.replace(' ', '_')}"
+
+
 def _finding(concept: str, loss: NuisanceLoss, strengths: tuple[float, ...], harm: float) -> Finding:
     return Finding(
         kind="nuisance",
-        subject=f"{GENERATED}_{concept}",
+        subject=_named(concept),
         harm=harm,
         p_value=loss.lost.drop.p_value(),
         title=f"Generated {concept} costs {100 * loss.lost.mean:.1f} points of accuracy on average over the strengths",
         facts={**loss.facts(concept, strengths), "generated_trajectories": int(loss.lost.paired.sum())},
-    )
-
-
-def _panel(losses: dict[str, NuisanceLoss], strengths: tuple[float, ...], check: str) -> Panel:
-    return Panel(
-        check=check,
-        title="Generated things under more and more of a shift",
-        about=f"Strength 0 is the generator as it is. The failure point is the first strength at which a trajectory "
-        f"that is right is wrong; one that never fails counts as {beyond(strengths):g}.",
-        x_label="strength",
-        y_label="accuracy",
-        lines=tuple(loss.line(concept, strengths) for concept, loss in losses.items()),
-        head=("shift", *HEADS),
-        rows=tuple((concept, *loss.row()) for concept, loss in losses.items()),
     )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from snellen.auditing.charts import LOOKS
 from snellen.auditing.check import Measured
 from snellen.auditing.checks.corruption_figures import failure_severities, half_lost_at
-from snellen.auditing.panels import Line, Point
+from snellen.auditing.panels import Line, Panel, Point
 from snellen.auditing.per_image import PerImage
 from snellen.auditing.strengths import Lost, accuracy_at, lost_over
 from snellen.metrics.clustered import clustered_mean
@@ -80,7 +81,7 @@ class NuisanceLoss:
 
 
 #: Heads of :meth:`NuisanceLoss.row`.
-HEADS = ("accuracy without it", "mean loss", "mean failure point", "half broken by", "never broken")
+HEADS = ("right at 0", "mean loss", "fails at", "half by", "never")
 
 
 def nuisance_loss(known: PerImage, outcomes: NDArray[np.int8], strengths: Sequence[float]) -> NuisanceLoss | None:
@@ -119,3 +120,36 @@ def loss_measured(loss: NuisanceLoss) -> Measured:
     return Measured(
         value=value, low=max(min(low, value), -1.0), high=min(max(high, value), 1.0), n=int(loss.lost.paired.sum())
     )
+
+
+def loss_panels(
+    losses: Mapping[str, NuisanceLoss], strengths: Sequence[float], *, check: str, title: str, about: str
+) -> list[Panel]:
+    """Curves and a table for each few nuisances: as many as lines of one chart can be told apart.
+
+    Args:
+        losses: by the name of the nuisance.
+        strengths: above 0, in the order of the outcomes.
+        check: name of the check.
+        title: of all of them.
+        about: what is measured, one sentence.
+    """
+    names, panels = list(losses), []
+    # As even as can be: six are three and three.
+    parts = -(-len(names) // LOOKS)
+    for part in range(parts):
+        chosen = names[part * len(names) // parts : (part + 1) * len(names) // parts]
+        panels.append(
+            Panel(
+                check=check,
+                title=title if parts == 1 else f"{title}: {', '.join(chosen)}",
+                about=f"{about} fails at: mean of the first strengths at which one that is right is wrong, "
+                f"{beyond(strengths):g} where it never is; half by: half of them have failed by then.",
+                x_label="strength",
+                y_label="accuracy",
+                lines=tuple(losses[name].line(name, strengths) for name in chosen),
+                head=("nuisance", *HEADS),
+                rows=tuple((name, *losses[name].row()) for name in chosen),
+            )
+        )
+    return panels

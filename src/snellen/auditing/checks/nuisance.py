@@ -17,8 +17,7 @@ from snellen.auditing.examples import confident_mistakes
 from snellen.auditing.generated_conclusion import concluded
 from snellen.auditing.generated_trajectories import Asked
 from snellen.auditing.hypothesis import Hypothesis
-from snellen.auditing.nuisance_loss import HEADS, NuisanceLoss, nuisance_loss
-from snellen.auditing.panels import Panel
+from snellen.auditing.nuisance_loss import NuisanceLoss, loss_panels, nuisance_loss
 from snellen.auditing.per_image import ABSENT
 from snellen.auditing.redrawn_scenes import Redrawn, has_scenes, prepared, redrawable, worsened
 from snellen.auditing.strengths import chart_column
@@ -31,7 +30,7 @@ from snellen.finding import Finding
 from snellen.generation.continuous_nuisance import ContinuousNuisance
 from snellen.images import ImageSet
 from snellen.method import Need
-from snellen.nuisance_sliders.strengths import PUBLISHED, beyond
+from snellen.nuisance_sliders.strengths import PUBLISHED
 from snellen.sweep import Transformation, measure, setting_name
 
 #: Setting of the rows that say which images could not be drawn again.
@@ -174,7 +173,7 @@ class NuisanceCheck(Check):
     def _of_scenes(self, reading: Reading) -> Conclusion:
         known = reading.images
         outcomes = outcomes_by_kind(reading.evidence, known, self.nuisances, self.strengths)
-        losses: dict[Nuisance, NuisanceLoss] = {}
+        losses: dict[str, NuisanceLoss] = {}
         for nuisance in self.nuisances:
             loss = nuisance_loss(known, outcomes[nuisance], self.strengths)
             if loss is not None:
@@ -192,7 +191,13 @@ class NuisanceCheck(Check):
                 for nuisance, loss in losses.items()
             ],
             columns=[one for one in columns if one is not None],
-            panels=[self._panel(losses)] if losses else [],
+            panels=loss_panels(
+                losses,
+                self.strengths,
+                check=self.name,
+                title="The same scenes under a nuisance",
+                about="Strength 0 is the scene as it is.",
+            ),
             notes=self._notes(losses, reading),
         )
 
@@ -209,27 +214,14 @@ class NuisanceCheck(Check):
         """Which images of a batch are looked at, bool (n,)."""
         return batch.rng.child(self.name).uniform("share", ()) < self.share
 
-    def _metrics(self, losses: Mapping[Nuisance, NuisanceLoss]) -> dict[str, Measured]:
+    def _metrics(self, losses: Mapping[str, NuisanceLoss]) -> dict[str, Measured]:
         return {
             f"{self.name}.{nuisance}.{name}": figure
             for nuisance, loss in losses.items()
             for name, figure in loss.metrics(self.strengths).items()
         }
 
-    def _panel(self, losses: Mapping[Nuisance, NuisanceLoss]) -> Panel:
-        return Panel(
-            check=self.name,
-            title="The same scenes under more and more of a nuisance",
-            about=f"Strength 0 is the scene as it is. The failure point is the first strength at which a scene that is "
-            f"right is wrong; one that never fails counts as {beyond(self.strengths):g}.",
-            x_label="strength",
-            y_label="accuracy",
-            lines=tuple(loss.line(nuisance, self.strengths) for nuisance, loss in losses.items()),
-            head=("nuisance", *HEADS),
-            rows=tuple((nuisance, *loss.row()) for nuisance, loss in losses.items()),
-        )
-
-    def _notes(self, losses: Mapping[Nuisance, NuisanceLoss], reading: Reading) -> list[str]:
+    def _notes(self, losses: Mapping[str, NuisanceLoss], reading: Reading) -> list[str]:
         skipped = reading.evidence.where(setting=SCENE).table["reason"].to_pylist()
         told = [
             f"Nuisance: {skipped.count(why)} images count in no figure: {why}."
@@ -239,7 +231,7 @@ class NuisanceCheck(Check):
             told.append("Nuisance: of so few images none was drawn; raise nuisance.share.")
         return told
 
-    def _finding(self, nuisance: Nuisance, loss: NuisanceLoss, reading: Reading, harm: float) -> Finding:
+    def _finding(self, nuisance: str, loss: NuisanceLoss, reading: Reading, harm: float) -> Finding:
         images, worst = reading.images, self.strengths[loss.lost.worst]
         decided, sure = images.decisions(reading.evidence, setting_name(nuisance, worst))
         return Finding(
