@@ -87,20 +87,21 @@ def test_mixtures_are_shared_inside_a_class_alone_and_at_the_rate_that_was_asked
 
 
 def test_a_listener_hears_of_every_object_between_begin_and_end():
-    class Heard(list):
+    heard = []
+
+    class Listener:
         def begin(self, task, total=None):
-            self.append(("begin", task, total))
+            heard.append(("begin", task, total))
 
         def advance(self, task, amount=1, note=""):
-            self.append(("advance", task, note))
+            heard.append(("advance", task, note))
 
         def finish(self, task):
-            self.append(("finish", task))
+            heard.append(("finish", task))
 
-    heard = Heard()
     found = pool()
     for epoch in (1, 2):
-        found.follow(epoch, look_at([]), score, Randomness(0), heard)
+        found.follow(epoch, look_at([]), score, Randomness(0), Listener())
     assert [one[0] for one in heard] == ["begin", *["advance"] * 5, "finish", "begin", "advance", "advance", "finish"]
     assert [one[2] for one in heard if one[0] == "begin"] == [5, 2]
 
