@@ -22,7 +22,7 @@ class RandAugment(ClassifierRecipe):
     """
 
     name: ClassVar[str] = "rand_augment"
-    treats: ClassVar[tuple[str, ...]] = ("corruption",)
+    treats: ClassVar[tuple[str, ...]] = ("corruption", "attribute")
 
     operations: int = Field(2, ge=1, description="operations on each image, drawn from 14 (N)")
     magnitude: int = Field(9, ge=0, le=30, description="strength of all operations, of 30 (M)")

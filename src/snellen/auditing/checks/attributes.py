@@ -25,7 +25,6 @@ from snellen.auditing.eye_chart import Column
 from snellen.auditing.hypothesis import Hypothesis
 from snellen.auditing.per_image import ABSENT, RIGHT
 from snellen.auditing.strengths import accuracy_at, chart_column
-from snellen.auditing.treatments import treatments
 from snellen.classifier import Classifier
 from snellen.evidence import Evidence
 from snellen.finding import Finding
@@ -327,5 +326,4 @@ class Attributes(Check):
                 predictions=np.where(reading.images.correct & losses.paired, decided, ABSENT),
                 confidence=sure,
             ),
-            treatments=treatments("attribute"),
         )
