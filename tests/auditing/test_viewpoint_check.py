@@ -8,8 +8,10 @@ import torch
 
 import snellen
 from snellen.auditing.audit import audit
+from snellen.auditing.checks.viewpoint import Viewpoint
 from snellen.auditing.seen_objects import Seen, SeenObject, worst_region
 from snellen.comparing.compare import compare
+from snellen.comparing.measurable import measurable
 from snellen.data.viewed_objects import ViewedObject
 from snellen.errors import InputError
 from tests.data.glowing_objects import glowing_set, reader
@@ -44,6 +46,12 @@ def test_what_is_lost_from_random_viewpoints_is_found_with_its_harm(run):
     assert any("viewpoint_training" in command for command in finding.treatments)
     assert any("damaged-x: its file is damaged" in note for note in report.notes)
     assert any("2 of 22 objects count in no figure" in note for note in report.notes)
+
+
+def test_its_figures_can_be_required_by_name(run):
+    report, _ = run
+    assert {name for name in report.metrics if name.startswith("viewpoint.")} == measurable(Viewpoint())
+    assert "viewpoint.attacked.accuracy" not in measurable(Viewpoint(attacked=0))
 
 
 def test_the_worst_region_is_behind_and_the_map_says_so(run):

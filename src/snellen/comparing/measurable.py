@@ -19,6 +19,7 @@ from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.checks.discrimination import Discrimination
 from snellen.auditing.checks.group_gap import GroupGap
 from snellen.auditing.checks.selective import Selective
+from snellen.auditing.checks.viewpoint import Viewpoint
 from snellen.comparing.requirement import ACUITY, FINDINGS, LEVELS, Requirement
 from snellen.errors import InputError
 
@@ -50,6 +51,9 @@ def measurable(check: Check) -> frozenset[str] | None:
     elif isinstance(check, Attributes):
         names = (f"{kind}.{s:g}.accuracy" for kind in (CONTROL, *check.chosen) for s in check.severities)
         names = (*names, *(f"{one}.lost" for one in dict.fromkeys(SETTINGS[kind].attribute for kind in check.chosen)))
+    elif isinstance(check, Viewpoint):
+        seen = ("natural", "random", "worst_region", *(("attacked",) if check.attacked else ()))
+        names = ("lost", *(f"{views}.accuracy" for views in seen))
     elif isinstance(check, Certified):
         names = ("accuracy", "abstentions", "average_radius")
     elif isinstance(check, Adversarial):
