@@ -23,16 +23,18 @@ class ReadShift:
         words: in prompts.
         measure: name of a strength that the judge measures; empty where it names a value.
         factor: factor and value of which the judge gives the log-odds.
+        learning_rate: of its slider; weather hides the object, and is trained more gently.
     """
 
     words: str
     measure: str = ""
     factor: tuple[str, str] = ("", "")
+    learning_rate: float = 1e-3
 
 
 SHIFTS: Mapping[str, ReadShift] = {
-    "fog": ReadShift("in fog", measure="fog"),
-    "blur": ReadShift("with blur", measure="blur"),
+    "fog": ReadShift("in fog", measure="fog", learning_rate=6.5e-4),
+    "blur": ReadShift("with blur", measure="blur", learning_rate=6.5e-4),
     "stripes": ReadShift("with stripes", factor=("texture", "striped")),
     "bricks": ReadShift("on bricks", factor=("background", "brick")),
 }
@@ -44,7 +46,7 @@ class Budget:
 
     Args:
         shifts: names, of :data:`SHIFTS`.
-        fit: of each slider.
+        fit: of each slider, but for its learning rate.
         steps: of the sampler.
         guidance_scale: of classifier-free guidance.
         strengths: of trajectories.
@@ -71,14 +73,14 @@ class Budget:
 
 SMALL = Budget(
     shifts=tuple(SHIFTS),
-    fit=SliderFit(iterations=40, learning_rate=1e-3, batch_size=8, steps=12),
-    steps=15,
+    fit=SliderFit(iterations=40, batch_size=8, steps=12),
+    steps=20,
     guidance_scale=2.0,
     strengths=PUBLISHED,
-    things=10,
-    calibrated=4,
+    things=8,
+    calibrated=3,
     alone=1,
-    scenes=3000,
+    scenes=2500,
     epochs=8,
 )
 SMOKE = Budget(
