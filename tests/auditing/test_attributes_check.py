@@ -240,6 +240,13 @@ def test_without_masks_it_is_skipped_with_the_way_to_run_it():
     assert "--set attributes.segmenter=" in status.reason
 
 
+@pytest.mark.parametrize("field", ["segmenter", "generator"])
+def test_what_cannot_be_loaded_is_told_before_anything_is_measured(tmp_path, field):
+    with pytest.raises(InputError, match="none-there"):
+        asked("object", pictures(4), tmp_path / "run", **{field: f"bundled:none-there-{field}"})
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_segmenter_takes_the_place_of_masks(monkeypatch):
     class Squares:
         name, prompts = "squares", frozenset({"points"})

@@ -26,6 +26,7 @@ from snellen.auditing.hypothesis import Hypothesis
 from snellen.auditing.per_image import ABSENT, RIGHT
 from snellen.auditing.strengths import accuracy_at, chart_column
 from snellen.classifier import Classifier
+from snellen.diffusion.loading import load_generator
 from snellen.evidence import Evidence
 from snellen.finding import Finding
 from snellen.images import ImageSet
@@ -139,9 +140,11 @@ class Attributes(Check):
         return super().missing(classifier, images, companions)
 
     def resolved(self, classifier: Classifier) -> Attributes:
-        """As it is; a segmenter that cannot be used is told now, and not after hours."""
+        """As it is; a segmenter or a generator that cannot be used is told now, and not in the first batch."""
         if self.segmenter is not None:
             fitting_segmenter(self.segmenter, classifier.device)
+        if self.generator is not None:
+            load_generator(self.generator)
         return self
 
     def cost(self) -> float:
