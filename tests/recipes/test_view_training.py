@@ -13,13 +13,17 @@ from snellen.data.solids.solid_set import Solids
 from snellen.data.view_set import view_set
 from snellen.data.viewpoints import CENTRES
 from snellen.errors import InputError
-from snellen.preparation import Preparation
+from snellen.fitting.groundwork import lay_groundwork
+from snellen.models.artifact_models import build_network
+from snellen.preparation import Preparation, to_unit
 from snellen.randomness import Randomness
 from snellen.recipes.added_views import render_added_views
 from snellen.recipes.view_augmentation import RandomViews, ViewAugmentation
+from snellen.recipes.view_training import WithSupply, training_objects
 from snellen.recipes.viewpoint_training import ViewpointTraining
-from snellen.training.batches import ImageStore
+from snellen.training.batches import ImageStore, load_batch
 from snellen.viewpoint_search.pool import LabelledObjects, MixturePool
+from tests.data.glowing_objects import glowing_set
 
 WORLD = Solids(classes=("mug", "car"), objects=2, views=3, size=16, shadow=False)
 COMMON = {"architecture": "fashion_cnn", "side": 16, "added_views": 3}
@@ -128,6 +132,55 @@ def test_an_object_in_two_splits_is_refused_and_tune_objects_are_not_searched(vi
         recipe.fit(with_splits(["train", "tune"] * 4), rng=Randomness(0))
     fitted = recipe.fit(with_splits((["train"] * 2 + ["tune"] * 2) * 2), rng=Randomness(0))
     assert (fitted.card.lineage.recipe["objects"], fitted.card.lineage.recipe["views_searched"]) == (2, 12)
+
+
+@pytest.mark.parametrize("recipe", [ViewpointTraining(**COMMON, **SEARCH), ViewAugmentation(**COMMON)])
+def test_an_object_that_cannot_be_looked_at_is_left_out_by_name_and_stops_nothing(recipe):
+    some = glowing_set(("light-a", "dark-b", "damaged-c", "blank-d"))
+    recipe = recipe.model_copy(update={"plan": recipe.plan.model_copy(update={"epochs": 1}), "clean_epochs": 0})
+    told = recipe.fit(some, rng=Randomness(0)).card.lineage.recipe
+    assert (told["objects"], told["rejected"]) == (3, 6)
+    assert {name for name, count in some.source.renderer.calls if count > 1} >= {"light-a", "dark-b"}
+
+
+@pytest.mark.covers("11.6")
+def test_what_is_followed_is_the_classifier_as_it_is_by_then_in_evaluation_mode(views):
+    heard, image = [], torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+    class Listening(RandomViews):
+        def follow(self, epoch, look, score, rng, progress=None):
+            heard.append(score(image).detach())
+
+    class Followed(ViewAugmentation):
+        def supply(self, objects):
+            return Listening(objects, "any")
+
+    base = ViewAugmentation(**COMMON, plan=plan(epochs=1)).fit(views, rng=Randomness(0))
+    Followed(**COMMON, plan=plan()).fit(views, base=base, rng=Randomness(0))
+    network = build_network(base.card.architecture, "the test")
+    network.load_state_dict(dict(base.tensors))
+    assert torch.allclose(heard[0], network.eval()(image), atol=1e-6)
+    assert not torch.allclose(network.train()(image), heard[0], atol=1e-3), "the mode makes no difference here"
+    assert len({tuple(scores.flatten().tolist()) for scores in heard}) == 3
+
+
+def test_the_loss_is_the_mean_over_images_and_renderings_and_views_seen_are_counted(views):
+    recipe = ViewAugmentation(**COMMON, clean_epochs=0, plan=plan())
+    source = views.source
+    ground = lay_groundwork(views, architecture="fashion_cnn", side=16, plan=recipe.plan, base=None, rng=Randomness(0))
+    objects = training_objects(views, source, ground.examples.ids)
+    module = WithSupply(ground.network, recipe.supply(objects)).eval()
+    rng = Randomness(ground.plan.seed)
+    batch = load_batch(ground.examples, torch.arange(5), rng.child("training", 1, 1), torch.device("cpu"), epoch=1)
+    losses = recipe.with_added_views(ground, source.renderer, objects)(module, batch)
+    pixels, labels = render_added_views(
+        source.renderer, objects, module.supply.draw, steps=2, each=3, preparation=ground.preparation,
+        least_coverage=0.005, behind=None, rng=rng.child("added views", 1),
+    ).of_step(1)  # fmt: skip
+    all_of_them = torch.cat([batch.images, to_unit(pixels)])
+    expected = torch.nn.functional.cross_entropy(module.network(all_of_them), torch.cat([batch.targets, labels]))
+    assert losses.mean().item() == pytest.approx(expected.item(), rel=1e-5)
+    assert (len(losses), int(module.shown)) == (5, 3)
 
 
 def test_images_that_are_no_views_are_refused_and_told():

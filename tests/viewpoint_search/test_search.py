@@ -1,6 +1,7 @@
 """The search for viewpoints: what it asks, what it learns, and when it ends."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -112,6 +113,33 @@ def test_one_component_is_a_single_gaussian_step_for_step():
     assert torch.allclose(found.mixture.means[0], mean, atol=1e-10)
     assert torch.allclose(found.mixture.deviations[0], deviation, atol=1e-10)
     assert found.mixture.weights.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("factorised", [False, True])
+def test_each_component_learns_of_its_own_draws_alone(factorised):
+    first = first_mixture(3, deviation=0.1, spread=1.0, rng=RNG, factorised=factorised)
+    shares = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)
+    state = started(replace(first, weights=shares[:, None].expand(3, 6) if factorised else shares))
+    settings = SearchSettings(components=3, popsize=41, entropy_weight=0.0, deviation_rate=1e-3, weight_rate=0.01)
+    candidates = ask(state, 41, RNG)
+    moved = tell(state, candidates, candidates.unbounded[:, 1].cos() + candidates.unbounded[:, 4], settings)
+    ranks = centred_ranks(candidates.unbounded[:, 1].cos() + candidates.unbounded[:, 4]).tolist()
+    for k in range(3):
+        for d in range(6):
+            climbed = curved = worth = 0.0
+            for p in range(20):
+                if int(candidates.components[p, d]) == k:
+                    noise, (up, down, middle) = float(candidates.noise[p, d]), (ranks[p], ranks[20 + p], ranks[40 + k])
+                    climbed += (up - down) * noise * 0.1
+                    curved += ((up + down) / 2 - middle) * (noise**2 - 1) * 0.1
+                    worth += (up + down) / 2
+            expected = 20 * float(shares[k])
+            step = 0.1 * (1 - settings.momentum) * 50 * climbed / expected
+            assert float(moved.mixture.means[k, d] - first.means[k, d]) == pytest.approx(step, abs=1e-9)
+            assert float(moved.mixture.deviations[k, d]) == pytest.approx((0.1 + 1e-3 * curved / expected) * 0.999)
+            weight = moved.mixture.weights[k, d] if factorised else moved.mixture.weights[k]
+            if factorised or d == 0:
+                assert float(weight) == pytest.approx(float(shares[k]) + 0.01 * worth / expected, rel=2e-3)
 
 
 @pytest.mark.covers("11.5")

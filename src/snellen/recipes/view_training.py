@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import ClassVar, Protocol, cast
 
@@ -106,7 +106,7 @@ class ViewTraining(ClassifierRecipe):
         source = data.for_fitting().source
         if not isinstance(source, ViewSource):
             raise InputError(f"{data.name}: this recipe renders objects anew and needs a set of views; {_EXAMPLES}")
-        objects = training_objects(data, source)
+        refuse_shared_objects(data, source)
         ground = lay_groundwork(
             data,
             architecture=self.architecture,
@@ -117,6 +117,7 @@ class ViewTraining(ClassifierRecipe):
             several_labels=False,
             progress=progress,
         )
+        objects = training_objects(data, source, ground.examples.ids)
         module = WithSupply(ground.network, self.supply(objects))
         trained = train(
             module,
@@ -197,23 +198,33 @@ class ViewTraining(ClassifierRecipe):
         return 0.005
 
 
-def training_objects(data: ImageSet, source: ViewSource) -> LabelledObjects:
-    """Objects that are trained on, in the order of their first view.
+def refuse_shared_objects(data: ImageSet, source: ViewSource) -> None:
+    """Refuse an object that is in two splits: it would be trained on and judged."""
+    of_object: dict[str, object] = {}
+    for owner, split in zip(_owners(data, source), data.column("split"), strict=True):
+        known = of_object.setdefault(owner, split)
+        if known != split:
+            raise InputError(f"{data.name}: {owner} is in two splits, {known} and {split}; split by object")
 
-    Raises:
-        InputError: an object that is in two splits: it would be trained on and judged.
+
+def training_objects(data: ImageSet, source: ViewSource, used: Collection[str]) -> LabelledObjects:
+    """Objects of the views that are trained on, in the order of the set.
+
+    Args:
+        data: the set of views.
+        source: of its pictures.
+        used: ids of views; an object that cannot be looked at has none among them, and is not looked at again.
     """
+    views, labels = set(used), dict[str, int]()
+    for example_id, owner, label in zip(data.ids, _owners(data, source), data.labels.tolist(), strict=True):
+        if example_id in views:
+            labels.setdefault(owner, label)
+    return LabelledObjects(tuple(labels), tuple(labels.values()))
+
+
+def _owners(data: ImageSet, source: ViewSource) -> list[str]:
     assert data.rows is not None
-    owners = [source.owners[int(row)] for row in data.rows]
-    splits = data.column("split")
-    of_object: dict[str, tuple[object, int]] = {}
-    has_tune = "tune" in splits
-    for owner, split, label in zip(owners, splits, data.labels.tolist(), strict=True):
-        known = of_object.setdefault(owner, (split, label))
-        if known[0] != split:
-            raise InputError(f"{data.name}: {owner} is in two splits, {known[0]} and {split}; split by object")
-    used = {owner: label for owner, (split, label) in of_object.items() if not has_tune or split == "train"}
-    return LabelledObjects(tuple(used), tuple(used.values()))
+    return [source.owners[int(row)] for row in data.rows]
 
 
 def evaluating(network: nn.Module, device: torch.device) -> Score:
