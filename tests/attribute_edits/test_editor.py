@@ -175,6 +175,11 @@ def test_a_background_misleads_the_classifier_that_is_named(editor, scenes, edit
     assert bool((classifier(made).log_softmax(1)[:, 0] < before - 0.01).all())
     with pytest.raises(InputError, match="labels"):
         editor.edit(scenes.images, scenes.masks, scenes.backgrounds, list(range(COUNT)), replace(guides, labels=None))
+    several = Classifier(Bluish(), class_names=["blue", "red"], task="multilabel")
+    with pytest.raises(UnsupportedError, match="several classes at once"):
+        editor.edit(
+            scenes.images, scenes.masks, scenes.backgrounds, list(range(COUNT)), replace(guides, classifier=several)
+        )
     blind = Classifier(lambda images: images.flatten(1)[:, :2], class_names=["a", "b"])
     with pytest.raises(UnsupportedError, match="no gradients"):
         editor.edit(
@@ -206,6 +211,15 @@ def test_coarse_to_fine_keeps_a_ring_that_shrinks():
     # 51 and 31 pixels of a picture of 256 are 13 and 9 of one of 64: 6 and 4 to each side.
     assert [kept(left) for left in (60, 51, 50, 36, 35, 0)] == [256, 256, 144, 144, 0, 0]
     assert isinstance(hook._stages[0][1], Blending)
+
+
+def test_the_ring_of_a_picture_of_256_is_that_of_the_published_window():
+    mask = torch.zeros(1, 1, 256, 256, dtype=torch.bool)
+    mask[:, :, 128, 128] = True
+    hook = CoarseToFine(torch.ones(1, 1, 256, 256), mask, torch.zeros(1, 1, 256, 256), 1)
+    for left, window in ((60, 51), (40, 31)):
+        moment = Moment(100 - left - 1, 100, 5.0, torch.zeros(1, 1, 256, 256), 1.0, 0.5, ("a",), False)
+        assert torch.equal(hook.after(moment), torch.nn.functional.max_pool2d(mask.float(), window, 1, window // 2))
 
 
 def test_the_ring_stays_where_asked_for(editor, scenes, monkeypatch):

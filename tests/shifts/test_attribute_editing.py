@@ -3,14 +3,17 @@
 import pytest
 import torch
 
+from snellen.attribute_edits.complexity import complexity
 from snellen.attribute_edits.motions import sized
 from snellen.attribute_edits.object_layer import ObjectLayer
 from snellen.attribute_edits.published import KINDS, SETTINGS
+from snellen.classifier import Classifier
 from snellen.data.arrays import load_arrays
 from snellen.errors import InputError
 from snellen.experiments.attribute_editing.materials import shown
 from snellen.index import entry
 from snellen.method import Editing, build
+from snellen.preparation import Preparation
 from snellen.randomness import Randomness
 from snellen.shifts.attribute_editing import AttributeEditing
 from snellen.testing import check_edit, check_method
@@ -70,6 +73,51 @@ def test_what_is_moved_is_what_the_motion_makes(scenes):
         assert torch.equal(found.images[row][:, ~layer.mask], scenes.backgrounds[row][:, ~layer.mask])
 
 
+@pytest.mark.covers("27.4")
+def test_backgrounds_are_plainer_and_busier_where_their_kinds_say_so(scenes):
+    kinds = ("plain_background", "inver", "complex_background")
+    plain, control, busy = (
+        complexity(edited(AttributeEditing(kind=kind, weight=80.0, **SHORT), scenes).images) for kind in kinds
+    )
+    assert bool((plain < control).all())
+    assert bool((control < busy).all())
+
+
+def test_a_classifier_is_misled_from_what_it_says_of_the_image_at_its_own_size(scenes, monkeypatch):
+    class Small(torch.nn.Module):
+        """Two classes by the mean brightness; takes 8 pixels alone."""
+
+        def forward(self, images):
+            assert images.shape[2:] == (8, 8)
+            light = images.mean((1, 2, 3)) * 4 - 2
+            return torch.stack([light, -light], 1)
+
+    small = Classifier(Small(), class_names=["light", "dark"], preparation=Preparation(size=(8, 8)))
+    monkeypatch.setattr("snellen.shifts.attribute_editing._classifier", lambda reference: small)
+    images, masks = torch.cat([scenes.images[:1] * 0.5 + 0.5, scenes.images[1:2] * 0.5]), scenes.masks[:2]
+    method = AttributeEditing(kind="adversarial_background", adversarial_weight=60.0, **SHORT)
+    unlabelled, own, other = (
+        method.edit(images, masks, 5.0, labels=labels).images
+        for labels in (None, torch.tensor([0, 1]), torch.tensor([1, 0]))
+    )
+    assert torch.equal(unlabelled, own), "the classes are its decisions of the unedited images: light, dark"
+    lighter = (other - own).mean((1, 2, 3))
+    assert lighter[0] > 1e-3, "away from light is darker"
+    assert lighter[1] < -1e-3
+
+
+def test_every_image_has_noise_of_its_own_that_its_edits_share(scenes):
+    """One image under two ids: what is painted differs with the id, and not with the kind where nothing pushes."""
+    images, masks, behind = (part[[0, 0]] for part in (scenes.images, scenes.masks, scenes.backgrounds))
+    rng = Randomness(0).for_examples(["one", "other"])
+    made = {
+        kind: AttributeEditing(kind=kind, **SHORT).edit(images, masks, 5.0, rng=rng, backgrounds=behind).images
+        for kind in ("inver", "random_background")
+    }
+    assert float((made["inver"][0] - made["inver"][1]).abs().max()) > 0.01
+    assert torch.equal(made["inver"], made["random_background"])
+
+
 @pytest.mark.covers("27.10")
 @pytest.mark.parametrize("kind", ["random_position", "random_direction"])
 def test_what_is_random_follows_from_seed_and_id(kind, scenes):
@@ -127,6 +175,10 @@ def test_bad_masks_and_images_are_told_one_by_one(scenes):
     border = torch.ones_like(masks)
     border[:, 0] = False
     assert "no background is left" in AttributeEditing().edit(images[3:], border[3:], 5.0).status[0]
+    lent = AttributeEditing(kind="random_background")
+    told = [lent.edit(images[3:], border[3:], at, backgrounds=images[:1]).status[0] for at in (5.0, 2.5)]
+    assert told[0] == "ok"
+    assert "no background is left" in told[1], "half of it would be its own"
 
 
 def test_an_image_that_the_generator_cannot_make_is_told(scenes):

@@ -30,7 +30,7 @@ class CoarseToFine(LatentHook):
     def __init__(self, reference: Tensor, masks: Tensor, noise: Tensor, factor: int) -> None:
         side = max(masks.shape[2:])
         self._stages = [
-            (left, Blending(reference, covering_mask(~widened(masks, round(window * side / 512)), factor), noise))
+            (left, Blending(reference, covering_mask(~widened(masks, round((window - 1) * side / 512)), factor), noise))
             for left, window in WINDOWS
         ]
 

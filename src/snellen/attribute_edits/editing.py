@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from snellen.attribute_edits.backgrounds import RING, Fill, pasted_onto, removed
-from snellen.attribute_edits.editor import BackgroundEditor, Guides
+from snellen.attribute_edits.editor import BackgroundEditor, Guides, scores_of
 from snellen.attribute_edits.motions import TURNS, full_sized, placed, sized, turned
 from snellen.attribute_edits.object_layer import ObjectLayer, shifted
 from snellen.attribute_edits.object_mask import Parts, object_of, widened
@@ -63,16 +63,17 @@ class Edit:
         _check(images, masks, severity, backgrounds)
         if severity == 0 or not len(images):
             return Edited(images, masks, ("ok",) * len(images))
-        if self.setting.kind == "random_background" and backgrounds is None:
+        if self.setting.borrows and backgrounds is None:
             raise InputError("random_background needs the backgrounds of other images: give backgrounds (n, 3, h, w)")
         unfit = self._unfit((images.shape[2], images.shape[3]))
         if unfit is not None:
             return Edited(images, masks, (unfit,) * len(images))
         bound, share = rng.bind(len(images)), severity / MOST
+        fills = backgrounds is None or (self.setting.borrows and share < 1)
         status, layers = list[str](), list[ObjectLayer]()
         for row in range(len(images)):
             try:
-                if backgrounds is None and bool(widened(masks[row], RING).all()):
+                if fills and bool(widened(masks[row], RING).all()):
                     raise RejectedImageError("no background is left around its object")
                 layers.append(self._moved(images[row], masks[row], share, bound[[row]]))
                 status.append("ok")
@@ -126,7 +127,7 @@ class Edit:
 
     def _behind(self, images: Tensor, masks: Tensor, share: float, backgrounds: Tensor | None) -> Tensor:
         """What lies behind the objects; a lent background is mixed with the own one."""
-        if backgrounds is not None and (self.setting.kind != "random_background" or share == 1):
+        if backgrounds is not None and (not self.setting.borrows or share == 1):
             return backgrounds.to(images)
         own = removed(images, masks, self.fill)
         return own if backgrounds is None else torch.lerp(own, backgrounds.to(images), share)
@@ -136,7 +137,7 @@ class Edit:
         if not self.setting.adversarial or self.misled is None or labels is not None:
             return labels
         with torch.no_grad():
-            return self.misled.predict(self.misled(images.to(self.misled.device))).cpu()
+            return self.misled.predict(scores_of(self.misled, images)).cpu()
 
     def _painted(
         self,

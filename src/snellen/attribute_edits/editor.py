@@ -98,7 +98,7 @@ class BackgroundEditor:
         Raises:
             InputError: shapes that do not fit, a size that the generator cannot make, a mask without background, or a
                 classifier that is to be misled without labels.
-            UnsupportedError: a classifier without gradients.
+            UnsupportedError: a classifier without gradients, or one of several classes at once.
         """
         found = Guides.none(len(images)) if guides is None else guides
         _check(found, len(images))
@@ -144,6 +144,19 @@ class BackgroundEditor:
         return editor.edit(objects, ~masks[:, None], None, seeds, condition=nothing, start=backgrounds)
 
 
+def scores_of(classifier: Classifier, images: Tensor) -> Tensor:
+    """What a classifier says of pictures of any size, (n, k): they are resampled to the size that it takes.
+
+    Args:
+        classifier: may take another size.
+        images: float (n, 3, h, w) in [0, 1]; gradients go through.
+    """
+    size = classifier.preparation.size
+    if size is not None and tuple(images.shape[2:]) != tuple(size):
+        images = functional.interpolate(images, size=size, mode="bilinear", antialias=True)
+    return classifier(images.to(classifier.device))
+
+
 def _loss(guides: Guides, rows: Tensor, objects: Tensor, masks: Tensor) -> EditLoss:
     """The loss of some rows; the classifier sees the object before the background that is being made."""
     loss = EditLoss(guides.weights[rows], guides.adversarial[rows], constant=guides.constant)
@@ -153,10 +166,7 @@ def _loss(guides: Guides, rows: Tensor, objects: Tensor, masks: Tensor) -> EditL
 
     def log_probability(decoded: Tensor) -> Tensor:
         shown = torch.where(masks[:, None].to(decoded.device), objects.to(decoded), decoded)
-        size = classifier.preparation.size
-        if size is not None and tuple(shown.shape[2:]) != tuple(size):
-            shown = functional.interpolate(shown, size=size, mode="bilinear", antialias=True)
-        scores = classifier(shown.to(classifier.device))
+        scores = scores_of(classifier, shown)
         return scores.log_softmax(1).gather(1, labels.to(scores.device)[:, None])[:, 0].to(decoded.device)
 
     return replace(loss, log_probability=log_probability)
@@ -168,6 +178,8 @@ def _check(guides: Guides, count: int) -> None:
             raise InputError(f"{name} are {count} finite numbers, one for each picture; got {values.tolist()}")
     if not bool((guides.adversarial != 0).any()):
         return
+    if guides.classifier is not None and guides.classifier.task == "multilabel":
+        raise UnsupportedError(f"{guides.classifier.name} gives several classes at once, and one is to be misled")
     if guides.classifier is None or guides.labels is None or guides.labels.shape != (count,):
         raise InputError(f"misleading a classifier needs it and {count} labels, one for each picture")
     if not guides.classifier.differentiable:

@@ -52,6 +52,11 @@ class EditSetting:
         """Whether it needs a diffusion model: copy and paste has no complexity to turn."""
         return bool(self.weight) or self.adversarial
 
+    @property
+    def borrows(self) -> bool:
+        """Whether what lies behind the object comes from another image."""
+        return self.kind == "random_background"
+
 
 #: Published λ, plain and complex backgrounds alike.
 WEIGHT = 20.0

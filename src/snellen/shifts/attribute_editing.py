@@ -99,7 +99,7 @@ class AttributeEditing(Method):
     @property
     def borrows(self) -> bool:
         """Whether the backgrounds that it is given must be those of other images."""
-        return self.kind == "random_background"
+        return self.setting.borrows
 
     def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
         """Say why this cannot run: a guided background without a generator, or without a classifier to mislead."""
