@@ -10,10 +10,11 @@ from snellen.attacks.viewpoint_attack import ViewpointAttack
 from snellen.classifier import Classifier, Normalization
 from snellen.criterion import Targeted
 from snellen.data.viewpoints import viewpoints_of
-from snellen.errors import InputError
+from snellen.errors import InputError, RejectedImageError
 from snellen.preparation import Preparation
 from snellen.randomness import Randomness
 from snellen.viewpoint_search.mixture import ViewpointMixture, draw_unbounded
+from tests.data.glowing_objects import GlowingObjects
 
 QUICK = ViewpointAttack(components=2, popsize=11, iterations=10, samples=20, start_spread=0.3)
 
@@ -132,6 +133,15 @@ def test_objects_that_are_not_seen_and_scores_that_are_not_finite_have_results_o
     blank = QUICK.attack_views(reader(), Painted(), ["dust"], torch.tensor([0]))
     assert (blank.status, blank.spent.queries) == (("blank",), 0)
     assert math.isnan(float(blank.success_rate))
+
+    class Flat(Painted):
+        """An object as white as what lies behind it: it covers the picture, and nothing is to be seen."""
+
+        def render(self, object_id, viewpoints):
+            return torch.ones(len(viewpoints), 3, 8, 8), torch.ones(len(viewpoints), 8, 8)
+
+    white = QUICK.attack_views(reader(), Flat(), ["cup"], torch.tensor([0]))
+    assert (white.status, white.spent.queries) == (("blank",), 0)
     rows = blank.evidence(reader(), torch.tensor([0]), setting="v").table.to_pylist()
     assert {(row["status"], row["reason"], row["prediction"]) for row in rows} == {
         ("rejected", "the object is not seen", None)
@@ -158,6 +168,11 @@ def test_objects_that_are_not_seen_and_scores_that_are_not_finite_have_results_o
 def test_wrong_objects_and_labels_are_refused(objects, labels, told):
     with pytest.raises(InputError, match=told):
         QUICK.attack_views(reader(), Painted(), objects, torch.tensor(labels, dtype=torch.int64))
+
+
+def test_an_object_that_cannot_be_looked_at_is_an_error_with_its_name():
+    with pytest.raises(RejectedImageError, match="damaged-e: its file is damaged"):
+        QUICK.attack_views(reader(), GlowingObjects(("damaged-e",)), ["damaged-e"], torch.tensor([0]))
 
 
 def test_a_renderer_that_gives_something_else_is_refused():

@@ -5,16 +5,19 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import snellen
 from snellen.auditing.audit import audit
 from snellen.auditing.checks.viewpoint import Viewpoint
 from snellen.auditing.seen_objects import Seen, SeenObject, worst_region
+from snellen.classifier import Classifier
 from snellen.comparing.compare import compare
 from snellen.comparing.measurable import measurable
 from snellen.data.viewed_objects import ViewedObject
 from snellen.errors import InputError
-from tests.data.glowing_objects import glowing_set, reader
+from snellen.preparation import Preparation
+from tests.data.glowing_objects import SIDE, glowing_set, reader
 
 LIGHT = tuple(f"light-{number:02d}" for number in range(20))
 CHECKS = ["clean", {"check": "viewpoint", "views": 6, "attacked": 2, "iterations": 3}]
@@ -85,6 +88,22 @@ def test_objects_that_look_alike_from_everywhere_are_no_finding():
     assert report.metrics["viewpoint.lost"].value == 0.0
     assert "viewpoint.attacked.accuracy" not in report.metrics
     assert [one.kind for one in report.findings if one.kind == "viewpoint"] == []
+
+
+def test_attacked_objects_are_drawn_among_those_that_have_a_right_view_to_lose(tmp_path):
+    class Always(nn.Module):
+        def forward(self, images):
+            return torch.tensor([[0.0, 1.0]]).expand(len(images), 2)
+
+    always = Classifier(Always(), class_names=["dark", "light"], preparation=Preparation(size=(SIDE, SIDE)))
+    whole = (*(f"dark-{number}" for number in range(4)), *LIGHT)
+    check = {"check": "viewpoint", "views": 2, "attacked": 4, "iterations": 1}
+    audit(always, glowing_set(whole), checks=["clean", check], out=tmp_path / "run")
+    rows = json.loads((tmp_path / "run" / "lists" / "viewpoint.json").read_text())
+    attacked = {row["id"] for row in rows if row["attacked"] is not None}
+    assert len(attacked) == 4
+    assert {row["class"] for row in rows if row["id"] in attacked} == {"light"}
+    assert attacked != set(LIGHT[:4]), "a set is often one class after the other"
 
 
 def test_photos_need_a_set_of_views(tmp_path):

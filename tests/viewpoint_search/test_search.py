@@ -12,7 +12,7 @@ from snellen.data.viewpoints import viewpoints_of
 from snellen.randomness import Randomness
 from snellen.viewpoint_search.mixture import ViewpointMixture, draw_viewpoints_of, first_mixture
 from snellen.viewpoint_search.population import ask, centred_ranks, started, tell
-from snellen.viewpoint_search.search import search_viewpoints
+from snellen.viewpoint_search.search import AT_ONCE, judge, search_viewpoints
 from snellen.viewpoint_search.settings import SearchSettings
 from snellen.viewpoint_search.views import Views
 
@@ -181,6 +181,21 @@ def test_what_cannot_be_searched_ends_at_once_or_is_refused():
     assert (unseen.ended, unseen.iterations, unseen.blanks) == ("blank", 0, 22)
 
 
+def test_many_views_are_judged_a_part_at_a_time_and_in_their_order():
+    viewpoints, asked = torch.zeros(AT_ONCE + 3, 6, dtype=torch.float64), []
+    viewpoints[:, 1] = torch.arange(len(viewpoints)) * 0.1
+
+    def looked(part):
+        asked.append(len(part))
+        return look(part, lambda v: v[:, 1] > 51.05)
+
+    judged = judge(looked, behind, viewpoints, label=0, criterion=Misclassified())
+    assert asked == [AT_ONCE, 3]
+    assert judged.blank.nonzero().flatten().tolist() == [511, 512, 513, 514]
+    assert torch.equal(judged.scores[:511], behind(look(viewpoints).images)[:511].float())
+    assert bool(judged.scores[511:].isnan().all())
+
+
 @pytest.mark.covers("11.13")
 def test_views_that_do_not_show_the_object_are_no_success_and_not_sought():
     # Class 0 is lost only where nothing is seen: beyond 60 degrees of azimuth.
@@ -192,6 +207,11 @@ def test_views_that_do_not_show_the_object_are_no_success_and_not_sought():
 def test_a_search_may_end_with_the_first_step_whose_views_all_succeed():
     early = run(lambda pixels: behind(pixels) - torch.tensor([500.0, 0]), stop_when_fooled=True)
     assert (early.ended, early.iterations) == ("fooled", 0)
+    # Some views that succeed are not enough.
+    moved = run(stop_when_fooled=True, start_spread=0, iterations=40)
+    assert moved.ended == "fooled"
+    assert 0 < moved.iterations < 40
+    assert azimuth_of(moved.mixture) > 75
     late = run(lambda pixels: behind(pixels) - torch.tensor([500.0, 0]))
     assert (late.ended, late.iterations) == ("ran", 15)
     # What that costs: the entropy had no time to widen the mixture.

@@ -71,6 +71,7 @@ class ViewpointAttack(SearchSettings, Method):
 
         Raises:
             InputError: no object, one that the renderer does not have, one twice, or labels of another number.
+            RejectedImageError: an object cannot be looked at; :func:`snellen.attack` leaves such out by name.
         """
         criterion, rng, listener = criterion or Misclassified(), rng or Randomness(0), progress or Silent()
         _check(renderer, objects, labels, len(classifier.class_names))

@@ -21,6 +21,9 @@ from snellen.viewpoint_search.views import Look
 #: Prepared images (n, 3, h, w) → scores (n, c): logits or log-probabilities.
 Score = Callable[[Tensor], Tensor]
 
+#: Views that are in memory at once.
+AT_ONCE = 512
+
 Ended = Literal["ran", "fooled", "blank", "not finite"]
 
 
@@ -65,14 +68,20 @@ class Judged:
 
 def judge(look: Look, score: Score, viewpoints: Tensor, *, label: int, criterion: Criterion) -> Judged:
     """Render views and ask the classifier about those that show the object; nothing has a gradient."""
-    views = look(viewpoints)
-    shown = ~views.blank
+    blanks, told = list[Tensor](), list[Tensor]()
+    for part in viewpoints.split(AT_ONCE):
+        views = look(part)
+        blanks.append(views.blank)
+        if not bool(views.blank.all()):
+            with torch.no_grad():
+                told.append(score(views.images[~views.blank]).detach().float().cpu())
+    blank = torch.cat(blanks)
+    shown = ~blank
     fitness = torch.full((len(viewpoints),), -torch.inf, dtype=torch.float64)
     success = torch.zeros(len(viewpoints), dtype=torch.bool)
-    if not bool(shown.any()):
-        return Judged(torch.zeros(len(viewpoints), 0), fitness, success, views.blank, True)
-    with torch.no_grad():
-        scores = score(views.images[shown]).detach().float().cpu()
+    if not told:
+        return Judged(torch.zeros(len(viewpoints), 0), fitness, success, blank, True)
+    scores = torch.cat(told)
     labels = torch.full((len(scores),), label)
     finite = bool(torch.isfinite(scores).all())
     if finite:
@@ -81,7 +90,7 @@ def judge(look: Look, score: Score, viewpoints: Tensor, *, label: int, criterion
         success[shown] = criterion.success(scores, labels)
     spread = torch.full((len(viewpoints), scores.shape[1]), torch.nan)
     spread[shown] = scores
-    return Judged(spread, fitness, success, views.blank, finite)
+    return Judged(spread, fitness, success, blank, finite)
 
 
 def search_viewpoints(
@@ -98,7 +107,7 @@ def search_viewpoints(
     """Move a mixture of viewpoints towards those that meet a criterion.
 
     Args:
-        look: renders and prepares one object; called once in every step.
+        look: renders and prepares one object; called once in every step of at most :data:`AT_ONCE` views.
         score: the classifier, called forward only.
         label: class of the object, or the target.
         criterion: what counts, and in which direction.

@@ -29,6 +29,7 @@ from snellen.images import ImageSet
 from snellen.method import Need
 from snellen.metrics.clustered import ClusteredMean, clustered_mean, clustered_share
 from snellen.preparation import to_image
+from snellen.randomness import Randomness
 from snellen.viewpoint_search.map_picture import map_picture
 from snellen.viewpoint_search.view_map import view_map
 
@@ -87,7 +88,8 @@ class Viewpoint(Check):
         whole = self._objects(reading)
         if whole is None:
             return Conclusion(notes=["Viewpoint: the objects of the audited images are not known any more."])
-        drawn = self._drawn(whole, reading)
+        known = [one for one in whole.objects if one.label >= 0]
+        drawn = _drawn(known, self.objects, reading.rng.child(self.name))
         found, lost = list[SeenObject](), list[str]()
         for viewed in drawn:
             one = seen_object(
@@ -119,15 +121,6 @@ class Viewpoint(Check):
         if reading.audited is None or not is_view_set(reading.audited):
             return None
         return viewed_objects(align_labels(reading.audited, reading.names))
-
-    def _drawn(self, whole: ViewedObjects, reading: Reading) -> list[ViewedObject]:
-        """At most so many objects with a label, drawn by their ids, in the order of the set."""
-        known = [one for one in whole.objects if one.label >= 0]
-        rng = reading.rng.child(self.name).for_examples([one.object_id for one in known])
-        if not known:
-            return []
-        order = np.argsort(rng.uniform("objects", ()).numpy(), kind="stable")[: self.objects]
-        return [known[place] for place in sorted(order.tolist())]
 
     def _concluded(
         self, found: Sequence[SeenObject], whole: ViewedObjects, reading: Reading, notes: Sequence[str]
@@ -183,7 +176,8 @@ class Viewpoint(Check):
     ) -> dict[str, NDArray[np.bool_]]:
         """Whether fresh views of what the attack found are right, by object; of objects with a right view to lose."""
         method = ViewpointAttack(components=COMPONENTS, popsize=POPSIZE, iterations=self.iterations, samples=SAMPLES)
-        chosen = [one.viewed for one in found if one.natural.right.any()][: self.attacked]
+        right = [one.viewed for one in found if one.natural.right.any()]
+        chosen = _drawn(right, self.attacked, reading.rng.child(self.name, "attacked"))
         told: dict[str, NDArray[np.bool_]] = {}
         for viewed in chosen:
             views = method.attack_views(
@@ -287,6 +281,14 @@ class Viewpoint(Check):
                 ),
             ),
         )
+
+
+def _drawn(objects: Sequence[ViewedObject], count: int, rng: Randomness) -> list[ViewedObject]:
+    """At most so many objects, drawn by their ids, in the order of the set, which may be one class after the other."""
+    if not objects:
+        return []
+    places = rng.for_examples([one.object_id for one in objects]).uniform("objects", ()).numpy()
+    return [objects[place] for place in sorted(np.argsort(places, kind="stable")[:count].tolist())]
 
 
 def _accuracy(right: Sequence[NDArray[np.bool_]]) -> Measured:
