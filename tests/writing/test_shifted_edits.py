@@ -12,8 +12,10 @@ from snellen.errors import InputError
 from snellen.method import Method
 from snellen.models.segmenters import object_masks
 from snellen.outcomes import Edited
+from snellen.randomness import Randomness
 from snellen.shifts.attribute_editing import AttributeEditing
 from snellen.writing import shifted_images
+from snellen.writing.edited_objects import EditedObjects
 from snellen.writing.picture_grid import GAP
 from snellen.writing.shifted_images import shift
 from snellen.writing.thumbnails import SIDE
@@ -108,6 +110,29 @@ def test_a_lent_background_is_of_another_class_and_fills_the_frame(photos, edite
         ground = pixels[~mask].astype(int)
         assert (ground[:, 1] > ground[:, 2]).mean() == (0.0 if key.startswith("g") else 1.0), key
         assert ground[:, 1:].max(1).min() > 100, "no part of the frame stays empty, and no object is lent"
+
+
+def test_a_lent_background_is_filled_as_the_edit_fills(photos, tmp_path):
+    """Two images whose objects lie before stripes: moved pixels keep the stripes, Telea's method blurs them."""
+    rows = ["path,id,label,mask"]
+    for name in "ab":
+        pixels = np.zeros((16, 16, 3), np.uint8)
+        pixels[:, ::2, 2] = 200
+        mask = np.zeros((16, 16), np.uint8)
+        mask[5:11, 5:11] = pixels[5:11, 5:11, 0] = 255
+        save(tmp_path / f"{name}.png", pixels)
+        save(tmp_path / "masks" / f"{name}.png", mask)
+        rows.append(f"{name}.png,{name},{name},masks/{name}.png")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    striped = snellen.load_images(tmp_path / "manifest.csv")
+    found = []
+    for fill in ("moved", "telea"):
+        lent = EditedObjects(striped, Randomness(0)).lent("a", 16, 16, fill)
+        written = shift(striped, LENT.model_copy(update={"fill": fill}), out=tmp_path / fill, contact_sheet=False)
+        pixels, mask = pictures(written, "random_background")["a"]
+        found.append(np.abs(pixels - 255 * lent.permute(1, 2, 0).numpy())[~mask].max())
+        assert (lent[2].unique().numel() > 2) == (fill == "telea")
+    assert max(found) < 1
 
 
 def test_batch_size_order_and_the_rest_of_the_set_change_no_pixel(photos, edited, tmp_path):

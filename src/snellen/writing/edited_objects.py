@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from snellen.attribute_edits.backgrounds import RING, removed
+from snellen.attribute_edits.backgrounds import RING, Fill, removed
 from snellen.attribute_edits.object_mask import object_of, widened
 from snellen.errors import RejectedImageError
 from snellen.images import ImageSet
@@ -44,10 +44,16 @@ class EditedObjects:
         """
         return self._masks.of(self._places[example_id], pixels)
 
-    def lent(self, example_id: str, height: int, width: int) -> Tensor:
+    def lent(self, example_id: str, height: int, width: int, fill: Fill = "moved") -> Tensor:
         """The background of another image, of another class where classes are known, in this size: float (3, h, w).
 
         It depends on the seed, the id and the set.
+
+        Args:
+            example_id: of the image that gets it.
+            height: of that image, pixels.
+            width: of that image, pixels.
+            fill: how the lender's object is taken out.
 
         Raises:
             RejectedImageError: none of those that were asked has one.
@@ -68,7 +74,7 @@ class EditedObjects:
                 continue
             if bool(widened(mask, RING).all()):
                 continue
-            (background,) = removed(to_unit(pixels)[None], mask[None])
+            (background,) = removed(to_unit(pixels)[None], mask[None], fill)
             return _sized(background, height, width)
         raise RejectedImageError(
             "no other image lends its background: they are of the same class, or nobody knows where their objects are"

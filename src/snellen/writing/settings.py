@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from snellen.attribute_edits.backgrounds import Fill
 from snellen.data.nameless import nameless_record
 from snellen.data.pseudonyms import Pseudonyms
 from snellen.errors import InputError
@@ -85,6 +86,12 @@ class Setting:
     def borrows(self) -> bool:
         """Whether an edit puts the background of another image behind the object."""
         return bool(getattr(self.method, "borrows", False))
+
+    @property
+    def fill(self) -> Fill:
+        """How an edit takes objects out of their backgrounds."""
+        fill: Fill = getattr(self.method, "fill", "moved")
+        return fill
 
     @property
     def attack(self) -> Attack:
