@@ -11,9 +11,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+from snellen.attribute_edits.backgrounds import removed
 from snellen.auditing.audit import audit
+from snellen.auditing.check import Batch
 from snellen.auditing.checks import build_check
 from snellen.auditing.checks.attributes import Attributes
+from snellen.auditing.edited_batch import EditedBatch
 from snellen.classifier import Classifier
 from snellen.comparing.compare import compare
 from snellen.comparing.measurable import measurable
@@ -22,6 +25,7 @@ from snellen.images import ImageSet
 from snellen.models.segmenters import object_masks
 from snellen.models.segmenters.protocol import Segmented
 from snellen.preparation import Preparation
+from snellen.randomness import Randomness
 
 SIDE = 24
 #: The object: 64 pixels of 576, bright red in class "light", dark red in class "dark".
@@ -230,6 +234,40 @@ def test_with_a_generator_backgrounds_are_made_plainer_and_busier_too():
     assert painted.chosen == ("plain_background", "complex_background", *EDITS)
     assert painted.editing("complex_background").generator == "bundled:scene-diffusion"
     assert painted.cost() > 3 * Attributes().cost() > 0
+
+
+def test_painted_backgrounds_are_measured_beside_the_control():
+    fields = {"generator": "bundled:scene-diffusion", "steps": 8, "made": 2, "kinds": ["plain_background"]}
+    report = asked("object", pictures(4), **fields)
+    assert report.metrics["attributes.background.lost"].n == 4
+    assert report.metrics["attributes.inver.5.accuracy"].value == 1.0, "objects keep their pixels"
+    assert {one.status for one in report.checks} == {"done"}
+
+
+def test_a_ring_around_an_object_goes_with_it_as_wide_as_told():
+    images = pictures(2)
+    classifier = reader("object")
+    pixels = torch.stack([classifier.prepare(images.read(row)) for row in range(2)])
+    ids = tuple(images.ids)
+    batch = Batch(
+        classifier,
+        ids,
+        (None, None),
+        pixels,
+        torch.tensor([0, 1]),
+        classifier(pixels),
+        Randomness(0).for_examples(ids),
+        originals=images,
+    )
+    check = Attributes(fill="telea", parts="all")
+    editing = check.editing("inver")
+    assert (editing.fill, editing.parts) == ("telea", "all")
+    for ring, pixels_wide in ((0.0, 1), (0.05, 1), (0.25, 6)):
+        found = EditedBatch.of(batch, editing, None, ring)
+        assert torch.equal(found.backgrounds, removed(batch.images, found.masks, "telea", ring=pixels_wide))
+    whole = EditedBatch.of(batch, editing, None, 0.5)
+    assert whole.part is None
+    assert [key for key, _ in whole.refused] == list(ids)
 
 
 def test_without_masks_it_is_skipped_with_the_way_to_run_it():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from snellen.attribute_edits.backgrounds import removed
 from snellen.attribute_edits.complexity import complexity
 from snellen.attribute_edits.motions import sized
 from snellen.attribute_edits.object_layer import ObjectLayer
@@ -15,6 +16,7 @@ from snellen.index import entry
 from snellen.method import Editing, build
 from snellen.preparation import Preparation
 from snellen.randomness import Randomness
+from snellen.shifts import attribute_editing
 from snellen.shifts.attribute_editing import AttributeEditing
 from snellen.testing import check_edit, check_method
 
@@ -93,7 +95,7 @@ def test_a_classifier_is_misled_from_what_it_says_of_the_image_at_its_own_size(s
             return torch.stack([light, -light], 1)
 
     small = Classifier(Small(), class_names=["light", "dark"], preparation=Preparation(size=(8, 8)))
-    monkeypatch.setattr("snellen.shifts.attribute_editing._classifier", lambda reference: small)
+    monkeypatch.setattr(attribute_editing, "_classifier", lambda reference: small)
     images, masks = torch.cat([scenes.images[:1] * 0.5 + 0.5, scenes.images[1:2] * 0.5]), scenes.masks[:2]
     method = AttributeEditing(kind="adversarial_background", adversarial_weight=60.0, **SHORT)
     unlabelled, own, other = (
@@ -104,6 +106,42 @@ def test_a_classifier_is_misled_from_what_it_says_of_the_image_at_its_own_size(s
     lighter = (other - own).mean((1, 2, 3))
     assert lighter[0] > 1e-3, "away from light is darker"
     assert lighter[1] < -1e-3
+
+
+def test_what_pushes_and_how_long_go_by_the_severity(scenes):
+    method = AttributeEditing(kind="complex_background", weight=80.0, **SHORT)
+    none, half, all_of_it = (
+        complexity(made.images)
+        for made in (
+            edited(AttributeEditing(kind="inver", **SHORT), scenes),
+            *(edited(method, scenes, severity) for severity in (2.5, 5.0)),
+        )
+    )
+    assert bool((none < half).all())
+    assert bool((half < all_of_it).all())
+    calls = []
+    network = attribute_editing._generator("bundled:scene-diffusion").denoiser.network
+    handle = network.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
+    control = AttributeEditing(kind="inver", **SHORT | {"made": 4})
+    try:
+        steps = []
+        for severity in (5.0, 2.5, 0.1):
+            edited(control, scenes, severity)
+            steps.append(len(calls))
+            calls.clear()
+    finally:
+        handle.remove()
+    assert steps == [4, 2, 1]
+
+
+@pytest.mark.parametrize("fill", ["moved", "telea"])
+def test_an_own_background_is_filled_as_told(scenes, fill):
+    method = AttributeEditing(kind="random_position", fill=fill)
+    found = edited(method, scenes, backgrounds=False)
+    behind = removed(scenes.images, scenes.masks, fill)
+    at = ~found.masks[:, None].expand(-1, 3, -1, -1)
+    assert torch.equal(found.images[at], behind[at])
+    assert not torch.equal(*(removed(scenes.images, scenes.masks, one) for one in ("moved", "telea")))
 
 
 def test_every_image_has_noise_of_its_own_that_its_edits_share(scenes):
