@@ -33,7 +33,7 @@ class ReadShift:
 
 
 SHIFTS: Mapping[str, ReadShift] = {
-    "fog": ReadShift("in fog", measure="fog", learning_rate=6.5e-4),
+    "fog": ReadShift("in fog", measure="fog", learning_rate=8e-4),
     "blur": ReadShift("with blur", measure="blur", learning_rate=6.5e-4),
     "stripes": ReadShift("with stripes", factor=("texture", "striped")),
     "bricks": ReadShift("on bricks", factor=("background", "brick")),
@@ -52,6 +52,7 @@ class Budget:
         strengths: of trajectories.
         things: trajectories of each class under each shift.
         calibrated: further ones, of which the judge's answers set the thresholds.
+        labelled: strengths of these: up to twice the largest, so that enough images have lost their class.
         alone: things that are also made each alone.
         scenes: that classifiers are trained on.
         epochs: of their training.
@@ -65,6 +66,7 @@ class Budget:
     strengths: tuple[float, ...]
     things: int
     calibrated: int
+    labelled: tuple[float, ...]
     alone: int
     scenes: int
     epochs: int
@@ -77,11 +79,12 @@ SMALL = Budget(
     steps=20,
     guidance_scale=2.0,
     strengths=PUBLISHED,
-    things=8,
+    things=10,
     calibrated=3,
+    labelled=(*PUBLISHED, 3.5, 5.0),
     alone=1,
     scenes=2500,
-    epochs=8,
+    epochs=16,
 )
 SMOKE = Budget(
     shifts=("fog",),
@@ -91,6 +94,7 @@ SMOKE = Budget(
     strengths=(0.0, 2.5),
     things=1,
     calibrated=1,
+    labelled=(0.0, 2.5),
     alone=1,
     scenes=60,
     epochs=1,

@@ -52,7 +52,7 @@ from snellen.sweep.views import first_failures
 from snellen.system import Scale
 
 #: Trajectories under a shift below which nothing is told of classifiers under it.
-FEWEST = 10
+FEWEST = 5
 
 #: Images that are sampled together.
 _TOGETHER = 30
@@ -102,12 +102,15 @@ def continuous_nuisance(scale: Scale, seed: int, progress: Progress) -> Mapping[
                 sliders,
                 [class_prompt(TEMPLATE, shape) for shape in SHAPES] * count,
                 [derive_seed(seed, part, row) % 2**31 for row in range(count * len(SHAPES))],
-                budget.strengths,
+                strengths,
                 guidance_scale=budget.guidance_scale,
                 batch_size=_TOGETHER,
                 progress=progress,
             )
-            for part, count in (("calibration", budget.calibrated), ("test", budget.things))
+            for part, count, strengths in (
+                ("calibration", budget.calibrated, budget.labelled),
+                ("test", budget.things, budget.strengths),
+            )
         }
         figures = exactness(sampler, sliders, made["test"], budget, _TOGETHER)
     judge = load_judge()
@@ -156,10 +159,10 @@ continuous_nuisance.stand_ins = {  # type: ignore[attr-defined]
     "small": (
         "bundled:scene-diffusion (2.5 million weights, 32 pixels) for Stable Diffusion 2 with learned tokens",
         "fog, blur, stripes and bricks, words of scene captions, for 14 shifts; one slider for all six classes, of 40 "
-        "steps and learning rate 1e-3 (fog and blur: 6.5e-4), for 1,400 of 400 steps and 2e-4",
-        "48 trajectories under each shift for 32,000 in all; 20 steps and guidance 2 for 50 and 7.5",
+        "steps and learning rate 1e-3 (fog 8e-4, blur 6.5e-4), for 1,400 of 400 steps and 2e-4",
+        "60 trajectories under each shift for 32,000 in all; 20 steps and guidance 2 for 50 and 7.5",
         "bundled:scene-clip and bundled:scene-sam for CLIP ViT-B/16 and DINOv2 ViT-L/14 in the filter; "
-        "bundled:scene-judge for people",
+        "bundled:scene-judge for people, who labels trajectories of twice the strength as well",
         "networks of three families trained on 2,500 drawn scenes, one of them with fog and blur as well, for 40 "
         "classifiers",
     ),
