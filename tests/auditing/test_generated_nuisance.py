@@ -11,15 +11,19 @@ from torch import nn
 from snellen.auditing.audit import audit
 from snellen.auditing.figure_picture import evidence_of, finding_evidence
 from snellen.auditing.generated_conclusion import concluded
+from snellen.auditing.generated_failures import failures_of
 from snellen.auditing.generated_trajectories import GeneratedTrajectories
+from snellen.auditing.pictures import illustrate_findings
 from snellen.classifier import Classifier
 from snellen.data.optotypes.scenes import Scenes
 from snellen.evidence import Evidence
+from snellen.finding import Finding, FindingExample
 from snellen.generation import nuisance_presets, nuisance_things
 from snellen.generation.made_images import generator_of
 from snellen.nuisance_sliders.settings import SliderFit
 from snellen.nuisance_sliders.slider_folder import sliders_in
 from snellen.preparation import Preparation
+from snellen.randomness import Randomness
 
 SHAPES = ("ring", "star")
 FIT_SLIDERS = SliderFit(iterations=1, batch_size=1, steps=2)
@@ -130,11 +134,60 @@ def test_rejected_and_undecided_trajectories_count_in_no_figure():
     assert int(loss.lost.paired.sum()) == 1
     assert (loss.failure_point.value, loss.lost.before) == (1.0, 1.0)
     assert made.loss("rain") is None
-    found = concluded(made, "nuisance", "diffusers:sd")
+    found = concluded(made, "nuisance", "diffusers:sd", shape_reader(), pictured=True)
     assert "Nuisance: no generated trajectory under rain was left to measure." in found.notes
     assert any("1 of 4 generated trajectories under fog" in note for note in found.notes)
     told = {line["id"]: line["rejected"] for line in found.lists["nuisance_generated"]}
     assert told == {"fog/a/1": None, "fog/a/2": None, "fog/a/3": "invalid", "fog/a/4": None}
     (hypothesis,) = found.hypotheses
     assert hypothesis.finding(0.1).subject == "generated_fog"
+    assert hypothesis.finding(0.1).examples == ()
     assert finding_evidence(hypothesis.finding(0.1), [])[0] == "lists/nuisance_generated.json"
+
+
+def failing_rows(predictions_by_strength):
+    """Four trajectories of class 0, and what is decided at each strength; None: the filter rejected it."""
+    return Evidence.merge(
+        [
+            Evidence.of(
+                [f"fog/ring/{number}" for number in range(1, 5)],
+                setting=f"fog.{strength}",
+                model="bright",
+                label=[0] * 4,
+                prediction=predictions,
+                value=[0.5] * 4,
+                status=["ok" if one is not None else "invalid" for one in predictions],
+                reason=[None if one is not None else "no ring" for one in predictions],
+            )
+            for strength, predictions in predictions_by_strength.items()
+        ]
+    )
+
+
+def test_a_finding_shows_where_generated_trajectories_first_fail():
+    # The first fails at 1 and is right again, the second never does, the third was rejected, the fourth fails at 2.
+    evidence = failing_rows({0: [0, 0, None, 0], 1: [1, 0, None, 0], 2: [0, 0, None, 1]})
+    pixels = torch.arange(4 * 3, dtype=torch.uint8).reshape(4, 3, 1, 1, 1).mul(10).expand(4, 3, 3, 32, 32)
+    ids = [f"fog/ring/{number}" for number in range(1, 5)]
+    found = failures_of(evidence, "fog", (0.0, 1.0, 2.0), ids, pixels)
+    assert [(one.id, one.strength, one.prediction) for one in found] == [("fog/ring/1", 1.0, 1), ("fog/ring/4", 2.0, 1)]
+    assert [(int(one.before[0, 0, 0]), int(one.after[0, 0, 0])) for one in found] == [(0, 10), (90, 110)]
+    wrong = failing_rows({0: [1, 1, None, 1], 1: [1, 1, None, 1]})
+    assert failures_of(wrong, "fog", (0.0, 1.0), ids, pixels[:, :2]) == [], "what is wrong from the start shows nothing"
+    made = GeneratedTrajectories(evidence, ("fog",), (0.0, 1.0, 2.0), (("fog/ring/3", "no ring"),), 4, {"fog": found})
+    for pictured in (True, False):
+        told = concluded(made, "nuisance", "diffusers:sd", shape_reader(), pictured=pictured)
+        shown = told.hypotheses[0].finding(0.1).examples
+        assert [one.caption for one in shown] == [
+            "generated ring at strength 1: star",
+            "generated ring at strength 2: star",
+        ]
+        assert len(told.pictures) == (4 if pictured else 0)
+        assert {name for one in shown for name in (one.image, one.after)} == (set(told.pictures) or {None})
+
+
+def test_pictures_of_generated_images_stay_what_the_check_drew():
+    drawn = FindingExample(example_id="fog/ring/1", image="a" * 64, after="b" * 64)
+    finding = Finding(kind="nuisance", subject="generated_fog", harm=0.1, title="-", examples=(drawn,))
+    found, blobs = illustrate_findings([finding], {}, shape_reader(), shapes(2), Randomness(0))
+    assert (found, blobs) == ([finding], {})

@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 from pydantic import ValidationError
 
 from snellen.diffusion.generate import generate
@@ -11,7 +13,9 @@ from snellen.diffusion.loading import load_generator
 from snellen.diffusion.sampler import Sampler
 from snellen.errors import InputError
 from snellen.generation import continuous_nuisance as module
-from snellen.generation.continuous_nuisance import ContinuousNuisance, sliders_of
+from snellen.generation.continuous_nuisance import ContinuousNuisance
+from snellen.generation.made_images import generator_of
+from snellen.generation.nuisance_models import filter_of, nuisance_generator, sliders_of
 from snellen.nuisance_sliders.filtering import SCORES
 from snellen.nuisance_sliders.settings import SliderFit
 from snellen.randomness import Randomness
@@ -123,9 +127,66 @@ def test_what_is_refused_before_anything_is_trained(method, tmp_path):
     assert "--sliders" in str(ContinuousNuisance(concept=("fog",)).missing())
     assert "--classes" in str(ContinuousNuisance(concept=("fog",), sliders="x").missing())
     with pytest.raises(InputError, match="needs a shift"):
-        sliders_of(ContinuousNuisance(**empty))
+        sliders_of(ContinuousNuisance(**empty), ("star",))
 
 
 def test_identities_tell_sliders(method, made):
     assert {"slider fog", "slider striped", "denoiser"} <= set(method.identities())
     assert "not calibrated" in method.notes()[0]
+
+
+def test_each_class_has_sliders_of_its_own_where_that_is_asked_for(method, made, tmp_path):
+    own = method.model_copy(update={"sliders_for": "each", "sliders": str(tmp_path), "concept": ("fog",)})
+    asked = [REQUESTS[0], {**REQUESTS[0], "id": "b", "class": "ring"}]
+    one = own.generate(asked[1:], rng=Randomness(0))
+    assert [path.name for path in tmp_path.iterdir()] == ["ring"], "those of classes that are asked for alone"
+    found = own.generate(asked, rng=Randomness(0))
+    assert np.abs(pixels(one, "b/2.5") - pixels(found, "b/2.5")).max() <= 1
+    assert np.array_equal(pixels(made, "a/0"), pixels(found, "a/0"))
+    # A folder of one class is one of sliders, which others may be asked to use.
+    of_stars = own.model_copy(update={"sliders_for": "all", "sliders": str(tmp_path / "star")})
+    shared = of_stars.generate(asked, rng=Randomness(0))
+    assert np.abs(pixels(shared, "a/2.5") - pixels(found, "a/2.5")).max() <= 1
+    assert np.abs(pixels(shared, "b/2.5") - pixels(found, "b/2.5")).max() > 2
+    sliders = sliders_of(own, own.classes)
+    assert {name: by_shift["fog"].card.prompts for name, by_shift in sliders.items()} == {
+        "star": ("a star",),
+        "ring": ("a ring",),
+    }
+    identities = {key: value for key, value in own.identities().items() if key.startswith("slider")}
+    assert identities == {f"slider {name}/fog": by_shift["fog"].card.sha256 for name, by_shift in sliders.items()}
+    assert len(set(identities.values())) == 2
+    with pytest.raises(InputError, match=r"was trained on 'a ring', not on 'a large ring' alone; take another folder"):
+        sliders_of(own.model_copy(update={"template": "a large {}"}), ("ring",))
+
+
+def test_images_have_the_size_and_the_weights_the_precision_that_are_asked_for(method):
+    small = method.model_copy(update={"concept": ("fog",), "size": 48, "kept_size": 24})
+    found = small.generate(REQUESTS[:1], rng=Randomness(0))
+    assert found.read(0).size == (24, 24)
+    whole = small.model_copy(update={"kept_size": None}).generate(REQUESTS[:1], rng=Randomness(0))
+    assert whole.read(2).size == (48, 48)
+    scaled = np.asarray(whole.read(2).resize((24, 24), Image.Resampling.BICUBIC)).astype(int)
+    assert np.abs(scaled - np.asarray(found.read(2)).astype(int)).max() <= 3
+    half = ContinuousNuisance(dtype="bfloat16")
+    assert nuisance_generator(half).denoiser.dtype == torch.bfloat16
+    assert nuisance_generator(method) is generator_of(method.generator), "loaded once"
+
+
+def test_generator_and_encoders_run_where_they_are_told_to(method):
+    towers = {"text_image": "bundled:scene-clip", "second_encoder": "bundled:scene-sam"}
+    elsewhere = ContinuousNuisance(device="cuda:99", concept=("fog",), classes=("star",), sliders="x", **towers)
+    for ask in (lambda: elsewhere.check([{"id": "a"}]), elsewhere.make_ready, lambda: filter_of(elsewhere)):
+        with pytest.raises(InputError, match="device 'cuda:99'"):
+            ask()
+
+
+def test_a_generator_of_half_precision_trains_and_samples(tmp_path):
+    half = ContinuousNuisance(
+        concept=("fog",), classes=("star",), sliders=str(tmp_path), strengths=(0, 2.5), template="a {}", steps=2,
+        guidance_scale=2.0, fit=SliderFit(iterations=1, batch_size=1, steps=2, learning_rate=0.05), dtype="bfloat16",
+    )  # fmt: skip
+    found = half.generate(REQUESTS[:1], rng=Randomness(0))
+    assert np.abs(pixels(found, "a/0") - pixels(found, "a/2.5")).max() > 2
+    with pytest.raises(InputError, match="was trained for bundled:scene-diffusion"):
+        sliders_of(half.model_copy(update={"dtype": "float32"}), ("star",))

@@ -13,6 +13,7 @@ from snellen.nuisance_sliders import fitting
 from snellen.nuisance_sliders.fitting import fit_slider
 from snellen.nuisance_sliders.objective import denoised, slider_loss, slider_target, training_timestep
 from snellen.nuisance_sliders.settings import SliderFit
+from snellen.nuisance_sliders.slider import sliders_on
 from snellen.randomness import Randomness
 
 
@@ -128,12 +129,22 @@ def test_a_generator_without_such_layers_or_prompts_is_refused(generator, tmp_pa
 
 def test_a_training_comes_nearer_its_target_leaves_the_generator_alone_and_is_recorded(generator, tmp_path):
     before = {name: tensor.clone() for name, tensor in generator.denoiser.network.state_dict().items()}
-    numbers = SliderFit(iterations=10, batch_size=1, steps=2, learning_rate=2e-2)
+    numbers = SliderFit(iterations=10, batch_size=1, steps=2, learning_rate=5e-3)
     slider = fit_slider(generator, tmp_path / "a", "in snow", ["a cat", "a dog"], fit=numbers, rng=Randomness(0))
     after = generator.denoiser.network.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
-    assert slider.card.losses[-1] < 0.7 * slider.card.losses[0]
+    # The losses of steps are of other latents each: of the same ones, a fresh slider's is that of no slider.
+    prompt, shifted = (generator.encode_prompts([text] * 4) for text in ("a cat", "a cat, in snow"))
+    sampler = Sampler(generator, steps=2)
+    latents = sampler.run(sampler.start(seeded([1, 2, 3, 4])), prompt, until=1).latents
+    with sliders_on(generator, {"snow": slider}) as (adapters, names), torch.no_grad():
+        given = (generator.denoiser, adapters, names["snow"], latents, 500.0, prompt, shifted, 4.0)
+        trained = float(slider_loss(*given))
+        for parameter in adapters.parameters(names["snow"]):
+            parameter.zero_()
+        assert trained < 0.9 * float(slider_loss(*given))
+    assert len(slider.card.losses) == 10
     assert slider.card.shifted == ("a cat, in snow", "a dog, in snow")
     assert (slider.card.fit, slider.card.words) == (numbers, "in snow")
     again = fit_slider(generator, tmp_path / "b", "in snow", ["a cat", "a dog"], fit=numbers, rng=Randomness(0))
@@ -146,3 +157,19 @@ def test_a_loss_that_is_no_number_ends_the_training(generator, tmp_path, monkeyp
     with pytest.raises(ModelError, match=r"at step 1; a smaller learning rate than 0\.0002"):
         fit_slider(generator, tmp_path / "a", "in snow", ["a cat"], fit=numbers, rng=Randomness(0))
     assert not getattr(generator.denoiser.network, "peft_config", {})
+
+
+def test_latents_are_trained_on_at_the_size_that_is_asked_for(generator, tmp_path, monkeypatch):
+    sizes = []
+
+    def loss(denoiser, adapters, name, latents, *_):
+        sizes.append(tuple(latents.shape[2:]))
+        return sum(parameter.sum() for parameter in adapters.parameters(name))
+
+    monkeypatch.setattr(fitting, "slider_loss", loss)
+    height, width = generator.image_size
+    for side in (None, 2 * height):
+        numbers = SliderFit(iterations=1, batch_size=1, steps=2, size=side)
+        fit_slider(generator, tmp_path / str(side), "in snow", ["a cat"], fit=numbers, rng=Randomness(0))
+    assert height == width
+    assert sizes[1] == (2 * sizes[0][0], 2 * sizes[0][1])

@@ -274,7 +274,13 @@ def test_presets_fill_in_what_is_left_out_and_nothing_else(tmp_path):
     assert (published.negative, published.guidance_scale, published.steps, published.gate) == (
         IMAGENET.negative, 7.5, 50, 750.0,
     )  # fmt: skip
-    assert (published.fit, published.thresholds) == (SliderFit(), dict(IMAGENET.thresholds))
+    assert (published.fit, published.thresholds) == (SliderFit(size=512), dict(IMAGENET.thresholds))
+    assert (published.size, published.kept_size, published.sliders_for, published.dtype) == (
+        512,
+        256,
+        "each",
+        "bfloat16",
+    )
     plain = filled_in(own, None, filter=False, **options)
     assert (plain.concept, plain.text_image, plain.second_encoder, plain.fit) == ((), None, None, None)
 

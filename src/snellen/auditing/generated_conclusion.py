@@ -9,20 +9,30 @@ from snellen.auditing.check import Conclusion
 from snellen.auditing.generated_trajectories import GeneratedTrajectories
 from snellen.auditing.hypothesis import Hypothesis
 from snellen.auditing.nuisance_loss import NuisanceLoss, loss_panels
-from snellen.finding import Finding
+from snellen.classifier import Classifier
+from snellen.finding import Finding, FindingExample
 
 #: Begins the names of figures and findings of generated images, and ends that of their list.
 GENERATED = "generated"
 
 
-def concluded(made: GeneratedTrajectories, check: str, generator: str) -> Conclusion:
+def concluded(
+    made: GeneratedTrajectories, check: str, generator: str, classifier: Classifier, *, pictured: bool
+) -> Conclusion:
     """Conclude from trajectories; what none was left of is told in a note.
 
     Args:
         made: the trajectories.
         check: name of the check.
         generator: reference of what made them.
+        classifier: the model.
+        pictured: whether findings show pictures of them.
     """
+    pictures: dict[str, bytes] = {}
+    examples = {
+        concept: tuple(one.example(classifier, pictures if pictured else None) for one in failures)
+        for concept, failures in made.failures.items()
+    }
     losses = {concept: loss for concept in made.concepts if (loss := made.loss(concept)) is not None}
     above = made.strengths[1:]
     rejected = Counter(key.partition("/")[0] for key, _ in made.rejected)
@@ -47,7 +57,11 @@ def concluded(made: GeneratedTrajectories, check: str, generator: str) -> Conclu
             for name, figure in loss.metrics(above).items()
         },
         hypotheses=[
-            Hypothesis(loss.lost.drop.p_value(), loss.lost.drop.lower, partial(_finding, concept, loss, above))
+            Hypothesis(
+                loss.lost.drop.p_value(),
+                loss.lost.drop.lower,
+                partial(_finding, concept, loss, above, examples.get(concept, ())),
+            )
             for concept, loss in losses.items()
         ],
         panels=loss_panels(
@@ -59,6 +73,7 @@ def concluded(made: GeneratedTrajectories, check: str, generator: str) -> Conclu
         ),
         lists={f"{check}_{GENERATED}": made.lines()},
         notes=notes,
+        pictures=pictures,
     )
 
 
@@ -67,7 +82,13 @@ def _named(concept: str) -> str:
     return f"{GENERATED}_{concept.replace(' ', '_')}"
 
 
-def _finding(concept: str, loss: NuisanceLoss, strengths: tuple[float, ...], harm: float) -> Finding:
+def _finding(
+    concept: str,
+    loss: NuisanceLoss,
+    strengths: tuple[float, ...],
+    examples: tuple[FindingExample, ...],
+    harm: float,
+) -> Finding:
     return Finding(
         kind="nuisance",
         subject=_named(concept),
@@ -75,4 +96,5 @@ def _finding(concept: str, loss: NuisanceLoss, strengths: tuple[float, ...], har
         p_value=loss.lost.drop.p_value(),
         title=f"Generated {concept} costs {100 * loss.lost.mean:.1f} points of accuracy on average over the strengths",
         facts={**loss.facts(concept, strengths), "generated_trajectories": int(loss.lost.paired.sum())},
+        examples=examples,
     )

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from snellen.auditing.generated_failures import FirstFailure, failures_of
 from snellen.auditing.nuisance_loss import NuisanceLoss, nuisance_loss
 from snellen.auditing.per_image import ABSENT, PerImage
 from snellen.classifier import Classifier
 from snellen.errors import InputError
 from snellen.evidence import Evidence
-from snellen.generation.continuous_nuisance import ContinuousNuisance, filter_of
-from snellen.generation.nuisance_presets import SCENE_GENERATOR, filled_in
+from snellen.generation.continuous_nuisance import ContinuousNuisance
+from snellen.generation.nuisance_models import filter_of
+from snellen.generation.nuisance_presets import SCENE_GENERATOR, Preset, filled_in
 from snellen.generation.nuisance_things import (
     check_calibration,
     pixels_of,
@@ -44,6 +47,7 @@ class GeneratedTrajectories:
         strengths: ascending from 0.
         rejected: id and reason of the trajectories that the filter took out.
         made: how many there were under each shift.
+        failures: some of those that fail on the way, by shift.
     """
 
     evidence: Evidence
@@ -51,6 +55,7 @@ class GeneratedTrajectories:
     strengths: tuple[float, ...]
     rejected: tuple[tuple[str, str], ...]
     made: int
+    failures: Mapping[str, Sequence[FirstFailure]] = field(default_factory=dict)
 
     def loss(self, concept: str) -> NuisanceLoss | None:
         """Figures of one shift; None where nothing is left of it."""
@@ -86,16 +91,26 @@ class Asked:
     Args:
         method: with everything filled in.
         seeds: things of each class.
+        examples: of trajectories that fail, under each shift.
         calibrated: whether thresholds of the filter come from images of other classes.
     """
 
     method: ContinuousNuisance
     seeds: int
+    examples: int
     calibrated: bool
 
     @classmethod
-    def of(cls, method: ContinuousNuisance, classifier: Classifier, seeds: int) -> Asked:
-        """Fill in classes and, for the generator that comes with the package, training and filter; check all of it.
+    def of(
+        cls,
+        method: ContinuousNuisance,
+        classifier: Classifier,
+        *,
+        seeds: int,
+        examples: int,
+        preset: Preset | None = None,
+    ) -> Asked:
+        """Fill in classes and, by preset or for the generator of the package, what else is left out; check all of it.
 
         Raises:
             InputError: no shift or folder of sliders; a word that the generator does not know; a filter without
@@ -103,18 +118,20 @@ class Asked:
         """
         if not method.sliders:
             raise InputError("needs a folder for the sliders, which it may make: --set nuisance.sliders=FOLDER")
-        if not method.concept:
+        if not method.concept and preset != "imagenet":
             raise InputError("""needs a shift to generate: --set 'nuisance.concept=["fog"]'""")
         if method.text_image is None and method.generator != SCENE_GENERATOR:
             raise InputError(
                 "needs a filter of generated images, a text-image model and a second encoder: "
                 "--set nuisance.text_image=hf:FOLDER --set nuisance.second_encoder=hf:FOLDER"
             )
-        filled = filled_in(method, None, class_names=classifier.class_names, sliders=Path(method.sliders), filter=True)
+        filled = filled_in(
+            method, preset, class_names=classifier.class_names, sliders=Path(method.sliders), filter=True
+        )
         lacking = filled.missing()
         if lacking is not None:
             raise InputError(lacking)
-        asked = cls(filled, seeds, "thresholds" not in method.model_fields_set)
+        asked = cls(filled, seeds, examples, calibrated=preset != "imagenet")
         if asked.calibrated:
             check_calibration(filled)
         filled.check(requests_for(tuple(named_phrases(filled.concept)), things_of(filled.classes, 1), 0))
@@ -132,6 +149,7 @@ class Asked:
         concepts, things = tuple(named_phrases(method.concept)), things_of(method.classes, self.seeds)
         parts: list[Evidence] = []
         rejected: list[tuple[str, str]] = []
+        failures: dict[str, list[FirstFailure]] = {concept: [] for concept in concepts}
         for start in range(0, len(things), TOGETHER):
             part = things[start : start + TOGETHER]
             requests = requests_for(concepts, part, seed)
@@ -141,16 +159,23 @@ class Asked:
             rejected += [(row["id"], why) for row, why in zip(requests, reasons, strict=True) if why is not None]
             for number, concept in enumerate(concepts):
                 own = slice(number * len(part), (number + 1) * len(part))
-                parts.append(
-                    measure_trajectories(
-                        [classifier],
-                        to_unit(pixels[own]),
-                        [classifier.class_names.index(thing.class_name) for thing in part],
-                        name=concept,
-                        strengths=method.strengths,
-                        ids=[row["id"] for row in requests[own]],
-                        reasons=reasons[own],
-                        unit_ids=[thing.id for thing in part],
-                    )
+                ids = [str(row["id"]) for row in requests[own]]
+                measured = measure_trajectories(
+                    [classifier],
+                    to_unit(pixels[own]),
+                    [classifier.class_names.index(thing.class_name) for thing in part],
+                    name=concept,
+                    strengths=method.strengths,
+                    ids=ids,
+                    reasons=reasons[own],
+                    unit_ids=[thing.id for thing in part],
                 )
-        return GeneratedTrajectories(Evidence.merge(parts), concepts, method.strengths, tuple(rejected), len(things))
+                parts.append(measured)
+                # All images of a large audit do not fit into memory; the first few that fail are enough to look at.
+                shown = failures[concept]
+                if len(shown) < self.examples:
+                    shown += failures_of(measured, concept, method.strengths, ids, pixels[own])
+                    del shown[self.examples :]
+        return GeneratedTrajectories(
+            Evidence.merge(parts), concepts, method.strengths, tuple(rejected), len(things), failures
+        )

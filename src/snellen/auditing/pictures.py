@@ -45,7 +45,8 @@ def illustrate_findings(
     position = {key: index for index, key in enumerate(images.ids)}
     illustrated = []
     for number, finding in enumerate(findings):
-        if not finding.examples:
+        # What a check has drawn itself, before and after, is of no audited image.
+        if all(example.image is not None for example in finding.examples):
             illustrated.append(finding)
             continue
         try:

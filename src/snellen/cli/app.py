@@ -50,7 +50,11 @@ app.add_typer(
     method_commands(
         "shifts",
         shift,
-        {"nuisance": OtherCommand("generation", "continuous_nuisance", nuisance, hidden=("strengths", "classes"))},
+        {
+            "nuisance": OtherCommand(
+                "generation", "continuous_nuisance", nuisance, hidden=("strengths", "classes", "device")
+            )
+        },
     ),
     name="shift",
 )

@@ -105,7 +105,7 @@ def nuisance(
             written["strengths"] = strengths_of(strength)
         if class_:
             written["classes"] = tuple(class_)
-        method = ContinuousNuisance(**written)
+        method = ContinuousNuisance(**written, device=device)
         check_free(folder)
         asked = [load_classifier(reference, device=device) for reference in classifier or ()]
     with stopped_told(folder, out), TerminalProgress() as progress:

@@ -10,29 +10,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
 import torch
 from pydantic import Field, model_validator
+from torch.nn.functional import interpolate
 
 from snellen.classifier import Classifier
 from snellen.data.arrays import ArraySource
 from snellen.diffusion.sampler import Sampler
 from snellen.errors import InputError
-from snellen.generation.made_images import generator_of, identities_of, seeds_of
+from snellen.generation.made_images import identities_of, seeds_of
+from snellen.generation.nuisance_models import filter_of, nuisance_generator, slider_identities, sliders_of
 from snellen.images import COLUMNS, ImageSet, Provenance
 from snellen.method import Method
-from snellen.models.image_encoders.references import load_encoder
-from snellen.models.two_tower.references import load_two_tower
-from snellen.nuisance_sliders.filter_scores import FilterEncoders, filter_scores
+from snellen.nuisance_sliders.filter_scores import filter_scores
 from snellen.nuisance_sliders.filtering import NEEDED, PUBLISHED_THRESHOLDS, SCORES, keep
 from snellen.nuisance_sliders.settings import SliderFit
-from snellen.nuisance_sliders.slider import Slider
-from snellen.nuisance_sliders.slider_folder import sliders_in
 from snellen.nuisance_sliders.strengths import PUBLISHED, checked_strengths
 from snellen.nuisance_sliders.trajectories import GATE, sample_trajectories
 from snellen.nuisance_sliders.words import SHIFTED, check_words, class_prompt, named_phrases, shifted_prompt
@@ -44,7 +40,7 @@ class ContinuousNuisance(Method):
     """Generate trajectories: each request's class under its shift, at every strength.
 
     Sliders are read from their folder, or are trained and written there where they are missing; they are trained with
-    seed 0, whatever the seed of the images is. A slider serves all ``classes``.
+    seed 0, whatever the seed of the images is. A slider serves all ``classes``, or each class has its own.
     """
 
     name: ClassVar[str] = "continuous_nuisance"
@@ -63,7 +59,12 @@ class ContinuousNuisance(Method):
     negative: str | None = Field(None, description="prompt to guide away from, instead of from no prompt")
     guidance_scale: float = Field(7.5, description="of classifier-free guidance; 1 means none", allow_inf_nan=False)
     steps: int = Field(50, ge=1, description="of the sampler (DDIM)")
+    size: int | None = Field(None, ge=8, description="height and width of the images; none: the generator's own")
+    kept_size: int | None = Field(None, ge=8, description="to which they are scaled before they are filtered and kept")
     gate: float = Field(GATE, description="highest timestep at which sliders act; above it the layout is decided")
+    sliders_for: Literal["all", "each"] = Field(
+        "all", description="classes that a slider is trained on: all of them, or each has its own (published)"
+    )
     fit: SliderFit | None = Field(
         None, description="numbers of a training; sliders that are there must have been trained so"
     )
@@ -74,6 +75,8 @@ class ContinuousNuisance(Method):
     )
     needed: int = Field(NEEDED, ge=1, le=len(SCORES), description="scores that must exceed their thresholds")
     quirk: bool = Field(False, description="compare softmaxes of the second encoder's vectors (published)")
+    device: str = Field("cpu", description="where generator and encoders of the filter run: cpu or cuda")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of the generator's weights")
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -95,7 +98,7 @@ class ContinuousNuisance(Method):
 
     def make_ready(self, progress: Progress | None = None) -> None:
         """Load the sliders, or train them."""
-        sliders_of(self, progress)
+        sliders_of(self, self.classes, progress)
 
     def check(self, requests: Sequence[Mapping[str, Any]]) -> None:
         """Refuse what can be refused before anything is trained or made.
@@ -117,24 +120,27 @@ class ContinuousNuisance(Method):
             InputError: what :meth:`check` and :func:`sliders_of` refuse.
         """
         asked = self._asked(requests)
-        sliders, seeds = sliders_of(self), seeds_of(requests, self.name, rng)
+        sliders = sliders_of(self, tuple(dict.fromkeys(class_name for class_name, _ in asked)))
+        seeds, generator = seeds_of(requests, self.name, rng), nuisance_generator(self)
         pixels: dict[int, np.ndarray[Any, Any]] = {}
         reasons: dict[int, str | None] = {}
         encoders, phrases = filter_of(self), named_phrases(self.concept)
-        for concepts, rows in _grouped(asked, seeds):
+        for concepts, rows in _grouped(asked, seeds, apart=self.sliders_for == "each"):
             first = [rows[things][0] for things in range(len(rows))]
+            own = sliders[asked[first[0]][0]]
             made = sample_trajectories(
-                Sampler(generator_of(self.generator), steps=self.steps),
-                {concept: sliders[concept] for concept in concepts},
+                Sampler(generator, steps=self.steps),
+                {concept: own[concept] for concept in concepts},
                 [class_prompt(self.template, asked[row][0]) for row in first],
                 [seeds[row] for row in first],
                 self.strengths,
                 gate=self.gate,
                 negative=self.negative,
                 guidance_scale=self.guidance_scale,
+                size=None if self.size is None else (self.size, self.size),
                 batch_size=_TOGETHER,
             )
-            bytes_of = (made.images * 255).round().to(torch.uint8)
+            bytes_of = (_scaled(made.images, self.kept_size) * 255).round().to(torch.uint8)
             for number, concept in enumerate(concepts):
                 why: Sequence[str | None] = [None] * len(first)
                 if encoders is not None:
@@ -162,8 +168,8 @@ class ContinuousNuisance(Method):
         """Hashes of all weights that decide the images and which are kept."""
         encoders = filter_of(self)
         return {
-            **identities_of(generator_of(self.generator)),
-            **{f"slider {name}": slider.card.sha256 for name, slider in sliders_of(self).items()},
+            **identities_of(nuisance_generator(self)),
+            **slider_identities(self),
             **({} if encoders is None else encoders.identities()),
         }
 
@@ -183,7 +189,7 @@ class ContinuousNuisance(Method):
             found.append((pair[0], pair[1]))
         prompts = [class_prompt(self.template, name) for name in self.classes]
         shifted = [shifted_prompt(prompt, words, self.shifted) for words in concepts.values() for prompt in prompts]
-        check_words(generator_of(self.generator), [*prompts, *shifted])
+        check_words(nuisance_generator(self), [*prompts, *shifted])
         return found
 
     def _made(
@@ -230,40 +236,24 @@ class ContinuousNuisance(Method):
 _TOGETHER = 32
 
 
-def sliders_of(method: ContinuousNuisance, progress: Progress | None = None) -> dict[str, Slider]:
-    """The sliders of a method, trained first where their folder lacks them.
+def _scaled(images: torch.Tensor, side: int | None) -> torch.Tensor:
+    """Images (..., 3, h, w) in [0, 1] as squares of a side; as they are without one."""
+    if side is None:
+        return images
+    flat = interpolate(images.flatten(0, -4), (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+    return flat.unflatten(0, images.shape[:-3])
 
-    Raises:
-        InputError: what the method lacks; a slider of another generator, with other words or numbers.
+
+def _grouped(
+    asked: Sequence[tuple[str, str]], seeds: Sequence[int], *, apart: bool
+) -> list[tuple[tuple[str, ...], list[list[int]]]]:
+    """Requests that can be sampled together: shifts, and for each thing (class and seed) its row under every shift.
+
+    Args:
+        asked: class and shift of each request.
+        seeds: of each.
+        apart: classes one after the other, because each has sliders of its own.
     """
-    lacking = method.missing()
-    if lacking is not None:
-        raise InputError(f"{method.name} {lacking}")
-    return sliders_in(
-        Path(method.sliders),
-        generator_of(method.generator),
-        named_phrases(method.concept),
-        [class_prompt(method.template, name) for name in method.classes],
-        fit=method.fit,
-        template=method.shifted,
-        progress=progress,
-    )
-
-
-def filter_of(method: ContinuousNuisance) -> FilterEncoders | None:
-    """The encoders of a method's filter; None where it has none."""
-    if method.text_image is None or method.second_encoder is None:
-        return None
-    return _encoders(method.text_image, method.second_encoder, method.quirk)
-
-
-@lru_cache(maxsize=1)
-def _encoders(text_image: str, second: str, quirk: bool) -> FilterEncoders:
-    return FilterEncoders(load_two_tower(text_image), load_encoder(second), quirk)
-
-
-def _grouped(asked: Sequence[tuple[str, str]], seeds: Sequence[int]) -> list[tuple[tuple[str, ...], list[list[int]]]]:
-    """Requests that can be sampled together: shifts, and for each thing (class and seed) its row under every shift."""
     things: dict[tuple[str, int], dict[str, int]] = {}
     alone: list[tuple[tuple[str, ...], list[list[int]]]] = []
     for row, ((class_name, concept), seed) in enumerate(zip(asked, seeds, strict=True)):
@@ -272,8 +262,9 @@ def _grouped(asked: Sequence[tuple[str, str]], seeds: Sequence[int]) -> list[tup
             alone.append(((concept,), [[row]]))
         else:
             members[concept] = row
-    groups: dict[tuple[str, ...], list[list[int]]] = {}
-    for members in things.values():
+    groups: dict[tuple[str, tuple[str, ...]], list[list[int]]] = {}
+    for (class_name, _), members in things.items():
         concepts = tuple(sorted(members))
-        groups.setdefault(concepts, []).append([members[concept] for concept in concepts])
-    return [*groups.items(), *alone]
+        key = (class_name if apart else "", concepts)
+        groups.setdefault(key, []).append([members[concept] for concept in concepts])
+    return [*((concepts, rows) for (_, concepts), rows in groups.items()), *alone]

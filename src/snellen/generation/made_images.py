@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
+import torch
 
 from snellen.classifier import Classifier, hash_tensors
 from snellen.data.arrays import ArraySource
@@ -86,10 +87,20 @@ def identities_of(generator: Generator, prefix: str = "") -> dict[str, str]:
     return {f"{prefix}{name}": hash_tensors(dict(part.state_dict())) for name, part in generator.modules().items()}
 
 
+def generator_of(reference: str, device: str = "cpu", dtype: str = "float32") -> Generator:
+    """A generator by reference, loaded once: a method is called for each batch of requests.
+
+    Args:
+        reference: ``diffusers:FOLDER`` or ``bundled:NAME``.
+        device: where it runs.
+        dtype: of its weights, a name of torch.
+    """
+    return _generator(reference, device, dtype)
+
+
 @lru_cache(maxsize=3)
-def generator_of(reference: str) -> Generator:
-    """A generator by reference, loaded once: a method is called for each batch of requests."""
-    return load_generator(reference)
+def _generator(reference: str, device: str, dtype: str) -> Generator:
+    return load_generator(reference, device=device, dtype=getattr(torch, dtype))
 
 
 @lru_cache(maxsize=3)

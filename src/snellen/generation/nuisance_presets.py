@@ -37,6 +37,10 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
         "guidance_scale": IMAGENET.guidance_scale,
         "steps": IMAGENET.steps,
         "gate": IMAGENET.gate,
+        "size": IMAGENET.size,
+        "kept_size": IMAGENET.kept_size,
+        "sliders_for": "each",
+        "dtype": IMAGENET.dtype,
         "thresholds": dict(IMAGENET.thresholds),
         "quirk": True,
     },
@@ -82,6 +86,7 @@ def filled_in(
 
 def _fit_in(folder: Path) -> SliderFit | None:
     """How the first slider in a folder was trained; None without any."""
-    cards = sorted(folder.glob(f"*/{CARD}"))
+    # Those of each class lie in a folder of it.
+    cards = sorted([*folder.glob(f"*/{CARD}"), *folder.glob(f"*/*/{CARD}")])
     there = [card.parent for card in cards if not card.parent.name.startswith(".")]
     return Slider.load(there[0]).card.fit if there else None

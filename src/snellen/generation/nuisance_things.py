@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from snellen.errors import InputError
-from snellen.generation.continuous_nuisance import ContinuousNuisance, filter_of
+from snellen.generation.continuous_nuisance import ContinuousNuisance
+from snellen.generation.nuisance_models import filter_of
 from snellen.images import ImageSet
 from snellen.nuisance_sliders.unlabelled_thresholds import thresholds_of_others
 from snellen.nuisance_sliders.words import named_phrases

@@ -69,7 +69,8 @@ def fit_slider(
         raise InputError(f"{generator.name} has no layers for a slider: {error}") from error
     identity = generator_identity(generator)
     # Every prompt is encoded once.
-    plain, shifted = generator.encode_prompts(list(prompts)), generator.encode_prompts(targets)
+    size = None if numbers.size is None else (numbers.size, numbers.size)
+    plain, shifted = (generator.encode_prompts(list(texts), size=size) for texts in (prompts, targets))
     sampler = Sampler(generator, steps=numbers.steps)
     solver, total = sampler.new_solver(), len(generator.denoiser.alphas_cumprod)
     draws = rng.generator("steps")
@@ -85,7 +86,7 @@ def fit_slider(
             for iteration, (stop, rows) in enumerate(zip(stops, which, strict=True)):
                 own = rng.child("noise").for_examples([f"{iteration} {row}" for row in range(len(rows))])
                 told, wanted = plain.select(rows), shifted.select(rows)
-                state = denoised(sampler, adapters, _NAME, told, own, until=stop)
+                state = denoised(sampler, adapters, _NAME, told, own, until=stop, size=size)
                 timestep = training_timestep(solver, stop, total=total, parity=numbers.parity)
                 loss = slider_loss(
                     generator.denoiser, adapters, _NAME, state.latents, timestep, told, wanted, numbers.eta

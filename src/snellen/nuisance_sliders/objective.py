@@ -53,7 +53,14 @@ def training_timestep(solver: Solver, step: int, *, total: int, parity: bool = F
 
 
 def denoised(
-    sampler: Sampler, adapters: Adapters, name: str, condition: Condition, rng: Randomness, *, until: int
+    sampler: Sampler,
+    adapters: Adapters,
+    name: str,
+    condition: Condition,
+    rng: Randomness,
+    *,
+    until: int,
+    size: tuple[int, int] | None = None,
 ) -> SamplingState:
     """Latents x_t: noise that the *adapted* network has denoised up to a step, without guidance and gradients.
 
@@ -64,8 +71,11 @@ def denoised(
         condition: c, a row for each sample.
         rng: bound to the samples.
         until: number of the step before which to stop.
+        size: height and width of the image; None is the generator's own.
     """
-    return sampler.run(sampler.start(rng), condition, context=StepAdapters(adapters, {name: 1.0}), until=until)
+    return sampler.run(
+        sampler.start(rng, size=size), condition, context=StepAdapters(adapters, {name: 1.0}), until=until
+    )
 
 
 def slider_loss(

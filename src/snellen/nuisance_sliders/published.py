@@ -34,8 +34,8 @@ class PublishedSettings:
         strengths: of a trajectory.
         classes: of ImageNet.
         seeds: of each class; the first one is 1.
-        size: height and width that are generated.
-        written: height and width that are kept.
+        size: height and width that are trained on and generated.
+        kept_size: height and width of the images that are kept.
         dtype: of the generator's weights.
         fit: of a slider, one for each class and shift.
         thresholds: of the filter, with ``quirk``.
@@ -53,10 +53,10 @@ class PublishedSettings:
     strengths: tuple[float, ...] = PUBLISHED
     classes: int = 100
     seeds: int = 50
-    size: tuple[int, int] = (512, 512)
-    written: tuple[int, int] = (256, 256)
+    size: int = 512
+    kept_size: int = 256
     dtype: str = "bfloat16"
-    fit: SliderFit = field(default_factory=SliderFit)
+    fit: SliderFit = field(default_factory=lambda: SliderFit(size=512))
     thresholds: Mapping[str, float] = field(default_factory=lambda: dict(PUBLISHED_THRESHOLDS))
     reference: str = "torchvision:alexnet"
 

@@ -23,6 +23,7 @@ class SliderFit(BaseModel):
     batch_size: int = Field(16, ge=1, description="latents of one step")
     eta: float = Field(4.0, gt=0, allow_inf_nan=False, description="how far beyond the shifted prompt to aim")
     steps: int = Field(50, ge=2, description="of the sampler (DDIM) whose latents are trained on")
+    size: int | None = Field(None, ge=8, description="height and width that are trained on; none: the generator's own")
     parity: bool = Field(
         False, description="tell the network timestep int(k * 1000 / steps) of a schedule of all timesteps (published)"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,9 @@ from snellen.randomness import Randomness
 
 #: Names of shifts become names of folders.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]*")
+
+#: Names of classes that do, too: the others may hold anything, and two that differ in case alone are one on some disks.
+_PLAIN = re.compile(r"[a-z0-9](?:[a-z0-9 _-]{0,58}[a-z0-9])?")
 
 
 def sliders_in(
@@ -71,6 +75,55 @@ def sliders_in(
         _check_asked(slider, words, fit)
         found[name] = slider
     return found
+
+
+def sliders_of_class(
+    folder: Path,
+    generator: Generator,
+    concepts: Mapping[str, str],
+    class_name: str,
+    prompt: str,
+    *,
+    fit: SliderFit | None = None,
+    template: str = SHIFTED,
+    progress: Progress | None = None,
+) -> dict[str, Slider]:
+    """:func:`sliders_in` for one class alone, as published: in a folder of the class, trained on its prompt only.
+
+    Args:
+        folder: with a folder for each class, which has one for each shift.
+        generator: that they belong to.
+        concepts: name of each shift → its words in prompts.
+        class_name: words of the class.
+        prompt: c, that of the class.
+        fit: numbers of a training.
+        template: how words are put to the prompt.
+        progress: hears of every step.
+
+    Raises:
+        InputError: what :func:`sliders_in` refuses; a slider that was trained on another prompt.
+    """
+    own = folder / _class_folder(class_name)
+    found = sliders_in(own, generator, concepts, [prompt], fit=fit, template=template, progress=progress)
+    for slider in found.values():
+        if slider.card.prompts != (prompt,):
+            raise InputError(
+                f"{slider.folder} was trained on {', '.join(map(repr, slider.card.prompts)) or 'no prompt'}, not on "
+                f"{prompt!r} alone; take another folder"
+            )
+    return found
+
+
+def _class_folder(class_name: str) -> str:
+    """The name of a class where it is plain, else what is plain of it and a hash.
+
+    >>> _class_folder("great white shark"), _class_folder("St. Bernard")
+    ('great white shark', 'st-bernard-9c81797a')
+    """
+    if _PLAIN.fullmatch(class_name):
+        return class_name
+    plain = re.sub("[^a-z0-9]+", "-", class_name.lower())[:50].strip("-")
+    return f"{plain}-{hashlib.sha256(class_name.encode()).hexdigest()[:8]}".lstrip("-")
 
 
 def _check_asked(slider: Slider, words: str, fit: SliderFit | None) -> None:

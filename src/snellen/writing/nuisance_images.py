@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args
 from snellen.classifier import Classifier
 from snellen.errors import InputError
 from snellen.evidence import Evidence
-from snellen.generation.continuous_nuisance import ContinuousNuisance, filter_of
+from snellen.generation.continuous_nuisance import ContinuousNuisance
+from snellen.generation.nuisance_models import filter_of
 from snellen.generation.nuisance_presets import Preset, filled_in
 from snellen.generation.nuisance_things import check_calibration, thresholds_for
 from snellen.nuisance_sliders.filtering import SCORES
@@ -173,6 +174,8 @@ def _plan(work: NuisanceWork, thresholds_from: str, reference_model: str | None,
         del method["thresholds"]  # they follow from the rest
     # Where sliders lie says nothing of what they are: their hashes do.
     del method["sliders"]
+    # Which of several devices of a kind it was changes nothing.
+    method["device"] = work.method.device.partition(":")[0]
     return {
         "kind": "nuisance",
         "method": method,

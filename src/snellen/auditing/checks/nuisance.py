@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from snellen.errors import InputError, SnellenError
 from snellen.evidence import Evidence
 from snellen.finding import Finding
 from snellen.generation.continuous_nuisance import ContinuousNuisance
+from snellen.generation.nuisance_presets import Preset
 from snellen.images import ImageSet
 from snellen.method import Need
 from snellen.nuisance_sliders.strengths import PUBLISHED
@@ -67,6 +68,9 @@ class NuisanceCheck(Check):
     grid: tuple[float, ...] = Field(PUBLISHED, description="strengths of generated shifts, ascending from 0")
     text_image: str | None = Field(None, description="text-image model of the filter of generated images")
     second_encoder: str | None = Field(None, description="second encoder of that filter")
+    preset: Preset | None = Field(
+        None, description="imagenet: settings, shifts and thresholds of generated images are the published ones"
+    )
 
     @field_validator("nuisances", "strengths")
     @classmethod
@@ -144,13 +148,14 @@ class NuisanceCheck(Check):
         if self.generator is None:
             return drawn
         made = self._asked(reading.classifier).generate(reading.classifier, reading.rng.seed)
-        found = concluded(made, self.name, self.generator)
+        found = concluded(made, self.name, self.generator, reading.classifier, pictured=reading.pictured)
         return Conclusion(
             metrics={**drawn.metrics, **found.metrics},
             hypotheses=[*drawn.hypotheses, *found.hypotheses],
             columns=drawn.columns,
             panels=[*drawn.panels, *found.panels],
             lists=found.lists,
+            pictures=found.pictures,
             notes=[*drawn.notes, *found.notes],
         )
 
@@ -161,14 +166,16 @@ class NuisanceCheck(Check):
     def _asked(self, classifier: Classifier) -> Asked:
         """What is to be generated; see :meth:`Asked.of` for what it refuses."""
         given = {"text_image": self.text_image, "second_encoder": self.second_encoder}
-        said = {name: reference for name, reference in given.items() if reference is not None}
+        said: dict[str, Any] = {name: reference for name, reference in given.items() if reference is not None}
+        said |= {"concept": self.concept} if self.concept else {}
         try:
             method = ContinuousNuisance(
-                generator=str(self.generator), concept=self.concept, sliders=self.sliders, strengths=self.grid, **said
-            )
+                generator=str(self.generator), sliders=self.sliders, strengths=self.grid,
+                device=str(classifier.device), **said,
+            )  # fmt: skip
         except ValidationError as error:
             raise InputError("; ".join(str(one["msg"]) for one in error.errors())) from error
-        return Asked.of(method, classifier, self.seeds)
+        return Asked.of(method, classifier, seeds=self.seeds, examples=self.examples, preset=self.preset)
 
     def _of_scenes(self, reading: Reading) -> Conclusion:
         known = reading.images
