@@ -69,7 +69,7 @@ def test_figures_are_those_of_the_evidence_counted_by_hand(attacked):
     )
     assert verdict([by_id["dark-c"]]).endswith("within budget for any of 1 objects")
     assert verdict([by_id["blank-d"]]) == "nothing is known: no object could be judged; 1 was never seen (blank)"
-    assert [(one.id, one.reason) for one in attacked.rejected] == [("damaged-e", "damaged-e: its file is damaged")]
+    assert [(one.id, one.reason) for one in attacked.rejected] == [("damaged-e", "its file is damaged")]
     assert figures.renders == sum(one.renders for one in figures.objects) > figures.blanks > 0
 
 
@@ -82,7 +82,7 @@ def test_files_are_those_that_the_record_names_and_names_are_escaped(attacked):
     assert "&lt;b&gt;light" in page
     assert "<b>light" not in page
     assert page.count("data:image/webp") == 3, "two maps and a sheet"
-    assert "damaged-e: its file is damaged" in page
+    assert "<code>damaged-e</code> its file is damaged" in page
     record = json.loads((folder / "attack.json").read_text())
     mixture = record["settings"]["viewpoint_attack"]["objects"][0]
     assert np.array(mixture["means"]).shape == (2, 6)

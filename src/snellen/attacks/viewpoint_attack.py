@@ -26,7 +26,7 @@ from snellen.randomness import Randomness
 from snellen.view_renderer import ViewRenderer
 from snellen.viewpoint_search.entropy import entropy_of
 from snellen.viewpoint_search.mixture import draw_unbounded
-from snellen.viewpoint_search.search import FoundViewpoints, Judged, judge, search_viewpoints
+from snellen.viewpoint_search.search import FoundViewpoints, Judged, judge, scores_of, search_viewpoints
 from snellen.viewpoint_search.settings import SearchSettings
 from snellen.viewpoint_search.views import look_of
 
@@ -94,10 +94,7 @@ class ViewpointAttack(SearchSettings, Method):
     ) -> tuple[FoundViewpoints, Tensor, Judged]:
         look = look_of(renderer, object_id, prepare=classifier.prepare, least_coverage=self.least_coverage)
         own = rng.for_examples([object_id])
-
-        def score(images: Tensor) -> Tensor:
-            return classifier(images.to(classifier.device))
-
+        score = scores_of(classifier)
         found = search_viewpoints(look, score, label=label, criterion=criterion, settings=self, rng=own.child("search"))
         viewpoints = viewpoints_of(draw_unbounded(found.mixture, self.samples, own.child("fresh samples")))
         return found, viewpoints, judge(look, score, viewpoints, label=label, criterion=criterion)

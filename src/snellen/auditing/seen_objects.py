@@ -18,7 +18,7 @@ from snellen.data.viewed_objects import ViewedObject
 from snellen.errors import RejectedImageError
 from snellen.metrics.clustered import clustered_share
 from snellen.randomness import Randomness, derive_seed
-from snellen.viewpoint_search.search import judge
+from snellen.viewpoint_search.search import judge, scores_of
 from snellen.viewpoint_search.view_map import Region, view_map
 from snellen.viewpoint_search.views import look_of
 
@@ -85,12 +85,8 @@ def seen(classifier: Classifier, renderer: RecordedRenderer, viewed: ViewedObjec
     Raises:
         RejectedImageError: the object cannot be used.
     """
-
-    def score(images: Tensor) -> Tensor:
-        return classifier(images.to(classifier.device))
-
     look = look_of(renderer, viewed.object_id, prepare=classifier.prepare, least_coverage=LEAST_COVERAGE)
-    judged = judge(look, score, viewpoints, label=viewed.label, criterion=Misclassified())
+    judged = judge(look, scores_of(classifier), viewpoints, label=viewed.label, criterion=Misclassified())
     shown = ~judged.blank
     scores = judged.scores[shown]
     finite = torch.isfinite(scores).all(1).numpy()

@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import pyarrow as pa
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from snellen.data.rendered_source import RenderedSource
 from snellen.data.viewpoints import COORDINATES
 from snellen.errors import InputError
 from snellen.images import COLUMNS, ImageSet, Provenance, Split
+from snellen.view_renderer import ViewRenderer
 
 #: Boxes x0, y0, x1, y1 in pixels, float32 (m, 4), of an object from viewpoints (m, 6); nan where nothing is seen.
 BoxesOfViews = Callable[[str, Tensor], NDArray[np.float32]]
@@ -149,15 +151,8 @@ class ViewSource(RenderedSource):
 
     def _seen(self, rows: Sequence[int]) -> Tensor:
         owner, viewpoints = self.owners[rows[0]], self.viewpoints[list(rows)]
-        if self.backdrop is None:
-            return self.renderer.render(owner, viewpoints)[0]
-        if isinstance(self.renderer, LayeredRenderer):
-            front, _, light = self.renderer.layers(owner, viewpoints)
-        else:
-            images, coverage = self.renderer.render(owner, viewpoints)
-            light = 1 - coverage
-            front = images - light[:, None]  # what is left when the white background is taken away
-        return front + light[:, None] * self.backdrop.pictures(rows)
+        pictures = None if self.backdrop is None else self.backdrop.pictures(rows)
+        return rendered_before(self.renderer, owner, viewpoints, pictures)[0]
 
     def _coverage(self, rows: Sequence[int]) -> NDArray[np.uint8]:
         runs = self._runs(rows)
@@ -174,6 +169,33 @@ class ViewSource(RenderedSource):
         behind = "" if self.backdrop is None else f" before {self.backdrop.recipe(row)}"
         content = f"{self.renderer.recipe} {self.renderer.size} {owner} {self.renderer.content_hash(owner)}"
         return f"{content} {self.viewpoints[row].tolist()}{behind}"
+
+
+def rendered_before(
+    renderer: ViewRenderer, object_id: str, viewpoints: Tensor, pictures: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Look at an object before pictures.
+
+    Args:
+        renderer: of the object.
+        object_id: the object.
+        viewpoints: (m, 6).
+        pictures: (m, 3, ...) in [0, 1], resized to the views; None keeps the renderer's own background.
+
+    Returns:
+        Views (m, 3, h, w) and coverage by the object (m, h, w).
+    """
+    if pictures is None:
+        return renderer.render(object_id, viewpoints)
+    if isinstance(renderer, LayeredRenderer):
+        front, coverage, light = renderer.layers(object_id, viewpoints)
+    else:
+        images, coverage = renderer.render(object_id, viewpoints)
+        light = 1 - coverage
+        front = images - light[:, None]  # what is left when the white background is taken away
+    if pictures.shape[2:] != coverage.shape[1:]:
+        pictures = F.interpolate(pictures, size=coverage.shape[1:], mode="bilinear", antialias=True)
+    return front + light[:, None] * pictures, coverage
 
 
 def boxes_of_coverage(coverage: Tensor) -> NDArray[np.float32]:

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from snellen.data.view_set import LayeredRenderer
-from snellen.preparation import Preparation, to_image
+from snellen.data.view_set import rendered_before
+from snellen.preparation import Preparation, to_image, to_unit
 from snellen.randomness import Randomness
 from snellen.training.batches import Examples
 from snellen.view_renderer import ViewRenderer
@@ -72,28 +71,12 @@ def render_added_views(
     seen = torch.zeros(len(numbers), dtype=torch.bool)
     for number in numbers.unique().tolist():
         rows = (numbers == number).nonzero().flatten()
-        pictures = behind.read(places[rows])[0] if behind is not None and places is not None else None
-        rendered, coverage = rendered_before(renderer, objects.ids[number], viewpoints[rows], pictures)
+        pictures = None if behind is None or places is None else to_unit(behind.read(places[rows])[0])
+        with torch.no_grad():
+            rendered, coverage = rendered_before(renderer, objects.ids[number], viewpoints[rows], pictures)
         seen[rows] = (coverage.flatten(1).mean(1) >= least_coverage).cpu()
         for row, picture in zip(rows.tolist(), rendered, strict=True):
             images[row] = preparation.pixels(to_image(picture))
     labels = torch.tensor(objects.labels)[numbers]
     pixels = torch.stack(images)
     return AddedViews(pixels.unflatten(0, (steps, each)), labels.view(steps, each), seen.view(steps, each))
-
-
-def rendered_before(
-    renderer: ViewRenderer, object_id: str, viewpoints: Tensor, behind: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Views (m, 3, h, w) before bytes (m, 3, ...) of any size, or before the renderer's white; and coverage."""
-    with torch.no_grad():
-        if behind is None:
-            return renderer.render(object_id, viewpoints)
-        if isinstance(renderer, LayeredRenderer):
-            front, coverage, light = renderer.layers(object_id, viewpoints)
-        else:
-            images, coverage = renderer.render(object_id, viewpoints)
-            light = 1 - coverage
-            front = images - light[:, None]  # what is left when the white background is taken away
-        pictures = F.interpolate(behind.float() / 255, size=coverage.shape[1:], mode="bilinear", antialias=True)
-        return (front + light[:, None] * pictures).clamp(0, 1), coverage

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from snellen.classifier import Classifier
 from snellen.criterion import Criterion
 from snellen.data.viewpoints import viewpoints_of
 from snellen.randomness import Randomness
@@ -64,6 +65,15 @@ class Judged:
     success: Tensor
     blank: Tensor
     finite: bool
+
+
+def scores_of(classifier: Classifier) -> Score:
+    """A classifier as a search asks it: prepared images from wherever, on its own device."""
+
+    def score(images: Tensor) -> Tensor:
+        return classifier(images.to(classifier.device))
+
+    return score
 
 
 def judge(look: Look, score: Score, viewpoints: Tensor, *, label: int, criterion: Criterion) -> Judged:

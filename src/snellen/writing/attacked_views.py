@@ -31,7 +31,7 @@ from snellen.randomness import Randomness, derive_seed
 from snellen.run import Run, canonical_json, write_atomically
 from snellen.run_plan import describe_data, describe_machine, describe_model
 from snellen.unwritable import unwritable_told
-from snellen.viewpoint_search.search import judge
+from snellen.viewpoint_search.search import judge, scores_of
 from snellen.viewpoint_search.views import Look, look_of
 from snellen.writing.attack_goal import Goal, goal_of
 from snellen.writing.attacked_set import EVIDENCE, RECORD, WHAT, RejectedImage
@@ -171,9 +171,10 @@ def _measured(work: Work, one: ViewedObject) -> tuple[dict[str, Evidence], dict[
         return none, {"rejected": "it is of the target class"}
     evidence: dict[str, Evidence] = {}
     told: dict[str, Any] = {}
+    look, score = _look(work, one), scores_of(work.classifier)
     try:
         for name, viewpoints in ((NATURAL, one.viewpoints), (RANDOM, _random_views(work, one))):
-            judged = judge(_look(work, one), _score(work), viewpoints, label=one.label, criterion=Misclassified())
+            judged = judge(look, score, viewpoints, label=one.label, criterion=Misclassified())
             evidence[name] = judged_rows(
                 judged, work.classifier, object_id=one.object_id, label=one.label, viewpoints=viewpoints, setting=name
             )
@@ -191,7 +192,7 @@ def _measured(work: Work, one: ViewedObject) -> tuple[dict[str, Evidence], dict[
             evidence[setting.name] = with_viewpoints(rows, found.viewpoints, found.success)
             told[setting.name] = _told(found)
     except RejectedImageError as error:
-        return none, {"rejected": str(error)}
+        return none, {"rejected": str(error).removeprefix(f"{one.object_id}: ")}
     return evidence, {"rejected": None, "told": told}
 
 
@@ -203,13 +204,6 @@ def _random_views(work: Work, one: ViewedObject) -> Tensor:
 def _look(work: Work, one: ViewedObject) -> Look:
     least = min(float(getattr(setting.method, "least_coverage", LEAST_COVERAGE)) for setting in work.settings)
     return look_of(work.renderer, one.object_id, prepare=work.classifier.prepare, least_coverage=least)
-
-
-def _score(work: Work):
-    def score(images: Tensor) -> Tensor:
-        return work.classifier(images.to(work.classifier.device))
-
-    return score
 
 
 def _told(found: AttackedViews) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def sheet(
             *[blank] * (ATTACKED_SHOWN - len(attacked)),
         ]
         rows.append((pictures, told(one)))
-    return picture_grid(f"{setting}: natural views, and views from which it fails", heads, rows)
+    return picture_grid(f"{setting}: natural views, and views of what it found, those that fool first", heads, rows)
 
 
 def told(one: AttackedObject) -> tuple[str, ...]:
