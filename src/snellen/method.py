@@ -68,6 +68,9 @@ class Method(BaseModel):
         """Say why this method cannot run on these inputs, or None when it can."""
         return missing_needs(self.needs, classifier, images)
 
+    def load(self) -> None:
+        """Load what its references name, so that what cannot be used is told before a long run and not in it."""
+
 
 def missing_needs(
     needs: frozenset[Need], classifier: Classifier | None = None, images: ImageSet | None = None

@@ -10,7 +10,7 @@ from snellen.attribute_edits.object_layer import ObjectLayer
 from snellen.attribute_edits.published import KINDS, SETTINGS
 from snellen.classifier import Classifier
 from snellen.data.arrays import load_arrays
-from snellen.errors import InputError
+from snellen.errors import InputError, UnsupportedError
 from snellen.experiments.attribute_editing.materials import shown
 from snellen.index import entry
 from snellen.method import Editing, build
@@ -134,14 +134,24 @@ def test_what_pushes_and_how_long_go_by_the_severity(scenes):
     assert steps == [4, 2, 1]
 
 
-@pytest.mark.parametrize("fill", ["moved", "telea"])
-def test_an_own_background_is_filled_as_told(scenes, fill):
-    method = AttributeEditing(kind="random_position", fill=fill)
+@pytest.mark.parametrize(("fill", "ring", "pixels"), [("moved", 0.0, 1), ("telea", 0.0, 1), ("moved", 0.1, 3)])
+def test_an_own_background_is_filled_as_told(scenes, fill, ring, pixels):
+    method = AttributeEditing(kind="random_position", fill=fill, ring=ring)
     found = edited(method, scenes, backgrounds=False)
-    behind = removed(scenes.images, scenes.masks, fill)
+    behind = removed(scenes.images, scenes.masks, fill, ring=pixels)
     at = ~found.masks[:, None].expand(-1, 3, -1, -1)
     assert torch.equal(found.images[at], behind[at])
-    assert not torch.equal(*(removed(scenes.images, scenes.masks, one) for one in ("moved", "telea")))
+    wide = AttributeEditing(ring=0.9).edit(scenes.images, scenes.masks, 5.0).status
+    assert all("no background is left" in told for told in wide)
+
+
+def test_a_classifier_that_cannot_be_misled_is_refused_when_it_is_loaded(monkeypatch):
+    blind = Classifier(lambda images: images.flatten(1)[:, :2], class_names=["a", "b"])
+    monkeypatch.setattr(attribute_editing, "_classifier", lambda reference: blind)
+    monkeypatch.setattr(attribute_editing, "_generator", lambda reference: None)
+    AttributeEditing(kind="complex_background", **SHORT).load()
+    with pytest.raises(UnsupportedError, match="no gradients"):
+        AttributeEditing(kind="adversarial_background", **SHORT).load()
 
 
 def test_every_image_has_noise_of_its_own_that_its_edits_share(scenes):

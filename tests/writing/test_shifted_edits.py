@@ -127,12 +127,22 @@ def test_a_lent_background_is_filled_as_the_edit_fills(photos, tmp_path):
     striped = snellen.load_images(tmp_path / "manifest.csv")
     found = []
     for fill in ("moved", "telea"):
-        lent = EditedObjects(striped, Randomness(0)).lent("a", 16, 16, fill)
-        written = shift(striped, LENT.model_copy(update={"fill": fill}), out=tmp_path / fill, contact_sheet=False)
+        lent = EditedObjects(striped, Randomness(0)).lent("a", 16, 16, fill, 0.2)
+        method = LENT.model_copy(update={"fill": fill, "ring": 0.2})
+        written = shift(striped, method, out=tmp_path / fill, contact_sheet=False)
         pixels, mask = pictures(written, "random_background")["a"]
         found.append(np.abs(pixels - 255 * lent.permute(1, 2, 0).numpy())[~mask].max())
         assert (lent[2].unique().numel() > 2) == (fill == "telea")
     assert max(found) < 1
+
+
+def test_what_cannot_be_loaded_is_told_before_anything_is_written(photos, tmp_path):
+    misled = AttributeEditing(
+        kind="adversarial_background", generator="bundled:scene-diffusion", classifier="bundled:none-there"
+    )
+    with pytest.raises(InputError, match="none-there"):
+        shift(photos, [INVER, misled], out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_batch_size_order_and_the_rest_of_the_set_change_no_pixel(photos, edited, tmp_path):

@@ -21,7 +21,7 @@ from snellen.randomness import Randomness
 #: How an object is taken out: pixels of the same image, moved; or painted from the edge of the hole (extra ``opencv``).
 Fill = Literal["moved", "telea"]
 
-#: Pixels of the ring that is taken out with the object.
+#: Pixels of the ring that is taken out with the object, at least.
 RING = 1
 
 
@@ -50,6 +50,15 @@ def removed(images: Tensor, masks: Tensor, fill: Fill = "moved", *, ring: int = 
     if fill == "telea":
         return telea_filling(images)(torch.arange(len(images)), ~holes)
     return torch.stack([without_object(*pair) for pair in zip(images, holes, strict=True)]) if len(images) else images
+
+
+def ring_pixels(share: float, height: int, width: int) -> int:
+    """Pixels of a ring that is that share of the longer side, at least :data:`RING`.
+
+    >>> ring_pixels(0.0, 224, 224), ring_pixels(0.05, 224, 160)
+    (1, 11)
+    """
+    return max(RING, round(share * max(height, width)))
 
 
 def lenders(labels: Sequence[int] | Tensor, rng: Randomness) -> list[int | None]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from snellen.attribute_edits.backgrounds import RING, Fill, pasted_onto, removed
+from snellen.attribute_edits.backgrounds import Fill, pasted_onto, removed, ring_pixels
 from snellen.attribute_edits.editor import BackgroundEditor, Guides, scores_of
 from snellen.attribute_edits.motions import TURNS, full_sized, placed, sized, turned
 from snellen.attribute_edits.object_layer import ObjectLayer, shifted
@@ -34,6 +34,7 @@ class Edit:
         weight: absolute λ of plain and complex backgrounds.
         adversarial_weight: of the classifier's log-probability.
         fill: how an object is taken out where no background is given.
+        ring: width of what is taken out around it, of the longer side; at least a pixel.
         parts: which parts of a mask are the object.
         constant: brightness counts as complexity.
         parity: sizes within the published tolerance count as reached.
@@ -45,6 +46,7 @@ class Edit:
     weight: float = WEIGHT
     adversarial_weight: float = 10.0
     fill: Fill = "moved"
+    ring: float = 0.0
     parts: Parts = "largest"
     constant: bool = True
     parity: bool = False
@@ -73,7 +75,7 @@ class Edit:
         status, layers = list[str](), list[ObjectLayer]()
         for row in range(len(images)):
             try:
-                if fills and bool(widened(masks[row], RING).all()):
+                if fills and bool(widened(masks[row], self._around(images)).all()):
                     raise RejectedImageError("no background is left around its object")
                 layers.append(self._moved(images[row], masks[row], share, bound[[row]]))
                 status.append("ok")
@@ -129,8 +131,12 @@ class Edit:
         """What lies behind the objects; a lent background is mixed with the own one."""
         if backgrounds is not None and (not self.setting.borrows or share == 1):
             return backgrounds.to(images)
-        own = removed(images, masks, self.fill)
+        own = removed(images, masks, self.fill, ring=self._around(images))
         return own if backgrounds is None else torch.lerp(own, backgrounds.to(images), share)
+
+    def _around(self, images: Tensor) -> int:
+        """Pixels around an object that are taken out with it."""
+        return ring_pixels(self.ring, images.shape[2], images.shape[3])
 
     def _classes(self, images: Tensor, labels: Tensor | None) -> Tensor | None:
         """Classes from which an adversarial background leads away: given, or what the classifier says."""

@@ -157,6 +157,14 @@ def scores_of(classifier: Classifier, images: Tensor) -> Tensor:
     return classifier(images.to(classifier.device))
 
 
+def check_misled(classifier: Classifier) -> None:
+    """Refuse a classifier of several classes at once, or without gradients (UnsupportedError)."""
+    if classifier.task == "multilabel":
+        raise UnsupportedError(f"{classifier.name} gives several classes at once, and one is to be misled")
+    if not classifier.differentiable:
+        raise UnsupportedError(f"{classifier.name} gives no gradients to mislead it by; use one that does")
+
+
 def _loss(guides: Guides, rows: Tensor, objects: Tensor, masks: Tensor) -> EditLoss:
     """The loss of some rows; the classifier sees the object before the background that is being made."""
     loss = EditLoss(guides.weights[rows], guides.adversarial[rows], constant=guides.constant)
@@ -178,9 +186,6 @@ def _check(guides: Guides, count: int) -> None:
             raise InputError(f"{name} are {count} finite numbers, one for each picture; got {values.tolist()}")
     if not bool((guides.adversarial != 0).any()):
         return
-    if guides.classifier is not None and guides.classifier.task == "multilabel":
-        raise UnsupportedError(f"{guides.classifier.name} gives several classes at once, and one is to be misled")
     if guides.classifier is None or guides.labels is None or guides.labels.shape != (count,):
         raise InputError(f"misleading a classifier needs it and {count} labels, one for each picture")
-    if not guides.classifier.differentiable:
-        raise UnsupportedError(f"{guides.classifier.name} gives no gradients to mislead it by; use one that does")
+    check_misled(guides.classifier)

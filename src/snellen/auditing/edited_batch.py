@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from snellen.attribute_edits.backgrounds import RING, removed
+from snellen.attribute_edits.backgrounds import removed, ring_pixels
 from snellen.attribute_edits.object_mask import widened
 from snellen.auditing.check import Batch
 from snellen.errors import InputError, RejectedImageError
@@ -48,7 +48,7 @@ class EditedBatch:
         finder = None if segmenter is None else fitting_segmenter(segmenter, classifier.device)
         objects = ObjectMasks(batch.originals, classifier.preparation, finder)
         pixels = batch.images.mul(255).round().to(torch.uint8).cpu()
-        around = max(RING, round(ring * max(pixels.shape[2:])))
+        around = ring_pixels(ring, pixels.shape[2], pixels.shape[3])
         rows: list[int] = []
         masks: list[Tensor] = []
         refused: list[tuple[str, str]] = []

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from snellen.attribute_edits.backgrounds import Fill
 from snellen.attribute_edits.editing import Edit
-from snellen.attribute_edits.editor import BackgroundEditor
+from snellen.attribute_edits.editor import BackgroundEditor, check_misled
 from snellen.attribute_edits.object_mask import Parts
 from snellen.attribute_edits.published import KINDS, SETTINGS, WEIGHT, EditSetting, Kind
 from snellen.classifier import Classifier
@@ -60,6 +60,13 @@ class AttributeEditing(Method):
     fill: Fill = Field(
         "moved",
         description="how the object is taken out of its background: by pixels from elsewhere, or Telea's method",
+    )
+    ring: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="width of what is taken out around the object with it, such as its shadow, of the image's longer "
+        "side; at least a pixel",
     )
     parts: Parts = Field("largest", description="of several parts of a mask, the largest is the object, or all are")
     steps: int = Field(100, ge=1, description="steps of the diffusion model's schedule")
@@ -111,6 +118,13 @@ class AttributeEditing(Method):
             return f"makes {self.made} of {self.steps} steps; give --made of at most that"
         return super().missing(classifier, images)
 
+    def load(self) -> None:
+        """Load the generator, and the classifier that is misled."""
+        if self.generator is not None:
+            _generator(self.generator)
+        if self.setting.adversarial and self.classifier is not None:
+            check_misled(_classifier(self.classifier))
+
     def edit(
         self,
         images: Tensor,
@@ -155,6 +169,7 @@ class AttributeEditing(Method):
             weight=self.weight,
             adversarial_weight=self.adversarial_weight,
             fill=self.fill,
+            ring=self.ring,
             parts=self.parts,
             constant=self.constant,
             parity=self.parity,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from snellen.attribute_edits.backgrounds import RING, Fill, removed
+from snellen.attribute_edits.backgrounds import Fill, removed, ring_pixels
 from snellen.attribute_edits.object_mask import object_of, widened
 from snellen.errors import RejectedImageError
 from snellen.images import ImageSet
@@ -44,7 +44,7 @@ class EditedObjects:
         """
         return self._masks.of(self._places[example_id], pixels)
 
-    def lent(self, example_id: str, height: int, width: int, fill: Fill = "moved") -> Tensor:
+    def lent(self, example_id: str, height: int, width: int, fill: Fill = "moved", ring: float = 0.0) -> Tensor:
         """The background of another image, of another class where classes are known, in this size: float (3, h, w).
 
         It depends on the seed, the id and the set.
@@ -54,6 +54,7 @@ class EditedObjects:
             height: of that image, pixels.
             width: of that image, pixels.
             fill: how the lender's object is taken out.
+            ring: width of what is taken out around it, of the longer side; at least a pixel.
 
         Raises:
             RejectedImageError: none of those that were asked has one.
@@ -72,9 +73,10 @@ class EditedObjects:
                 object_of(mask)
             except RejectedImageError:
                 continue
-            if bool(widened(mask, RING).all()):
+            around = ring_pixels(ring, pixels.shape[1], pixels.shape[2])
+            if bool(widened(mask, around).all()):
                 continue
-            (background,) = removed(to_unit(pixels)[None], mask[None], fill)
+            (background,) = removed(to_unit(pixels)[None], mask[None], fill, ring=around)
             return _sized(background, height, width)
         raise RejectedImageError(
             "no other image lends its background: they are of the same class, or nobody knows where their objects are"

@@ -88,10 +88,9 @@ class Setting:
         return bool(getattr(self.method, "borrows", False))
 
     @property
-    def fill(self) -> Fill:
-        """How an edit takes objects out of their backgrounds."""
-        fill: Fill = getattr(self.method, "fill", "moved")
-        return fill
+    def removal(self) -> tuple[Fill, float]:
+        """How an edit takes objects out of their backgrounds: fill, and the width of the ring."""
+        return getattr(self.method, "fill", "moved"), getattr(self.method, "ring", 0.0)
 
     @property
     def attack(self) -> Attack:

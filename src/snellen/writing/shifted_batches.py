@@ -155,7 +155,7 @@ def _edit(
         try:
             masks.append(objects.mask(ids[index], clean[row]))
             if setting.borrows:
-                lent.append(objects.lent(ids[index], clean.shape[2], clean.shape[3], setting.fill))
+                lent.append(objects.lent(ids[index], clean.shape[2], clean.shape[3], *setting.removal))
             rows.append(row)
         except RejectedImageError as error:
             rejected.append((ids[index], str(error)))

@@ -147,6 +147,8 @@ def shift(
         if done is not None:
             shutil.rmtree(parts, ignore_errors=True)
             return done
+        for setting in chosen:
+            setting.method.load()
         with opened(folder, plan) as run:
             _write(run, writer, images, chosen, strengths, rng, batch_size, workers, objects, listener)
         result = _conclude(run, writer, images, chosen, strengths, rng, contact_sheet, objects)
