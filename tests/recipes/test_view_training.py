@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from snellen.data.arrays import load_arrays
+from snellen.data.joining import join
 from snellen.data.solids.solid_set import Solids
+from snellen.data.splits import as_split
 from snellen.data.view_set import view_set
 from snellen.data.viewpoints import CENTRES
 from snellen.errors import InputError
@@ -168,7 +170,7 @@ def test_the_loss_is_the_mean_over_images_and_renderings_and_views_seen_are_coun
     recipe = ViewAugmentation(**COMMON, clean_epochs=0, plan=plan())
     source = views.source
     ground = lay_groundwork(views, architecture="fashion_cnn", side=16, plan=recipe.plan, base=None, rng=Randomness(0))
-    objects = training_objects(views, source, ground.examples.ids)
+    objects = training_objects(views, ground.examples.ids)
     module = WithSupply(ground.network, recipe.supply(objects)).eval()
     rng = Randomness(ground.plan.seed)
     batch = load_batch(ground.examples, torch.arange(5), rng.child("training", 1, 1), torch.device("cpu"), epoch=1)
@@ -181,6 +183,23 @@ def test_the_loss_is_the_mean_over_images_and_renderings_and_views_seen_are_coun
     expected = torch.nn.functional.cross_entropy(module.network(all_of_them), torch.cat([batch.targets, labels]))
     assert losses.mean().item() == pytest.approx(expected.item(), rel=1e-5)
     assert (len(losses), int(module.shown)) == (5, 3)
+
+
+@pytest.mark.covers("11.9")
+def test_images_that_choose_the_epoch_may_come_from_elsewhere_but_not_of_the_same_objects(views):
+    recipe = ViewpointTraining(**COMMON, **SEARCH, clean_epochs=0, plan=plan(epochs=1))
+    photos = load_arrays(np.zeros((2, 16, 16, 3), np.uint8), np.array([0, 1]), class_names=views.class_names)
+    for other in (WORLD.images(split="tune"), photos):
+        whole = join([as_split(views, "train"), as_split(other, "tune")])
+        assert recipe.missing(images=whole) is None
+        card = recipe.fit(whole, rng=Randomness(0)).card
+        assert card.lineage.recipe["objects"] == 4
+        assert "tune.accuracy" in card.metrics
+    again = replace(views, table=views.table.set_column(0, "id", pa.array([f"again {n}" for n in range(len(views))])))
+    with pytest.raises(InputError, match="is in two splits, train and tune; split by object"):
+        recipe.fit(join([as_split(views, "train"), as_split(again, "tune")]), rng=Randomness(0))
+    with pytest.raises(InputError, match="needs a set of views"):
+        recipe.fit(join([as_split(photos, "train"), as_split(views, "tune")]), rng=Randomness(0))
 
 
 def test_images_that_are_no_views_are_refused_and_told():

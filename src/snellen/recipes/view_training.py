@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from snellen.artifact import Artifact
 from snellen.classifier import Classifier
+from snellen.data.joining import JoinedSource
 from snellen.data.view_set import ViewSource
 from snellen.errors import InputError
 from snellen.fitting.groundwork import Groundwork, lay_groundwork
@@ -79,7 +80,7 @@ class ViewTraining(ClassifierRecipe):
 
     def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
         """Say why this cannot run: an architecture that does not exist, or images of which nothing can be rendered."""
-        if images is not None and not isinstance(images.source, ViewSource):
+        if images is not None and training_views(images) is None:
             return f"needs a set of views, and {images.name} is none; {_EXAMPLES}"
         return super().missing(classifier, images)
 
@@ -103,10 +104,10 @@ class ViewTraining(ClassifierRecipe):
         Raises:
             InputError: images that are no views, or an object that is in two splits; what other recipes raise.
         """
-        source = data.for_fitting().source
-        if not isinstance(source, ViewSource):
+        views = training_views(data.for_fitting())
+        if views is None:
             raise InputError(f"{data.name}: this recipe renders objects anew and needs a set of views; {_EXAMPLES}")
-        refuse_shared_objects(data, source)
+        refuse_shared_objects(data)
         ground = lay_groundwork(
             data,
             architecture=self.architecture,
@@ -117,7 +118,7 @@ class ViewTraining(ClassifierRecipe):
             several_labels=False,
             progress=progress,
         )
-        objects = training_objects(data, source, ground.examples.ids)
+        source, objects = cast(ViewSource, views.source), training_objects(views, ground.examples.ids)
         module = WithSupply(ground.network, self.supply(objects))
         trained = train(
             module,
@@ -132,6 +133,7 @@ class ViewTraining(ClassifierRecipe):
         )
         module.load_state_dict(dict(trained.weights))
         searched = getattr(module.supply, "renders", None)
+        # Both counts are those of the chosen epoch, like the weights.
         recipe = {
             **self.recipe(),
             "objects": len(objects.ids),
@@ -198,33 +200,35 @@ class ViewTraining(ClassifierRecipe):
         return 0.005
 
 
-def refuse_shared_objects(data: ImageSet, source: ViewSource) -> None:
+def training_views(data: ImageSet) -> ImageSet | None:
+    """The set of views that holds all training images: all, or all but what chooses the epoch; None where none does."""
+    if isinstance(data.source, JoinedSource):
+        parts = [part for part in data.source.parts if set(part.column("split")) != {"tune"}]
+        return training_views(parts[0]) if len(parts) == 1 else None
+    return data if isinstance(data.source, ViewSource) else None
+
+
+def refuse_shared_objects(data: ImageSet) -> None:
     """Refuse an object that is in two splits: it would be trained on and judged."""
-    of_object: dict[str, object] = {}
-    for owner, split in zip(_owners(data, source), data.column("split"), strict=True):
+    of_object: dict[object, object] = {}
+    for owner, split in zip(data.column("unit_id"), data.column("split"), strict=True):
         known = of_object.setdefault(owner, split)
-        if known != split:
+        if owner is not None and known != split:
             raise InputError(f"{data.name}: {owner} is in two splits, {known} and {split}; split by object")
 
 
-def training_objects(data: ImageSet, source: ViewSource, used: Collection[str]) -> LabelledObjects:
+def training_objects(views: ImageSet, used: Collection[str]) -> LabelledObjects:
     """Objects of the views that are trained on, in the order of the set.
 
     Args:
-        data: the set of views.
-        source: of its pictures.
+        views: whose source is a :class:`ViewSource`.
         used: ids of views; an object that cannot be looked at has none among them, and is not looked at again.
     """
-    views, labels = set(used), dict[str, int]()
-    for example_id, owner, label in zip(data.ids, _owners(data, source), data.labels.tolist(), strict=True):
-        if example_id in views:
-            labels.setdefault(owner, label)
+    kept, labels = set(used), dict[str, int]()
+    for example_id, owner, label in zip(views.ids, views.column("unit_id"), views.labels.tolist(), strict=True):
+        if example_id in kept:
+            labels.setdefault(str(owner), label)
     return LabelledObjects(tuple(labels), tuple(labels.values()))
-
-
-def _owners(data: ImageSet, source: ViewSource) -> list[str]:
-    assert data.rows is not None
-    return [source.owners[int(row)] for row in data.rows]
 
 
 def evaluating(network: nn.Module, device: torch.device) -> Score:
