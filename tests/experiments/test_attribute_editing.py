@@ -89,6 +89,30 @@ def test_every_figure_that_a_claim_names_is_measured():
     assert {f"{arm}.{kind}" for arm in ARMS for kind in KINDS} <= named
     assert found["smoke.changed"] == 0.0
     assert found["smoke.kept"] == 1.0
+    assert found["smoke.overlap.oracle.random_position"] > 0.95
+    assert min(value for name, value in found.items() if name.startswith("smoke.overlap.oracle")) > 0.7
+    check_means({name.removeprefix("smoke."): value for name, value in found.items()})
+
+
+def check_means(found):
+    """Means are of the figures that their names say: the control is in none, what misleads one model where told."""
+
+    def mean(names):
+        return pytest.approx(np.mean([found[name] for name in names]))
+
+    edits = [kind for kind, row in SETTINGS.items() if row.attribute != "control"]
+    neutral = [kind for kind in edits if kind != "adversarial_background"]
+    pasted = [kind for kind in edits if not SETTINGS[kind].guided]
+    assert (len(edits), len(pasted)) == (10, 7)
+    for arm in ARMS:
+        assert found[f"{arm}.mean"] == mean([f"{arm}.{kind}" for kind in edits])
+        assert found[f"{arm}.neutral"] == mean([f"{arm}.{kind}" for kind in neutral])
+    for kind in KINDS:
+        assert found[f"models.{kind}"] == mean([f"{arm}.{kind}" for arm in ARMS])
+    for way in ("", "paste.", "oracle."):
+        assert found[f"{way}models.shared"] == mean([f"{way}{arm}.{kind}" for arm in ARMS for kind in pasted])
+    grounds = ("plain_background", "complex_background", "random_background")
+    assert found["models.background"] == mean([f"models.{kind}" for kind in grounds])
 
 
 def test_there_is_no_full_scale():
