@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from snellen.auditing.audit import audit
 from snellen.auditing.figure_picture import evidence_of, finding_evidence
 from snellen.auditing.generated_conclusion import concluded
 from snellen.auditing.generated_failures import failures_of
-from snellen.auditing.generated_trajectories import GeneratedTrajectories
+from snellen.auditing.generated_trajectories import Asked, GeneratedTrajectories
 from snellen.auditing.pictures import illustrate_findings
 from snellen.classifier import Classifier
 from snellen.data.optotypes.scenes import Scenes
@@ -90,6 +91,7 @@ def test_classes_are_generated_and_judged_at_the_end_of_an_audit(sliders, tmp_pa
         figure = report.metrics[f"nuisance.generated_fog.{strength}.accuracy"]
         assert (figure.value, figure.n) == (pytest.approx(np.mean(right)), len(kept))
     assert any("not of the audited ones" in note for note in report.notes)
+    assert not any("scene" in note for note in report.notes if "generated" not in note), "nobody asked for scenes"
     (panel,) = [one for one in report.panels if one.check == "nuisance"]
     assert [point.x for point in panel.lines[0].points] == [0.0, 1.0, 2.0]
     assert evidence_of("nuisance.generated_fog.1.accuracy")[0] == "lists/nuisance_generated.json"
@@ -191,3 +193,35 @@ def test_pictures_of_generated_images_stay_what_the_check_drew():
     finding = Finding(kind="nuisance", subject="generated_fog", harm=0.1, title="-", examples=(drawn,))
     found, blobs = illustrate_findings([finding], {}, shape_reader(), shapes(2), Randomness(0))
     assert (found, blobs) == ([finding], {})
+
+
+def test_an_audit_keeps_the_pictures_of_generated_failures_and_none_where_none_may_be_kept(
+    sliders, tmp_path, monkeypatch
+):
+    ids = [f"fog/ring/{number:04d}" for number in range(1, 31)]
+    evidence = Evidence.merge(
+        [
+            Evidence.of(
+                ids, setting=f"fog.{at}", model="bright", label=[0] * 30, prediction=[at] * 30, value=[0.5] * 30
+            )
+            for at in (0, 1)
+        ]
+    )
+    pixels = torch.zeros(30, 2, 3, 32, 32, dtype=torch.uint8)
+    pixels[:, 1] = 200
+    failures = {"fog": failures_of(evidence, "fog", (0.0, 1.0), ids, pixels)[:3]}
+    made = GeneratedTrajectories(evidence, ("fog",), (0.0, 1.0), (), 30, failures)
+    monkeypatch.setattr(Asked, "generate", lambda *_: made)
+    for kept in (True, False):
+        folder = tmp_path / str(kept)
+        report = audit(shape_reader(), shapes(), checks=[asked(sliders)], out=folder, save_images=kept)
+        (finding,) = [one for one in report.findings if one.subject == "generated_fog"]
+        assert [one.example_id for one in finding.examples] == ids[:3]
+        names = {name for one in finding.examples for name in (one.image, one.after)}
+        if not kept:
+            assert names == {None}
+            continue
+        assert len(names) == 2
+        shown = {name: Image.open(folder / "blobs" / name).getpixel((0, 0))[0] for name in names}
+        assert (shown[finding.examples[0].image], shown[finding.examples[0].after]) == (0, 200)
+        assert "generated ring at strength 1: star" in (folder / "report.html").read_text(encoding="utf-8")

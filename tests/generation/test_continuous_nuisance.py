@@ -111,6 +111,8 @@ def test_what_is_refused_before_anything_is_trained(method, tmp_path):
         method.check([{"id": "a", "class": "cross", "concept": "fog"}])
     with pytest.raises(InputError, match="asks for the concept None; there are fog, striped"):
         method.check([{"id": "a", "class": "star"}])
+    with pytest.raises(InputError, match="multiples of 4"):
+        ContinuousNuisance(concept=("fog",), size=33, **empty).check([{"id": "a"}])
     for fields, said in (
         ({"strengths": (0, 2, 1)}, "1 comes after 2"),
         ({"concept": ("fog", "fog")}, "two shifts called"),

@@ -104,8 +104,8 @@ class ContinuousNuisance(Method):
         """Refuse what can be refused before anything is trained or made.
 
         Raises:
-            InputError: a class or a shift that is not among those of the method, or a word that the generator does not
-                know.
+            InputError: a class or a shift that is not among those of the method; a word that the generator does not
+                know, or a size that it does not make.
         """
         self._asked(requests)
 
@@ -137,7 +137,7 @@ class ContinuousNuisance(Method):
                 gate=self.gate,
                 negative=self.negative,
                 guidance_scale=self.guidance_scale,
-                size=None if self.size is None else (self.size, self.size),
+                size=self._square(),
                 batch_size=_TOGETHER,
             )
             bytes_of = (_scaled(made.images, self.kept_size) * 255).round().to(torch.uint8)
@@ -189,8 +189,13 @@ class ContinuousNuisance(Method):
             found.append((pair[0], pair[1]))
         prompts = [class_prompt(self.template, name) for name in self.classes]
         shifted = [shifted_prompt(prompt, words, self.shifted) for words in concepts.values() for prompt in prompts]
-        check_words(nuisance_generator(self), [*prompts, *shifted])
+        generator = nuisance_generator(self)
+        check_words(generator, [*prompts, *shifted])
+        generator.latent_shape(self._square())
         return found
+
+    def _square(self) -> tuple[int, int] | None:
+        return None if self.size is None else (self.size, self.size)
 
     def _made(
         self,

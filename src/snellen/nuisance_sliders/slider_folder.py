@@ -118,7 +118,7 @@ def _class_folder(class_name: str) -> str:
     """The name of a class where it is plain, else what is plain of it and a hash.
 
     >>> _class_folder("great white shark"), _class_folder("St. Bernard")
-    ('great white shark', 'st-bernard-9c81797a')
+    ('great white shark', 'st-bernard-7f7f71a5')
     """
     if _PLAIN.fullmatch(class_name):
         return class_name

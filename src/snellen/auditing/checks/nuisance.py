@@ -160,8 +160,8 @@ class NuisanceCheck(Check):
         )
 
     def _read_scenes(self, reading: Reading) -> bool:
-        """Whether scenes are to be told of: without a generator always, to say that none was drawn."""
-        return self.generator is None or len(reading.evidence) > 0
+        """Whether scenes are to be told of: not of photographs, whose user asked for generated images alone."""
+        return self.generator is None or reading.audited is None or has_scenes(reading.audited)
 
     def _asked(self, classifier: Classifier) -> Asked:
         """What is to be generated; see :meth:`Asked.of` for what it refuses."""
