@@ -1,5 +1,6 @@
 """Backgrounds that are noised and denoised around an object, and pushed to be busy, plain or misleading."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,7 @@ from snellen.diffusion.blending import Blending
 from snellen.diffusion.editor import covering_mask
 from snellen.diffusion.latent_hooks import Moment
 from snellen.diffusion.loading import load_generator
+from snellen.diffusion.parametrisation import to_x0
 from snellen.diffusion.sampler import Sampler, initial_noise, seeded
 from snellen.errors import InputError, UnsupportedError
 from snellen.experiments.attribute_editing.materials import shown
@@ -72,27 +74,62 @@ def test_an_edit_does_not_depend_on_the_batch_or_on_the_guidance_of_others(edito
     assert float((other - alone).abs().max()) > 0.01, "another seed, another background"
 
 
-@pytest.mark.covers("27.6")
-def test_after_each_step_the_object_is_that_of_the_next_level(editor, generator, scenes):
-    """What the network is shown at each step: the object's latents are the encoded ones at that step's noise."""
-    seen, seeds = [], list(range(COUNT))
-    network = generator.denoiser.network
-    handle = network.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone()))
+@pytest.fixture(scope="module")
+def calls(editor, generator, scenes):
+    """What the network is shown and what it says, at each step of one batch."""
+    seen = []
+    handle = generator.denoiser.network.register_forward_hook(
+        lambda _, args, said: seen.append((args[0].clone(), said[0].clone()))
+    )
     try:
-        editor.edit(scenes.images, scenes.masks, scenes.backgrounds, seeds)
+        editor.edit(scenes.images, scenes.masks, scenes.backgrounds, list(range(COUNT)))
     finally:
         handle.remove()
-    assert len(seen) == editor.made
-    objects = torch.where(scenes.masks[:, None], scenes.images, scenes.backgrounds)
-    kept = generator.encode(objects)
-    noise = initial_noise(seeded(seeds), kept.shape[1:], generator)
-    stays = (covering_mask(~scenes.masks[:, None], generator.factor) == 0).expand_as(kept)
-    assert bool(stays.any())
+    return seen
+
+
+@pytest.fixture(scope="module")
+def levels(editor, generator):
+    """Alpha and sigma of these steps."""
     solver = Sampler(generator, steps=editor.steps, eta=1.0).new_solver()
-    levels = [solver.level(editor.steps - editor.made + number) for number in range(editor.made)]
+    return [solver.level(editor.steps - editor.made + number) for number in range(editor.made)]
+
+
+def start_noise(generator):
+    return initial_noise(seeded(list(range(COUNT))), generator.latent_shape((32, 32)), generator)
+
+
+def staying(generator, scenes):
+    """Latents of which every pixel is the object's."""
+    covered = covering_mask(~scenes.masks[:, None], generator.factor) == 0
+    return covered.expand(-1, *generator.latent_shape((32, 32)))
+
+
+@pytest.mark.covers("27.6")
+def test_after_each_step_the_object_is_that_of_the_next_level(editor, generator, scenes, calls, levels):
+    """What the network is shown at each step: the object's latents are the encoded ones at that step's noise."""
+    assert len(calls) == editor.made
+    objects = torch.where(scenes.masks[:, None], scenes.images, scenes.backgrounds)
+    kept, noise, stays = generator.encode(objects), start_noise(generator), staying(generator, scenes)
+    assert bool(stays.any())
     assert levels[0][1] > levels[-1][1]
-    for (alpha, sigma), latents in zip(levels, seen, strict=True):
+    for (alpha, sigma), (latents, _) in zip(levels, calls, strict=True):
         torch.testing.assert_close(latents[stays], (alpha * kept + sigma * noise)[stays], atol=1e-5, rtol=1e-4)
+
+
+def test_the_background_alone_is_what_is_noised_and_its_steps_are_those_of_ddpm(generator, scenes, calls, levels):
+    (alpha, sigma), (later, less) = levels[:2]
+    free = ~staying(generator, scenes)
+    (first, prediction), (second, _) = calls[:2]
+    start = alpha * generator.encode(scenes.backgrounds) + sigma * start_noise(generator)
+    torch.testing.assert_close(first[free], start[free], atol=1e-5, rtol=1e-4)
+    kind = generator.denoiser.prediction
+    x0 = to_x0(prediction, kind, first, alpha, sigma)
+    noise = (first - alpha * x0) / sigma
+    spread = less / sigma * math.sqrt(1 - (alpha / later) ** 2)
+    left = (second - later * x0 - math.sqrt(less**2 - spread**2) * noise)[free]
+    assert abs(float(left.std()) / spread - 1) < 0.1
+    assert abs(float(left.mean())) < 0.1 * spread
 
 
 def test_without_a_weight_there_is_no_backward_pass(editor, generator, scenes):
