@@ -234,8 +234,12 @@ def main() -> None:
             rows = DEFECTS[name](bench)
             found[name].append([vars(row) for row in rows])
             print(name, *(f"{row.figure}: {row.planted:.3f} ({row.control:.3f})" for row in rows), flush=True)
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    # Rows that were not asked for stay as they were measured.
+    kept = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {}
+    together = {name: found.get(name, kept.get(name)) for name in DEFECTS}
+    RESULT.write_text(
+        json.dumps({name: rows for name, rows in together.items() if rows}, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":
