@@ -10,6 +10,8 @@ from PIL import Image
 from torch import nn
 
 from snellen.auditing.audit import audit
+from snellen.auditing.checks import nuisance as check_module
+from snellen.auditing.checks.nuisance import NuisanceCheck
 from snellen.auditing.figure_picture import evidence_of, finding_evidence
 from snellen.auditing.generated_conclusion import concluded
 from snellen.auditing.generated_failures import failures_of
@@ -186,6 +188,19 @@ def test_a_finding_shows_where_generated_trajectories_first_fail():
         ]
         assert len(told.pictures) == (4 if pictured else 0)
         assert {name for one in shown for name in (one.image, one.after)} == (set(told.pictures) or {None})
+
+
+def test_generated_images_are_made_where_the_model_runs_and_by_preset(sliders, monkeypatch):
+    seen = []
+    monkeypatch.setattr(check_module.Asked, "of", lambda method, *_, **options: seen.append((method, options)))
+    check = NuisanceCheck(generator="diffusers:sd", sliders=str(sliders), seeds=7, preset="imagenet")
+    model = shape_reader()
+    model.device = torch.device("cuda:1")  # no machine needs one here
+    check._asked(model)
+    ((method, options),) = seen
+    assert method.device == "cuda:1"
+    assert "concept" not in method.model_fields_set, "the preset's shifts"
+    assert (options["seeds"], options["preset"]) == (7, "imagenet")
 
 
 def test_pictures_of_generated_images_stay_what_the_check_drew():

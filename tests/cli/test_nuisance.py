@@ -49,6 +49,7 @@ def test_help_names_the_words_of_a_user(run):
         (("--concept", "fog", "--class", "star"), "there is 'star' alone"),
         (("--concept", "fog", "--class", "star", "--steps", "2", "--steps", "3"), "one setting at a time"),
         (("--concept", "fog", "--generator", "diffusers:no"), "give --text-image and --second-encoder"),
+        (("--concept", "fog", "--class", "star", "--class", "ring", "--device", "cuda:99"), "device 'cuda:99'"),
         (("--concept", "fog", "--classifier", "bundled:none"), "unknown bundled classifier 'none'"),
         (("--concept", "fog", "--thresholds", '{"class": 1}', "--text-image", "a"), "give both of them or none"),
     ],

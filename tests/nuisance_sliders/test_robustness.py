@@ -125,6 +125,8 @@ def test_rankings_by_strength_and_changes_beyond_chance():
     }  # fmt: skip
     assert rank_changes(models(20), "fog", ["late", "early"]) == [("early", "late", 1.0, 2.5)]
     assert rank_changes(models(3), "fog", ["late", "early"]) == []  # three trajectories may be chance
+    # Six of six have p = 0.031, seven 0.016; the level of 0.05 is shared by three comparisons.
+    assert [len(rank_changes(models(count), "fog", ["late", "early"])) for count in (6, 7)] == [0, 1]
     level = answers(["+++"] * 20, model="firm")
     assert rank_changes(Evidence.merge([models(20), level]), "fog", ["early", "firm"]) == []
     assert rank_distance(["a", "b", "c"], ["c", "b", "a"]) == 1.0
