@@ -35,6 +35,7 @@ _FOLDERS = frozenset({"textures", "sliders"})
 _REFERENCES = frozenset(
     {
         "surrogate",
+        "classifier",
         "generator",
         "text_image",
         "second_encoder",
