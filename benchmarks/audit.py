@@ -18,14 +18,14 @@ import torch.nn.functional as F
 
 import snellen
 from snellen.auditing.audit import audit
-from snellen.classifier import Classifier
+from snellen.core.classifier import Classifier
 
 
 def random_classifier(name: str) -> Classifier:
     """One of timm's architectures with random weights at 224 pixels."""
     import timm
 
-    from snellen.preparation import Preparation
+    from snellen.core.preparation import Preparation
 
     network = timm.create_model(name.removeprefix("timm:"), num_classes=10)
     preparation = Preparation(size=(224, 224), resize="shorter", resize_to=(224, 224))

@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from snellen.corruption.apply import corrupt
-from snellen.corruption.benchmarks import benchmark
-from snellen.corruption.tables import SEVERITIES
-from snellen.preparation import to_unit
-from snellen.randomness import Randomness
+from snellen.core.preparation import to_unit
+from snellen.core.randomness import Randomness
+from snellen.methods.corruptions.apply import corrupt
+from snellen.methods.corruptions.benchmarks import benchmark
+from snellen.methods.corruptions.tables import SEVERITIES
 
 
 def photos(count: int) -> NDArray[np.uint8]:

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 import snellen
-from snellen.attacks.feature_guided_search import FeatureGuidedSearch
-from snellen.classifier import Classifier
-from snellen.randomness import Randomness
+from snellen.core.classifier import Classifier
+from snellen.core.randomness import Randomness
+from snellen.systems.feature_guided_search.method import FeatureGuidedSearch
 
 
 def problem(model: str, data: str, count: int) -> tuple[Classifier, Tensor, Tensor]:

@@ -22,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 
 import snellen
-from snellen.inspection.error_share import estimated_error_share
-from snellen.inspection.label_errors import Quality, Rule, label_errors, label_quality
+from snellen.metrics.inspection.error_share import estimated_error_share
+from snellen.metrics.inspection.label_errors import Quality, Rule, label_errors, label_quality
 
 #: Our rules that cleanlab has too, by its names.
 PEER_RULES: dict[Rule, str] = {

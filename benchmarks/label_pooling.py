@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from snellen.label_maps.pooling import crop_targets
-from snellen.label_maps.sparse import SparseMaps, keep_largest
-from snellen.randomness import Randomness
+from snellen.core.randomness import Randomness
+from snellen.systems.label_maps.pooling import crop_targets
+from snellen.systems.label_maps.sparse import SparseMaps, keep_largest
 from snellen.training.crops import draw_boxes
 
 CLASSES, KEPT, SIDE = 1000, 5, 15

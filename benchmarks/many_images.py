@@ -30,7 +30,7 @@ from PIL import Image
 
 import snellen
 from snellen.auditing.audit import audit
-from snellen.run import canonical_json
+from snellen.core.run import canonical_json
 
 CHECKS = (
     "clean",

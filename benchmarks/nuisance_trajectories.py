@@ -20,13 +20,13 @@ from pathlib import Path
 
 import torch
 
-from snellen.diffusion.loading import load_generator
-from snellen.diffusion.sampler import Sampler
-from snellen.nuisance_sliders.settings import SliderFit
-from snellen.nuisance_sliders.slider_folder import sliders_in
-from snellen.nuisance_sliders.strengths import PUBLISHED
-from snellen.nuisance_sliders.trajectories import Trajectories, sample_trajectories, sampled_alone
-from snellen.nuisance_sliders.words import class_prompt, named_phrases
+from snellen.models.diffusion.loading import load_generator
+from snellen.models.diffusion.sampler import Sampler
+from snellen.systems.continuous_nuisance.settings import SliderFit
+from snellen.systems.continuous_nuisance.slider_folder import sliders_in
+from snellen.systems.continuous_nuisance.strengths import PUBLISHED
+from snellen.systems.continuous_nuisance.trajectories import Trajectories, sample_trajectories, sampled_alone
+from snellen.systems.continuous_nuisance.words import class_prompt, named_phrases
 
 #: Enough of a training for sliders that change images; how well is not measured here.
 FIT = SliderFit(iterations=8, batch_size=4, steps=10, learning_rate=5e-3)

@@ -21,11 +21,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from snellen.diffusion.generator import Generator
-from snellen.diffusion.guidance import classifier_free
-from snellen.diffusion.loading import load_generator
-from snellen.diffusion.sampler import Sampler, initial_noise, seeded
-from snellen.diffusion.smoke import write_smoke_folder
+from snellen.models.diffusion.generator import Generator
+from snellen.models.diffusion.guidance import classifier_free
+from snellen.models.diffusion.loading import load_generator
+from snellen.models.diffusion.sampler import Sampler, initial_noise, seeded
+from snellen.models.diffusion.smoke import write_smoke_folder
 
 SCHEDULERS = {
     "ddim": "DDIMScheduler",

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 import snellen
-from snellen.certificates.smoothing import Smoothing
-from snellen.classifier import Classifier
-from snellen.smoothing.votes import BLOCK, CHUNK
+from snellen.core.classifier import Classifier
+from snellen.methods.smoothing.smoothing import Smoothing
+from snellen.methods.smoothing.votes import BLOCK, CHUNK
 
 SIGMA, ALPHA, SELECTION, GOAL = 0.1, 0.001, 100, 0.1
 

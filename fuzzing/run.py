@@ -25,7 +25,7 @@ from pathlib import Path
 
 from fuzzing.mutation import run_mutations
 from fuzzing.targets import TARGETS
-from snellen.run import canonical_json
+from snellen.core.run import canonical_json
 
 #: Packages whose native code is reached.
 PACKAGES = ("numpy", "pillow", "pyarrow", "safetensors")

@@ -23,19 +23,19 @@ import pyarrow.parquet as pq
 from PIL import Image
 from safetensors.numpy import save
 
-from snellen.artifact import Artifact
-from snellen.comparing.run_record import RunRecord
-from snellen.data.decoding import DecodingLimits, decode
-from snellen.data.idx import read_idx
-from snellen.data.manifest import load_manifest
-from snellen.data.medmnist import load_npz
+from snellen.auditing.compare.run_record import RunRecord
+from snellen.core.artifact import Artifact
+from snellen.core.errors import InputError, ModelError, RejectedImageError
+from snellen.core.images import ImageSet
+from snellen.core.run import Run
+from snellen.data.files.decoding import DecodingLimits, decode
+from snellen.data.files.idx import read_idx
+from snellen.data.files.manifest import load_manifest
+from snellen.data.files.medmnist import load_npz
+from snellen.data.files.tar_shards.loading import load_tar
 from snellen.data.references import load_images
-from snellen.data.tar_shards.loading import load_tar
-from snellen.errors import InputError, ModelError, RejectedImageError
-from snellen.images import ImageSet
-from snellen.models.model_record import read_record
-from snellen.models.state_dict_file import read_state_dict
-from snellen.run import Run
+from snellen.models.classifiers.model_record import read_record
+from snellen.models.weights.state_dict_file import read_state_dict
 
 #: Small, so that an input that asks for much is refused and costs no time.
 LIMITS = DecodingLimits(max_pixels=250_000)

@@ -15,13 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 import snellen
-from snellen.attacks.feature_guided_search import FeatureGuidedSearch
-from snellen.classifier import Classifier
-from snellen.data.optotypes.scenes import Scenes
-from snellen.game_search.features import detect
-from snellen.game_search.salience import Salience
-from snellen.images import ImageSet
-from snellen.randomness import Randomness
+from snellen.core.classifier import Classifier
+from snellen.core.images import ImageSet
+from snellen.core.randomness import Randomness
+from snellen.data.worlds.optotypes.scenes import Scenes
+from snellen.systems.feature_guided_search.features import detect
+from snellen.systems.feature_guided_search.method import FeatureGuidedSearch
+from snellen.systems.feature_guided_search.salience import Salience
 
 TARGET = Path(__file__).parents[1] / "docs" / "pictures" / "feature-guided-search.webp"
 #: Enlargement, and side of a picture in the sheet.

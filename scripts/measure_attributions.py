@@ -21,22 +21,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snellen.attribution.faithfulness.infidelity import infidelity
-from snellen.attribution.faithfulness.randomisation import rank_correlation, scrambled_classifiers
-from snellen.attribution.faithfulness.sensitivity import max_sensitivity, moved_change
-from snellen.attribution.maps import moved, strongest, top_part
-from snellen.attribution.pointed_region import pointed_region
-from snellen.attribution.score import TargetScore
-from snellen.classifier import Classifier
-from snellen.data.optotypes.small_world import WORLD
-from snellen.explanations.by_map import MapExplanation
-from snellen.method import build
+from snellen.core.classifier import Classifier
+from snellen.core.method import build
+from snellen.core.randomness import Randomness
+from snellen.core.run import write_atomically
+from snellen.data.worlds.optotypes.small_world import WORLD
+from snellen.methods.explanations.by_map import MapExplanation
+from snellen.methods.explanations.faithfulness.infidelity import infidelity
+from snellen.methods.explanations.faithfulness.randomisation import rank_correlation, scrambled_classifiers
+from snellen.methods.explanations.faithfulness.sensitivity import max_sensitivity, moved_change
+from snellen.methods.explanations.maps import moved, strongest, top_part
+from snellen.methods.explanations.pointed_region import pointed_region
+from snellen.methods.explanations.score import TargetScore
 from snellen.metrics.mask_overlap import intersection_over_union
 from snellen.metrics.pointing_game import pointing_game
-from snellen.models.references import load_classifier
+from snellen.models.classifiers.references import load_classifier
 from snellen.models.segmenters.references import load_segmenter
-from snellen.randomness import Randomness
-from snellen.run import write_atomically
 
 RECORD = Path(__file__).parents[1] / "docs" / "measured" / "attributions.json"
 METHODS = ("gradient", "smooth_grad", "integrated_gradients", "grad_cam", "occlusion", "rise", "partition_shap")

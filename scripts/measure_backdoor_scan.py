@@ -25,15 +25,15 @@ from PIL import Image, ImageDraw
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from snellen.experiments.backdoor_inversion.planted_models import Kind, Planted, World, planted_model
+from snellen.core.randomness import Randomness
+from snellen.core.run import write_atomically
 from snellen.metrics.auroc import auroc
 from snellen.metrics.intervals import clopper_pearson
-from snellen.randomness import Randomness
-from snellen.run import write_atomically
-from snellen.trigger_inversion.class_outliers import rank_p_value, robust_z
-from snellen.trigger_inversion.fidelity import alignment, energy_inside
-from snellen.trigger_inversion.mask_pattern import MaskSearch, invert_masks
-from snellen.trigger_inversion.scanning import ScanPlan, scan_classes
+from snellen.reproduction.smooth_inversion.planted_models import Kind, Planted, World, planted_model
+from snellen.systems.smooth_inversion.class_outliers import rank_p_value, robust_z
+from snellen.systems.smooth_inversion.fidelity import alignment, energy_inside
+from snellen.systems.smooth_inversion.mask_pattern import MaskSearch, invert_masks
+from snellen.systems.smooth_inversion.scanning import ScanPlan, scan_classes
 
 ROOT = Path(__file__).parents[1]
 RESULT, PICTURE = ROOT / "docs" / "measured" / "backdoor-scan.json", ROOT / "docs" / "pictures" / "backdoor-scan.webp"

@@ -17,10 +17,10 @@ import numpy as np
 from measure_planted_defects import WORLD, network
 
 from snellen import audit
-from snellen.classifier import Classifier
-from snellen.data.planting.background_shortcut import BackgroundShortcut
-from snellen.preparation import Preparation
-from snellen.randomness import Randomness
+from snellen.core.classifier import Classifier
+from snellen.core.preparation import Preparation
+from snellen.core.randomness import Randomness
+from snellen.data.worlds.planting.background_shortcut import BackgroundShortcut
 
 RESULT = Path(__file__).parents[1] / "docs" / "measured" / "background-check.json"
 

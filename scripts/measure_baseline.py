@@ -22,8 +22,8 @@ from typing import TypeAlias
 import torch
 
 import snellen
-from snellen.progress import Silent
-from snellen.system import systems
+from snellen.core.progress import Silent
+from snellen.core.system import list_systems
 
 FOLDER = Path(__file__).parents[1] / "tests" / "baseline"
 
@@ -36,7 +36,7 @@ UNSTABLE = ("code_hash", "code", "versions", "version", "seconds", "duration_s",
 def smoke_figures() -> dict[str, dict[str, float]]:
     """Figures of the smoke run of each built system, seed 0, by the system's number."""
     found = {}
-    for system in systems():
+    for system in list_systems():
         if system.experiment is not None:
             module, _, name = system.experiment.partition(":")
             figures = getattr(importlib.import_module(module), name)("smoke", 0, Silent())

@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from snellen.cli.progress import TerminalProgress
-from snellen.experiments.multiple_instance.study import multiple_instance
-from snellen.run import canonical_json, write_atomically
+from snellen.core.run import canonical_json, write_atomically
+from snellen.reproduction.multiple_instance.experiment import multiple_instance
 
 RESULT = Path(__file__).parents[1] / "docs" / "measured" / "instance-rates.json"
 

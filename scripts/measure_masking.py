@@ -5,7 +5,7 @@
 Undefended networks, adversarially trained ones (steps of PGD inside the training), and students of defensive
 distillation at temperatures 40 and 100, all trained on scenes. Writes docs/measured/masking.json. The rule that is
 applied is that of the audit, with its default threat: L-infinity 8/255. Takes about ten minutes on one core; the
-figures are those of the table in docs/systems/distillation.md.
+figures are those of the table in docs/systems/defensive_distillation.md.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from torch import Tensor, nn
 
 from snellen import audit
 from snellen.auditing.checks.masking import Masking
-from snellen.classifier import Classifier
-from snellen.criterion import Misclassified
-from snellen.data.optotypes.scenes import Scenes
-from snellen.images import ImageSet
+from snellen.core.classifier import Classifier
+from snellen.core.criterion import Misclassified
+from snellen.core.images import ImageSet
+from snellen.core.preparation import Preparation
+from snellen.data.worlds.optotypes.scenes import Scenes
+from snellen.methods.attacks.perturbation import LinfBall, SignStep, cross_entropy, on_scores, perturb
 from snellen.metrics.intervals import wilson
-from snellen.perturbation import LinfBall, SignStep, cross_entropy, on_scores, perturb
-from snellen.preparation import Preparation
 from snellen.training.batches import Batch, ImageStore
 from snellen.training.distillation import distil, scale_last_layer
 from snellen.training.loop import train

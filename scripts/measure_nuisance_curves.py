@@ -3,7 +3,7 @@
     python scripts/measure_nuisance_curves.py [--check]
 
 Trains the classifiers of system 2's experiment with a seed that no record has, generates and filters trajectories as a
-user would, and writes docs/measured/nuisance-curves.json and the table of docs/systems/continuous-nuisance.md. Takes
+user would, and writes docs/measured/nuisance-curves.json and the table of docs/systems/continuous_nuisance.md. Takes
 about five minutes on one core. ``--check`` measures and writes nothing, and fails when the table is stale.
 """
 
@@ -21,10 +21,10 @@ from write_optotype_tables import table
 from write_systems_table import with_block
 
 import snellen
-from snellen.experiments.continuous_nuisance.classifiers import trained_classifiers
-from snellen.experiments.continuous_nuisance.scales import SHIFTS, SMALL, TEMPLATE
-from snellen.generation.continuous_nuisance import ContinuousNuisance
-from snellen.progress import Silent
+from snellen.core.progress import Silent
+from snellen.reproduction.continuous_nuisance.classifiers import trained_classifiers
+from snellen.reproduction.continuous_nuisance.scales import SHIFTS, SMALL, TEMPLATE
+from snellen.systems.continuous_nuisance.method import ContinuousNuisance
 
 PAGE = Path(__file__).parents[1] / "docs" / "systems" / "continuous-nuisance.md"
 MEASURED = PAGE.parents[1] / "measured" / "nuisance-curves.json"

@@ -21,14 +21,14 @@ import torch
 from optotypes_networks import LAYERS, SMALL_LAYERS, Heads, answers, new_network, pictures, trained
 from torch import Tensor, nn
 
-from snellen.data.optotypes.factors import NUISANCES, ROUND, STYLES, Nuisance
-from snellen.data.optotypes.nuisances import ON_IMAGES, STRONGEST
-from snellen.data.optotypes.rendering import render, visible
-from snellen.data.optotypes.scene import Nuisances, Scene
-from snellen.data.optotypes.scene_set import LABELS
-from snellen.data.optotypes.scenes import Scenes
-from snellen.data.solids.solid_set import Solids
-from snellen.data.viewpoints import viewpoints_of
+from snellen.data.worlds.optotypes.factors import NUISANCES, ROUND, STYLES, Nuisance
+from snellen.data.worlds.optotypes.nuisances import ON_IMAGES, STRONGEST
+from snellen.data.worlds.optotypes.rendering import render, visible
+from snellen.data.worlds.optotypes.scene import Nuisances, Scene
+from snellen.data.worlds.optotypes.scene_set import LABELS
+from snellen.data.worlds.optotypes.scenes import Scenes
+from snellen.data.worlds.solids.solid_set import Solids
+from snellen.data.worlds.viewpoints import viewpoints_of
 from snellen.training import TrainingPlan
 from snellen.training.batches import Batch
 

@@ -19,28 +19,28 @@ import torch
 from optotypes_networks import answers, new_network, trained
 from torch import Tensor, nn
 
-from snellen.data.arrays import load_arrays
-from snellen.data.optotypes.factors import COLOURS, SHAPES
-from snellen.data.optotypes.scenes import Scenes
-from snellen.data.planting.background_shortcut import BackgroundShortcut
-from snellen.data.planting.blend_trigger import BlendTrigger
-from snellen.data.planting.conditions import rows_where
-from snellen.data.planting.dithering_trigger import DitheringTrigger
-from snellen.data.planting.hidden_subgroup import HiddenSubgroup
-from snellen.data.planting.imbalance import Imbalance
-from snellen.data.planting.instance_splits import instance_splits, leaky_splits
-from snellen.data.planting.label_noise import PairwiseLabelNoise, RandomLabelNoise
-from snellen.data.planting.lettering_shortcut import LetteringShortcut
-from snellen.data.planting.missing_combinations import MissingCombinations
-from snellen.data.planting.object_shortcut import ObjectShortcut
-from snellen.data.planting.patch_trigger import PatchTrigger
-from snellen.data.planting.planted_defect import PlantedDefect
-from snellen.data.planting.trigger import Trigger
-from snellen.data.planting.trigger_planting import PlantTrigger
-from snellen.data.planting.warp_trigger import WarpTrigger
-from snellen.data.planting.wave_trigger import WaveTrigger
-from snellen.images import ImageSet
-from snellen.randomness import Randomness
+from snellen.core.images import ImageSet
+from snellen.core.randomness import Randomness
+from snellen.data.files.arrays import load_arrays
+from snellen.data.worlds.optotypes.factors import COLOURS, SHAPES
+from snellen.data.worlds.optotypes.scenes import Scenes
+from snellen.data.worlds.planting.background_shortcut import BackgroundShortcut
+from snellen.data.worlds.planting.blend_trigger import BlendTrigger
+from snellen.data.worlds.planting.conditions import rows_where
+from snellen.data.worlds.planting.dithering_trigger import DitheringTrigger
+from snellen.data.worlds.planting.hidden_subgroup import HiddenSubgroup
+from snellen.data.worlds.planting.imbalance import Imbalance
+from snellen.data.worlds.planting.instance_splits import instance_splits, leaky_splits
+from snellen.data.worlds.planting.label_noise import PairwiseLabelNoise, RandomLabelNoise
+from snellen.data.worlds.planting.lettering_shortcut import LetteringShortcut
+from snellen.data.worlds.planting.missing_combinations import MissingCombinations
+from snellen.data.worlds.planting.object_shortcut import ObjectShortcut
+from snellen.data.worlds.planting.patch_trigger import PatchTrigger
+from snellen.data.worlds.planting.planted_defect import PlantedDefect
+from snellen.data.worlds.planting.trigger import Trigger
+from snellen.data.worlds.planting.trigger_planting import PlantTrigger
+from snellen.data.worlds.planting.warp_trigger import WarpTrigger
+from snellen.data.worlds.planting.wave_trigger import WaveTrigger
 from snellen.training import TrainingPlan, classify
 
 RESULT = Path(__file__).parents[1] / "docs" / "measured" / "optotypes-defects.json"

@@ -28,20 +28,20 @@ from stamp_counterparts import COUNTERPARTS
 from torch import Tensor
 
 import snellen
-from snellen.attribute_edits.drops import lost_by, paired_drop
-from snellen.attribute_edits.published import ATTRIBUTES, SETTINGS
-from snellen.classifier import Classifier
-from snellen.data.catalogue.backgrounds import Background, plain_background
-from snellen.data.catalogue.file_sums import stored_sums
-from snellen.data.catalogue.finding import find_set
-from snellen.data.catalogue.known_set import known_set
-from snellen.data.catalogue.placement import Placement
-from snellen.data.catalogue.stamps import load_stamps
-from snellen.images import ImageSet
+from snellen.core.classifier import Classifier
+from snellen.core.images import ImageSet
+from snellen.core.randomness import Randomness
+from snellen.core.run import write_atomically
+from snellen.data.files.catalogue.backgrounds import Background, plain_background
+from snellen.data.files.catalogue.file_sums import stored_sums
+from snellen.data.files.catalogue.finding import find_set
+from snellen.data.files.catalogue.known_set import known_set
+from snellen.data.files.catalogue.placement import Placement
+from snellen.data.files.catalogue.stamps import load_stamps
 from snellen.models.segmenters.object_masks import ObjectMasks
-from snellen.randomness import Randomness
-from snellen.run import write_atomically
-from snellen.shifts.attribute_editing import AttributeEditing
+from snellen.systems.attribute_editing.drops import lost_by, paired_drop
+from snellen.systems.attribute_editing.method import AttributeEditing
+from snellen.systems.attribute_editing.published import ATTRIBUTES, SETTINGS
 
 RESULT = Path(__file__).parents[1] / "docs" / "measured" / "real-edits.json"
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from PIL import Image
 
 import snellen
-from snellen.explanations.visual_language import VisualLanguage
-from snellen.writing.explained_files import MASKS
+from snellen.systems.visual_language.method import VisualLanguage
+from snellen.verbs.explained_files import MASKS
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "docs" / "measured" / "real-explanations.json"

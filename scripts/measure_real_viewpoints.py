@@ -29,15 +29,15 @@ from console import Console
 from furniture_counterparts import class_of_object
 
 import snellen
-from snellen.attacks.viewpoint_attack import ViewpointAttack
-from snellen.classifier import Classifier
-from snellen.data.labels import align_labels
-from snellen.data.view_set import ViewSource
-from snellen.errors import RejectedImageError
-from snellen.images import ImageSet
+from snellen.core.classifier import Classifier
+from snellen.core.errors import RejectedImageError
+from snellen.core.images import ImageSet
+from snellen.data.files.labels import align_labels
+from snellen.data.worlds.view_set import ViewSource
 from snellen.metrics.clustered import clustered_mean
-from snellen.viewpoint_search.view_map import view_map
-from snellen.writing.attacked_view_set import AttackedViewSet
+from snellen.systems.viewpoints.attacked_view_set import AttackedViewSet
+from snellen.systems.viewpoints.method import ViewpointAttack
+from snellen.systems.viewpoints.view_map import view_map
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "docs" / "measured" / "real-viewpoints.json"

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from snellen.data.optotypes.rendering import render
-from snellen.data.optotypes.scene import Scene
-from snellen.models.factor_judge import LAYERS, FactorNetwork
-from snellen.preparation import to_unit
+from snellen.core.preparation import to_unit
+from snellen.data.worlds.optotypes.rendering import render
+from snellen.data.worlds.optotypes.scene import Scene
+from snellen.models.classifiers.factor_judge import LAYERS, FactorNetwork
 from snellen.training import ImageStore, TrainingPlan, train
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Batch

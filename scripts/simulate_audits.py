@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from write_systems_table import with_block
 
-from snellen.finding import LEVELS
+from snellen.core.finding import LEVELS
 from snellen.metrics.intervals import wilson
 from snellen.testing.simulated_audits import Fault, World, simulated_audit, told
 

@@ -18,12 +18,12 @@ from console import Console
 from torch import Tensor
 
 from snellen import __version__
-from snellen.artifact import Artifact, Card, Lineage
-from snellen.data.bundled import FASHION_CLASSES
-from snellen.images import Split
-from snellen.models.fashion_cnn import FashionCNN
-from snellen.preparation import Preparation
-from snellen.randomness import derive_seed
+from snellen.core.artifact import Artifact, Card, Lineage
+from snellen.core.images import Split
+from snellen.core.preparation import Preparation
+from snellen.core.randomness import derive_seed
+from snellen.data.files.bundled import FASHION_CLASSES
+from snellen.models.classifiers.fashion_cnn import FashionCNN
 from snellen.training import ImageStore, TrainingPlan, accuracy, cross_entropy, on_scores, record_environment, train
 from snellen.training.acceleration import seeded
 from snellen.training.transforms import in_sequence, random_flips, random_shifts

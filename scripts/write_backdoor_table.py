@@ -1,4 +1,4 @@
-"""Write what the scan for backdoors found in thirty networks into docs/systems/backdoor-inversion.md.
+"""Write what the scan for backdoors found in thirty networks into docs/systems/smooth_inversion.md.
 
     python scripts/write_backdoor_table.py [--check]
 

@@ -1,4 +1,4 @@
-"""Draw the picture of docs/systems/adversarial-mixup.md: ``python scripts/write_blend_pictures.py``.
+"""Draw the picture of docs/systems/adversarial_mixup.md: ``python scripts/write_blend_pictures.py``.
 
 Takes a few minutes: three generators are trained as in the small experiment of system 31.
 """
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from snellen.experiments.adversarial_mixup import GENERATORS, SIDE, SMALL_PLAN, SMALL_SIZES, WORLD
-from snellen.experiments.three_stage_network import FEATURE_LAYER, ThreeStageNetwork
-from snellen.fitting.adversarial_mixing import AdversarialMixing, MixSettings, mixing_objective
-from snellen.fitting.blend_recipe import deployed, mixing_module
-from snellen.preparation import Preparation, to_unit
-from snellen.randomness import Randomness
+from snellen.core.preparation import Preparation, to_unit
+from snellen.core.randomness import Randomness
+from snellen.reproduction.adversarial_mixup.experiment import GENERATORS, SIDE, SMALL_PLAN, SMALL_SIZES, WORLD
+from snellen.reproduction.shared.three_stage_network import FEATURE_LAYER, ThreeStageNetwork
+from snellen.systems.adversarial_mixup.adversarial_mixing import AdversarialMixing, MixSettings, mixing_objective
+from snellen.systems.adversarial_mixup.blend_recipe import deployed, mixing_module
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore
 from snellen.training.blending import Draw

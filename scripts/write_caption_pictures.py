@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/systems/guided-captions.md.
+"""Draw the pictures of docs/systems/guided_captions.md.
 
     python scripts/write_caption_pictures.py [--examples]
 
@@ -15,15 +15,15 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from snellen.experiments.guided_captions.study import ALPHAS, FEWER, SCALES, SMALL_PLAN, SMALL_SIZES, curve_of
-from snellen.experiments.guided_captions.vague_world import captioned
-from snellen.experiments.result import Result
-from snellen.generation.caption_rules import ClassifierFree
-from snellen.generation.caption_tuning import encoded, tune_captioner
+from snellen.core.preparation import to_image
 from snellen.metrics.pareto import knee
 from snellen.models.captioners.captioner import CrossAttentionCaptioner
 from snellen.models.captioners.references import load_captioner
-from snellen.preparation import to_image
+from snellen.reproduction.guided_captions.experiment import ALPHAS, FEWER, SCALES, SMALL_PLAN, SMALL_SIZES, curve_of
+from snellen.reproduction.guided_captions.vague_world import captioned
+from snellen.reproduction.result import Result
+from snellen.systems.guided_captions.caption_rules import ClassifierFree
+from snellen.systems.guided_captions.caption_tuning import encoded, tune_captioner
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "pictures"
@@ -116,7 +116,7 @@ def main() -> None:
 
 def baselines(result: Result) -> dict[str, float]:
     """Figures that claims compare with."""
-    from snellen.system import find_system
+    from snellen.core.system import find_system
 
     named = {claim.id: claim.baseline for claim in find_system(str(result.system)).claims}
     return {

@@ -3,7 +3,7 @@
     python scripts/write_claims_tables.py [--check]
 
 A page of docs/systems/ holds markers ``claims NN`` for each system that it is about; the table comes from
-results/NN.json. ``--check`` writes nothing and fails when a table is stale.
+results/NAME.json. ``--check`` writes nothing and fails when a table is stale.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 
 from write_systems_table import with_block
 
-from snellen.experiments.result import Result
-from snellen.system import find_system
+from snellen.core.system import find_system
+from snellen.reproduction.result import Result
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,4 +1,4 @@
-"""Draw the picture of docs/systems/concept-erasing.md: ``python scripts/write_concept_erasing_picture.py``.
+"""Draw the picture of docs/systems/concept_erasing.md: ``python scripts/write_concept_erasing_picture.py``.
 
 Takes a minute: the autoencoder is fitted as in seed 0 of the small experiment of system 34.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snellen.experiments.concept_erasing.baselines import mean_directions, mean_states, projected_out
-from snellen.experiments.concept_erasing.pictures import drawn, negative_prompt
-from snellen.experiments.concept_erasing.study import SMALL, set_up
-from snellen.progress import Silent
-from snellen.sparse_codes.text_edit import encode_erased
-from snellen.writing.picture_grid import picture_grid
+from snellen.core.progress import Silent
+from snellen.reproduction.concept_erasing.baselines import mean_directions, mean_states, projected_out
+from snellen.reproduction.concept_erasing.experiment import SMALL, set_up
+from snellen.reproduction.concept_erasing.pictures import drawn, negative_prompt
+from snellen.runs.picture_grid import picture_grid
+from snellen.systems.concept_erasing.text_edit import encode_erased
 
 TARGET = Path(__file__).parents[1] / "docs" / "pictures" / "concept-erasing.webp"
 HEADS = ("no edit", "erased", "all edited", "negative", "direction")

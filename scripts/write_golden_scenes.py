@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from snellen.data.optotypes.factors import STYLES
-from snellen.data.optotypes.rendering import render
-from snellen.data.optotypes.scenes import Scenes
+from snellen.data.worlds.optotypes.factors import STYLES
+from snellen.data.worlds.optotypes.rendering import render
+from snellen.data.worlds.optotypes.scenes import Scenes
 
 FOLDER = Path(__file__).parents[1] / "tests" / "data" / "optotypes"
 SIZE, IN_A_ROW = 32, 8

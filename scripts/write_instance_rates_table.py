@@ -1,4 +1,4 @@
-"""Write how well every way of system 36 does at every share of positives into docs/systems/instance-classifiers.md.
+"""Write how well every way of system 36 does at every share of positives into docs/systems/multiple_instance.md.
 
     python scripts/write_instance_rates_table.py [--check]
 
@@ -17,8 +17,8 @@ import numpy as np
 from write_optotype_tables import table
 from write_systems_table import with_block
 
-from snellen.experiments.multiple_instance.materials import RATES, WORLDS
-from snellen.experiments.multiple_instance.ways import RIVALS
+from snellen.reproduction.multiple_instance.materials import RATES, WORLDS
+from snellen.reproduction.multiple_instance.ways import RIVALS
 
 PAGE = Path(__file__).parents[1] / "docs" / "systems" / "instance-classifiers.md"
 MEASURED = PAGE.parents[1] / "measured" / "instance-rates.json"

@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 
 import snellen
-from snellen.data.arrays import load_arrays
-from snellen.label_maps.annotating import annotate
-from snellen.label_maps.pooling import crop_targets
+from snellen.data.files.arrays import load_arrays
+from snellen.systems.label_maps.annotating import annotate
+from snellen.systems.label_maps.pooling import crop_targets
 
 TARGET = Path(__file__).parents[1] / "docs" / "pictures" / "label-maps.webp"
 SHOWN = ("scikit-image/chelsea.png", "scikit-image/coffee.png")

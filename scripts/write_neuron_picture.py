@@ -2,7 +2,7 @@
 
     python scripts/write_neuron_picture.py
 
-Photographs that may be shown (``known:photos``, their authors are in docs/systems/neuron-descriptions.md) are cut into
+Photographs that may be shown (``known:photos``, their authors are in docs/systems/neuron_descriptions.md) are cut into
 overlapping squares; units of two layers of EfficientNet-Lite0 are described among them. Which units are shown follows
 from their numbers, before anything is looked at.
 """
@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 
 import snellen
-from snellen.data.arrays import load_arrays
-from snellen.explanations.neuron_descriptions import NeuronDescriptions
-from snellen.images import ImageSet
-from snellen.randomness import Randomness
-from snellen.writing.picture_grid import picture_grid
+from snellen.core.images import ImageSet
+from snellen.core.randomness import Randomness
+from snellen.data.files.arrays import load_arrays
+from snellen.runs.picture_grid import picture_grid
+from snellen.systems.neuron_descriptions.method import NeuronDescriptions
 
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "neurons-photos.webp"
 

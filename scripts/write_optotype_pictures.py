@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from snellen.data.optotypes.factors import BACKGROUNDS, COLOURS, NUISANCES, SHAPES, STYLES, TEXTURES
-from snellen.data.optotypes.rendering import render
-from snellen.data.optotypes.scene import Lettering, Nuisances, Scene, SceneObject
-from snellen.data.slides.slides import Slides
-from snellen.data.solids.solid_set import Solids
-from snellen.data.textures.textures import Textures
+from snellen.data.worlds.optotypes.factors import BACKGROUNDS, COLOURS, NUISANCES, SHAPES, STYLES, TEXTURES
+from snellen.data.worlds.optotypes.rendering import render
+from snellen.data.worlds.optotypes.scene import Lettering, Nuisances, Scene, SceneObject
+from snellen.data.worlds.slides.slides import Slides
+from snellen.data.worlds.solids.solid_set import Solids
+from snellen.data.worlds.textures.textures import Textures
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from write_systems_table import with_block
 
-from snellen.data.catalogue.loading import known_sets
+from snellen.data.files.catalogue.loading import known_sets
 
 PAGE = Path(__file__).parents[1] / "docs" / "optotypes.md"
 MEASURED = PAGE.parent / "measured"

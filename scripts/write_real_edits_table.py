@@ -1,4 +1,4 @@
-"""Write what EfficientNet-Lite0 makes of edited cut-outs into docs/systems/attribute-editing.md.
+"""Write what EfficientNet-Lite0 makes of edited cut-outs into docs/systems/attribute_editing.md.
 
     python scripts/write_real_edits_table.py [--check]
 

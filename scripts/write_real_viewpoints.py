@@ -20,7 +20,7 @@ from PIL import Image
 from write_optotype_tables import table
 from write_systems_table import with_block
 
-from snellen.viewpoint_search.map_picture import map_picture
+from snellen.systems.viewpoints.map_picture import map_picture
 
 PAGE = Path(__file__).parents[1] / "docs" / "systems" / "viewpoints.md"
 MEASURED = PAGE.parents[1] / "measured" / "real-viewpoints.json"

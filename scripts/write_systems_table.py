@@ -12,7 +12,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from snellen.system import System, systems
+from snellen.core.system import System, list_systems
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None, readme: Path = README) -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; fail when the table is stale")
     options = parser.parse_args(arguments)
     text = readme.read_text(encoding="utf-8")
-    fresh = with_block(text, "systems", systems_table(systems()))
+    fresh = with_block(text, "systems", systems_table(list_systems()))
     if not options.check:
         readme.write_text(fresh, encoding="utf-8")
     elif fresh != text:

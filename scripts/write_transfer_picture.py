@@ -13,9 +13,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from snellen.experiments.adversarial_transfer.networks import STAGES
-from snellen.experiments.result import Result
-from snellen.models.split_classifier import PIXELS
+from snellen.models.layers.split_classifier import PIXELS
+from snellen.reproduction.representation_transfer.networks import STAGES
+from snellen.reproduction.result import Result
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "docs" / "pictures" / "transfer-by-depth.webp"

@@ -24,73 +24,92 @@ Parameters = Float64[Tensor, "n"]
 
 #: module:function → annotation of each tensor argument and of the result.
 SHAPES: dict[str, dict[str, object]] = {
-    "snellen.criterion:margin": {"scores": Scores, "labels": Classes, "return": Values},
-    "snellen.criterion:Misclassified.success": {"scores": Scores, "labels": Classes, "return": Bool[Tensor, "n"]},
-    "snellen.perturbation.objectives:cross_entropy": {
+    "snellen.core.criterion:margin": {"scores": Scores, "labels": Classes, "return": Values},
+    "snellen.core.criterion:Misclassified.success": {"scores": Scores, "labels": Classes, "return": Bool[Tensor, "n"]},
+    "snellen.methods.attacks.perturbation.objectives:cross_entropy": {
         "scores": Scores,
         "labels": Classes | Shaped[Tensor, "n k"],
         "return": Values,
     },
-    "snellen.perturbation.objectives:negative_margin": {"scores": Scores, "labels": Classes, "return": Values},
-    "snellen.perturbation.objectives:difference_of_logits_ratio": {
+    "snellen.methods.attacks.perturbation.objectives:negative_margin": {
         "scores": Scores,
         "labels": Classes,
         "return": Values,
     },
-    "snellen.perturbation.projections:l2_norm": {"values": Images, "return": Float[Tensor, "n 1 1 1"]},
+    "snellen.methods.attacks.perturbation.objectives:difference_of_logits_ratio": {
+        "scores": Scores,
+        "labels": Classes,
+        "return": Values,
+    },
+    "snellen.methods.attacks.perturbation.projections:l2_norm": {"values": Images, "return": Float[Tensor, "n 1 1 1"]},
     # Functions of ``images`` in the operators' package that give something else back.
-    "snellen.corruption.apply:is_grey": {"images": Images, "return": Bool[Tensor, "n"]},
-    "snellen.corruption.augmentation:draw_parameters": {"images": Images, "return": dict[str, Parameters]},
-    "snellen.corruption.glass:draw_moves": {"images": Images, "return": Int[Tensor, "n passes 2 h w"]},
+    "snellen.methods.corruptions.apply:is_grey": {"images": Images, "return": Bool[Tensor, "n"]},
+    "snellen.methods.corruptions.augmentation:draw_parameters": {"images": Images, "return": dict[str, Parameters]},
+    "snellen.methods.corruptions.glass:draw_moves": {"images": Images, "return": Int[Tensor, "n passes 2 h w"]},
     # Its other tensor functions.
-    "snellen.corruption.apply:settle_channels": {"changed": Images, "images": Images, "return": Images},
-    "snellen.corruption.apply:stay_grey": {
+    "snellen.methods.corruptions.apply:settle_channels": {"changed": Images, "images": Images, "return": Images},
+    "snellen.methods.corruptions.apply:stay_grey": {
         "changed": Images,
         "images": Images,
         "grey": Float[Tensor, "n 1 h w"] | Float[Tensor, "n c h w"],
         "return": Images,
     },
-    "snellen.corruption.borders:pad": {"planes": Shaped[Tensor, "*n h w"], "return": Shaped[Tensor, "*n tall wide"]},
-    "snellen.corruption.defocus:disk": {"return": Float64[Tensor, "k k"]},
-    "snellen.corruption.digital:box_resampling": {"return": Float64[Tensor, "target source"]},
-    "snellen.corruption.edges:box": {"planes": Planes, "return": Planes},
-    "snellen.corruption.edges:canny": {"planes": Shaped[Tensor, "n h w"], "return": Bool[Tensor, "n h w"]},
-    "snellen.corruption.edges:distance_to_edge": {"edges": Bool[Tensor, "n h w"], "return": Float32[Tensor, "n h w"]},
-    "snellen.corruption.edges:emboss": {"planes": Planes, "return": Planes},
-    "snellen.corruption.edges:equalise": {"planes": Shaped[Tensor, "n h w"], "return": Float32[Tensor, "n h w"]},
-    "snellen.corruption.filters:filter_matrix": {"kernel": Float[Tensor, "taps"], "return": Float64[Tensor, "s s"]},
-    "snellen.corruption.filters:fourier_filter": {
+    "snellen.methods.corruptions.borders:pad": {
+        "planes": Shaped[Tensor, "*n h w"],
+        "return": Shaped[Tensor, "*n tall wide"],
+    },
+    "snellen.methods.corruptions.defocus:disk": {"return": Float64[Tensor, "k k"]},
+    "snellen.methods.corruptions.digital:box_resampling": {"return": Float64[Tensor, "target source"]},
+    "snellen.methods.corruptions.edges:box": {"planes": Planes, "return": Planes},
+    "snellen.methods.corruptions.edges:canny": {"planes": Shaped[Tensor, "n h w"], "return": Bool[Tensor, "n h w"]},
+    "snellen.methods.corruptions.edges:distance_to_edge": {
+        "edges": Bool[Tensor, "n h w"],
+        "return": Float32[Tensor, "n h w"],
+    },
+    "snellen.methods.corruptions.edges:emboss": {"planes": Planes, "return": Planes},
+    "snellen.methods.corruptions.edges:equalise": {
+        "planes": Shaped[Tensor, "n h w"],
+        "return": Float32[Tensor, "n h w"],
+    },
+    "snellen.methods.corruptions.filters:filter_matrix": {
+        "kernel": Float[Tensor, "taps"],
+        "return": Float64[Tensor, "s s"],
+    },
+    "snellen.methods.corruptions.filters:fourier_filter": {
         "planes": Images,
         "kernel": Float[Tensor, "kh kw"],
         "return": Images,
     },
-    "snellen.corruption.filters:gaussian_filter": {"planes": Images, "return": Images},
-    "snellen.corruption.filters:gaussian_kernel": {"return": Float64[Tensor, "taps"]},
-    "snellen.corruption.filters:separable_filter": {
+    "snellen.methods.corruptions.filters:gaussian_filter": {"planes": Images, "return": Images},
+    "snellen.methods.corruptions.filters:gaussian_kernel": {"return": Float64[Tensor, "taps"]},
+    "snellen.methods.corruptions.filters:separable_filter": {
         "planes": Images,
         "vertical": Float[Tensor, "tall h"],
         "horizontal": Float[Tensor, "wide w"],
         "return": Float[Tensor, "n c tall wide"],
     },
-    "snellen.corruption.fog:plasma_fractal": {
+    "snellen.methods.corruptions.fog:plasma_fractal": {
         "draws": Float[Tensor, "n draws"],
         "return": Float[Tensor, "n side side"],
     },
-    "snellen.corruption.glass:shuffle": {"moves": Int[Tensor, "n passes 2 h w"], "return": Int[Tensor, "n pixels"]},
-    "snellen.corruption.motion:motion_filter": {"planes": Images, "angles": Values, "return": Images},
-    "snellen.corruption.motion:motion_kernel": {"return": Float64[Tensor, "taps"]},
-    "snellen.corruption.poisson:small_counts": {
+    "snellen.methods.corruptions.glass:shuffle": {
+        "moves": Int[Tensor, "n passes 2 h w"],
+        "return": Int[Tensor, "n pixels"],
+    },
+    "snellen.methods.corruptions.motion:motion_filter": {"planes": Images, "angles": Values, "return": Images},
+    "snellen.methods.corruptions.motion:motion_kernel": {"return": Float64[Tensor, "taps"]},
+    "snellen.methods.corruptions.poisson:small_counts": {
         "rates": Float[Tensor, "*draws"],
         "uniforms": Float[Tensor, "*draws"],
         "return": Float32[Tensor, "*draws"],
     },
-    "snellen.corruption.spatter:water_relief": {"liquid": Planes, "return": Planes},
-    "snellen.corruption.zoom:central_zoom": {"planes": Images, "return": Images},
-    "snellen.corruption.zoom:zoom_matrix": {"return": Float64[Tensor, "side side"]},
+    "snellen.methods.corruptions.spatter:water_relief": {"liquid": Planes, "return": Planes},
+    "snellen.methods.corruptions.zoom:central_zoom": {"planes": Images, "return": Images},
+    "snellen.methods.corruptions.zoom:zoom_matrix": {"return": Float64[Tensor, "side side"]},
 }
 
 #: Packages whose every public function of ``images``, unless the table says otherwise, gives images of the same shape.
-OPERATORS = ("snellen.corruption",)
+OPERATORS = ("snellen.methods.corruptions",)
 
 
 def checked(function: Callable, shapes: Mapping[str, object]) -> Callable:

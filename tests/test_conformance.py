@@ -2,9 +2,9 @@
 
 import pytest
 
-from snellen.data.optotypes.scenes import Scenes
-from snellen.index import AREAS, methods
-from snellen.method import Attack, Editing, Explainer
+from snellen.core.index import AREAS, methods
+from snellen.core.method import Attack, Editing, Explainer
+from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.testing import (
     check_attack,
     check_defect,

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from snellen.system import System, systems
+from snellen.core.system import System, list_systems
 from tests.conftest import (
     COLLECTED,
     Collected,
@@ -34,11 +34,11 @@ def unknown(known: Iterable[System], marks: Mapping[str, Sequence[str]]) -> dict
 def test_every_acceptance_point_is_covered(collected):
     if not collected.whole:
         pytest.skip("only a part of the suite was collected")
-    assert uncovered(systems(), collected.points) == []
+    assert uncovered(list_systems(), collected.points) == []
 
 
 def test_every_mark_names_a_point_that_exists(collected):
-    assert unknown(systems(), collected.points) == {}
+    assert unknown(list_systems(), collected.points) == {}
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import pytest
 
 import snellen
 from snellen.cli import app as command_line
-from snellen.evidence import SCHEMA
-from snellen.experiments.result import ClaimResult, Result
-from snellen.method import VERBS
-from snellen.models.references import SCHEMES
-from snellen.system import System, systems
+from snellen.core.evidence import SCHEMA
+from snellen.core.method import VERBS
+from snellen.core.system import System, list_systems
+from snellen.models.classifiers.references import SCHEMES
+from snellen.reproduction.result import ClaimResult, Result
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -103,7 +103,7 @@ def test_commands_are_planned_until_a_system_has_methods(table_script):
 
 def test_the_systems_that_are_called_built_are():
     told = re.search(r"`snellen reproduce NN` \(([\d, and]+) are built;", README)[1]
-    built = [system.number for system in systems() if system.experiment is not None]
+    built = [system.number for system in list_systems() if system.experiment is not None]
     assert [int(number) for number in re.findall(r"\d+", told)] == built
     told = re.search(r"built for (\d+) systems", (ROOT / "docs" / "design.md").read_text(encoding="utf-8"))[1]
     assert int(told) == len(built)
@@ -280,8 +280,8 @@ def test_the_one_program_that_is_started_is_this_interpreter_with_a_module_of_ou
     assert ast.unparse(opened.args[0]) == "[sys.executable, *_COMMAND]"
     assert "shell" not in {keyword.arg for keyword in opened.keywords}
     assert len(started) == 1
-    command = importlib.import_module("snellen.engines.local")._COMMAND
-    assert command[-2:] == ("-m", "snellen.engines.worker")
+    command = importlib.import_module("snellen.runs.engines.local")._COMMAND
+    assert command[-2:] == ("-m", "snellen.runs.engines.worker")
     assert "-P" in command, "no module of the current folder"
     starting = ("os.system", "os.popen", "os.exec", "os.spawn", "os.posix_spawn", "os.fork", "os.startfile", "pty.")
     for path in SOURCES:

@@ -13,32 +13,32 @@ import numpy as np
 import pytest
 import torch
 
-from snellen.data.optotypes.attribute_score import attribute_f1, pooled
-from snellen.data.optotypes.captions import caption
-from snellen.data.optotypes.described import Described, DescribedObject, described
-from snellen.data.optotypes.parser import parse
-from snellen.data.optotypes.rendering import render
-from snellen.data.optotypes.scenes import Scenes
-from snellen.data.planting.scene_rows import scenes_of, with_scenes
-from snellen.diffusion.generate import generate
-from snellen.diffusion.loading import load_generator
-from snellen.diffusion.sampler import Sampler
+from snellen.core.preparation import Preparation, to_unit
+from snellen.data.worlds.optotypes.attribute_score import attribute_f1, pooled
+from snellen.data.worlds.optotypes.captions import caption
+from snellen.data.worlds.optotypes.described import Described, DescribedObject, described
+from snellen.data.worlds.optotypes.parser import parse
+from snellen.data.worlds.optotypes.rendering import render
+from snellen.data.worlds.optotypes.scenes import Scenes
+from snellen.data.worlds.planting.scene_rows import scenes_of, with_scenes
 from snellen.metrics.mask_overlap import intersection_over_union
-from snellen.models.bundled_folders import bundled_folder, bundled_folders, read_card
-from snellen.models.bundled_models import ASSETS
 from snellen.models.captioners.references import load_captioner
-from snellen.models.factor_judge import load_judge
-from snellen.models.references import load_classifier
+from snellen.models.classifiers.bundled_models import ASSETS
+from snellen.models.classifiers.factor_judge import load_judge
+from snellen.models.classifiers.references import load_classifier
+from snellen.models.diffusion.generate import generate
+from snellen.models.diffusion.loading import load_generator
+from snellen.models.diffusion.sampler import Sampler
+from snellen.models.dual_encoders.references import load_two_tower
+from snellen.models.dual_encoders.zero_shot import zero_shot_classifier
 from snellen.models.segmenters.references import load_segmenter
-from snellen.models.two_tower.references import load_two_tower
-from snellen.models.two_tower.zero_shot import zero_shot_classifier
-from snellen.neurons.describer import load_describer
-from snellen.neurons.drawn_units import drawn_units
-from snellen.neurons.region_sentences import said_attributes
-from snellen.neurons.region_truth import FactorMaps, attributes_of_units
-from snellen.neurons.regions_of_units import reader, unit_regions
-from snellen.neurons.varied_letters import varied_letters
-from snellen.preparation import Preparation, to_unit
+from snellen.models.weights.bundled_folders import bundled_folder, bundled_folders, read_card
+from snellen.systems.neuron_descriptions.describer import load_describer
+from snellen.systems.neuron_descriptions.drawn_units import drawn_units
+from snellen.systems.neuron_descriptions.region_sentences import said_attributes
+from snellen.systems.neuron_descriptions.region_truth import FactorMaps, attributes_of_units
+from snellen.systems.neuron_descriptions.regions_of_units import reader, unit_regions
+from snellen.systems.neuron_descriptions.varied_letters import varied_letters
 
 SHAPES = ("square", "triangle", "star", "cross", "ring", "heart")
 WORLD = Scenes(

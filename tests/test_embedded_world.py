@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from snellen.data.optotypes.described import described
-from snellen.data.optotypes.parser import parse
-from snellen.data.optotypes.truth import holds
-from snellen.randomness import Randomness
+from snellen.core.randomness import Randomness
+from snellen.data.worlds.optotypes.described import described
+from snellen.data.worlds.optotypes.parser import parse
+from snellen.data.worlds.optotypes.truth import holds
 
 pytest.importorskip("transformers")
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts" / "embedded"))

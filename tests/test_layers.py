@@ -46,7 +46,7 @@ def test_an_import_that_goes_up_breaks_it(tmp_path):
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "assets"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     with (tmp_path / "src" / "snellen" / "errors.py").open("a", encoding="utf-8") as module:
-        module.write("\nfrom snellen.attacks.pgd import PGD  # noqa\n")
+        module.write("\nfrom snellen.methods.attacks.pgd import PGD  # noqa\n")
     done = lint(tmp_path)
     assert done.returncode == 1
-    assert "snellen.errors -> snellen.attacks.pgd" in done.stdout
+    assert "snellen.core.errors -> snellen.methods.attacks.pgd" in done.stdout

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 LIST = Path(__file__).with_name("public_names.txt")
-PACKAGES = ("snellen", "snellen.perturbation", "snellen.sweep", "snellen.testing", "snellen.training")
+PACKAGES = (
+    "snellen",
+    "snellen.methods.attacks.perturbation",
+    "snellen.metrics.sweep",
+    "snellen.testing",
+    "snellen.training",
+)
 
 
 def exported():
@@ -39,8 +45,8 @@ def test_a_name_that_is_not_there_raises_as_usual(package):
 
 def test_verbs_are_functions_whatever_was_imported_first():
     code = (
-        "import snellen.auditing.check, snellen.system, snellen\n"
-        "assert len(snellen.systems()) == 39 and snellen.audit.__name__ == 'audit' and callable(snellen.audit)\n"
+        "import snellen.checks.check, snellen.core.system, snellen\n"
+        "assert len(snellen.list_systems()) == 39 and snellen.audit.__name__ == 'audit' and callable(snellen.audit)\n"
         "from snellen.auditing.report import AuditReport\n"
         "assert callable(snellen.audit)"
     )

@@ -8,12 +8,12 @@ from problems import Problem
 from settings import Settings
 from torch import Tensor
 
-from snellen.attacks.apgd import APGD
-from snellen.attacks.carlini_wagner_l2 import CarliniWagnerL2
-from snellen.attacks.ensemble import StandardEnsemble
-from snellen.attacks.fgsm import FGSM
-from snellen.attacks.pgd import PGD
-from snellen.method import Method
+from snellen.core.method import Method
+from snellen.methods.attacks.apgd import APGD
+from snellen.methods.attacks.carlini_wagner_l2 import CarliniWagnerL2
+from snellen.methods.attacks.ensemble import StandardEnsemble
+from snellen.methods.attacks.fgsm import FGSM
+from snellen.methods.attacks.pgd import PGD
 
 
 def methods(given: Settings) -> dict[str, dict[str, Method]]:

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import snellen
-from snellen.attacks.pgd import PGD
-from snellen.classifier import Classifier
+from snellen.core.classifier import Classifier
+from snellen.methods.attacks.pgd import PGD
 
 #: Images from here on are for training; those before it are attacked.
 _TRAINING_FROM = 512

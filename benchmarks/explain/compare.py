@@ -26,14 +26,20 @@ import torch
 from problems import PROBLEMS, Problem, problem
 from torch import Tensor
 
-from snellen.attribution.faithfulness.removal import removal_curves
-from snellen.attribution.filling import Filling, background_filling, blurred_filling, constant_filling, telea_filling
-from snellen.attribution.grad_cam import coarse_grad_cam
-from snellen.attribution.integrated_gradients import integrated_gradients
-from snellen.attribution.partition_shap import partition_shap
-from snellen.attribution.score import TargetScore
-from snellen.attribution.spatial_layer import last_map_layer
-from snellen.run import write_atomically
+from snellen.core.run import write_atomically
+from snellen.methods.explanations.faithfulness.removal import removal_curves
+from snellen.methods.explanations.filling import (
+    Filling,
+    background_filling,
+    blurred_filling,
+    constant_filling,
+    telea_filling,
+)
+from snellen.methods.explanations.grad_cam import coarse_grad_cam
+from snellen.methods.explanations.integrated_gradients import integrated_gradients
+from snellen.methods.explanations.partition_shap import partition_shap
+from snellen.methods.explanations.score import TargetScore
+from snellen.methods.explanations.spatial_layer import last_map_layer
 
 #: Images and evaluations for each, by problem.
 IMAGES = {"fashion": 8, "scenes": 8, "resnet": 1}

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 import snellen
-from snellen.classifier import Classifier, Normalization
-from snellen.preparation import Preparation
+from snellen.core.classifier import Classifier, Normalization
+from snellen.core.preparation import Preparation
 
 PROBLEMS = ("fashion", "scenes", "resnet")
 

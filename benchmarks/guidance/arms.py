@@ -6,21 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from snellen.diffusion.denoiser import Denoiser
-from snellen.diffusion.generate import Steering
-from snellen.diffusion.guidance import autoguidance
-from snellen.experiments.guided_generation import plug_and_play
-from snellen.experiments.guided_generation.harness import Arm
-from snellen.experiments.guided_generation.setups import Setup
-from snellen.experiments.guided_generation.weak_denoiser import weak_denoiser
-from snellen.generation.gradient_free_guidance import GradientFreeGuidance, GradientFreeSteer
-from snellen.generation.sample import Sample
-from snellen.guidance.classifier_scores import Reading, on_the_estimate
-from snellen.guidance.following import Following
-from snellen.guidance.teachers import classifier_teacher
-from snellen.guidance.told_decisions import Tally
-from snellen.progress import Progress
-from snellen.randomness import Randomness
+from snellen.core.progress import Progress
+from snellen.core.randomness import Randomness
+from snellen.methods.generation.classifier_scores import Reading, on_the_estimate
+from snellen.methods.generation.following import Following
+from snellen.methods.generation.sample import Sample
+from snellen.methods.generation.teachers import classifier_teacher
+from snellen.models.diffusion.denoiser import Denoiser
+from snellen.models.diffusion.generate import Steering
+from snellen.models.diffusion.guidance import autoguidance
+from snellen.reproduction.plug_and_play_guidance import experiment as plug_and_play
+from snellen.reproduction.shared.guided_generation.harness import Arm
+from snellen.reproduction.shared.guided_generation.setups import Setup
+from snellen.reproduction.shared.guided_generation.weak_denoiser import weak_denoiser
+from snellen.systems.gradient_free_guidance.method import GradientFreeGuidance, GradientFreeSteer
+from snellen.systems.gradient_free_guidance.step_decisions import Tally
 
 #: Scale of classifier-free guidance beside the classifier.
 BESIDE = 1.5

@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 
-from snellen.experiments.guided_generation.harness import Arm, measure, real_figures
-from snellen.experiments.guided_generation.setups import Setup, small_scenes, thumbnails
-from snellen.guidance.asked import Asked
-from snellen.progress import Silent
-from snellen.run import write_atomically
+from snellen.core.progress import Silent
+from snellen.core.run import write_atomically
+from snellen.methods.generation.asked import Asked
+from snellen.reproduction.shared.guided_generation.harness import Arm, measure, real_figures
+from snellen.reproduction.shared.guided_generation.setups import Setup, small_scenes, thumbnails
 
 sys.path.insert(0, str(Path(__file__).parent))
 from arms import CONDITIONAL, UNCONDITIONAL, Arms, Family

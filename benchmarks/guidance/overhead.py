@@ -22,18 +22,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from snellen.diffusion.generate import Steer, Steering, generate
-from snellen.diffusion.guidance import ReferenceGuidance, autoguidance, classifier_free
-from snellen.diffusion.rescaling import Rescaled
-from snellen.experiments.guided_generation.setups import Setup, small_scenes, thumbnails
-from snellen.experiments.guided_generation.weak_denoiser import narrower
-from snellen.generation.gradient_free_guidance import GradientFreeGuidance, GradientFreeSteer
-from snellen.guidance.asked import Asked
-from snellen.guidance.classifier_scores import off_the_shelf, on_the_estimate
-from snellen.guidance.following import Following
-from snellen.guidance.teachers import classifier_teacher
-from snellen.guidance.told_decisions import Tally
-from snellen.run import write_atomically
+from snellen.core.run import write_atomically
+from snellen.methods.generation.asked import Asked
+from snellen.methods.generation.classifier_scores import off_the_shelf, on_the_estimate
+from snellen.methods.generation.following import Following
+from snellen.methods.generation.teachers import classifier_teacher
+from snellen.models.diffusion.generate import Steer, Steering, generate
+from snellen.models.diffusion.guidance import ReferenceGuidance, autoguidance, classifier_free
+from snellen.models.diffusion.rescaling import Rescaled
+from snellen.reproduction.shared.guided_generation.setups import Setup, small_scenes, thumbnails
+from snellen.reproduction.shared.guided_generation.weak_denoiser import narrower
+from snellen.systems.gradient_free_guidance.method import GradientFreeGuidance, GradientFreeSteer
+from snellen.systems.gradient_free_guidance.step_decisions import Tally
 
 TARGET = Path(__file__).parents[2] / "docs" / "measured" / "guidance-overhead.json"
 

@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from snellen.core.run import canonical_json
 from snellen.data.references import load_images
-from snellen.data.slides.slides import Slides
-from snellen.data.slides.writing import write_slide
-from snellen.run import canonical_json
+from snellen.data.worlds.slides.slides import Slides
+from snellen.data.worlds.slides.writing import write_slide
 
 TILE, DRAWN, REPEATED = 256, (4, 8, 16), (4, 8, 16)
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from snellen.diffusion.generate import generate
-from snellen.diffusion.loading import load_generator
-from snellen.diffusion.sampler import Sampler
-from snellen.errors import SnellenError
+from snellen.core.errors import SnellenError
+from snellen.models.diffusion.generate import generate
+from snellen.models.diffusion.loading import load_generator
+from snellen.models.diffusion.sampler import Sampler
 
 
 def main() -> None:

@@ -10,9 +10,9 @@ from scene_world import LEFT_OUT, short_captions
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from snellen.data.optotypes.scene import Scene
-from snellen.data.optotypes.selection import Factor
-from snellen.randomness import Randomness
+from snellen.core.randomness import Randomness
+from snellen.data.worlds.optotypes.scene import Scene
+from snellen.data.worlds.optotypes.selection import Factor
 
 #: Captions of each scene, one of which is drawn at each step.
 VARIANTS = 4

@@ -16,11 +16,11 @@ from measured import share, share_by, write
 from scene_examples import SceneExamples
 from scene_world import SIZE, WORLD, scenes
 
-from snellen.data.optotypes.described import Described, described
-from snellen.data.optotypes.parser import parse
-from snellen.errors import InputError
+from snellen.core.errors import InputError
+from snellen.core.preparation import to_unit
+from snellen.data.worlds.optotypes.described import Described, described
+from snellen.data.worlds.optotypes.parser import parse
 from snellen.models.captioners.references import load_captioner
-from snellen.preparation import to_unit
 
 COUNT = 1000
 OF_OBJECTS = ("shape", "colour", "texture", "size", "place")

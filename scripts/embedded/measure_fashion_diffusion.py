@@ -15,16 +15,16 @@ from typing import Any
 import torch
 from measured import share_by, write
 
-from snellen.data.bundled import FASHION_CLASSES
-from snellen.diffusion.generate import generate
-from snellen.diffusion.loading import load_generator
-from snellen.diffusion.sampler import Sampler
+from snellen.core.preparation import to_unit
+from snellen.data.files.bundled import FASHION_CLASSES
 from snellen.metrics.coverage import coverage, density
 from snellen.metrics.frechet_distance import frechet_distance
-from snellen.models.artifact_models import load_artifact
-from snellen.models.bundled_models import ASSETS
-from snellen.models.references import load_classifier
-from snellen.preparation import to_unit
+from snellen.models.classifiers.artifact_models import load_artifact
+from snellen.models.classifiers.bundled_models import ASSETS
+from snellen.models.classifiers.references import load_classifier
+from snellen.models.diffusion.generate import generate
+from snellen.models.diffusion.loading import load_generator
+from snellen.models.diffusion.sampler import Sampler
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from build_fashion_sample import SOURCE

@@ -16,17 +16,17 @@ from scene_examples import SceneExamples
 from scene_world import SIZE, WORLD, scenes
 from torch import Tensor
 
-from snellen.data.optotypes.captions import caption
-from snellen.data.optotypes.described import described
-from snellen.data.optotypes.scene import Scene
-from snellen.data.optotypes.scene_set import LABELS
-from snellen.diffusion.generate import generate
-from snellen.diffusion.loading import load_generator
-from snellen.diffusion.sampler import Sampler
+from snellen.core.preparation import to_unit
+from snellen.data.worlds.optotypes.captions import caption
+from snellen.data.worlds.optotypes.described import described
+from snellen.data.worlds.optotypes.scene import Scene
+from snellen.data.worlds.optotypes.scene_set import LABELS
 from snellen.metrics.coverage import coverage, density
 from snellen.metrics.frechet_distance import frechet_distance
-from snellen.models.factor_judge import FactorJudge, load_judge
-from snellen.preparation import to_unit
+from snellen.models.classifiers.factor_judge import FactorJudge, load_judge
+from snellen.models.diffusion.generate import generate
+from snellen.models.diffusion.loading import load_generator
+from snellen.models.diffusion.sampler import Sampler
 
 CLEAN = WORLD.model_copy(update={"nuisance_share": 0.0})
 FOGGY = WORLD.model_copy(update={"nuisance_share": 1.0, "nuisances": ("fog",), "strengths": (2.0, 3.5)})

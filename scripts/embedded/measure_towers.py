@@ -16,16 +16,16 @@ from scene_examples import SceneExamples
 from scene_world import BACKGROUNDS, COLOURS, PAIRS, SHAPES, SIZE, TEXTURES, WORLD, scenes
 from torch import Tensor
 
-from snellen.data.optotypes.captions import caption
-from snellen.data.optotypes.described import Described, DescribedObject, described
-from snellen.data.optotypes.near_misses import near_misses
-from snellen.data.optotypes.scene import Scene
-from snellen.data.optotypes.scene_set import LABELS
-from snellen.errors import InputError
-from snellen.models.two_tower.protocol import TwoTower
-from snellen.models.two_tower.references import load_two_tower
-from snellen.models.two_tower.zero_shot import class_vectors, scaled_cosines
-from snellen.preparation import to_unit
+from snellen.core.errors import InputError
+from snellen.core.preparation import to_unit
+from snellen.data.worlds.optotypes.captions import caption
+from snellen.data.worlds.optotypes.described import Described, DescribedObject, described
+from snellen.data.worlds.optotypes.near_misses import near_misses
+from snellen.data.worlds.optotypes.scene import Scene
+from snellen.data.worlds.optotypes.scene_set import LABELS
+from snellen.models.dual_encoders.protocol import TwoTower
+from snellen.models.dual_encoders.references import load_two_tower
+from snellen.models.dual_encoders.zero_shot import class_vectors, scaled_cosines
 
 ASKED = {"colour": COLOURS, "shape": SHAPES, "texture": TEXTURES, "background": BACKGROUNDS}
 COUNT, GALLERY, WORDINGS = 2000, 500, 12

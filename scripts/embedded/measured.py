@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from snellen.metrics.intervals import wilson
-from snellen.models.bundled_folders import CARD
-from snellen.models.bundled_models import ASSETS
+from snellen.models.classifiers.bundled_models import ASSETS
+from snellen.models.weights.bundled_folders import CARD
 
 RESULTS = Path(__file__).parents[2] / "docs" / "measured"
 

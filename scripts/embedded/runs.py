@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from snellen import __version__
-from snellen.artifact import Lineage
-from snellen.models.bundled_folders import FolderKind, write_card
+from snellen.core.artifact import Lineage
+from snellen.models.weights.bundled_folders import FolderKind, write_card
 from snellen.training import TrainingPlan, record_environment, train
 from snellen.training.batches import Batch, Examples
 from snellen.training.loop import Trained

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from snellen.data.optotypes.rendering import VERSION, render
-from snellen.data.optotypes.scene import Scene
-from snellen.data.optotypes.scene_set import LABELS
-from snellen.images import Split
+from snellen.core.images import Split
+from snellen.data.worlds.optotypes.rendering import VERSION, render
+from snellen.data.worlds.optotypes.scene import Scene
+from snellen.data.worlds.optotypes.scene_set import LABELS
 
 #: Scenes that are drawn together.
 _TOGETHER = 256

@@ -22,7 +22,7 @@ _OTHERS = string.digits + "!\"#$%&'()*+,-./:;?@[]_"
 
 def caption_words() -> list[str]:
     """All words that captions of scenes are made of, sorted."""
-    text = (resources.files("snellen.data.optotypes") / "captions.toml").read_text(encoding="utf-8")
+    text = (resources.files("snellen.data.worlds.optotypes") / "captions.toml").read_text(encoding="utf-8")
     slots = tomllib.loads(text).values()
     found = {"a", "an", "the", "of"}
     for forms in (value for slot in slots for value in slot.values()):

@@ -1,25 +1,25 @@
 """What the embedded models are trained on: the small world, pairs of its objects, and captions.
 
-The world and its held-out combinations are those of :mod:`snellen.data.optotypes.small_world`.
+The world and its held-out combinations are those of :mod:`snellen.data.worlds.optotypes.small_world`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from snellen.data.optotypes.captions import caption
-from snellen.data.optotypes.described import described
-from snellen.data.optotypes.scene import Scene
-from snellen.data.optotypes.selection import Factor
-from snellen.data.optotypes.small_world import BACKGROUNDS as BACKGROUNDS
-from snellen.data.optotypes.small_world import COLOURS as COLOURS
-from snellen.data.optotypes.small_world import SHAPES as SHAPES
-from snellen.data.optotypes.small_world import SIZE as SIZE
-from snellen.data.optotypes.small_world import TEXTURES as TEXTURES
-from snellen.data.optotypes.small_world import WORLD as WORLD
-from snellen.data.optotypes.small_world import held_out as held_out
-from snellen.data.optotypes.small_world import scenes as scenes
-from snellen.randomness import Randomness
+from snellen.core.randomness import Randomness
+from snellen.data.worlds.optotypes.captions import caption
+from snellen.data.worlds.optotypes.described import described
+from snellen.data.worlds.optotypes.scene import Scene
+from snellen.data.worlds.optotypes.selection import Factor
+from snellen.data.worlds.optotypes.small_world import BACKGROUNDS as BACKGROUNDS
+from snellen.data.worlds.optotypes.small_world import COLOURS as COLOURS
+from snellen.data.worlds.optotypes.small_world import SHAPES as SHAPES
+from snellen.data.worlds.optotypes.small_world import SIZE as SIZE
+from snellen.data.worlds.optotypes.small_world import TEXTURES as TEXTURES
+from snellen.data.worlds.optotypes.small_world import WORLD as WORLD
+from snellen.data.worlds.optotypes.small_world import held_out as held_out
+from snellen.data.worlds.optotypes.small_world import scenes as scenes
 
 #: Two small objects, for relations.
 PAIRS = WORLD.model_copy(update={"objects": (2, 2), "sizes": ("small",), "nuisance_share": 0.0})

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import torch
 from diffusers import AutoencoderKL
-from runs import fit, options, write_record
 from scene_examples import SceneExamples
 from scene_world import SIZE, WORLD, scenes
 from torch import Tensor, nn
 
-from snellen.randomness import derive_seed
+from runs import fit, options, write_record
+from snellen.core.randomness import derive_seed
 from snellen.training import TrainingPlan
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Batch

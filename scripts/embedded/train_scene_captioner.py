@@ -12,7 +12,6 @@ from collections.abc import Mapping
 import torch
 import torch.nn.functional as F
 from caption_tokens import VARIANTS, CaptionTokens
-from runs import fit, options, write_folder_card, write_record
 from scene_examples import SceneExamples, factor_numbers
 from scene_tokenizer import LENGTH
 from scene_world import SIZE, WORLD, scenes
@@ -26,8 +25,9 @@ from transformers import (
     VisionEncoderDecoderModel,
 )
 
-from snellen.data.optotypes.selection import Factor
-from snellen.randomness import derive_seed
+from runs import fit, options, write_folder_card, write_record
+from snellen.core.randomness import derive_seed
+from snellen.data.worlds.optotypes.selection import Factor
 from snellen.training import TrainingPlan
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Batch

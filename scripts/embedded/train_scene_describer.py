@@ -11,13 +11,13 @@ import os
 import time
 
 import torch
-from runs import ASSETS, EVERY, FIRST_STEPS, options, write_record
 
-from snellen.artifact import Artifact
-from snellen.data.optotypes.scenes import Scenes
-from snellen.progress import Silent
-from snellen.randomness import Randomness
-from snellen.recipes.neuron_describer import PLAN, NeuronDescriber
+from runs import ASSETS, EVERY, FIRST_STEPS, options, write_record
+from snellen.core.artifact import Artifact
+from snellen.core.progress import Silent
+from snellen.core.randomness import Randomness
+from snellen.data.worlds.optotypes.scenes import Scenes
+from snellen.systems.neuron_descriptions.recipe import PLAN, NeuronDescriber
 from snellen.training import record_environment
 
 NAME = "scene-describer"

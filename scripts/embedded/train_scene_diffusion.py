@@ -15,15 +15,15 @@ from pathlib import Path
 import torch
 from caption_tokens import VARIANTS, CaptionTokens
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from runs import fit, options, write_folder_card, write_record
 from scene_examples import EncodedExamples, SceneExamples, factor_numbers
 from scene_world import SIZE, WORLD, scenes
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from snellen.data.optotypes.selection import Factor
-from snellen.diffusion.denoising_loss import add_noise, squared_errors, stratified_timesteps, training_target
-from snellen.randomness import derive_seed
+from runs import fit, options, write_folder_card, write_record
+from snellen.core.randomness import derive_seed
+from snellen.data.worlds.optotypes.selection import Factor
+from snellen.models.diffusion.denoising_loss import add_noise, squared_errors, stratified_timesteps, training_target
 from snellen.training import TrainingPlan
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Batch

@@ -12,21 +12,21 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from runs import fit, options, write_record
 from scene_examples import SceneExamples, factor_numbers
 from scene_world import SIZE, WORLD, held_out, scenes
 from torch import Tensor, nn
 
+from runs import fit, options, write_record
 from snellen import __version__
-from snellen.artifact import Artifact, Card, Lineage
-from snellen.data.optotypes.factors import NUISANCES
-from snellen.data.optotypes.nuisances import STRONGEST
-from snellen.data.optotypes.scene import Scene
-from snellen.data.optotypes.scene_set import LABELS
-from snellen.data.optotypes.scenes import Scenes
-from snellen.models.factor_judge import LAYERS, FactorJudge, FactorNetwork
-from snellen.preparation import to_unit
-from snellen.randomness import derive_seed
+from snellen.core.artifact import Artifact, Card, Lineage
+from snellen.core.preparation import to_unit
+from snellen.core.randomness import derive_seed
+from snellen.data.worlds.optotypes.factors import NUISANCES
+from snellen.data.worlds.optotypes.nuisances import STRONGEST
+from snellen.data.worlds.optotypes.scene import Scene
+from snellen.data.worlds.optotypes.scene_set import LABELS
+from snellen.data.worlds.optotypes.scenes import Scenes
+from snellen.models.classifiers.factor_judge import LAYERS, FactorJudge, FactorNetwork
 from snellen.training import TrainingPlan
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Batch

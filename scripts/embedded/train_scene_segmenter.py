@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from runs import fit, options, write_folder_card, write_record
 from scene_examples import SceneExamples
 from scene_world import PAIRS, WORLD, scenes
 from torch import Tensor, nn
 from transformers import SamConfig, SamImageProcessor, SamModel, SamProcessor
 
-from snellen.data.optotypes.rendering import visible
-from snellen.data.optotypes.scene import Scene
-from snellen.randomness import derive_seed
+from runs import fit, options, write_folder_card, write_record
+from snellen.core.randomness import derive_seed
+from snellen.data.worlds.optotypes.rendering import visible
+from snellen.data.worlds.optotypes.scene import Scene
 from snellen.training import TrainingPlan
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Batch

@@ -15,16 +15,16 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from caption_tokens import VARIANTS, CaptionTokens
-from runs import fit, options, write_folder_card, write_record
 from scene_examples import SceneExamples, factor_numbers
 from scene_tokenizer import LENGTH, build
 from scene_world import LEFT_OUT, PAIRS, SIZE, WORLD, scenes
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-from snellen.data.optotypes.scene_set import LABELS
-from snellen.data.optotypes.selection import Factor
-from snellen.randomness import derive_seed
+from runs import fit, options, write_folder_card, write_record
+from snellen.core.randomness import derive_seed
+from snellen.data.worlds.optotypes.scene_set import LABELS
+from snellen.data.worlds.optotypes.selection import Factor
 from snellen.training import TrainingPlan
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Batch

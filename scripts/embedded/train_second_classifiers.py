@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from runs import fit, options, write_record
 from scene_examples import SceneExamples
 from scene_world import SHAPES, SIZE, WORLD, scenes
 from torch import Tensor
 
+from runs import fit, options, write_record
 from snellen import __version__
-from snellen.artifact import Artifact, Card, Lineage
-from snellen.data.bundled import FASHION_CLASSES
-from snellen.data.optotypes.scene import Scene
-from snellen.models.factor_judge import FactorNetwork
-from snellen.preparation import Preparation
-from snellen.randomness import derive_seed
+from snellen.core.artifact import Artifact, Card, Lineage
+from snellen.core.preparation import Preparation
+from snellen.core.randomness import derive_seed
+from snellen.data.files.bundled import FASHION_CLASSES
+from snellen.data.worlds.optotypes.scene import Scene
+from snellen.models.classifiers.factor_judge import FactorNetwork
 from snellen.training import TrainingPlan, accuracy, classify
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Examples

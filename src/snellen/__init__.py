@@ -19,41 +19,41 @@ from snellen.version import __version__ as __version__
 
 # Public name → module. The checked-in list in tests/public_names.txt must agree.
 _PUBLIC = {
-    "Artifact": "snellen.artifact",
-    "Budget": "snellen.budget",
-    "Classifier": "snellen.classifier",
-    "Evidence": "snellen.evidence",
-    "Finding": "snellen.finding",
-    "ImageSet": "snellen.images",
-    "Method": "snellen.method",
-    "Preparation": "snellen.preparation",
-    "Provenance": "snellen.images",
-    "Randomness": "snellen.randomness",
-    "Run": "snellen.run",
-    "Spent": "snellen.budget",
-    "attack": "snellen.writing.attacked_images",
+    "Artifact": "snellen.core.artifact",
+    "Budget": "snellen.core.budget",
+    "Classifier": "snellen.core.classifier",
+    "Evidence": "snellen.core.evidence",
+    "Finding": "snellen.core.finding",
+    "ImageSet": "snellen.core.images",
+    "Method": "snellen.core.method",
+    "Preparation": "snellen.core.preparation",
+    "Provenance": "snellen.core.images",
+    "Randomness": "snellen.core.randomness",
+    "Run": "snellen.core.run",
+    "Spent": "snellen.core.budget",
+    "attack": "snellen.verbs.attack",
     "audit": "snellen.auditing.audit",
-    "certify": "snellen.writing.certified_images",
-    "compare": "snellen.comparing.compare",
-    "explain": "snellen.writing.explained_images",
-    "export_onnx": "snellen.models.onnx_export",
+    "certify": "snellen.verbs.certify",
+    "compare": "snellen.auditing.compare.compare",
+    "explain": "snellen.verbs.explain",
+    "export_onnx": "snellen.models.classifiers.onnx_export",
     "load_captioner": "snellen.models.captioners.references",
-    "load_classifier": "snellen.models.references",
-    "load_generator": "snellen.diffusion.loading",
+    "load_classifier": "snellen.models.classifiers.references",
+    "load_generator": "snellen.models.diffusion.loading",
     "load_images": "snellen.data.references",
-    "load_judge": "snellen.models.factor_judge",
+    "load_judge": "snellen.models.classifiers.factor_judge",
     "load_language_model": "snellen.models.language.references",
     "load_question_answerer": "snellen.models.captioners.references",
     "load_segmenter": "snellen.models.segmenters.references",
-    "load_text_encoder": "snellen.models.text_encoders.references",
-    "load_two_tower": "snellen.models.two_tower.references",
-    "reproduce": "snellen.experiments.runner",
-    "scan": "snellen.writing.scanned_images",
-    "shift": "snellen.writing.shifted_images",
-    "shift_nuisance": "snellen.writing.nuisance_images",
-    "systems": "snellen.system",
-    "train": "snellen.delivery.train",
-    "write_images": "snellen.writing.image_folder",
+    "load_text_encoder": "snellen.models.encoders.sentence_references",
+    "load_two_tower": "snellen.models.dual_encoders.references",
+    "reproduce": "snellen.reproduction.runner",
+    "scan": "snellen.verbs.scan",
+    "shift": "snellen.verbs.shift",
+    "shift_nuisance": "snellen.systems.continuous_nuisance.nuisance_images",
+    "list_systems": "snellen.core.system",
+    "train": "snellen.verbs.train",
+    "write_images": "snellen.verbs.write_images",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]  # noqa: PLE0604 - all entries are strings
@@ -72,38 +72,38 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from snellen.artifact import Artifact as Artifact
     from snellen.auditing.audit import audit as audit
-    from snellen.budget import Budget as Budget
-    from snellen.budget import Spent as Spent
-    from snellen.classifier import Classifier as Classifier
-    from snellen.comparing.compare import compare as compare
+    from snellen.auditing.compare.compare import compare as compare
+    from snellen.core.artifact import Artifact as Artifact
+    from snellen.core.budget import Budget as Budget
+    from snellen.core.budget import Spent as Spent
+    from snellen.core.classifier import Classifier as Classifier
+    from snellen.core.evidence import Evidence as Evidence
+    from snellen.core.finding import Finding as Finding
+    from snellen.core.images import ImageSet as ImageSet
+    from snellen.core.images import Provenance as Provenance
+    from snellen.core.method import Method as Method
+    from snellen.core.preparation import Preparation as Preparation
+    from snellen.core.randomness import Randomness as Randomness
+    from snellen.core.run import Run as Run
+    from snellen.core.system import list_systems as list_systems
     from snellen.data.references import load_images as load_images
-    from snellen.delivery.train import train as train
-    from snellen.diffusion.loading import load_generator as load_generator
-    from snellen.evidence import Evidence as Evidence
-    from snellen.experiments.runner import reproduce as reproduce
-    from snellen.finding import Finding as Finding
-    from snellen.images import ImageSet as ImageSet
-    from snellen.images import Provenance as Provenance
-    from snellen.method import Method as Method
     from snellen.models.captioners.references import load_captioner as load_captioner
     from snellen.models.captioners.references import load_question_answerer as load_question_answerer
-    from snellen.models.factor_judge import load_judge as load_judge
+    from snellen.models.classifiers.factor_judge import load_judge as load_judge
+    from snellen.models.classifiers.onnx_export import export_onnx as export_onnx
+    from snellen.models.classifiers.references import load_classifier as load_classifier
+    from snellen.models.diffusion.loading import load_generator as load_generator
+    from snellen.models.dual_encoders.references import load_two_tower as load_two_tower
+    from snellen.models.encoders.sentence_references import load_text_encoder as load_text_encoder
     from snellen.models.language.references import load_language_model as load_language_model
-    from snellen.models.onnx_export import export_onnx as export_onnx
-    from snellen.models.references import load_classifier as load_classifier
     from snellen.models.segmenters.references import load_segmenter as load_segmenter
-    from snellen.models.text_encoders.references import load_text_encoder as load_text_encoder
-    from snellen.models.two_tower.references import load_two_tower as load_two_tower
-    from snellen.preparation import Preparation as Preparation
-    from snellen.randomness import Randomness as Randomness
-    from snellen.run import Run as Run
-    from snellen.system import systems as systems
-    from snellen.writing.attacked_images import attack as attack
-    from snellen.writing.certified_images import certify as certify
-    from snellen.writing.explained_images import explain as explain
-    from snellen.writing.image_folder import write_images as write_images
-    from snellen.writing.nuisance_images import shift_nuisance as shift_nuisance
-    from snellen.writing.scanned_images import scan as scan
-    from snellen.writing.shifted_images import shift as shift
+    from snellen.reproduction.runner import reproduce as reproduce
+    from snellen.systems.continuous_nuisance.nuisance_images import shift_nuisance as shift_nuisance
+    from snellen.verbs.attack import attack as attack
+    from snellen.verbs.certify import certify as certify
+    from snellen.verbs.explain import explain as explain
+    from snellen.verbs.scan import scan as scan
+    from snellen.verbs.shift import shift as shift
+    from snellen.verbs.train import train as train
+    from snellen.verbs.write_images import write_images as write_images

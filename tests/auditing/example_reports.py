@@ -6,11 +6,11 @@ import io
 import numpy as np
 from PIL import Image
 
-from snellen.auditing.check import Measured
-from snellen.auditing.eye_chart import Cell, EyeChart, column
-from snellen.auditing.panels import Line, Panel, Point
 from snellen.auditing.report import AuditReport, CheckStatus
-from snellen.finding import Finding, FindingExample
+from snellen.checks.check import Measured
+from snellen.checks.eye_chart import Cell, EyeChart, column
+from snellen.checks.panels import Line, Panel, Point
+from snellen.core.finding import Finding, FindingExample
 
 EVIL = "</title></script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>\u202e\udcff"
 

@@ -10,12 +10,12 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
-from snellen.auditing.per_image import PerImage
-from snellen.classifier import Classifier
-from snellen.errors import RejectedImageError
-from snellen.images import ImageSet
+from snellen.checks.per_image import PerImage
+from snellen.core.classifier import Classifier
+from snellen.core.errors import RejectedImageError
+from snellen.core.images import ImageSet
+from snellen.core.preparation import Preparation
 from snellen.metrics.units import unit_codes
-from snellen.preparation import Preparation
 
 NAMES = ("healthy", "tumour")
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from snellen.auditing.check import Check, Conclusion, Reading
 from snellen.auditing.concluding import judge
-from snellen.auditing.per_image import PerImage
-from snellen.classifier import Classifier
-from snellen.evidence import Evidence
-from snellen.finding import Finding
-from snellen.preparation import Preparation
+from snellen.checks.check import Check, Conclusion, Reading
+from snellen.checks.per_image import PerImage
+from snellen.core.classifier import Classifier
+from snellen.core.evidence import Evidence
+from snellen.core.finding import Finding
+from snellen.core.preparation import Preparation
 
 
 def reading(evidence: Evidence, clean: Evidence, names: Sequence[str], **more: object) -> Reading:

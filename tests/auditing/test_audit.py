@@ -9,8 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from snellen.attacks.fgsm import FGSM
-from snellen.attacks.pgd import PGD
 from snellen.auditing import sharding
 from snellen.auditing.audit import audit
 from snellen.auditing.checks import resolve_checks
@@ -18,11 +16,13 @@ from snellen.auditing.checks.adversarial import Adversarial
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.threat import Threat
-from snellen.classifier import Classifier
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError, ModelError, RejectedImageError, RunConflictError, UnknownNameError
+from snellen.core.randomness import Randomness
 from snellen.data.references import load_images
-from snellen.errors import InputError, ModelError, RejectedImageError, RunConflictError, UnknownNameError
-from snellen.randomness import Randomness
-from snellen.shifts.corruption import Corruption
+from snellen.methods.attacks.fgsm import FGSM
+from snellen.methods.attacks.pgd import PGD
+from snellen.methods.corruptions.corruption import Corruption
 
 QUICK = [
     CommonCorruptions(kinds=("brightness", "gaussian_noise"), severities=(1, 5)),

@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from snellen.auditing.audit import audit
-from snellen.auditing.check import Conclusion
 from snellen.auditing.checks.clean import Clean
-from snellen.data.arrays import load_arrays
+from snellen.checks.check import Conclusion
+from snellen.core.errors import InputError, RunConflictError, WorkerError
+from snellen.core.progress import Silent
+from snellen.data.files.arrays import load_arrays
 from snellen.data.references import load_images
-from snellen.engines.in_process import InProcess
-from snellen.errors import InputError, RunConflictError, WorkerError
-from snellen.models.references import load_classifier
-from snellen.progress import Silent
+from snellen.models.classifiers.references import load_classifier
+from snellen.runs.engines.in_process import InProcess
 
 CHECKS = [
     "clean",

@@ -14,14 +14,20 @@ import torch
 import snellen
 from snellen.auditing.reopening import open_work, setup_of
 from snellen.auditing.report import AuditReport
-from snellen.classifier import Classifier
-from snellen.engines.in_process import InProcess
-from snellen.errors import InputError, ModelError, RunConflictError
-from snellen.images import ImageSet
-from snellen.models.references import load_classifier
-from snellen.network.permission import permitted, permitting
-from snellen.network.sent_log import SENT
-from tests.models.http_models.inference_server import InferenceServer, Scripted, inference_server, linear, refusal
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError, ModelError, RunConflictError
+from snellen.core.images import ImageSet
+from snellen.models.classifiers.references import load_classifier
+from snellen.models.remote.permission import permitted, permitting
+from snellen.models.remote.sent_log import SENT
+from snellen.runs.engines.in_process import InProcess
+from tests.models.classifiers.served.inference_server import (
+    InferenceServer,
+    Scripted,
+    inference_server,
+    linear,
+    refusal,
+)
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 

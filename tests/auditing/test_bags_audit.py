@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from snellen.auditing.audit import audit
+from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.limiting import limited
-from snellen.auditing.per_image import PerImage
-from snellen.comparing.run_record import RunRecord
-from snellen.data.slides.slides import Slides
-from snellen.errors import InputError
-from snellen.evidence import Evidence
+from snellen.checks.per_image import PerImage
+from snellen.core.errors import InputError
+from snellen.core.evidence import Evidence
+from snellen.data.worlds.slides.slides import Slides
 from tests.auditing.hand_made_bags import NAMES, Bag, BrightTiles, by_brightness, image_set
 from tests.auditing.parsed_page import Page
 

@@ -16,11 +16,11 @@ from snellen.auditing.budgeting import FLOOR, LEAST, OVERHEAD, OVERHEAD_EACH, Ch
 from snellen.auditing.checks.adversarial import Adversarial
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.threat import Threat
-from snellen.classifier import Classifier
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError, RejectedImageError, RunConflictError
+from snellen.core.images import ImageSet
+from snellen.core.run import Run, canonical_json
 from snellen.data.references import load_images
-from snellen.errors import InputError, RejectedImageError, RunConflictError
-from snellen.images import ImageSet
-from snellen.run import Run, canonical_json
 
 RATES = Rates(each=0.01, forward=0.005)
 COSTS = {"clean": 0.0, "corruption": 100.0, "adversarial": 20.0, "duplicates": 0.1}
@@ -236,7 +236,7 @@ CHECKS = [
 def low_floor(monkeypatch):
     monkeypatch.setattr(budgeting, "FLOOR", 60)
     monkeypatch.setattr(budgeting, "LEAST", 20)
-    monkeypatch.setattr("snellen.run_plan.code_hash", lambda: "the code")
+    monkeypatch.setattr("snellen.core.run_plan.code_hash", lambda: "the code")
 
 
 def content(folder):
@@ -357,7 +357,7 @@ def test_what_cannot_be_is_refused(low_floor, monkeypatch, tmp_path):
 
 def test_a_real_clock_will_do(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8)
-    from snellen.models.references import load_classifier
+    from snellen.models.classifiers.references import load_classifier
 
     classifier = load_classifier("bundled:fashion-cnn")
     images = load_images((pixels, np.arange(40) % 10))

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from snellen.auditing.eye_chart import Cell, EyeChart, column
 from snellen.auditing.eye_chart_picture import FAINTEST, SMALLEST, eye_chart_picture
 from snellen.auditing.optotype_picture import STROKES, optotype_at
-from snellen.errors import InputError
+from snellen.checks.eye_chart import Cell, EyeChart, column
+from snellen.core.errors import InputError
 from tests.auditing.parsed_page import Page
 
 EVIL = "</table><script>alert(1)</script>"

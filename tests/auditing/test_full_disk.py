@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from snellen.auditing.audit import audit
-from snellen.errors import InputError, UnwritableError
-from snellen.unwritable import unwritable
+from snellen.core.errors import InputError, UnwritableError
+from snellen.core.unwritable import unwritable
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -28,7 +28,7 @@ def content(folder):
 @pytest.fixture
 def small(problem, monkeypatch):
     """Classifier and images of two shards."""
-    monkeypatch.setattr("snellen.run_plan.code_hash", lambda: "the code, which is not hashed a hundred times")
+    monkeypatch.setattr("snellen.core.run_plan.code_hash", lambda: "the code, which is not hashed a hundred times")
     classifier, images, _ = problem
     return classifier, images.limit(10)
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from snellen.attribution.colour_scale import SCALE, scale_colours
 from snellen.auditing.bag_table import BagTable
 from snellen.auditing.heat_map import grid_boxes, heat_picture, outlined_picture
 from snellen.auditing.heat_page import HEAT_SHARE, embed_heat, heat_scale
 from snellen.auditing.heat_panel import chosen_bags, heat_panel
 from snellen.auditing.html import render_report
-from snellen.auditing.panels import HeatPicture, Panel
+from snellen.checks.panels import HeatPicture, Panel
+from snellen.methods.explanations.colour_scale import SCALE, scale_colours
 from tests.auditing.example_reports import EVIL, picture, pictured, report
 from tests.auditing.hand_made_bags import Bag, image_set, known
 from tests.auditing.parsed_page import Page

@@ -14,7 +14,7 @@ from snellen.auditing.masking_signs import (
     joint_p_value,
     share_above,
 )
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 
 @given(st.integers(1, 300), st.floats(0, 1), st.floats(0.01, 0.5))

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from snellen.auditing.audit import audit
-from snellen.classifier import Classifier
-from snellen.data.arrays import load_arrays
-from snellen.images import ImageSet
-from snellen.preparation import Preparation
-from snellen.run import canonical_json
+from snellen.core.classifier import Classifier
+from snellen.core.images import ImageSet
+from snellen.core.preparation import Preparation
+from snellen.core.run import canonical_json
+from snellen.data.files.arrays import load_arrays
 
 CHECKS = [
     "clean", "calibration", "selective", "group_gap", "slices", "label_noise", "duplicates", "leakage", "drift",

@@ -15,22 +15,22 @@ from torch import nn
 
 from snellen.auditing import finishing, shard_work
 from snellen.auditing.audit import audit
-from snellen.auditing.check import Conclusion
 from snellen.auditing.checks.adversarial import Adversarial
 from snellen.auditing.checks.bags import BagDecisions
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.checks.corruption import CommonCorruptions
+from snellen.auditing.compare.compare import compare
 from snellen.auditing.threat import Threat
-from snellen.classifier import Classifier
-from snellen.comparing.compare import compare
-from snellen.data.pseudonyms import Pseudonyms
+from snellen.checks.check import Conclusion
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError, RejectedImageError, RunConflictError
+from snellen.core.evidence import Evidence
+from snellen.core.images import ImageSet
+from snellen.core.run import Run
+from snellen.core.run_plan import code_hash
+from snellen.data.privacy.pseudonyms import Pseudonyms
 from snellen.data.references import load_images
-from snellen.errors import InputError, RejectedImageError, RunConflictError
-from snellen.evidence import Evidence
-from snellen.images import ImageSet
-from snellen.models.references import load_classifier
-from snellen.run import Run
-from snellen.run_plan import code_hash
+from snellen.models.classifiers.references import load_classifier
 from snellen.testing.conformance import small_problem
 from tests.auditing.kept_things import mentions, pictures, texts
 
@@ -119,7 +119,7 @@ def _one_code():
     """The hash of the package's code is read once, not for each of many runs."""
     code = code_hash()
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("snellen.run_plan.code_hash", lambda: code)
+        monkeypatch.setattr("snellen.core.run_plan.code_hash", lambda: code)
         yield
 
 

@@ -5,7 +5,7 @@ import pytest
 from snellen.auditing.figure_picture import evidence_of, figures_with_evidence, finding_evidence
 from snellen.auditing.finding_picture import OPEN
 from snellen.auditing.html import render_report, verdict
-from snellen.finding import Finding
+from snellen.core.finding import Finding
 from tests.auditing.example_reports import REJECTED, pictured, report
 from tests.auditing.parsed_page import Page
 

@@ -3,9 +3,9 @@
 import re
 
 from snellen.auditing.html import render_report
-from snellen.auditing.panels import Line, Panel, Point
 from snellen.auditing.report import CheckStatus
-from snellen.finding import Finding, FindingExample
+from snellen.checks.panels import Line, Panel, Point
+from snellen.core.finding import Finding, FindingExample
 from tests.auditing.example_reports import EVIL, fog, picture, pictured, report, share
 from tests.auditing.parsed_page import Page
 

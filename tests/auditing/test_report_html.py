@@ -8,7 +8,7 @@ import re
 import pytest
 
 from snellen.auditing.html import LISTED, ROWS, render_report
-from snellen.auditing.panels import Panel
+from snellen.checks.panels import Panel
 from tests.auditing.example_reports import REJECTED, report
 from tests.auditing.parsed_page import Page
 

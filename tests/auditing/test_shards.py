@@ -9,13 +9,13 @@ import pytest
 
 from snellen.auditing.shard_messages import Job, ShardResult
 from snellen.auditing.sharding import read_part, shard_count, stretch
-from snellen.budget import Spent
+from snellen.core.budget import Spent
+from snellen.core.errors import InputError, MissingExtraError, UnknownNameError
+from snellen.core.evidence import Evidence
 from snellen.data.references import load_images
-from snellen.engines.choosing import choose_engine, recorded
-from snellen.engines.in_process import InProcess
-from snellen.engines.local import Local
-from snellen.errors import InputError, MissingExtraError, UnknownNameError
-from snellen.evidence import Evidence
+from snellen.runs.engines.choosing import choose_engine, recorded
+from snellen.runs.engines.in_process import InProcess
+from snellen.runs.engines.local import Local
 
 
 @pytest.mark.parametrize("images", [1, 5, 64, 65, 1000])
@@ -82,7 +82,7 @@ def test_a_result_arrives_as_it_was_sent():
 
 def test_engines_by_name(monkeypatch):
     monkeypatch.setattr("torch.get_num_threads", lambda: 12)
-    monkeypatch.setattr("snellen.engines.choosing._cores", lambda: 6)
+    monkeypatch.setattr("snellen.runs.engines.choosing._cores", lambda: 6)
     assert (choose_engine("in_process").engine, choose_engine("in_process").threads) == (None, 12)
     local = choose_engine("local")
     assert isinstance(local.engine, Local)
@@ -103,7 +103,7 @@ def test_threads_of_ray(monkeypatch):
 
 def test_without_ray_it_is_said_what_to_install_before_anything_begins(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.setattr("snellen.engines.ray_cluster.find_spec", lambda _name: None)
+    monkeypatch.setattr("snellen.runs.engines.ray_cluster.find_spec", lambda _name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'snellen\[ray\]'"):
         choose_engine("ray")
 

@@ -4,7 +4,7 @@ import pytest
 
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.threat import Threat, parse_threat
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -12,18 +12,18 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from snellen.artifact import Artifact, Card, Lineage
 from snellen.auditing.audit import audit
-from snellen.classifier import Classifier
 from snellen.cli import main
+from snellen.core.artifact import Artifact, Card, Lineage
+from snellen.core.classifier import Classifier
+from snellen.core.images import Split
+from snellen.core.preparation import Preparation
 from snellen.data.references import load_images
-from snellen.data.slides.slides import Slides
-from snellen.data.slides.writing import write_slide
-from snellen.frozen_features.extracting import frozen_features
-from snellen.images import Split
-from snellen.models.fashion_cnn import FashionCNN
-from snellen.models.image_encoders.frozen_encoder import FrozenEncoder
-from snellen.preparation import Preparation
+from snellen.data.worlds.slides.slides import Slides
+from snellen.data.worlds.slides.writing import write_slide
+from snellen.models.classifiers.fashion_cnn import FashionCNN
+from snellen.models.encoders.extracting import frozen_features
+from snellen.models.encoders.frozen_encoder import FrozenEncoder
 
 tifffile = pytest.importorskip("tifffile")
 pytest.importorskip("openslide")

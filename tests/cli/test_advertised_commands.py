@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from snellen.artifact import Artifact, Card, Lineage
-from snellen.data.folder import load_folder
-from snellen.fitting.groundwork import initial_network
-from snellen.label_maps.annotating import annotate
-from snellen.preparation import Preparation
-from snellen.randomness import Randomness
-from snellen.system import systems
-from tests.label_maps.annotators import colour_annotator
-from tests.scans.denoisers import save_untrained
+from snellen.core.artifact import Artifact, Card, Lineage
+from snellen.core.preparation import Preparation
+from snellen.core.randomness import Randomness
+from snellen.core.system import list_systems
+from snellen.data.files.folder import load_folder
+from snellen.systems.label_maps.annotating import annotate
+from snellen.training.fitting.groundwork import initial_network
+from tests.systems.label_maps.annotators import colour_annotator
+from tests.systems.perturbation_estimation.denoisers import save_untrained
 
-BUILT = [system for system in systems() if system.experiment is not None]
+BUILT = [system for system in list_systems() if system.experiment is not None]
 
 _SMALL_NETWORK = ("--architecture", "fashion_cnn", "--side", "28", "--no-onnx")
 

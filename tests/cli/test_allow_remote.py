@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 import snellen.cli
-from snellen.network.permission import permitted
-from snellen.network.sent_log import SENT
-from tests.models.http_models.inference_server import inference_server, refusal
-from tests.network.asked_hosts import asked_hosts
+from snellen.models.remote.permission import permitted
+from snellen.models.remote.sent_log import SENT
+from tests.models.classifiers.served.inference_server import inference_server, refusal
+from tests.models.remote.asked_hosts import asked_hosts
 
 REMOTE = "https://models.example/v2/models/pets"
 FOLDER = Path(snellen.cli.__file__).parent

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 import snellen
-import snellen.writing.attacked_images  # its function is patched below
-from snellen.attacks.pgd import PGD
-from snellen.index import methods
-from snellen.writing import attack_shards
+import snellen.verbs.attack  # its function is patched below
+from snellen.core.index import methods
+from snellen.methods.attacks.pgd import PGD
+from snellen.verbs import attack_shards
 
 MODEL = "bundled:fashion-cnn"
 
@@ -22,7 +22,7 @@ MODEL = "bundled:fashion-cnn"
 def wide(monkeypatch):
     """Lines that do not wrap; code that stands still."""
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("snellen.run_plan.code_hash", lambda: "0" * 64)
+    monkeypatch.setattr("snellen.core.run_plan.code_hash", lambda: "0" * 64)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import snellen
-from snellen.attacks.viewpoint_attack import ViewpointAttack
+from snellen.systems.viewpoints.method import ViewpointAttack
 
 MODEL = "bundled:fashion-cnn"
 DATA = "optotypes:solids?classes=mug,car&objects=2&views=2&size=32"
@@ -17,7 +17,7 @@ QUICK = ("--components", "1", "--popsize", "3", "--iterations", "1", "--samples"
 def prepared(monkeypatch, tmp_path):
     """Lines that do not wrap; code that stands still; a model that has classes of solids."""
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("snellen.run_plan.code_hash", lambda: "0" * 64)
+    monkeypatch.setattr("snellen.core.run_plan.code_hash", lambda: "0" * 64)
     (tmp_path / "classes.txt").write_text("\n".join(["mug", "car", *(f"other {n}" for n in range(8))]))
 
 

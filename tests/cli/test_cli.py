@@ -11,11 +11,11 @@ from safetensors.torch import save_file
 
 import snellen
 import snellen.auditing.audit  # its module is patched below
-from snellen.system import systems
+from snellen.core.system import list_systems
 from snellen.testing.conformance import small_problem
 
 #: The number of a system that has no experiment yet.
-UNBUILT = next(str(system.number) for system in systems() if system.experiment is None)
+UNBUILT = next(str(system.number) for system in list_systems() if system.experiment is None)
 
 
 @pytest.fixture

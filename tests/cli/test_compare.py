@@ -5,8 +5,8 @@ import re
 
 import pytest
 
+from snellen.auditing.compare.verdicts import MARGIN
 from snellen.cli.compare import folded
-from snellen.comparing.verdicts import MARGIN
 
 
 @pytest.fixture(scope="module")

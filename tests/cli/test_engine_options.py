@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from snellen.cli.engine_options import EngineName, ended_like_ctrl_c
-from snellen.engines.choosing import ENGINES
+from snellen.runs.engines.choosing import ENGINES
 
 DATA = ("bundled:fashion-cnn", "bundled:fashion-mnist")
 AUDIT = ("audit", *DATA, "--limit", "40", "--batch-size", "4", "--checks", "clean")

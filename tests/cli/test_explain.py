@@ -6,7 +6,7 @@ import json
 import pytest
 
 import snellen
-from snellen.evidence import Evidence
+from snellen.core.evidence import Evidence
 
 MODEL, DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
 

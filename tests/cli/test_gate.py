@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from snellen.cli.check_names import CHECK_NAMES
 from snellen.cli.gate_options import check_baseline
+from snellen.core.index import checks
 
 #: Clean scores of fifty bundled images: a second or two.
 QUICK = ("audit", "--limit", "50", "--checks", "clean,calibration")
@@ -21,7 +21,7 @@ def flat(text):
 def test_the_names_in_the_help_are_those_of_the_checks():
     from snellen.auditing.checks import CHECKS
 
-    assert tuple(CHECKS) == CHECK_NAMES
+    assert tuple(CHECKS) == tuple(checks())
 
 
 def test_what_is_met_exits_with_0_and_what_is_not_with_3(run, tmp_path):
@@ -72,9 +72,9 @@ def test_where_nothing_was_judged_fail_on_does_not_pass(run, tmp_path):
 
 def test_a_baseline_that_means_other_things_is_told_from_the_model_alone(run):
     import snellen
-    from snellen.classifier import Classifier
-    from snellen.comparing.run_record import RunRecord
-    from snellen.errors import InputError
+    from snellen.auditing.compare.run_record import RunRecord
+    from snellen.core.classifier import Classifier
+    from snellen.core.errors import InputError
 
     assert run(*QUICK, "--out", "base")[0] == 0
     baseline = RunRecord.read("base")

@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from snellen.cli.app import app
+from snellen.core.errors import InputError, UnknownNameError
 from snellen.data.references import load_images
-from snellen.errors import InputError, UnknownNameError
 
 
 def run(*arguments):

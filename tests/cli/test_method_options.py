@@ -8,13 +8,13 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typer.testing import CliRunner
 
-from snellen import index
-from snellen.attacks.fgsm import FGSM
-from snellen.attacks.pgd import PGD
 from snellen.cli.method_commands import method_commands
 from snellen.cli.method_options import field_options, methods_of
-from snellen.errors import InputError, UnknownNameError
-from snellen.method import Method, method_field
+from snellen.core import index
+from snellen.core.errors import InputError, UnknownNameError
+from snellen.core.method import Method, method_field
+from snellen.methods.attacks.fgsm import FGSM
+from snellen.methods.attacks.pgd import PGD
 
 
 class Range(BaseModel):

@@ -6,8 +6,8 @@ import json
 import pytest
 
 import snellen
-from snellen.cli.nuisance import nuisance
-from snellen.generation import nuisance_things
+from snellen.core.index import commands
+from snellen.systems.continuous_nuisance import things as nuisance_things
 
 
 def flat(text):
@@ -15,7 +15,7 @@ def flat(text):
 
 
 def test_options_are_the_parameters_of_the_python_call_with_its_defaults():
-    options = inspect.signature(nuisance).parameters
+    options = inspect.signature(commands("shift")["nuisance"].load()).parameters
     parameters = inspect.signature(snellen.shift_nuisance).parameters
     spelled = {"methods": "method", "classifier": "classifiers"}
     # Fields of the method that are written otherwise than its other fields, and what Python is handed loaded.
@@ -23,7 +23,7 @@ def test_options_are_the_parameters_of_the_python_call_with_its_defaults():
     for name, option in options.items():
         if name not in own | {"out", "classifier"} and option.default is not inspect.Parameter.empty:
             assert option.default == parameters[spelled.get(name, name)].default, name
-    assert {spelled.get(name, name) for name in options} - own == set(parameters) - {"progress"}
+    assert {spelled.get(name, name) for name in options} - own == set(parameters)
 
 
 def test_help_names_the_words_of_a_user(run):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import snellen
-from snellen.data.planting.truth import true_labels
+from snellen.data.worlds.planting.truth import true_labels
 
 
 @pytest.fixture(autouse=True)

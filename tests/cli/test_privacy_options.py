@@ -16,7 +16,7 @@ from snellen.auditing import budgeting
 from snellen.auditing.budgeting import Rates
 from snellen.cli.attack import attack
 from snellen.cli.shift import shift
-from snellen.run import Run
+from snellen.core.run import Run
 from tests.auditing.kept_things import mentions, pictures
 
 NAMES = ("Doe, Jane", "Roe", "Rosengarten")

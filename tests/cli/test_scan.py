@@ -10,8 +10,8 @@ from PIL import Image
 
 import snellen
 from snellen.models.residual_denoiser import ResidualDenoiser, architecture
-from snellen.scans.perturbation import Perturbation
-from tests.scans.denoisers import save_denoiser, save_untrained
+from snellen.systems.perturbation_estimation.method import Perturbation
+from tests.systems.perturbation_estimation.denoisers import save_denoiser, save_untrained
 
 MODEL, DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 import snellen
-import snellen.writing.shifted_images  # its function is patched below
-from snellen.corruption.benchmarks import benchmark
-from snellen.shifts.corruption import Corruption
+import snellen.verbs.shift  # its function is patched below
+from snellen.methods.corruptions.benchmarks import benchmark
+from snellen.methods.corruptions.corruption import Corruption
 
 
 @pytest.fixture(autouse=True)
@@ -175,7 +175,7 @@ def test_textures_that_cannot_be_read_do_not_block_the_folder(run, photos, tmp_p
 
 
 def test_ctrl_c_exits_with_130_and_says_how_to_go_on(run, photos, monkeypatch, tmp_path):
-    from snellen.writing.folder_writer import FolderWriter
+    from snellen.runs.folder_writer import FolderWriter
 
     real, left = FolderWriter.write, iter(range(5))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from snellen.cli.stopping import stopped_told
-from snellen.errors import InputError, UnreachableError, UnwritableError
+from snellen.core.errors import InputError, UnreachableError, UnwritableError
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, UnreachableError, UnwritableError])

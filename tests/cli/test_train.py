@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import snellen
-from snellen.artifact import Artifact
-from snellen.data.arrays import load_arrays
-from snellen.progress import Silent
+from snellen.core.artifact import Artifact
+from snellen.core.progress import Silent
+from snellen.data.files.arrays import load_arrays
 
 PLAN = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3}
 OPTIONS = ["--architecture", "fashion_cnn", "--side", 28, "--plan", json.dumps(PLAN)]

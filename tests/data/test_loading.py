@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from snellen.core.errors import InputError, RejectedImageError
+from snellen.core.images import ImageSet
+from snellen.core.preparation import Preparation
 from snellen.data.loading import PreparedBatch, prepared_batches
-from snellen.errors import InputError, RejectedImageError
-from snellen.images import ImageSet
-from snellen.preparation import Preparation
 
 SQUARE = Preparation(size=(4, 4), resize="exact", resize_to=(4, 4))
 

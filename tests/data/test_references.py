@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 import snellen
-from snellen.data import bundled
-from snellen.data.bundled import FASHION_CLASSES, load_bundled
+from snellen.core.errors import InputError, UnknownNameError
+from snellen.data.files import bundled
+from snellen.data.files.bundled import FASHION_CLASSES, load_bundled
 from snellen.data.references import load_images
-from snellen.errors import InputError, UnknownNameError
 
 
 def put(path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.data.shard_making import END, header, padded, special, tar_bytes, write_parquet
+from tests.data.files.shard_making import END, header, padded, special, tar_bytes, write_parquet
 from tests.hostile.folders import NAMES, picture
 from tests.hostile.pictures import ODD, REJECTED
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from snellen.auditing.audit import audit
+from snellen.core.errors import InputError
 from snellen.data.references import load_images
-from snellen.errors import InputError
 from snellen.testing.conformance import small_problem
 from tests.hostile.containers import build_parquet, build_tar, npz_cases
 

@@ -9,15 +9,15 @@ import pytest
 
 from snellen.auditing.audit import audit
 from snellen.data.references import load_images
-from snellen.models.references import load_classifier
+from snellen.models.classifiers.references import load_classifier
 from snellen.testing.conformance import small_problem
 from tests.auditing.kept_things import mentions, pictures
-from tests.data.shard_making import archive
+from tests.data.files.shard_making import archive
 from tests.hostile.folders import CLASSES, build_folder, picture
 
 
 def test_no_name_and_no_picture_of_hostile_files_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("snellen.run_plan.code_hash", lambda: "the code")
+    monkeypatch.setattr("snellen.core.run_plan.code_hash", lambda: "the code")
     corpus = build_folder(tmp_path)
     classifier = load_classifier("bundled:fashion-cnn", [*CLASSES, *(f"class {number}" for number in range(8))])
     images = load_images(corpus.root, name="folder of Dr. Doe")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.adaptive_calibration import ClasswiseBins, EqualMassBins, adaptive_calibration_error
 from snellen.metrics.calibration import expected_calibration_error
 from snellen.metrics.discrimination import ScoreCounts

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.alignment import channel_correlation, identity_residual, linear_cka, neighbour_overlap
 from snellen.metrics.linear_maps import map_residual, orthogonal_map, random_orthogonal, ridge_map
 

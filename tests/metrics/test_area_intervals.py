@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.adaptive_calibration import adaptive_calibration_error
 from snellen.metrics.auroc import macro_auroc
 from snellen.metrics.auroc_interval import macro_auroc_interval

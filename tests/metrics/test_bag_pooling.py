@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from snellen.errors import InputError, UnknownNameError
+from snellen.core.errors import InputError, UnknownNameError
 from snellen.metrics.bag_pooling import SHARPNESS, Pooling, pooled
 
 ORACLE = {

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.bootstrap import cluster_bootstrap, paired_bootstrap
 from snellen.metrics.clustered import clustered_mean
 from snellen.metrics.weighted import weighted_auroc, weighted_mean

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.calibration import ProbabilityScores, ReliabilityBins, expected_calibration_error
 
 RNG = np.random.default_rng(0)

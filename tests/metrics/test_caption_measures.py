@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.caption_bleu import bleu
 from snellen.metrics.caption_cider import cider, cider_scores
 from snellen.metrics.caption_overlap import aligned, longest_common, meteor, rouge_l

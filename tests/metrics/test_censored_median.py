@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.censored_median import censored_median
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.clustered import ClusteredMean, clustered_difference, clustered_mean, clustered_share
 from snellen.metrics.intervals import mean_interval, wilson
 

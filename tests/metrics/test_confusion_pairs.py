@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.classification import ConfusionCounts
 from snellen.metrics.confusion_pairs import confusion_pairs
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snellen.errors import InputError, UnknownNameError
+from snellen.core.errors import InputError, UnknownNameError
 from snellen.metrics.corruption_error import (
     Reference,
     corruption_error,

@@ -2,7 +2,7 @@ import pytest
 import torch
 from scipy.spatial.distance import pdist
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.diversity import within_class_distance
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.frechet_distance import frechet_distance
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.groups import GroupCounts, GroupGap, GroupShare
 from snellen.metrics.intervals import clopper_pearson, newcombe_difference, wilson
 

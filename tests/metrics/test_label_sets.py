@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.intervals import wilson
 from snellen.metrics.label_sets import SetCounts
 

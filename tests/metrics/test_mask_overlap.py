@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.metrics import f1_score, jaccard_score
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.mask_overlap import dice, intersection_over_union
 
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)).flatmap(

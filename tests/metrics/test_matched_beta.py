@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.incomplete_beta import beta_quantile
 from snellen.metrics.intervals import clopper_pearson
 from snellen.metrics.loss_interval import loss_interval

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.balanced import balanced_accuracy
 from snellen.metrics.multilabel import MultilabelCounts
 from snellen.metrics.operating_point import OperatingPoint

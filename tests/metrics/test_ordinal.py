@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.classification import ConfusionCounts
 from snellen.metrics.ordinal import mean_absolute_error, quadratic_weighted_kappa, share_within
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snellen.errors import InputError, UnknownNameError
+from snellen.core.errors import InputError, UnknownNameError
 from snellen.metrics.paired_test import Alternative, mcnemar
 
 counts = st.integers(0, 300)

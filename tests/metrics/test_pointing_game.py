@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.pointing_game import pointing_game
 
 MASKS = np.zeros((1, 20, 30), dtype=bool)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.precision_recall import precision, recall
 
 

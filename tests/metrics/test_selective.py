@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.selective import RiskCoverage
 
 rows = st.lists(st.tuples(st.sampled_from([0.2, 0.5, 0.9]), st.booleans()), max_size=40)

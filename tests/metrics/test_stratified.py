@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.clustered import clustered_mean
 from snellen.metrics.intervals import mean_interval
 from snellen.metrics.stratified import stratified_interval

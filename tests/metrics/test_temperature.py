@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.calibration import ProbabilityScores
 from snellen.metrics.temperature import fit_temperature, negative_log_likelihood, tempered_probabilities
 

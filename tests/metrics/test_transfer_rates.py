@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.transfer_rates import LEAST_COMMON, TransferPair, mean_tau, transfer_rates
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.auroc import auroc, macro_auroc
 from snellen.metrics.calibration import expected_calibration_error
 from snellen.metrics.classification import ConfusionCounts

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from snellen.models.quiet_loading import quiet_loading
-from snellen.randomness import Randomness
+from snellen.core.randomness import Randomness
+from snellen.models.weights.quiet_loading import quiet_loading
 
 
 def noise(*shape, seed=0):

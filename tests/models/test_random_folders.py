@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from snellen.models.bundled_folders import hashes
 from snellen.models.captioners.random_captioners import write_random_blip, write_random_vit_gpt2
-from snellen.models.random_weights import draw_weights
-from snellen.models.text_encoders.random_encoder import write_random_bert
-from snellen.models.two_tower.random_towers import write_random_clip, write_random_openclip, write_random_siglip
+from snellen.models.dual_encoders.random_towers import write_random_clip, write_random_openclip, write_random_siglip
+from snellen.models.encoders.random_sentence_encoder import write_random_bert
+from snellen.models.weights.bundled_folders import hashes
+from snellen.models.weights.random_weights import draw_weights
 
 WRITERS = [
     write_random_bert,

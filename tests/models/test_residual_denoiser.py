@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from snellen.artifact import Artifact, Card, Lineage
-from snellen.errors import InputError, SnellenError
+from snellen.core.artifact import Artifact, Card, Lineage
+from snellen.core.errors import InputError, SnellenError
+from snellen.core.preparation import Preparation
 from snellen.models.residual_denoiser import ResidualDenoiser, architecture, load_denoiser
-from snellen.preparation import Preparation
 
 
 def saved(folder, network, *, kind="denoiser", built=None):

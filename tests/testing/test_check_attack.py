@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from snellen.attacks.pgd import PGD
-from snellen.randomness import Randomness
+from snellen.core.randomness import Randomness
+from snellen.methods.attacks.pgd import PGD
 from snellen.testing import check_attack
 from snellen.testing.conformance import small_problem
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from snellen.attribute_edits.backgrounds import pasted_onto
-from snellen.outcomes import Edited
-from snellen.randomness import Randomness
+from snellen.core.outcomes import Edited
+from snellen.core.randomness import Randomness
+from snellen.methods.edits.backgrounds import pasted_onto
 from snellen.testing import check_edit
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from snellen.budget import Spent
-from snellen.outcomes import Explained
+from snellen.core.budget import Spent
+from snellen.core.outcomes import Explained
 from snellen.testing import check_explanation
 
 

@@ -5,9 +5,9 @@ from typing import ClassVar
 import pytest
 from pydantic import ConfigDict, Field, ValidationError, field_serializer
 
-from snellen import index
-from snellen.index import MethodEntry
-from snellen.method import Method
+from snellen.core import index
+from snellen.core.index import MethodEntry
+from snellen.core.method import Method
 from snellen.testing import check_method
 
 

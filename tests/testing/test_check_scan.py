@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from snellen.classifier import Classifier
-from snellen.data.arrays import load_arrays
-from snellen.evidence import Evidence
-from snellen.method import Method
-from snellen.outcomes import Scanned, Shown
+from snellen.core.classifier import Classifier
+from snellen.core.evidence import Evidence
+from snellen.core.method import Method
+from snellen.core.outcomes import Scanned, Shown
+from snellen.data.files.arrays import load_arrays
 from snellen.testing import check_scan
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from snellen.randomness import Randomness
+from snellen.core.randomness import Randomness
 from snellen.testing import check_shift
 
 

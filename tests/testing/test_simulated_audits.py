@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from snellen.errors import UnknownNameError
+from snellen.core.errors import UnknownNameError
 from snellen.testing.simulated_audits import TELLS, World, simulated_audit, told
 
 QUICK = ("clean", "calibration", "selective", "group_gap", "label_noise", "data_quality")

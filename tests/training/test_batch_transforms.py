@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snellen.randomness import Randomness
+from snellen.core.randomness import Randomness
 from snellen.training.transforms import in_sequence, rand_augment, random_flips, random_shifts
 
 IDS = [f"image-{i}" for i in range(40)]

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from snellen.errors import InputError
-from snellen.randomness import Randomness
+from snellen.core.errors import InputError
+from snellen.core.randomness import Randomness
 from snellen.training.blending import (
     Draw,
     blend_images,

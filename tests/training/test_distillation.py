@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from snellen.errors import InputError
-from snellen.randomness import Randomness
+from snellen.core.errors import InputError
+from snellen.core.randomness import Randomness
 from snellen.training.batches import Batch, ImageStore
 from snellen.training.distillation import at_temperature, distil, scale_last_layer, soft_labels, towards
 from snellen.training.plan import TrainingPlan

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snellen.errors import InputError
-from snellen.randomness import Randomness
+from snellen.core.errors import InputError
+from snellen.core.randomness import Randomness
 from snellen.training.mixing import cutmix, mixed_targets, mixup, partners, pasted_boxes
 from snellen.training.transforms import BatchTransform
 

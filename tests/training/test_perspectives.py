@@ -6,8 +6,8 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from snellen.errors import InputError
-from snellen.randomness import Randomness
+from snellen.core.errors import InputError
+from snellen.core.randomness import Randomness
 from snellen.training.perspectives import random_perspectives, warp
 
 

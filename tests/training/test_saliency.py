@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snellen.errors import InputError
-from snellen.randomness import Randomness
+from snellen.core.errors import InputError
+from snellen.core.randomness import Randomness
 from snellen.training.mixing import partners
 from snellen.training.saliency import saliency_mix, salient_pixels, spectral_residual
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.training.schedules import learning_rate_factor
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from snellen.errors import InputError, RejectedImageError
-from snellen.images import ImageSet
-from snellen.preparation import Preparation
-from snellen.randomness import Randomness
+from snellen.core.errors import InputError, RejectedImageError
+from snellen.core.images import ImageSet
+from snellen.core.preparation import Preparation
+from snellen.core.randomness import Randomness
 from snellen.training import ImageStore
 from snellen.training.batches import cut_steps, epoch_order, load_batch
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from snellen.errors import ModelError
+from snellen.core.errors import ModelError
 from snellen.training import ImageStore, accuracy, score_examples
 
 

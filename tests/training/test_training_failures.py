@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snellen.errors import InputError, ModelError
+from snellen.core.errors import InputError, ModelError
 from snellen.training import Batch, ImageStore, TrainingPlan, classify, train
 
 PLAN = TrainingPlan(epochs=2, batch_size=8, optimizer="sgd", learning_rate=0.05, weight_decay=0.01)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snellen.errors import InputError, ModelError, UnknownNameError
-from snellen.randomness import Randomness
+from snellen.core.errors import InputError, ModelError, UnknownNameError
+from snellen.core.randomness import Randomness
 from snellen.training import (
     Batch,
     Examples,

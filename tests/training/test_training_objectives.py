@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from snellen.errors import InputError, ModelError
-from snellen.randomness import Randomness
+from snellen.core.errors import InputError, ModelError
+from snellen.core.randomness import Randomness
 from snellen.training import Batch, classify, cross_entropy, on_scores
 from snellen.training.objectives import check_losses, label_cross_entropy
 

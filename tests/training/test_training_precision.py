@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from snellen.errors import InputError, MissingExtraError
+from snellen.core.errors import InputError, MissingExtraError
 from snellen.training import Batch, ImageStore, TrainingPlan, classify, train
 
 

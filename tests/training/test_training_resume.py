@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from snellen.errors import InputError, RunConflictError
+from snellen.core.errors import InputError, RunConflictError
 from snellen.training import Batch, ImageStore, Trained, TrainingPlan, classify, train
 from snellen.training.checkpoints import Checkpoint, TrainingState, restore_optimizer
 from snellen.training.optimizers import build_optimizer

@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.training import TrainingPlan
 from snellen.training.optimizers import build_optimizer, split_decayed
 

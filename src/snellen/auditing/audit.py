@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from snellen.auditing.check import Check, Companion
 from snellen.auditing.engine import measure_sets, report_of_part, set_runs
 from snellen.auditing.finishing import finish
 from snellen.auditing.plan import plan_of
@@ -19,17 +18,18 @@ from snellen.auditing.report import AuditReport
 from snellen.auditing.resolved_audit import ResolvedAudit
 from snellen.auditing.shard_work import ShardWork, WorkingSet
 from snellen.auditing.sharding import read_part, shard_count
-from snellen.budget import seconds_of
-from snellen.classifier import Classifier
-from snellen.engines.choosing import choose_engine, recorded
-from snellen.engines.engine import Engine
-from snellen.errors import InputError
-from snellen.images import ImageSet
-from snellen.network.sent_log import sent_log
-from snellen.progress import Progress, Silent
-from snellen.randomness import Randomness
-from snellen.run import Run
-from snellen.unwritable import unwritable_told
+from snellen.checks.check import Check, Companion
+from snellen.core.budget import seconds_of
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError
+from snellen.core.images import ImageSet
+from snellen.core.progress import Progress, Silent
+from snellen.core.randomness import Randomness
+from snellen.core.run import Run
+from snellen.core.unwritable import unwritable_told
+from snellen.models.remote.sent_log import sent_log
+from snellen.runs.engines.choosing import choose_engine, recorded
+from snellen.runs.engines.engine import Engine
 
 
 def audit(
@@ -82,7 +82,7 @@ def audit(
             ``out``. What is random depends on ids, and is another draw than under the names.
         engine: ``in_process``, ``local`` (processes of this machine), ``ray``, or an engine object; changes no result.
             Processes load model and images again, by the references that they were loaded by.
-        processes: of ``local`` and ``ray``; see :func:`~snellen.engines.choosing.choose_engine`.
+        processes: of ``local`` and ``ray``; see :func:`~snellen.runs.engines.choosing.choose_engine`.
         address: of a running Ray cluster; None starts one on this machine.
         shards: pieces that the run is cut into, what is lost at most when it is killed; changes no figure. None: eight
             batches each, or as the run in ``out`` has it.

@@ -9,15 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snellen.attribution.background_swap import before_backgrounds, without_object
-from snellen.attribution.filling import blurred_filling
-from snellen.attribution.maps import pixel_map
-from snellen.attribution.partition_shap import partition_shap
-from snellen.attribution.score import TargetScore
-from snellen.auditing.per_image import PerImage
-from snellen.classifier import Classifier
+from snellen.checks.per_image import PerImage
+from snellen.core.classifier import Classifier
+from snellen.core.randomness import Randomness
+from snellen.methods.explanations.background_swap import before_backgrounds, without_object
+from snellen.methods.explanations.filling import blurred_filling
+from snellen.methods.explanations.maps import pixel_map
+from snellen.methods.explanations.partition_shap import partition_shap
+from snellen.methods.explanations.score import TargetScore
 from snellen.models.segmenters.object_masks import ObjectMasks
-from snellen.randomness import Randomness
 
 #: Images that lend their backgrounds, at most: they stay in memory.
 LENDERS = 64

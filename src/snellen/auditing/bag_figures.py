@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.auditing.bag_table import BagTable
-from snellen.auditing.check import Measured
-from snellen.auditing.per_image import PerImage
+from snellen.checks.check import Measured
+from snellen.checks.per_image import PerImage
 from snellen.metrics.auroc import auroc
 from snellen.metrics.auroc_interval import macro_auroc_interval
 from snellen.metrics.clustered import clustered_share

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from snellen.auditing.bag_table import BagTable
 from snellen.auditing.gaps import ErrorGap, error_gap
-from snellen.auditing.hypothesis import Hypothesis
-from snellen.auditing.independent import one_of_each
-from snellen.auditing.per_image import PerImage, rows_of
-from snellen.finding import Finding, FindingExample
+from snellen.checks.hypothesis import Hypothesis
+from snellen.checks.independent import one_of_each
+from snellen.checks.per_image import PerImage, rows_of
+from snellen.core.finding import Finding, FindingExample
 from snellen.metrics.auroc import auroc
 from snellen.metrics.clustered import clustered_share
 from snellen.metrics.incomplete_beta import regularised_incomplete_beta

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from snellen.auditing.bag_table import BagTable, one_each
-from snellen.auditing.per_image import BAG, BAG_LABEL, GROUP, PerImage, rows_of
-from snellen.finding import Finding, FindingExample
-from snellen.images import ImageSet
+from snellen.checks.per_image import BAG, BAG_LABEL, GROUP, PerImage, rows_of
+from snellen.core.finding import Finding, FindingExample
+from snellen.core.images import ImageSet
 
 
 @dataclass(frozen=True)

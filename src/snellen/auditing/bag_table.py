@@ -10,8 +10,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.auditing.per_image import PerImage, rows_of
-from snellen.errors import InputError
+from snellen.checks.per_image import PerImage, rows_of
+from snellen.core.errors import InputError
 from snellen.metrics.bag_pooling import Pooling, pooled
 from snellen.metrics.temperature import tempered_probabilities
 from snellen.metrics.units import unit_codes

@@ -1,7 +1,7 @@
 """A budget of time, resolved once while an audit is planned: how many images, and which checks.
 
 A few batches are read and scored with a clock beside them; each check says how many passes through the model it asks
-for (:meth:`~snellen.auditing.check.Check.cost`). Fewer images are taken first, down to :data:`FLOOR`; below it figures
+for (:meth:`~snellen.checks.check.Check.cost`). Fewer images are taken first, down to :data:`FLOOR`; below it figures
 mean little, so the dearest checks leave one by one; and only when none is left that costs anything, fewer images again,
 down to :data:`LEAST`. What was chosen is part of the plan and is never chosen again: clocks differ, a run does not.
 """
@@ -17,16 +17,16 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from snellen.auditing.check import Check, Companion, Kept
 from snellen.auditing.clean_evidence import clean_evidence
 from snellen.auditing.limiting import smallest_limit
 from snellen.auditing.shard_work import known_labels, make_batch
-from snellen.budget import time_words
-from snellen.classifier import Classifier
+from snellen.checks.check import Check, Companion, Kept
+from snellen.core.budget import time_words
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError
+from snellen.core.images import ImageSet
+from snellen.core.randomness import Randomness
 from snellen.data.loading import prepared_batches
-from snellen.errors import InputError
-from snellen.images import ImageSet
-from snellen.randomness import Randomness
 
 #: Images below which figures say little: an accuracy of 90 % is then known to ± 2 points at best. Of fewer, all.
 FLOOR = 1_000
@@ -77,7 +77,7 @@ class Rates(BaseModel):
 
     Attributes:
         each: to hash, read and score it, and to keep what the checks read.
-        forward: of one pass through the model alone, the unit of :meth:`~snellen.auditing.check.Check.cost`.
+        forward: of one pass through the model alone, the unit of :meth:`~snellen.checks.check.Check.cost`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

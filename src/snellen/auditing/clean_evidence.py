@@ -8,8 +8,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from snellen.auditing.check import Batch, Kept
-from snellen.auditing.kept_columns import (
+from snellen.checks.check import Batch, Kept
+from snellen.checks.kept_columns import (
     FEATURES,
     PIXEL_HASH,
     SCORES,
@@ -17,11 +17,11 @@ from snellen.auditing.kept_columns import (
     fingerprint_columns,
     property_columns,
 )
-from snellen.classifier import Classifier
-from snellen.evidence import Evidence
-from snellen.images import COLUMNS
-from snellen.inspection.fingerprints import fingerprint, pixel_hashes
-from snellen.inspection.properties import image_properties
+from snellen.core.classifier import Classifier
+from snellen.core.evidence import Evidence
+from snellen.core.images import COLUMNS
+from snellen.metrics.inspection.fingerprints import fingerprint, pixel_hashes
+from snellen.metrics.inspection.properties import image_properties
 
 #: Features of more dimensions are projected to so many at random, which keeps distances (Johnson and Lindenstrauss).
 LARGEST_WIDTH = 512

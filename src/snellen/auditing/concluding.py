@@ -9,22 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.auditing.check import Check, Companion, Conclusion, Reading, WholeSet
-from snellen.auditing.eye_chart import EyeChart, chance_level
 from snellen.auditing.fingerprints_again import with_fingerprints
-from snellen.auditing.hypothesis import FALSE_DISCOVERY_RATE, confirmed
-from snellen.auditing.per_image import PerImage
-from snellen.auditing.pictures import illustrate_findings
+from snellen.auditing.illustrating import illustrate_findings
 from snellen.auditing.report import AuditReport, CheckStatus, Judged
 from snellen.auditing.shard_work import CLEAN
-from snellen.auditing.treatments import treatments
-from snellen.classifier import Classifier
-from snellen.errors import InputError
-from snellen.evidence import Evidence
-from snellen.finding import Finding, rank
-from snellen.images import ImageSet
-from snellen.randomness import Randomness
-from snellen.run_plan import describe
+from snellen.checks.check import Check, Companion, Conclusion, Reading, WholeSet
+from snellen.checks.eye_chart import EyeChart, chance_level
+from snellen.checks.hypothesis import FALSE_DISCOVERY_RATE, confirmed
+from snellen.checks.per_image import PerImage
+from snellen.checks.treatments import treatments
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError
+from snellen.core.evidence import Evidence
+from snellen.core.finding import Finding, rank
+from snellen.core.images import ImageSet
+from snellen.core.randomness import Randomness
+from snellen.core.run_plan import describe
 
 NOTES = (
     "Intervals are 95 %. Where images come in units (column unit_id: patient, lot, video), units count as independent "

@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from snellen.auditing.check import Check
-from snellen.auditing.hypothesis import FALSE_DISCOVERY_RATE
 from snellen.auditing.reopening import WORK
 from snellen.auditing.report import AuditReport, Judged
 from snellen.auditing.shard_messages import Job, ShardResult
 from snellen.auditing.shard_work import CLEAN, ShardWork, hash_of
 from snellen.auditing.sharding import stretch
-from snellen.engines.engine import Engine, Numbered
-from snellen.engines.in_process import InProcess
-from snellen.evidence import Evidence
-from snellen.images import ImageSet
-from snellen.network.sent_log import append
-from snellen.progress import Progress
-from snellen.run import Run
+from snellen.checks.check import Check
+from snellen.checks.hypothesis import FALSE_DISCOVERY_RATE
+from snellen.core.evidence import Evidence
+from snellen.core.images import ImageSet
+from snellen.core.progress import Progress
+from snellen.core.run import Run
+from snellen.models.remote.sent_log import append
+from snellen.runs.engines.engine import Engine, Numbered
+from snellen.runs.engines.in_process import InProcess
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from snellen.auditing.eye_chart import READABLE, Acuity, Cell, Column, EyeChart
 from snellen.auditing.optotype_picture import optotype_at, optotype_symbols
-from snellen.errors import InputError
+from snellen.checks.eye_chart import READABLE, Acuity, Cell, Column, EyeChart
+from snellen.core.errors import InputError
 
 #: Sides of the letters of the first and of the last line, pixels; of the first where there are many columns.
 LARGEST, SMALLEST, LARGEST_OF_MANY = 42, 13, 34

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from snellen.auditing.check import Check, Measured
 from snellen.auditing.checks import CHECKS
 from snellen.auditing.eye_chart_picture import column_words
-from snellen.auditing.panels import Line, Panel, Point
-from snellen.finding import KINDS, OF_BAGS, Finding
+from snellen.checks.check import Check, Measured
+from snellen.checks.panels import Line, Panel, Point
+from snellen.core.finding import KINDS, OF_BAGS, Finding
 
 #: What the figures that lead the page are called.
 LEADING: dict[str, str] = {

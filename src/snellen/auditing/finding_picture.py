@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from markupsafe import Markup, escape
 from PIL import Image
 
-from snellen.finding import Finding, FindingExample
+from snellen.core.finding import Finding, FindingExample
 
 #: Findings of one kind that stand open; more are folded away.
 OPEN = 8

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from snellen.auditing.per_image import PerImage
-from snellen.classifier import Classifier
+from snellen.checks.per_image import PerImage
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError
+from snellen.core.images import ImageSet
+from snellen.core.preparation import to_unit
 from snellen.data.loading import prepared_batches
-from snellen.errors import InputError
-from snellen.images import ImageSet
-from snellen.inspection.fingerprints import Fingerprints, fingerprint
-from snellen.preparation import to_unit
+from snellen.metrics.inspection.fingerprints import Fingerprints, fingerprint
 
 
 def with_fingerprints(

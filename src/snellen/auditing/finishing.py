@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from snellen.auditing.budgeting import Choice
-from snellen.auditing.check import Companion
 from snellen.auditing.concluding import Gathered, conclude
 from snellen.auditing.engine import SetRun
 from snellen.auditing.html import render_report
@@ -14,12 +13,13 @@ from snellen.auditing.report import AuditReport
 from snellen.auditing.resolved_audit import ResolvedAudit
 from snellen.auditing.sent_note import sent_note
 from snellen.auditing.shard_work import CLEAN, NOT_FINITE
-from snellen.classifier import Classifier
-from snellen.errors import InputError, ModelError
-from snellen.evidence import Evidence
-from snellen.images import ImageSet
-from snellen.randomness import Randomness
-from snellen.run import Run, write_atomically
+from snellen.checks.check import Companion
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError, ModelError
+from snellen.core.evidence import Evidence
+from snellen.core.images import ImageSet
+from snellen.core.randomness import Randomness
+from snellen.core.run import Run, write_atomically
 
 
 def finish(

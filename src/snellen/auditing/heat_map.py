@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from snellen.attribution.colour_scale import scale_colours
+from snellen.methods.explanations.colour_scale import scale_colours
 
 #: Longest side of a picture, pixels.
 SIDE = 512

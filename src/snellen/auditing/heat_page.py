@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
 
-from snellen.attribution.colour_scale import SCALE
 from snellen.auditing.finding_picture import EmbeddedPictures, embedded
-from snellen.auditing.panels import Panel
+from snellen.checks.panels import Panel
+from snellen.methods.explanations.colour_scale import SCALE
 
 #: Share of the budget of pictures that heat maps may take; findings have the rest, and what heat maps leave.
 HEAT_SHARE = 0.5

@@ -11,12 +11,12 @@ from PIL import Image
 
 from snellen.auditing.bag_table import BagTable
 from snellen.auditing.heat_map import SIDE, grid_boxes, heat_picture, outlined_picture
-from snellen.auditing.panels import HeatPicture, Panel
-from snellen.auditing.per_image import PerImage
-from snellen.auditing.pictures import keep_file
-from snellen.data.tiled_source import TiledSource, boxes_of_tiles
-from snellen.errors import InputError, RejectedImageError
-from snellen.images import ImageSet
+from snellen.checks.panels import HeatPicture, Panel
+from snellen.checks.per_image import PerImage
+from snellen.checks.pictures import keep_file
+from snellen.core.errors import InputError, RejectedImageError
+from snellen.core.images import ImageSet
+from snellen.data.files.tiled_source import TiledSource, boxes_of_tiles
 
 #: Right bags that are shown beside wrong ones, where there are any.
 RIGHT_SHOWN = 2

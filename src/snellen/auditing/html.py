@@ -7,13 +7,11 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from snellen.auditing.charts import line_chart
-from snellen.auditing.eye_chart import EyeChart
 from snellen.auditing.eye_chart_picture import acuity_words, column_words, eye_chart_picture
 from snellen.auditing.figure_picture import (
     figures_with_evidence,
@@ -23,8 +21,13 @@ from snellen.auditing.figure_picture import (
 )
 from snellen.auditing.finding_picture import PICTURE_BYTES, arrange_findings, embed_pictures, picture_groups
 from snellen.auditing.heat_page import embed_heat, heat_scale
-from snellen.auditing.report import AuditReport
-from snellen.finding import FIGURES_OF_BAGS, LEVELS, OF_BAGS, Finding
+from snellen.checks.charts import line_chart
+from snellen.checks.eye_chart import EyeChart
+from snellen.core import package
+from snellen.core.finding import FIGURES_OF_BAGS, LEVELS, OF_BAGS, Finding
+
+if TYPE_CHECKING:
+    from snellen.auditing.report import AuditReport
 
 #: Names of rejected images that are listed; the rest is in rejected.json.
 LISTED = 50
@@ -172,4 +175,4 @@ def _fact(value: float | int | str) -> str:
 
 @cache
 def _text(name: str) -> str:
-    return (files("snellen.auditing") / "templates" / name).read_text(encoding="utf-8")
+    return package.text(f"auditing/templates/{name}")

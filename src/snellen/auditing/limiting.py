@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.auditing.per_image import BAG, BAG_LABEL, rows_of
-from snellen.errors import InputError
-from snellen.images import ImageSet
-from snellen.randomness import Randomness
+from snellen.checks.per_image import BAG, BAG_LABEL, rows_of
+from snellen.core.errors import InputError
+from snellen.core.images import ImageSet
+from snellen.core.randomness import Randomness
 
 
 def limited(images: ImageSet, count: int, seed: int) -> ImageSet:

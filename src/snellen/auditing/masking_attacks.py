@@ -8,18 +8,18 @@ from functools import lru_cache, partial
 
 import torch
 
-from snellen.attacks.pgd import PGD
-from snellen.attacks.square import Square
-from snellen.attacks.steepest_ascent import many_steps, one_step
-from snellen.attacks.transfer import transferred
-from snellen.auditing.check import Batch
 from snellen.auditing.threat import Threat
-from snellen.classifier import Classifier
-from snellen.models.references import load_classifier
-from snellen.outcomes import Attacked
-from snellen.perturbation import cross_entropy, negative_margin
-from snellen.perturbation.objectives import Objective
-from snellen.perturbation.rescaled_objectives import standardised_cross_entropy, tempered_cross_entropy
+from snellen.checks.check import Batch
+from snellen.core.classifier import Classifier
+from snellen.core.outcomes import Attacked
+from snellen.methods.attacks.perturbation import cross_entropy, negative_margin
+from snellen.methods.attacks.perturbation.objectives import Objective
+from snellen.methods.attacks.perturbation.rescaled_objectives import standardised_cross_entropy, tempered_cross_entropy
+from snellen.methods.attacks.pgd import PGD
+from snellen.methods.attacks.square import Square
+from snellen.methods.attacks.steepest_ascent import many_steps, one_step
+from snellen.methods.attacks.transfer import transferred
+from snellen.models.classifiers.references import load_classifier
 
 #: An attack on the labelled images of a batch.
 BatchAttack = Callable[[Batch], Attacked]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.clustered import clustered_mean
 from snellen.metrics.incomplete_beta import regularised_incomplete_beta
 from snellen.metrics.paired_test import mcnemar

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from snellen.auditing.budgeting import Choice
-from snellen.auditing.check import Check, Companion
 from snellen.auditing.privacy import Privacy
-from snellen.classifier import Classifier
-from snellen.images import ImageSet
-from snellen.progress import Progress
-from snellen.run_plan import describe_data, describe_machine, describe_model
+from snellen.checks.check import Check, Companion
+from snellen.core.classifier import Classifier
+from snellen.core.images import ImageSet
+from snellen.core.progress import Progress
+from snellen.core.run_plan import describe_data, describe_machine, describe_model
 
 
 def plan_of(

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from snellen.auditing.check import Check, Companion, Kept
 from snellen.auditing.checks.corruption import CommonCorruptions
-from snellen.classifier import Classifier
-from snellen.data.nameless import nameless_record, with_other_name, without_names
-from snellen.data.pseudonyms import Pseudonyms
-from snellen.images import ImageSet
+from snellen.checks.check import Check, Companion, Kept
+from snellen.core.classifier import Classifier
+from snellen.core.images import ImageSet
+from snellen.data.privacy.nameless import nameless_record, with_other_name, without_names
+from snellen.data.privacy.pseudonyms import Pseudonyms
 from snellen.metrics.stored_references import stored_reference_names
 
 NO_PICTURES = "No picture of an image was kept, no thumbnail and no heat map."
@@ -36,7 +36,9 @@ class Privacy:
 
     @classmethod
     def of(cls, save_images: bool, pseudonyms: Path | str | None, folder: Path | None) -> Privacy:
-        """Read the file of pseudonyms, or make it; errors as :meth:`~snellen.data.pseudonyms.Pseudonyms.open`."""
+        """Read the file of pseudonyms, or make it; errors as
+        :meth:`~snellen.data.privacy.pseudonyms.Pseudonyms.open`.
+        """
         return cls(save_images, None if pseudonyms is None else Pseudonyms.open(pseudonyms, outside=folder))
 
     def applied(

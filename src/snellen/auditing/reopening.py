@@ -9,20 +9,20 @@ from typing import Any
 
 import torch
 
-from snellen.auditing.check import Check, Kept
 from snellen.auditing.checks import CHECKS, build_check
 from snellen.auditing.shard_work import ShardWork, WorkingSet, carried_columns
-from snellen.classifier import Classifier
-from snellen.data.nameless import nameless_source
+from snellen.checks.check import Check, Kept
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError, WorkerError
+from snellen.core.images import ImageSet
+from snellen.core.randomness import Randomness
+from snellen.core.run import canonical_json
+from snellen.core.run_plan import describe_machine, describe_model
+from snellen.data.privacy.nameless import nameless_source
 from snellen.data.references import load_images_again
-from snellen.errors import InputError, WorkerError
-from snellen.images import ImageSet
-from snellen.models.references import load_classifier_again
-from snellen.network.permission import permitted
-from snellen.network.sent_log import sent_log
-from snellen.randomness import Randomness
-from snellen.run import canonical_json
-from snellen.run_plan import describe_machine, describe_model
+from snellen.models.classifiers.references import load_classifier_again
+from snellen.models.remote.permission import permitted
+from snellen.models.remote.sent_log import sent_log
 
 #: What an engine calls in each worker.
 WORK = "snellen.auditing.reopening:open_work"

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from snellen.auditing.check import Measured
-from snellen.auditing.eye_chart import EyeChart
-from snellen.auditing.panels import Panel
-from snellen.finding import Finding
+from snellen.checks.check import Measured
+from snellen.checks.eye_chart import EyeChart
+from snellen.checks.panels import Panel
+from snellen.core.finding import Finding
 
 #: Names of pictures are hashes, never paths.
 HASH = re.compile("[0-9a-f]{64}")

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from snellen.auditing.budgeting import Choice, fitted, recorded_choice
-from snellen.auditing.check import Check, Companion, Kept, WholeSet
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.limiting import limited
-from snellen.auditing.per_image import BAG_LABEL
 from snellen.auditing.privacy import Privacy
-from snellen.classifier import Classifier
-from snellen.data.labels import align_labels
-from snellen.errors import InputError
-from snellen.images import ImageSet
+from snellen.checks.check import Check, Companion, Kept, WholeSet
+from snellen.checks.per_image import BAG_LABEL
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError
+from snellen.core.images import ImageSet
+from snellen.data.files.labels import align_labels
 
 #: At most so many training or tuning images are looked at, drawn at random.
 COMPANION_LIMIT = 20_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from snellen.auditing.shard_work import NOT_FINITE
-from snellen.classifier import Classifier
-from snellen.evidence import Evidence
-from snellen.network.sent_log import SENT
+from snellen.core.classifier import Classifier
+from snellen.core.evidence import Evidence
+from snellen.models.remote.sent_log import SENT
 
 
 def sent_note(

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from snellen.budget import Spent
-from snellen.evidence import Evidence
-from snellen.images import ImageSet
+from snellen.core.budget import Spent
+from snellen.core.evidence import Evidence
+from snellen.core.images import ImageSet
 
 #: Column beside those of the image set: row of the source.
 _ROW = "snellen.row"

@@ -13,19 +13,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from snellen.auditing.check import Batch, Check, Kept
 from snellen.auditing.clean_evidence import clean_evidence, score_batch
-from snellen.auditing.per_image import CARRIED
 from snellen.auditing.shard_messages import Job, ShardResult
-from snellen.classifier import Classifier
+from snellen.checks.check import Batch, Check, Kept
+from snellen.checks.per_image import CARRIED
+from snellen.core.classifier import Classifier
+from snellen.core.errors import WorkerError
+from snellen.core.evidence import Evidence
+from snellen.core.images import ImageSet, ImageSource
+from snellen.core.preparation import to_unit
+from snellen.core.randomness import Randomness
 from snellen.data.loading import prepared_batches
-from snellen.errors import WorkerError
-from snellen.evidence import Evidence
-from snellen.images import ImageSet, ImageSource
-from snellen.network.permission import AllowRemote, permitting
-from snellen.network.sent_log import sent_log
-from snellen.preparation import to_unit
-from snellen.randomness import Randomness
+from snellen.models.remote.permission import AllowRemote, permitting
+from snellen.models.remote.sent_log import sent_log
 
 #: Why an image was set aside whose clean scores cannot be used.
 NOT_FINITE = "the model's scores are not finite (NaN or infinity)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 #: Batches in one shard where nobody says how many shards there are to be; what a killed run loses at most.
 BATCHES_PER_SHARD = 8

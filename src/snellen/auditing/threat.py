@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from snellen.attacks.norms import Norm
+from snellen.methods.attacks.norms import Norm
 
 
 class Threat(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from snellen.auditing.panels import Line, Panel, Point
+from snellen.checks.panels import Line, Panel, Point
 
 
 def training_curves(history: Sequence[Mapping[str, float]], *, check: str) -> list[Panel]:

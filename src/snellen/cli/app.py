@@ -15,8 +15,7 @@ from snellen.cli.certify import certify
 from snellen.cli.compare import compare
 from snellen.cli.explain import explain
 from snellen.cli.generate import generate
-from snellen.cli.method_commands import OtherCommand, method_commands
-from snellen.cli.nuisance import nuisance
+from snellen.cli.method_commands import method_commands
 from snellen.cli.optotypes import optotypes
 from snellen.cli.reproduce import reproduce
 from snellen.cli.scan import scan
@@ -24,8 +23,8 @@ from snellen.cli.shift import shift
 from snellen.cli.systems import systems
 from snellen.cli.text import harmless
 from snellen.cli.train import train
-from snellen.errors import SnellenError
-from snellen.unwritable import refused, unwritable
+from snellen.core.errors import SnellenError
+from snellen.core.unwritable import refused, unwritable
 from snellen.version import __version__
 
 #: Documented in the README; 70 is EX_SOFTWARE of sysexits.h.
@@ -45,24 +44,13 @@ app.command()(audit)
 app.command()(compare)
 app.command()(systems)
 app.command()(reproduce)
-app.add_typer(method_commands("attacks", attack), name="attack")
-app.add_typer(
-    method_commands(
-        "shifts",
-        shift,
-        {
-            "nuisance": OtherCommand(
-                "generation", "continuous_nuisance", nuisance, hidden=("strengths", "classes", "device")
-            )
-        },
-    ),
-    name="shift",
-)
-app.add_typer(method_commands("explanations", explain), name="explain")
-app.add_typer(method_commands("certificates", certify), name="certify")
-app.add_typer(method_commands("scans", scan), name="scan")
-app.add_typer(method_commands("recipes", train), name="train")
-app.add_typer(method_commands("generation", generate), name="generate")
+app.add_typer(method_commands("attacks", attack, "attack"), name="attack")
+app.add_typer(method_commands("shifts", shift, "shift"), name="shift")
+app.add_typer(method_commands("explanations", explain, "explain"), name="explain")
+app.add_typer(method_commands("certificates", certify, "certify"), name="certify")
+app.add_typer(method_commands("scans", scan, "scan"), name="scan")
+app.add_typer(method_commands("recipes", train, "train"), name="train")
+app.add_typer(method_commands("generation", generate, "generate"), name="generate")
 app.add_typer(optotypes, name="optotypes")
 
 

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from snellen.cli.audit_summary import show_report
-from snellen.cli.check_names import CHECK_NAMES
 from snellen.cli.engine_options import (
     AddressOption,
     EngineName,
@@ -34,7 +33,8 @@ from snellen.cli.gate_options import (
 from snellen.cli.privacy_options import AllowRemoteOption, BudgetOption, PseudonymsOption, SaveImagesOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.run_options import ClassesOption, DeviceOption, SeedOption, WorkersOption
-from snellen.errors import InputError, UnreachableError, UnwritableError, WorkerError
+from snellen.core import index
+from snellen.core.errors import InputError, UnreachableError, UnwritableError, WorkerError
 
 DEFAULT_MODEL, DEFAULT_DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
 
@@ -62,7 +62,7 @@ def audit(
     ] = None,
     classes: ClassesOption = None,
     checks: Annotated[
-        str | None, typer.Option(help=f"Comma-separated: {', '.join(CHECK_NAMES)}.", show_default="all")
+        str | None, typer.Option(help=f"Comma-separated: {', '.join(index.checks())}.", show_default="all")
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -134,7 +134,7 @@ def audit(
     names = None if checks is None else [name.strip() for name in checks.split(",") if name.strip()]
     if names == []:
         raise InputError(
-            f"--checks {checks!r} names no check; name one or more of {', '.join(CHECK_NAMES)}, with commas between "
+            f"--checks {checks!r} names no check; name one or more of {', '.join(index.checks())}, with commas between "
             f"them, or leave the option out for all"
         )
     parameters = _parameters(settings or [])
@@ -149,10 +149,10 @@ def audit(
     with loading("reading images and model") as spinner:
         from snellen.auditing.audit import audit as run_audit
         from snellen.auditing.checks import resolve_checks
-        from snellen.budget import seconds_of
+        from snellen.core.budget import seconds_of
+        from snellen.core.run import canonical_json
         from snellen.data.references import load_images
-        from snellen.models.references import load_classifier
-        from snellen.run import canonical_json
+        from snellen.models.classifiers.references import load_classifier
 
         # What can be refused without the images is refused before they are read.
         if budget is not None:

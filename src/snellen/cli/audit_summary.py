@@ -16,7 +16,7 @@ def show_report(report: AuditReport, folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from snellen.finding import FIGURES_OF_BAGS
+    from snellen.core.finding import FIGURES_OF_BAGS
 
     console = Console(highlight=False)
     console.print(f"[bold]{markup(report.model['name'])}[/] on {markup(report.data['name'])}\n")

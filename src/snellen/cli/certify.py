@@ -15,9 +15,9 @@ from snellen.cli.stopping import stopped_told
 from snellen.cli.text import markup
 
 if TYPE_CHECKING:
-    from snellen.method import Method
-    from snellen.writing.attack_figures import Figure
-    from snellen.writing.certified_set import CertifiedSet
+    from snellen.core.method import Method
+    from snellen.runs.record import Figure
+    from snellen.verbs.certified_set import CertifiedSet
 
 
 def certify(
@@ -52,12 +52,12 @@ def certify(
     """Prove that no small change of an image can change its decision: certified accuracy over radii."""
     folder = out or free_folder("snellen-certify")
     with loading("reading images and model") as spinner:
+        from snellen.core.run import canonical_json
         from snellen.data.references import load_images
-        from snellen.models.references import load_classifier
-        from snellen.run import canonical_json
-        from snellen.writing.certified_images import certify as run_certify
-        from snellen.writing.certified_images import check_free, largest_radii
-        from snellen.writing.settings import named_settings
+        from snellen.models.classifiers.references import load_classifier
+        from snellen.runs.settings import named_settings
+        from snellen.verbs.certify import certify as run_certify
+        from snellen.verbs.certify import check_free, largest_radii
 
         # What can be refused without model and images is refused before they are read.
         settings = named_settings(methods, "certificates")

@@ -11,10 +11,10 @@ import typer
 from snellen.cli.gate_options import EXIT_GATE
 from snellen.cli.progress import loading
 from snellen.cli.text import harmless, markup
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
-    from snellen.comparing.comparison import Comparison
+    from snellen.auditing.compare.comparison import Comparison
 
 
 def compare(
@@ -36,10 +36,10 @@ def compare(
 ) -> None:
     """Tell what got better and what got worse between two audits, image by image where both saw the same."""
     with loading("comparing"):
-        from snellen.comparing.compare import compare_records
-        from snellen.comparing.page import render_comparison
-        from snellen.comparing.run_record import RunRecord
-        from snellen.run import canonical_json, write_atomically
+        from snellen.auditing.compare.compare import compare_records
+        from snellen.auditing.compare.page import render_comparison
+        from snellen.auditing.compare.run_record import RunRecord
+        from snellen.core.run import canonical_json, write_atomically
 
         earlier, later = RunRecord.read(first), RunRecord.read(second)
         comparison = compare_records(earlier, later, margin=margin)
@@ -65,7 +65,7 @@ def _show(comparison: Comparison, out: Path | None, *, every: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from snellen.comparing.comparison import percent, shown
+    from snellen.auditing.compare.comparison import percent, shown
 
     console = Console(highlight=False)
     first, second = comparison.first, comparison.second

@@ -15,9 +15,9 @@ from snellen.cli.stopping import stopped_told
 from snellen.cli.text import markup
 
 if TYPE_CHECKING:
-    from snellen.method import Method
-    from snellen.writing.attack_figures import Figure
-    from snellen.writing.explained_set import ExplainedSet
+    from snellen.core.method import Method
+    from snellen.runs.record import Figure
+    from snellen.verbs.explained_set import ExplainedSet
 
 
 def explain(
@@ -64,12 +64,12 @@ def explain(
     """Say why a classifier decides as it does: regions, concepts, units, each beside a random part of equal size."""
     folder = out or free_folder("snellen-explain")
     with loading("reading images and model") as spinner:
+        from snellen.core.run import canonical_json
         from snellen.data.references import load_images
-        from snellen.models.references import load_classifier
-        from snellen.run import canonical_json
-        from snellen.writing.explained_images import check_free
-        from snellen.writing.explained_images import explain as run_explain
-        from snellen.writing.settings import named_settings
+        from snellen.models.classifiers.references import load_classifier
+        from snellen.runs.settings import named_settings
+        from snellen.verbs.explain import check_free
+        from snellen.verbs.explain import explain as run_explain
 
         # What can be refused without model and images is refused before they are read.
         named_settings(methods, "explanations")
@@ -105,7 +105,7 @@ def _show(explained: ExplainedSet, folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from snellen.network.sent_log import SENT
+    from snellen.models.remote.sent_log import SENT
 
     console = Console(highlight=False)
     plan = explained.plan

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import typer
 
 from snellen.cli.text import harmless
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
-    from snellen.auditing.check import Check
+    from snellen.auditing.compare.gate import Gate
+    from snellen.auditing.compare.requirement import Requirement
+    from snellen.auditing.compare.run_record import RunRecord
     from snellen.auditing.report import AuditReport
-    from snellen.classifier import Classifier
-    from snellen.comparing.gate import Gate
-    from snellen.comparing.requirement import Requirement
-    from snellen.comparing.run_record import RunRecord
-    from snellen.images import ImageSet
+    from snellen.checks.check import Check
+    from snellen.core.classifier import Classifier
+    from snellen.core.images import ImageSet
 
 #: Documented in the README beside the other exit codes.
 EXIT_GATE = 3
@@ -68,7 +68,7 @@ def read_gate_options(
     Raises:
         InputError: a requirement of another form, or a JUnit file that cannot be written.
     """
-    from snellen.comparing.requirement import at_level, parse_requirement
+    from snellen.auditing.compare.requirement import at_level, parse_requirement
 
     requirements = [parse_requirement(text) for text in require or ()]
     if fail_on is not None:
@@ -87,8 +87,8 @@ def check_gate_options(options: GateOptions, checks: Sequence[Check], out: Path)
     Raises:
         InputError: what is wrong, and how to mend it.
     """
-    from snellen.comparing.measurable import check_names
-    from snellen.comparing.run_record import RunRecord
+    from snellen.auditing.compare.measurable import check_names
+    from snellen.auditing.compare.run_record import RunRecord
 
     check_names(options.requirements, checks)
     if options.baseline is None:
@@ -110,7 +110,7 @@ def check_baseline(baseline: RunRecord | None, classifier: Classifier, images: I
     Raises:
         InputError: what differs.
     """
-    from snellen.comparing.pairing import check_alike
+    from snellen.auditing.compare.pairing import check_alike
 
     if baseline is None:
         return
@@ -124,14 +124,14 @@ def check_baseline(baseline: RunRecord | None, classifier: Classifier, images: I
 
 def judge_audit(options: GateOptions, report: AuditReport, baseline: RunRecord | None, folder: Path) -> Gate:
     """Judge a finished audit and write the JUnit file, if one is asked for."""
-    from snellen.comparing.gate import Gate, gate
+    from snellen.auditing.compare.gate import Gate, gate
 
     if not options.asked:
         return Gate()
-    from snellen.comparing.compare import compare_records
-    from snellen.comparing.junit import junit_xml
-    from snellen.comparing.run_record import RunRecord
-    from snellen.run import write_atomically
+    from snellen.auditing.compare.compare import compare_records
+    from snellen.auditing.compare.junit import junit_xml
+    from snellen.auditing.compare.run_record import RunRecord
+    from snellen.core.run import write_atomically
 
     comparison = None if baseline is None else compare_records(baseline, RunRecord.read(folder))
     found = gate(report, options.requirements, comparison)
@@ -147,7 +147,7 @@ def show_gate(gate: Gate, *, on_error_stream: bool) -> None:
     """Tell what was required and what came out, one line each; on standard error beside JSON."""
     if not gate.judgements and gate.comparison is None:
         return
-    from snellen.comparing.figures import direction
+    from snellen.auditing.compare.figures import direction
 
     lines = [f"{'met    ' if one.met else 'not met'}  {one.requirement}: {one.reason}" for one in gate.judgements]
     if gate.comparison is not None:

@@ -13,11 +13,11 @@ from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.run_options import SeedOption
 from snellen.cli.stopping import stopped_told
 from snellen.cli.text import harmless
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
-    from snellen.method import Method
-    from snellen.writing.generated_set import GeneratedSet
+    from snellen.core.method import Method
+    from snellen.verbs.generated_set import GeneratedSet
 
 
 def generate(
@@ -47,10 +47,10 @@ def generate(
         raise InputError("generate with one setting at a time: give each option of the method once")
     folder = out or free_folder("snellen-generate")
     with loading("reading requests"):
-        from snellen.run import canonical_json
-        from snellen.writing.generated_images import check_free
-        from snellen.writing.generated_images import generate as write_generated
-        from snellen.writing.requests import load_requests
+        from snellen.core.run import canonical_json
+        from snellen.verbs.generate import check_free
+        from snellen.verbs.generate import generate as write_generated
+        from snellen.verbs.requests import load_requests
 
         # What can be refused without the requests is refused before they are read.
         lacking = methods[0].missing()

@@ -6,49 +6,29 @@ Methods are listed without importing any; a method is imported when its subcomma
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, get_args
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.models import OptionInfo
 
-from snellen import index
 from snellen.cli.method_options import FieldOption, dashed, field_options, methods_of
+from snellen.cli.system_command import system_command
 from snellen.cli.text import markup
+from snellen.core import index
 
 
-@dataclass(frozen=True)
-class OtherCommand:
-    """A subcommand of a group for a method of another area, with a Python call of its own.
-
-    Args:
-        area: of the method.
-        method: its name.
-        run: what the subcommand does, as in :func:`method_commands`.
-        hidden: fields of the method that ``run`` has options of its own for.
-    """
-
-    area: str
-    method: str
-    run: Callable[..., None]
-    hidden: tuple[str, ...] = ()
-
-
-def method_commands(
-    area: str, run: Callable[..., None], others: Mapping[str, OtherCommand] = MappingProxyType({})
-) -> typer.Typer:
+def method_commands(area: str, run: Callable[..., None], verb: str = "") -> typer.Typer:
     """A command group with a subcommand for each method of an area.
 
     Args:
         area: of the index.
         run: what a subcommand does. Its first parameter takes the methods; the others are arguments and options of
             every subcommand, declared as for any command. Its docstring is the help text of the group.
-        others: further subcommands, by name.
+        verb: name of the group, to which systems may add subcommands of their own.
     """
-    group = type(f"{area.title()}Group", (_MethodGroup,), {"area": area, "run": staticmethod(run), "others": others})
+    group = type(f"{area.title()}Group", (_MethodGroup,), {"area": area, "run": staticmethod(run), "verb": verb})
     return typer.Typer(
         cls=group, help=inspect.cleandoc(run.__doc__ or ""), no_args_is_help=True, subcommand_metavar="METHOD ..."
     )
@@ -59,25 +39,26 @@ class _MethodGroup(TyperGroup):
 
     area: ClassVar[str]
     run: ClassVar[Callable[..., None]]
-    others: ClassVar[Mapping[str, OtherCommand]]
+    verb: ClassVar[str]
 
     def list_commands(self, ctx: object) -> list[str]:
-        return [*(dashed(name) for name in index.methods(self.area)), *self.others]
+        return [*(dashed(name) for name in index.methods(self.area)), *index.commands(self.verb)]
 
     def get_command(self, ctx: object, cmd_name: str) -> TyperCommand:
         """What help texts and completion show: name and summary."""
-        if (other := self.others.get(cmd_name)) is not None:
-            return TyperCommand(cmd_name, help=markup(inspect.cleandoc(other.run.__doc__ or "")))
+        if (other := index.commands(self.verb).get(cmd_name)) is not None:
+            return TyperCommand(cmd_name, help=markup(inspect.cleandoc(other.load().__doc__ or "")))
         found = index.entry(self.area, cmd_name)
         return TyperCommand(dashed(found.name), help=markup(found.summary))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's types are private
         if ctx.resilient_parsing or args[0].startswith("-"):
             return super().resolve_command(ctx, args)
-        if (other := self.others.get(args[0])) is not None:
-            about = inspect.cleandoc(other.run.__doc__ or "")
-            borrowed = index.entry(other.area, other.method)
-            return args[0], _command(borrowed, other.run, args[0], about, other.hidden), args[1:]
+        if (other := index.commands(self.verb).get(args[0])) is not None:
+            run = system_command(other)
+            about = inspect.cleandoc(run.__doc__ or "")
+            borrowed = index.entry(*other.method.split("."))
+            return args[0], _command(borrowed, run, args[0], about, other.hidden), args[1:]
         found = index.entry(self.area, args[0])
         return dashed(found.name), _command(found, self.run, dashed(found.name), found.summary), args[1:]
 
@@ -86,7 +67,7 @@ def _command(
     entry: index.MethodEntry, run: Callable[..., None], name: str, about: str, hidden: Sequence[str] = ()
 ) -> object:
     """The subcommand of one method: a function with its fields as parameters, beside those of ``run``."""
-    from snellen.method import Method
+    from snellen.core.method import Method
 
     signature = inspect.signature(run, eval_str=True, locals={"Method": Method})
     shared = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in list(signature.parameters.values())[1:]]

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Union, get_
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from snellen import index
-from snellen.errors import InputError, unknown_name
+from snellen.core import index
+from snellen.core.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
-    from snellen.method import Method
+    from snellen.core.method import Method
 
 #: Types whose values are one word, and how help texts call them.
 _WORDS: dict[object, str] = {str: "text", int: "integer", float: "number", Path: "path"}
@@ -195,7 +195,7 @@ def _keys(annotation: object) -> tuple[str, ...]:
 
 
 def _holds_method(annotation: object) -> bool:
-    """Whether a value is a method, as :func:`snellen.method.method_field` declares it."""
+    """Whether a value is a method, as :func:`snellen.core.method.method_field` declares it."""
     about = getattr(annotation, "__metadata__", ())
     if any("x-snellen-area" in (getattr(part, "json_schema", None) or ()) for part in about):
         return True

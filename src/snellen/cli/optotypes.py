@@ -14,11 +14,11 @@ from snellen.cli.method_commands import method_commands
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.stopping import stopped_told
 from snellen.cli.text import markup
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
-    from snellen.images import ImageSet
-    from snellen.method import Defect, Method, World
+    from snellen.core.images import ImageSet
+    from snellen.core.method import Defect, Method, World
 
 
 class SplitOption(StrEnum):
@@ -49,8 +49,8 @@ def show(
     world = _only(methods)
     path = out or Path(f"optotypes-{methods[0].name}.png")
     with loading("drawing images"):
-        from snellen.writing.contact_sheet import choose_examples
-        from snellen.writing.image_sheet import image_sheet
+        from snellen.runs.image_sheet import image_sheet
+        from snellen.verbs.contact_sheet import choose_examples
 
         images = _planted(world.images(split=split.value), plant or [], _seed(world))
         chosen = choose_examples(images, range(len(images)), shown)
@@ -77,8 +77,8 @@ def write(
     """Write a procedural world as PNG files, masks and manifest.csv."""
     world, folder = _only(methods), out or free_folder("snellen-optotypes")
     with loading("drawing images"):
-        from snellen.data.joining import join
-        from snellen.writing.image_folder import write_images
+        from snellen.data.files.joining import join
+        from snellen.verbs.write_images import write_images
 
         splits = list(dict.fromkeys(split or SplitOption))
         parts = [
@@ -109,8 +109,8 @@ def _seed(world: World) -> int:
 
 def _planted(images: ImageSet, defects: list[str], seed: int, *, beside_others: bool = False) -> ImageSet:
     """The images with defects planted, in this order; test images beside others stay as they are unless told."""
-    from snellen.method import build
-    from snellen.randomness import Randomness
+    from snellen.core.method import build
+    from snellen.core.randomness import Randomness
 
     for text in defects:
         written = _from_json(text) if text.lstrip().startswith("{") else text

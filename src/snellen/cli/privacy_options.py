@@ -11,7 +11,7 @@ import typer
 def _permit(context: typer.Context, hosts: list[str] | None) -> list[str] | None:
     """Allow the hosts in all that the command does: methods and checks load models of their own, too."""
     if hosts and not context.resilient_parsing:
-        from snellen.network.permission import permitting
+        from snellen.models.remote.permission import permitting
 
         context.with_resource(permitting(hosts))
     return hosts

@@ -12,7 +12,7 @@ from snellen.cli.progress import TerminalProgress
 from snellen.cli.text import markup
 
 if TYPE_CHECKING:
-    from snellen.experiments.result import Result
+    from snellen.reproduction.result import Result
 
 
 class ScaleOption(StrEnum):
@@ -30,12 +30,12 @@ def reproduce(
         typer.Option(help="smoke: all stages on two images; small: minutes on a CPU; full: the paper's table."),
     ] = ScaleOption.small,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds; --record needs at least 3.")] = 3,
-    record: Annotated[bool, typer.Option("--record", help="Write results/NN.json in this folder.")] = False,
+    record: Annotated[bool, typer.Option("--record", help="Write results/NAME.json in this folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Measure a published system's claims here, beside its baselines. Exit 0 when all hold, 1 when one does not."""
-    from snellen.experiments.runner import reproduce as run
-    from snellen.run import canonical_json
+    from snellen.core.run import canonical_json
+    from snellen.reproduction.runner import reproduce as run
 
     with TerminalProgress() as progress:
         result = run(

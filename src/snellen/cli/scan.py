@@ -15,8 +15,8 @@ from snellen.cli.stopping import stopped_told
 from snellen.cli.text import markup
 
 if TYPE_CHECKING:
-    from snellen.method import Method
-    from snellen.writing.scanned_set import ScannedSet
+    from snellen.core.method import Method
+    from snellen.verbs.scanned_set import ScannedSet
 
 
 def scan(
@@ -50,12 +50,12 @@ def scan(
     """Look for something planted, wrong or unwanted: in images, or in a classifier by means of images."""
     folder = out or free_folder("snellen-scan")
     with loading("reading images and model") as spinner:
+        from snellen.core.run import canonical_json
         from snellen.data.references import load_images
-        from snellen.models.references import load_classifier
-        from snellen.run import canonical_json
-        from snellen.writing.scanned_images import check_free, needs_classifier
-        from snellen.writing.scanned_images import scan as run_scan
-        from snellen.writing.settings import named_settings
+        from snellen.models.classifiers.references import load_classifier
+        from snellen.runs.settings import named_settings
+        from snellen.verbs.scan import check_free, needs_classifier
+        from snellen.verbs.scan import scan as run_scan
 
         # What can be refused without model and images is refused before they are read.
         for setting in named_settings(methods, "scans"):

@@ -16,8 +16,8 @@ from snellen.cli.stopping import stopped_told
 from snellen.cli.text import markup
 
 if TYPE_CHECKING:
-    from snellen.method import Method
-    from snellen.writing.shifted_set import ShiftedSet
+    from snellen.core.method import Method
+    from snellen.verbs.shifted_set import ShiftedSet
 
 
 class FormatOption(StrEnum):
@@ -69,11 +69,11 @@ def shift(
     """Write the same images under a nuisance, as a data set that any tool can read."""
     folder = out or free_folder("snellen-shift")
     with loading("reading images") as spinner:
+        from snellen.core.run import canonical_json
         from snellen.data.references import load_images
-        from snellen.run import canonical_json
-        from snellen.writing.settings import checked_severities, named_settings
-        from snellen.writing.shifted_images import check_free
-        from snellen.writing.shifted_images import shift as write_shifted
+        from snellen.runs.settings import checked_severities, named_settings
+        from snellen.verbs.shift import check_free
+        from snellen.verbs.shift import shift as write_shifted
 
         # What can be refused without the images is refused before they are read.
         strengths = None if not severity else checked_severities(severity)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from snellen.errors import UnreachableError, UnwritableError
+from snellen.core.errors import UnreachableError, UnwritableError
 
 
 @contextmanager

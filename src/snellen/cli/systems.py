@@ -14,7 +14,7 @@ def systems(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """List the 39 published systems: source, command, state."""
-    from snellen.system import systems as all_systems
+    from snellen.core.system import list_systems as all_systems
 
     known = all_systems()
     if as_json:

@@ -11,11 +11,11 @@ from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.run_options import SeedOption
 from snellen.cli.text import markup
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
-    from snellen.delivery.train import Delivered
-    from snellen.method import Method
+    from snellen.core.method import Method
+    from snellen.verbs.train import Delivered
 
 
 def train(
@@ -43,10 +43,10 @@ def train(
     if len(methods) > 1:
         raise InputError("train one classifier at a time: give each option of the recipe once")
     with loading("reading images") as spinner:
-        from snellen.artifact import Artifact
+        from snellen.core.artifact import Artifact
         from snellen.data.references import load_images
-        from snellen.delivery.train import check_free
-        from snellen.delivery.train import train as deliver
+        from snellen.verbs.train import check_free
+        from snellen.verbs.train import train as deliver
 
         # What can be refused without the images is refused before they are read. A base brings its own architecture.
         check_free(out)

@@ -1,1 +1,1 @@
-"""Reading image sets: references, one hardened decoder, labels, and batches of prepared images."""
+"""Image sets: files that are read, worlds that are drawn, and names that are kept private."""

@@ -12,9 +12,9 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from snellen.errors import InputError, RejectedImageError
-from snellen.images import ImageSet
-from snellen.preparation import Preparation
+from snellen.core.errors import InputError, RejectedImageError
+from snellen.core.images import ImageSet
+from snellen.core.preparation import Preparation
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +44,14 @@ def prepared_batches(
     size of their batch (the first such, if there are several) are rejected.
 
     >>> import numpy as np
-    >>> from snellen.data.arrays import load_arrays
+    >>> from snellen.data.files.arrays import load_arrays
     >>> images = load_arrays(np.zeros((5, 8, 8), dtype=np.uint8))
     >>> [batch.indices for batch in prepared_batches(images, Preparation(size=(4, 4)), 2)]
     [[0, 1], [2, 3], [4]]
 
     Args:
         images: the set.
-        preparation: of the model; see :attr:`snellen.classifier.Classifier.preparation`.
+        preparation: of the model; see :attr:`snellen.core.classifier.Classifier.preparation`.
         batch_size: images in each batch, rejected ones included.
         workers: threads that read ahead, at most a batch or twice their own number of images; 0 reads when asked.
 

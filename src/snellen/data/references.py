@@ -14,25 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snellen.data.arrays import load_arrays
-from snellen.data.bundled import load_bundled
-from snellen.data.catalogue import loading as known_sets
-from snellen.data.contained_file import printable
-from snellen.data.folder import load_folder
-from snellen.data.idx import holds_idx, load_idx
-from snellen.data.manifest import load_manifest
-from snellen.data.medmnist import load_npz
-from snellen.data.meshes import mesh_set as meshes
-from snellen.data.nameless import nameless_source
-from snellen.data.parquet_images.loading import load_parquet_images, stored_images_below
-from snellen.data.single_image import is_image_file, load_single_image
-from snellen.data.split_names import SPELLINGS, split_of
-from snellen.data.tar_shards import loading as tar_shards
-from snellen.data.whole_slides import loading as whole_slides
-from snellen.data.worlds import SCHEME, load_world
-from snellen.errors import InputError
-from snellen.images import ImageSet, Opened, Split
-from snellen.progress import Progress
+from snellen.core.errors import InputError
+from snellen.core.images import ImageSet, Opened, Split
+from snellen.core.progress import Progress
+from snellen.data.files.arrays import load_arrays
+from snellen.data.files.bundled import load_bundled
+from snellen.data.files.catalogue import loading as known_sets
+from snellen.data.files.contained_file import printable
+from snellen.data.files.folder import load_folder
+from snellen.data.files.idx import holds_idx, load_idx
+from snellen.data.files.manifest import load_manifest
+from snellen.data.files.medmnist import load_npz
+from snellen.data.files.parquet_images.loading import load_parquet_images, stored_images_below
+from snellen.data.files.single_image import is_image_file, load_single_image
+from snellen.data.files.split_names import SPELLINGS, split_of
+from snellen.data.files.tar_shards import loading as tar_shards
+from snellen.data.files.whole_slides import loading as whole_slides
+from snellen.data.privacy.nameless import nameless_source
+from snellen.data.worlds.meshes import mesh_set as meshes
+from snellen.data.worlds.references import SCHEME, load_world
 
 Array = NDArray[np.generic] | Tensor
 
@@ -60,19 +60,20 @@ def load_images(
     ImageSet('black squares', 3 images, 2 classes, split=None)
 
     Args:
-        ref: ``bundled:fashion-mnist``; ``optotypes:scenes?count=500`` (:func:`~snellen.data.worlds.load_world`);
-            ``known:photos`` (:func:`~snellen.data.catalogue.loading.load_known`); ``slides:FOLDER?tile=256&mpp=1``
-            (:func:`~snellen.data.whole_slides.loading.load_reference`); ``meshes:FOLDER?views=16``
-            (:func:`~snellen.data.meshes.mesh_set.load_reference`); a folder
-            (:func:`~snellen.data.folder.load_folder`); a manifest
-            (:func:`~snellen.data.manifest.load_manifest`); Parquet files with images inside
-            (:func:`~snellen.data.parquet_images.loading.load_parquet_images`); ``tar:FOLDER``, tar shards
-            (:func:`~snellen.data.tar_shards.loading.load_tar`); an ``.npz`` archive
-            (:func:`~snellen.data.medmnist.load_npz`); a folder of IDX files as MNIST and Fashion-MNIST come in
-            (:func:`~snellen.data.idx.load_idx`); one image file, a set of one without labels
-            (:func:`~snellen.data.single_image.load_single_image`); ``images`` or ``(images, labels)`` as arrays or
-            tensors (:func:`~snellen.data.arrays.load_arrays`); or an image set, which is passed through. A text
-            reference that ends in ``#train``, ``#tune`` or ``#test`` means that split only. Use these to change
+        ref: ``bundled:fashion-mnist``; ``optotypes:scenes?count=500``
+            (:func:`~snellen.data.worlds.references.load_world`); ``known:photos``
+            (:func:`~snellen.data.files.catalogue.loading.load_known`); ``slides:FOLDER?tile=256&mpp=1``
+            (:func:`~snellen.data.files.whole_slides.loading.load_reference`); ``meshes:FOLDER?views=16``
+            (:func:`~snellen.data.worlds.meshes.mesh_set.load_reference`); a folder
+            (:func:`~snellen.data.files.folder.load_folder`); a manifest
+            (:func:`~snellen.data.files.manifest.load_manifest`); Parquet files with images inside
+            (:func:`~snellen.data.files.parquet_images.loading.load_parquet_images`); ``tar:FOLDER``, tar shards
+            (:func:`~snellen.data.files.tar_shards.loading.load_tar`); an ``.npz`` archive
+            (:func:`~snellen.data.files.medmnist.load_npz`); a folder of IDX files as MNIST and Fashion-MNIST come in
+            (:func:`~snellen.data.files.idx.load_idx`); one image file, a set of one without labels
+            (:func:`~snellen.data.files.single_image.load_single_image`); ``images`` or ``(images, labels)`` as arrays
+            or tensors (:func:`~snellen.data.files.arrays.load_arrays`); or an image set, which is passed through. A
+            text reference that ends in ``#train``, ``#tune`` or ``#test`` means that split only. Use these to change
             limits, grey ranges or class names.
         name: shown in reports.
         progress: hears of every slide of ``slides:``; everything else is looked at in a moment, or when it is read.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 
 def linear_cka(first: Tensor, second: Tensor) -> float:

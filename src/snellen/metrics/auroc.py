@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.auroc import macro_auroc
 from snellen.metrics.incomplete_beta import student_t_quantile
 from snellen.metrics.intervals import Interval

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snellen.errors import InputError, unknown_name
+from snellen.core.errors import InputError, unknown_name
 
 Pooling = Literal["mean", "max", "log_sum_exp", "noisy_or"]
 

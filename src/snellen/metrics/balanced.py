@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snellen.errors import InputError, unknown_name
+from snellen.core.errors import InputError, unknown_name
 from snellen.metrics.classification import ConfusionCounts
 
 BalancedTask = Literal["multi-class", "ordinal-regression", "binary-class", "multi-label"]

@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.intervals import Interval
 from snellen.metrics.units import dense_codes
 from snellen.metrics.weighted import WeightedStatistic

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 #: What a cosine is multiplied by, so that scores fill [0, 1] better (equation 1).
 WEIGHT = 2.5

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 #: A word: letters and digits of any script, joined by apostrophes or hyphens.
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")

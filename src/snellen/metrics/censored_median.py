@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.clustered import clustered_share
 
 

@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.incomplete_beta import student_t_probability, student_t_quantile
 from snellen.metrics.intervals import Interval, wilson
 from snellen.metrics.unit_jackknife import design_effect, effective_units, unit_influence, unit_sums

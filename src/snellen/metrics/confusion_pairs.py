@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.classification import ConfusionCounts
 
 

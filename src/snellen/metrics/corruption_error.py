@@ -20,7 +20,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import ArrayLike
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 #: Mean degradations up to this are rounding: errors are shares of images, which differ by far more or not at all.
 _ROUNDING = 1e-12

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.neighbourhoods import TOGETHER, distances
 
 

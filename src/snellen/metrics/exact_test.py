@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 
 def fisher_greater(first_successes: int, first_n: int, second_successes: int, second_n: int) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.incomplete_beta import beta_quantile, student_t_quantile
 from snellen.metrics.intervals import Interval
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 #: Rows whose distances to all others are taken together.
 TOGETHER = 1024

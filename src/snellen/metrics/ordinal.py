@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.classification import ConfusionCounts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from snellen.errors import InputError, unknown_name
+from snellen.core.errors import InputError, unknown_name
 from snellen.metrics.incomplete_beta import regularised_incomplete_beta
 
 Alternative = Literal["two-sided", "greater", "less"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 Pair = tuple[float, float]
 

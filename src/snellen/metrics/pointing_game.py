@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 
 def pointing_game(points: ArrayLike, masks: ArrayLike, *, tolerance: float = 0.0) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.clustered import clustered_share
 from snellen.metrics.intervals import Interval
 from snellen.metrics.matched_beta import matched_beta_interval

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from pathlib import Path
 
-from snellen.errors import unknown_name
+from snellen.core import package
+from snellen.core.errors import unknown_name
 from snellen.metrics.corruption_error import Reference
 
-_FILE = tomllib.loads(Path(__file__).with_name("references.toml").read_text(encoding="utf-8"))
+_FILE = tomllib.loads(package.text("metrics/references.toml"))
 
 
 def stored_reference_names() -> tuple[str, ...]:

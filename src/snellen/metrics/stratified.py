@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.clustered import clustered_mean
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 Ended = Literal["inside", "lowest", "highest", "flat"]
 

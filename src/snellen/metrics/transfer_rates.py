@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.metrics.intervals import Interval
 
 #: Images that both models must get right for a τ to be told.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 
 def unit_codes(unit_ids: Sequence[str]) -> NDArray[np.int64]:

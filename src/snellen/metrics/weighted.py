@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 #: A figure of n images as a function of their weights, float64 (n,), zero or more.
 WeightedStatistic = Callable[[NDArray[np.float64]], float]

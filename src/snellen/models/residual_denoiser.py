@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snellen.artifact import Artifact, Card
-from snellen.errors import InputError
-from snellen.models.model_record import read_preparation
-from snellen.models.state_dict_file import load_strictly
-from snellen.preparation import Preparation
+from snellen.core.artifact import Artifact, Card
+from snellen.core.errors import InputError
+from snellen.core.preparation import Preparation
+from snellen.models.classifiers.model_record import read_preparation
+from snellen.models.weights.state_dict_file import load_strictly
 
 #: What a card calls it.
 NAME = "residual_denoiser"

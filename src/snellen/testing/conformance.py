@@ -15,15 +15,15 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from snellen.classifier import Classifier
-from snellen.criterion import Misclassified
-from snellen.errors import InputError
-from snellen.finding import KINDS
-from snellen.images import ImageSet, Provenance
-from snellen.index import AREAS, MethodEntry
-from snellen.method import VERBS, Attack, Defect, Method, Scanner, Shift, World, build
-from snellen.preparation import Preparation
-from snellen.randomness import Randomness
+from snellen.core.classifier import Classifier
+from snellen.core.criterion import Misclassified
+from snellen.core.errors import InputError
+from snellen.core.finding import KINDS
+from snellen.core.images import ImageSet, Provenance
+from snellen.core.index import AREAS, MethodEntry
+from snellen.core.method import VERBS, Attack, Defect, Method, Scanner, Shift, World, build
+from snellen.core.preparation import Preparation
+from snellen.core.randomness import Randomness
 
 
 def check_method(entry: MethodEntry) -> None:

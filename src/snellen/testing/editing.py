@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from snellen.method import Editing
-from snellen.randomness import Randomness
+from snellen.core.method import Editing
+from snellen.core.randomness import Randomness
 
 
 def check_edit(editing: Editing, severities: tuple[float, ...] = (1.0, 2.5, 5.0)) -> None:

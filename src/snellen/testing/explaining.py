@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from snellen.method import Explainer
-from snellen.outcomes import Explained
-from snellen.randomness import Randomness
+from snellen.core.method import Explainer
+from snellen.core.outcomes import Explained
+from snellen.core.randomness import Randomness
 from snellen.testing.conformance import small_problem
 
 
@@ -18,7 +18,7 @@ def check_explanation(explainer: Explainer) -> None:
     are finite wherever an image is explained, and controls that are controls of figures; counts that agree with the
     classifier's; untouched inputs; the same again, in any batch and beside any other image.
 
-    >>> from snellen.explanations.gradient import Gradient
+    >>> from snellen.methods.explanations.gradient import Gradient
     >>> check_explanation(Gradient())
     """
     classifier, images, _ = small_problem(count=6)

@@ -15,22 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from snellen.auditing.check import Check, Reading
 from snellen.auditing.checks import CHECKS as ALL_CHECKS
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.concluding import judge
-from snellen.auditing.per_image import PerImage
-from snellen.classifier import Classifier
-from snellen.corruption.benchmarks import IMAGENET_C, benchmark
-from snellen.errors import unknown_name
-from snellen.evidence import Evidence
-from snellen.finding import Finding
-from snellen.inspection.fingerprints import Fingerprints
-from snellen.inspection.properties import ImageProperties
-from snellen.preparation import Preparation
-from snellen.randomness import Randomness
-from snellen.sweep import setting_name
+from snellen.checks.check import Check, Reading
+from snellen.checks.per_image import PerImage
+from snellen.core.classifier import Classifier
+from snellen.core.errors import unknown_name
+from snellen.core.evidence import Evidence
+from snellen.core.finding import Finding
+from snellen.core.preparation import Preparation
+from snellen.core.randomness import Randomness
+from snellen.methods.corruptions.benchmarks import IMAGENET_C, benchmark
+from snellen.metrics.inspection.fingerprints import Fingerprints
+from snellen.metrics.inspection.properties import ImageProperties
+from snellen.metrics.sweep import setting_name
 
 Fault = Literal["none", "class", "group", "slice", "calibration", "label_noise", "corruption", "drift"]
 

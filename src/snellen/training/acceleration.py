@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from snellen.errors import InputError, import_extra
+from snellen.core.errors import InputError, import_extra
 from snellen.training.plan import MixedPrecision
 
 if TYPE_CHECKING:

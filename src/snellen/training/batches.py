@@ -9,12 +9,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from snellen.classifier import hash_tensors
-from snellen.errors import InputError, RejectedImageError
-from snellen.images import ImageSet, Split
-from snellen.preparation import Preparation, to_unit
-from snellen.progress import Progress, Silent
-from snellen.randomness import Randomness, derive_seed
+from snellen.core.classifier import hash_tensors
+from snellen.core.errors import InputError, RejectedImageError
+from snellen.core.images import ImageSet, Split
+from snellen.core.preparation import Preparation, to_unit
+from snellen.core.progress import Progress, Silent
+from snellen.core.randomness import Randomness, derive_seed
 
 
 class Examples(Protocol):

@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from snellen.errors import InputError, RunConflictError
-from snellen.run import canonical_json, write_atomically
+from snellen.core.errors import InputError, RunConflictError
+from snellen.core.run import canonical_json, write_atomically
 
 
 @dataclass

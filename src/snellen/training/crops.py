@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snellen.errors import InputError
-from snellen.randomness import Randomness
+from snellen.core.errors import InputError
+from snellen.core.randomness import Randomness
 from snellen.training.transforms import BatchTransform
 
 #: Boxes that are tried before the largest central one is taken, as in torchvision.

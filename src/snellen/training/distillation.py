@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from snellen.errors import InputError
-from snellen.progress import Progress
+from snellen.core.errors import InputError
+from snellen.core.progress import Progress
 from snellen.training.batches import Batch, Examples
 from snellen.training.evaluation import score_examples
 from snellen.training.loop import Trained, train

@@ -9,7 +9,7 @@ import torch
 
 
 def record_environment(device: str | torch.device = "cpu") -> dict[str, str]:
-    """Versions, intra-op threads and device of this process, for :class:`snellen.artifact.Lineage`.
+    """Versions, intra-op threads and device of this process, for :class:`snellen.core.artifact.Lineage`.
 
     >>> sorted(record_environment())
     ['accelerate', 'device', 'python', 'threads', 'torch']

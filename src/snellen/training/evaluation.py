@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from snellen.errors import ModelError
-from snellen.preparation import to_unit
+from snellen.core.errors import ModelError
+from snellen.core.preparation import to_unit
 from snellen.training.batches import Examples
 from snellen.training.objectives import cross_entropy
 

@@ -24,10 +24,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snellen.classifier import hash_tensors
-from snellen.errors import InputError, ModelError
-from snellen.progress import Progress, Silent
-from snellen.randomness import Randomness, derive_seed
+from snellen.core.classifier import hash_tensors
+from snellen.core.errors import InputError, ModelError
+from snellen.core.progress import Progress, Silent
+from snellen.core.randomness import Randomness, derive_seed
 from snellen.training.acceleration import part_of_process, seeded, start_accelerator
 from snellen.training.averaging import average_into, warmed_decay
 from snellen.training.batches import Batch, Examples, cut_steps, epoch_order, load_batch

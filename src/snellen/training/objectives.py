@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from snellen.errors import InputError, ModelError
+from snellen.core.errors import InputError, ModelError
 from snellen.training.batches import Batch
 
 #: (model, batch) → losses (n,). The model is in training mode. Attacks in the loop, teachers, noise levels and pairs of

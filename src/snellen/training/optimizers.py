@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.training.plan import TrainingPlan
 
 _NORMALISATION = (

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snellen.errors import InputError
-from snellen.randomness import Randomness
+from snellen.core.errors import InputError
+from snellen.core.randomness import Randomness
 from snellen.training.transforms import BatchTransform
 
 #: Corners of an image, from −1 to 1: top left, top right, bottom right, bottom left.

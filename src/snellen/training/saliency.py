@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snellen.randomness import Randomness
+from snellen.core.randomness import Randomness
 from snellen.training.mixing import boxes_around, check_share, mixed_targets, partners, paste
 from snellen.training.transforms import BatchTransform
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 Schedule = Literal["constant", "cosine", "linear", "one-cycle"]
 

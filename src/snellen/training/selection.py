@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from snellen.errors import ModelError, unknown_name
+from snellen.core.errors import ModelError, unknown_name
 from snellen.training.plan import TrainingPlan
 
 

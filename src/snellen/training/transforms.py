@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snellen.errors import import_extra
-from snellen.randomness import Randomness
+from snellen.core.errors import import_extra
+from snellen.core.randomness import Randomness
 
 BatchTransform = Callable[[Tensor, Tensor, Randomness], tuple[Tensor, Tensor]]
 

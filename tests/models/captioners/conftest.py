@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from snellen.models.captioners.random_captioners import write_random_blip, write_random_vit_gpt2
-from snellen.models.quiet_loading import quiet_loading
+from snellen.models.weights.quiet_loading import quiet_loading
 
 
 @pytest.fixture(scope="session")

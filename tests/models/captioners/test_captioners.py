@@ -11,14 +11,14 @@ import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from snellen.artifact import Lineage
-from snellen.errors import InputError
-from snellen.models.bundled_folders import bundled_folder, write_card
+from snellen.core.artifact import Lineage
+from snellen.core.errors import InputError
 from snellen.models.captioners import references
 from snellen.models.captioners.captioner import CrossAttentionCaptioner
 from snellen.models.captioners.greedy import sequence_log_probabilities
 from snellen.models.captioners.references import load_captioner
-from snellen.models.quiet_loading import quiet_loading
+from snellen.models.weights.bundled_folders import bundled_folder, write_card
+from snellen.models.weights.quiet_loading import quiet_loading
 
 KINDS = {"blip": "BlipForConditionalGeneration", "vit_gpt2": "VisionEncoderDecoderModel"}
 FOLDERS = ["blip", "vit_gpt2", "narrow"]

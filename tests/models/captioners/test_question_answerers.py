@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from snellen.errors import InputError, MissingExtraError
+from snellen.core.errors import InputError, MissingExtraError
 from snellen.models.captioners.references import load_captioner, load_question_answerer
-from snellen.models.quiet_loading import quiet_loading
+from snellen.models.weights.quiet_loading import quiet_loading
 
 QUESTIONS = ["is it red", "how many dogs are there on the grass", "what", "is this a cat or a dog ?", "which"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
-from snellen.budget import Spent
+from snellen.core.budget import Spent
 from snellen.models.language.protocol import Message, Reply, as_messages
 from snellen.models.language.reply_form import read_form
 

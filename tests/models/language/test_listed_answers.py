@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from snellen.budget import Spent
-from snellen.errors import InputError, UnknownNameError
+from snellen.core.budget import Spent
+from snellen.core.errors import InputError, UnknownNameError
 from snellen.models.language import listed_answers
 from snellen.models.language.phrases import Phrases, ask_for_phrases
 from snellen.models.language.protocol import Message, picture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.models.language.server_address import read_address
 
 HERE = [

@@ -10,8 +10,8 @@ import pytest
 import torch
 from pydantic import BaseModel, Field, model_validator
 
-from snellen.budget import Budget, Spent
-from snellen.errors import InputError, ModelError
+from snellen.core.budget import Budget, Spent
+from snellen.core.errors import InputError, ModelError
 from snellen.models.language.protocol import BudgetSpentError, Message, UnusableReplyError, picture
 from snellen.models.language.references import load_language_model
 from snellen.models.language.server_models import ServerLanguageModel

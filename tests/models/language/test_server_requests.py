@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from snellen.errors import InputError, MissingExtraError, ModelError
+from snellen.core.errors import InputError, MissingExtraError, ModelError
 from snellen.models.language.protocol import LanguageModel
 from snellen.models.language.references import KEY_VARIABLE, load_language_model
-from snellen.network import retrying
-from snellen.network.connection import HEADERS
+from snellen.models.remote import retrying
+from snellen.models.remote.connection import HEADERS
 from tests.models.language.chat_server import Answer, ChatServer, chat, chat_server, refusal
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 from pydantic import ValidationError
 
-from snellen.budget import Budget, Spent
+from snellen.core.budget import Budget, Spent
 from snellen.models.language.protocol import BudgetSpentError
 from snellen.models.language.token_account import Prices, TokenAccount, Usage
 

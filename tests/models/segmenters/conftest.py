@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from snellen.core.randomness import Randomness
 from snellen.models.segmenters.random_sam import write_random_sam
-from snellen.randomness import Randomness
 
 
 @pytest.fixture(scope="package")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from skimage import data
 
-from snellen.errors import InputError, MissingExtraError
+from snellen.core.errors import InputError, MissingExtraError
 from snellen.metrics.mask_overlap import intersection_over_union
 from snellen.models.segmenters import grabcut_segmenter
 from snellen.models.segmenters.references import load_segmenter

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from snellen.errors import InputError, MissingExtraError, ModelError
+from snellen.core.errors import InputError, MissingExtraError, ModelError
 from snellen.models.segmenters.references import load_segmenter
 
 WEIGHT = np.array([0.5, -1.0, 2.0], dtype=np.float32)

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 import snellen
-from snellen.errors import InputError, RejectedImageError
+from snellen.core.errors import InputError, RejectedImageError
+from snellen.core.preparation import Preparation
 from snellen.models.segmenters.object_masks import ObjectMasks
-from snellen.preparation import Preparation
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from snellen.errors import InputError, UnknownNameError
+from snellen.core.errors import InputError, UnknownNameError
 from snellen.models.segmenters.prompts import checked_prompts, image_bytes
 from snellen.models.segmenters.references import load_segmenter
 

@@ -16,16 +16,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from snellen.artifact import Lineage
-from snellen.errors import InputError, MissingExtraError, ModelError, UnknownNameError
-from snellen.models.bundled_folders import bundled_folder, write_card
-from snellen.models.quiet_loading import quiet_loading
+from snellen.core.artifact import Lineage
+from snellen.core.errors import InputError, MissingExtraError, ModelError, UnknownNameError
+from snellen.core.preparation import to_image
 from snellen.models.segmenters import references
 from snellen.models.segmenters.random_sam import write_random_sam
 from snellen.models.segmenters.references import load_segmenter
 from snellen.models.segmenters.sam_preparation import translate
 from snellen.models.segmenters.sam_segmenters import SamSegmenter
-from snellen.preparation import to_image
+from snellen.models.weights.bundled_folders import bundled_folder, write_card
+from snellen.models.weights.quiet_loading import quiet_loading
 
 POINTS = torch.tensor([[[10.0, 20.0], [31.5, 7.0]], [[40.0, 30.0], [0.0, 0.0]]])
 LABELS = torch.tensor([[1, 0], [1, 1]])

@@ -7,59 +7,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from snellen.auditing.check import Check
 from snellen.auditing.checks.adversarial import Adversarial
-from snellen.auditing.checks.attributes import Attributes
-from snellen.auditing.checks.backdoor import BackdoorCheck
-from snellen.auditing.checks.background import Background
-from snellen.auditing.checks.bags import BagDecisions
-from snellen.auditing.checks.calibration import Calibration
-from snellen.auditing.checks.certified import Certified
 from snellen.auditing.checks.clean import Clean
-from snellen.auditing.checks.corruption import CommonCorruptions
-from snellen.auditing.checks.data_quality import DataQuality
-from snellen.auditing.checks.discrimination import Discrimination
-from snellen.auditing.checks.drift import Drift
-from snellen.auditing.checks.duplicates import Duplicates
-from snellen.auditing.checks.explanations import Explanations
-from snellen.auditing.checks.group_gap import GroupGap
-from snellen.auditing.checks.label_noise import LabelNoise
-from snellen.auditing.checks.leakage import Leakage
 from snellen.auditing.checks.masking import Masking
-from snellen.auditing.checks.multi_label import MultiLabel
-from snellen.auditing.checks.nuisance import NuisanceCheck
-from snellen.auditing.checks.selective import Selective
-from snellen.auditing.checks.slices import Slices
-from snellen.auditing.checks.viewpoint import Viewpoint
-from snellen.errors import InputError, unknown_name
+from snellen.checks.check import Check
+from snellen.core import index
+from snellen.core.errors import InputError, unknown_name
 
 #: Cheap checks first: they run and report in this order.
-_IN_ORDER: tuple[type[Check], ...] = (
-    Clean,
-    Discrimination,
-    Calibration,
-    Selective,
-    GroupGap,
-    BagDecisions,
-    Slices,
-    LabelNoise,
-    Duplicates,
-    Leakage,
-    Drift,
-    DataQuality,
-    Explanations,
-    Background,
-    Attributes,
-    CommonCorruptions,
-    NuisanceCheck,
-    Viewpoint,
-    Adversarial,
-    Certified,
-    Masking,
-    MultiLabel,
-    BackdoorCheck,
-)
-CHECKS: dict[str, type[Check]] = {check.name: check for check in _IN_ORDER}
+CHECKS: dict[str, type[Check]] = {name: entry.load() for name, entry in index.checks().items()}
 
 
 def build_check(name: str, parameters: Mapping[str, Any]) -> Check:

@@ -10,21 +10,21 @@ import torch
 from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
-from snellen.attacks.fgsm import FGSM
-from snellen.attacks.pgd import PGD
-from snellen.auditing.check import Batch, Check, Companion, Conclusion, Measured, Reading
-from snellen.auditing.eye_chart import Column, chance_level, column, retained
-from snellen.auditing.hypothesis import Hypothesis
-from snellen.auditing.per_image import ABSENT, RIGHT, PerImage
 from snellen.auditing.threat import Threat, check_distinct, parse_threat
-from snellen.classifier import Classifier
-from snellen.criterion import Misclassified
-from snellen.errors import ModelError
-from snellen.evidence import Evidence
-from snellen.finding import Finding, FindingExample
-from snellen.images import ImageSet
+from snellen.checks.check import Batch, Check, Companion, Conclusion, Measured, Reading
+from snellen.checks.eye_chart import Column, chance_level, column, retained
+from snellen.checks.hypothesis import Hypothesis
+from snellen.checks.per_image import ABSENT, RIGHT, PerImage
+from snellen.core.classifier import Classifier
+from snellen.core.criterion import Misclassified
+from snellen.core.errors import ModelError
+from snellen.core.evidence import Evidence
+from snellen.core.finding import Finding, FindingExample
+from snellen.core.images import ImageSet
+from snellen.core.outcomes import NOT_FINITE, ZERO_GRADIENT
+from snellen.methods.attacks.fgsm import FGSM
+from snellen.methods.attacks.pgd import PGD
 from snellen.metrics.clustered import clustered_mean, clustered_share
-from snellen.outcomes import NOT_FINITE, ZERO_GRADIENT
 
 #: Share of images with an exactly zero gradient from which on it is told.
 MASKED_SHARE = 0.01
@@ -70,6 +70,10 @@ class Adversarial(Check):
         if len(classifier.class_names) < 2:
             return f"needs two classes, and {classifier.name} has one"
         return super().missing(classifier, images, companions)
+
+    def figure_names(self) -> frozenset[str]:
+        """Known before the audit runs; see :meth:`Check.figure_names`."""
+        return self._names(*(f"{threat.label}{attack}.accuracy" for threat in self.tried for attack in ("", ".fgsm")))
 
     def cost(self) -> float:
         """Share 0.6 of what every step for every image would be: broken images leave, wrong ones never come.

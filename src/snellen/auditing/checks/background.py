@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from snellen.auditing.background_swaps import Lenders, Swapped, swapped
-from snellen.auditing.check import Check, Companion, Conclusion, Measured, Reading
-from snellen.auditing.hypothesis import Hypothesis
-from snellen.auditing.panels import Panel
-from snellen.auditing.per_image import PerImage
-from snellen.auditing.pictures import keep_picture
-from snellen.classifier import Classifier
-from snellen.finding import Finding, FindingExample
-from snellen.images import ImageSet
-from snellen.method import Need
+from snellen.checks.check import Check, Companion, Conclusion, Measured, Reading
+from snellen.checks.hypothesis import Hypothesis
+from snellen.checks.panels import Panel
+from snellen.checks.per_image import PerImage
+from snellen.checks.pictures import keep_picture
+from snellen.core.classifier import Classifier
+from snellen.core.finding import Finding, FindingExample
+from snellen.core.images import ImageSet
+from snellen.core.method import Need
 from snellen.metrics.clustered import clustered_mean
 from snellen.models.segmenters.object_masks import ObjectMasks, fitting_segmenter
 

@@ -12,14 +12,14 @@ from snellen.auditing.bag_figures import bag_figures, instance_figures
 from snellen.auditing.bag_hypotheses import bag_hypotheses
 from snellen.auditing.bag_list import WholeBag, bag_rows, contradictions, whole_bags
 from snellen.auditing.bag_table import BagTable
-from snellen.auditing.check import Check, Companion, Conclusion, Kept, Reading
 from snellen.auditing.heat_panel import heat_panel
-from snellen.auditing.panels import Panel
-from snellen.auditing.per_image import BAG_LABEL, PerImage
-from snellen.classifier import Classifier
-from snellen.errors import InputError, unknown_name
-from snellen.images import ImageSet
-from snellen.method import Need
+from snellen.checks.check import Check, Companion, Conclusion, Kept, Reading
+from snellen.checks.panels import Panel
+from snellen.checks.per_image import BAG_LABEL, PerImage
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError, unknown_name
+from snellen.core.images import ImageSet
+from snellen.core.method import Need
 from snellen.metrics.bag_pooling import Pooling
 
 #: Bags that a note names; all are in the list.
@@ -87,6 +87,11 @@ class BagDecisions(Check):
         except ValidationError as error:
             wrong = "; ".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())
             raise InputError(f"{classifier.name} decides about bags in a way that is not known ({wrong})") from error
+
+    def figure_names(self) -> frozenset[str]:
+        """Known before the audit runs; see :meth:`Check.figure_names`."""
+        decisions = ("auroc", "accuracy", "sensitivity", "specificity")
+        return self._names(*decisions, "instance_auroc", "positives_found", "false_in_negative_bags")
 
     def cost(self) -> float:
         """Nothing but the clean scores is needed."""

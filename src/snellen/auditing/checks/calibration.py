@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from snellen.auditing.calibration import CalibrationError, calibration_error
-from snellen.auditing.check import Check, Conclusion, Kept, Measured, Reading
-from snellen.auditing.halves import halves
-from snellen.auditing.hypothesis import Hypothesis
-from snellen.auditing.panels import Line, Panel, Point
-from snellen.auditing.per_image import PerImage
-from snellen.finding import Finding
-from snellen.method import Need
+from snellen.checks.check import Check, Conclusion, Kept, Measured, Reading
+from snellen.checks.halves import halves
+from snellen.checks.hypothesis import Hypothesis
+from snellen.checks.panels import Line, Panel, Point
+from snellen.checks.per_image import PerImage
+from snellen.core.finding import Finding
+from snellen.core.method import Need
 from snellen.metrics.calibration import ReliabilityBins
 from snellen.metrics.clustered import clustered_share
 from snellen.metrics.loss_interval import loss_interval
@@ -38,6 +38,10 @@ class Calibration(Check):
 
     bins: int = Field(15, ge=2, description="equal-width bins of the expected calibration error")
     resamples: int = Field(200, ge=50, description="resamples for its bounds")
+
+    def figure_names(self) -> frozenset[str]:
+        """Known before the audit runs; see :meth:`Check.figure_names`."""
+        return self._names("ece", "adaptive_ece", "brier", "nll", "ece_with_temperature")
 
     def cost(self) -> float:
         """Nothing but the clean scores is needed."""

@@ -9,16 +9,16 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.auditing.check import Batch, Check, Companion, Conclusion, Measured, Reading
-from snellen.auditing.panels import Line, Panel, Point
-from snellen.certificates.by_votes import VoteCertificate
-from snellen.certificates.dual_smoothing import DualSmoothing
-from snellen.certificates.smoothing import Smoothing
-from snellen.classifier import Classifier
-from snellen.evidence import Evidence
-from snellen.images import ImageSet
+from snellen.checks.check import Batch, Check, Companion, Conclusion, Measured, Reading
+from snellen.checks.panels import Line, Panel, Point
+from snellen.core.classifier import Classifier
+from snellen.core.evidence import Evidence
+from snellen.core.images import ImageSet
+from snellen.methods.smoothing.by_votes import VoteCertificate
+from snellen.methods.smoothing.dual_smoothing import DualSmoothing
+from snellen.methods.smoothing.smoothed_network import noise_of
+from snellen.methods.smoothing.smoothing import Smoothing
 from snellen.metrics.clustered import clustered_mean, clustered_share
-from snellen.models.smoothed_network import noise_of
 
 #: Radii of the curve.
 POINTS = 8
@@ -41,6 +41,10 @@ class Certified(Check):
         if noise_of(classifier.module) is None:
             return f"certifies models that were trained under noise, and {classifier.name} does not say that it was"
         return super().missing(classifier, images, companions) or self.method(classifier).missing(classifier)
+
+    def figure_names(self) -> frozenset[str]:
+        """Known before the audit runs; see :meth:`Check.figure_names`."""
+        return self._names("accuracy", "abstentions", "average_radius")
 
     def cost(self) -> float:
         """Noisy samples of two networks, for the share that is looked at."""

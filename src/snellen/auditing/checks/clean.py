@@ -8,14 +8,14 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from snellen.auditing.check import Check, Conclusion, Kept, Measured, Reading
-from snellen.auditing.examples import confident_mistakes
 from snellen.auditing.gaps import error_gap
-from snellen.auditing.hypothesis import Hypothesis
-from snellen.auditing.panels import Panel
-from snellen.auditing.per_image import PerImage
 from snellen.auditing.training_curves import training_curves
-from snellen.finding import Finding
+from snellen.checks.check import Check, Conclusion, Kept, Measured, Reading
+from snellen.checks.examples import confident_mistakes
+from snellen.checks.hypothesis import Hypothesis
+from snellen.checks.panels import Panel
+from snellen.checks.per_image import PerImage
+from snellen.core.finding import Finding
 from snellen.metrics.classification import ConfusionCounts
 from snellen.metrics.clustered import clustered_share
 from snellen.metrics.confusion_pairs import confusion_pairs
@@ -40,6 +40,10 @@ class Clean(Check):
     reads: ClassVar[frozenset[Kept]] = frozenset({"scores"})
 
     examples: int = Field(5, ge=0, description="pictures for each finding")
+
+    def figure_names(self) -> frozenset[str]:
+        """Known before the audit runs; see :meth:`Check.figure_names`."""
+        return self._names("accuracy", "balanced_accuracy")
 
     def cost(self) -> float:
         """Clean scores are computed for every audit anyway."""

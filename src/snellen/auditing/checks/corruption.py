@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from torch import Tensor
 
-from snellen.auditing.check import Batch, Check, Conclusion, Measured, Reading
-from snellen.auditing.checks.corruption_figures import (
+from snellen.auditing.checks.corruption_reference import check_conditions, find_reference
+from snellen.checks.check import Batch, Check, Conclusion, Measured, Reading
+from snellen.checks.corruption_figures import (
     class_breaks,
     error_metrics,
     failure_severities,
@@ -19,21 +20,20 @@ from snellen.auditing.checks.corruption_figures import (
     normalised_errors,
     outcomes_by_kind,
 )
-from snellen.auditing.checks.corruption_reference import check_conditions, find_reference
-from snellen.auditing.examples import confident_mistakes
-from snellen.auditing.eye_chart import Column
-from snellen.auditing.hypothesis import Hypothesis
-from snellen.auditing.per_image import ABSENT
-from snellen.auditing.strengths import Lost, accuracy_at, chart_column, lost_over
-from snellen.auditing.treatments import treatments
-from snellen.classifier import Classifier
-from snellen.corruption.benchmarks import IMAGENET_C, BenchmarkName, benchmark
-from snellen.corruption.tables import MAX_SEVERITY
-from snellen.evidence import Evidence
-from snellen.finding import Finding
+from snellen.checks.examples import confident_mistakes
+from snellen.checks.eye_chart import Column
+from snellen.checks.hypothesis import Hypothesis
+from snellen.checks.per_image import ABSENT
+from snellen.checks.strengths import Lost, accuracy_at, chart_column, lost_over
+from snellen.checks.treatments import treatments
+from snellen.core.classifier import Classifier
+from snellen.core.evidence import Evidence
+from snellen.core.finding import Finding
+from snellen.methods.corruptions.benchmarks import IMAGENET_C, BenchmarkName, benchmark
+from snellen.methods.corruptions.corruption import Corruption
+from snellen.methods.corruptions.tables import MAX_SEVERITY
 from snellen.metrics.corruption_error import Reference
-from snellen.shifts.corruption import Corruption
-from snellen.sweep import Transformation, measure, setting_name
+from snellen.metrics.sweep import Transformation, measure, setting_name
 
 Severity = Annotated[float, Field(gt=0, le=MAX_SEVERITY)]
 
@@ -121,6 +121,16 @@ class CommonCorruptions(Check):
                 f"benchmark's mCE."
             )
         return told
+
+    def figure_names(self) -> frozenset[str]:
+        """Known before the audit runs; see :meth:`Check.figure_names`."""
+        return self._names(
+            "clean_error",
+            "error",
+            *(("mce", "relative_mce") if self.reference is not None else ()),
+            *(f"{kind}.error" for kind in self.chosen),
+            *(f"{kind}.{severity:g}.accuracy" for kind in self.chosen for severity in self.severities),
+        )
 
     def cost(self) -> float:
         """One pass for each kind and severity; making the images costs a quarter of one, as measured.

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from snellen.errors import InputError, unknown_name
+from snellen.core.errors import InputError, unknown_name
 from snellen.metrics.corruption_error import Reference
 from snellen.metrics.stored_references import stored_reference, stored_reference_names
 

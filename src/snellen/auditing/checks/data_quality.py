@@ -7,14 +7,14 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from snellen.auditing.check import Check, Conclusion, Kept, Reading
 from snellen.auditing.gaps import ErrorGap, error_gap
-from snellen.auditing.hypothesis import Hypothesis
-from snellen.auditing.panels import Panel
-from snellen.auditing.per_image import PerImage
-from snellen.finding import Finding, FindingExample
-from snellen.inspection.outliers import SMALLEST_SET, feature_outliers
-from snellen.inspection.quality import quality_issues
+from snellen.checks.check import Check, Conclusion, Kept, Reading
+from snellen.checks.hypothesis import Hypothesis
+from snellen.checks.panels import Panel
+from snellen.checks.per_image import PerImage
+from snellen.core.finding import Finding, FindingExample
+from snellen.metrics.inspection.outliers import SMALLEST_SET, feature_outliers
+from snellen.metrics.inspection.quality import quality_issues
 
 #: Name of the trouble of images that are far from all others in the features of the model.
 OUTLIER = "unlike all others"

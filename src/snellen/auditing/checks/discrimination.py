@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.auditing.check import Check, Companion, Conclusion, Kept, Measured, Reading
-from snellen.auditing.panels import Line, Panel, Point
-from snellen.auditing.per_image import PerImage
-from snellen.classifier import Classifier
-from snellen.errors import unknown_name
-from snellen.images import ImageSet
-from snellen.method import Need
+from snellen.checks.check import Check, Companion, Conclusion, Kept, Measured, Reading
+from snellen.checks.panels import Line, Panel, Point
+from snellen.checks.per_image import PerImage
+from snellen.core.classifier import Classifier
+from snellen.core.errors import unknown_name
+from snellen.core.images import ImageSet
+from snellen.core.method import Need
 from snellen.metrics.auroc import macro_auroc
 from snellen.metrics.auroc_interval import macro_auroc_interval
 from snellen.metrics.clustered import clustered_share
@@ -51,6 +51,12 @@ class Discrimination(Check):
         if self.positive is not None and self.positive not in classifier.class_names:
             raise unknown_name("class", self.positive, classifier.class_names)
         return super().missing(classifier, images, companions)
+
+    def figure_names(self) -> frozenset[str]:
+        """Known before the audit runs; see :meth:`Check.figure_names`."""
+        return self._names(
+            "auroc", "sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value"
+        )
 
     def cost(self) -> float:
         """Nothing but the clean scores is needed."""

@@ -7,14 +7,14 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from snellen.auditing.check import Check, Companion, Conclusion, Kept, Measured, Reading
 from snellen.auditing.checks.slices import WORDS
-from snellen.auditing.hypothesis import Hypothesis
-from snellen.auditing.panels import Panel
-from snellen.auditing.per_image import PerImage
-from snellen.finding import Finding, FindingExample
-from snellen.inspection.column_drift import LabelDrift, PropertyDrift, label_drift, property_drift
-from snellen.inspection.drift import FEWEST_UNITS, FeatureDrift, feature_drift
+from snellen.checks.check import Check, Companion, Conclusion, Kept, Measured, Reading
+from snellen.checks.hypothesis import Hypothesis
+from snellen.checks.panels import Panel
+from snellen.checks.per_image import PerImage
+from snellen.core.finding import Finding, FindingExample
+from snellen.metrics.inspection.column_drift import LabelDrift, PropertyDrift, label_drift, property_drift
+from snellen.metrics.inspection.drift import FEWEST_UNITS, FeatureDrift, feature_drift
 
 #: Drift has no error scale of its own. Area under the ROC curve of telling the sets apart, lower bound → harm.
 DRIFT_HARM: tuple[tuple[float, float], ...] = ((0.9, 0.05), (0.7, 0.005), (0.0, 0.0))

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from snellen.auditing.check import Check, Conclusion, Kept, Reading
-from snellen.auditing.per_image import PerImage
-from snellen.finding import Finding, FindingExample
-from snellen.inspection.duplicates import exact_groups, near_groups
+from snellen.checks.check import Check, Conclusion, Kept, Reading
+from snellen.checks.per_image import PerImage
+from snellen.core.finding import Finding, FindingExample
+from snellen.metrics.inspection.duplicates import exact_groups, near_groups
 
 
 class Duplicates(Check):

@@ -10,18 +10,18 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
-from snellen.attribution.colour_scale import scale_colours
-from snellen.attribution.filling import blurred_filling
-from snellen.attribution.maps import pixel_map
-from snellen.attribution.partition_shap import partition_shap
-from snellen.attribution.score import TargetScore
-from snellen.auditing.check import Check, Conclusion, Reading
-from snellen.auditing.examples import confident_mistakes
-from snellen.auditing.panels import HeatPicture, Panel
-from snellen.auditing.pictures import keep_file
-from snellen.errors import RejectedImageError
-from snellen.method import Need
-from snellen.preparation import to_image, to_unit
+from snellen.checks.check import Check, Conclusion, Reading
+from snellen.checks.examples import confident_mistakes
+from snellen.checks.panels import HeatPicture, Panel
+from snellen.checks.pictures import keep_file
+from snellen.core.errors import RejectedImageError
+from snellen.core.method import Need
+from snellen.core.preparation import to_image, to_unit
+from snellen.methods.explanations.colour_scale import scale_colours
+from snellen.methods.explanations.filling import blurred_filling
+from snellen.methods.explanations.maps import pixel_map
+from snellen.methods.explanations.partition_shap import partition_shap
+from snellen.methods.explanations.score import TargetScore
 
 #: Opacity of colours where there is no evidence.
 FAINT = 0.4

@@ -7,14 +7,14 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from snellen.auditing.check import Check, Conclusion, Measured, Reading
-from snellen.auditing.examples import confident_mistakes
 from snellen.auditing.gaps import error_gap
-from snellen.auditing.hypothesis import Hypothesis
-from snellen.auditing.panels import Panel
-from snellen.auditing.per_image import PerImage, rows_of
-from snellen.finding import Finding
-from snellen.method import Need
+from snellen.checks.check import Check, Conclusion, Measured, Reading
+from snellen.checks.examples import confident_mistakes
+from snellen.checks.hypothesis import Hypothesis
+from snellen.checks.panels import Panel
+from snellen.checks.per_image import PerImage, rows_of
+from snellen.core.finding import Finding
+from snellen.core.method import Need
 from snellen.metrics.clustered import clustered_share
 
 
@@ -26,6 +26,10 @@ class GroupGap(Check):
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "groups"})
 
     examples: int = Field(5, ge=0, description="pictures for each finding")
+
+    def figure_names(self) -> frozenset[str]:
+        """Known before the audit runs; see :meth:`Check.figure_names`."""
+        return self._names("worst_accuracy")
 
     def cost(self) -> float:
         """Nothing but the clean scores is needed."""

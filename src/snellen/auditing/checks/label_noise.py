@@ -6,15 +6,15 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from snellen.auditing.check import Check, Conclusion, Kept, Measured, Reading
-from snellen.auditing.hypothesis import Hypothesis
-from snellen.auditing.independent import one_of_each_unit
-from snellen.auditing.panels import Panel
-from snellen.auditing.per_image import PerImage
-from snellen.finding import Finding, FindingExample
-from snellen.inspection.error_share import ErrorShare, estimated_error_share
-from snellen.inspection.label_errors import LabelErrors, label_errors
-from snellen.method import Need
+from snellen.checks.check import Check, Conclusion, Kept, Measured, Reading
+from snellen.checks.hypothesis import Hypothesis
+from snellen.checks.independent import one_of_each_unit
+from snellen.checks.panels import Panel
+from snellen.checks.per_image import PerImage
+from snellen.core.finding import Finding, FindingExample
+from snellen.core.method import Need
+from snellen.metrics.inspection.error_share import ErrorShare, estimated_error_share
+from snellen.metrics.inspection.label_errors import LabelErrors, label_errors
 from snellen.metrics.temperature import tempered_probabilities
 
 #: Fewer labelled images are not judged, and so many pairs of classes are listed.

@@ -8,12 +8,12 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from snellen.auditing.check import Check, Companion, Conclusion, Kept, Reading
-from snellen.auditing.per_image import PerImage
-from snellen.classifier import Classifier
-from snellen.finding import Finding, FindingExample
-from snellen.images import ImageSet
-from snellen.inspection.duplicates import across
+from snellen.checks.check import Check, Companion, Conclusion, Kept, Reading
+from snellen.checks.per_image import PerImage
+from snellen.core.classifier import Classifier
+from snellen.core.finding import Finding, FindingExample
+from snellen.core.images import ImageSet
+from snellen.metrics.inspection.duplicates import across
 
 #: What the sets beside the audited one are called.
 NAMES: dict[Companion, str] = {"train": "training", "tune": "tuning"}

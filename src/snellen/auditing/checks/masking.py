@@ -9,21 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from snellen.attacks.gradient_sizes import gradient_sizes
-from snellen.auditing.check import Batch, Check, Companion, Conclusion, Measured, Reading
 from snellen.auditing.checks.adversarial import AnyThreat
-from snellen.auditing.hypothesis import Hypothesis
 from snellen.auditing.masking_attacks import masking_attacks, surrogate_model
 from snellen.auditing.masking_signs import Sign, breaks_more, established, joint_p_value, share_above
-from snellen.auditing.per_image import ABSENT, WRONG
 from snellen.auditing.threat import Threat, check_distinct
-from snellen.classifier import Classifier
-from snellen.errors import ModelError
-from snellen.evidence import Evidence
-from snellen.finding import Finding, FindingExample
-from snellen.images import ImageSet
+from snellen.checks.check import Batch, Check, Companion, Conclusion, Measured, Reading
+from snellen.checks.hypothesis import Hypothesis
+from snellen.checks.per_image import ABSENT, WRONG
+from snellen.core.classifier import Classifier
+from snellen.core.errors import ModelError
+from snellen.core.evidence import Evidence
+from snellen.core.finding import Finding, FindingExample
+from snellen.core.images import ImageSet
+from snellen.core.outcomes import NOT_FINITE
+from snellen.methods.attacks.gradient_sizes import gradient_sizes
 from snellen.metrics.clustered import clustered_share
-from snellen.outcomes import NOT_FINITE
 
 #: Setting of the sizes of the gradients, and the reasons that it gives.
 GRADIENT, ZERO, SATURATED = "gradient", "zero", "saturated"

@@ -9,17 +9,17 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.auditing.check import Batch, Check, Conclusion, Measured, Reading
-from snellen.auditing.hypothesis import Hypothesis
-from snellen.auditing.independent import one_of_each_unit
-from snellen.auditing.kept_columns import array_column, read_array
-from snellen.auditing.per_image import PerImage
-from snellen.auditing.treatments import treatments
-from snellen.evidence import Evidence
-from snellen.finding import Finding, FindingExample
-from snellen.inspection.shown_classes import FEWEST, shown_classes, windows
-from snellen.method import Need
+from snellen.checks.check import Batch, Check, Conclusion, Measured, Reading
+from snellen.checks.hypothesis import Hypothesis
+from snellen.checks.independent import one_of_each_unit
+from snellen.checks.kept_columns import array_column, read_array
+from snellen.checks.per_image import PerImage
+from snellen.checks.treatments import treatments
+from snellen.core.evidence import Evidence
+from snellen.core.finding import Finding, FindingExample
+from snellen.core.method import Need
 from snellen.metrics.incomplete_beta import regularised_incomplete_beta
+from snellen.metrics.inspection.shown_classes import FEWEST, shown_classes, windows
 from snellen.metrics.intervals import clopper_pearson
 from snellen.training.crops import cut_boxes
 

@@ -7,10 +7,10 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from snellen.auditing.check import Check, Conclusion, Measured, Reading
-from snellen.auditing.panels import Line, Panel, Point
-from snellen.auditing.per_image import PerImage
-from snellen.method import Need
+from snellen.checks.check import Check, Conclusion, Measured, Reading
+from snellen.checks.panels import Line, Panel, Point
+from snellen.checks.per_image import PerImage
+from snellen.core.method import Need
 from snellen.metrics.clustered import clustered_share
 from snellen.metrics.selective import RiskCoverage
 from snellen.metrics.selective_intervals import area_interval, coverage_interval
@@ -27,6 +27,10 @@ class Selective(Check):
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
 
     risk: float = Field(0.01, gt=0, lt=1, description="error that may remain among the answered images")
+
+    def figure_names(self) -> frozenset[str]:
+        """Known before the audit runs; see :meth:`Check.figure_names`."""
+        return self._names("aurc", "coverage")
 
     def cost(self) -> float:
         """Nothing but the clean scores is needed."""

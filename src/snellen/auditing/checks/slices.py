@@ -8,13 +8,13 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from snellen.auditing.check import Check, Conclusion, Kept, Reading
-from snellen.auditing.hypothesis import Hypothesis
-from snellen.auditing.per_image import PerImage
-from snellen.finding import Finding, FindingExample
-from snellen.inspection.properties import ImageProperties
-from snellen.inspection.slices import FEWEST, ErrorSlice, find_slices
-from snellen.method import Need
+from snellen.checks.check import Check, Conclusion, Kept, Reading
+from snellen.checks.hypothesis import Hypothesis
+from snellen.checks.per_image import PerImage
+from snellen.core.finding import Finding, FindingExample
+from snellen.core.method import Need
+from snellen.metrics.inspection.properties import ImageProperties
+from snellen.metrics.inspection.slices import FEWEST, ErrorSlice, find_slices
 
 #: A slice is named for its class, and for a property, from these on.
 MOSTLY, STANDS_OUT = 0.6, 0.5

@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from snellen.classifier import Normalization
-from snellen.errors import InputError
+from snellen.core.classifier import Normalization
+from snellen.core.errors import InputError
+from snellen.core.preparation import Preparation
 from snellen.models.captioners.cross_attention import CrossAttentionDecoder, KeyValueCache
 from snellen.models.captioners.greedy import decode_greedily, sequence_log_probabilities
 from snellen.models.captioners.protocol import Captions, DecoderCache
 from snellen.models.captioners.word_pieces import WordPieces
-from snellen.models.image_checks import check_prepared
-from snellen.models.token_rows import pad
-from snellen.models.weights_identity import WeightsIdentity
-from snellen.preparation import Preparation
+from snellen.models.classifiers.image_checks import check_prepared
+from snellen.models.tokens.token_rows import pad
+from snellen.models.weights.weights_identity import WeightsIdentity
 
 #: Images that are captioned, and texts that are scored, at a time.
 BATCH = 32

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 
 
 class KeyValueCache:

@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.models.captioners.captioner import CrossAttentionCaptioner
 from snellen.models.captioners.cross_attention import CrossAttentionDecoder
 from snellen.models.captioners.generation_settings import ignored_settings
 from snellen.models.captioners.protocol import Captioner
 from snellen.models.captioners.word_pieces import WordPieces
-from snellen.models.hugging_face_folder import (
+from snellen.models.classifiers.hugging_face_models import translate
+from snellen.models.weights.hugging_face_folder import (
     check_folder,
     check_vocabulary,
     import_transformers,
@@ -28,7 +29,6 @@ from snellen.models.hugging_face_folder import (
     load_network,
     load_tokenizer,
 )
-from snellen.models.hugging_face_models import translate
 
 #: Model classes of transformers by the ``model_type`` of the configuration.
 MODELS = {"blip": "BlipForConditionalGeneration", "vision-encoder-decoder": "VisionEncoderDecoderModel"}

@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from snellen.classifier import Normalization
-from snellen.preparation import Preparation
+from snellen.core.classifier import Normalization
+from snellen.core.preparation import Preparation
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,15 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snellen.classifier import Normalization
-from snellen.errors import InputError
+from snellen.core.classifier import Normalization
+from snellen.core.errors import InputError
+from snellen.core.preparation import Preparation
 from snellen.models.captioners.cross_attention import CrossAttentionDecoder
 from snellen.models.captioners.generation_settings import ignored_settings
 from snellen.models.captioners.greedy import decode_greedily, sequence_log_probabilities
 from snellen.models.captioners.hugging_face_captioners import blip_pieces
 from snellen.models.captioners.protocol import QuestionAnswerer
 from snellen.models.captioners.word_pieces import WordPieces
-from snellen.models.hugging_face_folder import (
+from snellen.models.classifiers.hugging_face_models import translate
+from snellen.models.classifiers.image_checks import check_prepared
+from snellen.models.tokens.token_rows import check_texts, fit, pad
+from snellen.models.weights.hugging_face_folder import (
     check_folder,
     import_transformers,
     load_config,
@@ -31,11 +35,7 @@ from snellen.models.hugging_face_folder import (
     load_network,
     load_tokenizer,
 )
-from snellen.models.hugging_face_models import translate
-from snellen.models.image_checks import check_prepared
-from snellen.models.token_rows import check_texts, fit, pad
-from snellen.models.weights_identity import WeightsIdentity
-from snellen.preparation import Preparation
+from snellen.models.weights.weights_identity import WeightsIdentity
 
 #: Images with their questions that go through the model at a time.
 BATCH = 32

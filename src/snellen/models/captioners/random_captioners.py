@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from snellen.models.hugging_face_folder import import_transformers
-from snellen.models.quiet_loading import quiet_loading
-from snellen.models.random_weights import draw_weights
-from snellen.models.small_tokenizers import WORDS, bert_tokenizer, gpt2_tokenizer
+from snellen.models.tokens.small_tokenizers import WORDS, bert_tokenizer, gpt2_tokenizer
+from snellen.models.weights.hugging_face_folder import import_transformers
+from snellen.models.weights.quiet_loading import quiet_loading
+from snellen.models.weights.random_weights import draw_weights
 
 _CONTEXT = 32
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 
-from snellen.errors import InputError, unknown_name
-from snellen.models.bundled_folders import bundled_folder
+from snellen.core.errors import InputError, unknown_name
 from snellen.models.captioners.protocol import Captioner, QuestionAnswerer
-from snellen.models.devices import resolve_device
+from snellen.models.weights.bundled_folders import bundled_folder
+from snellen.models.weights.devices import resolve_device
 
 
 def load_captioner(reference: str, *, device: str = "cpu") -> Captioner:

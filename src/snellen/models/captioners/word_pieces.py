@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snellen.errors import InputError
-from snellen.models.token_rows import check_texts, fit
+from snellen.core.errors import InputError
+from snellen.models.tokens.token_rows import check_texts, fit
 
 
 class WordPieces:

@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.models.captioners.protocol import Captioner
-from snellen.models.quiet_loading import quiet_loading
+from snellen.models.weights.quiet_loading import quiet_loading
 
 #: Files that are of the network, and are written anew.
 _OF_THE_NETWORK = ("config.json", "generation_config.json", "training.json", "card.json", "README.md")

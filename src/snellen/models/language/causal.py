@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.models.captioners.cross_attention import KeyValueCache
 from snellen.models.captioners.word_pieces import WordPieces
-from snellen.models.devices import resolve_device
-from snellen.models.hugging_face_folder import (
+from snellen.models.weights.devices import resolve_device
+from snellen.models.weights.hugging_face_folder import (
     check_folder,
     check_vocabulary,
     import_transformers,
@@ -26,7 +26,7 @@ from snellen.models.hugging_face_folder import (
     load_network,
     load_tokenizer,
 )
-from snellen.models.weights_identity import WeightsIdentity
+from snellen.models.weights.weights_identity import WeightsIdentity
 
 
 class CausalLanguageModel:

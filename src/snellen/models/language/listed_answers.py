@@ -18,8 +18,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from snellen.budget import Spent
-from snellen.errors import InputError, unknown_name
+from snellen.core.budget import Spent
+from snellen.core.errors import InputError, unknown_name
 from snellen.models.language.phrases import Phrases
 from snellen.models.language.protocol import Message, Reply
 from snellen.models.language.reply_form import WrongFormError, read_form

@@ -10,9 +10,9 @@ from typing import Literal, Protocol
 from pydantic import BaseModel
 from torch import Tensor
 
-from snellen.budget import Spent
-from snellen.errors import InputError, ModelError, SnellenError
-from snellen.preparation import to_image
+from snellen.core.budget import Spent
+from snellen.core.errors import InputError, ModelError, SnellenError
+from snellen.core.preparation import to_image
 
 Role = Literal["system", "user", "assistant"]
 
@@ -24,7 +24,7 @@ class UnusableReplyError(ModelError):
 
 
 class BudgetSpentError(SnellenError):
-    """What may be spent is spent; the message names the limit, as :meth:`snellen.budget.Budget.exceeded` does."""
+    """What may be spent is spent; the message names the limit, as :meth:`snellen.core.budget.Budget.exceeded` does."""
 
 
 @dataclass(frozen=True)

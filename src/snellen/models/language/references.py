@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snellen.budget import Budget
-from snellen.errors import InputError, import_extra, unknown_name
+from snellen.core.budget import Budget
+from snellen.core.errors import InputError, import_extra, unknown_name
 from snellen.models.language import listed_answers
 from snellen.models.language.protocol import LanguageModel
 from snellen.models.language.reply_cache import ReplyCache
@@ -13,9 +13,9 @@ from snellen.models.language.server_address import read_address
 from snellen.models.language.server_models import ServerLanguageModel, TokenLimit
 from snellen.models.language.server_requests import Requests
 from snellen.models.language.token_account import TokenAccount
-from snellen.network.key import read_key
-from snellen.network.permission import AllowRemote
-from snellen.network.retrying import Patience
+from snellen.models.remote.key import read_key
+from snellen.models.remote.permission import AllowRemote
+from snellen.models.remote.retrying import Patience
 
 #: The environment variable that a server's key is taken from. Not that of another program: its key is not ours to send.
 KEY_VARIABLE = "SNELLEN_LANGUAGE_MODEL_KEY"
@@ -40,7 +40,7 @@ def load_language_model(
 
     >>> load_language_model("https://models.example/v1#large")
     Traceback (most recent call last):
-    snellen.errors.InputError: models.example is another machine: prompts and pictures would leave this one. ...
+    snellen.core.errors.InputError: models.example is another machine: prompts and pictures would leave this one. ...
 
     Args:
         reference: ``http://127.0.0.1:8000/v1#MODEL`` or ``https://…``, a server with the interface of OpenAI;

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from snellen.cache_folder import cache_folder
-from snellen.run import canonical_json, write_atomically
+from snellen.core.cache_folder import cache_folder
+from snellen.core.run import canonical_json, write_atomically
 
 #: Largest entry that is read, bytes.
 MAX_BYTES = 16 * 2**20

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, RootModel, ValidationError
 
 from snellen.models.language.protocol import Message
-from snellen.network.key import SHOWN
+from snellen.models.remote.key import SHOWN
 
 
 class WrongFormError(ValueError):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from snellen.errors import InputError
-from snellen.network.address import ServerUrl, ask_permission, read_url
-from snellen.network.permission import AllowRemote, permitting
+from snellen.core.errors import InputError
+from snellen.models.remote.address import ServerUrl, ask_permission, read_url
+from snellen.models.remote.permission import AllowRemote, permitting
 
 _FORM = "http://127.0.0.1:8000/v1#MODEL"
 

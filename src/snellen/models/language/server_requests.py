@@ -1,7 +1,8 @@
 """One request to a server: which headers leave, what is logged, how often it is tried again, and what went wrong.
 
 No redirect is followed, no proxy is asked on the way to this machine, and no header but the few of
-:data:`snellen.network.connection.HEADERS` leaves. Each request is logged with size and hash, never with its content.
+:data:`snellen.models.remote.connection.HEADERS` leaves. Each request is logged with size and hash, never with its
+content.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from snellen.errors import ModelError
+from snellen.core.errors import ModelError
 from snellen.models.language.server_address import ServerAddress
-from snellen.network.connection import client_options
-from snellen.network.key import Key, shown
-from snellen.network.retrying import FailedRequestError, Failure, Patience, answered, explained
-from snellen.network.sent_log import SentRequest, tell
+from snellen.models.remote.connection import client_options
+from snellen.models.remote.key import Key, shown
+from snellen.models.remote.retrying import FailedRequestError, Failure, Patience, answered, explained
+from snellen.models.remote.sent_log import SentRequest, tell
 
 _log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from snellen.models.hugging_face_folder import import_transformers
-from snellen.models.quiet_loading import quiet_loading
-from snellen.models.random_weights import draw_weights
+from snellen.models.weights.hugging_face_folder import import_transformers
+from snellen.models.weights.quiet_loading import quiet_loading
+from snellen.models.weights.random_weights import draw_weights
 
 _PURPOSE = "a small language model"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from snellen.budget import Budget, Spent
+from snellen.core.budget import Budget, Spent
 from snellen.models.language.protocol import BudgetSpentError
 
 

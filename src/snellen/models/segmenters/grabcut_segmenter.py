@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snellen.errors import InputError, import_extra
+from snellen.core.errors import InputError, import_extra
 from snellen.models.segmenters.prompts import Prompts, checked_prompts, image_bytes
 from snellen.models.segmenters.protocol import Prompt, Segmented
 

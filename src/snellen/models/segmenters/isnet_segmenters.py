@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snellen.errors import InputError, ModelError, import_extra
-from snellen.models.onnx_external_data import hash_with_external_files
-from snellen.models.onnx_models import open_session, read_model, wrap_session
-from snellen.models.onnx_network import OnnxNetwork
+from snellen.core.errors import InputError, ModelError, import_extra
+from snellen.models.classifiers.onnx_external_data import hash_with_external_files
+from snellen.models.classifiers.onnx_models import open_session, read_model, wrap_session
+from snellen.models.classifiers.onnx_network import OnnxNetwork
 from snellen.models.segmenters.prompts import checked_prompts, image_bytes
 from snellen.models.segmenters.protocol import Prompt, Segmented
 

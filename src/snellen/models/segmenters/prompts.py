@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from snellen.errors import InputError
+from snellen.core.errors import InputError
 from snellen.models.segmenters.protocol import Prompt
 
 

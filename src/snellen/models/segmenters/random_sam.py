@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snellen.models.hugging_face_folder import import_transformers
-from snellen.models.quiet_loading import quiet_loading
-from snellen.randomness import Randomness
+from snellen.core.randomness import Randomness
+from snellen.models.weights.hugging_face_folder import import_transformers
+from snellen.models.weights.quiet_loading import quiet_loading
 
 
 def small_sam_config(image_size: int = 64) -> dict[str, dict[str, Any]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 
-from snellen.errors import InputError, unknown_name
-from snellen.models.bundled_folders import bundled_folder
-from snellen.models.devices import resolve_device
+from snellen.core.errors import InputError, unknown_name
 from snellen.models.segmenters.protocol import Segmenter
+from snellen.models.weights.bundled_folders import bundled_folder
+from snellen.models.weights.devices import resolve_device
 
 #: Scheme → loader, "module:function"; a loader takes what follows the colon and the device. Imported when used.
 SCHEMES: dict[str, str] = {
@@ -24,7 +24,7 @@ def load_segmenter(reference: str, *, device: str = "cpu") -> Segmenter:
 
     >>> load_segmenter("sam:facebook/sam-vit-base")
     Traceback (most recent call last):
-    snellen.errors.UnknownNameError: unknown kind of segmenter 'sam'. Known: bundled, grabcut, hf, isnet
+    snellen.core.errors.UnknownNameError: unknown kind of segmenter 'sam'. Known: bundled, grabcut, hf, isnet
 
     Args:
         reference: ``hf:FOLDER`` (a SAM of transformers, prompted by points or boxes), ``bundled:NAME`` (the same, from

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from snellen.errors import InputError
-from snellen.preparation import to_image
-from snellen.randomness import Randomness
+from snellen.core.errors import InputError
+from snellen.core.preparation import to_image
+from snellen.core.randomness import Randomness
 
 #: Widths and heights of the images on which the translation is compared with the processor.
 _CHECKED = ((97, 61), (61, 143), (300, 301))

@@ -10,18 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snellen.errors import InputError, ModelError
-from snellen.models.hugging_face_folder import (
+from snellen.core.errors import InputError, ModelError
+from snellen.models.segmenters.prompts import Prompts, checked_prompts, image_bytes
+from snellen.models.segmenters.protocol import Prompt, Segmented
+from snellen.models.segmenters.sam_preparation import SamPreparation, translate
+from snellen.models.weights.hugging_face_folder import (
     check_folder,
     import_transformers,
     load_config,
     load_image_processor,
     load_network,
 )
-from snellen.models.segmenters.prompts import Prompts, checked_prompts, image_bytes
-from snellen.models.segmenters.protocol import Prompt, Segmented
-from snellen.models.segmenters.sam_preparation import SamPreparation, translate
-from snellen.models.weights_identity import WeightsIdentity
+from snellen.models.weights.weights_identity import WeightsIdentity
 
 #: Images whose embeddings are kept; one of the public models takes 4 MiB.
 KEPT = 16

@@ -1,0 +1,1 @@
+"""Two audits side by side, and gates: what is required, what was lost, what improved."""

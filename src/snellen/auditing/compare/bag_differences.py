@@ -1,0 +1,214 @@
+"""Decisions on bags, such as slides, in both runs: the same bags paired, their patients as units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.auditing.bag_table import BagTable
+from snellen.auditing.compare.difference import Difference, paired_difference, unpaired_difference
+from snellen.auditing.compare.estimate import Estimate, Gap, Mean, OfWeights, Units
+from snellen.auditing.compare.pairing import Pair, differing_parameters
+from snellen.auditing.compare.run_record import RunRecord
+from snellen.checks.per_image import PerImage
+from snellen.metrics.weighted import weighted_auroc
+
+#: Name of the check, and of the group of its figures.
+BAGS = "bags"
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What a figure is computed from: n bags, or n images in bags, in one order.
+
+    Attributes:
+        truth: whether each is positive, bool (n,).
+        scores: float64 (n,).
+        called: whether each is called positive, bool (n,).
+        groups: name of the group of each; None where unknown.
+        units: code of the patient of each, (n,); None when each is its own.
+    """
+
+    truth: NDArray[np.bool_]
+    scores: NDArray[np.float64]
+    called: NDArray[np.bool_]
+    groups: tuple[str | None, ...]
+    units: Units
+
+    @property
+    def wrong(self) -> NDArray[np.float64]:
+        """1 where the decision is wrong, (n,)."""
+        return (self.called != self.truth).astype(np.float64)
+
+    def where(self, chosen: NDArray[np.bool_]) -> Judged:
+        """Some of them, by mask (n,)."""
+        rows = np.flatnonzero(chosen).tolist()
+        units = None if self.units is None else self.units[chosen]
+        groups = tuple(self.groups[row] for row in rows)
+        return Judged(self.truth[chosen], self.scores[chosen], self.called[chosen], groups, units)
+
+
+@dataclass(frozen=True, eq=False)
+class BagPair:
+    """The bags of both runs; when paired, those that both runs scored, and of their images those that both used."""
+
+    tables: tuple[BagTable, BagTable]
+    images: tuple[PerImage, PerImage]
+    paired: bool
+
+    @classmethod
+    def of(cls, pair: Pair) -> BagPair | None:
+        """None where a run did not judge bags, or judged others, or not one labelled bag is left."""
+        records = pair.first.record, pair.second.record
+        if BAGS in differing_parameters(*records) or not all(BAGS in record.parameters for record in records):
+            return None
+        images = records[0].images, records[1].images
+        if any(one.bag_labels is None for one in images):
+            return None
+        found = cls((_table(records[0]), _table(records[1])), images, pair.paired)
+        return found if all(len(one.truth) for one in found.bags) else None
+
+    @cached_property
+    def bags(self) -> tuple[Judged, Judged]:
+        """The labelled bags of both."""
+        ids = [dict(zip(table.ids, range(len(table)), strict=True)) for table in self.tables]
+        labelled = [[bag for bag in table.ids if table.labels[own[bag]] >= 0] for table, own in self._with(ids)]
+        if self.paired:
+            both = sorted(set(labelled[0]) & set(labelled[1]))
+            labelled = [both, both]
+        sides = []
+        for (table, own), names in zip(self._with(ids), labelled, strict=True):
+            rows = np.array([own[bag] for bag in names], dtype=np.int64)
+            groups = tuple(table.groups[row] for row in rows)
+            codes = table.unit_codes[rows]
+            units = None if len(np.unique(table.unit_codes)) == len(table) else codes
+            sides.append(Judged(table.truth[rows], table.scores[rows], table.called[rows], groups, units))
+        return sides[0], sides[1]
+
+    @cached_property
+    def instances(self) -> tuple[Judged, Judged]:
+        """The labelled images in bags of both."""
+        return self._images(lambda table, images: (table.of_image >= 0) & images.labelled)
+
+    @cached_property
+    def healthy(self) -> tuple[Judged, Judged]:
+        """The images of negative bags of both: none is positive, whatever is known of it."""
+        return self._images(
+            lambda table, images: (table.of_image >= 0) & (table.labelled & ~table.truth)[table.of_image]
+        )
+
+    def _images(self, wanted: Callable[[BagTable, PerImage], NDArray[np.bool_]]) -> tuple[Judged, Judged]:
+        rows_of = []
+        for table, images in zip(self.tables, self.images, strict=True):
+            rows_of.append({images.ids[row]: row for row in np.flatnonzero(wanted(table, images)).tolist()})
+        both = sorted(rows_of[0].keys() & rows_of[1].keys()) if self.paired else None
+        sides = []
+        for table, images, own in zip(self.tables, self.images, rows_of, strict=True):
+            rows = np.array([own[key] for key in (own if both is None else both)], dtype=np.int64)
+            sides.append(
+                Judged(
+                    truth=images.labels[rows] == table.positive,
+                    scores=table.probabilities[rows],
+                    called=images.predictions[rows] == table.positive,
+                    groups=(None,) * len(rows),
+                    units=table.unit_codes[table.of_image[rows]],
+                )
+            )
+        return sides[0], sides[1]
+
+    def _with(self, each: list[dict[str, int]]) -> list[tuple[BagTable, dict[str, int]]]:
+        return list(zip(self.tables, each, strict=True))
+
+
+def compare_bag_figure(name: str, bags: BagPair, resamples: int) -> Difference | None:
+    """Difference of a figure that begins with ``bags.``; None for one that is not known, or that a run lacks."""
+    last = name.rpartition(".")[2]
+    sides = {"instance_auroc": "instances", "positives_found": "instances", "false_in_negative_bags": "healthy"}
+    pair: tuple[Judged, Judged] = getattr(bags, sides.get(last, "bags"))
+    if last in ("auroc", "instance_auroc"):
+        return _difference(bags.paired, pair, lambda one: _area(one, resamples))
+    if last == "accuracy":
+        return _difference(bags.paired, pair, lambda one: Mean(1 - one.wrong))
+    if last == "sensitivity":
+        return _difference(bags.paired, _kept(pair, lambda one: one.truth), lambda one: Mean(1 - one.wrong))
+    if last == "specificity":
+        return _difference(bags.paired, _kept(pair, lambda one: ~one.truth), lambda one: Mean(1 - one.wrong))
+    if last == "positives_found":
+        return _difference(bags.paired, _kept(pair, lambda one: one.truth), _called)
+    if last == "false_in_negative_bags":
+        return _difference(bags.paired, pair, _called)
+    return None
+
+
+def compare_bag_findings(bags: BagPair, positive: str) -> dict[str, Difference]:
+    """Difference of the quantity behind each finding on bags, by key; a rise is worse.
+
+    Args:
+        bags: of both runs.
+        positive: name of the positive class.
+    """
+    pair = bags.bags
+    found = {
+        "bag_accuracy": _difference(bags.paired, pair, lambda one: Mean(one.wrong)),
+        f"missed_bags:{positive}": _difference(bags.paired, pair, lambda one: _gap(one, one.truth)),
+        f"bag_false_alarms:{positive}": _difference(bags.paired, pair, lambda one: _gap(one, ~one.truth)),
+    }
+    grouped = _kept(pair, lambda one: np.array([group is not None for group in one.groups], dtype=bool))
+    names = [{group for group in one.groups if group is not None} for one in grouped]
+    for name in sorted(names[0] & names[1]):
+        member = [np.array([group == name for group in one.groups], dtype=bool) for one in grouped]
+        if bags.paired and not np.array_equal(member[0], member[1]):
+            continue
+        gaps = [_gap(one, inside) for one, inside in zip(grouped, member, strict=True)]
+        found[f"bag_group_gap:{name}"] = _difference_of(bags.paired, grouped, gaps[0], gaps[1])
+    return {key: difference for key, difference in found.items() if difference is not None}
+
+
+def _table(record: RunRecord) -> BagTable:
+    chosen = record.parameters[BAGS]
+    return BagTable.of(
+        record.images,
+        positive=record.class_names.index(chosen["positive"]),
+        pooling=chosen["pooling"],
+        threshold=float(chosen["threshold"]),
+    )
+
+
+def _difference(
+    paired: bool, pair: tuple[Judged, Judged], made_of: Callable[[Judged], Estimate | None]
+) -> Difference | None:
+    if not all(len(one.truth) for one in pair):
+        return None
+    return _difference_of(paired, pair, made_of(pair[0]), made_of(pair[1]))
+
+
+def _difference_of(
+    paired: bool, pair: tuple[Judged, Judged], first: Estimate | None, second: Estimate | None
+) -> Difference | None:
+    if first is None or second is None:
+        return None
+    if paired:
+        return paired_difference(first, second, pair[0].units)
+    return unpaired_difference(first, second, pair[0].units, pair[1].units)
+
+
+def _kept(pair: tuple[Judged, Judged], which: Callable[[Judged], NDArray[np.bool_]]) -> tuple[Judged, Judged]:
+    return pair[0].where(which(pair[0])), pair[1].where(which(pair[1]))
+
+
+def _area(one: Judged, resamples: int) -> OfWeights | None:
+    if one.truth.all() or not one.truth.any():
+        return None
+    return OfWeights(weighted_auroc(one.truth, one.scores), len(one.truth), resamples)
+
+
+def _called(one: Judged) -> Mean:
+    return Mean(one.called.astype(np.float64))
+
+
+def _gap(one: Judged, member: NDArray[np.bool_]) -> Gap | None:
+    return Gap(one.wrong, member) if member.any() and not member.all() else None

@@ -1,0 +1,251 @@
+"""The verb ``snellen.compare``: what got better and what got worse between two audits."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from snellen.auditing.compare.acuity_differences import compare_acuities
+from snellen.auditing.compare.comparison import (
+    ComparedAcuity,
+    ComparedFigure,
+    ComparedFinding,
+    ComparedRun,
+    Comparison,
+    FindingVerdict,
+)
+from snellen.auditing.compare.data_findings import compare_data_findings
+from snellen.auditing.compare.difference import Difference
+from snellen.auditing.compare.estimate import RESAMPLES
+from snellen.auditing.compare.figures import FigureDifference, compare_figures, direction
+from snellen.auditing.compare.finding_differences import compare_quantities, unmeasurable
+from snellen.auditing.compare.pairing import Pair, pair_runs
+from snellen.auditing.compare.run_record import RunRecord
+from snellen.auditing.compare.verdicts import MARGIN, believed, figure_verdict, finding_verdict
+from snellen.auditing.report import AuditReport
+from snellen.core.errors import InputError
+from snellen.core.finding import Finding
+
+NOTES = (
+    "Differences are second − first, with 95 % intervals over independent units. Verdicts are corrected for the number "
+    "of differences that were tested together (Benjamini and Hochberg, 2.5 % for losses and 2.5 % for gains); figures "
+    "and findings are corrected apart. Where the two runs are equally good, anything is called worse in at most 5 % of "
+    "comparisons, and a figure in at most 2.5 %.",
+    "A finding is judged by the difference of the quantity behind it and not by its presence. For a class or group "
+    "that is the gap to the others, which can grow because the others got better; its own accuracy is among the "
+    "figures.",
+)
+
+#: Why a difference is not paired though the runs are, of drift and of groups.
+FROM_REPORTS = "not paired: taken from the intervals of the reports"
+OTHER_MEMBERS = "not paired: other images belong to it in the second run"
+
+#: What got worse stands first.
+ORDER: tuple[FindingVerdict, ...] = ("new", "worse", "unclear", "same", "better", "mended")
+
+
+def compare(
+    first: Path | str | AuditReport,
+    second: Path | str | AuditReport,
+    *,
+    margin: float = MARGIN,
+) -> Comparison:
+    """Compare two audits.
+
+    Images are matched by id when both runs used the same data, to the byte; then every image is compared with itself.
+    Else the runs are compared unpaired, and a note says so.
+
+    Args:
+        first: the earlier run: its directory, or the report of an audit that kept one.
+        second: the later run.
+        margin: a difference is called the same when its whole 95 % interval lies within ± this.
+
+    Returns:
+        All differences with verdicts.
+
+    Raises:
+        InputError: no finished audit in a directory, a report without one, or runs of other classes or tasks.
+    """
+    return compare_records(_record(first, "first"), _record(second, "second"), margin=margin)
+
+
+def compare_records(
+    first: RunRecord, second: RunRecord, *, margin: float = MARGIN, resamples: int = RESAMPLES
+) -> Comparison:
+    """The same of two runs that were read.
+
+    Args:
+        first: the earlier run.
+        second: the later run.
+        margin: of "same".
+        resamples: of each bootstrap.
+    """
+    if not (0 <= margin < math.inf):
+        raise InputError(f"the margin is zero or more, got {margin}")
+    pair = pair_runs(first, second)
+    figures = _figures(compare_figures(pair, resamples=resamples), margin)
+    quantities = compare_quantities(pair, resamples=resamples)
+    images = pair.second.images
+    return Comparison(
+        first=_run(first),
+        second=_run(second),
+        paired=pair.paired,
+        shared=len(images),
+        units=len(set(images.unit_ids)),
+        margin=margin,
+        tested={
+            "figures": sum(one.p_value is not None and direction(one.name) != 0 for one in figures),
+            "findings": len(quantities),
+        },
+        figures=tuple(figures),
+        findings=tuple(_findings(pair, quantities, margin)),
+        acuities=tuple(
+            ComparedAcuity(
+                name=one.name,
+                first=one.first.value,
+                second=one.second.value,
+                first_censored=one.first.censored,
+                second_censored=one.second.censored,
+                difference=one.value,
+                low=one.low,
+                high=one.high,
+                paired=one.paired,
+            )
+            for one in compare_acuities(pair, resamples=resamples)
+        ),
+        notes=(*NOTES, *pair.notes),
+    )
+
+
+def _record(given: Path | str | AuditReport, which: str) -> RunRecord:
+    if not isinstance(given, AuditReport):
+        return RunRecord.read(given)
+    if given.folder is None:
+        raise InputError(
+            f"the {which} report kept no run directory, and without its evidence nothing can be paired; audit with out="
+        )
+    return RunRecord.read(given.folder)
+
+
+def _run(record: RunRecord) -> ComparedRun:
+    report = record.report
+    return ComparedRun(
+        model=str(report.model["name"]),
+        identity=report.model.get("identity"),
+        data=str(report.data["name"]),
+        fingerprint=record.fingerprint,
+        images=int(report.data["used"]),
+        code=record.plan.get("versions", {}).get("snellen"),
+    )
+
+
+def _figures(found: list[FigureDifference], margin: float) -> list[ComparedFigure]:
+    tested = [one for one in found if one.difference is not None and direction(one.name)]
+    p_values = [
+        (one.difference.fall, one.difference.rise)
+        if direction(one.name) > 0
+        else (one.difference.rise, one.difference.fall)
+        for one in tested
+        if one.difference is not None
+    ]
+    lost, gained = believed([loss for loss, _ in p_values], [gain for _, gain in p_values])
+    told = {one.name: flags for one, flags in zip(tested, zip(lost, gained, strict=True), strict=True)}
+    return [_figure(one, told.get(one.name), margin) for one in found]
+
+
+def _figure(one: FigureDifference, told: tuple[bool, bool] | None, margin: float) -> ComparedFigure:
+    difference = one.difference
+    if difference is None:
+        return ComparedFigure(
+            name=one.name,
+            first=None if one.first is None else one.first.value,
+            second=None if one.second is None else one.second.value,
+            verdict="not compared",
+            reason=one.reason,
+        )
+    if told is None:
+        return ComparedFigure(
+            name=one.name,
+            first=difference.first,
+            second=difference.second,
+            difference=difference.value,
+            n=difference.n,
+            verdict="same" if difference.value == 0 else "not compared",
+            reason=one.reason,
+        )
+    return ComparedFigure(
+        name=one.name,
+        first=difference.first,
+        second=difference.second,
+        **_ends(difference),
+        n=difference.n,
+        paired=difference.paired,
+        verdict=figure_verdict(difference, lost=told[0], gained=told[1], margin=margin),
+        reason=one.reason,
+    )
+
+
+def _findings(pair: Pair, quantities: dict[str, Difference], margin: float) -> list[ComparedFinding]:
+    before = {finding.key: finding for finding in pair.first.record.report.findings}
+    after = {finding.key: finding for finding in pair.second.record.report.findings}
+    differences = list(quantities.values())
+    lost, gained = believed([one.rise for one in differences], [one.fall for one in differences])
+    told = dict(zip(quantities, zip(lost, gained, strict=True), strict=True))
+    of_data = compare_data_findings(pair)
+    found = []
+    for key in dict.fromkeys((*after, *before)):
+        earlier, later = before.get(key), after.get(key)
+        difference = quantities.get(key)
+        flags = told.get(key, (False, False))
+        verdict = finding_verdict(
+            difference,
+            before=earlier is not None,
+            after=later is not None,
+            lost=flags[0],
+            gained=flags[1],
+            margin=margin,
+        )
+        reason = None
+        if difference is not None:
+            if key.startswith(("drift:", "label_noise")):
+                reason = FROM_REPORTS
+            elif pair.paired and not difference.paired:
+                reason = OTHER_MEMBERS
+        elif key in of_data:
+            verdict, reason = of_data[key].verdict, of_data[key].reason
+        else:
+            if earlier == later:
+                verdict = "same"
+            else:
+                reason = unmeasurable(later or before[key], pair)
+        found.append(_finding(key, earlier, later, difference, verdict, reason))
+    return sorted(found, key=lambda one: (ORDER.index(one.verdict), -max(one.first_harm or 0, one.second_harm or 0)))
+
+
+def _finding(
+    key: str,
+    earlier: Finding | None,
+    later: Finding | None,
+    difference: Difference | None,
+    verdict: FindingVerdict,
+    reason: str | None,
+) -> ComparedFinding:
+    shown = later or earlier
+    assert shown is not None
+    return ComparedFinding(
+        key=key,
+        title=shown.title,
+        first_harm=None if earlier is None else earlier.harm,
+        second_harm=None if later is None else later.harm,
+        first_level=None if earlier is None else earlier.level,
+        second_level=None if later is None else later.level,
+        **({} if difference is None else _ends(difference)),
+        paired=difference is not None and difference.paired,
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def _ends(difference: Difference) -> dict[str, float | None]:
+    low, high = (end if math.isfinite(end) else None for end in (difference.low, difference.high))
+    return {"difference": difference.value, "low": low, "high": high, "p_value": difference.p_value}

@@ -1,0 +1,169 @@
+"""The result of comparing two audits as data: what comparison.json holds."""
+
+from __future__ import annotations
+
+import html
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from snellen.core.finding import Level
+
+#: Of a figure: what the paired test says, with "same" only where the interval is narrow.
+FigureVerdict = Literal["better", "same", "worse", "unclear", "not compared"]
+
+#: Of a finding.
+FindingVerdict = Literal["mended", "better", "same", "worse", "unclear", "new"]
+
+
+class ComparedRun(BaseModel):
+    """One of the two runs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    identity: str | None = Field(description="hash of the weights")
+    data: str
+    fingerprint: str = Field(description="of the image set")
+    images: int = Field(description="images used")
+    code: str | None = Field(None, description="version of Snellen")
+
+
+class ComparedFigure(BaseModel):
+    """A figure of both runs on the images that are compared, and second − first with its 95 % interval."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    first: float | None
+    second: float | None
+    difference: float | None = None
+    low: float | None = Field(None, description="lower end of the 95 % interval; null when there is none")
+    high: float | None = None
+    p_value: float | None = Field(None, description="two-sided, of no difference, not corrected for their number")
+    n: int = Field(0, description="images compared")
+    paired: bool = False
+    verdict: FigureVerdict
+    reason: str | None = None
+
+
+class ComparedFinding(BaseModel):
+    """A finding of either run, by what became of the quantity behind it: a rise of the difference is worse."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    title: str
+    first_harm: float | None = Field(description="null when the first run did not tell it")
+    second_harm: float | None
+    first_level: Level | None
+    second_level: Level | None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    paired: bool = False
+    verdict: FindingVerdict
+    reason: str | None = None
+
+
+class ComparedAcuity(BaseModel):
+    """Severity up to which each run reads, and second − first with its 95 % interval."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    first: float
+    second: float
+    first_censored: bool = Field(description="the first run reads the last line that was tested")
+    second_censored: bool
+    difference: float
+    low: float
+    high: float
+    paired: bool
+
+
+class Comparison(BaseModel):
+    """Two audits compared. Holds no clock reading and no path: equal runs give equal bytes.
+
+    Attributes:
+        first: the earlier run.
+        second: the later one; differences are second − first.
+        paired: whether both were made on the same images.
+        shared: images that are compared, of the later run where nothing is paired.
+        units: independent units among them.
+        margin: "same" means that the whole 95 % interval of the difference lies within ± this.
+        tested: differences of figures that were tested together, and of quantities behind findings.
+        figures: every metric of either run, then the accuracy of each class.
+        findings: every finding of either run, what got worse first.
+        acuities: the eye charts.
+        notes: how to read it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first: ComparedRun
+    second: ComparedRun
+    paired: bool
+    shared: int
+    units: int
+    margin: float
+    tested: dict[Literal["figures", "findings"], int]
+    figures: tuple[ComparedFigure, ...]
+    findings: tuple[ComparedFinding, ...]
+    acuities: tuple[ComparedAcuity, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def losses(self) -> tuple[ComparedFigure, ...]:
+        """Figures that got worse for certain: what a gate fails on."""
+        return tuple(figure for figure in self.figures if figure.verdict == "worse")
+
+    @property
+    def gains(self) -> tuple[ComparedFigure, ...]:
+        """Figures that got better for certain."""
+        return tuple(figure for figure in self.figures if figure.verdict == "better")
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return self.model_dump(mode="json")
+
+    def __repr__(self) -> str:
+        how = "paired" if self.paired else "not paired"
+        return (
+            f"Comparison({self.first.model} → {self.second.model}, {self.shared} images, {how}: "
+            f"{len(self.losses)} figures worse, {len(self.gains)} better)"
+        )
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        def row(cells: list[str], tag: str = "td") -> str:
+            return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+        figures = [row(["figure", "first", "second", "difference", "95 % interval", "verdict"], "th")]
+        figures += [row([one.name, *shown(one), one.verdict]) for one in self.figures if one.difference is not None]
+        findings = [row(["finding", "first harm", "second harm", "verdict"], "th")]
+        findings += [row([f.title, percent(f.first_harm), percent(f.second_harm), f.verdict]) for f in self.findings]
+        return f"<table>{''.join(findings)}</table><table>{''.join(figures)}</table>"
+
+
+def shown(figure: ComparedFigure) -> list[str]:
+    """First, second, difference and interval in words.
+
+    >>> figure = ComparedFigure(name="a", first=0.5, second=0.75, difference=0.25, verdict="unclear")
+    >>> shown(figure)
+    ['0.5000', '0.7500', '+0.2500', '']
+    """
+    ends = "" if figure.low is None or figure.high is None else f"{figure.low:+.4f} to {figure.high:+.4f}"
+    values = ["" if value is None else f"{value:.4f}" for value in (figure.first, figure.second)]
+    return [*values, "" if figure.difference is None else f"{figure.difference:+.4f}", ends]
+
+
+def percent(harm: float | None) -> str:
+    """Harm in words; a dash where the finding was not told.
+
+    >>> percent(0.123), percent(None)
+    ('12.3%', '–')
+    """
+    return "–" if harm is None else f"{harm:.1%}"

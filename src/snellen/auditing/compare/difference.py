@@ -1,0 +1,191 @@
+"""The difference of one figure between two runs: its interval, and how surely it rose or fell."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from snellen.auditing.compare.estimate import Estimate, FromInterval, Gap, Mean, OfWeights, Stratified, Units, Z
+from snellen.checks.check import Measured
+from snellen.metrics.clustered import ClusteredMean, clustered_difference
+from snellen.metrics.incomplete_beta import student_t_probability
+from snellen.metrics.paired_test import mcnemar
+from snellen.metrics.units import dense_codes
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Later run less earlier run.
+
+    Attributes:
+        first, second: the figure in each, on the images that are compared.
+        low, high: 95 % interval of second − first; infinite ends when nothing can be said.
+        rise: one-sided p value of "it did not rise".
+        fall: one-sided p value of "it did not fall".
+        paired: whether both were taken on the same images.
+        identical: whether not one image differs.
+        n: images compared, of the later run where the images differ.
+    """
+
+    first: float
+    second: float
+    low: float
+    high: float
+    rise: float
+    fall: float
+    paired: bool
+    identical: bool
+    n: int
+
+    @property
+    def value(self) -> float:
+        """Second − first."""
+        return self.second - self.first
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided: twice the smaller one."""
+        return min(2 * min(self.rise, self.fall), 1.0)
+
+
+def paired_difference(first: Estimate, second: Estimate, units: Units) -> Difference:
+    """Difference on the same images, in the same order.
+
+    Shares of right decisions of independent images are tested by McNemar's exact test, everything else by Student's t
+    of the differences with a variance over units, or with that of the paired bootstrap over units.
+
+    >>> before = Mean(np.ones(100))
+    >>> lost = paired_difference(before, Mean(np.arange(100) >= 12), None)
+    >>> round(lost.value, 2), lost.high < 0, round(lost.fall, 6), paired_difference(before, before, None).identical
+    (-0.12, True, 0.000244, True)
+
+    Args:
+        first: of the earlier run.
+        second: of the later one, of the same kind.
+        units: (n,), code of each image's unit; None when each is its own.
+    """
+    if isinstance(first, Mean) and isinstance(second, Mean):
+        found, changed = second.less(first, units), second.values - np.asarray(first.values, dtype=np.float64)
+        result = _of(first, second, found, paired=True, identical=not changed.any())
+        if units is None and np.isin(changed, (-1, 0, 1)).all():
+            gained, lost = int((changed > 0).sum()), int((changed < 0).sum())
+            return Difference(
+                result.first,
+                result.second,
+                result.low,
+                result.high,
+                rise=mcnemar(gained, lost, alternative="greater"),
+                fall=mcnemar(lost, gained, alternative="greater"),
+                paired=True,
+                identical=result.identical,
+                n=result.n,
+            )
+        return result
+    if isinstance(first, Gap) and isinstance(second, Gap):
+        same = np.array_equal(first.values, second.values)
+        return _of(first, second, second.less(first, units), paired=True, identical=same)
+    if isinstance(first, Stratified) and isinstance(second, Stratified):
+        same = np.array_equal(first.values, second.values)
+        return _of(first, second, second.less(first, units), paired=True, identical=same)
+    if isinstance(first, OfWeights) and isinstance(second, OfWeights):
+        found = second.less(first, units)
+        return _of(first, second, found, paired=True, identical=found.value == 0 and found.standard_error == 0)
+    return unpaired_difference(first, second, units, units)
+
+
+def unpaired_difference(first: Estimate, second: Estimate, first_units: Units, second_units: Units) -> Difference:
+    """Difference between different images, or of figures of which only intervals are known.
+
+    Variances add. Where only intervals are known, the ends combine as their distances to the estimates do (Zou and
+    Donner, Statistics in Medicine 27, 2008, 1693–1702). Of two figures on the same images this is cautious, as long as
+    what is hard for one model is hard for the other.
+
+
+    >>> half, more = (FromInterval(Measured(value=v, low=v - 0.03, high=v + 0.03, n=9)) for v in (0.5, 0.6))
+    >>> found = unpaired_difference(half, more, None, None)
+    >>> round(found.low, 4), round(found.high, 4), found.rise < 0.001
+    (0.0576, 0.1424, True)
+    """
+    if isinstance(first, FromInterval) or isinstance(second, FromInterval):
+        return _of_intervals(_interval(first, first_units), _interval(second, second_units))
+    if isinstance(first, Mean) and isinstance(second, Mean) and first.bounded and second.bounded:
+        return _of(first, second, _apart(first, second, first_units, second_units), paired=False, identical=False)
+    one, other = first.alone(first_units), second.alone(second_units)
+    variances = one.standard_error**2, other.standard_error**2
+    error = math.sqrt(sum(variances))
+    freedom = sum(v**2 / d for v, d in zip(variances, (one.degrees_of_freedom, other.degrees_of_freedom), strict=True))
+    degrees = sum(variances) ** 2 / freedom if 0 < freedom < math.inf else 1.0
+    together = ClusteredMean(second.value - first.value, error, degrees, other.n, other.units)
+    return _of(first, second, together, paired=False, identical=False)
+
+
+def _apart(first: Mean, second: Mean, first_units: Units, second_units: Units) -> ClusteredMean:
+    """Second − first of different images, with pseudo-units of the ends of the range in each."""
+    codes: tuple[Units, Units] = (None, None)
+    if first_units is not None or second_units is not None:
+        earlier = dense_codes(first_units, len(first.values))
+        codes = earlier.max() + 1 + dense_codes(second_units, len(second.values)), earlier
+    # Shares lie in [0, 1] and so do pseudo-units; losses of accuracy lie in [−1, 1] and are brought there.
+    shares = min(first.values.min(), second.values.min()) >= 0
+    later, before = (one.values if shares else (one.values + 1) / 2 for one in (second, first))
+    found = clustered_difference(later, before, *codes, pseudo_units=1.0)
+    factor = 1.0 if shares else 2.0
+    error = found.standard_error * factor
+    return ClusteredMean(second.value - first.value, error, found.degrees_of_freedom, len(second.values), found.units)
+
+
+def _of(first: Estimate, second: Estimate, found: ClusteredMean, *, paired: bool, identical: bool) -> Difference:
+    low, high = found.interval(0.95)
+    return Difference(
+        first.value,
+        second.value,
+        low,
+        high,
+        rise=_upper_tail(found.value, found),
+        fall=_upper_tail(-found.value, found),
+        paired=paired,
+        identical=identical,
+        n=found.n,
+    )
+
+
+def _upper_tail(value: float, found: ClusteredMean) -> float:
+    if math.isinf(found.standard_error):
+        return 1.0
+    if found.standard_error == 0:
+        return 0.0 if value > 0 else 1.0
+    return student_t_probability(value / found.standard_error, found.degrees_of_freedom)
+
+
+def _interval(estimate: Estimate, units: Units) -> FromInterval:
+    if isinstance(estimate, FromInterval):
+        return estimate
+    found = estimate.alone(units)
+    low, high = found.interval(0.95)
+    return FromInterval(Measured(value=estimate.value, low=low, high=high, n=found.n))
+
+
+def _of_intervals(first: FromInterval, second: FromInterval) -> Difference:
+    value = second.value - first.value
+    below, above = math.hypot(second.below(), first.above()), math.hypot(second.above(), first.below())
+    normal = NormalDist()
+
+    def tail(distance: float, spread: float) -> float:
+        if math.isinf(spread) or (spread == 0 and distance <= 0):
+            return 1.0
+        return 0.0 if spread == 0 else normal.cdf(-distance / spread)
+
+    return Difference(
+        first.value,
+        second.value,
+        value - Z * below,
+        value + Z * above,
+        rise=tail(value, below),
+        fall=tail(-value, above),
+        paired=False,
+        identical=first.measured == second.measured,
+        n=second.measured.n,
+    )

@@ -1,0 +1,218 @@
+"""What each finding is about, measured again in both runs whether or not it was told there."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.auditing.compare.bag_differences import BAGS, BagPair, compare_bag_findings
+from snellen.auditing.compare.difference import Difference, paired_difference, unpaired_difference
+from snellen.auditing.compare.estimate import Estimate, FromInterval, Gap, Mean, OfWeights
+from snellen.auditing.compare.figures import mean_right, right_under
+from snellen.auditing.compare.group_differences import compare_groups, compare_troubles
+from snellen.auditing.compare.pairing import Pair, Side, absence, differing_parameters
+from snellen.core.finding import OF_BAGS, Finding
+from snellen.metrics.weighted import weighted_calibration_error
+
+#: The check that makes each kind of finding.
+CHECK_OF = {
+    "corruption": "corruption",
+    "nuisance": "nuisance",
+    "adversarial": "adversarial",
+    "calibration": "calibration",
+    "group_gap": "group_gap",
+    "slice": "slices",
+    "duplicate": "duplicates",
+    "leakage": "leakage",
+    "data_quality": "data_quality",
+    "label_noise": "label_noise",
+    "drift": "drift",
+    "background_shortcut": "background",
+    "viewpoint": "viewpoint",
+    "attribute": "attributes",
+    **dict.fromkeys(OF_BAGS, BAGS),
+}
+
+#: A figure whose upper end is 1 where it is bounded from below only.
+ONE_SIDED = "label_noise.share"
+
+#: What each kind lacks that both runs measured.
+LACKS = {
+    "slice": "each run seeks its own slices, and the images of a slice are not kept",
+    "drift": "only the drift of the features has an interval (drift.auroc)",
+    "bag_evidence": "each run finds other bags",
+    "bag_contradiction": "it is one of the labels and not of the model",
+    "bag_group_gap": "both runs have no such group of bags with the same bags inside and outside of it",
+    "group_gap": "the evidence of both runs has no such group with images inside and outside of it",
+    "data_quality": "which images are meant depends on the features of each model, or on other images",
+}
+
+
+def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
+    """Difference of the quantity behind each finding that either run could have told, by key; a rise is worse.
+
+    ========================  =========================================================================================
+    ``accuracy``              error
+    ``worst_class:NAME``      error of the class less that of the others
+    ``group_gap:NAME``        error of the group less that of the others
+    ``bag_accuracy``          error on bags
+    ``missed_bags:NAME``      error on positive bags less that on the others; ``bag_false_alarms:NAME`` the other way
+    ``bag_group_gap:NAME``    error on the bags of the group less that on the others
+    ``corruption:KIND``       accuracy lost, on average over the severities
+    ``nuisance:NAME``         accuracy lost, on average over the strengths, by the intervals of the reports
+    ``adversarial:THREAT``    accuracy lost
+    ``background_shortcut``   right decisions lost before other backgrounds less those before the own, by the intervals
+                              of the reports
+    ``attribute:NAME``        right decisions lost beyond what editing costs, by the intervals of the reports
+    ``viewpoint``             right decisions lost from random viewpoints, by the intervals of the reports
+    ``calibration``           expected calibration error
+    ``data_quality:TROUBLE``  error of the images in trouble less that of the rest
+    ``drift:features``        area that tells training and audited images apart, by the intervals of the reports
+    ``label_noise``           share of wrong labels in other data, by the intervals of the reports
+    ========================  =========================================================================================
+
+    All of them are returned, so that all count in the correction for their number: a finding is looked at because it
+    was told, and it was told because its quantity was large.
+    """
+    unlike = differing_parameters(pair.first.record, pair.second.record)
+    found = {}
+    if all(len(side.images) for side in _sides(pair)):
+        found["accuracy"] = _difference(pair, *(_error(side) for side in _sides(pair)))
+    for label, name in enumerate(pair.first.record.class_names):
+        gaps = [_class_gap(side, label) for side in _sides(pair)]
+        if gaps[0] is not None and gaps[1] is not None:
+            found[f"worst_class:{name}"] = _difference(pair, gaps[0], gaps[1])
+    found |= compare_groups(pair)
+    if (bags := BagPair.of(pair)) is not None:
+        found |= compare_bag_findings(bags, str(pair.first.record.parameters[BAGS]["positive"]))
+    if "data_quality" not in unlike:
+        found |= compare_troubles(pair)
+    if "background" not in unlike:
+        found |= _by_intervals("background_shortcut", "background.lost", pair)
+    if "viewpoint" not in unlike:
+        found |= _by_intervals("viewpoint", "viewpoint.lost", pair)
+    if "attributes" not in unlike:
+        for name in _measured_between(pair, "attributes.", ".lost"):
+            found |= _by_intervals(f"attribute:{name}", f"attributes.{name}.lost", pair)
+    if "drift" not in unlike:
+        found |= _by_intervals("drift:features", "drift.auroc", pair)
+    # On the same data the labels are the same, whatever two models make of them.
+    if "label_noise" not in unlike and not pair.paired:
+        found |= _by_intervals("label_noise", ONE_SIDED, pair)
+    if "corruption" not in unlike:
+        found |= _corruptions(pair)
+    if "nuisance" not in unlike:
+        for name in _measured_between(pair, "nuisance.", ".lost"):
+            found |= _by_intervals(f"nuisance:{name}", f"nuisance.{name}.lost", pair)
+    if "adversarial" not in unlike:
+        found |= _threats(pair)
+    if "calibration" not in unlike and all("calibration" in side.record.parameters for side in _sides(pair)):
+        errors = [_calibration(side, resamples) for side in _sides(pair)]
+        if errors[0] is not None and errors[1] is not None:
+            found["calibration"] = _difference(pair, errors[0], errors[1])
+    return found
+
+
+def unmeasurable(finding: Finding, pair: Pair) -> str:
+    """Why nothing can be said about a finding that has no difference."""
+    check = CHECK_OF.get(finding.kind)
+    if check is None:
+        return f"findings of the kind {finding.kind} have no test of a difference"
+    for side, which in ((pair.first, "first"), (pair.second, "second")):
+        if check not in side.record.parameters:
+            return absence(check, side.record, which)
+    unlike = differing_parameters(pair.first.record, pair.second.record).get(check)
+    if unlike is not None:
+        return unlike
+    if finding.kind in LACKS:
+        return LACKS[finding.kind]
+    return f"{finding.subject or finding.kind} was not measured in both runs under the same conditions"
+
+
+def _sides(pair: Pair) -> tuple[Side, Side]:
+    return pair.first, pair.second
+
+
+def _difference(pair: Pair, first: Estimate, second: Estimate) -> Difference:
+    units = [side.images.units for side in _sides(pair)]
+    if pair.paired:
+        return paired_difference(first, second, units[0])
+    return unpaired_difference(first, second, units[0], units[1])
+
+
+def _error(side: Side) -> Mean:
+    return Mean(1.0 - side.images.correct.astype(np.float64))
+
+
+def _class_gap(side: Side, label: int) -> Gap | None:
+    member = side.images.labels == label
+    if not member.any() or member.all():
+        return None
+    return Gap(1.0 - side.images.correct.astype(np.float64), member)
+
+
+def _drop(pair: Pair, rights: list[NDArray[np.float64]]) -> Difference | None:
+    """Difference of what is lost of the clean accuracy."""
+    masks = [~np.isnan(right) for right in rights]
+    if pair.paired:
+        masks = [masks[0] & masks[1]] * 2
+    if not (masks[0].any() and masks[1].any()):
+        return None
+    drops, units = [], []
+    for side, right, known in zip(_sides(pair), rights, masks, strict=True):
+        drops.append(Mean(side.images.correct[known] - right[known]))
+        units.append(side.images.units_of(known))
+    if pair.paired:
+        return paired_difference(drops[0], drops[1], units[0])
+    return unpaired_difference(drops[0], drops[1], units[0], units[1])
+
+
+def _corruptions(pair: Pair) -> dict[str, Difference]:
+    if not all("corruption" in side.record.parameters for side in _sides(pair)):
+        return {}
+    severities = [sorted(side.record.parameters["corruption"]["severities"]) for side in _sides(pair)]
+    if severities[0] != severities[1]:
+        return {}
+    found = {}
+    for kind in _measured_between(pair, "corruption.", ".error"):
+        drop = _drop(pair, [mean_right(side, kind) for side in _sides(pair)])
+        if drop is not None:
+            found[f"corruption:{kind}"] = drop
+    return found
+
+
+def _threats(pair: Pair) -> dict[str, Difference]:
+    found = {}
+    for label in _measured_between(pair, "adversarial.", ".accuracy"):
+        if label.endswith(".fgsm"):
+            continue
+        drop = _drop(pair, [right_under(side, "adversarial", label) for side in _sides(pair)])
+        if drop is not None:
+            found[f"adversarial:{label}"] = drop
+    return found
+
+
+def _by_intervals(key: str, metric: str, pair: Pair) -> dict[str, Difference]:
+    """Of a figure that both reports bound from both sides; a share of which only the lower end is known has none."""
+    ours, theirs = (side.record.report.metrics.get(metric) for side in _sides(pair))
+    if ours is None or theirs is None or (metric == ONE_SIDED and max(ours.high, theirs.high) >= 1):
+        return {}
+    return {key: unpaired_difference(FromInterval(ours), FromInterval(theirs), None, None)}
+
+
+def _measured_between(pair: Pair, prefix: str, suffix: str) -> list[str]:
+    """Middles of the names of metrics that both runs have."""
+    ours, theirs = (side.record.report.metrics for side in _sides(pair))
+    return [
+        name.removeprefix(prefix).removesuffix(suffix)
+        for name in ours
+        if name in theirs and name.startswith(prefix) and name.endswith(suffix) and len(name) > len(prefix + suffix)
+    ]
+
+
+def _calibration(side: Side, resamples: int) -> OfWeights | None:
+    images = side.images
+    if images.confidence is None:
+        return None
+    bins = int(side.record.parameters["calibration"]["bins"])
+    return OfWeights(weighted_calibration_error(images.confidence, images.correct, bins), len(images), resamples)

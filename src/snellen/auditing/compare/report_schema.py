@@ -1,0 +1,35 @@
+"""JSON schema of report.json, made from the report's own model and shipped as ``report.schema.json``."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from snellen.auditing.report import AuditReport
+from snellen.core import package
+from snellen.core.finding import Level
+
+
+def report_schema() -> dict[str, Any]:
+    """The schema (JSON Schema 2020-12) of what :meth:`AuditReport.to_json` gives.
+
+    >>> sorted(report_schema()["$defs"]["Finding"]["required"])[:4]
+    ['examples', 'facts', 'harm', 'key']
+    """
+    schema = AuditReport.model_json_schema(mode="serialization")
+    # The run directory is no part of the file.
+    schema["properties"].pop("folder", None)
+    finding = schema["$defs"]["Finding"]
+    # Computed when the report is written.
+    finding["properties"]["level"] = {"enum": list(get_args(Level)), "title": "Level", "type": "string"}
+    finding["properties"]["key"] = {
+        "description": "kind and subject: the same in every run",
+        "title": "Key",
+        "type": "string",
+    }
+    finding["required"] = sorted({*finding["properties"]})
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Snellen audit report"}
+
+
+def shipped_schema() -> bytes:
+    """The file that comes with the package."""
+    return package.content("auditing/compare/report.schema.json")

@@ -1,0 +1,221 @@
+"""What is required of an audit: METRIC>=VALUE, parsed, checked for spelling, and judged by the end of the interval."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from snellen.core.errors import InputError
+
+if TYPE_CHECKING:
+    from snellen.auditing.report import AuditReport
+    from snellen.core.finding import Level
+
+Relation = Literal[">=", "<=", ">", "<"]
+
+#: Last part of the name of a metric whose estimate is meant, and not the end of its interval.
+ESTIMATE = "value"
+
+#: Names that are no metrics: ``findings.LEVEL`` counts findings, ``acuity.NUISANCE`` reads the eye chart.
+FINDINGS, ACUITY = "findings", "acuity"
+
+#: A figure that every audit has that judged a labelled image.
+JUDGED = "clean.accuracy"
+
+#: Levels from the worst on.
+LEVELS: tuple[Level, ...] = ("severe", "moderate", "mild", "note")
+
+_FORM = re.compile(r"\s*(?P<name>[^<>=]+?)\s*(?P<relation>>=|<=|>|<)\s*(?P<bound>[^<>=\s]+)\s*")
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A relation that a figure must satisfy.
+
+    Attributes:
+        name: of the figure: a metric, ``findings.LEVEL`` or ``acuity.NUISANCE``.
+        relation: which.
+        bound: to what.
+        estimate: whether the estimate must satisfy it; else the end of the 95 % interval that is harder to satisfy.
+    """
+
+    name: str
+    relation: Relation
+    bound: float
+    estimate: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name}{f'.{ESTIMATE}' * self.estimate}{self.relation}{self.bound:.12g}"
+
+    def holds(self, value: float) -> bool:
+        """Whether a number satisfies it; NaN never does."""
+        return {
+            ">=": value >= self.bound,
+            "<=": value <= self.bound,
+            ">": value > self.bound,
+            "<": value < self.bound,
+        }[self.relation]
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether larger is better."""
+        return self.relation in (">=", ">")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Whether a requirement is met, and what was seen."""
+
+    requirement: str
+    met: bool
+    reason: str
+
+
+def parse_requirement(text: str) -> Requirement:
+    """Read ``METRIC>=VALUE``.
+
+    >>> parse_requirement("clean.accuracy >= 0.9")
+    Requirement(name='clean.accuracy', relation='>=', bound=0.9, estimate=False)
+    >>> str(parse_requirement("clean.accuracy.value>=0.9")), parse_requirement("findings.severe<=0").bound
+    ('clean.accuracy.value>=0.9', 0.0)
+
+    Raises:
+        InputError: another form, a bound that is no finite number, or the estimate of a count.
+    """
+    form = _FORM.fullmatch(text)
+    if form is None:
+        raise InputError(
+            f"requirement {text!r}: expected METRIC>=VALUE with one of >=, <=, >, <, such as clean.accuracy>=0.9, "
+            f"findings.severe<=0 or acuity.fog>=2 (in quotes, or the shell takes > and < for itself)"
+        )
+    try:
+        bound = float(form["bound"])
+    except ValueError:
+        bound = math.nan
+    if not math.isfinite(bound):
+        raise InputError(f"requirement {text!r}: {form['bound']!r} is no finite number; write 0.9, not 90% or nan")
+    name = form["name"]
+    estimate = name.endswith(f".{ESTIMATE}")
+    if estimate and name.startswith(f"{FINDINGS}."):
+        raise InputError(
+            f"requirement {text!r}: findings are counted, and a count has no interval; leave .{ESTIMATE} out: "
+            f"{name.removesuffix(f'.{ESTIMATE}')}{form['relation']}{form['bound']}"
+        )
+    relation: Relation = form["relation"]  # type: ignore[assignment]
+    return Requirement(name.removesuffix(f".{ESTIMATE}"), relation, bound, estimate)
+
+
+def at_level(level: Level) -> Requirement:
+    """No finding of this level or worse."""
+    return Requirement(f"{FINDINGS}.{level}", "<=", 0.0)
+
+
+def judge(requirements: Iterable[Requirement], report: AuditReport) -> list[Judgement]:
+    """Judge each requirement; what was not measured fails with the reason.
+
+    By default the end of the 95 % interval that is harder to satisfy decides: the lower one for ``>=`` and ``>``, the
+    upper one for ``<=`` and ``<``. A classifier that in truth just misses the bound then passes in about 2.5 % of
+    audits; by its estimate it would pass in half of them. Of shares of 10 to 2,000 independent images, by the binomial
+    distribution itself: in at most 2.7 % for bounds of 0.9 or more, 3.0 % of 0.8 or more, 4.4 % of 0.5 or more.
+
+    Findings are counted only where they could be found: a check that failed, or an audit without a labelled image,
+    meets no requirement on their number. Checks that were skipped are named.
+    """
+    return [_judge(one, report) for one in requirements]
+
+
+def _judge(requirement: Requirement, report: AuditReport) -> Judgement:
+    group, _, rest = requirement.name.partition(".")
+    if group == FINDINGS:
+        return _by_count(requirement, rest, report)
+    seen = _acuity(requirement, rest, report) if group == ACUITY else _metric(requirement.name, report)
+    if seen is None:
+        return Judgement(str(requirement), False, f"not measured: {_why(group, rest, report)}")
+    value, low, high = seen
+    end = value if requirement.estimate else low if requirement.wants_more else high
+    if requirement.estimate:
+        told = f"the estimate is {value:.4f}"
+    else:
+        told = (
+            f"{'lower' if requirement.wants_more else 'upper'} end {end:.4f} of {value:.4f} ({low:.4f} to {high:.4f})"
+        )
+    met = requirement.holds(end)
+    if not met and not requirement.estimate and requirement.holds(value):
+        told += "; the estimate alone would do: more images narrow the interval"
+    return Judgement(str(requirement), met, told)
+
+
+def _by_count(requirement: Requirement, level: str, report: AuditReport) -> Judgement:
+    counted = LEVELS[: LEVELS.index(level) + 1] if level in LEVELS else ()
+    found = [finding for finding in report.findings if finding.level in counted]
+    told = f"{len(found)} {'finding' if len(found) == 1 else 'findings'} of this level or worse"
+    if found:
+        told += ": " + "; ".join(finding.key for finding in found[:5]) + "; …" * (len(found) > 5)
+    missing = _unsought(report)
+    skipped = [check.name for check in report.checks if check.status == "skipped"]
+    if skipped:
+        told += f"; skipped: {', '.join(skipped)}"
+    if missing is not None:
+        return Judgement(str(requirement), False, f"{missing}; {told}")
+    return Judgement(str(requirement), level in LEVELS and requirement.holds(len(found)), told)
+
+
+def _unsought(report: AuditReport) -> str | None:
+    """Why a number of findings, zero above all, says nothing; None when it does."""
+    failed = [f"{check.name} ({check.reason})" for check in report.checks if check.status == "failed"]
+    if failed:
+        return f"not known, because checks failed: {'; '.join(failed)}"
+    if JUDGED not in report.metrics:
+        return "not known, because no labelled image was judged"
+    return None
+
+
+def rests_on(requirement: str, check: str) -> bool:
+    """Whether a requirement cannot be met when a check failed: one on findings, or on a figure of the check.
+
+    >>> [rests_on(one, "corruption") for one in ("findings.note<=0", "acuity.fog>=2", "clean.accuracy>=0")]
+    [True, True, False]
+    """
+    group = requirement.partition(".")[0]
+    return group in (FINDINGS, check) or (group == ACUITY and check == "corruption")
+
+
+def _metric(name: str, report: AuditReport) -> tuple[float, float, float] | None:
+    figure = report.metrics.get(name)
+    return None if figure is None else (figure.value, figure.low, figure.high)
+
+
+def _acuity(requirement: Requirement, nuisance: str, report: AuditReport) -> tuple[float, float, float] | None:
+    columns: Mapping[str, object] = {} if report.eye_chart is None else {c.name: c for c in report.eye_chart.columns}
+    if nuisance not in columns or report.eye_chart is None:
+        return None
+    acuity = next(column.acuity for column in report.eye_chart.columns if column.name == nuisance)
+    if acuity is None:
+        return None
+    # The last line that was tested can be read: how much further, nobody looked.
+    high = math.inf if acuity.censored else acuity.high
+    value = math.inf if acuity.censored and not requirement.wants_more else acuity.value
+    return value, acuity.low, high
+
+
+def _why(group: str, rest: str, report: AuditReport) -> str:
+    """Why the audit has no such figure."""
+    check = "corruption" if group == ACUITY else group
+    status = next((one for one in report.checks if one.name == check), None)
+    if status is None:
+        return f"the check {check} did not run"
+    if status.status != "done":
+        why = f"failed: {status.reason}" if status.status == "failed" else f"was skipped, because it {status.reason}"
+        return f"the check {check} {why}"
+    what = (
+        f"acuity for {rest}" if group == ACUITY else f"figure of this name ({', '.join(_of(group, report)) or 'none'})"
+    )
+    return f"the check {check} ran, but gave no {what}"
+
+
+def _of(check: str, report: AuditReport) -> list[str]:
+    names = [name for name in report.metrics if name.partition(".")[0] == check]
+    return names if len(names) <= 6 else [*names[:6], "…"]

@@ -1,0 +1,119 @@
+"""A finished audit, read back from its run directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from snellen.auditing.report import AuditReport
+from snellen.auditing.shard_work import CLEAN
+from snellen.checks.per_image import PerImage
+from snellen.core.errors import InputError
+from snellen.core.evidence import Evidence
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """What an audit found, and what it was computed from.
+
+    Attributes:
+        report: the report.
+        plan: the manifest.
+        evidence: by check; ``clean`` always.
+        tuned_on: clean evidence of the tuning images; None without such.
+    """
+
+    report: AuditReport
+    plan: Mapping[str, Any]
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    tuned_on: Evidence | None = None
+
+    @classmethod
+    def read(cls, folder: Path | str) -> RunRecord:
+        """Read a run directory.
+
+        Raises:
+            InputError: no such folder, no run, another kind of run, an unfinished one, or one of another version.
+        """
+        place = Path(folder)
+        plan, report = _read_json(place, "manifest.json"), _read_json(place, "report.json")
+        if plan.get("kind") != "audit":
+            raise InputError(f"{place} holds a run of the kind {plan.get('kind')!r}; only audits can be compared")
+        try:
+            evidence = {path.stem: Evidence.read(path) for path in sorted((place / "evidence").glob("[!.]*.parquet"))}
+            beside = place / "tune" / "evidence" / f"{CLEAN}.parquet"
+            tuned_on = Evidence.read(beside) if beside.is_file() else None
+        except (OSError, pa.ArrowInvalid, ValueError) as error:
+            raise InputError(f"the evidence of {place} cannot be read ({error}); run the audit again") from error
+        if CLEAN not in evidence:
+            raise InputError(f"{place} has no evidence/{CLEAN}.parquet; run the audit again with --out {place}")
+        return cls(report_from_json(report, place), plan, evidence, tuned_on)
+
+    @cached_property
+    def images(self) -> PerImage:
+        """What is known of every usable image."""
+        return PerImage.of(self.evidence[CLEAN])
+
+    @cached_property
+    def tuning(self) -> PerImage | None:
+        """What is known of the tuning images."""
+        return None if self.tuned_on is None else PerImage.of(self.tuned_on)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(self.plan["model"]["class_names"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the image set, labels included."""
+        return str(self.plan["data"]["fingerprint"])
+
+    @cached_property
+    def parameters(self) -> dict[str, dict[str, Any]]:
+        """Parameters by check, of those that ran."""
+        done = {check.name for check in self.report.checks if check.status == "done"}
+        return {record["check"]: dict(record) for record in self.plan["checks"] if record["check"] in done}
+
+
+def report_from_json(record: Mapping[str, Any], where: Path | str) -> AuditReport:
+    """The report that :meth:`AuditReport.to_json` wrote.
+
+    Raises:
+        InputError: it is not one, or that of another version.
+    """
+    computed = ("level", "key")
+    try:
+        findings = [{k: v for k, v in row.items() if k not in computed} for row in record["findings"]]
+        return AuditReport.model_validate({**record, "findings": findings})
+    except (ValidationError, KeyError, TypeError, AttributeError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else repr(error)
+        raise InputError(
+            f"{where}: report.json is not a report of this version ({reason}); run the audit again"
+        ) from error
+
+
+def _read_json(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / name
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        if not folder.is_dir():
+            why = "there is no such folder"
+        elif name == "report.json":
+            why = "the audit in it is not finished; give its command again"
+        else:
+            why = f"it holds no {name}: it is no run directory of an audit"
+        raise InputError(f"{folder} cannot be compared: {why}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} is not that of an audit")
+    return value

@@ -1,0 +1,216 @@
+"""What an audit is made of: a check wraps methods, says what it needs and costs, and reads its own evidence."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from snellen.checks.eye_chart import Column
+from snellen.checks.hypothesis import Hypothesis
+from snellen.checks.panels import Panel
+from snellen.checks.per_image import PerImage
+from snellen.core.classifier import Classifier, Task
+from snellen.core.evidence import Evidence
+from snellen.core.finding import Finding
+from snellen.core.images import ImageSet
+from snellen.core.method import Need, missing_needs
+from snellen.core.randomness import Randomness
+
+#: What the clean evidence keeps of every image when a check reads it.
+Kept = Literal["scores", "features", "fingerprints", "pixel_hashes", "properties"]
+
+#: Other sets of images that a check may compare with.
+Companion = Literal["train", "tune"]
+
+
+class Measured(BaseModel):
+    """A figure with its 95 % interval and the number of images behind it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: float
+    low: float = Field(description="lower end of the 95 % interval")
+    high: float = Field(description="upper end of the 95 % interval")
+    n: int = Field(description="images counted")
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What the checks share: decoded and prepared once, clean scores computed once.
+
+    Attributes:
+        images: prepared images (n, 3, h, w) in [0, 1], on the classifier's device.
+        labels: (n,), in the classifier's classes, −1 where unknown.
+        scores: clean scores (n, k), all finite.
+        features: (n, d) of the classifier's feature layer; None when no check reads them, or there are none.
+        originals: the same images as their set has them, with masks and attributes; None in a batch made by hand.
+        rng: bound to ``ids``.
+    """
+
+    classifier: Classifier
+    ids: tuple[str, ...]
+    unit_ids: tuple[str | None, ...]
+    images: Tensor
+    labels: Tensor
+    scores: Tensor
+    rng: Randomness
+    features: Tensor | None = None
+    originals: ImageSet | None = None
+
+    def take(self, chosen: Tensor) -> Batch:
+        """Some examples of the batch, by position."""
+        positions = chosen.tolist()
+        return Batch(
+            self.classifier,
+            tuple(self.ids[p] for p in positions),
+            tuple(self.unit_ids[p] for p in positions),
+            self.images[chosen],
+            self.labels[chosen],
+            self.scores[chosen],
+            self.rng[positions],
+            None if self.features is None else self.features[chosen],
+            None if self.originals is None else self.originals.select(positions),
+        )
+
+
+@dataclass(frozen=True)
+class WholeSet:
+    """What is known of all training or tuning images, also of those that were not looked at.
+
+    Attributes:
+        images: how many there are.
+        units: names of their units, where known.
+    """
+
+    images: int
+    units: frozenset[str]
+
+    @classmethod
+    def of(cls, images: ImageSet) -> WholeSet:
+        """Reads no pixels."""
+        return cls(len(images), frozenset(str(unit) for unit in images.column("unit_id") if unit is not None))
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What a check concludes from.
+
+    Attributes:
+        evidence: what the check itself measured; empty when it measures nothing of its own.
+        images: what is known of every usable image.
+        classifier: the model.
+        companions: the same of the training and tuning images that were looked at, where they were given.
+        wholes: of these sets before they were limited in size; may be empty.
+        rng: of the run.
+        data: fingerprint of the image set.
+        audited: the image set itself, also the images that could not be used; None in a reading made by hand.
+        pictured: whether pictures of images may be kept; those that a check makes all the same are left out.
+    """
+
+    evidence: Evidence
+    images: PerImage
+    classifier: Classifier
+    companions: dict[Companion, PerImage] = field(default_factory=dict)
+    wholes: Mapping[Companion, WholeSet] = field(default_factory=dict)
+    rng: Randomness = field(default_factory=lambda: Randomness(0))
+    data: str = ""
+    audited: ImageSet | None = None
+    pictured: bool = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.classifier.class_names
+
+
+@dataclass(frozen=True, eq=False)
+class Conclusion:
+    """What a check says.
+
+    Attributes:
+        metrics: figures by dotted name.
+        hypotheses: what was tested; the audit decides over all checks together which of them become findings.
+        findings: what is certain and was not tested: exact duplicates, or what only needs telling.
+        columns: of the eye chart.
+        panels: curves and tables for the report.
+        lists: images by name, in full: suspects, copies. They become ``lists/NAME.json`` in the run directory.
+        notes: what a reader must know.
+        pictures: WebP files that panels show, by the sha256 of their bytes.
+    """
+
+    metrics: dict[str, Measured] = field(default_factory=dict)
+    hypotheses: Sequence[Hypothesis] = ()
+    findings: Sequence[Finding] = ()
+    columns: Sequence[Column] = ()
+    panels: Sequence[Panel] = ()
+    lists: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Check(BaseModel, ABC):
+    """A check: frozen parameters, how its evidence is made, and what is concluded from it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    tasks: ClassVar[frozenset[Task]] = frozenset({"single", "ordinal"})
+    #: Whether it runs in an audit for which no checks are named.
+    by_default: ClassVar[bool] = True
+    #: What must be kept of every image for it.
+    reads: ClassVar[frozenset[Kept]] = frozenset()
+    #: Sets of images that must be given beside the audited one.
+    compares_with: ClassVar[frozenset[Companion]] = frozenset()
+
+    def record(self) -> dict[str, Any]:
+        """Name and parameters as JSON values, for the manifest."""
+        return {"check": self.name, **self.model_dump(mode="json")}
+
+    def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
+        """Why the check cannot run, or None when it can."""
+        if classifier.task not in self.tasks:
+            return f"handles {', '.join(sorted(self.tasks))} tasks, and {classifier.name} is {classifier.task}"
+        if images.has_labels and not (images.labels >= 0).any():
+            return f"needs one label for each image, and {images.name} has several"
+        for companion in sorted(self.compares_with - companions):
+            return f"compares with {companion} images, and none were given (--{companion} DATA)"
+        return missing_needs(self.needs, classifier, images)
+
+    def resolved(self, classifier: Classifier) -> Check:
+        """The same check with everything filled in that the classifier decides, as the plan of the run holds it."""
+        return self
+
+    def figure_names(self) -> frozenset[str] | None:
+        """Every dotted name of a figure that the check may give; None where only their first part is known."""
+        return None
+
+    def _names(self, *names: str) -> frozenset[str]:
+        return frozenset(f"{self.name}.{name}" for name in names)
+
+    @property
+    def measures(self) -> bool:
+        """Whether the check measures something of its own, batch by batch."""
+        return type(self).measure is not Check.measure
+
+    @abstractmethod
+    def cost(self) -> float:
+        """Estimated passes through the model for each image (a backward pass counts as two)."""
+
+    def measure(self, batch: Batch) -> Evidence | None:
+        """Evidence of one batch; None when the check only reads what is known of every image."""
+        return None
+
+    @abstractmethod
+    def conclude(self, reading: Reading) -> Conclusion:
+        """Figures, hypotheses and findings. Examples carry ids and captions; pictures come later."""
+
+    def illustrate(self, finding: Finding, batch: Batch) -> Tensor | None:
+        """The images of a finding's examples as the check changed them, or None when it changes nothing."""
+        return None

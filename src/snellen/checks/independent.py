@@ -1,0 +1,38 @@
+"""Images, or bags, that may be counted as independent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.checks.per_image import PerImage
+
+
+def one_of_each_unit(known: PerImage) -> NDArray[np.bool_]:
+    """Which images stand for their unit, (n,): the test counts images as independent."""
+    if known.units is None:
+        return np.ones(len(known), dtype=bool)
+    return one_of_each(known.ids, known.units)
+
+
+def one_of_each(ids: Sequence[str], units: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of n things stand for their unit, (n,): of each unit one.
+
+    The one whose id has the smallest hash: ids often hold the class or the day, and the first by name is no fair draw.
+
+    >>> one_of_each(["a", "b", "c"], np.array([4, 7, 4])).tolist()
+    [False, True, True]
+
+    Args:
+        ids: (n,).
+        units: (n,), code of the unit of each.
+    """
+    hashes = [hashlib.sha256(one.encode()).digest() for one in ids]
+    order = np.array(sorted(range(len(hashes)), key=hashes.__getitem__), dtype=np.int64)
+    _, first = np.unique(units[order], return_index=True)
+    chosen = np.zeros(len(hashes), dtype=bool)
+    chosen[order[first]] = True
+    return chosen

@@ -1,0 +1,219 @@
+"""What is known about every usable image: the clean evidence, as arrays in one order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from snellen.checks.kept_columns import (
+    FEATURES,
+    PIXEL_HASH,
+    SCORES,
+    read_array,
+    read_fingerprints,
+    read_properties,
+)
+from snellen.core.evidence import Evidence
+from snellen.core.images import ImageSet
+from snellen.metrics.inspection.fingerprints import Fingerprints
+from snellen.metrics.inspection.properties import ImageProperties
+from snellen.metrics.units import unit_codes
+
+#: Columns of the clean evidence, and of image sets: each image's group, its bag, and the label of its bag.
+GROUP, BAG, BAG_LABEL = "group", "bag_id", "bag_label"
+
+#: Columns of an image set that the clean evidence carries along, and what makes their values.
+CARRIED: dict[str, Callable[[Any], object]] = {GROUP: str, BAG: str, BAG_LABEL: int}
+
+#: What :meth:`PerImage.outcomes` says of an image in a setting.
+RIGHT, WRONG, ABSENT = 1, 0, -1
+
+
+@dataclass(frozen=True, eq=False)
+class PerImage:
+    """Arrays over the usable images, in the order of the image set.
+
+    Attributes:
+        ids: their ids.
+        labels: (n,), −1 where unknown.
+        predictions: (n,).
+        confidence: largest probability (n,); None for a classifier that gives labels only.
+        unit_ids: name of each image's independent unit, its own id where none is known.
+        unit_names: the same, None where none is known.
+        units: code of that unit (n,); None when every image is a unit of its own.
+        groups: name of each image's group, None where unknown.
+        bags: id of each image's bag, None where unknown.
+        bag_labels: label of each image's bag (n,), −1 where unknown; None when no image is in a bag.
+        splits: split of each image, None where unknown.
+        scores: (n, k) as the classifier gave them; None when they were not kept.
+        features: (n, d); None when they were not kept.
+        pixel_hashes: hash of the prepared pixels of each image; None when they were not kept.
+        fingerprints: of each image; None when they were not kept.
+        properties: brightness, sharpness, …; None when they were not kept.
+    """
+
+    ids: tuple[str, ...]
+    labels: NDArray[np.int64]
+    predictions: NDArray[np.int64]
+    confidence: NDArray[np.float64] | None = None
+    unit_ids: tuple[str, ...] = ()
+    unit_names: tuple[str | None, ...] = ()
+    units: NDArray[np.int64] | None = None
+    groups: tuple[str | None, ...] = ()
+    bags: tuple[str | None, ...] = ()
+    bag_labels: NDArray[np.int64] | None = None
+    splits: tuple[str | None, ...] = ()
+    scores: NDArray[np.float64] | None = None
+    features: NDArray[np.float32] | None = None
+    pixel_hashes: tuple[str, ...] | None = None
+    fingerprints: Fingerprints | None = None
+    properties: ImageProperties | None = None
+
+    @classmethod
+    def of(cls, clean: Evidence, images: ImageSet | None = None) -> PerImage:
+        """Read the clean evidence.
+
+        Args:
+            clean: rows of the setting "clean", one for each usable image.
+            images: where splits are known, groups and bags; without it groups and bags are those of the evidence.
+        """
+        table = clean.table
+        ids, units = tuple(table["example_id"].to_pylist()), tuple(table["unit_id"].to_pylist())
+        features, known = read_array(table, FEATURES), table["value"].null_count < len(table)
+        scores = read_array(table, SCORES)
+        bags = _names(table, BAG) if images is None else _of_ids(images, BAG, ids)
+        return cls(
+            ids=ids,
+            labels=_integers(table["label"]),
+            predictions=_integers(table["prediction"]),
+            confidence=table["value"].to_numpy().astype(np.float64) if known else None,
+            unit_ids=units,
+            unit_names=_of_ids(images, "unit_id", ids),
+            units=None if len(set(units)) == len(ids) else unit_codes(units),
+            groups=_names(table, GROUP) if images is None else _of_ids(images, GROUP, ids),
+            bags=bags,
+            bag_labels=None if all(bag is None for bag in bags) else _bag_labels(table, images, ids),
+            splits=_of_ids(images, "split", ids),
+            scores=None if scores is None else scores.astype(np.float64),
+            features=features,
+            pixel_hashes=tuple(table[PIXEL_HASH].to_pylist()) if PIXEL_HASH in table.column_names else None,
+            fingerprints=read_fingerprints(table),
+            properties=read_properties(table),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def labelled(self) -> NDArray[np.bool_]:
+        """Whether each image has a label, (n,)."""
+        return self.labels >= 0
+
+    @cached_property
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether each prediction is the label, (n,); False without a label."""
+        return self.labelled & (self.predictions == self.labels)
+
+    def units_of(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Unit codes of some images, or None when every image is a unit of its own."""
+        return None if self.units is None else self.units[chosen]
+
+    def select(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> PerImage:
+        """Some of the images: by mask (n,) or by positions. A mask that keeps all gives this very object."""
+        if chosen.dtype == bool and chosen.all():
+            return self  # most sets have a label for each image, and each check would keep copies of all arrays
+        rows = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+
+        def part(values: NDArray | None) -> NDArray | None:
+            return None if values is None else values[rows]
+
+        hashes = self.pixel_hashes
+        return replace(
+            self,
+            ids=tuple(self.ids[row] for row in rows),
+            labels=self.labels[rows],
+            predictions=self.predictions[rows],
+            confidence=part(self.confidence),
+            unit_ids=tuple(self.unit_ids[row] for row in rows) if self.unit_ids else (),
+            unit_names=tuple(self.unit_names[row] for row in rows) if self.unit_names else (),
+            units=part(self.units),
+            groups=tuple(self.groups[row] for row in rows) if self.groups else (),
+            bags=tuple(self.bags[row] for row in rows) if self.bags else (),
+            bag_labels=part(self.bag_labels),
+            splits=tuple(self.splits[row] for row in rows) if self.splits else (),
+            scores=part(self.scores),
+            features=part(self.features),
+            pixel_hashes=None if hashes is None else tuple(hashes[row] for row in rows),
+            fingerprints=None if self.fingerprints is None else self.fingerprints.select(rows),
+            properties=None if self.properties is None else self.properties.select(rows),
+        )
+
+    def outcomes(self, evidence: Evidence, setting: str, *, undecided: int = WRONG) -> NDArray[np.int8]:
+        """What became of each image in a setting: :data:`RIGHT`, :data:`WRONG` or :data:`ABSENT`, int8 (n,).
+
+        A decision that was prevented (scores not finite) is a wrong one, or what ``undecided`` says; images without a
+        label, and images that the method skipped or found invalid there, are absent.
+        """
+        table = evidence.where(setting=setting).table
+        table = table.filter(
+            pc.and_(pc.is_valid(table["label"]), pc.is_in(table["status"], pa.array(["ok", "failed"])))
+        )
+        right = pc.fill_null(pc.equal(table["label"], table["prediction"]), False).to_numpy()
+        decided = pc.equal(table["status"], "ok").to_numpy()
+        found = np.full(len(self), ABSENT, dtype=np.int8)
+        places = pc.index_in(table["example_id"], pa.array(self.ids)).to_numpy()
+        found[places.astype(np.int64)] = np.where(decided, right, undecided)
+        return found
+
+    def decisions(self, evidence: Evidence, setting: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Prediction of each image in a setting, −1 where there is none, and its value, NaN where there is none."""
+        table = evidence.where(setting=setting, status="ok").table
+        places = pc.index_in(table["example_id"], pa.array(self.ids)).to_numpy().astype(np.int64)
+        decided, values = np.full(len(self), ABSENT, dtype=np.int64), np.full(len(self), np.nan)
+        decided[places] = _integers(table["prediction"])
+        values[places] = table["value"].cast(pa.float64()).to_numpy()
+        return decided, values
+
+    def classes_present(self) -> list[int]:
+        """Classes that have labelled images, ascending."""
+        return np.unique(self.labels[self.labelled]).tolist()
+
+
+def rows_of(names: Sequence[str | None]) -> dict[str, NDArray[np.int64]]:
+    """Positions by name, in order of first appearance; those without a name are left out."""
+    found: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        if name is not None:
+            found.setdefault(name, []).append(row)
+    return {name: np.array(rows, dtype=np.int64) for name, rows in found.items()}
+
+
+def _integers(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    return column.fill_null(-1).to_numpy().astype(np.int64)
+
+
+def _names(table: pa.Table, column: str) -> tuple[str | None, ...]:
+    return tuple(table[column].to_pylist()) if column in table.column_names else (None,) * len(table)
+
+
+def _bag_labels(table: pa.Table, images: ImageSet | None, ids: Sequence[str]) -> NDArray[np.int64]:
+    if images is not None:
+        found = _of_ids(images, BAG_LABEL, ids)
+        return np.array([-1 if label is None else int(label) for label in found], dtype=np.int64)
+    if BAG_LABEL not in table.column_names:
+        return np.full(len(table), -1, dtype=np.int64)
+    return _integers(table[BAG_LABEL])
+
+
+def _of_ids(images: ImageSet | None, column: str, ids: Sequence[str]) -> tuple[str | None, ...]:
+    if images is None:
+        return (None,) * len(ids)
+    values = dict(zip(images.ids, images.column(column), strict=True))
+    return tuple(None if values[key] is None else str(values[key]) for key in ids)

@@ -1,0 +1,122 @@
+"""What an audit says: a kind, how much harm, the facts, examples, and what treats it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from snellen.core.errors import unknown_name
+
+#: Every kind of finding; plugins add names that begin with ``x-``.
+KINDS: dict[str, str] = {
+    "accuracy": "the classifier is often wrong",
+    "worst_class": "one class is much worse than the others",
+    "slice": "a hidden subgroup is much worse than the rest",
+    "group_gap": "a known group is much worse than another",
+    "calibration": "confidence does not match accuracy",
+    "corruption": "accuracy falls under noise, blur, compression or weather",
+    "nuisance": "accuracy falls under a generated, continuous nuisance",
+    "natural_shift": "accuracy falls on naturally different images",
+    "adversarial": "small deliberate changes flip the decision",
+    "gradient_masking": "apparent robustness comes from useless gradients",
+    "backdoor": "a planted trigger controls the decision",
+    "background_shortcut": "the decision rests on the background",
+    "attribute": "the decision changes with an attribute that should not matter",
+    "viewpoint": "the decision changes with the camera",
+    "label_noise": "labels look wrong",
+    "multi_label": "images hold several classes but have one label",
+    "duplicate": "the same image occurs more than once",
+    "leakage": "the same image or unit is in training and test",
+    "drift": "test images differ from training images",
+    "coverage": "kinds of images are missing",
+    "data_quality": "files or pixels are damaged or unusual",
+    "unsafe_content": "images are unsafe",
+    "generated_content": "images look generated",
+    "manipulated_region": "part of an image was edited",
+    "generator_failure": "a generator does not do what it was asked",
+    "memorisation": "a generator repeats its training images",
+    "unforgotten": "what should be forgotten is still there",
+    "temporal": "frames of a video contradict each other",
+    "texture_seam": "a texture does not tile",
+    "bag_accuracy": "bags, such as slides, are told apart hardly better than by guessing",
+    "missed_bags": "positive bags are called negative more often than the others are called wrongly",
+    "bag_false_alarms": "bags that are not positive are called so more often than positive ones are missed",
+    "bag_group_gap": "the bags of a known group are served worse than those of another",
+    "bag_evidence": "positive bags are found for images that are not positive",
+    "bag_contradiction": "labels of bags contradict those of their images",
+    "aliasing": "decisions or outputs change with sub-pixel position",
+}
+
+#: Kinds of which harm is a share of the bags; of all others it is one of the images.
+OF_BAGS = frozenset(
+    {"bag_accuracy", "missed_bags", "bag_false_alarms", "bag_group_gap", "bag_evidence", "bag_contradiction"}
+)
+
+#: Figures of an audit that count bags; all others count images.
+FIGURES_OF_BAGS = frozenset({"bags.auroc", "bags.accuracy", "bags.sensitivity", "bags.specificity"})
+
+Level = Literal["note", "mild", "moderate", "severe"]
+
+#: Lower bounds of harm for each level. Harm is a share of the data lost: 0.05 is at least one image in twenty.
+LEVELS: dict[Level, float] = {"severe": 0.20, "moderate": 0.05, "mild": 0.005, "note": 0.0}
+
+
+class FindingExample(BaseModel):
+    """One image that shows a finding; ``image`` and ``after`` are names of pictures beside the report, if any."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    example_id: str
+    caption: str = ""
+    image: str | None = Field(None, description="sha256 of the picture before")
+    after: str | None = Field(None, description="sha256 of the picture after, when something was done to it")
+
+
+class Finding(BaseModel):
+    """One thing that is wrong.
+
+    ``harm`` = lower 95 % bound of (error under the condition − error of its control) × share of the data concerned,
+    and never below 0.
+
+    >>> Finding(kind="corruption", harm=0.12, title="Blur costs 20 points").level
+    'moderate'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+    subject: str = Field("", description="what it is about: a corruption, a class, a threat; the same in every run")
+    harm: float = Field(ge=0, le=1, description="share of the data lost for certain")
+    p_value: float | None = Field(None, ge=0, le=1, description="one-sided, of no harm; None when nothing was tested")
+    title: str
+    facts: dict[str, float | int | str] = Field(default_factory=dict, description="figures behind the title")
+    examples: tuple[FindingExample, ...] = ()
+    treatments: tuple[str, ...] = Field((), description="commands or recipes that treat it")
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind not in KINDS and not kind.startswith("x-"):
+            raise unknown_name("kind of finding", kind, KINDS)
+        return kind
+
+    @property
+    def key(self) -> str:
+        """Name by which the finding is found again in another run: kind and subject."""
+        return f"{self.kind}:{self.subject}" if self.subject else self.kind
+
+    @property
+    def level(self) -> Level:
+        """note, mild, moderate or severe, by :data:`LEVELS`."""
+        return next(level for level, bound in LEVELS.items() if self.harm >= bound)
+
+
+def rank(findings: Iterable[Finding]) -> list[Finding]:
+    """Order by harm, largest first; ties by kind and title, so that the order is reproducible.
+
+    >>> [f.harm for f in rank([Finding(kind="drift", harm=0.1, title="a"), Finding(kind="drift", harm=0.3, title="b")])]
+    [0.3, 0.1]
+    """
+    return sorted(findings, key=lambda finding: (-finding.harm, finding.kind, finding.title))

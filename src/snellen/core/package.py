@@ -1,0 +1,107 @@
+"""Where the package keeps what is found by path: the one function that everything else asks.
+
+Code, indexes, descriptions of systems, recorded results, embedded models, templates and schemas lie below
+:func:`root`. Whoever looks beside its own file finds nothing, without a word, once that file moves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from pathlib import Path
+
+from snellen.core.errors import InputError
+
+#: Distribution with the embedded models that the default audit does not need, and the package in it.
+MODELS_DISTRIBUTION, MODELS_PACKAGE = "snellen-models", "snellen_models"
+
+#: What that distribution holds.
+EMBEDDED = (
+    "fashion-diffusion",
+    "fashion-judge",
+    "scene-captioner",
+    "scene-clip",
+    "scene-cnn",
+    "scene-describer",
+    "scene-diffusion",
+    "scene-judge",
+    "scene-sam",
+)
+
+#: What decides what the package computes: sources, and the tables of published numbers beside them.
+CODE_SUFFIXES = (".py", ".toml")
+
+
+def root() -> Path:
+    """Folder of the package.
+
+    >>> (root() / "core" / "package.py").is_file()
+    True
+    """
+    return Path(__file__).resolve().parents[1]
+
+
+def text(path: str) -> str:
+    """Content of a file of the package, by its path below :func:`root`.
+
+    Raises:
+        InputError: the installation lacks it.
+    """
+    return _existing(path).read_text(encoding="utf-8")
+
+
+def content(path: str) -> bytes:
+    """Bytes of a file of the package; errors as :func:`text`."""
+    return _existing(path).read_bytes()
+
+
+def code_hash() -> str:
+    """Hash of the package's sources and tables (sha256): the version stands still while somebody edits them."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in root().rglob("*") if path.suffix in CODE_SUFFIXES):
+        digest.update(f"{path.relative_to(root()).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def results_folders() -> list[Path]:
+    """Folders with recorded results, in order.
+
+    ``./results``, where ``snellen reproduce --record`` writes, then where results ship: inside the installed package,
+    or at the root of a working copy.
+    """
+    folders = (Path("results"), root() / "results", root().parents[1] / "results")
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def asset_folders() -> list[Path]:
+    """Folders with embedded models and images, in order.
+
+    The package itself, the distribution ``snellen-models`` where it is installed, and the folder of that distribution
+    in a working copy.
+    """
+    folders = [root() / "assets"]
+    found = importlib.util.find_spec(MODELS_PACKAGE)
+    if found is not None:
+        folders += [Path(place) for place in found.submodule_search_locations or ()]
+    folders.append(root().parents[1] / "distributions" / MODELS_DISTRIBUTION / "src" / MODELS_PACKAGE)
+    return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+
+
+def asset(name: str) -> Path:
+    """Folder or file of an embedded model or image set.
+
+    Raises:
+        InputError: it is in none of :func:`asset_folders`; the message names the distribution that holds it.
+    """
+    for folder in asset_folders():
+        if (folder / name).exists():
+            return folder / name
+    remedy = f"it comes with: pip install {MODELS_DISTRIBUTION}" if name in EMBEDDED else "install snellen again"
+    raise InputError(f"{name} is not part of this installation; {remedy}")
+
+
+def _existing(path: str) -> Path:
+    found = root() / path
+    if not found.is_file():
+        raise InputError(f"{found} is missing from this installation of snellen; install it again")
+    return found

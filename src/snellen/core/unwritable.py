@@ -1,0 +1,89 @@
+"""A disk that is full, or a place that may not be written: one clear message, and what was finished stays valid."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from snellen.core.errors import UnwritableError
+
+#: What the system says when there is no room.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+#: A file under the name that it has until it is whole.
+_UNFINISHED = re.compile(r"(?<![^/\\])\.([^/\\]+)\.(?:[0-9a-f]{12}|partial)$")
+
+#: What it says when nothing may be written. Reading says the last two as well, of other files.
+FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+#: What it says of a name that no file can have.
+_NO_NAME = errno.ENAMETOOLONG
+
+
+@contextmanager
+def unwritable_told(folder: Path) -> Iterator[None]:
+    """Inside the block, what the disk refuses to take below ``folder`` becomes one clear error.
+
+    Every other error passes as it is, those of reading files elsewhere too.
+
+    >>> try:
+    ...     with unwritable_told(Path("run")):
+    ...         raise OSError(errno.EROFS, "Read-only file system", "run/report.json")
+    ... except UnwritableError as error:
+    ...     str(error).partition(". ")[0]
+    'cannot write to run/report.json: Read-only file system'
+
+    Raises:
+        UnwritableError: no room, or no permission.
+    """
+    try:
+        yield
+    except UnwritableError:
+        raise
+    except OSError as error:
+        if not _is_ours(error, folder):
+            raise
+        raise unwritable(error, folder) from error
+
+
+def unwritable(error: OSError, folder: Path) -> UnwritableError:
+    """The error in words: what could not be written, how much room there is, and how to go on.
+
+    Args:
+        error: what the system said.
+        folder: where it was to be written; the name in the error is preferred.
+    """
+    place = _UNFINISHED.sub(r"\1", os.fsdecode(error.filename)) if error.filename else str(folder)
+    words = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in NO_ROOM:
+        words, fix = f"{words}{_room(folder)}", "make room"
+    elif error.errno in FORBIDDEN:
+        fix = "allow writing there, or choose another place"
+    else:
+        return UnwritableError(f"cannot write to {folder}: {words}")
+    told = f"What was finished before stays valid: {fix}" if os.path.exists(folder) else fix.capitalize()
+    return UnwritableError(f"cannot write to {place}: {words}. {told}, and give the same call again")
+
+
+def refused(error: Exception) -> bool:
+    """Whether an error can only be one of writing: no room, or a disk that is read-only."""
+    return isinstance(error, OSError) and error.errno in {*NO_ROOM, errno.EROFS}
+
+
+def _is_ours(error: OSError, folder: Path) -> bool:
+    if refused(error):
+        return True
+    # Parquet files are written by a library that tells the name in its message alone.
+    return error.errno in {*FORBIDDEN, _NO_NAME} and str(folder) in f"{error.filename} {error.filename2} {error}"
+
+
+def _room(folder: Path) -> str:
+    """How much room is left on the disk of a folder, or nothing where that cannot be told."""
+    with suppress(OSError):
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        return f" ({shutil.disk_usage(there).free / 1e6:.1f} MB are free)"
+    return ""

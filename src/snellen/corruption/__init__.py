@@ -1,1 +1,0 @@
-"""Corruptions as batched tensor operators, and the published tables that turn a severity into their parameters."""

@@ -1,0 +1,1 @@
+"""Image sets read from files: folders, manifests, archives, shards and slides, through one hardened decoder."""

@@ -1,0 +1,36 @@
+"""Images that come with the package."""
+
+from __future__ import annotations
+
+from snellen.core.errors import unknown_name
+from snellen.core.images import ImageSet
+from snellen.core.package import asset
+from snellen.data.files.medmnist import load_npz
+
+#: Classes of Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, table 2), in the order of its labels.
+FASHION_CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+
+def load_bundled(which: str, *, name: str | None = None) -> ImageSet:
+    """Load images of the package by name; the only ones are ``fashion-mnist``.
+
+    Raises:
+        UnknownNameError: no such name.
+        InputError: the file is missing from this installation.
+    """
+    if which != "fashion-mnist":
+        raise unknown_name("bundled image set", which, ["fashion-mnist"])
+    path = asset("fashion-mnist-2000.npz")
+    told = name or "fashion-mnist (2,000 test images, 28-pixel product thumbnails)"
+    return load_npz(path, split="test", class_names=FASHION_CLASSES, name=told)

@@ -1,0 +1,128 @@
+"""The one decoder: the bytes of an image file become an RGB picture, or a short reason why not.
+
+Files are hostile until proven otherwise. Nothing is decoded before size, format, number of frames and shape are known
+from the header, and no setting of Pillow is changed.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from pydantic import BaseModel, ConfigDict, Field
+
+from snellen.core.errors import RejectedImageError
+from snellen.data.files.costly_structure import refuse_costly
+from snellen.data.files.grey_range import SIXTEEN_BIT, checked_range, grey_to_bytes
+from snellen.data.files.pillow_warnings import pillow_warnings_contained
+
+#: Formats that are tried, whatever the file is called (Pillow's names; PPM covers PGM and PBM).
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+
+_GREY_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_COLOUR_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+
+
+class DecodingLimits(BaseModel):
+    """What a file may ask of the machine.
+
+    >>> DecodingLimits(max_pixels=1_000_000).max_aspect
+    200.0
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_bytes: int = Field(64 * 2**20, ge=1, description="largest file, bytes")
+    max_pixels: int = Field(64_000_000, ge=1, description="largest width × height, pixels")
+    max_aspect: float = Field(
+        200.0,
+        ge=1,
+        description="largest ratio of the longer to the shorter edge. Models scale the shorter edge to their size, so "
+        "a thin strip within max_pixels would grow far beyond it: 1 × 1,000,000 pixels become 224 × 224,000,000",
+    )
+    min_edge: int = Field(1, ge=1, description="smallest width and height, pixels")
+    first_frame: bool = Field(False, description="read the first of several frames or pages instead of rejecting")
+
+
+DEFAULT_LIMITS = DecodingLimits()
+
+
+def decode(
+    content: bytes, *, limits: DecodingLimits = DEFAULT_LIMITS, grey_range: tuple[int, int] = SIXTEEN_BIT
+) -> Image.Image:
+    """Decode the bytes of one image file to RGB, at its own size.
+
+    As the loaders of torchvision and timm do, everything of 8 bits goes through ``convert("RGB")``: alpha is dropped
+    (not blended), palettes are looked up, CMYK is converted without colour profiles; colour of 16 bits per channel
+    keeps its upper byte; the rotation that EXIF asks for is *not* applied, but that of a TIFF is, by Pillow. Unlike
+    them, grey of more than 8 bits is scaled from ``grey_range`` to 0 … 255 and rounded, where they cut it off at 255.
+    A JPEG with further pictures behind the first (MPO, as cameras write) is read as the JPEG that it begins with.
+
+    >>> stream = io.BytesIO()
+    >>> Image.new("L", (3, 2), 200).save(stream, "PNG")
+    >>> decode(stream.getvalue()).getpixel((0, 0))
+    (200, 200, 200)
+
+    Args:
+        content: the whole file.
+        limits: what is refused.
+        grey_range: values of black and white in grey images of more than 8 bits.
+
+    Raises:
+        RejectedImageError: the file breaks a limit, is damaged, or is not an image of :data:`FORMATS`. Truncated files
+            are refused, unless the program has told Pillow to load them.
+    """
+    checked_range(grey_range)
+    if not content:
+        raise RejectedImageError("the file is empty")
+    if len(content) > limits.max_bytes:
+        raise RejectedImageError(f"the file has {len(content)} bytes, more than {limits.max_bytes} (max_bytes)")
+    refuse_costly(content)
+    try:
+        with pillow_warnings_contained(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            _check_shape(image, limits)
+            _check_frames(image, limits)
+            image.load()
+            _check_shape(image, limits)  # a frame may be larger than its file announced
+            return _to_rgb(image, grey_range)
+    except RejectedImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise RejectedImageError(f"not a readable image of a known format ({', '.join(FORMATS)})") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise RejectedImageError("far more pixels than its file size is plausible for (decompression bomb)") from error
+    except Exception as error:  # Pillow's plugins raise whatever a damaged file makes them stumble over
+        text = " ".join(str(error).split())[:120]
+        raise RejectedImageError(f"damaged: {text or type(error).__name__}") from error
+
+
+def _check_shape(image: Image.Image, limits: DecodingLimits) -> None:
+    width, height = image.size
+    shorter, longer = min(width, height), max(width, height)
+    if shorter < limits.min_edge:
+        raise RejectedImageError(f"{width}×{height} pixels: an edge is shorter than {limits.min_edge} (min_edge)")
+    if width * height > limits.max_pixels:
+        raise RejectedImageError(f"{width}×{height} pixels are more than {limits.max_pixels} (max_pixels)")
+    if longer > limits.max_aspect * shorter:
+        raise RejectedImageError(f"{width}×{height} pixels: more than {limits.max_aspect:g} to 1 (max_aspect)")
+
+
+def _check_frames(image: Image.Image, limits: DecodingLimits) -> None:
+    several = bool(getattr(image, "is_animated", False)) and image.format != "MPO"
+    if several and not limits.first_frame:
+        slide = "; a slide of several levels is read as slides:FILE" if image.format == "TIFF" else ""
+        raise RejectedImageError(
+            f"a {image.format} of several frames, and it is unclear which one is meant; store the frame as an image "
+            f"of its own, or set first_frame{slide}"
+        )
+
+
+def _to_rgb(image: Image.Image, grey_range: tuple[int, int]) -> Image.Image:
+    if image.mode in _GREY_MODES:
+        return Image.fromarray(grey_to_bytes(np.asarray(image), grey_range)).convert("RGB")
+    if image.mode == "F":
+        raise RejectedImageError("floating-point pixels have no declared range; store 8 or 16-bit integers")
+    if image.mode not in _COLOUR_MODES:
+        raise RejectedImageError(f"pixels of mode {image.mode} are not supported; store RGB")
+    return image.convert("RGB")

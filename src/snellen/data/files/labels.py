@@ -1,0 +1,235 @@
+"""Matching the classes of an image set to the classes of a classifier, by name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+
+import pyarrow as pa
+
+from snellen.core.errors import InputError, MissingExtraError, import_extra
+from snellen.core.images import COLUMNS, ImageSet
+from snellen.data.files.class_labels import numbered_class_names
+
+#: Columns that hold one class for each image: its own, and that of its bag.
+_SINGLE = ("label", "bag_label")
+
+_WORDNET_ID = re.compile(r"n\d{8}")
+
+
+def align_labels(images: ImageSet, class_names: Sequence[str]) -> ImageSet:
+    """Re-index labels, of images and of bags, to a classifier's class names.
+
+    Equal lists change nothing, and a set whose classes are only numbered is taken by position if it has as many
+    classes as the classifier. Otherwise each class that occurs is looked up by the first of these that finds anything:
+    the exact name; the name without regard to case, spaces, underscores and hyphens; a name that either side lists
+    after a comma ("tabby" is "tabby, tabby cat"); and, for WordNet ids such as ``n02124075``, the names that ImageNet
+    gives to the id (needs timm).
+
+    >>> import numpy as np
+    >>> from snellen.data.files.arrays import load_arrays
+    >>> pixels = np.zeros((2, 4, 4), dtype=np.uint8)
+    >>> pets = load_arrays(pixels, [0, 1], class_names=["Egyptian_cat", "tabby"])
+    >>> align_labels(pets, ["tabby, tabby cat", "Egyptian cat"]).labels.tolist()
+    [1, 0]
+
+    Args:
+        images: a set without labels of any sort is returned as it is; a label-free view stays one.
+        class_names: of the classifier, in the order of its scores.
+
+    Raises:
+        InputError: a class fits none of the classifier's, or more than one; or the set has several labels per image
+            and says nothing about some of the classifier's classes.
+    """
+    target = tuple(class_names)
+    own = images.class_names
+    if own is None or own == target:
+        return images
+    if own == numbered_class_names(len(own)):
+        if len(own) == len(target):
+            return replace(images, class_names=target)
+        raise InputError(
+            f"{images.name} has {len(own)} numbered classes, the classifier {len(target)}; name the "
+            f"classes of the images (for arrays: load_arrays(images, labels, class_names=[...]))"
+        )
+    if target == numbered_class_names(len(target)):
+        raise InputError(
+            f"the classifier's classes are only numbered, those of {images.name} are named ({_listed(own)}); give the "
+            f"classifier its class names with --classes FILE (one name a line, in the order of its scores) or "
+            f"classes=[...]"
+        )
+    mapping = _match([own[position] for position in _occurring(images, len(own))], target, images.name)
+    table = images.table
+    for column in _SINGLE:
+        if column in table.column_names:
+            moved = [None if v is None or v < 0 else mapping[own[v]] for v in table[column].to_pylist()]
+            table = _with_column(table, column, moved)
+    if "labels" in table.column_names:
+        table = _with_column(table, "labels", _moved_multilabel(images, own, mapping, target))
+    return replace(images, table=table, class_names=target)
+
+
+def _occurring(images: ImageSet, count: int) -> list[int]:
+    """Classes that at least one image has. Others need no counterpart: nothing will be compared with them."""
+    seen: set[int] = set()
+    for column in _SINGLE:
+        if column in images.table.column_names:
+            seen |= {value for value in images.table[column].unique().to_pylist() if value is not None and value >= 0}
+    if "labels" in images.table.column_names:
+        rows = [row for row in images.table["labels"].to_pylist() if row is not None]
+        seen |= {position for row in rows for position, value in enumerate(row[:count]) if value}
+    return sorted(seen)
+
+
+def _moved_multilabel(
+    images: ImageSet, own: Sequence[str], mapping: Mapping[str, int], target: Sequence[str]
+) -> list[list[int] | None]:
+    names = _Names(target)
+    places = [mapping[name] if name in mapping else next(iter(names.find(name)), None) for name in own]
+    unsaid = [name for position, name in enumerate(target) if position not in set(places)]
+    if unsaid:
+        raise InputError(
+            f"{images.name} does not say whether its images show {_listed(unsaid)}, which the classifier tells; "
+            f"0 would claim that they do not"
+        )
+    moved: list[list[int] | None] = []
+    for row in images.table["labels"].to_pylist():
+        new = [0] * len(target)
+        for position, value in enumerate(row or []):
+            place = places[position]
+            if value and place is not None:
+                new[place] = 1
+        moved.append(None if row is None else new)
+    return moved
+
+
+def _match(names: Sequence[str], target: Sequence[str], what: str) -> dict[str, int]:
+    known = _Names(target)
+    mapping, unmatched, ambiguous = dict[str, int](), list[str](), list[str]()
+    for name in names:
+        found = known.find(name)
+        if len(found) == 1:
+            mapping[name] = next(iter(found))
+        else:
+            (ambiguous if found else unmatched).append(name)
+    if ambiguous:
+        name = ambiguous[0]
+        fitting = ", ".join(f"{position} ({target[position]!r})" for position in sorted(known.find(name))[:5])
+        raise InputError(
+            f"class {name!r} of {what} fits more than one class of the classifier: {fitting}; rename it so that it "
+            f"fits one, or number the labels by the classifier's classes"
+        )
+    if unmatched:
+        told = "; ".join(f"{name!r} ({known.nearest(name)})" for name in unmatched[:5])
+        more = f" and {len(unmatched) - 5} more" if len(unmatched) > 5 else ""
+        raise InputError(
+            f"{len(unmatched)} of {len(names)} classes of {what} are none of the classifier's {len(target)} classes: "
+            f"{told}{more}{known.hint(unmatched)}"
+        )
+    return mapping
+
+
+@dataclass
+class _Names:
+    """The classifier's class names, by exact, normalised and listed spelling."""
+
+    target: Sequence[str]
+    exact: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    normal: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    listed: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+
+    def __post_init__(self) -> None:
+        for position, name in enumerate(self.target):
+            self.exact[name].add(position)
+            self.normal[_normal(name)].add(position)
+            for synonym in _synonyms(name):
+                self.listed[synonym].add(position)
+
+    def find(self, name: str) -> set[int]:
+        """Classes that fit a name; by WordNet id if it is one."""
+        found = self._spelled(name)
+        if found or not _WORDNET_ID.fullmatch(name):
+            return found
+        imagenet = _imagenet()
+        if imagenet is None or name not in imagenet.described:
+            return set()
+        if self._in_imagenet_order and name in imagenet.positions:
+            return {imagenet.positions[name]}
+        return self._spelled(imagenet.described[name])
+
+    def _spelled(self, name: str) -> set[int]:
+        by_synonym = set[int]().union(*(self.listed.get(synonym, set()) for synonym in _synonyms(name)))
+        return self.exact.get(name) or self.normal.get(_normal(name)) or by_synonym
+
+    @cached_property
+    def _in_imagenet_order(self) -> bool:
+        """Whether these are the thousand classes of ImageNet: then places tell its two cranes apart, names cannot.
+
+        One name in ten may be spelled in some other way.
+        """
+        imagenet = _imagenet()
+        if imagenet is None or len(self.target) != len(imagenet.positions):
+            return False
+        alike = (
+            bool(_synonyms(self.target[position]) & _synonyms(imagenet.described[key]))
+            for key, position in imagenet.positions.items()
+        )
+        return sum(alike) >= 0.9 * len(self.target)
+
+    def nearest(self, name: str) -> str:
+        """The nearest of the classifier's names, in words."""
+        near = difflib.get_close_matches(_normal(name), list(self.listed) + list(self.normal), n=1, cutoff=0.4)
+        if not near:
+            return "nothing is near"
+        position = min(self.normal.get(near[0]) or self.listed[near[0]])
+        return f"nearest: {self.target[position]!r}"
+
+    def hint(self, names: Sequence[str]) -> str:
+        """What to install, if WordNet ids could not be looked up."""
+        looked_up = any(_WORDNET_ID.fullmatch(name) for name in names) and _imagenet() is None
+        return "; matching WordNet ids needs timm: pip install 'snellen[models]'" if looked_up else ""
+
+
+@dataclass(frozen=True)
+class _ImageNet:
+    positions: Mapping[str, int]
+    described: Mapping[str, str]
+
+
+@cache
+def _imagenet() -> _ImageNet | None:
+    """Names of WordNet ids, and places in ImageNet-1k, from timm; None without timm."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of whatever timm imports
+            module = import_extra("timm.data.imagenet_info", "models", "matching WordNet ids")
+    except MissingExtraError:
+        return None
+    info = module.ImageNetInfo("imagenet-22k")
+    thousand = module.ImageNetInfo("imagenet-1k").label_names()
+    described = info.label_descriptions(as_dict=True)
+    described |= {key: info.label_name_to_description(key) for key in thousand}
+    return _ImageNet({key: position for position, key in enumerate(thousand)}, described)
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold()
+
+
+def _synonyms(name: str) -> set[str]:
+    return {normal for part in name.split(",") if (normal := _normal(part))}
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _with_column(table: pa.Table, name: str, values: Sequence[object]) -> pa.Table:
+    position = table.column_names.index(name)
+    return table.set_column(position, name, pa.array(values, COLUMNS[name]))

@@ -1,0 +1,124 @@
+"""Manifests as they are written: a CSV or Parquet file becomes columns of Python values and the names of its rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from snellen.core.errors import InputError
+from snellen.core.images import COLUMNS
+from snellen.data.files.parquet_tables import UNREADABLE, open_parquet, read_columns
+
+#: Largest manifest that is read: bytes of text or of unpacked Parquet, and rows.
+MAX_BYTES = 2 * 2**30
+MAX_ROWS = 20_000_000
+
+_MEANT = frozenset({*COLUMNS, "path"})
+
+
+@dataclass(frozen=True)
+class Written:
+    """A manifest before its meaning is checked.
+
+    Attributes:
+        columns: values of the columns that mean something here, by name; None where a field is empty.
+        further: other columns, as they will be kept.
+        rows: what errors call each row: "line 7" of a CSV file, "row 6" of a Parquet file.
+    """
+
+    columns: Mapping[str, Sequence[object]]
+    further: Mapping[str, pa.Array | pa.ChunkedArray]
+    rows: Sequence[str]
+
+
+def read_csv(path: Path, *, needed: str = "path", meant: Collection[str] = _MEANT) -> Written:
+    """Read UTF-8 text with commas and a header. Empty fields are None; everything else is text.
+
+    Args:
+        path: of the file.
+        needed: the column that must be there; it names a file, relative to the folder of the manifest.
+        meant: columns that mean something; others are kept as they are.
+
+    Raises:
+        InputError: not such a file, a row of another length than the header, or a column that occurs twice.
+    """
+    _check_size(path, path.stat().st_size)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header: list[str] = []
+    rows: list[list[str]] = []
+    names: list[str] = []
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        _check_header(path, header, needed)
+        for fields in reader:
+            if not fields:
+                continue
+            if len(fields) != len(header):
+                raise InputError(
+                    f"{path}, line {reader.line_num}: {len(fields)} fields, but the header has {len(header)}; quote "
+                    f"fields that hold commas"
+                )
+            rows.append(fields)
+            names.append(f"line {reader.line_num}")
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: not readable as CSV: {error}") from error
+    columns = {name: [row[position] or None for row in rows] for position, name in enumerate(header)}
+    further = {name: pa.array(values, pa.string()) for name, values in columns.items() if name not in meant}
+    return Written({name: values for name, values in columns.items() if name in meant}, further, names)
+
+
+def read_parquet(path: Path) -> Written:
+    """Read a Parquet file.
+
+    Raises:
+        InputError: not such a file, or too large.
+    """
+    try:
+        with path.open("rb") as stream:
+            file = open_parquet(stream)
+            groups = range(file.metadata.num_row_groups)
+            _check_size(path, sum(file.metadata.row_group(group).total_byte_size for group in groups))
+            if file.metadata.num_rows > MAX_ROWS:
+                raise InputError(f"{path} has {file.metadata.num_rows} rows, more than {MAX_ROWS}; split it")
+            _check_header(path, file.schema_arrow.names, "path")
+            table = read_columns(stream, file.schema_arrow.names, MAX_BYTES, str(path))
+        columns = {name: table[name].to_pylist() for name in table.column_names if name in _MEANT}
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        raise InputError(
+            f"{path} is not a readable Parquet file: {(str(error).splitlines() or ['?'])[0][:200]}"
+        ) from error
+    further = {name: table[name] for name in table.column_names if name not in _MEANT}
+    return Written(columns, further, [f"row {number}" for number in range(1, len(table) + 1)])
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > MAX_BYTES:
+        raise InputError(f"{path} holds {size} bytes, more than {MAX_BYTES}; split it")
+
+
+def _check_header(path: Path, header: Sequence[str], needed: str) -> None:
+    twice = [name for name, times in Counter(header).items() if times > 1]
+    if twice:
+        raise InputError(f"{path} has more than one column {twice[0]!r}")
+    if needed not in header:
+        held = ", ".join(header[:12]) or "nothing"
+        hint = "; separate columns by commas" if len(header) == 1 and ("\t" in held or ";" in held) else ""
+        raise InputError(
+            f"{path} has no column {needed!r} (relative to the folder of the manifest); it has: {held}{hint}"
+        )

@@ -1,0 +1,179 @@
+"""Parquet files with images inside as an image set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from snellen.core.errors import InputError, RejectedImageError
+from snellen.core.images import ImageSet
+from snellen.data.files.decoding import DEFAULT_LIMITS, DecodingLimits
+from snellen.data.files.grey_range import SIXTEEN_BIT
+from snellen.data.files.manifest_columns import meaning
+from snellen.data.files.manifest_table import MAX_BYTES, MAX_ROWS, Written
+from snellen.data.files.parquet_images.layout import MAX_GROUP_BYTES, Layout, holds_images, layout_of
+from snellen.data.files.parquet_images.source import ParquetSource, StoredShard
+from snellen.data.files.parquet_tables import UNREADABLE, open_parquet, read_columns
+from snellen.data.files.shard_files import ShardFile, find_shards, identity_of
+from snellen.data.files.split_names import split_of_file
+
+#: In a folder, so many files are looked at to tell whether they hold images.
+LOOKED_AT = 20
+
+
+def stored_images_below(path: Path) -> Path | None:
+    """The place to load from, when a file, a folder, or its subfolder ``data`` holds Parquet files with images."""
+    folders = [path, path / "data"] if path.is_dir() else [path]
+    for place in folders:
+        try:
+            shards = find_shards(str(place), ".parquet") if place.exists() else []
+        except InputError:
+            continue
+        for shard in shards[:LOOKED_AT]:
+            try:
+                with shard.opened() as stream:
+                    if holds_images(open_parquet(stream).schema_arrow):
+                        return place
+            except (RejectedImageError, *UNREADABLE):
+                continue
+    return None
+
+
+def load_parquet_images(
+    place: str | Path,
+    *,
+    label: str | None = None,
+    class_names: Sequence[str] | None = None,
+    name: str | None = None,
+    limits: DecodingLimits = DEFAULT_LIMITS,
+    grey_range: tuple[int, int] = SIXTEEN_BIT,
+) -> ImageSet:
+    """Index Parquet files that hold images, and give their images, read a row group at a time when asked for.
+
+    The column ``image`` (or ``img``, or the only one of its kind) holds the bytes of image files, or structs of
+    ``bytes`` and ``path`` as ``datasets`` writes them; a path is never followed. Classes come from ``label``, as names
+    or numbers; names of numbered classes from the description that ``datasets`` writes. Further columns of
+    :data:`snellen.core.images.COLUMNS` mean what they mean in a manifest, others are not read. Ids are those of a
+    column ``id``, or SHARD/ROW. A shard whose rows do not say so is of the split that its name begins with
+    (``train-00000-of-00012.parquet``).
+
+    A shard, a row group or a row that is damaged or too large stays in the set, to be rejected by name.
+
+    Args:
+        place: a file, a folder of files ending in .parquet, or FOLDER/NAME-{00000..00011}.parquet.
+        label: the column with the classes.
+        class_names: names of numbered classes that the file does not name.
+        name: shown in reports.
+        limits: what is refused of an image.
+        grey_range: values of black and white in grey images of more than 8 bits.
+
+    Raises:
+        InputError: nothing there, no usable shard, shards that differ in their classes, types that are not plain.
+    """
+    told, index = str(place), _Index(label)
+    for shard in find_shards(told, ".parquet"):
+        index.add(shard, told)
+    names = class_names or index.class_names
+    written = Written(index.columns(), {}, index.ids)
+    if not index.shards:
+        raise InputError(f"{told} holds no usable images{''.join(f'; {why}' for why in index.refused.values())}")
+    table, found, split = meaning(told, written, names)
+    source = ParquetSource(
+        index.shards, index.all_places(), refused=index.refused, limits=limits, grey_range=grey_range
+    )
+    return ImageSet(source, table, found, name or Path(told).name.removesuffix(".parquet"), split=split)
+
+
+@dataclass
+class _Index:
+    """Rows of all shards in order, and what their columns say."""
+
+    label: str | None
+    shards: list[StoredShard] = field(default_factory=list)
+    places: list[NDArray[np.int64]] = field(default_factory=list)
+    said: list[dict[str, list[object]]] = field(default_factory=list)
+    refused: dict[int, str] = field(default_factory=dict)
+    ids: list[str] = field(default_factory=list)
+    class_names: tuple[str, ...] | None = None
+    bytes_read: int = 0
+
+    def add(self, shard: ShardFile, told: str) -> None:
+        """Look at one shard; one that cannot be read becomes a row of its own that says so."""
+        try:
+            with shard.opened() as stream:
+                shard = replace(shard, identity=identity_of(stream))
+                file = open_parquet(stream)
+                what = f"{told}, {shard.told}"
+                layout = layout_of(file.schema_arrow, what, self.label)
+                self._check(shard, layout, file.metadata)
+                said = self._said(stream, file.metadata, layout, what)
+        except RejectedImageError as error:
+            self._refuse(shard, str(error))
+        except InputError:
+            raise
+        except UNREADABLE as error:
+            self._refuse(shard, f"not a readable Parquet file: {(str(error).splitlines() or ['?'])[0][:200]}")
+        else:
+            self._take(StoredShard(shard, layout, file.metadata), said)
+
+    def _check(self, shard: ShardFile, layout: Layout, metadata: pq.FileMetaData) -> None:
+        names = layout.class_names
+        if self.shards and names != self.class_names:
+            raise InputError(f"{shard.told} names other classes than the shards before it; load them apart")
+        self.class_names = names
+        if len(self.ids) + metadata.num_rows > MAX_ROWS:
+            raise InputError(f"{shard.told}: more than {MAX_ROWS} rows in all; load fewer shards")
+        if sum(metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)) != metadata.num_rows:
+            raise RejectedImageError("damaged: its row groups hold another number of rows than it says")
+
+    def _said(self, stream: BinaryIO, metadata: pq.FileMetaData, layout: Layout, what: str) -> dict[str, list[object]]:
+        """Values of the columns that are known, by name; the images are not among them."""
+        wanted = [*layout.known, *([layout.label] if layout.label else [])]
+        table = read_columns(stream, wanted, MAX_BYTES - self.bytes_read, f"{what}: what is said about the images")
+        self.bytes_read += table.nbytes
+        if wanted and len(table) != metadata.num_rows:
+            raise RejectedImageError(f"damaged: it holds {len(table)} rows of {metadata.num_rows}")
+        return {"label" if name == layout.label else name: table[name].to_pylist() for name in wanted}
+
+    def _refuse(self, shard: ShardFile, problem: str) -> None:
+        self.refused[len(self.ids)] = problem
+        self.ids.append(shard.told)
+        self.places.append(np.full((1, 3), -1, dtype=np.int64))
+        self.said.append({"id": [shard.told]})
+
+    def _take(self, shard: StoredShard, said: dict[str, list[object]]) -> None:
+        stem, metadata = shard.file.told.removesuffix(".parquet"), shard.metadata
+        ids = [f"{stem}/{row:06d}" for row in range(metadata.num_rows)]
+        given = said.get("id", [None] * len(ids))
+        said["id"] = [one if one not in (None, "") else other for one, other in zip(given, ids, strict=True)]
+        if split := split_of_file(shard.file.name):
+            said["split"] = [one or split for one in said.get("split", [None] * len(ids))]
+        for group in range(metadata.num_row_groups):
+            rows, first = metadata.row_group(group).num_rows, sum(map(len, self.places))
+            size = metadata.row_group(group).total_byte_size
+            if size > MAX_GROUP_BYTES:
+                problem = f"its row group holds {size} bytes, more than {MAX_GROUP_BYTES}; write smaller row groups"
+                self.refused |= dict.fromkeys(range(first, first + rows), problem)
+            numbers = np.arange(rows)
+            shards = np.full(rows, len(self.shards))
+            self.places.append(np.stack([shards, np.full(rows, group), numbers], axis=1).astype(np.int64))
+        self.shards.append(shard)
+        self.ids += ids
+        self.said.append(said)
+
+    def all_places(self) -> NDArray[np.int64]:
+        """Shard, row group and row of every row: int64 (n, 3)."""
+        return np.concatenate(self.places)
+
+    def columns(self) -> dict[str, list[object]]:
+        """Every column over all shards; None where a shard has no such column."""
+        names = dict.fromkeys(name for said in self.said for name in said)
+        return {
+            name: [value for said in self.said for value in said.get(name, [None] * len(said["id"]))] for name in names
+        }

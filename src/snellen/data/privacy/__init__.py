@@ -1,0 +1,1 @@
+"""Pseudonyms for the names of images, patients and files."""

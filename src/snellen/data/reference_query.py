@@ -1,0 +1,26 @@
+"""Parameters behind the ``?`` of a reference, and why a model of parameters refuses them."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from snellen.core.errors import InputError
+
+
+def query_parameters(query: str, told: str) -> dict[str, str]:
+    """Parameters of a reference, ``name=value&name=value``, as texts; ``told`` is the reference, for messages."""
+    found: dict[str, str] = {}
+    for part in query.split("&") if query else []:
+        name, is_pair, text = part.partition("=")
+        if not is_pair or not name:
+            raise InputError(f"{told}: write parameters as ?name=value&name=value, got {part!r}")
+        if name in found:
+            raise InputError(f"{told}: {name} is given twice; write several values as {name}=a,b")
+        found[name] = text
+    return found
+
+
+def reasons(error: ValidationError) -> str:
+    """What a model of parameters refuses, in one line."""
+    told = [(".".join(str(part) for part in one["loc"]), str(one["msg"])) for one in error.errors()]
+    return "; ".join(f"{place}: {text}" if place else text for place, text in told)

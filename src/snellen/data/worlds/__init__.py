@@ -1,0 +1,1 @@
+"""Procedural worlds in which every factor is known: scenes, solids, slides, textures, and views of meshes."""

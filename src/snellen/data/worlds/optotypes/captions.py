@@ -1,0 +1,201 @@
+"""Scenes in words: one sentence or several, in fixed words or in others that mean the same."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from snellen.core.errors import unknown_name
+from snellen.core.randomness import derive_seed
+from snellen.data.worlds.optotypes.choosing import PhraseChoices
+from snellen.data.worlds.optotypes.described import Described, DescribedObject
+from snellen.data.worlds.optotypes.factors import NUISANCES
+from snellen.data.worlds.optotypes.noun_phrases import kinds, noun_phrase, reference
+from snellen.data.worlds.optotypes.relations import INVERSE
+from snellen.data.worlds.optotypes.selection import Detail, Factor, select
+from snellen.data.worlds.optotypes.vocabulary import BLANK, WORDS, Words, forms
+
+#: Letters that take "an" before them, and words that do not keep to that.
+_VOWELS = frozenset("aeiou")
+_LIKE_VOWELS, _LIKE_CONSONANTS = ("hourglass",), ("uniform",)
+
+#: How objects are laid out in sentences: all in one; each in its own; each in its own behind its place; the second
+#: beside the first ("with a ring to its right").
+_LAYOUTS: dict[str, tuple[str, ...]] = {"fitting": ("one", "one", "each"), "held out": ("place first", "beside")}
+
+_PLACE_FIRST = "place first"
+
+
+def caption(
+    described: Described,
+    *,
+    seed: int | None = None,
+    detail: Detail | Collection[Factor] = "natural",
+    words: Words = "fitting",
+) -> str:
+    """Say what is described.
+
+    A caption says neither more nor less than ``select(described, detail)``, and
+    :func:`snellen.data.worlds.optotypes.parser.parse` reads that from it again.
+
+    >>> star = DescribedObject(shape="star", colour="red", texture="striped", size="small", place="top left")
+    >>> said = Described(objects=(star,), background="grass", lighting="dim")
+    >>> caption(said)
+    'a small red striped star at the top left, on grass, in dim light'
+    >>> caption(said, seed=8, words="held out")
+    'in the gloom, in a meadow, in the upper left corner, here we find a banded smallish crimson pentagram'
+
+    Args:
+        described: what is known.
+        seed: decides words and sentences; None gives the canonical caption.
+        detail: how much is said: the name of a detail, or the factors to tell of.
+        words: words and sentence patterns for fitting, those that are held out from it (a slot that has none borrows
+            from fitting), or both.
+
+    Raises:
+        InputError: no such detail, factor or choice of words.
+    """
+    if words not in WORDS:
+        raise unknown_name("choice of words", words, WORDS)
+    said = select(described, detail)
+    choices = PhraseChoices(None if seed is None else derive_seed(seed, "caption"))
+    sentences = _sentences(said, choices, words)
+    if len(sentences) == 1:
+        return _with_articles(sentences[0])
+    return " ".join(f"{text[0].upper()}{text[1:]}." for text in map(_with_articles, sentences))
+
+
+def _sentences(said: Described, choices: PhraseChoices, words: Words) -> list[str]:
+    objects = said.objects or ()
+    layout = choices.one([layout for kind in kinds(words) for layout in _LAYOUTS[kind]])
+    if len(objects) < 2 and layout in ("each", "beside"):
+        layout = "one"
+    around = choices.order(_circumstances(said, choices, words))
+    told: set[tuple[int, int]] = set()
+    if layout in ("each", _PLACE_FIRST) and objects:
+        contents = [_placed(one, layout, choices, words) for one in objects]
+    else:
+        contents = [("", _together(said, layout, told, choices, words))]
+    fronts = int(choices.share() * 3) if around else 0
+    # A place that stands before its object needs the words "there is": "on the left a ring" may be misread.
+    first = _first_sentence(said, contents[0], (around[:fronts], around[fronts:]), choices, words)
+    others = [_there_is(place, phrase, choices, words) for place, phrase in contents[1:]]
+    return [first, *others, *_relation_sentences(said, told, choices, words)]
+
+
+def _first_sentence(
+    said: Described, content: tuple[str, str], around: tuple[list[str], list[str]], choices: PhraseChoices, words: Words
+) -> str:
+    place, phrase = content
+    before, after = around
+    behind = [] if said.style is None or choices.share() < 0.7 else [_picture("picture after", said, choices, words)]
+    plain = choices.share() < 0.5 and not place and not before
+    if said.style is not None and not behind:
+        # Circumstances before "a photo of" would be those of the photo.
+        head, before, after = _picture("picture before", said, choices, words), [], before + after
+        place, phrase = ("", f"{phrase} {place}") if place else ("", phrase)
+    elif plain:
+        head = ""
+    elif said.style is None and not before and not place and choices.share() < 0.5:
+        head = _picture("picture before", said, choices, words)
+    else:
+        head = choices.one(forms("opening", "there is", words))
+    front = "".join(f"{part}, " for part in [*before, place] if part)
+    body = f"{front}{head} {phrase}".strip() if head else f"{front}{phrase}"
+    tail = after + behind
+    # "at the top on grass" would be the top of the grass.
+    placed = any(one.place is not None for one in said.objects or ())
+    close = (
+        " " if said.background and not placed and tail[:1] and tail[0] in forms("background", said.background) else ", "
+    )
+    return close.join([body, *tail[:1]]) + "".join(f", {part}" for part in tail[1:])
+
+
+def _circumstances(said: Described, choices: PhraseChoices, words: Words) -> list[str]:
+    """Background, light, nuisances and lettering, each as a phrase of its own."""
+    found = [
+        choices.one(forms(slot, value, words))
+        for slot, value in (("background", said.background), ("lighting", said.lighting))
+        if value is not None
+    ]
+    for nuisance in NUISANCES:
+        degree = said.nuisances.degree(nuisance)
+        if degree is not None:
+            before = choices.one(forms("before nuisance", "absent" if degree == "absent" else nuisance, words))
+            strength = [choices.one(forms("degree", degree, words))] if degree in ("slight", "heavy") else []
+            found.append(" ".join([before, *strength, choices.one(forms("nuisance", nuisance, words))]))
+    if said.lettering:
+        found.append(choices.one(forms("lettering", "text", words)).replace(BLANK, f'"{said.lettering}"'))
+    elif said.lettering is not None:
+        found.append(choices.one(forms("no lettering", "none", words)))
+    return found
+
+
+def _picture(slot: str, said: Described, choices: PhraseChoices, words: Words) -> str:
+    frame = choices.one(forms(slot, slot.removeprefix("picture "), words))
+    return frame.replace(BLANK, choices.one(forms("style", said.style or "picture", words)))
+
+
+def _together(said: Described, layout: str, told: set[tuple[int, int]], choices: PhraseChoices, words: Words) -> str:
+    """All objects in one phrase; notes which relations it tells."""
+    if not said.objects:
+        return choices.one(forms("content", "unsaid" if said.objects is None else "empty", words))
+    parts = [_with_place(one, choices, words) for one in said.objects]
+    if len(parts) == 2 and said.relations and (layout == "beside" or choices.share() < 0.5):
+        told.add((0, 1))
+        relation = said.relations[0].relation
+        if layout == "beside":
+            beside = choices.one(forms("with", "with", words))
+            return f"{parts[0]}, {beside} {parts[1]}, {choices.one(forms('offset', INVERSE[relation], words))}"
+        # Without the comma, "at the top, left of" would be the place "at the top left".
+        comma = "," if said.objects[0].place is not None else ""
+        return f"{parts[0]}{comma} {choices.one(forms('relation', relation, words))} {parts[1]}"
+    last = choices.one(forms("joining", "and", words))
+    return f"{', '.join(parts[:-1])} {last} {parts[-1]}" if len(parts) > 1 else parts[0]
+
+
+def _placed(one: DescribedObject, layout: str, choices: PhraseChoices, words: Words) -> tuple[str, str]:
+    """An object as its place, where that stands first, and the rest."""
+    if layout == _PLACE_FIRST and one.place is not None:
+        return choices.one(forms("place", one.place, words)), noun_phrase(one, choices, words)
+    return "", _with_place(one, choices, words)
+
+
+def _with_place(one: DescribedObject, choices: PhraseChoices, words: Words) -> str:
+    phrase = noun_phrase(one, choices, words)
+    return phrase if one.place is None else f"{phrase} {choices.one(forms('place', one.place, words))}"
+
+
+def _there_is(place: str, phrase: str, choices: PhraseChoices, words: Words) -> str:
+    return f"{place}{', ' if place else ''}{choices.one(forms('opening', 'there is', words))} {phrase}"
+
+
+def _relation_sentences(
+    said: Described, told: Collection[tuple[int, int]], choices: PhraseChoices, words: Words
+) -> list[str]:
+    objects: Sequence[DescribedObject] = said.objects or ()
+    found = []
+    for relation in said.relations:
+        if (relation.first, relation.second) not in told:
+            ends, kind = (relation.first, relation.second), relation.relation
+            if choices.share() >= 0.5:
+                ends, kind = ends[::-1], INVERSE[kind]
+            first, second = (reference(number, objects, choices, words) for number in ends)
+            copula, between = choices.one(forms("copula", "is", words)), choices.one(forms("relation", kind, words))
+            found.append(f"{first} {copula} {between} {second}")
+    return found
+
+
+def _with_articles(text: str) -> str:
+    """Write "an" before vowels.
+
+    >>> _with_articles("a orange star and a uniform hourglass")
+    'an orange star and a uniform hourglass'
+    """
+    words = text.split(" ")
+    for number, following in enumerate(words[1:]):
+        if words[number] == "a" and (
+            following.startswith(_LIKE_VOWELS)
+            or (following[0] in _VOWELS and not following.startswith(_LIKE_CONSONANTS))
+        ):
+            words[number] = "an"
+    return " ".join(words)

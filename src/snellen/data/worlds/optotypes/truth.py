@@ -1,0 +1,131 @@
+"""Whether what is said of a scene is true, false, or cannot be told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from snellen.data.worlds.optotypes.described import Degree, Described, DescribedObject
+from snellen.data.worlds.optotypes.factors import NUISANCES, ROUND
+from snellen.data.worlds.optotypes.relations import INVERSE, Relation
+from snellen.data.worlds.optotypes.selection import OBJECT_FACTORS
+
+#: What a degree includes: "in fog" is true of a scene in heavy fog.
+_INCLUDED: dict[Degree, frozenset[Degree]] = {
+    "absent": frozenset({"absent"}),
+    "slight": frozenset({"slight"}),
+    "some": frozenset({"slight", "some", "heavy"}),
+    "heavy": frozenset({"heavy"}),
+}
+
+
+def holds(said: Described, truth: Described) -> bool:
+    """Whether what is said is surely true.
+
+    Objects that are said to be there must be found among those of the scene, each a different one; more may be there.
+
+    >>> truth = Described(objects=(DescribedObject(shape="star", colour="red"), DescribedObject(shape="ring")))
+    >>> holds(Described(objects=(DescribedObject(colour="red"),)), truth)
+    True
+    >>> holds(Described(objects=(DescribedObject(shape="ring", colour="red"),)), truth)
+    False
+
+    Args:
+        said: a description.
+        truth: what is known of the scene, such as ``described(scene)``. Where it says None, nothing is surely true.
+    """
+    if said.objects is not None and truth.objects is None:
+        return False
+    return _scene_agrees(said, truth, unknown=False) and _found(said, truth, unknown=False)
+
+
+def contradicts(said: Described, truth: Described) -> bool:
+    """Whether what is said is surely false.
+
+    >>> ring = Described(objects=(DescribedObject(shape="ring", colour="red"),))
+    >>> contradicts(ring, Described(objects=(DescribedObject(shape="star"), DescribedObject(colour="red"))))
+    False
+    >>> contradicts(ring, Described(objects=(DescribedObject(shape="star"), DescribedObject(colour="blue"))))
+    True
+
+    Args:
+        said: a description.
+        truth: what is known of the scene; its objects, where told at all, are taken for all that there are. What it
+            says None of may be anything; the tilt of a round shape is neither right nor wrong.
+    """
+    if not _scene_agrees(said, truth, unknown=True):
+        return True
+    return truth.objects is not None and not _found(said, truth, unknown=True)
+
+
+def _scene_agrees(said: Described, truth: Described, *, unknown: bool) -> bool:
+    """Whether all but the objects may be (unknown) or is (not unknown) so."""
+    for factor in ("background", "lighting", "style", "lettering"):
+        value = getattr(said, factor)
+        if value is not None and value != getattr(truth, factor) and not (unknown and getattr(truth, factor) is None):
+            return False
+    for nuisance in NUISANCES:
+        degree, true = said.nuisances.degree(nuisance), truth.nuisances.degree(nuisance)
+        if degree is None:
+            continue
+        if true is None:
+            if not unknown:
+                return False
+        elif true not in _INCLUDED[degree] and not (unknown and degree in _INCLUDED[true]):
+            return False
+    return True
+
+
+def _found(said: Described, truth: Described, *, unknown: bool) -> bool:
+    """Whether there is a way to find the objects that are said among the true ones."""
+    if said.objects is None:
+        return True
+    true = truth.objects or ()
+    if not said.objects:
+        return not true
+    fitting = [
+        [number for number, other in enumerate(true) if _object_agrees(one, other, unknown=unknown)]
+        for one in said.objects
+    ]
+    known = _both_ways(truth)
+
+    def related(first: int, relation: Relation, second: int) -> bool:
+        found = known.get((first, second))
+        return found == relation or (unknown and found is None)
+
+    return _assign(said, fitting, related, ())
+
+
+def _assign(
+    said: Described, fitting: list[list[int]], related: Callable[[int, Relation, int], bool], found: tuple[int, ...]
+) -> bool:
+    number = len(found)
+    if number == len(fitting):
+        return True
+    relations = [one for one in said.relations if one.second == number]
+    for candidate in fitting[number]:
+        extended = (*found, candidate)
+        agrees = candidate not in found and all(
+            related(extended[one.first], one.relation, candidate) for one in relations
+        )
+        if agrees and _assign(said, fitting, related, extended):
+            return True
+    return False
+
+
+def _object_agrees(said: DescribedObject, true: DescribedObject, *, unknown: bool) -> bool:
+    for factor in OBJECT_FACTORS:
+        value = getattr(said, factor)
+        if value is None or value == getattr(true, factor):
+            continue
+        if not unknown or getattr(true, factor) is not None:
+            return False
+    # What has a tilt, whatever its shape, is none of the shapes that have none.
+    return not (true.tilt is not None and said.shape in ROUND)
+
+
+def _both_ways(truth: Described) -> dict[tuple[int, int], Relation]:
+    known: dict[tuple[int, int], Relation] = {}
+    for one in truth.relations:
+        known[one.first, one.second] = one.relation
+        known[one.second, one.first] = INVERSE[one.relation]
+    return known

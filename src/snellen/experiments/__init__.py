@@ -1,1 +1,0 @@
-"""Experiments: a published system's claims, measured here, beside its baselines."""

@@ -1,1 +1,0 @@
-"""Why a classifier decides as it does: one method a file."""

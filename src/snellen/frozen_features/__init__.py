@@ -1,1 +1,0 @@
-"""The vectors of a frozen encoder for every image of a set, made once and kept."""

@@ -1,1 +1,0 @@
-"""What methods share that steer a generator by a classifier: what is asked of the generator, in terms of classes."""

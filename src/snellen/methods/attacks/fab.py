@@ -1,0 +1,196 @@
+"""Fast adaptive boundary attack, targeted: the nearest image on the other side of a decision boundary.
+
+Croce and Hein, "Minimally distorted adversarial examples with a fast adaptive boundary attack", ICML 2020, arXiv
+1907.02044, algorithm 1. The boundary between the label and one other class is made linear at the current point; current
+and clean point are both projected onto it within [0, 1]; the next point lies between the two projections, a little
+beyond the plane, and is drawn back towards the clean image whenever it is misclassified.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from snellen.core.classifier import Classifier
+from snellen.core.criterion import Criterion, Misclassified
+from snellen.core.errors import UnsupportedError
+from snellen.core.method import Method, Need
+from snellen.core.outcomes import Attacked
+from snellen.core.randomness import Randomness
+from snellen.methods.attacks.norms import Norm, ball, uphill
+from snellen.methods.attacks.perturbation import negative_margin, on_scores
+from snellen.methods.attacks.perturbation.contested_classes import (
+    classes_to_lower,
+    classes_to_raise,
+    refuse_without_pairs,
+)
+from snellen.methods.attacks.perturbation.hyperplane import smallest_change
+from snellen.methods.attacks.perturbation.inputs import checked_inputs
+from snellen.methods.attacks.perturbation.objectives import targeted_margin
+from snellen.methods.attacks.perturbation.search import Search
+from snellen.methods.attacks.perturbation.stopping import Hopeless
+
+#: Length of a random start where no success is known yet and no epsilon is given: the sizes of the paper's experiments.
+_USUAL = {"linf": 0.3, "l2": 1.0}
+
+
+class FAB(Method):
+    """The smallest change that alters the decision, found by projections onto decision hyperplanes.
+
+    Without ``epsilon`` it searches to the end and returns the nearest success: its distance is the figure of interest.
+    With ``epsilon``, an image leaves at its first success within it, and that distance is not the smallest.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2))
+    >>> classifier = Classifier(model, class_names=["a", "b"])
+    >>> images = torch.full((1, 3, 4, 4), 0.5)
+    >>> scores, weight = classifier(images)[0], model[1].weight[0] - model[1].weight[1]
+    >>> attacked = FAB(steps=20).attack(classifier, images, classifier(images).argmax(1))
+    >>> smallest = (scores[0] - scores[1]).abs() / weight.abs().sum()
+    >>> bool((attacked.distance[0] / smallest - 1).abs() < 0.01)
+    True
+    """
+
+    name: ClassVar[str] = "fab"
+    needs: ClassVar[frozenset[Need]] = frozenset({"labels", "gradients"})
+    finds: ClassVar[tuple[str, ...]] = ("adversarial",)
+
+    epsilon: float | None = Field(
+        None, ge=0, description="largest change that counts, in [0, 1] pixel units of the norm; by default any, nearest"
+    )
+    norm: Norm = Field("linf", description="norm of the change")
+    steps: int = Field(100, ge=1, description="projections for each target class")
+    restarts: int = Field(1, ge=1, description="starts for each target class: the clean image, then random ones")
+    target_classes: int = Field(9, ge=1, description="other classes that are tried, at most all there are")
+    overshoot: float = Field(1.05, ge=1, description="how far beyond the plane projections go (eta)")
+    backward: float = Field(0.9, gt=0, lt=1, description="share of the change that a success keeps (beta)")
+    bias: float = Field(0.1, ge=0, le=1, description="largest weight of the clean image's projection (alpha_max)")
+    patience: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="end a search that, coming nearer as fast as in the last such share of its steps, would not be "
+        "within epsilon by its last step (not in the paper; can lose a success); by default never",
+    )
+
+    @model_validator(mode="after")
+    def _patience_knows_its_goal(self) -> Self:
+        if self.patience is not None and self.epsilon is None:
+            raise ValueError(
+                "patience asks whether a search will still come within epsilon, and without epsilon the nearest "
+                "success is searched for; set epsilon, or leave patience out"
+            )
+        return self
+
+    def attack(
+        self,
+        classifier: Classifier,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        criterion: Criterion | None = None,
+        rng: Randomness | None = None,
+    ) -> Attacked:
+        """Attack prepared images (n, 3, h, w) in [0, 1]; two queries and a gradient for each projection."""
+        if not classifier.differentiable:
+            raise UnsupportedError(f"{classifier.name} gives no gradients, which this attack needs")
+        refuse_without_pairs(classifier, "fab")
+        criterion = criterion or Misclassified()
+        with torch.inference_mode(False), torch.no_grad():
+            images, labels = checked_inputs(classifier, images, labels)
+            rng = (rng or Randomness(0)).child("fab").bind(len(images))
+            search = Search(
+                classifier,
+                images,
+                labels,
+                evaluate=on_scores(classifier, negative_margin),
+                criterion=criterion,
+                projection=ball(self.norm, torch.inf if self.epsilon is None else self.epsilon),
+                keep="closest" if self.epsilon is None else "first",
+            )
+            search.judge_clean()
+            targets = classes_to_raise(search.scores, labels, criterion, self.target_classes)
+            for rank in range(targets.shape[1]):
+
+                def evaluate(
+                    candidates: Tensor, labels: Tensor, positions: Tensor, target: Tensor = targets[:, rank]
+                ) -> tuple[Tensor, Tensor]:
+                    scores = classifier(candidates)
+                    lowered = classes_to_lower(scores.detach(), labels, criterion)
+                    return scores, targeted_margin(scores, lowered, target[positions])
+
+                search.evaluate = evaluate
+                for restart in range(self.restarts):
+                    self._approach(search, restart, rng.child("target", rank, "restart", restart))
+            return search.result()
+
+    def _approach(self, search: Search, restart: int, rng: Randomness) -> None:
+        """All steps towards one target class, for every image that is not done."""
+        done = search.already if search.keep == "closest" else search.success
+        positions = (~(done | search.not_finite)).nonzero().flatten()
+        if not len(positions):
+            return
+        clean = search.images[positions]
+        points = self._start(search, positions, rng[positions]) if restart else clean
+        stop = None
+        if self.patience is not None:
+            stop = Hopeless(len(search.images), steps=self.steps, share=self.patience, direction=1)
+        for step in range(self.steps):
+            with torch.enable_grad():
+                points = points.detach().requires_grad_(True)
+                scores, values, finite = search.ask(points, positions)
+                gradient = search.differentiate(values, points, positions)
+            points, values = points.detach(), values.detach()
+            # The clean image has been judged, and a point drawn back may still be misclassified, and nearer.
+            at_clean = step == 0 and restart == 0
+            done = ~finite if at_clean else search.record(positions, points, scores.detach(), finite)
+            search.not_finite[positions] |= ~finite
+            steepest = gradient.abs().flatten(1).amax(1)
+            lost = ~done & ~steepest.isfinite()
+            search.not_finite[positions] |= lost
+            left = (~(done | lost)).nonzero().flatten()
+            if not len(left):
+                return
+            positions, clean, points = positions[left], clean[left], points[left]
+            values, gradient = values[left], gradient[left]
+            search.stepped[positions] = True
+            search.sloped[positions] |= steepest[left] > 0
+            points = self._next(points, clean, values, gradient)
+            scores, _, finite = search.ask(points, positions)
+            crossed = finite & search.criterion.success(scores, search.labels[positions])
+            done = search.record(positions, points, scores, finite)
+            if stop is not None and self.epsilon is not None:
+                # Drawn back, a point may still be misclassified: what its distance then is counts in its favour.
+                nearness = self.epsilon - self.backward * search.projection.distance(points, clean)
+                done = done | stop(nearness.where(crossed, -torch.inf), positions, step)
+            points = torch.where(crossed.view(-1, 1, 1, 1), clean + self.backward * (points - clean), points)
+            if bool(done.any()):
+                left = (~done).nonzero().flatten()
+                if not len(left):
+                    return
+                positions, clean, points = positions[left], clean[left], points[left]
+
+    def _next(self, points: Tensor, clean: Tensor, values: Tensor, gradient: Tensor) -> Tensor:
+        """Between the projections of current and clean point onto value + gradient · (x − point) = 0."""
+        across = (gradient * (clean - points)).flatten(1).sum(1)
+        from_point = smallest_change(points, gradient, -values, norm=self.norm)
+        from_clean = smallest_change(clean, gradient, -(values + across), norm=self.norm)
+        order = torch.inf if self.norm == "linf" else 2
+        lengths = [torch.linalg.vector_norm(d.flatten(1), order, dim=1) for d in (from_point, from_clean)]
+        share = lengths[0] / (lengths[0] + lengths[1]).clamp(min=1e-12)
+        weight = share.clamp(max=self.bias).view(-1, 1, 1, 1)
+        mixed = (1 - weight) * (points + self.overshoot * from_point) + weight * (clean + self.overshoot * from_clean)
+        return mixed.clamp(0, 1)
+
+    def _start(self, search: Search, positions: Tensor, rng: Randomness) -> Tensor:
+        """Random points at half the distance of the nearest success, or of epsilon where there is none."""
+        clean = search.images[positions]
+        unknown = _USUAL[self.norm] if self.epsilon is None else self.epsilon
+        nearest = torch.where(search.success[positions], search.distance[positions], unknown).to(clean.dtype)
+        noise = rng.normal("start", clean.shape[1:], like=clean).to(clean.dtype)
+        direction = noise / noise.abs().amax((1, 2, 3), keepdim=True) if self.norm == "linf" else uphill("l2", noise)
+        return (clean + 0.5 * nearest.clamp(max=unknown).view(-1, 1, 1, 1) * direction).clamp(0, 1)

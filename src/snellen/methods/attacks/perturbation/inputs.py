@@ -1,0 +1,50 @@
+"""What a search may start from: images and labels that every later line can rely on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError
+
+
+def checked_inputs(classifier: Classifier, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Refuse images and labels that cannot be searched; give them back without the caller's graph, classes as int64.
+
+    Args:
+        classifier: tells the task and the number k of classes.
+        images: float32 or float64 (n, 3, h, w); n may be 0. The classifier itself checks the range.
+        labels: integers (n,) in [0, k), or 0/1 of any type (n, k) where the task is multilabel; on the same device.
+
+    Raises:
+        InputError: anything else; coarser floats too, whose rounding alone would carry candidates out of a ball.
+    """
+    name, classes = classifier.name, len(classifier.class_names)
+    precise = isinstance(images, Tensor) and images.dtype in (torch.float32, torch.float64)
+    if not precise or images.ndim != 4 or images.shape[1] != 3:
+        raise InputError(
+            f"an attack takes prepared images: float32 or float64 (n, 3, h, w) in [0, 1]; got {_told(images)}"
+        )
+    multilabel = classifier.task == "multilabel"
+    expected = f"0/1 labels (n, {classes})" if multilabel else f"integer labels (n,) from 0 to {classes - 1}"
+    if not isinstance(labels, Tensor):
+        raise InputError(f"an attack on {name} takes {expected} as a tensor; got {_told(labels)}")
+    if labels.ndim and len(labels) != len(images):
+        raise InputError(f"{len(images)} images came with {len(labels)} labels; an attack on {name} takes {expected}")
+    if labels.device != images.device:
+        raise InputError(
+            f"images are on {images.device}, labels on {labels.device}; move the labels with labels.to(images.device)"
+        )
+    fits = labels.shape == ((len(images), classes) if multilabel else (len(images),))
+    integers = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
+    if not fits or not (integers or multilabel):
+        raise InputError(f"an attack on {name} takes {expected}; got {_told(labels)}")
+    allowed = (labels == 0) | (labels == 1) if multilabel else (labels >= 0) & (labels < classes)
+    if not bool(allowed.all()):
+        raise InputError(f"an attack on {name} takes {expected}; got the value {labels[~allowed][0].item()}")
+    return images.detach(), labels.detach() if multilabel else labels.long()
+
+
+def _told(value: object) -> str:
+    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"

@@ -1,0 +1,127 @@
+"""Searching for the weight of a penalty: the smallest one that still finds an adversarial image is the one wanted.
+
+Carlini and Wagner, "Towards evaluating the robustness of neural networks", IEEE S&P 2017, section VI-A: the weight c of
+the misclassification term is searched by bisection, on its own for every image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from snellen.core.classifier import Classifier
+from snellen.methods.attacks.perturbation.confidence import Confident, hinge
+from snellen.methods.attacks.perturbation.objectives import Evaluation
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """The weight of every image and the bounds of its bisection, float64 (n,) each.
+
+    >>> weights = Weights.starting(2, first=0.5, largest=1e10, like=torch.zeros(1))
+    >>> weights = weights.after(torch.tensor([True, False]))
+    >>> weights.current.tolist()
+    [0.25, 5.0]
+    >>> weights.after(torch.tensor([False, True])).current.tolist()
+    [0.375, 2.75]
+    """
+
+    current: Tensor
+    lower: Tensor
+    upper: Tensor
+    largest: float
+
+    @classmethod
+    def starting(cls, count: int, *, first: float, largest: float, like: Tensor) -> Weights:
+        """The same first weight for ``count`` images, and no bounds yet, on the device of ``like``."""
+        current = torch.full((count,), first, dtype=torch.float64, device=like.device)
+        return cls(current, torch.zeros_like(current), torch.full_like(current, largest), largest)
+
+    def after(self, found: Tensor) -> Weights:
+        """The next weights: down where the last search found something, bool (n,), up elsewhere.
+
+        Found: the weight becomes the upper bound. Not found: it becomes the lower one. The next weight is their mean,
+        or ten times the last one as long as no upper bound is known.
+        """
+        upper = torch.where(found, torch.minimum(self.upper, self.current), self.upper)
+        lower = torch.where(found, self.lower, torch.maximum(self.lower, self.current))
+        mean = (lower + upper) / 2
+        current = torch.where(found | (upper < self.largest), mean, (self.current * 10).clamp(max=self.largest))
+        return replace(self, current=current, lower=lower, upper=upper)
+
+    def at_upper(self) -> Weights:
+        """The weights at their upper bounds, the last resort."""
+        return replace(self, current=self.upper)
+
+    def __getitem__(self, positions: Tensor) -> Weights:
+        """The weights of some images."""
+        return replace(self, current=self.current[positions], lower=self.lower[positions], upper=self.upper[positions])
+
+    def put(self, positions: Tensor, part: Weights) -> Weights:
+        """These weights with those of some images replaced."""
+        spread = {
+            name: getattr(self, name).index_copy(0, positions, getattr(part, name))
+            for name in ("current", "lower", "upper")
+        }
+        return replace(self, **spread)
+
+
+def penalised(
+    classifier: Classifier, size: Callable[[Tensor, Tensor], Tensor] | None, weights: Tensor, *, goal: Confident
+) -> Evaluation:
+    """Evaluate −(size of the change + weight · hinge) with one weight per image, in the criterion's direction.
+
+    Args:
+        classifier: the model under attack; one query a candidate.
+        size: (candidates (m, 3, h, w), positions (m,)) → penalty (m,) on the change; None: no penalty.
+        weights: (n,), one for each image of the batch.
+        goal: what counts as success, and by which score.
+    """
+
+    def evaluate(candidates: Tensor, labels: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        scores = classifier(candidates)
+        missing = hinge(scores, labels, goal.criterion, goal.confidence)
+        loss = weights[positions].to(missing.dtype) * missing
+        if size is not None:
+            loss = loss + size(candidates, positions)
+        return scores, -goal.direction * loss
+
+    return evaluate
+
+
+def squared_length(candidates: Tensor, centre: Tensor) -> Tensor:
+    """Squared Euclidean length of candidates − centre, differentiable once in the candidates: (n, ...) twice → (n,).
+
+    >>> squared_length(torch.tensor([[3.0, 4.0]]), torch.zeros(1, 2)).tolist()
+    [25.0]
+    """
+    length: Tensor = _SquaredLength.apply(candidates, centre)
+    return length
+
+
+class _SquaredLength(torch.autograd.Function):
+    """The sum of squares of a difference: one new tensor forward and one back, where autograd makes five."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, candidates: Tensor, centre: Tensor) -> Tensor:
+        """(n, ...), (n, ...) → (n,)."""
+        change = candidates - centre
+        ctx.save_for_backward(change)
+        flat = change.flatten(1)
+        return torch.linalg.vecdot(flat, flat)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+        """2 · gradient · change; the centre is a constant."""
+        (change,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return change * (2 * gradient).view(-1, *[1] * (change.ndim - 1)), None
+
+
+def rows(values: Tensor, positions: Tensor) -> Tensor:
+    """Rows at sorted positions without repeats; no copy while they are all of them."""
+    return values if len(positions) == len(values) else values[positions]

@@ -1,0 +1,105 @@
+"""Signs that an evaluation by gradient attacks is not to be relied on.
+
+The questions that AutoAttack asks of a classifier (Croce and Hein, ICML 2020, arXiv 2003.01690; its authors' warnings
+to users): does it draw at random, does it give probabilities for logits, are its gradients zero, do they differ from
+pass to pass, and does a search without gradients break what the gradient attacks left.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError
+from snellen.core.outcomes import Attacked
+from snellen.methods.attacks.gradient_sizes import gradient_sizes
+from snellen.methods.attacks.perturbation.inputs import checked_inputs
+from snellen.methods.attacks.perturbation.objectives import cross_entropy
+from snellen.methods.attacks.refusals import refuse_probabilities
+
+#: Two passes differ by more than this share of the largest value: they were drawn at random.
+_SAME = 1e-3
+
+
+def doubts_before(classifier: Classifier, images: Tensor, labels: Tensor) -> tuple[str, ...]:
+    """What speaks against gradient attacks on this classifier, in words; nothing where nothing does.
+
+    Costs three queries and four gradients an image.
+
+    >>> def model(images):
+    ...     return images.flatten(1)[:, :3] + torch.rand(len(images), 3)
+    >>> noisy = Classifier(model, class_names="abc", differentiable=True)
+    >>> [doubt[:37] for doubt in doubts_before(noisy, torch.rand(4, 3, 2, 2), torch.zeros(4, dtype=torch.int64))]
+    ['2 passes gave other scores for 4 of 4']
+
+    Args:
+        classifier: gives gradients and scores of one class of k.
+        images: prepared images (n, 3, h, w) in [0, 1].
+        labels: integers (n,).
+
+    Raises:
+        InputError: images and labels that do not fit.
+    """
+    images, labels = checked_inputs(classifier, images, labels)
+    if not len(images):
+        return ()
+    first, second = _pass(classifier, images, labels), _pass(classifier, images, labels)
+    found, count = list[str](), len(images)
+    other_scores = int(differs(first[0], second[0]).sum())
+    if other_scores:
+        found.append(
+            f"2 passes gave other scores for {other_scores} of {count} images: the model draws at random, and one pass "
+            f"measures luck; attack the average over its draws with randomized_ensemble"
+        )
+    else:
+        # Gradients of scores that differ differ for that reason alone.
+        other_gradients = int(differs(first[1], second[1]).sum())
+        if other_gradients:
+            found.append(
+                f"2 passes gave equal scores and other gradients for {other_gradients} of {count} images: something "
+                f"random stands in the backward pass"
+            )
+    try:
+        refuse_probabilities(first[0], classifier, "an attack")
+    except InputError:
+        found.append(
+            "the scores are probabilities where logits are expected: margins and gradients saturate; leave out the "
+            "last softmax"
+        )
+    sizes = gradient_sizes(classifier, images, labels)
+    if int(sizes.zero.sum()):
+        found.append(
+            f"the gradient of the cross-entropy is exactly zero on {int(sizes.zero.sum())} of {count} images: attacks "
+            f"that follow it are blind there; see the check masking of snellen audit"
+        )
+    return tuple(found)
+
+
+def doubts_after(attacked: Attacked) -> tuple[str, ...]:
+    """What the result of the standard ensemble says against its gradient attacks, in words.
+
+    Square sees no gradients. Where it breaks images that three gradient attacks left standing, those were hindered.
+    """
+    broken = attacked.found_by.count("square")
+    if not broken:
+        return ()
+    return (
+        f"Square, without gradients, broke {broken} images that the gradient attacks left standing: these may have "
+        f"been hindered, and the accuracy that is left be too high; see the check masking of snellen audit",
+    )
+
+
+def _pass(classifier: Classifier, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores (n, k) and gradients of the cross-entropy (n, d)."""
+    with torch.inference_mode(False), torch.enable_grad():
+        variables = images.clone().requires_grad_(True)
+        scores = classifier(variables)
+        (gradient,) = torch.autograd.grad(cross_entropy(scores, labels).sum(), variables)
+    return scores.detach(), gradient.flatten(1)
+
+
+def differs(first: Tensor, second: Tensor) -> Tensor:
+    """Rows that differ by more than the precision of a pass: bool (n,)."""
+    largest = torch.maximum(first.abs(), second.abs()).amax(1)
+    return (first - second).abs().amax(1) > _SAME * largest

@@ -1,0 +1,1 @@
+"""Corruptions as batched tensor operators, and the published tables that turn a severity into parameters."""

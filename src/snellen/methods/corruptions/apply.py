@@ -1,0 +1,121 @@
+"""Apply one kind of corruption of a benchmark to prepared images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from snellen.core.randomness import Randomness
+from snellen.methods.corruptions.benchmarks import Benchmark
+from snellen.methods.corruptions.luma import PILLOW_LUMA
+from snellen.methods.corruptions.operators import Operator
+
+#: Added before values are cut to bytes, so that a byte that was divided by 255 in float32 stays that byte.
+CUT = 1e-4
+
+
+def corrupt(
+    images: Tensor,
+    benchmark: Benchmark,
+    kind: str,
+    severity: float,
+    rng: Randomness,
+    *,
+    strict: bool = False,
+    parity: bool = False,
+    textures: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """Corrupt images.
+
+    An example's randomness is the same draw at every severity: a curve over severities compares strengths, not draws.
+
+    A grey image (three equal channels) stays grey: noise is drawn once for all its channels, as a grey sensor has one
+    noise, and colour that a kind brings along is turned to its luminance. Under a benchmark of grey images (the X-ray,
+    CT, ultrasound and OCT sets of MedMNIST-C) the published way is taken: corrupted as an RGB image, each channel with
+    its own noise, then turned to luminance, which averages noise to 0.67 of its deviation.
+
+    Args:
+        images: (n, 3, h, w) in [0, 1].
+        benchmark: whose tables are used.
+        kind: one of the benchmark's kinds.
+        severity: in [0, 5]; 0 returns the images themselves.
+        rng: bound to the n examples.
+        strict: see :func:`snellen.methods.corruptions.tables.strength`.
+        parity: as published to the last step: values cut to bytes, grey images treated as coloured ones, and faults of
+            the published code repeated (glass blur copies neighbours instead of swapping with them; frost
+            draws five of its six photographs).
+        textures: (3, h, w) in [0, 1], used by frost and stains instead of our own.
+
+    Raises:
+        InputError: the severity is out of range.
+        UnknownNameError: the benchmark has no such kind.
+    """
+    found = benchmark.strength(kind, severity, images.shape[2], images.shape[3], strict=strict)
+    if severity == 0:
+        return images
+    operator = benchmark.operator(kind)
+    extra: dict[str, object] = {"textures": textures} if operator.textures and textures else {}
+    if operator.mended:
+        extra["parity"] = parity
+    bound = rng.bind(len(images)).child(kind)
+
+    def change(part: Tensor, its_rng: Randomness) -> Tensor:
+        changed = operator.function(part, its_rng, **found.values, **extra)
+        return torch.lerp(part, changed, found.mixture) if found.mixture < 1 else changed
+
+    if parity or benchmark.rgb is False or not operator.channelwise:
+        return settle_channels(change(images, bound), images, benchmark, operator, parity=parity)
+    was_grey = is_grey(images)
+    grey, coloured = was_grey.nonzero().flatten(), (~was_grey).nonzero().flatten()
+    if not len(grey):
+        return change(images, bound)
+    if not len(coloured):
+        return change(images[:, :1], bound).expand_as(images).contiguous()
+    changed = torch.empty_like(images)
+    changed[coloured] = change(images[coloured], bound[coloured])
+    changed[grey] = change(images[grey, :1], bound[grey]).expand(-1, 3, -1, -1)
+    return changed
+
+
+def settle_channels(
+    changed: Tensor, images: Tensor, benchmark: Benchmark, operator: Operator, *, parity: bool = False
+) -> Tensor:
+    """What every corruption ends with: grey images made grey again, values cut to bytes with ``parity``.
+
+    See :func:`corrupt`. ``changed`` is what the operator made of ``images``, both (n, 3, h, w).
+    """
+    if benchmark.rgb is False:
+        changed = luminance(changed, parity=parity)
+    elif not parity:
+        changed = stay_grey(changed, images, changed[:, :1] if operator.noise else luminance(changed))
+    return torch.floor(changed * 255 + CUT) / 255 if parity else changed
+
+
+def is_grey(images: Tensor) -> Tensor:
+    """Whether the three channels of each image are equal: (n, 3, h, w) → bool (n,)."""
+    return (images == images[:, :1]).flatten(1).all(1)
+
+
+def stay_grey(changed: Tensor, images: Tensor, grey: Tensor) -> Tensor:
+    """Replace changed images by their grey version where the image was grey: (n, 3, h, w), same, (n, 1 or 3, h, w)."""
+    was_grey = is_grey(images)
+    if not bool(was_grey.any()):
+        return changed
+    return torch.where(was_grey.view(-1, 1, 1, 1), grey, changed)
+
+
+def luminance(images: Tensor, *, parity: bool = False) -> Tensor:
+    """Grey version with three equal channels: (n, 3, h, w) → (n, 3, h, w).
+
+    ``parity``: of values cut to bytes, as Pillow converts them.
+    """
+    weights = torch.tensor(PILLOW_LUMA, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
+    if parity:
+        # Whole numbers below 2 ** 24 throughout: exact in float32.
+        weighted = (torch.floor(images * 255 + CUT) * weights).sum(1, keepdim=True)
+        grey = torch.floor((weighted + 32768) / 65536) / 255
+    else:
+        grey = (images * (weights / 65536)).sum(1, keepdim=True).clamp(0, 1)
+    return grey.expand_as(images)

@@ -1,0 +1,218 @@
+"""The corruption benchmarks: which kinds each has, and how strong they are.
+
+``imagenet-c`` is Hendrycks and Dietterich 2019 (arXiv 1903.12261), with the tables of CIFAR-10-C for images below 96
+pixels. The twelve sets of MedMNIST v2, from ``pathmnist`` to ``organsmnist``, are MedMNIST-C (Di Salvo, Doerrich and
+Ledig 2024, arXiv 2406.17536): each set has the kinds and strengths of its imaging modality.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, Literal, get_args
+
+from snellen.core import package
+from snellen.core.errors import unknown_name
+from snellen.methods.corruptions.image_sizes import LARGE_SIDE, SMALL_BELOW, SMALL_SIDE
+from snellen.methods.corruptions.operators import OPERATORS, Operator
+from snellen.methods.corruptions.tables import SEVERITIES, Strength, Table, strength
+from snellen.methods.corruptions.textures import texture_hashes
+
+ProtocolTask = Literal["multi-class", "binary-class", "multi-label", "ordinal-regression"]
+
+BenchmarkName = Literal[
+    "imagenet-c",
+    "pathmnist",
+    "bloodmnist",
+    "dermamnist",
+    "retinamnist",
+    "tissuemnist",
+    "octmnist",
+    "breastmnist",
+    "chestmnist",
+    "pneumoniamnist",
+    "organamnist",
+    "organcmnist",
+    "organsmnist",
+]
+
+BENCHMARKS: tuple[BenchmarkName, ...] = get_args(BenchmarkName)
+IMAGENET_C: BenchmarkName = "imagenet-c"
+MEDMNIST_C = tuple(name for name in BENCHMARKS if name != IMAGENET_C)
+
+#: Operators of MedMNIST-C's kinds, where the names differ.
+_MEDICAL_OPERATORS = {
+    "gaussian_blur": "kernel_blur",
+    "brightness_up": "enhance_brightness",
+    "brightness_down": "enhance_brightness",
+    "contrast_up": "enhance_contrast",
+    "contrast_down": "enhance_contrast",
+    "saturate": "add_saturation",
+    "gamma_corr_up": "gamma",
+    "gamma_corr_down": "gamma",
+}
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Kinds of corruption and their strengths.
+
+    Attributes:
+        name: one of :data:`BENCHMARKS`.
+        operators: operator of each kind, in the benchmark's order.
+        large: table of each kind for 224-pixel images.
+        small: the same for 32-pixel images; empty where the benchmark has none.
+        families: kinds by family, all kinds once.
+        main: the kinds that the benchmark's figures are means of.
+        rgb: whether images are coloured; False: corrupted in RGB, then turned to grey as published; None: both.
+        task: task of the labels, None where any is meant.
+        labels: number of classes or labels, None where any is meant.
+    """
+
+    name: str
+    operators: Mapping[str, Operator]
+    large: Mapping[str, Table]
+    small: Mapping[str, Table]
+    families: Mapping[str, tuple[str, ...]]
+    main: tuple[str, ...]
+    rgb: bool | None = None
+    task: ProtocolTask | None = None
+    labels: int | None = None
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """All kinds, in the benchmark's order."""
+        return tuple(self.operators)
+
+    def operator(self, kind: str) -> Operator:
+        """The operator of a kind.
+
+        Raises:
+            UnknownNameError: the benchmark has no such kind.
+        """
+        if kind not in self.operators:
+            raise unknown_name(f"corruption of {self.name}", kind, self.kinds)
+        return self.operators[kind]
+
+    def table(self, kind: str, side: int) -> Table:
+        """The table of a kind for images whose shorter side is ``side``."""
+        self.operator(kind)
+        return self.small[kind] if kind in self.small and side < SMALL_BELOW else self.large[kind]
+
+    def strength(
+        self,
+        kind: str,
+        severity: float,
+        height: int,
+        width: int,
+        *,
+        strict: bool = False,
+        parity: bool = False,
+        textures: str | bool | None = None,
+    ) -> Strength:
+        """Parameters of a kind at a severity in [0, 5], for images of this size.
+
+        They count as published when they are the numbers of a published setting, for images of the size that it was
+        published for (square), and the operator does with them what the published one does: not where the published
+        code has a fault that is mended here (``parity`` repeats it), not with letters of our own, and not with other
+        textures than the published ones. It says nothing of what comes after the operator: without ``parity`` values
+        are not cut to bytes, and grey photos get one draw of noise.
+
+        Args:
+            kind: one of the benchmark's.
+            severity: in [0, 5].
+            height: of the images, pixels.
+            width: of the images, pixels.
+            strict: see :func:`snellen.methods.corruptions.tables.strength`.
+            parity: whether faults of the published code are repeated.
+            textures: folder of the user's textures. They are the published ones when its files are, by their sha256
+                (:mod:`snellen.methods.corruptions.published_textures`). True: textures that nobody can look at, which
+                are not.
+
+        >>> found = benchmark("imagenet-c").strength("gaussian_noise", 3, 224, 224)
+        >>> dict(found.values), found.published
+        ({'deviation': 0.18}, True)
+        """
+        side, operator = min(height, width), self.operator(kind)
+        found = strength(self.table(kind, side), operator, severity, side, strict=strict)
+        same = (parity or not operator.mended) and (not operator.textures or _published(operator, textures))
+        return replace(found, published=found.published and height == width and same)
+
+    def family(self, kind: str) -> str:
+        """The family of a kind."""
+        return next(name for name, kinds in self.families.items() if kind in kinds)
+
+    def without_family(self, family: str) -> tuple[str, ...]:
+        """All kinds but those of one family: what to train on when that family is held out for testing.
+
+        Raises:
+            UnknownNameError: no such family in this benchmark.
+        """
+        if family not in self.families:
+            raise unknown_name(f"family of {self.name}", family, self.families)
+        return tuple(kind for kind in self.kinds if kind not in self.families[family])
+
+
+@cache
+def benchmark(name: str) -> Benchmark:
+    """A benchmark by name.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+    """
+    if name not in BENCHMARKS:
+        raise unknown_name("corruption benchmark", name, BENCHMARKS)
+    return _imagenet_c() if name == IMAGENET_C else _medmnist_c(name)
+
+
+def _published(operator: Operator, textures: str | bool | None) -> bool:
+    """Whether a folder holds exactly the published textures."""
+    return isinstance(textures, str) and texture_hashes(textures) == operator.textures
+
+
+def _imagenet_c() -> Benchmark:
+    content = _read("imagenet_c.toml")
+    families = {name: tuple(kinds) for name, kinds in content["families"].items()}
+    kinds = [kind for family in families.values() for kind in family]
+    return Benchmark(
+        name=IMAGENET_C,
+        operators={kind: OPERATORS[kind] for kind in kinds},
+        large={kind: _table(content["large"][kind], LARGE_SIDE) for kind in kinds},
+        small={kind: _table(content["small"][kind], SMALL_SIDE) for kind in kinds},
+        families=families,
+        main=tuple(kind for kind in kinds if kind not in families["extra"]),
+    )
+
+
+def _medmnist_c(name: str) -> Benchmark:
+    content = _read("medmnist_c.toml")
+    tables, about = content[name], content["datasets"][name]
+    families = {
+        family: tuple(kind for kind in tables if kind in kinds) for family, kinds in content["families"].items()
+    }
+    return Benchmark(
+        name=name,
+        operators={kind: OPERATORS[_MEDICAL_OPERATORS.get(kind, kind)] for kind in tables},
+        large={kind: _table(table, LARGE_SIDE) for kind, table in tables.items()},
+        small={},
+        families={family: kinds for family, kinds in families.items() if kinds},
+        main=tuple(tables),
+        rgb=about["rgb"],
+        task=about["task"],
+        labels=about["labels"],
+    )
+
+
+def _table(content: Mapping[str, Any], side: int) -> Table:
+    numbers = dict(content)
+    special = {name: numbers.pop(name) for name in ("augmentation_start", "augmentation_end") if name in numbers}
+    strict, jumps = tuple(numbers.pop("strict", SEVERITIES)), tuple(numbers.pop("jumps", ()))
+    columns = {name: tuple(float(value) for value in values) for name, values in numbers.items()}
+    return Table(side, columns, strict=strict, jumps=jumps, **special)
+
+
+@cache
+def _read(name: str) -> dict[str, Any]:
+    return tomllib.loads(package.text(f"methods/corruptions/{name}"))

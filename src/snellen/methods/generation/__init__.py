@@ -1,0 +1,1 @@
+"""Sampling from a generator, plain or steered by a classifier."""

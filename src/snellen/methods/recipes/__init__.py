@@ -1,0 +1,1 @@
+"""Recipes: how a classifier is trained so that it no longer has a problem."""

@@ -1,0 +1,1 @@
+"""Randomized smoothing: noisy votes, their bounds, certificates, and training under noise."""

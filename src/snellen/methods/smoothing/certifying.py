@@ -1,0 +1,163 @@
+"""From images to certificates: a class is chosen by one set of noisy votes, and bounded by others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from snellen.core.errors import InputError
+from snellen.core.randomness import Randomness
+from snellen.methods.smoothing.bounds import check_level, lower_bound, proven_radius, upper_bound
+from snellen.methods.smoothing.branches import Branch
+from snellen.methods.smoothing.looks import Look
+from snellen.methods.smoothing.votes import CHUNK, check_noise, hard_votes
+
+#: Bounds of one class in every branch, and sigma → radius.
+Radius = Callable[[Sequence[float], float], float]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The radius at which a decision is wanted, so that sampling may stop.
+
+    Args:
+        radius: l2, in [0, 1] pixel units; 0 asks for the decision alone.
+        futility: probability, over all looks, of giving up on an image although the goal could be proven. It costs
+            certificates and never makes one wrong.
+    """
+
+    radius: float
+    futility: float
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """What the votes of n images came to.
+
+    Attributes:
+        chosen: int64 (n,), the class that was chosen before the estimation.
+        selection: int64 (n, b, k), votes that chose it, by branch.
+        votes: int64 (n, b, k), votes of the estimation, which are others.
+        samples: int64 (n,), of each branch in the estimation.
+        lower: float64 (n, b), bounds of the chosen class's probability at the look at which sampling stopped.
+        radius: float64 (n,), what they prove; at most 0 where they prove nothing.
+    """
+
+    chosen: Tensor
+    selection: Tensor
+    votes: Tensor
+    samples: Tensor
+    lower: Tensor
+    radius: Tensor
+
+
+def count(
+    branches: Sequence[Branch],
+    images: Tensor,
+    *,
+    sigma: float,
+    selection: int,
+    looks: Sequence[Look],
+    class_count: int,
+    rng: Randomness,
+    goal: Goal | None = None,
+    radius: Radius = proven_radius,
+    chunk: int = CHUNK,
+) -> Counted:
+    """Choose a class for each image, and bound its probability in every branch.
+
+    At each look, images whose decision is made leave: those of which the goal is proven, and those of which upper
+    bounds say that it hardly can be. Without a goal all samples are drawn.
+
+    Args:
+        branches: one, or two.
+        images: prepared images (n, 3, h, w) in [0, 1].
+        sigma: standard deviation of the noise.
+        selection: samples that choose the class; they are never used again.
+        looks: when bounds are taken, at which levels; see :mod:`snellen.methods.smoothing.looks`.
+        class_count: k.
+        rng: bound to the images.
+        goal: what is to be decided, if sampling may stop before the last look.
+        radius: what bounds prove.
+        chunk: noisy images in one pass.
+
+    Raises:
+        InputError: images, noise or numbers that cannot be used.
+    """
+    check_noise(images, sigma)
+    if selection < 1:
+        raise InputError(f"a class is chosen by at least one sample, got {selection}")
+    if goal is not None:
+        check_level(goal.futility)
+        if goal.radius < 0:
+            raise InputError(f"a radius is at least 0, got {goal.radius}")
+
+    def drawn(rows: Tensor, first: int, last: int, stream: str) -> Tensor:
+        part, own = images[rows], rng[rows]
+        each = [
+            hard_votes(
+                branch, part, sigma=sigma, first=first, last=last, class_count=class_count, rng=own, stream=stream,
+                chunk=chunk,
+            )
+            for branch in branches
+        ]  # fmt: skip
+        return torch.stack(each, 1)
+
+    everyone = torch.arange(len(images))
+    chosen_by = drawn(everyone, 0, selection, "selection")
+    chosen = chosen_by.sum(1).argmax(1)
+    shape = (len(images), len(branches))
+    votes, samples = torch.zeros(*shape, class_count, dtype=torch.int64), torch.zeros(len(images), dtype=torch.int64)
+    lower, proven = torch.zeros(shape, dtype=torch.float64), torch.zeros(len(images), dtype=torch.float64)
+    open_, before = everyone, 0
+    for number, look in enumerate(looks):
+        votes[open_] += drawn(open_, before, look.samples, "estimation")
+        samples[open_], before = look.samples, look.samples
+        level = look.level / len(branches)
+        left: list[int] = []
+        for row in open_.tolist():
+            counts = votes[row, :, chosen[row]].tolist()
+            bounds = [lower_bound(n, look.samples, level) for n in counts]
+            lower[row], proven[row] = torch.tensor(bounds, dtype=torch.float64), radius(bounds, sigma)
+            if goal is None or not _decided(goal, proven[row].item(), counts, look, len(looks), sigma, radius):
+                left.append(row)
+        open_ = torch.tensor(left, dtype=torch.int64)
+        if not left or number == len(looks) - 1:
+            break
+    return Counted(chosen, chosen_by, votes, samples, lower, proven)
+
+
+def _decided(
+    goal: Goal, proven: float, counts: Sequence[int], look: Look, looks: int, sigma: float, radius: Radius
+) -> bool:
+    """Whether the goal is proven at a look, or out of reach."""
+    if proven > goal.radius or (proven == goal.radius and goal.radius > 0):
+        return True
+    level = goal.futility / looks / len(counts)
+    return radius([upper_bound(n, look.samples, level) for n in counts], sigma) < goal.radius
+
+
+def significant_winner(votes: Tensor, samples: int, branches: int, alpha: float) -> int | None:
+    """The class that has the most votes of all branches together, or None where chance could have made it so.
+
+    Let c be the class of most probability summed over branches. If another one, j, has s votes more than c, then a sum
+    of samples · branches independent differences within [−1, 1], of a mean of at most 0, has reached s, which by
+    Hoeffding's inequality happens with probability exp(−s² / (2 samples branches)) at most. Of k classes there are
+    k − 1 such j: a wrong class is returned with probability alpha at most. Needs no class chosen before.
+
+    >>> [significant_winner(torch.tensor(votes), 100, 2, 0.001) for votes in ([180, 15, 5], [90, 80, 30])]
+    [0, None]
+
+    Args:
+        votes: int (k,), summed over branches.
+        samples: of each branch.
+        branches: how many.
+        alpha: error probability.
+    """
+    check_level(alpha)
+    first, second = votes.double().topk(2).values.tolist()
+    bound = (len(votes) - 1) * torch.tensor(-((first - second) ** 2) / (2 * samples * branches)).exp().item()
+    return int(votes.argmax()) if bound <= alpha else None

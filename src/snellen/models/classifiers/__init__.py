@@ -1,0 +1,1 @@
+"""Reference strings, files and callables become classifiers."""

@@ -1,0 +1,76 @@
+"""``artifact:FOLDER``: a classifier that was trained here, from its weights and card."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from snellen.core import index
+from snellen.core.artifact import Artifact, Card
+from snellen.core.errors import InputError, unknown_name
+from snellen.models.classifiers.loaded_model import LoadedModel
+from snellen.models.classifiers.model_record import read_preparation, recorded_normalization
+from snellen.models.weights.state_dict_file import load_strictly
+
+
+def load(rest: str, device: torch.device) -> LoadedModel:
+    """Load a classifier artifact whose architecture is known.
+
+    Raises:
+        InputError: not an artifact, not a classifier, or an architecture that is not known.
+    """
+    return load_artifact(Path(rest), name=f"artifact:{Path(rest).name}")
+
+
+def load_artifact(folder: Path, *, name: str) -> LoadedModel:
+    """Load a classifier artifact under a name of its own."""
+    artifact = Artifact.load(folder)
+    card = artifact.card
+    if card.kind != "classifier":
+        raise InputError(f"{folder} holds a {card.kind}, not a classifier")
+    with torch.random.fork_rng(devices=[]):
+        network = build_network(card.architecture, str(folder / "card.json"))
+    load_strictly(network, artifact.tensors, source=str(folder / "weights.safetensors"))
+    return LoadedModel(
+        network=network,
+        name=name,
+        preparation=read_preparation(card.preparation, source=str(folder / "card.json")),
+        normalization=recorded_normalization(card.normalization, source=folder / "card.json"),
+        task=card.task,
+        class_names=card.class_names or None,
+        identity=_identity(card),
+        feature_layer=index.architectures()[str(card.architecture["name"])].feature_layer,
+        recipe=card.lineage.recipe,
+        history=card.history,
+        bag_decision=card.bag_decision,
+    )
+
+
+def _identity(card: Card) -> str:
+    """Hash of all weights: those of the file, and those of a model that the architecture names."""
+    named = card.architecture.get("identity")
+    return card.sha256 if named is None else hashlib.sha256(f"{card.sha256} {named}".encode()).hexdigest()
+
+
+def build_network(architecture: Mapping[str, object], where: str) -> nn.Module:
+    """Build the network that a card's ``architecture`` describes; its initial weights come from torch's generator.
+
+    Raises:
+        InputError: an architecture that is not known, or arguments that it does not take.
+    """
+    arguments = dict(architecture)
+    name = str(arguments.pop("name", ""))
+    known = index.architectures()
+    if name not in known:
+        raise unknown_name(f"architecture in {where}:", name, known)
+    build = known[name].load()
+    try:
+        network = build(**arguments)
+    except TypeError as error:
+        raise InputError(f"{where}: {name} cannot be built from {arguments}: {error}") from error
+    assert isinstance(network, nn.Module)
+    return network

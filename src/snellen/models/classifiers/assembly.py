@@ -1,0 +1,159 @@
+"""From what a loader found to a classifier: a probe of the outputs, class names, one check that all agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from snellen.core.classifier import Classifier, Normalization, hash_tensors
+from snellen.core.errors import InputError, ModelError
+from snellen.core.preparation import Preparation
+from snellen.core.randomness import Randomness
+from snellen.models.classifiers.class_names import read_class_names
+from snellen.models.classifiers.loaded_model import LoadedModel, Network
+from snellen.models.classifiers.output_kind import OutputKind, output_kind
+from snellen.models.classifiers.score_forms import log_probabilities, one_hot, one_hot_of_labels
+
+#: Images that a model is shown at loading to learn what it returns; one is enough where that is known.
+PROBES = 4
+
+_FIX = "pass the right list with --classes FILE (one name a line) or classes=[...]"
+
+
+def assemble(
+    loaded: LoadedModel, *, classes: Sequence[str] | str | Path | None = None, device: torch.device
+) -> Classifier:
+    """Make a classifier: find out what the model returns, bring it to scores (n, k), and name the classes.
+
+    Raises:
+        InputError: class names are missing or too many or too few, or the input size is unknown.
+        ModelError: the model fails on an image of its own size, or gives NaN, infinity or a wrong shape.
+    """
+    given = None if classes is None else read_class_names(classes)
+    if loaded.preparation is None:
+        raise InputError(f"{loaded.name} does not tell how large its images are: {loaded.advice}")
+    if isinstance(loaded.network, nn.Module):
+        loaded.network.eval().to(device)
+    probed = _probe(loaded, loaded.preparation, device)
+    kind, outputs, note = _inspect(loaded, probed)
+    names = _names(loaded, outputs, given)
+    if probed is not None and kind == "labels" and outputs is None:
+        one_hot_of_labels(probed, len(names), name=loaded.name)
+    return Classifier(
+        _in_form(loaded.network, kind, len(names), loaded.name),
+        class_names=names,
+        preparation=loaded.preparation,
+        normalization=loaded.normalization,
+        task=loaded.task,
+        output="log-probabilities" if kind == "probabilities" else kind,
+        name=loaded.name,
+        identity=_identity(loaded, kind),
+        notes=(*loaded.notes, *loaded.assumed.values(), *((note,) if note else ())),
+        feature_layer=_feature_layer(loaded, kind),
+        recipe=loaded.recipe,
+        history=loaded.history,
+        bag_decision=loaded.bag_decision,
+        sent_to=loaded.sent_to,
+        device=device,
+    )
+
+
+def probe_images(size: tuple[int, int], count: int = PROBES) -> Tensor:
+    """Seeded noise, from dark to bright: float32 (count, 3, h, w) in [0, 1], the same on every machine."""
+    noise = Randomness(0).bind(count).uniform("probe", (3, *size))
+    return noise * ((torch.arange(count) + 1.0) / count).view(-1, 1, 1, 1)
+
+
+def _probe(loaded: LoadedModel, preparation: Preparation, device: torch.device) -> Tensor | None:
+    """Outputs for a few images; None when the input size is not known."""
+    if preparation.size is None:
+        return None
+    images = probe_images(preparation.size, PROBES if loaded.output is None else 1).to(device)
+    mean, std = (
+        torch.tensor(values, device=device).view(-1, 1, 1) for values in loaded.normalization or Normalization()
+    )
+    try:
+        with torch.no_grad():
+            outputs = loaded.network((images - mean) / std)
+    except ModelError:
+        raise
+    except Exception as error:
+        size = "x".join(map(str, preparation.size))
+        raise ModelError(f"{loaded.name} fails on {size} images: {type(error).__name__}: {error}") from error
+    if not isinstance(outputs, Tensor) or not outputs.ndim or len(outputs) != len(images):
+        shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise ModelError(f"{loaded.name} returned {shape} for {len(images)} images; expected one tensor (n, k)")
+    if outputs.ndim > 2 and loaded.task != "segment":
+        raise ModelError(f"{loaded.name} returned {tuple(outputs.shape)}; expected scores (n, k), one for each class")
+    return outputs
+
+
+def _inspect(loaded: LoadedModel, probed: Tensor | None) -> tuple[OutputKind, int | None, str]:
+    """What the model returns, how many outputs it has (None: not known), and what to tell about it."""
+    if probed is None:
+        kind = loaded.output or "logits"
+        return kind, loaded.outputs, f"outputs were not probed, because no input size is known; taken as {kind}"
+    found = output_kind(probed, name=loaded.name)
+    if found == "labels":
+        if loaded.output not in (None, "labels"):
+            raise ModelError(f"{loaded.name} returns integer labels, but is declared to give {loaded.output}")
+        return "labels", None, "the model returns labels only; scores are one-hot"
+    outputs = probed.shape[1]
+    if outputs == 1 and loaded.task in ("single", "ordinal"):
+        raise ModelError(
+            f"{loaded.name} gives one score per image, which cannot tell classes apart; expected one score for each "
+            f"class (for one sigmoid output, return log p and log (1 - p) as two columns)"
+        )
+    single = loaded.task in ("single", "ordinal", "segment")
+    if loaded.output is not None:
+        odd = single and found != "logits" and found != loaded.output
+        return loaded.output, outputs, f"declared as {loaded.output}, but looks like {found}" if odd else ""
+    if single:
+        return found, outputs, _TOLD[found]
+    within = loaded.task == "multilabel" and bool(((probed >= 0) & (probed <= 1)).all())
+    return "logits", outputs, _PERHAPS_SIGMOID if within else ""
+
+
+_TOLD: dict[OutputKind, str] = {
+    "logits": "",
+    "probabilities": "the model returns softmax probabilities; scores are their logarithms",
+    "log-probabilities": "the model returns log-probabilities",
+}
+_PERHAPS_SIGMOID = (
+    'outputs all lie in [0, 1] and are taken as logits; if they are sigmoid probabilities, say output="probabilities"'
+)
+
+
+def _names(loaded: LoadedModel, outputs: int | None, given: tuple[str, ...] | None) -> tuple[str, ...]:
+    names = given if given is not None else loaded.class_names
+    if names is None:
+        count = "" if outputs is None else f"{outputs} "
+        raise InputError(f"{loaded.name} does not tell the names of its {count}outputs: {_FIX}")
+    if outputs is not None and outputs != len(names):
+        if given is not None:
+            raise InputError(f"{loaded.name} has {outputs} outputs, but {len(names)} class names came: {_FIX}")
+        raise ModelError(f"{loaded.name} has {outputs} outputs, but names {len(names)} classes: {_FIX}")
+    return names
+
+
+def _in_form(network: Network, kind: OutputKind, classes: int, name: str) -> Network:
+    if kind == "probabilities":
+        return log_probabilities(network)
+    return one_hot(network, classes, name=name) if kind == "labels" else network
+
+
+def _identity(loaded: LoadedModel, kind: OutputKind) -> str | None:
+    # A wrapper renames the parameters, or hides them; the identity is that of the model inside.
+    if loaded.identity is None and kind in ("probabilities", "labels") and isinstance(loaded.network, nn.Module):
+        return hash_tensors(loaded.network.state_dict())
+    return loaded.identity
+
+
+def _feature_layer(loaded: LoadedModel, kind: OutputKind) -> str | None:
+    if loaded.feature_layer is None or kind == "labels":
+        return None
+    wrapped = kind == "probabilities" and isinstance(loaded.network, nn.Module)
+    return f"model.{loaded.feature_layer}" if wrapped else loaded.feature_layer

@@ -1,0 +1,91 @@
+"""What a file beside a model may say about it: class names, preparation, normalization, task and output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
+
+from snellen.core.classifier import Normalization, Task
+from snellen.core.errors import InputError
+from snellen.core.preparation import Preparation
+from snellen.models.classifiers.output_kind import OutputKind
+
+#: Largest record that is read, bytes.
+MAX_BYTES = 16 * 2**20
+
+
+class MeanAndStd(BaseModel):
+    """Mean and std for each channel, or one for all, in [0, 1] units."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mean: tuple[float, float, float] | tuple[float] = (0.0, 0.0, 0.0)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | tuple[PositiveFloat] = (1.0, 1.0, 1.0)
+
+
+class ModelRecord(BaseModel):
+    """The content of ``MODEL.onnx.json``; every field may be left out.
+
+    >>> ModelRecord.model_validate({"class_names": ["cat", "dog"], "output": "probabilities"}).task is None
+    True
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    class_names: tuple[str, ...] | None = Field(None, description="one name for each output")
+    preparation: dict[str, object] | None = Field(None, description="fields of Preparation")
+    normalization: MeanAndStd | None = Field(None, description="mean and std in [0, 1] units")
+    task: Task | None = Field(None, description="what the outputs decide")
+    output: OutputKind | None = Field(None, description="what the model returns")
+
+
+def read_record(path: Path) -> ModelRecord | None:
+    """Read a record, or None when there is no such file.
+
+    Raises:
+        InputError: a file that is not a record.
+    """
+    if not path.is_file():
+        return None
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(f"{path}: too large for a description of a model (at most {MAX_BYTES} bytes)")
+    known = ", ".join(ModelRecord.model_fields)
+    try:
+        return ModelRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path}: not a description of a model; expected JSON with any of {known}: {error}") from error
+
+
+def recorded_preparation(record: ModelRecord | None, *, source: Path) -> Preparation | None:
+    """The preparation that a record tells, if it does."""
+    if record is None or record.preparation is None:
+        return None
+    return read_preparation(record.preparation, source=str(source))
+
+
+def read_preparation(values: Mapping[str, object], *, source: str) -> Preparation:
+    """A preparation from its stored fields.
+
+    Raises:
+        InputError: unknown fields or values.
+    """
+    try:
+        return Preparation.model_validate(dict(values))
+    except ValidationError as error:
+        raise InputError(f"{source}: not a preparation: {error}") from error
+
+
+def recorded_normalization(values: Mapping[str, object], *, source: Path) -> Normalization:
+    """Mean and std from stored fields.
+
+    Raises:
+        InputError: unknown fields or values.
+    """
+    try:
+        scale = MeanAndStd.model_validate(dict(values))
+    except ValidationError as error:
+        raise InputError(f"{source}: not a normalization: {error}") from error
+    return Normalization(scale.mean, scale.std)

@@ -1,0 +1,179 @@
+"""A classifier from a reference: a string ``scheme:rest``, a torch module, or any callable."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import chdir
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snellen.core.classifier import Classifier, Normalization, Task
+from snellen.core.errors import InputError, unknown_name
+from snellen.core.preparation import Preparation
+from snellen.models.classifiers.assembly import assemble
+from snellen.models.classifiers.class_names import read_class_names
+from snellen.models.classifiers.loaded_model import LoadedModel
+from snellen.models.classifiers.output_kind import OutputKind
+from snellen.models.remote.permission import AllowRemote, permitted, permitting
+from snellen.models.weights.devices import resolve_device
+
+#: Scheme → loader, "module:function"; a loader takes what follows the colon and the device. Imported when used.
+SCHEMES: dict[str, str] = {
+    "artifact": "snellen.models.classifiers.artifact_models:load",
+    "bundled": "snellen.models.classifiers.bundled_models:load",
+    "hf": "snellen.models.classifiers.hugging_face_models:load",
+    "http": "snellen.models.classifiers.served.loading:load_http",
+    "https": "snellen.models.classifiers.served.loading:load_https",
+    "onnx": "snellen.models.classifiers.onnx_models:load",
+    "timm": "snellen.models.classifiers.timm_models:load",
+    "torchvision": "snellen.models.classifiers.torchvision_models:load",
+}
+
+_FORMS = (
+    "bundled:NAME, artifact:FOLDER, timm:NAME[@FILE.safetensors], torchvision:NAME[@FILE.safetensors], hf:FOLDER, "
+    "onnx:FILE, http://HOST:PORT/v2/models/NAME, https://HOST/v2/models/NAME"
+)
+
+
+def load_classifier(
+    ref: str | Path | nn.Module | Callable[[Tensor], Tensor],
+    classes: Sequence[str] | str | Path | None = None,
+    *,
+    device: str = "cpu",
+    preparation: Preparation | None = None,
+    normalization: Normalization | None = None,
+    task: Task | None = None,
+    output: OutputKind | None = None,
+    name: str | None = None,
+    allow_remote: AllowRemote = (),
+) -> Classifier:
+    """Load a classifier, with its own preprocessing and class names, from wherever it lives.
+
+    >>> from torch import nn
+    >>> from snellen.core.preparation import Preparation
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2), nn.Softmax(1))
+    >>> classifier = load_classifier(model, ["cat", "dog"], preparation=Preparation(size=(4, 4)), name="pets")
+    >>> classifier
+    Classifier('pets', 2 classes, 4x4, single, log-probabilities, differentiable)
+    >>> classifier.notes
+    ('the model returns softmax probabilities; scores are their logarithms',)
+
+    Args:
+        ref: ``bundled:NAME``, ``artifact:FOLDER``, ``timm:NAME[@FILE.safetensors]``,
+            ``torchvision:NAME[@FILE.safetensors]``, ``hf:FOLDER``, ``onnx:FILE``, ``http://HOST:PORT/v2/models/NAME``
+            (:func:`~snellen.models.classifiers.served.loading.load_http`); or a torch module, or any callable that
+            takes normalised images (n, 3, h, w) and returns scores (n, k) or labels (n,). A module is put into
+            evaluation mode and frozen, in place. A :class:`Classifier` is returned unchanged.
+        classes: names of the outputs, or a text file with one name a line; needed where the model brings none.
+        device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        preparation: resize and crop, instead of the model's own.
+        normalization: mean and std, instead of the model's own.
+        task: what the outputs decide, instead of what the model says (else ``single``).
+        output: what the model returns, instead of what a probe with a few noise images tells. ``probabilities`` are
+            turned into log-probabilities.
+        name: shown in reports, instead of the reference.
+        allow_remote: other machines that may be reached, each by its exact name: that of a server that images are sent
+            to, or that of the hub from which timm or torchvision fetch weights; True allows any.
+
+    Raises:
+        InputError: a reference, file, device or list of names that cannot be used, or another machine that is not
+            allowed.
+        MissingExtraError: the scheme needs a package that is not installed.
+        ModelError: a model whose outputs cannot be used.
+    """
+    overrides = {
+        "preparation": preparation,
+        "normalization": normalization,
+        "task": task,
+        "output": output,
+        "name": name,
+    }
+    chosen = {key: value for key, value in overrides.items() if value is not None}
+    if isinstance(ref, Classifier):
+        if classes is not None or chosen or device != "cpu":
+            raise InputError("this is a Classifier already; give its model to change how it is read")
+        return ref
+    where = resolve_device(device)
+    names = None if classes is None else read_class_names(classes)
+    with permitting(allow_remote):
+        reached = permitted()
+        loaded = _load(str(ref), where) if isinstance(ref, str | Path) else _own(ref)
+    given = {*chosen, *(() if classes is None else ("class_names",))}
+    assumed = {field: note for field, note in loaded.assumed.items() if field not in given}
+    classifier = assemble(replace(loaded, **chosen, assumed=assumed), classes=names, device=where)  # type: ignore[arg-type]
+    if isinstance(ref, str | Path):
+        classifier.reference = {
+            "ref": str(ref),
+            "folder": os.getcwd(),
+            "classes": None if names is None else list(names),
+            "device": device,
+            "preparation": None if preparation is None else preparation.model_dump(mode="json"),
+            "normalization": None if normalization is None else [list(values) for values in normalization],
+            "task": task,
+            "output": output,
+            "name": name,
+            "allow_remote": reached if isinstance(reached, bool) else list(reached),
+        }
+    return classifier
+
+
+def load_classifier_again(reference: Mapping[str, Any]) -> Classifier:
+    """Load what :func:`load_classifier` recorded in :attr:`Classifier.reference`; errors as there."""
+    recorded = dict(reference)
+    ref, folder = recorded.pop("ref"), recorded.pop("folder")
+    if recorded["preparation"] is not None:
+        recorded["preparation"] = Preparation.model_validate(recorded["preparation"])
+    if recorded["normalization"] is not None:
+        recorded["normalization"] = Normalization(*(tuple(values) for values in recorded["normalization"]))
+    if not os.path.isdir(folder):
+        raise InputError(f"{folder}, the folder from which {ref} is read, is not there")
+    with chdir(folder):
+        return load_classifier(ref, **recorded)
+
+
+def _own(model: nn.Module | Callable[[Tensor], Tensor]) -> LoadedModel:
+    """A module or callable that the user built."""
+    if not callable(model):
+        raise InputError(f"a model is a reference ({_FORMS}), a torch module or a callable; got {type(model).__name__}")
+    name = type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", type(model).__name__)
+    return LoadedModel(network=model, name=name, preparation=Preparation())
+
+
+def _load(reference: str, device: torch.device) -> LoadedModel:
+    scheme, colon, rest = reference.partition(":")
+    if scheme not in SCHEMES or not colon:
+        raise _not_a_reference(reference, scheme if colon else "")
+    if not rest:
+        raise InputError(f"{reference!r} names no model; expected one of: {_FORMS}")
+    module, _, function = SCHEMES[scheme].partition(":")
+    loaded: LoadedModel = getattr(importlib.import_module(module), function)(rest, device)
+    return loaded
+
+
+def _not_a_reference(reference: str, scheme: str) -> InputError:
+    suggestion = _suggest(Path(reference))
+    if suggestion:
+        return InputError(f"{reference!r} lacks its scheme; write {suggestion}")
+    if scheme:
+        return unknown_name("kind of model", scheme, SCHEMES)
+    return InputError(f"{reference!r} is not a model reference; expected one of: {_FORMS}")
+
+
+def _suggest(path: Path) -> str:
+    """The reference that an existing path was probably meant to be, or an empty string."""
+    try:
+        if path.suffix == ".onnx" and path.is_file():
+            return f"onnx:{path}"
+        if path.suffix == ".safetensors" and path.is_file():
+            return f"timm:NAME@{path} or torchvision:NAME@{path}, with NAME the architecture"
+        if (path / "card.json").is_file():
+            return f"artifact:{path}"
+        return f"hf:{path}" if (path / "config.json").is_file() else ""
+    except (OSError, ValueError):  # longer than a path can be, or with a NUL in it
+        return ""

@@ -1,0 +1,135 @@
+"""Requests and answers of the protocol: JSON, or JSON with the numbers behind it as bytes (an extension of Triton)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.core.errors import ModelError
+from snellen.models.classifiers.served.model_metadata import json_object
+from snellen.models.remote.key import shown
+
+#: The header that says how long the JSON before the bytes is.
+JSON_LENGTH = "inference-header-content-length"
+
+#: Types of numbers that scores or labels may come in.
+SCORE_TYPES: dict[str, np.dtype[np.generic]] = {
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+    "INT8": np.dtype("i1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "UINT8": np.dtype("u1"),
+}
+
+
+def write_request(
+    images: NDArray[np.generic], *, entry: str, datatype: str, output: str, binary: bool
+) -> tuple[bytes, dict[str, str]]:
+    """Body and headers of a request for the scores of some images."""
+    told: dict[str, Any] = {"name": entry, "shape": list(images.shape), "datatype": datatype}
+    wanted: dict[str, Any] = {"name": output}
+    if not binary:
+        entry_json = f'{json.dumps(told)[:-1]},"data":[{_as_json(images.reshape(-1))}]}}'
+        body = f'{{"inputs":[{entry_json}],"outputs":[{json.dumps(wanted)}]}}'
+        return body.encode(), {"content-type": "application/json"}
+    numbers = images.tobytes()
+    told["parameters"] = {"binary_data_size": len(numbers)}
+    wanted["parameters"] = {"binary_data": True}
+    head = json.dumps({"inputs": [told], "outputs": [wanted]}, separators=(",", ":")).encode()
+    return head + numbers, {"content-type": "application/octet-stream", JSON_LENGTH: str(len(head))}
+
+
+def _as_json(numbers: NDArray[np.generic]) -> str:
+    """Numbers (n,) between commas. Images of bytes hold few different ones: each of these is written out once."""
+    values, places = np.unique(numbers, return_inverse=True)
+    if 4 * len(values) > len(numbers):
+        return json.dumps(numbers.tolist(), separators=(",", ":"))[1:-1]
+    texts = np.array([json.dumps(value) for value in values.tolist()], dtype=object)
+    return ",".join(texts[places].tolist())
+
+
+def read_answer(
+    body: bytes, json_length: str | None, *, output: str, rows: int, where: str
+) -> tuple[NDArray[np.generic], str | None]:
+    """The numbers of an output, (rows, …), and the version of the model that gave them, where the server tells.
+
+    Args:
+        body: of the answer.
+        json_length: the header :data:`JSON_LENGTH`, where it came.
+        output: name of the output.
+        rows: images that were sent.
+        where: address, for messages.
+
+    Raises:
+        ModelError: something else came; the message says what.
+    """
+
+    def wrong(why: str) -> ModelError:
+        return ModelError(f"{where} answers with something else than scores: {why}")
+
+    length = len(body)
+    if json_length is not None:
+        length = int(json_length) if json_length.isascii() and json_length.isdigit() else -1
+        if not 0 < length <= len(body):
+            raise wrong(f"{JSON_LENGTH} is {shown(json_length)}, and {len(body)} bytes came")
+    try:
+        told = json_object(body[:length])
+    except (ValueError, RecursionError):
+        raise wrong(f"no JSON object came, but {shown(body[:400].decode(errors='replace'))}") from None
+    listed = told.get("outputs")
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        raise wrong(f"no list of outputs, but {shown(json.dumps(told)[:400])}")
+    start = length
+    for one in listed:
+        size = _binary_size(one)
+        if one.get("name") == output:
+            numbers = _numbers(one, body[start : start + size] if size is not None else None, wrong)
+            if not numbers.ndim or len(numbers) != rows:
+                raise wrong(f"{output!r} has the shape {list(numbers.shape)} for {rows} images")
+            version = told.get("model_version")
+            return numbers, version if isinstance(version, str) else None
+        start += size or 0
+    raise wrong(f"no output {output!r}, but {shown(', '.join(str(one.get('name')) for one in listed))}")
+
+
+def _binary_size(one: Mapping[str, Any]) -> int | None:
+    """Bytes of an output behind the JSON, or None where its numbers are in it."""
+    parameters = one.get("parameters")
+    size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
+    return size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None
+
+
+def _numbers(one: Mapping[str, Any], content: bytes | None, wrong: Any) -> NDArray[np.generic]:  # noqa: ANN401
+    shape, datatype = one.get("shape"), one.get("datatype")
+    if not isinstance(shape, list) or not all(type(side) is int and side >= 0 for side in shape) or len(shape) > 32:
+        raise wrong(f"the shape {shown(str(shape))}")
+    if not isinstance(datatype, str) or datatype not in SCORE_TYPES:
+        raise wrong(f"the type {shown(str(datatype))}; expected one of {', '.join(SCORE_TYPES)}")
+    kind, count = SCORE_TYPES[datatype], math.prod(shape)
+    if content is not None:
+        if len(content) != count * kind.itemsize:
+            raise wrong(f"{len(content)} bytes for {datatype} of the shape {shape}")
+        return np.frombuffer(content, dtype=kind).reshape(shape)
+    data = one.get("data")
+    # Numbers come in one list, or in lists of lists as the shape has them.
+    for _ in shape[1:]:
+        if isinstance(data, list) and data and all(isinstance(row, list) for row in data):
+            data = [number for row in data for number in row]
+    if not isinstance(data, list) or len(data) != count:
+        raise wrong(f"{len(data) if isinstance(data, list) else 'no'} numbers for the shape {shape}")
+    if not all(type(number) in (int, float) for number in data):
+        odd = next(number for number in data if type(number) not in (int, float))
+        raise wrong(f"{shown(str(odd))} where a number is expected")
+    try:
+        with np.errstate(over="ignore"):
+            return np.array(data, dtype=np.float64 if kind.kind == "f" else np.int64).astype(kind).reshape(shape)
+    except (OverflowError, ValueError):
+        raise wrong(f"numbers that are too large for {datatype}") from None

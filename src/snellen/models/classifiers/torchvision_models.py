@@ -1,0 +1,137 @@
+"""``torchvision:NAME[@FILE.safetensors]``: an architecture of torchvision, with its weights' own transform."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snellen.core.classifier import Normalization
+from snellen.core.errors import InputError, import_extra, unknown_name
+from snellen.core.preparation import Preparation
+from snellen.models.classifiers.loaded_model import Field, LoadedModel
+from snellen.models.remote.address import host_of
+from snellen.models.remote.permission import may_reach
+from snellen.models.weights.published_weights import cached_by_torch, no_weights
+from snellen.models.weights.quiet_loading import quiet_loading
+from snellen.models.weights.state_dict_file import load_strictly, read_state_dict
+
+#: Classes whose ``avgpool`` output is what their last linear layer takes.
+_POOLED = ("EfficientNet", "RegNet", "ResNet")
+
+#: Classes of every published classifier of torchvision.
+_CLASSES = 1000
+
+
+def load(rest: str, device: torch.device) -> LoadedModel:
+    """Load ``NAME`` (or ``NAME.WEIGHTS``: ``resnet50.IMAGENET1K_V1``) with weights of a file, or torchvision's own.
+
+    Without ``WEIGHTS``, preparation and class names are those of the default weights of the architecture.
+
+    Raises:
+        InputError: unknown name, a file that does not fit, or weights that are neither cached nor to be had from a host
+            that may be reached.
+    """
+    name, _, file = rest.partition("@")
+    architecture, _, member = name.partition(".")
+    with quiet_loading():
+        torchvision = import_extra("torchvision", "models", f"torchvision:{name}")
+        weights = _weights(torchvision, architecture, member)
+        tensors = read_state_dict(Path(file)) if file else _published(weights, name)
+        head = classifier_weight(tensors)
+        outputs = _CLASSES if head is None else int(head.shape[0])
+        network = _build(torchvision, architecture, tensors, outputs)
+        if file:
+            load_strictly(network, tensors, source=Path(file).name)
+        else:
+            network.load_state_dict(tensors, strict=True)
+        preparation, normalization = preparation_of(weights, name=name)
+    categories = tuple(str(category) for category in weights.meta.get("categories", ()))
+    names = categories if len(categories) == outputs else None
+    assumed: dict[Field, str] = {"preparation": f"preparation assumed to be that of torchvision's {weights}"}
+    if names:
+        assumed["class_names"] = f"class names assumed to be those of torchvision's {weights}"
+    return LoadedModel(
+        network=network,
+        name=f"torchvision:{name}@{Path(file).name}" if file else f"torchvision:{name}",
+        preparation=preparation,
+        normalization=normalization,
+        output="logits",
+        class_names=names,
+        outputs=outputs,
+        feature_layer="avgpool" if type(network).__name__ in _POOLED else None,
+        assumed=assumed if file else {},
+    )
+
+
+def classifier_weight(tensors: Mapping[str, Tensor]) -> Tensor | None:
+    """Weight of the last layer, whose first axis is the number of classes; None when no known name is there.
+
+    >>> names = {"classifier.1.weight": torch.ones(8, 4), "classifier.4.weight": torch.ones(3, 8)}
+    >>> classifier_weight(names).shape
+    torch.Size([3, 8])
+    """
+    numbered = [name for name in tensors if re.fullmatch(r"classifier\.\d+\.weight", name)]
+    last = sorted(numbered, key=lambda name: int(name.split(".")[1]), reverse=True)
+    candidates = ("fc.weight", "heads.head.weight", "head.weight", "classifier.weight", *last)
+    return next((tensors[name] for name in candidates if name in tensors and tensors[name].ndim >= 2), None)
+
+
+def _weights(torchvision: ModuleType, architecture: str, member: str) -> Any:  # noqa: ANN401 - WeightsEnum, an extra
+    known = torchvision.models.list_models(module=torchvision.models)
+    if architecture not in known:
+        raise unknown_name("torchvision classifier", architecture, known)
+    choices = torchvision.models.get_model_weights(architecture)
+    if not member:
+        return choices.DEFAULT
+    if member not in choices.__members__:
+        raise unknown_name(f"weights of torchvision:{architecture}", member, choices.__members__)
+    return choices[member]
+
+
+def _published(weights: Any, name: str) -> dict[str, Tensor]:  # noqa: ANN401 - WeightsEnum, an extra
+    """Torchvision's own weights from its cache, or downloaded into it."""
+    host = host_of(weights.url)
+    allowed = may_reach(host)
+    if not allowed and not cached_by_torch(weights.url):
+        raise no_weights(f"torchvision:{name}", host, allowed=False)
+    try:
+        tensors: dict[str, Tensor] = weights.get_state_dict(
+            progress=False, check_hash=True, weights_only=True, map_location="cpu"
+        )
+    except Exception as error:
+        raise no_weights(f"torchvision:{name}", host, allowed=allowed, error=error) from error
+    # DenseNet's published files name the layers inside a block as an early version of torchvision did ("norm.1").
+    for key in [key for key in tensors if re.fullmatch(r".*denselayer\d+\.(norm|relu|conv)\.[12]\..*", key)]:
+        tensors[re.sub(r"\.(norm|relu|conv)\.([12])\.", r".\1\2.", key)] = tensors.pop(key)
+    return tensors
+
+
+def _build(torchvision: ModuleType, architecture: str, tensors: Mapping[str, Tensor], outputs: int) -> nn.Module:
+    options: dict[str, Any] = {}
+    if architecture in ("googlenet", "inception_v3"):
+        # As the published weights were trained: inputs rescaled inside, auxiliary heads only if the file has them.
+        has_heads = any(key.startswith(("aux1.", "AuxLogits.")) for key in tensors)
+        options = {"transform_input": True, "aux_logits": has_heads, "init_weights": False}
+    network: nn.Module = torchvision.models.get_model(architecture, weights=None, num_classes=outputs, **options)
+    return network
+
+
+def preparation_of(weights: Any, *, name: str) -> tuple[Preparation, Normalization]:  # noqa: ANN401 - WeightsEnum
+    """Translate ``weights.transforms()``: shorter edge to ``resize_size``, centre crop, mean and std."""
+    transform = weights.transforms()
+    if type(transform).__name__ != "ImageClassification":
+        raise InputError(f"torchvision:{name} has the transform {type(transform).__name__}, which is not known here")
+    crop, resize = transform.crop_size[0], transform.resize_size[0]
+    preparation = Preparation(
+        size=(crop, crop),
+        resize="shorter",
+        resize_to=(resize, resize),
+        interpolation=transform.interpolation.value,
+    )
+    return preparation, Normalization(tuple(transform.mean), tuple(transform.std))

@@ -1,0 +1,130 @@
+"""Edit with any generator: noise the pictures, denoise them, and put the part that stays back after every step.
+
+This is how ImageNet-E edits backgrounds (Li et al. 2023) and how blended diffusion works in general; see
+:mod:`snellen.models.diffusion.blending`. One difference: the noise of the part that stays is drawn once for a run and
+not anew in each step, so that it moves along a straight path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from snellen.core.errors import InputError
+from snellen.core.randomness import Randomness
+from snellen.models.diffusion.blending import Blending
+from snellen.models.diffusion.condition import Condition
+from snellen.models.diffusion.editor import (
+    batches,
+    check_edit,
+    check_strength,
+    conditions,
+    covering_mask,
+    guided,
+    pasted,
+)
+from snellen.models.diffusion.generate import Steer, Steering
+from snellen.models.diffusion.sampler import Sampler, initial_noise, seeded
+
+
+@dataclass(frozen=True, eq=False)
+class BlendedEditor:
+    """An editor made of any generator.
+
+    Args:
+        sampler: generator, solver and number of steps.
+        strength: share of the steps that are made, in (0, 1]: how far the masked part may move from what it was.
+        guidance_scale: of classifier-free guidance; 1 is none.
+        negative: prompt to guide away from.
+        paste: put the pixels outside of the mask back, bit for bit. By default where the latents are the pixels: there
+            the blend ends at these pixels anyway, up to rounding, so pasting can make no seam. A decoder changes all
+            pixels a little, and pasting would then draw an edge along the mask, which a classifier may see; without
+            pasting, the outside is the decoder's rendering of it.
+        batch_size: images at a time; changes nothing but the speed.
+        steer: further guidance, hooks and adapters of a batch.
+
+    Raises:
+        InputError: a strength that leaves no step.
+    """
+
+    sampler: Sampler
+    strength: float = 1.0
+    guidance_scale: float = 1.0
+    negative: str = ""
+    paste: bool | None = None
+    batch_size: int = 8
+    steer: Steer | None = None
+
+    def __post_init__(self) -> None:
+        check_strength(self.sampler, self.strength)
+
+    def edit(
+        self,
+        images: Tensor,
+        masks: Tensor,
+        prompts: Sequence[str] | None,
+        seeds: Sequence[int],
+        *,
+        condition: Condition | None = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """Edit pictures; see :class:`snellen.models.diffusion.editor.Editor`.
+
+        Args:
+            images: what stays, outside of the masks.
+            masks: 1 is changed, 0 stays.
+            prompts: for a generator that takes prompts.
+            seeds: one for each picture.
+            condition: one row for each picture, instead of prompts.
+            start: what is noised and then denoised, (n, c, h, w): another background, for instance; by default the
+                pictures themselves.
+
+        Raises:
+            InputError: see :func:`snellen.models.diffusion.editor.check_edit`; a size that the generator cannot make.
+        """
+        free = check_edit(images, masks, seeds)
+        generator = self.sampler.generator
+        if start is not None and start.shape != images.shape:
+            raise InputError(f"start {tuple(start.shape)} and images {tuple(images.shape)} differ in shape")
+        generator.latent_shape((images.shape[2], images.shape[3]))
+        given, reference = conditions(generator, prompts, condition, self.negative, images)
+        parts = []
+        for batch in batches(len(images), self.batch_size):
+            rows = slice(batch.start, batch.stop)
+            rng = seeded([seeds[row] for row in batch])
+            away = None if reference is None else reference.select(batch)
+            begin = None if start is None else start[rows]
+            part = self._edit(images[rows], free[rows], begin, given.select(batch), away, batch, rng)
+            parts.append(part.to(images.device))
+        edited = torch.cat(parts)
+        paste = generator.vae is None if self.paste is None else self.paste
+        return pasted(edited, images, free) if paste else edited
+
+    def _edit(
+        self,
+        images: Tensor,
+        free: Tensor,
+        begin: Tensor | None,
+        condition: Condition,
+        reference: Condition | None,
+        batch: range,
+        rng: Randomness,
+    ) -> Tensor:
+        generator = self.sampler.generator
+        steering = self.steer(batch, rng) if self.steer is not None else Steering()
+        kept = generator.encode(images)
+        moved = kept if begin is None else generator.encode(begin)
+        noise = initial_noise(rng, kept.shape[1:], generator)
+        blending = Blending(kept, covering_mask(free, generator.factor).to(kept), noise)
+        state = self.sampler.run(
+            self.sampler.start_from(moved, rng, strength=self.strength),
+            condition,
+            guidance=[*guided(self.guidance_scale, reference, generator), *steering.guidance],
+            hooks=[*steering.hooks, blending],
+            context=steering.context,
+        )
+        with torch.no_grad():
+            return generator.decode(state.latents).float()

@@ -1,0 +1,166 @@
+"""Guidance: push a prediction away from a reference, or along a direction that a term computes.
+
+One formula, D = D_c + (w − 1)(D_c − D_ref), serves three published rules, which differ in the reference alone:
+*classifier-free guidance* (Ho and Salimans 2022: the same network without the prompt), *autoguidance* (Karras et al.
+2024: a weaker network with the same prompt), and guidance away from another class. The formula is linear, so it gives
+the same for predictions of noise, image and velocity. With w = 1 there is no guidance, and no reference is computed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from snellen.core.errors import InputError
+from snellen.models.diffusion.condition import Condition
+from snellen.models.diffusion.denoiser import Denoiser
+from snellen.models.diffusion.step_view import Branch, StepView
+
+#: One scale for all samples, or one for each.
+Scale = float | Sequence[float] | Tensor
+
+#: Lowest and highest timestep at which a term acts, both included; the training schedule counts from image to noise.
+Interval = tuple[float, float]
+
+ALWAYS: Interval = (-math.inf, math.inf)
+
+
+class GuidanceTerm(Protocol):
+    """One direction that is added to the predictions of a step."""
+
+    def branches(self, view: StepView) -> Sequence[Branch]:
+        """Predictions that will be needed and can be named before any is made; they share one network call."""
+        ...
+
+    def direction(self, view: StepView) -> Tensor | None:
+        """What to add to the predictions, of the view's kind, (n, c, h, w); None for nothing."""
+        ...
+
+
+def guidance_direction(prediction: Tensor, reference: Tensor, scale: float | Tensor) -> Tensor:
+    """(w − 1)(D_c − D_ref), for one w or one for each row.
+
+    >>> guidance_direction(torch.tensor([[1.0]]), torch.tensor([[0.5]]), 3.0)
+    tensor([[1.]])
+    """
+    if isinstance(scale, Tensor):
+        scale = scale.to(prediction).reshape(-1, *[1] * (prediction.ndim - 1))
+    return (scale - 1) * (prediction - reference)
+
+
+def guide(view: StepView, terms: Sequence[GuidanceTerm]) -> Tensor:
+    """The prediction of a step with all terms added, (n, c, h, w). What is known beforehand runs in one call."""
+    view.prepare([Branch(view.condition), *(branch for term in terms for branch in term.branches(view))])
+    prediction = view.prediction
+    for term in terms:
+        direction = term.direction(view)
+        if direction is not None:
+            prediction = prediction + direction
+    return prediction
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceGuidance:
+    """Guidance away from a fixed reference.
+
+    Args:
+        scale: w; 1 is no guidance. Samples with w = 1 cost nothing.
+        condition: of the reference, a row for each sample; None is the batch's own.
+        denoiser: of the reference; None is the generator's own.
+        interval: timesteps at which it acts.
+
+    Raises:
+        InputError: an interval in which no timestep can lie.
+    """
+
+    scale: Scale
+    condition: Condition | None = None
+    denoiser: Denoiser | None = None
+    interval: Interval = ALWAYS
+
+    def __post_init__(self) -> None:
+        check_interval(self.interval)
+
+    def branches(self, view: StepView) -> Sequence[Branch]:
+        """The reference, for the samples that are guided."""
+        wanted = self._branch(view)
+        return [] if wanted is None else [wanted]
+
+    def direction(self, view: StepView) -> Tensor | None:
+        """(w − 1)(D_c − D_ref)."""
+        wanted = self._branch(view)
+        if wanted is None:
+            return None
+        scales = row_scales(self.scale, len(view))
+        reference = view.predict(wanted.condition, wanted.denoiser, wanted.rows)
+        if wanted.rows is None:
+            one = isinstance(self.scale, int | float)
+            return guidance_direction(view.prediction, reference, float(self.scale) if one else scales)  # type: ignore[arg-type]
+        rows = wanted.rows.to(reference.device)
+        direction = torch.zeros_like(view.prediction)
+        direction[rows] = guidance_direction(view.prediction[rows], reference, scales[wanted.rows])
+        return direction
+
+    def _branch(self, view: StepView) -> Branch | None:
+        condition = view.condition if self.condition is None else self.condition
+        same = condition is view.condition and self.denoiser in (None, view.generator.denoiser)
+        if same or not acts_at(self.interval, view.timestep):
+            return None
+        guided = row_scales(self.scale, len(view)) != 1
+        if not bool(guided.any()):
+            return None
+        return Branch(condition, self.denoiser, None if bool(guided.all()) else guided.nonzero().flatten())
+
+
+def classifier_free(scale: Scale, negative: Condition, interval: Interval = ALWAYS) -> ReferenceGuidance:
+    """Guidance away from no prompt, or from a negative one.
+
+    >>> classifier_free(7.5, Condition(count=1)).scale
+    7.5
+    """
+    return ReferenceGuidance(scale, condition=negative, interval=interval)
+
+
+def autoguidance(scale: Scale, weak: Denoiser, interval: Interval = ALWAYS) -> ReferenceGuidance:
+    """Guidance away from a weaker denoiser's prediction for the same prompt."""
+    return ReferenceGuidance(scale, denoiser=weak, interval=interval)
+
+
+def check_interval(interval: Interval) -> None:
+    """Refuse an interval in which no timestep can lie: a term with it would silently do nothing.
+
+    Raises:
+        InputError: the higher end first, or an end that is no number.
+    """
+    low, high = interval
+    if not low <= high:
+        raise InputError(f"an interval of guidance goes from a lower to a higher timestep; got {low} to {high}")
+
+
+def acts_at(interval: Interval, timestep: float) -> bool:
+    """Whether a timestep lies in an interval, both ends included.
+
+    >>> acts_at((0, 500), 500), acts_at(ALWAYS, 999), acts_at((0, 500), 501)
+    (True, True, False)
+    """
+    low, high = interval
+    return low <= timestep <= high
+
+
+def row_scales(scale: Scale, count: int) -> Tensor:
+    """One scale for each sample, float32 (n,) on the CPU.
+
+    Raises:
+        InputError: neither one scale nor one for each sample, or one that is not finite.
+    """
+    values = torch.as_tensor(scale, dtype=torch.float32, device="cpu").reshape(-1)
+    if len(values) not in (1, count):
+        raise InputError(f"{len(values)} guidance scales came for {count} samples; give one, or one for each")
+    if not bool(torch.isfinite(values).all()):
+        raise InputError(f"guidance scales are finite numbers; got {values.tolist()}")
+    return values.expand(count)

@@ -1,0 +1,172 @@
+"""A scheduler of the diffusers library with its state: what turns a prediction into the next latents.
+
+Schedulers keep latents on scales of their own (Euler: x / alpha). Everything outside this file sees latents of the
+*network's* scale, alpha x0 + sigma eps with alpha² + sigma² = 1.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snellen.core.errors import InputError
+from snellen.core.randomness import Randomness, derive_seed
+from snellen.models.diffusion.generator import Generator
+from snellen.models.diffusion.noise_schedule import SolverName, build_scheduler
+from snellen.models.diffusion.parametrisation import Prediction, convert
+from snellen.models.weights.quiet_loading import quiet_loading
+
+
+class Solver:
+    """The steps of one run, from noise (step 0) to the image (after the last step).
+
+    Args:
+        generator: whose schedule and kind of prediction.
+        name: which scheduler.
+        steps: number of steps.
+        eta: noise that DDIM adds, from 0 (none) to 1 (as much as DDPM).
+        changes: settings of the scheduler to change.
+
+    Raises:
+        InputError: settings that cannot be used.
+    """
+
+    def __init__(
+        self, generator: Generator, name: SolverName, steps: int, eta: float, changes: Mapping[str, Any]
+    ) -> None:
+        total = len(generator.denoiser.alphas_cumprod)
+        if not 1 <= steps <= total:
+            raise InputError(f"steps are 1 to {total}, the number of training timesteps; got {steps}")
+        if not 0 <= eta <= 1:
+            raise InputError(f"eta is 0 (no noise) to 1 (as much as DDPM); got {eta}")
+        if eta and name != "ddim":
+            raise InputError(f"eta belongs to the solver ddim; {name} has none")
+        self.name: SolverName = name
+        self.eta = eta
+        self._given = generator.denoiser.prediction
+        # Euler's ancestral scheduler does not take predictions of the image.
+        self._taken: Prediction = "epsilon" if name == "euler-ancestral" and self._given == "sample" else self._given
+        with quiet_loading():  # numpy and diffusers warn each other here
+            self._scheduler = build_scheduler(
+                generator.schedule,
+                name,
+                prediction=self._taken,
+                latent=generator.vae is not None,
+                changes=changes,
+            )
+            self._scheduler.set_timesteps(steps)  # on the CPU: schedulers index their tables with them
+        self._device = generator.device
+        self._times: list[float] = [float(time) for time in self._scheduler.timesteps]
+        self._levels = self._all_levels()
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        return len(self._times)
+
+    @property
+    def random(self) -> bool:
+        """Whether its steps add noise."""
+        return self.name in ("ddpm", "euler-ancestral", "sde-dpm-solver++") or self.eta > 0
+
+    @property
+    def spacing(self) -> str:
+        """How its timesteps are spread: ``leading``, ``trailing`` or ``linspace``, as diffusers names it."""
+        return str(self._scheduler.config.timestep_spacing)
+
+    def timestep(self, index: int) -> float:
+        """Training timestep of a step, or of the end: the number of steps gives −1."""
+        return self._times[index] if index < self.steps else -1.0
+
+    def timesteps(self, index: int, count: int) -> Tensor:
+        """Timestep of a step, for each of ``count`` rows."""
+        times: Tensor = self._scheduler.timesteps[index]
+        return times.expand(count).to(self._device)
+
+    def level(self, index: int) -> tuple[float, float]:
+        """Alpha and sigma before a step; the number of steps gives those of the result."""
+        return self._levels[index]
+
+    def begin(self, index: int) -> None:
+        """Prepare for a run that begins with this step."""
+        if hasattr(self._scheduler, "set_begin_index"):
+            self._scheduler.set_begin_index(index)
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Latents of the scheduler's scale from standard normal noise."""
+        return noise * float(self._scheduler.init_noise_sigma)
+
+    def internal(self, latents: Tensor, index: int) -> Tensor:
+        """Latents of the network's scale before a step as those of the scheduler's scale."""
+        return latents / self.level(index)[0] if self._scales else latents
+
+    def external(self, latents: Tensor, index: int) -> Tensor:
+        """Latents of the scheduler's scale before a step as those of the network's scale."""
+        if not self._scales:
+            return latents
+        if index == self.steps:
+            return latents * self.level(index)[0]
+        scaled: Tensor = self._scheduler.scale_model_input(latents, self._scheduler.timesteps[index])
+        return scaled
+
+    def step(self, prediction: Tensor, index: int, latents: Tensor, rng: Randomness) -> Tensor:
+        """One step of latents of the scheduler's scale; noise belongs to the example and the step's number."""
+        if self._taken != self._given:
+            prediction = convert(
+                prediction, self._given, self._taken, self.external(latents, index), *self.level(index)
+            )
+        options: dict[str, Any] = {}
+        if self.random:
+            options["generator"] = _generators(rng, f"step {index}")
+        if self.name == "ddim":
+            options["eta"] = self.eta
+        moment = self._scheduler.timesteps[index]
+        moved: Tensor = self._scheduler.step(prediction, moment, latents, return_dict=False, **options)[0]
+        return moved
+
+    def copy(self) -> Solver:
+        """An independent solver in the same state."""
+        twin = copy.copy(self)
+        twin._scheduler = copy.copy(self._scheduler)
+        if self._memory is not None:
+            twin._scheduler.model_outputs = list(self._memory)
+        return twin
+
+    def select(self, rows: Sequence[int] | Tensor) -> Solver:
+        """An independent solver in the state of some samples, in this order; samples may repeat."""
+        twin = self.copy()
+        if twin._memory is not None:
+            chosen = torch.as_tensor(rows)
+            twin._scheduler.model_outputs = [
+                None if kept is None else kept[chosen.to(kept.device)] for kept in twin._memory
+            ]
+        return twin
+
+    @property
+    def _scales(self) -> bool:
+        return self.name in ("euler", "euler-ancestral")
+
+    @property
+    def _memory(self) -> list[Tensor | None] | None:
+        """Earlier estimates that a multistep scheduler keeps."""
+        return getattr(self._scheduler, "model_outputs", None)
+
+    def _all_levels(self) -> list[tuple[float, float]]:
+        if self.name not in ("ddim", "ddpm"):
+            ratios = [float(sigma) for sigma in self._scheduler.sigmas]  # sigma / alpha
+            return [(1 / (1 + ratio**2) ** 0.5, ratio / (1 + ratio**2) ** 0.5) for ratio in ratios]
+        kept = self._scheduler.alphas_cumprod
+        final = float(getattr(self._scheduler, "final_alpha_cumprod", 1.0))
+        values = [*(float(kept[int(time)]) for time in self._times), final]
+        return [(value**0.5, (1 - value) ** 0.5) for value in values]
+
+
+def _generators(rng: Randomness, stream: str) -> list[torch.Generator]:
+    """One CPU generator for each example: what a scheduler draws is a function of (seed, example, step) alone."""
+    assert rng.ids is not None
+    seeds = (derive_seed(rng.seed, *rng.path, stream, example) for example in rng.ids)
+    return [torch.Generator().manual_seed(seed) for seed in seeds]

@@ -1,0 +1,1 @@
+"""Text–image models: two encoders that map images and texts into one space."""

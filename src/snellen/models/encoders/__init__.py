@@ -1,0 +1,1 @@
+"""Frozen encoders of images and sentences, and the features they gave, kept on disk."""

@@ -1,0 +1,114 @@
+"""A small head on an encoder that stays as it is: an artifact holds the head, and names the encoder."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from snellen.core.errors import InputError, unknown_name
+from snellen.core.preparation import Preparation
+from snellen.models.encoders.frozen_encoder import FrozenEncoder
+from snellen.models.encoders.references import load_encoder
+
+_ROOM = "snellen.systems.multiple_instance"
+#: Heads by their name in a card; each takes the length of a vector and the width of its hidden layer.
+HEADS = {
+    "instance": f"{_ROOM}.instance_head:InstanceHead",
+    "pooled": f"{_ROOM}.bag_head:PooledHead",
+    "attention": f"{_ROOM}.attention_heads:AttentionHead",
+    "clustering_attention": f"{_ROOM}.attention_heads:ClusteringAttentionHead",
+    "dual_stream": f"{_ROOM}.dual_stream_head:DualStreamHead",
+    "transformer": f"{_ROOM}.transformer_head:TransformerHead",
+}
+
+
+class HeadOnEncoder(nn.Module):
+    """Normalised images (n, 3, h, w) → scores (n, k). Its state dict holds the head alone.
+
+    Args:
+        encoder: images → vectors (n, d); neither trained nor saved.
+        head: vectors → scores.
+    """
+
+    def __init__(self, encoder: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+        self.register_state_dict_post_hook(_leave_out_the_encoder)
+        self.register_load_state_dict_pre_hook(_put_in_the_encoder)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores."""
+        scores: Tensor = self.head(self.encoder(images))
+        return scores
+
+
+def encoder_at(reference: str, *, layer: str | None = None, side: int | None = None) -> FrozenEncoder:
+    """An encoder by its reference; ``side`` shows it images of another size than its own.
+
+    Args:
+        reference: see :func:`snellen.models.encoders.references.load_encoder`.
+        layer: of a classifier, instead of the vectors that its last layer takes.
+        side: images are scaled and cropped to side × side pixels.
+
+    Raises:
+        InputError: a reference that cannot be used, or an encoder that takes no images of that size.
+    """
+    encoder = load_encoder(reference, layer=layer)
+    if side is None:
+        return encoder
+    try:
+        return replace(encoder, preparation=Preparation(size=(side, side), resize="shorter", resize_to=(side, side)))
+    except InputError as error:
+        raise InputError(f"{error}; leave the size out") from error
+
+
+def architecture(
+    encoder: FrozenEncoder, *, layer: str | None, side: int | None, head: str, width: int, **arguments: object
+) -> dict[str, Any]:
+    """The record in a card, from which :func:`build` makes the network again."""
+    named = {"encoder": encoder.name, "layer": layer, "side": side, "identity": encoder.identity}
+    return {"name": "head_on_encoder", **named, "head": head, "width": width, **arguments}
+
+
+def build(
+    encoder: str, layer: str | None, side: int | None, identity: str, head: str, width: int, **arguments: object
+) -> HeadOnEncoder:
+    """The network of a card: the encoder by its reference, and a head whose weights are still to be loaded.
+
+    Raises:
+        InputError: no such encoder or head, or another encoder under that reference.
+    """
+    loaded = encoder_at(encoder, layer=layer, side=side)
+    if loaded.identity != identity:
+        raise InputError(
+            f"{encoder} is another encoder than the one that this head was trained on (hash {loaded.identity[:12]}… "
+            f"instead of {identity[:12]}…); put the same model there"
+        )
+    return HeadOnEncoder(loaded.network, build_head(head, loaded.dim, width, **arguments))
+
+
+def build_head(name: str, dim: int, width: int, **arguments: object) -> nn.Module:
+    """A head by its name, with initial weights from torch's generator.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+    """
+    if name not in HEADS:
+        raise unknown_name("head", name, HEADS)
+    module, _, attribute = HEADS[name].partition(":")
+    head: nn.Module = getattr(importlib.import_module(module), attribute)(dim, width, **arguments)
+    return head
+
+
+def _leave_out_the_encoder(network: nn.Module, state: dict[str, Any], prefix: str, _metadata: object) -> None:
+    for name in [name for name in state if name.startswith(f"{prefix}encoder.")]:
+        del state[name]
+
+
+def _put_in_the_encoder(network: nn.Module, state: dict[str, Any], prefix: str, *_others: object) -> None:
+    assert isinstance(network, HeadOnEncoder)
+    for name, tensor in network.encoder.state_dict().items():
+        state.setdefault(f"{prefix}encoder.{name}", tensor)

@@ -1,0 +1,1 @@
+"""The layers inside a network: reading, changing, and cutting a network in two."""

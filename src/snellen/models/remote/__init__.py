@@ -1,0 +1,1 @@
+"""Models on servers: addresses, permission, retries, and the record of what was sent."""

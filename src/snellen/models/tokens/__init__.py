@@ -1,0 +1,1 @@
+"""Texts as tokens, for models of several libraries."""

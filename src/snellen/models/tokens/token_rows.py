@@ -1,0 +1,64 @@
+"""Lists of tokens to one tensor: too long texts are told, or cut before their end mark; short ones are padded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from snellen.core.errors import InputError
+
+
+def check_texts(texts: Sequence[str], *, name: str) -> None:
+    """See that there are texts, and that they are strings.
+
+    Raises:
+        InputError: one string instead of a list, no texts, or something that is not a string.
+    """
+    if isinstance(texts, str):
+        raise InputError(f"{name} takes a list of texts, got one string: pass [{texts[:40]!r}]")
+    if not len(texts):
+        raise InputError(f"{name} got no texts")
+    for text in texts:
+        if not isinstance(text, str):
+            raise InputError(f"{name} takes texts, got a {type(text).__name__}")
+
+
+def fit(
+    rows: Sequence[Sequence[int]], texts: Sequence[str], *, context: int, truncate: bool, ended: bool = True, name: str
+) -> list[list[int]]:
+    """Token rows of at most ``context`` tokens; a row that is cut keeps its last token, the end mark, if ``ended``.
+
+    >>> fit([[1, 5, 6, 7, 2]], ["a b c"], context=4, truncate=True, name="demo")
+    [[1, 5, 6, 2]]
+
+    Raises:
+        InputError: a text that is longer, where ``truncate`` is off; the message names it.
+    """
+    fitted = []
+    for row, text in zip(rows, texts, strict=True):
+        if len(row) > context and not truncate:
+            shown = text if len(text) <= 60 else f"{text[:57]}..."
+            raise InputError(
+                f"{name}: the text {shown!r} has {len(row)} tokens, and at most {context} fit; shorten it, or pass "
+                f"truncate=True where that is offered"
+            )
+        cut = [*row[: context - 1], row[-1]] if ended and len(row) > context else row[:context]
+        fitted.append(list(cut))
+    return fitted
+
+
+def pad(rows: Sequence[Sequence[int]], *, filler: int, length: int | None = None) -> tuple[Tensor, Tensor]:
+    """Token rows padded on the right, to ``length`` or to the longest: int64 (n, t), and 1 where a token is (n, t).
+
+    >>> pad([[1, 2], [3]], filler=0)[0].tolist()
+    [[1, 2], [3, 0]]
+    """
+    width = length or max(len(row) for row in rows)
+    tokens = torch.full((len(rows), width), filler, dtype=torch.long)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for index, row in enumerate(rows):
+        tokens[index, : len(row)] = torch.tensor(row, dtype=torch.long)
+        mask[index, : len(row)] = 1
+    return tokens, mask

@@ -1,1 +1,0 @@
-"""Text–image models: two towers that map images and texts into one space."""

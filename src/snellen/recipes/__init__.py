@@ -1,1 +1,0 @@
-"""Recipes: what is trained differently, so that a classifier no longer has a problem."""

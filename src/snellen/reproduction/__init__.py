@@ -1,0 +1,1 @@
+"""Reproduction: a published system's claims, measured here beside their baselines."""

@@ -1,0 +1,288 @@
+"""System 31, Adversarial AutoMixup: what learnt blends are worth beside simple ones, and what they cost.
+
+Eight ways of training on the same few images with the same plan: none, mixup, CutMix, SaliencyMix, blends of a
+generator that is always cooperative (AutoMix), and of one that is adversarial on every other step, with the cosine term
+as the published code has it, as the paper's purpose asks, and with three images in a blend. Everything that is compared
+is an average of weights: the teacher where there is one, and an average with the same warm-up otherwise.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError, import_extra
+from snellen.core.images import ImageSet, Split
+from snellen.core.preparation import Preparation
+from snellen.core.progress import Progress
+from snellen.core.randomness import Randomness
+from snellen.core.system import Scale
+from snellen.data.files.arrays import load_arrays
+from snellen.data.files.catalogue.loading import load_known
+from snellen.data.files.class_labels import numbered_class_names
+from snellen.data.files.splits import as_split
+from snellen.data.worlds.optotypes.scenes import Scenes
+from snellen.reproduction.adversarial_mixup.mixing_figures import Examined, MaskWatch, tested
+from snellen.reproduction.shared.corruption_benchmark import CorruptionErrors
+from snellen.reproduction.shared.three_stage_network import FEATURE_LAYER, ThreeStageNetwork
+from snellen.systems.adversarial_mixup.adversarial_mixing import MixSettings, mixing_objective
+from snellen.systems.adversarial_mixup.blend_recipe import deployed, mixing_module
+from snellen.systems.adversarial_mixup.four_heads import HEADS, four_heads
+from snellen.training.acceleration import seeded
+from snellen.training.batches import ImageStore
+from snellen.training.loop import train
+from snellen.training.mixing import cutmix, mixup
+from snellen.training.plan import TrainingPlan
+from snellen.training.saliency import saliency_mix
+from snellen.training.transforms import BatchTransform
+
+SIDE = 32
+#: Shapes of middle and large size in all colours, textures, tilts and places.
+WORLD = Scenes(size=SIDE, sizes=("medium", "large"), captions=False)
+#: Images to train on and to test on, and how many of these are corrupted.
+SMALL_SIZES, SMALL_CORRUPTED = (500, 600), 200
+#: Blends whose masks are looked at after every epoch.
+WATCHED = 12
+MOMENTUM = 0.999
+SMALL_PLAN = TrainingPlan(
+    epochs=80,
+    batch_size=50,
+    drop_last=True,
+    learning_rate=8e-3,
+    weight_decay=0.05,
+    schedule="one-cycle",
+    warmup_steps=160,
+    channels_last=True,
+    select="epoch",
+)
+SMOKE_PLAN = SMALL_PLAN.model_copy(
+    update={"epochs": 1, "batch_size": 3, "learning_rate": 1e-6, "schedule": "constant", "warmup_steps": 0}
+)
+
+#: Published for CIFAR-100: alpha 1, margin 0.03, beta 0.3, three images in a blend; two as in AutoMix.
+_BLENDS = MixSettings(parts=2, beta=0.3, momentum=MOMENTUM)
+GENERATORS: Mapping[str, MixSettings] = {
+    "automix": _BLENDS.model_copy(update={"adversarial": False, "beta": 0.0}),
+    "adversarial": _BLENDS,
+    "adversarial_intent": _BLENDS.model_copy(update={"cosine_sign": "intent"}),
+    "adversarial_three": _BLENDS.model_copy(update={"parts": 3}),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """One set of images, and what is trained on it.
+
+    Args:
+        name: in the names of figures.
+        build: an untrained network.
+        feature_layer: where masks are made.
+        examples: the train split.
+        test: the test split.
+        plan: of every training.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    feature_layer: str
+    examples: ImageStore
+    test: Examined
+    plan: TrainingPlan
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Classes, in the order of the scores."""
+        assert self.test.images.class_names is not None
+        return self.test.images.class_names
+
+
+def adversarial_mixup(scale: Scale, seed: int, progress: Progress) -> Mapping[str, float]:
+    """Measure the claims of system 31.
+
+    Returns:
+        For each way of training, in the mean over the sets and for each set as ``SET.WAY.FIGURE``: the figures of
+        :func:`snellen.reproduction.adversarial_mixup.mixing_figures.tested`; ``mce``, errors under corruption in units
+        of those without mixing; ``step_cost``, processor time of a step in units of one without mixing; and for
+        generators the figures
+        of :class:`snellen.reproduction.adversarial_mixup.mixing_figures.MaskWatch`, ``accuracy.HEAD`` on the test
+        images, ``skipped``.
+
+    Raises:
+        InputError: the scale is full.
+    """
+    per_set: dict[str, dict[str, float]] = {}
+    for setup in _setups(scale, seed):
+        per_set[setup.name] = _measure(setup, Randomness(seed), progress)
+    names = next(iter(per_set.values()))
+    means = {name: float(np.mean([figures[name] for figures in per_set.values()])) for name in names}
+    return means | {f"{of}.{name}": value for of, figures in per_set.items() for name, value in figures.items()}
+
+
+adversarial_mixup.stand_ins = {  # type: ignore[attr-defined]
+    "smoke": ("random images; a ResNet-18 for CIFAR-100 with random weights, two optimizer steps",),
+    "small": (
+        "Fashion-MNIST at 32 pixels, and scenes with one of ten shapes, for CIFAR-100: 500 images of each to train on, "
+        "600 to test on",
+        "a three-stage residual network of 33,018 weights, 80 epochs of AdamW, for ResNet-18, 200 to 800 epochs of SGD",
+        "masks of two images, of three in one way; the teacher's momentum is warmed up, and networks without a teacher "
+        "are averaged alike",
+        "four kinds of corruption of ImageNet-C at five severities on 200 images",
+    ),
+}
+
+
+def _measure(setup: Setup, rng: Randomness, progress: Progress) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    plain: tuple[float, CorruptionErrors] | None = None
+    for way in ("none", *_transforms(1), *GENERATORS):
+        network, seconds, of_training = _trained(setup, way, rng, progress)
+        classifier = Classifier(
+            network, class_names=setup.class_names, preparation=preparation(setup.examples), name=way
+        )
+        found, errors = tested(classifier, setup.test, rng.child("test"))
+        plain = plain or (seconds, errors)
+        mean = errors.normalise(plain[1].reference()).mean_corruption_error
+        # A classifier without any error under every kind has nothing to be measured by.
+        found |= {"mce": 1.0 if mean is None else mean, "step_cost": seconds / plain[0], **of_training}
+        figures |= {f"{way}.{name}": value for name, value in found.items()}
+    return figures
+
+
+def _transforms(class_count: int) -> dict[str, BatchTransform]:
+    """Simple mixing, all with λ uniform in [0, 1] as the generators have it."""
+    return {
+        "mixup": mixup(class_count, 1.0),
+        "cutmix": cutmix(class_count, 1.0),
+        "saliency_mix": saliency_mix(class_count, 1.0),
+    }
+
+
+def _trained(setup: Setup, way: str, rng: Randomness, progress: Progress) -> tuple[nn.Module, float, dict[str, float]]:
+    """A network trained in one way, processor seconds, and what the training tells; all start from the same weights."""
+    with seeded(rng.child(setup.name).generator("initial weights").initial_seed(), torch.device("cpu")):
+        network = setup.build()
+    plan = setup.plan.model_copy(update={"seed": rng.child(setup.name).generator("training").initial_seed() % 2**31})
+    if way not in GENERATORS:
+        averaged = plan.model_copy(update={"ema_decay": MOMENTUM})
+        transform = _transforms(len(setup.class_names)).get(way)
+        started = time.process_time()
+        trained = train(network, setup.examples, plan=averaged, transform=transform, progress=progress)
+        seconds = time.process_time() - started
+        network.load_state_dict(dict(trained.weights))
+        return network, seconds, {}
+    settings = GENERATORS[way]
+    module = mixing_module(
+        network,
+        setup.examples,
+        class_count=len(setup.class_names),
+        settings=settings,
+        plan=plan,
+        feature_layer=setup.feature_layer,
+        rng=rng.child(setup.name),
+    )
+    watch, started = MaskWatch(settings.parts), time.process_time()
+    trained = train(
+        module,
+        setup.examples,
+        plan=plan,
+        objective=mixing_objective,
+        tune=_first(setup.examples, WATCHED),
+        evaluate=watch,
+        progress=progress,
+    )
+    seconds = time.process_time() - started
+    weights, skipped = deployed(module, trained)
+    network.load_state_dict(dict(weights))
+    heads = four_heads(module.eval(), _as_store(setup))
+    return (
+        network,
+        seconds,
+        {
+            **watch.figures(),
+            **{f"accuracy.{head}": heads[f"accuracy.{head}"] for head in (*HEADS, "ensemble")},
+            "skipped": float(skipped),
+        },
+    )
+
+
+def preparation(examples: ImageStore) -> Preparation:
+    """Scale the shorter side and crop to what was trained on."""
+    size = (examples.images.shape[2], examples.images.shape[3])
+    return Preparation(size=size, resize="shorter", resize_to=size)
+
+
+def _first(examples: ImageStore, count: int) -> ImageStore:
+    return ImageStore.of_tensors(
+        examples.images[:count], examples.targets[:count], ids=examples.ids[:count], split="train"
+    )
+
+
+def _as_store(setup: Setup) -> ImageStore:
+    """The test images, to be scored by all four heads after the training; nothing is chosen on them."""
+    how = preparation(setup.examples)
+    pixels = torch.stack([how.pixels(setup.test.images.read(row)) for row in range(len(setup.test.images))])
+    return ImageStore.of_tensors(pixels, torch.from_numpy(setup.test.images.labels), split="test")
+
+
+def _setups(scale: Scale, seed: int) -> Iterator[Setup]:
+    if scale == "full":
+        raise InputError(
+            "system 31 has no full experiment: it needs CIFAR-100 and days on a GPU; choose small, or train on your "
+            "own images with 'snellen train adversarial-mixup'"
+        )
+    if scale == "smoke":
+        yield _random_images(seed)
+        return
+    fitted, shown = SMALL_SIZES
+    train_images, test_images = (load_known("fashion-mnist", split=split) for split in ("train", "test"))
+    yield _small("fashion", train_images.limit(fitted, seed), test_images.limit(shown, seed))
+    world = WORLD.model_copy(update={"seed": seed})
+
+    def scenes(split: Split, count: int) -> ImageSet:
+        return world.model_copy(update={"count": count}).images(split=split)
+
+    yield _small("scenes", scenes("train", fitted), scenes("test", shown))
+
+
+def _small(name: str, examples: ImageSet, test: ImageSet) -> Setup:
+    classes = len(test.class_names or ())
+    how = Preparation(size=(SIDE, SIDE), resize="shorter", resize_to=(SIDE, SIDE))
+    return Setup(
+        name=name,
+        build=lambda: ThreeStageNetwork(classes),
+        feature_layer=FEATURE_LAYER,
+        examples=ImageStore.of_images(examples, how),
+        test=Examined(test, SMALL_CORRUPTED),
+        plan=SMALL_PLAN,
+    )
+
+
+def _random_images(seed: int) -> Setup:
+    """Six images of random pixels to train on, two to test on: for running every stage, not for any figure."""
+    models = import_extra("torchvision.models", "models", "the smoke run of system 31")
+    generator, names = np.random.default_rng(seed), numbered_class_names(100)
+
+    def images(split: Split, count: int) -> ImageSet:
+        pixels = generator.integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
+        return as_split(load_arrays(pixels, np.arange(count), class_names=names, name=f"random {split}"), split)
+
+    def resnet() -> nn.Module:
+        """ResNet-18 with the stem for 32 pixels: no stride, no pooling."""
+        network: nn.Module = models.resnet18(weights=None, num_classes=100)
+        network.conv1, network.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
+        return network
+
+    return Setup(
+        name="random",
+        build=resnet,
+        feature_layer="layer3",
+        examples=ImageStore.of_images(images("train", 6), Preparation(size=(SIDE, SIDE))),
+        test=Examined(images("test", 2), 1, kinds=("gaussian_noise",), covered=(0.5,)),
+        plan=SMOKE_PLAN,
+    )

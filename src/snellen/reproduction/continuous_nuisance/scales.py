@@ -1,0 +1,102 @@
+"""What is made and trained at each scale, and what reads each shift."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from snellen.systems.continuous_nuisance.settings import SliderFit
+from snellen.systems.continuous_nuisance.strengths import PUBLISHED
+
+#: Prompt of a class.
+TEMPLATE = "a large {}"
+
+#: Shifts that the augmented classifier was trained with.
+WEATHER = ("fog", "blur")
+
+
+@dataclass(frozen=True)
+class ReadShift:
+    """A shift, and what the judge reads of it.
+
+    Args:
+        words: in prompts.
+        measure: name of a strength that the judge measures; empty where it names a value.
+        factor: factor and value of which the judge gives the log-odds.
+        learning_rate: of its slider; weather hides the object, and is trained more gently.
+    """
+
+    words: str
+    measure: str = ""
+    factor: tuple[str, str] = ("", "")
+    learning_rate: float = 1e-3
+
+
+SHIFTS: Mapping[str, ReadShift] = {
+    "fog": ReadShift("in fog", measure="fog", learning_rate=8e-4),
+    "blur": ReadShift("with blur", measure="blur", learning_rate=6.5e-4),
+    "stripes": ReadShift("with stripes", factor=("texture", "striped")),
+    "bricks": ReadShift("on bricks", factor=("background", "brick")),
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is made.
+
+    Args:
+        shifts: names, of :data:`SHIFTS`.
+        fit: of each slider, but for its learning rate.
+        steps: of the sampler.
+        guidance_scale: of classifier-free guidance.
+        strengths: of trajectories.
+        things: trajectories of each class under each shift.
+        calibrated: further ones, of which the judge's answers set the thresholds.
+        labelled: strengths of these: up to twice the largest, so that enough images have lost their class.
+        alone: things that are also made each alone.
+        scenes: that classifiers are trained on.
+        epochs: of their training.
+        filtered: whether rejected trajectories are left out of what is told of classifiers.
+    """
+
+    shifts: tuple[str, ...]
+    fit: SliderFit
+    steps: int
+    guidance_scale: float
+    strengths: tuple[float, ...]
+    things: int
+    calibrated: int
+    labelled: tuple[float, ...]
+    alone: int
+    scenes: int
+    epochs: int
+    filtered: bool = True
+
+
+SMALL = Budget(
+    shifts=tuple(SHIFTS),
+    fit=SliderFit(iterations=40, batch_size=8, steps=12),
+    steps=20,
+    guidance_scale=2.0,
+    strengths=PUBLISHED,
+    things=10,
+    calibrated=3,
+    labelled=(*PUBLISHED, 3.5, 5.0),
+    alone=1,
+    scenes=2500,
+    epochs=16,
+)
+SMOKE = Budget(
+    shifts=("fog",),
+    fit=SliderFit(iterations=2, batch_size=2, steps=4),
+    steps=4,
+    guidance_scale=2.0,
+    strengths=(0.0, 2.5),
+    things=1,
+    calibrated=1,
+    labelled=(0.0, 2.5),
+    alone=1,
+    scenes=60,
+    epochs=1,
+    filtered=False,
+)

@@ -1,0 +1,1 @@
+"""The experiment of FGSM, Carlini–Wagner and defensive distillation."""

@@ -1,0 +1,1 @@
+"""The experiment of gradient-free classifier guidance."""

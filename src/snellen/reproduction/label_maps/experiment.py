@@ -1,0 +1,234 @@
+"""System 9, ReLabel: do soft labels of exactly what a crop shows make better classifiers than one label an image.
+
+An annotator learns from canvases with a single object, looks at the training collages once, and then a student learns
+from random crops of them in five ways: the official label; that label smoothed; the soft label of the whole image; the
+crop's likeliest class; and the crop's soft label, which is ReLabel. Students differ in nothing else: they begin with
+the same weights and see the same crops in the same order. What crops really show is known, so the targets themselves
+are judged too.
+
+Canvases with a single object do not teach which of several is the official one. So there is a second annotator, which
+meets the paper's premise of being a better judge than its students: it learns from more labelled scenes of their kind.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from snellen.core.classifier import Classifier
+from snellen.core.preparation import Preparation, to_unit
+from snellen.core.progress import Progress, Silent
+from snellen.core.randomness import Randomness
+from snellen.core.system import Scale
+from snellen.metrics.label_sets import SetCounts
+from snellen.reproduction.label_maps.collage_materials import SIDE, Material, labelled_scenes, scenes, thumbnails
+from snellen.reproduction.label_maps.scales import full, smoke
+from snellen.reproduction.shared.collages import Collages
+from snellen.reproduction.shared.small_networks import narrow_network
+from snellen.systems.label_maps.annotating import annotate
+from snellen.systems.label_maps.crop_training import CropPlan, Targets, box_targets, on_label_maps, right_crops
+from snellen.systems.label_maps.looked_up import LookedUp, look_up
+from snellen.training.acceleration import seeded
+from snellen.training.batches import ImageStore
+from snellen.training.crops import draw_boxes, random_resized_crops
+from snellen.training.loop import train
+from snellen.training.objectives import Objective, classify, cross_entropy, on_scores
+from snellen.training.plan import TrainingPlan
+
+#: Least share of a canvas that a student's crops show.
+SMALLEST = 0.08
+
+#: Channels of student and annotator, and least share of a canvas that its training crops show.
+NARROW, WIDE, ANNOTATOR_CROPS = (16, 32, 48, 64), (24, 48, 64, 96), 0.4
+
+ANNOTATOR_PLAN = TrainingPlan(epochs=8, batch_size=64, learning_rate=3e-3, schedule="one-cycle", warmup_steps=80)
+STUDENT_PLAN = TrainingPlan(epochs=12, batch_size=64, learning_rate=3e-3, schedule="one-cycle", warmup_steps=50)
+
+#: Shows 150 collages as often as :data:`STUDENT_PLAN` shows 1,000: 12,000 crops.
+FEW_PLAN = STUDENT_PLAN.model_copy(update={"epochs": 80})
+
+#: Crops of each training image by which targets are judged.
+JUDGED = 5
+
+#: Share of a uniform distribution that is mixed into targets before their divergence is taken: one-hot ones would be
+#: wrong by infinitely many nats.
+SMOOTHED = 0.01
+
+SINGLE_LABEL, SMOOTHING = "single_label", "label_smoothing"
+MAPPED: dict[str, Targets] = {
+    "global_multi": "global_multi",
+    "localized_single": "localized_single",
+    "relabel": "localized_multi",
+}
+ARMS = (SINGLE_LABEL, SMOOTHING, *MAPPED)
+
+
+def label_maps(scale: Scale, seed: int, progress: Progress) -> Mapping[str, float]:
+    """Measure the claims of system 9.
+
+    Returns:
+        For each arm of scenes: ``scenes.ARM.accuracy`` on the official label, ``scenes.ARM.set_accuracy``,
+        ``scenes.ARM.target_kl`` (nats, from the true shares of the classes a crop shows to its target),
+        ``scenes.ARM.target_visible`` (share of crops whose likeliest target class is really seen); the same of
+        labelled_scenes, and of thumbnails for the arms single_label and relabel; ratios of the divergences; how often
+        the annotator was right, and how often it was asked.
+    """
+    if scale == "smoke":
+        return smoke(seed, progress)
+    if scale == "full":
+        return full(seed, progress)
+    figures = {
+        **_measured("scenes", scenes(seed), ARMS, seed),
+        **_measured("thumbnails", thumbnails(seed), (SINGLE_LABEL, "relabel"), seed),
+        **_measured("labelled_scenes", labelled_scenes(seed), ARMS, seed, FEW_PLAN),
+    }
+    for material in ("scenes", "thumbnails", "labelled_scenes"):
+        before, after = figures[f"{material}.single_label.target_kl"], figures[f"{material}.relabel.target_kl"]
+        figures[f"{material}.target_kl_ratio"] = after / before
+    return figures
+
+
+label_maps.stand_ins = {  # type: ignore[attr-defined]
+    "smoke": ("two random images for ImageNet; ResNet-50 with random weights as annotator and as student",),
+    "small": (
+        "collages of 40 pixels with three objects for ImageNet: coloured objects in procedural scenes, Fashion-MNIST "
+        "thumbnails of six classes; the largest object is the label; 1,000 to train on, 1,000 to test",
+        "a small CNN that saw 3,000 canvases with one object for EfficientNet-L2, with maps of 10 x 10 places",
+        "a narrower CNN, 12 epochs, for ResNet-50, 300 epochs; crops are the only augmentation",
+        "labelled scenes: 150 to train on, 80 epochs, 2,000 to test, and the annotator saw 3,000 others with three "
+        "objects and their labels",
+    ),
+}
+
+
+def _measured(
+    material: str, of: Material, arms: tuple[str, ...], seed: int, plan: TrainingPlan = STUDENT_PLAN
+) -> dict[str, float]:
+    annotator = _annotator(of.annotated, seed)
+    figures = {f"{material}.annotator.{name}": value for name, value in _tested(annotator, of.tested).items()}
+    before = annotator.spent.queries
+    with tempfile.TemporaryDirectory() as folder:
+        looked_up = _looked_up(annotator, of.trained, Path(folder) / "maps")
+        asked = annotator.spent.queries
+        figures[f"{material}.annotator.images"] = float(asked - before)
+        figures[f"{material}.agreement"] = looked_up.agreement
+        for arm in arms:
+            student = _student(arm, looked_up, of.trained, seed, plan)
+            found = _judged(arm, looked_up, of.trained, seed) | _tested(student, of.tested)
+            figures |= {f"{material}.{arm}.{name}": value for name, value in found.items()}
+        figures[f"{material}.annotator.images_in_training"] = float(annotator.spent.queries - asked)
+    return figures
+
+
+def _annotator(canvases: Collages, seed: int) -> Classifier:
+    network = _network(len(canvases.class_names), seed, "annotator", WIDE)
+    trained = train(
+        network,
+        _store(canvases),
+        plan=ANNOTATOR_PLAN.model_copy(update={"seed": seed}),
+        transform=random_resized_crops(ANNOTATOR_CROPS),
+        progress=Silent(),
+    )
+    network.load_state_dict(dict(trained.weights))
+    preparation = Preparation(size=(SIDE, SIDE), resize="exact", resize_to=(SIDE, SIDE))
+    return Classifier(network, class_names=canvases.class_names, preparation=preparation, name="annotator")
+
+
+def _looked_up(annotator: Classifier, trained: Collages, folder: Path) -> LookedUp:
+    images = trained.images("collages", "train")
+    maps = annotate(images, annotator, folder, batch_size=100)
+    return look_up(
+        maps,
+        images.ids,
+        class_names=trained.class_names,
+        labels=torch.from_numpy(trained.labels),
+        sizes=dict.fromkeys(images.ids, (SIDE, SIDE)),
+        contents={one: images.content_hash(row) for row, one in enumerate(images.ids)},
+    )
+
+
+def _student(arm: str, looked_up: LookedUp, trained: Collages, seed: int, plan: TrainingPlan) -> nn.Module:
+    objectives: dict[str, Objective] = {
+        SINGLE_LABEL: classify,
+        SMOOTHING: on_scores(partial(cross_entropy, label_smoothing=0.1)),
+    }
+    mapped = arm in MAPPED
+    network = _network(len(trained.class_names), seed, "student")
+    fitted = train(
+        network,
+        _store(trained),
+        plan=plan.model_copy(update={"seed": seed}),
+        objective=on_label_maps(looked_up, _plan(MAPPED[arm])) if mapped else objectives[arm],
+        transform=None if mapped else random_resized_crops(SMALLEST),
+        progress=Silent(),
+    )
+    network.load_state_dict(dict(fitted.weights))
+    return network.eval()
+
+
+def _plan(targets: Targets) -> CropPlan:
+    return CropPlan(side=SIDE, smallest=SMALLEST, flips=False, targets=targets, missing="zero")
+
+
+def _judged(arm: str, looked_up: LookedUp, trained: Collages, seed: int) -> dict[str, float]:
+    """How well the targets of random crops say what these crops show; crops that show nothing are left out."""
+    positions = torch.arange(len(trained.labels)).repeat(JUDGED)
+    rng = (
+        Randomness(seed)
+        .child("judged")
+        .for_examples([f"{row}/{place}" for place, row in enumerate(positions.tolist())])
+    )
+    boxes = draw_boxes(rng, smallest=SMALLEST)
+    shares, visible = trained.shown(positions, boxes)
+    labels = torch.from_numpy(trained.labels)[positions]
+    if arm in MAPPED:
+        targets = box_targets(positions, labels, looked_up, boxes, _plan(MAPPED[arm]))
+    else:
+        targets = nn.functional.one_hot(labels, len(trained.class_names)).float()
+        if arm == SMOOTHING:
+            targets = 0.9 * targets + 0.1 / len(trained.class_names)
+    some = visible.any(1)
+    return {
+        "target_kl": float(divergence(shares[some], targets[some]).mean()),
+        "target_visible": float(right_crops(targets[some], visible[some]).double().mean()),
+    }
+
+
+def divergence(truth: Tensor, targets: Tensor) -> Tensor:
+    """Kullback-Leibler divergence from the truth to targets with a hundredth of the uniform distribution: nats (n,).
+
+    >>> divergence(torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]])).round(decimals=2)
+    tensor([5.3000])
+    """
+    mixed = (1 - SMOOTHED) * targets + SMOOTHED / targets.shape[1]
+    return (torch.xlogy(truth, truth) - truth * mixed.log()).sum(1)
+
+
+def _tested(classifier: Callable[[Tensor], Tensor], tested: Collages) -> dict[str, float]:
+    """How often the official label is named, and how often any class that is really there."""
+    named = _scores(classifier, tested).argmax(1)
+    return {
+        "accuracy": float((named.numpy() == tested.labels).mean()),
+        "set_accuracy": SetCounts.of(named, tested.sets()).accuracy,
+    }
+
+
+@torch.no_grad()
+def _scores(classifier: Callable[[Tensor], Tensor], tested: Collages) -> Tensor:
+    pixels = torch.from_numpy(tested.pixels).permute(0, 3, 1, 2)
+    return torch.cat([classifier(to_unit(part)) for part in pixels.split(250)])
+
+
+def _store(collages: Collages) -> ImageStore:
+    pixels = torch.from_numpy(collages.pixels).permute(0, 3, 1, 2).contiguous()
+    return ImageStore.of_tensors(pixels, torch.from_numpy(collages.labels), split="train")
+
+
+def _network(class_count: int, seed: int, role: str, widths: tuple[int, int, int, int] = NARROW) -> nn.Module:
+    with seeded(Randomness(seed).generator(role).initial_seed(), torch.device("cpu")):
+        return narrow_network(class_count, widths=widths)

@@ -1,0 +1,211 @@
+"""System 20, perceptualized classifiers, beside the control that the paper lacks: the augmentation without the layer.
+
+From n images of each digit, four classifiers of the same first weights and order: of the images (raw), of augmented
+images, of what is seen without augmentation (vanilla), and of what is seen from many augmented copies (stochastic).
+Test images go through the same layer as those of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from snellen.core.progress import Progress
+from snellen.core.randomness import Randomness
+from snellen.core.system import Scale
+from snellen.reproduction.perception.digits import Digits, digits
+from snellen.systems.perception.annealed_augmentation import augment_copies
+from snellen.systems.perception.attractors import EXACT
+from snellen.systems.perception.autoencoder import Kind, PerceptualAutoencoder
+from snellen.systems.perception.layer import PerceptualLayer
+from snellen.systems.perception.orbits import orbit
+from snellen.systems.perception.perceptualized import as_shown
+from snellen.systems.perception.recipe import (
+    AUTOENCODER_PLAN,
+    CLASSIFIER_PLAN,
+    PerceptualAutoencoderRecipe,
+    fit_autoencoder,
+    memory_figures,
+    perceived,
+)
+from snellen.training.batches import Batch, ImageStore
+from snellen.training.fitting.groundwork import initial_network
+from snellen.training.loop import train
+from snellen.training.objectives import cross_entropy
+from snellen.training.plan import TrainingPlan
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is learnt and looked at.
+
+    Args:
+        data: name of the known set.
+        per_class: the reduced sets, and how many classifiers of each are averaged.
+        test: images.
+        side: pixels.
+        autoencoder: its kind and width.
+        memory: plan of the autoencoder.
+        copies, steps: of the stochastic layer.
+        vanilla_steps: of the vanilla one.
+        classifier: plan of every classifier.
+    """
+
+    data: str
+    per_class: Mapping[int, int]
+    test: int
+    side: int
+    autoencoder: tuple[Kind, int]
+    memory: TrainingPlan
+    copies: int
+    steps: int
+    vanilla_steps: int
+    classifier: TrainingPlan
+
+
+SMALL = Budget(
+    data="mnist-5k",
+    per_class={8: 1, 20: 1},
+    test=400,
+    side=28,
+    autoencoder=("perceptron", 512),
+    memory=AUTOENCODER_PLAN.model_copy(update={"epochs": 1500}),
+    copies=64,
+    steps=12,
+    vanilla_steps=30,
+    classifier=CLASSIFIER_PLAN.model_copy(update={"batch_size": 10}),
+)
+SMOKE = Budget(
+    data="digits",
+    per_class={2: 1},
+    test=10,
+    side=8,
+    autoencoder=("perceptron", 16),
+    memory=AUTOENCODER_PLAN.model_copy(update={"epochs": 5}),
+    copies=2,
+    steps=2,
+    vanilla_steps=3,
+    classifier=CLASSIFIER_PLAN.model_copy(update={"epochs": 1, "batch_size": 10}),
+)
+#: The paper's numbers, of one reduced set; days on a GPU.
+FULL = Budget(
+    data="mnist-5k",
+    per_class={8: 10, 20: 10},
+    test=1000,
+    side=28,
+    autoencoder=("convolution", 256),
+    memory=TrainingPlan(epochs=100_000, batch_size=4, learning_rate=1e-5, weight_decay=0.0, schedule="constant"),
+    copies=1000,
+    steps=30,
+    vanilla_steps=30,
+    classifier=CLASSIFIER_PLAN,
+)
+
+#: Two states count as one, and an image as found again, within this Euclidean distance; a digit is about 9 long.
+TOLERANCE = 1.0
+
+
+def perception(scale: Scale, seed: int, progress: Progress) -> Mapping[str, float]:
+    """Measure the claims of system 20.
+
+    Returns:
+        For each reduced set, ``rN.WAY`` with WAY ``raw``, ``augmented``, ``vanilla`` and ``stochastic``: accuracy on
+        the test images after all epochs; ``rN.reconstruction_error``, ``rN.attractors`` and ``rN.spectral_radius`` of
+        the autoencoder; ``rN.settled``, the share of test images that reach a fixed point or a cycle;
+        ``rN.wrong_memory``, the share of test images of which the stochastic layer sees another class, by the training
+        image nearest to what is seen.
+    """
+    budget = {"smoke": SMOKE, "small": SMALL, "full": FULL}[scale]
+    figures: dict[str, float] = {}
+    for per_class, starts in budget.per_class.items():
+        drawn = digits(budget.data, per_class=per_class, test=budget.test, side=budget.side, seed=seed)
+        rng = Randomness(seed).child("reduced set", per_class)
+        found = _reduced_set(drawn, budget, starts, rng, progress)
+        figures |= {f"r{per_class}.{name}": value for name, value in found.items()}
+    return figures
+
+
+perception.stand_ins = {  # type: ignore[attr-defined]
+    "smoke": ("two images of each of ten digits of 8 pixels, and an autoencoder that is hardly trained",),
+    "small": (
+        "5,000 digits of MNIST, of which 400 test, for MNIST, of which 1,000 test",
+        "a fully connected autoencoder of ten layers of 512 units, 1,500 whole batches at 1e-3, for convolutions of "
+        "256 channels, 110,000 epochs at 1e-5",
+        "64 copies and 12 steps for 1,000 and 30; batches of 10 for the classifier",
+    ),
+}
+
+
+def _reduced_set(
+    drawn: Digits, budget: Budget, starts: int, rng: Randomness, progress: Progress
+) -> Mapping[str, float]:
+    kind, width = budget.autoencoder
+    recipe = PerceptualAutoencoderRecipe(
+        autoencoder=kind, width=width, side=budget.side, copies=budget.copies, steps=budget.steps
+    )
+    autoencoder = fit_autoencoder(recipe.network(rng), drawn.train, plan=budget.memory, rng=rng, progress=progress)
+    figures = memory_figures(autoencoder, drawn.train.images, steps=budget.vanilla_steps, tolerance=TOLERANCE, rng=rng)
+    test = ImageStore.of_tensors(drawn.test_images, drawn.test_labels)
+    layers = {
+        "vanilla": PerceptualLayer(copies=1, steps=budget.vanilla_steps, strength=0.0),
+        "stochastic": recipe.layer(rng.generator("perception").initial_seed() % 2**31),
+    }
+    seen = {
+        name: (perceived(autoencoder, drawn.train, layer, progress), perceived(autoencoder, test, layer, progress))
+        for name, layer in layers.items()
+    }
+    plain = ImageStore.of_tensors(as_shown(drawn.train.images), drawn.train.targets)
+    shown = as_shown(test.images)
+    ways: dict[str, tuple[ImageStore, Tensor, Tensor | None]] = {
+        name: (train_images, test_images.images, None) for name, (train_images, test_images) in seen.items()
+    }
+    ways |= {"raw": (plain, shown, None), "augmented": (plain, shown, _bank(plain, budget, rng))}
+    for name, (learnt, asked, bank) in ways.items():
+        right = [_accuracy(learnt, asked, drawn.test_labels, bank, budget, rng.child(start)) for start in range(starts)]
+        figures[name] = sum(right) / len(right)
+    figures["settled"] = _settled(autoencoder, drawn.test_images, budget)
+    figures["wrong_memory"] = _wrong_memory(seen["stochastic"][1].images[:, :1], drawn)
+    return figures
+
+
+def _bank(plain: ImageStore, budget: Budget, rng: Randomness) -> Tensor:
+    """An augmented copy of each image for each epoch, (n, epochs, 3, s, s)."""
+    own = rng.for_examples(plain.ids)
+    seeds = own.integers("bank", (), 0, 2**62).tolist()
+    return torch.stack([
+        augment_copies(
+            image.expand(budget.classifier.epochs, -1, -1, -1), 1.0, torch.Generator().manual_seed(seed)
+        )
+        for image, seed in zip(plain.images, seeds, strict=True)
+    ])  # fmt: skip
+
+
+def _accuracy(
+    learnt: ImageStore, asked: Tensor, labels: Tensor, bank: Tensor | None, budget: Budget, rng: Randomness
+) -> float:
+    record = {"name": "perceptron", "class_count": int(learnt.targets.max()) + 1, "side": budget.side}
+    network = initial_network(record, rng)
+
+    def objective(model: nn.Module, batch: Batch) -> Tensor:
+        images = batch.images if bank is None else bank[batch.positions, batch.epoch - 1]
+        return cross_entropy(model(images), batch.targets)
+
+    plan = budget.classifier.model_copy(update={"seed": rng.generator("order").initial_seed() % 2**31})
+    network.load_state_dict(dict(train(network, learnt, plan=plan, objective=objective).weights))
+    with torch.no_grad():
+        return float((network.eval()(asked).argmax(1) == labels).double().mean())
+
+
+def _settled(autoencoder: PerceptualAutoencoder, images: Tensor, budget: Budget) -> float:
+    """Share of images whose orbit ends in a fixed point or a cycle."""
+    walked = orbit(autoencoder, images, budget.vanilla_steps)
+    return sum(period is not None for period in walked.periods(TOLERANCE)) / len(images)
+
+
+def _wrong_memory(seen: Tensor, drawn: Digits) -> float:
+    """Share of test images of which an image of another class is seen, by the nearest training image."""
+    nearest = torch.cdist(seen.flatten(1), drawn.train.images.flatten(1), compute_mode=EXACT).argmin(1)
+    return float((drawn.train.targets[nearest] != drawn.test_labels).double().mean())

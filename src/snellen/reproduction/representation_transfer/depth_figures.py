@@ -1,0 +1,165 @@
+"""What a study of image classifiers gives as figures: transfer by depth, alignment, and the headline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from snellen.core.progress import Progress
+from snellen.metrics.alignment import channel_correlation, identity_residual, linear_cka, neighbour_overlap
+from snellen.metrics.transfer_rates import transfer_rates
+from snellen.models.layers.channels import channel_rows
+from snellen.models.layers.split_classifier import PIXELS
+from snellen.reproduction.representation_transfer.between import Layer, measure_layer, target_success
+from snellen.reproduction.representation_transfer.networks import SAME_ARCHITECTURE
+from snellen.reproduction.representation_transfer.setting import Cut, ImageStudy
+from snellen.reproduction.representation_transfer.tau_figures import tau_figures
+from snellen.systems.representation_transfer.representation_maps import MapKind
+
+#: The three that the headline compares: by name, the depths that count and the map.
+HEADLINE: dict[str, tuple[bool, MapKind]] = {
+    "data": (True, "none"),
+    "raw": (False, "none"),
+    "corrected": (False, "orthogonal"),
+}
+
+
+def study_figures(study: ImageStudy, progress: Progress) -> dict[str, float]:
+    """Attack at every depth, and tell what carried over.
+
+    Returns:
+        By depth: ``DEPTH.MAP.tau`` with ``low`` and ``high`` of its bootstrap interval over images and pairs,
+        ``same_architecture`` (τ among the seeds of one architecture), shares of success, floors and of the same wrong
+        class; sizes; alignment. The ``headline``: data, raw and corrected over all hidden layers, with intervals and
+        the gaps between the nearer ends of two of them (negative where they overlap). ``rank_correlation`` of τ with
+        the identity residual over pairs and hidden layers. ``counts``: common images of the pairs, and pairs. A τ that
+        no pair has, and what follows from it, are left out.
+    """
+    figures, layers = dict[str, float](), dict[str, Layer]()
+    points = list[tuple[float, float]]()
+    progress.begin("layers", len(study.depths))
+    for depth in study.depths:
+        cuts = study.cuts(depth)
+        layers[depth] = measure_layer(study, depth, cuts)
+        figures |= {f"{depth}.{name}": value for name, value in layer_figures(study, layers[depth]).items()}
+        if depth != PIXELS:
+            alignment, found = alignment_figures(study, layers[depth], cuts)
+            points += found
+            figures |= {f"{depth}.{name}": value for name, value in alignment.items()}
+        figures |= {f"{depth}.{name}": value for name, value in sweep_figures(study, layers[depth], cuts).items()}
+        progress.advance("layers", 1)
+    progress.finish("layers")
+    counts = [pair.count for pair in layers[PIXELS].pairs["none"]]
+    return {
+        **figures,
+        **headline_figures(study, layers),
+        **({"rank_correlation": rank_correlation(*zip(*points, strict=True))} if len(points) > 2 else {}),
+        "counts.least_common": float(min(counts)),
+        "counts.pairs": float(len(counts)),
+        "counts.measured": float(len(study.data.measure.labels)),
+    }
+
+
+def layer_figures(study: ImageStudy, layer: Layer) -> dict[str, float]:
+    """Sizes, success and transfer of one depth."""
+    sources = list(layer.sources.values())
+    figures = {
+        "source_success": float(np.mean(list(layer.diagonal.values()))),
+        "least_source_success": min(layer.diagonal.values()),
+        "calibrated_success": float(np.mean([source.calibrated.success for source in sources])),
+        "worst_calibration": max(abs(source.calibrated.success - study.strength.wanted) for source in sources),
+        "relative_epsilon": float(np.mean([source.relative_epsilon for source in sources])),
+    }
+    for name, source in layer.sources.items():
+        figures[f"{name}.epsilon"] = source.calibrated.epsilon
+        figures[f"{name}.relative_epsilon"] = source.relative_epsilon
+    for kind, pairs in layer.pairs.items():
+        rates = [transfer_rates(pair, least_common=study.strength.least_common) for pair in pairs]
+        for name in ("source", "target", "random_source", "random_target", "same_class"):
+            figures[f"{kind}.{name}"] = float(np.mean([getattr(rate, name) for rate in rates]))
+        figures |= {f"{kind}.{name}": value for name, value in tau_figures(pairs, study.strength).items()}
+        alike = [pair for pair in pairs if {pair.source, pair.target} <= set(SAME_ARCHITECTURE)]
+        if alike and "tau" in (among := tau_figures(alike, study.strength)):
+            figures[f"{kind}.same_architecture"] = among["tau"]
+        for pair, rate in zip(pairs, rates, strict=True):
+            if rate.tau is not None:
+                figures[f"{kind}.{pair.source}.{pair.target}.tau"] = rate.tau
+    residuals: dict[str, list[float]] = {}
+    for (kind, _, _), residual in layer.map_residuals.items():
+        residuals.setdefault(kind, []).append(residual)
+    return figures | {f"{kind}.held_out_residual": float(np.mean(values)) for kind, values in residuals.items()}
+
+
+def alignment_figures(
+    study: ImageStudy, layer: Layer, cuts: Mapping[str, Cut]
+) -> tuple[dict[str, float], list[tuple[float, float]]]:
+    """Mean alignment over the pairs, and (identity residual, τ) of each pair that has a τ."""
+    measured: dict[str, list[float]] = {}
+    points = []
+    for pair in layer.pairs["none"]:
+        first, second = (channel_rows(cuts[name].encoded["fit"]) for name in (pair.source, pair.target))
+        residual = identity_residual(first, second)
+        for name, value in (
+            ("identity_residual", residual),
+            ("channel_correlation", channel_correlation(first, second)),
+            ("cka", linear_cka(first, second)),
+            # Whole images, not places: neighbours are found among at most so many rows.
+            ("neighbour_overlap", _overlap(cuts[pair.source], cuts[pair.target])),
+        ):
+            measured.setdefault(name, []).append(value)
+        tau = transfer_rates(pair, least_common=study.strength.least_common).tau
+        if tau is not None:
+            points.append((residual, tau))
+    return {name: float(np.mean(values)) for name, values in measured.items()}, points
+
+
+def _overlap(first: Cut, second: Cut) -> float:
+    rows = [cut.encoded["fit"].flatten(1) for cut in (first, second)]
+    return neighbour_overlap(rows[0], rows[1], neighbours=min(10, len(rows[0]) - 1))
+
+
+def sweep_figures(study: ImageStudy, layer: Layer, cuts: Mapping[str, Cut]) -> dict[str, float]:
+    """Success on the source and on another model against the size of the attack, for the first two models."""
+    names, figures = list(layer.sources), dict[str, float]()
+    source, target = layer.sources[names[0]], cuts[names[1]]
+    common = study.correct(source.cut) & study.correct(target)
+    for factor in study.strength.factors:
+        rng = study.rng.child("sweep", str(factor))
+        found = target_success(study, source, target, common, factor=factor, norm=study.strength.norm, rng=rng)
+        figures[f"sweep.{factor:g}.source"], figures[f"sweep.{factor:g}.target"] = found
+    return figures
+
+
+def headline_figures(study: ImageStudy, layers: Mapping[str, Layer]) -> dict[str, float]:
+    """Data-space transfer beside that of representations, as they are and rotated, over all hidden layers."""
+    figures, ends = dict[str, float](), dict[str, tuple[float, float]]()
+    for name, (pixels, kind) in HEADLINE.items():
+        pairs = [
+            pair for depth, layer in layers.items() if (depth == PIXELS) == pixels for pair in layer.pairs.get(kind, ())
+        ]
+        found = tau_figures(pairs, study.strength)
+        if "tau" in found:
+            ends[name] = found["low"], found["high"]
+        figures |= {f"headline.{name}.{key}": value for key, value in found.items()}
+    for first, second in (("data", "raw"), ("corrected", "raw"), ("data", "corrected")):
+        if first not in ends or second not in ends:
+            continue
+        gap = max(ends[first][0] - ends[second][1], ends[second][0] - ends[first][1])
+        figures[f"headline.gap.{first}.{second}"] = gap
+    figures["headline.least_source_success"] = min(min(layer.diagonal.values()) for layer in layers.values())
+    means = [float(np.mean(list(layer.diagonal.values()))) for layer in layers.values()]
+    figures["headline.least_mean_source_success"] = min(means)
+    figures["headline.spread_of_source_success"] = max(means) - min(means)
+    return figures
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
+    """Spearman's rank correlation of values without ties.
+
+    >>> round(rank_correlation([1.0, 2.0, 3.0], [9.0, 4.0, 1.0]), 6)
+    -1.0
+    """
+    ranks = [torch.tensor(values, dtype=torch.float64).argsort().argsort().double() for values in (first, second)]
+    return float(torch.corrcoef(torch.stack(ranks))[0, 1])

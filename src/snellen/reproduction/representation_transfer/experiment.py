@@ -1,0 +1,156 @@
+"""System 16: attacks on data and on representations, of equal success on their source, tried on other models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from snellen.core.errors import InputError
+from snellen.core.progress import Progress
+from snellen.core.system import Scale
+from snellen.models.captioners.captioner import CrossAttentionCaptioner
+from snellen.models.captioners.random_captioners import write_random_vit_gpt2
+from snellen.models.captioners.references import load_captioner
+from snellen.models.layers.split_classifier import PIXELS
+from snellen.reproduction.representation_transfer.between import Layer, measure_layer
+from snellen.reproduction.representation_transfer.controls import control_figures
+from snellen.reproduction.representation_transfer.depth_figures import layer_figures, study_figures
+from snellen.reproduction.representation_transfer.networks import SAME_ARCHITECTURE
+from snellen.reproduction.representation_transfer.setting import ImageStudy, Strength
+from snellen.reproduction.representation_transfer.speaking_figures import (
+    Speaking,
+    language_figures,
+    vision_language_figures,
+)
+from snellen.reproduction.representation_transfer.studies import fashion_study, scenes_study, smoke_studies
+from snellen.reproduction.representation_transfer.theory import theory_figures
+from snellen.training.plan import TrainingPlan
+
+#: The middle layer, at which the second norm and universal tensors are tried.
+MIDDLE = "stage2"
+
+
+def adversarial_transfer(scale: Scale, seed: int, progress: Progress) -> Mapping[str, float]:
+    """Measure the claims of system 16.
+
+    Returns:
+        ``theory``: the theorem by dimension. ``scenes`` and ``fashion``: by depth and map, see
+        :func:`~snellen.reproduction.representation_transfer.depth_figures.study_figures`. ``basis`` and ``symmetry``:
+        one network in two bases. ``l2``: two seeds under the other norm. ``universal``: one tensor for all images.
+        ``language`` and ``vision``: models that speak.
+
+    Raises:
+        InputError: the scale is full.
+    """
+    if scale == "smoke":
+        return _smoke(seed, progress)
+    if scale != "small":
+        raise InputError(
+            "system 16 has no full experiment: it needs CIFAR-10 and ImageNet with trained networks and several large "
+            "vision-language models; choose small"
+        )
+    figures = dict(theory_figures(seed))
+    scenes = scenes_study(seed, progress)
+    figures |= _prefixed("scenes", study_figures(scenes, progress))
+    figures |= _prefixed("scenes", _split_difference(scenes))
+    figures |= _prefixed("scenes", control_figures(scenes, SAME_ARCHITECTURE[0]))
+    figures |= _prefixed("scenes", _other_ways(scenes))
+    figures |= _prefixed("fashion", study_figures(fashion_study(seed, progress), progress))
+    # A search for suffixes has no size that could be calibrated: the others are made as strong as it is.
+    figures |= language_figures(seed, replace(scenes.strength, wanted=0.93), Speaking(), progress)
+    return figures | vision_language_figures(seed, scenes.strength, Speaking())
+
+
+adversarial_transfer.stand_ins = {  # type: ignore[attr-defined]
+    "smoke": (
+        "random images; two networks of the real classes (ResNet-18, a vision transformer of two blocks) each with "
+        "random weights, two gradient steps; a GPT-2 of two blocks trained for an epoch on 40 captions; a ViT-GPT-2 "
+        "captioner with random weights",
+    ),
+    "small": (
+        "scenes with one of ten shapes at 32 pixels (2,400 to train on, 120 measured) and the bundled 2,000 images of "
+        "Fashion-MNIST (1,400 to train on, 140 measured) for CIFAR-10 and ImageNet",
+        "five convolutional networks of three stages on scenes (three seeds, one of double inner width, one without "
+        "BatchNorm), three seeds on Fashion-MNIST, for families of ResNets and vision transformers",
+        "three GPT-2 of two blocks and width 48, trained on captions, for open language models; a harmless phrase for "
+        "the answers of a jailbreak; suffixes of three tokens",
+        "the embedded captioner with projectors fitted by ridge regression in rotated bases for several "
+        "vision-language models",
+    ),
+}
+
+
+def _prefixed(name: str, figures: Mapping[str, float]) -> dict[str, float]:
+    return {f"{name}.{key}": value for key, value in figures.items()}
+
+
+def _split_difference(study: ImageStudy) -> dict[str, float]:
+    """The largest relative difference of decode(encode(x)) from the model, over all models and layers."""
+    images = study.data.measure.images[:100]
+    differences = []
+    for layer in study.layers:
+        for cut in study.cuts(layer).values():
+            differences.append(cut.split.difference(images))  # type: ignore[attr-defined]
+    return {"split_difference": max(differences)}
+
+
+def _other_ways(study: ImageStudy) -> dict[str, float]:
+    """Two seeds of one architecture under L2, and with one tensor for all images, at pixels and the middle layer."""
+    figures = dict[str, float]()
+    two = {name: study.models[name] for name in list(study.models)[:2]}
+    middle = MIDDLE if MIDDLE in study.layers else study.layers[0]
+    for name, changed, scope in (
+        ("l2", replace(study.strength, norm="l2"), "per-image"),
+        ("universal", replace(study.strength, wanted=min(study.strength.wanted, 0.9)), "universal"),
+    ):
+        other = replace(study, models=two, strength=changed, rng=study.rng.child(name))
+        for depth in (PIXELS, middle):
+            layer: Layer = measure_layer(other, depth, other.cuts(depth), scope=scope)  # type: ignore[arg-type]
+            told = layer_figures(other, layer)
+            kept = (
+                "source_success",
+                "relative_epsilon",
+                *(f"none.{key}" for key in ("target", "random_source", "random_target", "pairs_with_tau", "tau")),
+                "orthogonal.tau",
+            )
+            label = "pixels" if depth == PIXELS else "middle"
+            figures |= {f"{name}.{label}.{key}": told[key] for key in kept if key in told}
+    return figures
+
+
+def _smoke(seed: int, progress: Progress) -> Mapping[str, float]:
+    """Every stage with the real classes; no figure of it means anything."""
+    figures = dict(theory_figures(seed, dimensions=(8,), draws=50))
+    strength = Strength()
+    for family, study in smoke_studies(seed).items():
+        strength = study.strength
+        figures |= _prefixed(family, study_figures(study, progress))
+        figures |= _prefixed(family, _split_difference(study))
+        figures |= _prefixed(family, _other_ways(study))
+    size = Speaking(
+        captions=40,
+        calibrating=2,
+        calibrating_images=2,
+        prompts=30,
+        models=2,
+        suffix_steps=1,
+        exchanges=2,
+        plan=TrainingPlan(epochs=1),
+        images=2,
+        caption_steps=2,
+        shares=(0.0, 1.0),
+    )
+    figures |= language_figures(seed, strength, size, progress)
+    return figures | vision_language_figures(seed, strength, size, _random_captioner(seed))
+
+
+def _random_captioner(seed: int) -> CrossAttentionCaptioner:
+    with TemporaryDirectory() as folder:
+        loaded = load_captioner(f"hf:{write_random_vit_gpt2(Path(folder), seed=seed)}")
+    assert isinstance(loaded, CrossAttentionCaptioner)
+    assert isinstance(loaded.module, torch.nn.Module)
+    return loaded

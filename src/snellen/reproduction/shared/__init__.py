@@ -1,0 +1,1 @@
+"""What several experiments share: small networks, worlds and the rules of a record."""

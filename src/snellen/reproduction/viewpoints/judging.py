@@ -1,0 +1,81 @@
+"""What a classifier gets right: natural views, random views, and under an attack that was made for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snellen.core.classifier import Classifier
+from snellen.core.outcomes import AttackedViews
+from snellen.core.progress import Progress
+from snellen.core.randomness import Randomness
+from snellen.reproduction.viewpoints.materials import Remembering, all_images, views_of
+from snellen.reproduction.viewpoints.modes import azimuth_modes
+from snellen.systems.viewpoints.method import ViewpointAttack
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """Objects that no one trained on, with views of them that are the same for every classifier.
+
+    Attributes:
+        renderer: looks at them.
+        labels: of the objects, int64 (o,).
+        natural: images (n, 3, h, w) and labels (n,).
+        random: the same from anywhere.
+    """
+
+    renderer: Remembering
+    labels: Tensor
+    natural: tuple[Tensor, Tensor]
+    random: tuple[Tensor, Tensor]
+
+
+def held_out(renderer: Remembering, views: int, seed: int) -> Held:
+    """Look at test objects, ``views`` times from natural and from random cameras."""
+    classes = sorted({renderer.class_of(name) for name in renderer.objects})
+    labels = torch.tensor([classes.index(renderer.class_of(name)) for name in renderer.objects])
+    natural, anywhere = (all_images(views_of(renderer, "test", way, views, seed)) for way in ("natural", "any"))
+    return Held(renderer, labels, natural, anywhere)
+
+
+def accuracy(classifier: Classifier, images: Tensor, labels: Tensor) -> float:
+    """Share of right decisions."""
+    with torch.no_grad():
+        return float((classifier(images).argmax(1) == labels).double().mean())
+
+
+def attacked(
+    classifier: Classifier, held: Held, attack: ViewpointAttack, rng: Randomness, progress: Progress
+) -> AttackedViews:
+    """Attack the held-out objects with mixtures that begin anew."""
+    return attack.attack_views(
+        classifier, held.renderer, held.renderer.objects, held.labels, rng=rng, progress=progress
+    )
+
+
+def clean_figures(classifier: Classifier, held: Held) -> dict[str, float]:
+    """Accuracy on natural and on random views."""
+    return {"natural": accuracy(classifier, *held.natural), "random": accuracy(classifier, *held.random)}
+
+
+def attack_figures(found: AttackedViews) -> dict[str, float]:
+    """Figures of an attack.
+
+    Returns:
+        ``attacked``, the accuracy on fresh views of the found mixtures; ``entropy``, nats; ``deviation``, the mean of
+        all components' unbounded numbers; ``modes``, places round an object at which views fool; ``blank`` views of
+        all; means over the objects.
+    """
+    azimuths = found.viewpoints[:, :, 1].numpy()
+    modes = [azimuth_modes(row[fooled]) for row, fooled in zip(azimuths, found.success.numpy(), strict=True)]
+    return {
+        "attacked": 1 - float(found.success_rate.nanmean()),
+        "entropy": float(found.entropy.mean()),
+        "deviation": float(found.deviations.mean()),
+        "modes": float(np.mean(modes)),
+        "blank": float(found.blanks.sum() / found.renders.sum()),
+    }

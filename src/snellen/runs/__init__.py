@@ -1,0 +1,1 @@
+"""What every resumable verb stands on: folders, locks, writers, and engines."""

@@ -1,0 +1,62 @@
+"""What a format does: take shifted images one by one, find them again after an interruption, and conclude."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from snellen.runs.settings import Setting
+
+
+class Row(BaseModel):
+    """One image under one setting, as it was written.
+
+    Attributes:
+        index: position in the image set.
+        hashes: of what was written at each severity (sha256, hex).
+        published: for each severity, whether it is exactly a published setting; None where the method does not tell.
+        grey: whether it is grey at all severities.
+        masks: hashes of the masks that were written with it, at each severity; empty where nobody knows the object.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    index: int
+    hashes: tuple[str, ...]
+    published: tuple[bool | None, ...]
+    grey: bool
+    masks: tuple[str, ...] = ()
+
+
+class Writer(Protocol):
+    """A format."""
+
+    def write(self, setting: Setting, index: int, position: int, pixels: NDArray[np.uint8]) -> str:
+        """Write one image, uint8 (h, w, 3), at the severity of that position; returns the hash of what was written."""
+        ...
+
+    def write_mask(self, setting: Setting, index: int, position: int, mask: NDArray[np.bool_]) -> str | None:
+        """Write where the object of an image is, (h, w); returns the hash, None where the format holds no masks."""
+        ...
+
+    def holds(self, setting: Setting, row: Row) -> bool:
+        """Whether an image is there with the bytes that were written."""
+        ...
+
+    def discard(self, setting: Setting, row: Row) -> None:
+        """Take back an image that was written."""
+        ...
+
+    def conclude(self, settings: Sequence[Setting], rows: Mapping[str, Sequence[Row]]) -> list[str]:
+        """Write what needs all images, given the rows by name of setting; returns paths relative to the folder."""
+        ...
+
+
+def sha256(content: bytes) -> str:
+    """Hash of some bytes (hex)."""
+    return hashlib.sha256(content).hexdigest()

@@ -1,1 +1,0 @@
-"""Scans: look for something planted, wrong or unwanted. One method, one file."""

@@ -1,1 +1,0 @@
-"""Shifts: the same images under a nuisance of continuous severity."""

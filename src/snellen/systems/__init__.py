@@ -1,0 +1,1 @@
+"""Published systems, one folder each, under one name everywhere."""

@@ -1,0 +1,181 @@
+"""A model's classes under nuisances, generated at the end of an audit, and what the model says of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from snellen.checks.per_image import ABSENT, PerImage
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError
+from snellen.core.evidence import Evidence
+from snellen.core.preparation import to_unit
+from snellen.core.randomness import Randomness
+from snellen.metrics.sweep import setting_name
+from snellen.systems.continuous_nuisance.generated_failures import FirstFailure, failures_of
+from snellen.systems.continuous_nuisance.loaded_models import filter_of
+from snellen.systems.continuous_nuisance.measuring import measure_trajectories
+from snellen.systems.continuous_nuisance.method import ContinuousNuisance
+from snellen.systems.continuous_nuisance.nuisance_loss import NuisanceLoss, nuisance_loss
+from snellen.systems.continuous_nuisance.presets import SCENE_GENERATOR, Preset, filled_in
+from snellen.systems.continuous_nuisance.things import (
+    check_calibration,
+    pixels_of,
+    requests_for,
+    things_of,
+    thresholds_for,
+)
+from snellen.systems.continuous_nuisance.words import named_phrases
+
+#: Things that are made together: what is in memory at once.
+TOGETHER = 8
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratedTrajectories:
+    """What came out.
+
+    Attributes:
+        evidence: a row for each trajectory and strength, ``invalid`` where the filter rejected it.
+        concepts: names of the shifts.
+        strengths: ascending from 0.
+        rejected: id and reason of the trajectories that the filter took out.
+        made: how many there were under each shift.
+        failures: some of those that fail on the way, by shift.
+    """
+
+    evidence: Evidence
+    concepts: tuple[str, ...]
+    strengths: tuple[float, ...]
+    rejected: tuple[tuple[str, str], ...]
+    made: int
+    failures: Mapping[str, Sequence[FirstFailure]] = field(default_factory=dict)
+
+    def loss(self, concept: str) -> NuisanceLoss | None:
+        """Figures of one shift; None where nothing is left of it."""
+        known = PerImage.of(self.evidence.where(setting=setting_name(concept, 0.0), status="ok"))
+        if not len(known):
+            return None
+        table = self.evidence.table
+        theirs = replace(self.evidence, table=table.filter(pc.is_in(table["example_id"], pa.array(known.ids))))
+        # A decision that was prevented is no failure: the trajectory counts in no figure.
+        rows = [
+            known.outcomes(theirs, setting_name(concept, strength), undecided=ABSENT) for strength in self.strengths[1:]
+        ]
+        return nuisance_loss(known, np.stack(rows), self.strengths[1:])
+
+    def lines(self) -> list[dict[str, object]]:
+        """Each trajectory with its decisions, for the lists of a run."""
+        found: dict[str, dict[str, object]] = {}
+        for row in self.evidence.table.to_pylist():
+            one = found.setdefault(row["example_id"], {"id": row["example_id"], "rejected": None, "decisions": []})
+            if row["status"] == "invalid":
+                one["rejected"] = row["reason"]
+            else:
+                decisions = one["decisions"]
+                assert isinstance(decisions, list)
+                decisions.append({"setting": row["setting"], "label": row["label"], "prediction": row["prediction"]})
+        return list(found.values())
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be generated.
+
+    Args:
+        method: with everything filled in.
+        seeds: things of each class.
+        examples: of trajectories that fail, under each shift.
+        calibrated: whether thresholds of the filter come from images of other classes.
+    """
+
+    method: ContinuousNuisance
+    seeds: int
+    examples: int
+    calibrated: bool
+
+    @classmethod
+    def of(
+        cls,
+        method: ContinuousNuisance,
+        classifier: Classifier,
+        *,
+        seeds: int,
+        examples: int,
+        preset: Preset | None = None,
+    ) -> Asked:
+        """Fill in classes and, by preset or for the generator of the package, what else is left out; check all of it.
+
+        Raises:
+            InputError: no shift or folder of sliders; a word that the generator does not know; a filter without
+                encoders, or with one that is the classifier.
+        """
+        if not method.sliders:
+            raise InputError("needs a folder for the sliders, which it may make: --set nuisance.sliders=FOLDER")
+        if not method.concept and preset != "imagenet":
+            raise InputError("""needs a shift to generate: --set 'nuisance.concept=["fog"]'""")
+        if method.text_image is None and method.generator != SCENE_GENERATOR:
+            raise InputError(
+                "needs a filter of generated images, a text-image model and a second encoder: "
+                "--set nuisance.text_image=hf:FOLDER --set nuisance.second_encoder=hf:FOLDER"
+            )
+        filled = filled_in(
+            method, preset, class_names=classifier.class_names, sliders=Path(method.sliders), filter=True
+        )
+        lacking = filled.missing()
+        if lacking is not None:
+            raise InputError(lacking)
+        asked = cls(filled, seeds, examples, calibrated=preset != "imagenet")
+        if asked.calibrated:
+            check_calibration(filled)
+        filled.check(requests_for(tuple(named_phrases(filled.concept)), things_of(filled.classes, 1), 0))
+        encoders = filter_of(filled)
+        if encoders is not None:
+            encoders.check_independent([classifier])
+        return asked
+
+    def generate(self, classifier: Classifier, seed: int) -> GeneratedTrajectories:
+        """Train what sliders are missing, generate, filter, and ask the classifier."""
+        method = self.method
+        method.make_ready()
+        if self.calibrated:
+            method = ContinuousNuisance(**{**method.model_dump(), "thresholds": thresholds_for(method, seed)})
+        concepts, things = tuple(named_phrases(method.concept)), things_of(method.classes, self.seeds)
+        parts: list[Evidence] = []
+        rejected: list[tuple[str, str]] = []
+        failures: dict[str, list[FirstFailure]] = {concept: [] for concept in concepts}
+        for start in range(0, len(things), TOGETHER):
+            part = things[start : start + TOGETHER]
+            requests = requests_for(concepts, part, seed)
+            made = method.generate(requests, rng=Randomness(seed))
+            pixels, told = pixels_of(made, len(method.strengths)), made.column("attributes")
+            reasons = [json.loads(str(told[row * len(method.strengths)])).get("reason") for row in range(len(requests))]
+            rejected += [(row["id"], why) for row, why in zip(requests, reasons, strict=True) if why is not None]
+            for number, concept in enumerate(concepts):
+                own = slice(number * len(part), (number + 1) * len(part))
+                ids = [str(row["id"]) for row in requests[own]]
+                measured = measure_trajectories(
+                    [classifier],
+                    to_unit(pixels[own]),
+                    [classifier.class_names.index(thing.class_name) for thing in part],
+                    name=concept,
+                    strengths=method.strengths,
+                    ids=ids,
+                    reasons=reasons[own],
+                    unit_ids=[thing.id for thing in part],
+                )
+                parts.append(measured)
+                # All images of a large audit do not fit into memory; the first few that fail are enough to look at.
+                shown = failures[concept]
+                if len(shown) < self.examples:
+                    shown += failures_of(measured, concept, method.strengths, ids, pixels[own])
+                    del shown[self.examples :]
+        return GeneratedTrajectories(
+            Evidence.merge(parts), concepts, method.strengths, tuple(rejected), len(things), failures
+        )

@@ -1,0 +1,276 @@
+"""The verb ``snellen.shift_nuisance``: classes under nuisances of any words at rising strength, and what they break."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError
+from snellen.core.evidence import Evidence
+from snellen.core.progress import Progress, Silent
+from snellen.core.run import Run, canonical_json, write_atomically
+from snellen.core.run_plan import describe_machine, describe_model
+from snellen.core.unwritable import unwritable_told
+from snellen.runs import unfinished
+from snellen.runs.unfinished import UNFINISHED, check_recognisable, complete, opened
+from snellen.systems.continuous_nuisance.filtering import SCORES
+from snellen.systems.continuous_nuisance.loaded_models import filter_of
+from snellen.systems.continuous_nuisance.method import ContinuousNuisance
+from snellen.systems.continuous_nuisance.nuisance_figures import (
+    figures_of,
+    mean_over_shifts,
+    measured_at_all,
+    orders_of,
+)
+from snellen.systems.continuous_nuisance.nuisance_files import write_manifests, write_sheet
+from snellen.systems.continuous_nuisance.nuisance_set import (
+    EVIDENCE,
+    MANIFEST,
+    RECORD,
+    REJECTED,
+    WHAT,
+    NuisanceSet,
+    RejectedTrajectory,
+)
+from snellen.systems.continuous_nuisance.nuisance_work import NuisanceWork
+from snellen.systems.continuous_nuisance.presets import Preset, filled_in
+from snellen.systems.continuous_nuisance.things import check_calibration, thresholds_for
+
+ThresholdsFrom = Literal["others", "given"]
+
+#: Things that are done before they are recorded: what a killed call does again at most.
+THINGS_PER_SHARD = 8
+
+_TASK = "trajectories"
+
+
+def shift_nuisance(
+    method: ContinuousNuisance,
+    classifiers: Sequence[Classifier] = (),
+    *,
+    out: Path | str,
+    seeds: int = 10,
+    preset: Preset | None = None,
+    filter: bool = True,
+    thresholds_from: ThresholdsFrom | None = None,
+    reference_model: str | None = None,
+    seed: int = 0,
+    contact_sheet: bool = True,
+    progress: Progress | None = None,
+) -> NuisanceSet:
+    """Generate things of each class under every shift at every strength, and ask classifiers where they break.
+
+    Sliders are read from the folder that the method names, or from ``OUT-sliders``; those that are missing are trained
+    first, and stay. Images lie in ``SHIFT/STRENGTH/CLASS/NUMBER.png``; ``manifest.csv``, which
+    :func:`snellen.load_images` reads, lists the trajectories that the filter keeps, ``rejected.csv`` the others, each
+    with its reason. ``evidence.parquet`` has a row for each trajectory, strength and classifier, ``nuisance.json``, the
+    record, comes last. A call that was interrupted leaves a folder ``unfinished`` and no record; the same call goes on
+    where it stopped, and when everything is there, it writes nothing.
+
+    Where the method names no classes, they are those of the first classifier.
+
+    Args:
+        method: shifts, classes, generator, strengths, filter.
+        classifiers: that are asked; each knows all classes by name, and none is an encoder of the filter.
+        out: a new or empty folder, or one in which the same call was interrupted.
+        seeds: things of each class.
+        preset: whose values stand for what the method leaves out: ``imagenet`` are the published ones, ``scenes`` those
+            for the generator that comes with the package, which are taken for it where none is named.
+        filter: whether trajectories are filtered.
+        thresholds_from: ``others``, so that each removes 90 % of the images that are scored as another class (see
+            :mod:`snellen.systems.continuous_nuisance.unlabelled_thresholds`); ``given``, those of the method. None:
+            ``given`` where the method names any, or with the published preset, else ``others``.
+        reference_model: name of the classifier whose losses the relative errors are measured in.
+        seed: of everything random.
+        contact_sheet: also draw a few trajectories of each shift, ``contact-sheet-SHIFT.png``.
+        progress: hears of sliders and trajectories.
+
+    Raises:
+        InputError: no shift or class; a word that the generator does not know; a class that a classifier does not
+            know; a filter without encoders; a slider of another generator; ``out`` holds something else.
+        UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
+        RunConflictError: ``out`` holds the result of another call.
+    """
+    folder, listener = Path(out), progress or Silent()
+    if seeds < 1:
+        raise InputError(f"seeds is at least 1; got {seeds}")
+    if thresholds_from is None:
+        thresholds_from = "given" if "thresholds" in method.model_fields_set or preset == "imagenet" else "others"
+    if thresholds_from not in get_args(ThresholdsFrom):
+        raise InputError(f"thresholds come from {' or '.join(get_args(ThresholdsFrom))}; got {thresholds_from!r}")
+    check_free(folder)
+    for classifier in classifiers:
+        check_recognisable(folder, RECORD, classifier, WHAT)
+    asked = filled_in(
+        method,
+        preset,
+        class_names=classifiers[0].class_names if classifiers else (),
+        sliders=folder.with_name(f"{folder.name}-sliders"),
+        filter=filter,
+    )
+    work = NuisanceWork(asked, tuple(classifiers), folder, seeds, seed)
+    _check(work, thresholds_from, reference_model)
+    with unwritable_told(folder):
+        asked.make_ready(listener)
+        plan = _plan(work, thresholds_from, reference_model, contact_sheet)
+        done = complete(folder, RECORD, NuisanceSet, plan, WHAT)
+        if done is not None:
+            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+            return done.model_copy(update={"sliders": asked.sliders})
+        with opened(folder, plan) as run:
+            if asked.text_image is not None and thresholds_from == "others":
+                work = work.with_thresholds(_thresholds_in(run.folder, work))
+            shards = _work(work, run, listener)
+            result = _conclude(work, run, shards, reference_model, contact_sheet)
+        write_atomically(folder / RECORD, canonical_json(result.to_json()))
+        shutil.rmtree(folder / UNFINISHED)
+    return result.model_copy(update={"sliders": asked.sliders})
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a folder that holds something else than such a set, whole or unfinished.
+
+    Raises:
+        InputError: it does, or it is a file.
+    """
+    unfinished.check_free(folder, RECORD, WHAT)
+
+
+def _check(work: NuisanceWork, thresholds_from: str, reference_model: str | None) -> None:
+    """Refuse what can be refused before anything is trained."""
+    if not work.method.classes:
+        raise InputError("there are no classes: name them (--class NAME for each), or give a classifier that has some")
+    lacking = work.method.missing()
+    if lacking is not None:
+        raise InputError(f"{work.method.name} {lacking}")
+    if len(set(work.method.classes)) < len(work.method.classes):
+        raise InputError(f"name each class once; got {', '.join(work.method.classes)}")
+    if thresholds_from == "others":
+        check_calibration(work.method)
+    names = [classifier.name for classifier in work.classifiers]
+    if len(set(names)) < len(names):
+        raise InputError(f"classifiers need different names; got {', '.join(names)}")
+    if reference_model is not None and reference_model not in names:
+        raise InputError(f"the reference model is one of the classifiers ({', '.join(names) or 'none is given'}); got "
+                         f"{reference_model!r}")  # fmt: skip
+    for classifier in work.classifiers:
+        unknown = [name for name in work.method.classes if name not in classifier.class_names]
+        if unknown:
+            known = ", ".join(classifier.class_names[:12])
+            raise InputError(
+                f"{classifier.name} knows no class {unknown[0]!r} (its classes: {known}"
+                f"{', …' if len(classifier.class_names) > 12 else ''}); name classes that every classifier knows"
+            )
+    work.method.check(work.requests(work.things))
+    encoders = filter_of(work.method)
+    if encoders is not None:
+        encoders.check_independent(work.classifiers)
+
+
+def _thresholds_in(folder: Path, work: NuisanceWork) -> dict[str, float]:
+    """Thresholds of a call, made once and kept until it is done."""
+    path = folder / "thresholds.json"
+    if not path.is_file():
+        write_atomically(path, canonical_json(thresholds_for(work.method, work.seed)))
+    found: dict[str, float] = json.loads(path.read_bytes())
+    return found
+
+
+def _plan(work: NuisanceWork, thresholds_from: str, reference_model: str | None, contact_sheet: bool) -> dict[str, Any]:
+    """Everything that can change a byte."""
+    method = work.method.record()
+    if thresholds_from == "others":
+        del method["thresholds"]  # they follow from the rest
+    # Where sliders lie says nothing of what they are: their hashes do.
+    del method["sliders"]
+    # Which of several devices of a kind it was changes nothing.
+    method["device"] = work.method.device.partition(":")[0]
+    return {
+        "kind": "nuisance",
+        "method": method,
+        "models": work.method.identities(),
+        "thresholds_from": thresholds_from,
+        "classifiers": [describe_model(classifier) for classifier in work.classifiers],
+        "reference_model": reference_model,
+        "seeds": work.seeds,
+        "seed": work.seed,
+        "contact_sheet": contact_sheet,
+        **describe_machine(work.classifiers[0] if work.classifiers else None),
+    }
+
+
+def _work(work: NuisanceWork, run: Run, progress: Progress) -> int:
+    """Do what is not there yet, shard by shard; returns their number."""
+    things = work.things
+    starts = range(0, len(things), THINGS_PER_SHARD)
+    each = len(work.concepts) * len(work.method.strengths)
+    progress.begin(_TASK, len(things) * each)
+    for shard, start in enumerate(starts):
+        part = things[start : start + THINGS_PER_SHARD]
+        if run.done(shard) and work.holds(run.shard_extra(shard)["rows"]):
+            progress.advance(_TASK, len(part) * each, "already done")
+            continue
+        evidence, rows = work.done(part)
+        run.write_shard(shard, {"nuisance": evidence} if work.classifiers else {}, {"rows": rows})
+        progress.advance(_TASK, len(part) * each)
+    progress.finish(_TASK)
+    return len(starts)
+
+
+def _conclude(work: NuisanceWork, run: Run, shards: int, reference: str | None, contact_sheet: bool) -> NuisanceSet:
+    """Write what needs all trajectories, and make the record."""
+    rows = [row for shard in range(shards) for row in run.shard_extra(shard)["rows"]]
+    files = write_manifests(work, rows)
+    for concept in work.concepts if contact_sheet else ():
+        files.append(write_sheet(work, concept, [row for row in rows if row["concept"] == concept]))
+    names, strengths = [classifier.name for classifier in work.classifiers], work.method.strengths
+    evidence = Evidence.merge(run.shard_evidence(shard, "nuisance") for shard in range(shards) if work.classifiers)
+    measured: list[str] = []
+    if names:
+        evidence.write(work.folder / EVIDENCE)
+        files.append(EVIDENCE)
+        measured = [
+            concept
+            for concept in work.concepts
+            if all(measured_at_all(evidence, concept, name, strengths) for name in names)
+        ]
+    figures = {
+        name: {
+            concept: found
+            for concept in work.concepts
+            if (found := figures_of(evidence, concept, name, strengths, reference=reference, seed=work.seed))
+        }
+        for name in names
+    }
+    orders = {concept: orders_of(evidence, concept, names) for concept in measured}
+    rejected = [(f"{row['concept']}/{row['class']}/{row['number']:04d}", row["reason"]) for row in rows]
+    failed = len(evidence.where(status="failed")) if names else 0
+    return NuisanceSet(
+        plan=dict(run.plan),
+        thresholds={} if work.method.text_image is None else {name: work.method.thresholds[name] for name in SCORES},
+        kept={
+            concept: sum(row["concept"] == concept and row["reason"] is None for row in rows)
+            for concept in work.concepts
+        },
+        rejected=tuple(RejectedTrajectory(id=key, reason=why) for key, why in rejected if why is not None),
+        figures=figures,
+        mean_relative_error={
+            name: mean_over_shifts(evidence, measured, name, reference) for name in names if reference is not None
+        },
+        orders={concept: found for concept, found in orders.items() if found is not None},
+        notes=(
+            *work.method.notes(),
+            *(
+                f"no trajectory under {concept} is left that every classifier answered at every strength: no figures"
+                for concept in (work.concepts if names else ())
+                if concept not in measured
+            ),
+            *([f"{failed} answers had scores that are not finite; they count nowhere, see {EVIDENCE}"] * bool(failed)),
+        ),
+        files=tuple(file for file in files if file not in (MANIFEST, REJECTED) or (work.folder / file).is_file()),
+        folder=work.folder,
+    )

@@ -1,0 +1,246 @@
+"""What trajectories say of classifiers: curves, drops, failure points, relative errors, and orders that change.
+
+All are views of the evidence that :func:`snellen.systems.continuous_nuisance.measuring.measure_trajectories` gives.
+Intervals come
+from resampling whole units: a trajectory, or all trajectories of one seed where the evidence says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.core.errors import InputError
+from snellen.core.evidence import Evidence
+from snellen.metrics.bootstrap import cluster_bootstrap
+from snellen.metrics.corruption_error import relative_corruption_error
+from snellen.metrics.intervals import wilson
+from snellen.metrics.paired_test import mcnemar
+from snellen.metrics.sweep.measure import setting_name
+from snellen.metrics.sweep.views import strengths
+from snellen.metrics.units import unit_codes
+from snellen.metrics.weighted import weighted_mean
+
+#: Failure point of a trajectory that never fails, above the published grid.
+NEVER = 3.0
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class NuisancePoint:
+    """Accuracy at one strength and what is lost since strength 0, each with its 95 % interval.
+
+    Attributes:
+        strength: of the shift.
+        n: trajectories.
+        accuracy: with ``low`` and ``high``.
+        neutral: accuracy at strength 0 of the same trajectories, which belongs beside each drop: a weak classifier has
+            little to lose.
+        drop: ``neutral`` − ``accuracy``, with ``drop_low`` and ``drop_high``.
+    """
+
+    strength: float
+    n: int
+    accuracy: float
+    low: float
+    high: float
+    neutral: float
+    drop: float
+    drop_low: float
+    drop_high: float
+
+
+@dataclass(frozen=True)
+class FailureSummary:
+    """Failure points of one classifier under one shift.
+
+    Attributes:
+        n: trajectories.
+        failed: how many fail at any strength.
+        mean_of_failed: their mean failure point; None where none fails.
+        margin: mean of ``never`` − failure point over all.
+        histogram: how many fail first at each strength; those that never do under ``never``.
+    """
+
+    n: int
+    failed: int
+    mean_of_failed: float | None
+    margin: float
+    histogram: Mapping[float, int]
+
+
+@dataclass(frozen=True, eq=False)
+class _Right:
+    """Answers of one classifier: bool (trajectories, strengths), and the code of each trajectory's unit."""
+
+    right: NDArray[np.float64]
+    units: NDArray[np.int64]
+    ids: tuple[str, ...]
+
+
+def nuisance_curve(evidence: Evidence, name: str, model: str, *, seed: int = 0) -> list[NuisancePoint]:
+    """Accuracy and drop over strength, with intervals from a bootstrap of whole units.
+
+    A share of 0 or 1 has no spread to resample; its interval is Wilson's.
+
+    Args:
+        evidence: of trajectories.
+        name: of the shift.
+        model: whose answers.
+        seed: of the resampling.
+
+    Raises:
+        InputError: no trajectory was measured at every strength.
+    """
+    grid = strengths(evidence, name)
+    found = _answers(evidence, name, model, grid)
+    points: list[NuisancePoint] = []
+    first = found.right[:, 0]
+    for column, strength in enumerate(grid):
+        right = found.right[:, column]
+        low, high = _interval(right, found.units, seed)
+        if right.mean() in (0, 1):
+            low, high = wilson(int(right.sum()), len(right))
+        drop_low, drop_high = _interval(first - right, found.units, seed)
+        points.append(
+            NuisancePoint(
+                strength, len(right), float(right.mean()), low, high, float(first.mean()),
+                float((first - right).mean()), drop_low, drop_high,
+            )
+        )  # fmt: skip
+    return points
+
+
+def failure_summary(points: Mapping[str, float], grid: Sequence[float], *, never: float = NEVER) -> FailureSummary:
+    """Summarise what :func:`snellen.metrics.sweep.views.first_failures` gives.
+
+    >>> failure_summary({"a": 0.5, "b": 3.0}, [0, 0.5])
+    FailureSummary(n=2, failed=1, mean_of_failed=0.5, margin=1.25, histogram={0: 0, 0.5: 1, 3.0: 1})
+
+    Raises:
+        InputError: no trajectory.
+    """
+    if not points:
+        raise InputError("no trajectory was measured at every strength, so there is no failure point")
+    values = list(points.values())
+    failed = [value for value in values if value != never]
+    return FailureSummary(
+        len(values),
+        len(failed),
+        fmean(failed) if failed else None,
+        fmean(never - value for value in values),
+        {strength: values.count(strength) for strength in [*grid, never]},
+    )
+
+
+def relative_error(evidence: Evidence, name: str, model: str, reference: str) -> float | None:
+    """How much a classifier loses under a shift, in units of what a reference loses.
+
+    Σ_s (E_s − E_0) / Σ_s (E^R_s − E^R_0) over strengths above 0: the relative corruption error of ImageNet-C. None
+    where the reference does not get worse.
+
+    Raises:
+        InputError: no trajectory was measured at every strength.
+    """
+    ours, theirs = (_errors(evidence, name, one) for one in (model, reference))
+    return relative_corruption_error(ours[1:], ours[0], theirs[1:], theirs[0])
+
+
+def mean_relative_error(evidence: Evidence, names: Sequence[str], model: str, reference: str) -> float | None:
+    """The mean of :func:`relative_error` over the shifts where it is defined; None without any."""
+    found = [relative_error(evidence, name, model, reference) for name in names]
+    defined = [value for value in found if value is not None]
+    return fmean(defined) if defined else None
+
+
+def rankings(evidence: Evidence, name: str, models: Sequence[str]) -> dict[float, list[str]]:
+    """Classifiers at each strength, the most accurate first; equal ones in the order of ``models``."""
+    grid = strengths(evidence, name)
+    means = {model: _answers(evidence, name, model, grid).right.mean(0) for model in models}
+    ordered: dict[float, list[str]] = {}
+    for column, strength in enumerate(grid):
+        accuracy = {model: float(values[column]) for model, values in means.items()}
+        ordered[strength] = sorted(models, key=lambda model, known=accuracy: -known[model])  # type: ignore[misc]
+    return ordered
+
+
+def rank_distance(first: Sequence[str], second: Sequence[str]) -> float:
+    """Share of pairs that two rankings order differently (Kendall's distance), in [0, 1].
+
+    >>> rank_distance(["a", "b", "c"], ["b", "a", "c"])
+    0.3333333333333333
+    """
+    pairs = list(combinations(first, 2))
+    return sum(second.index(one) > second.index(other) for one, other in pairs) / len(pairs) if pairs else 0.0
+
+
+def rank_changes(
+    evidence: Evidence, name: str, models: Sequence[str], *, level: float = 0.05
+) -> list[tuple[str, str, float, float]]:
+    """Pairs of classifiers whose order is one way at a strength and the other way at a larger one, beyond chance.
+
+    An order counts where McNemar's exact test of the same trajectories rejects equal accuracies, at a level that all
+    comparisons of the shift share (Bonferroni). The trajectories of one shift are independent: each has its own seed.
+
+    Returns:
+        (better at the lower strength, better at the higher one, lower strength, higher strength); the first change of
+        each pair.
+    """
+    grid = strengths(evidence, name)
+    found = {model: _answers(evidence, name, model, grid) for model in models}
+    compared = max(len(grid) * len(models) * (len(models) - 1) // 2, 1)
+    shared = level / compared
+    changes: list[tuple[str, str, float, float]] = []
+    for one, other in combinations(models, 2):
+        sure = [(s, _sign(found[one], found[other], column, shared)) for column, s in enumerate(grid)]
+        clear = [(strength, sign) for strength, sign in sure if sign]
+        for (low, before), (high, after) in pairwise(clear):
+            if before != after:
+                changes.append((one, other, low, high) if before > 0 else (other, one, low, high))
+                break
+    return changes
+
+
+def _sign(one: _Right, other: _Right, column: int, level: float) -> int:
+    """1 where the one is surely more accurate, −1 where the other is, else 0."""
+    if one.ids != other.ids:
+        raise InputError("classifiers are ranked on the same trajectories, and some answered others alone")
+    difference = one.right[:, column] - other.right[:, column]
+    only_one, only_other = int((difference > 0).sum()), int((difference < 0).sum())
+    if mcnemar(only_one, only_other) > level:
+        return 0
+    return 1 if only_one > only_other else -1
+
+
+def _errors(evidence: Evidence, name: str, model: str) -> list[float]:
+    found = _answers(evidence, name, model, strengths(evidence, name))
+    return [float(value) for value in 1 - found.right.mean(0)]
+
+
+def _answers(evidence: Evidence, name: str, model: str, grid: Sequence[float]) -> _Right:
+    columns = [evidence.correct(setting_name(name, strength), model) for strength in grid]
+    ids = [key for key in (columns[0] if columns else ()) if all(key in column for column in columns)]
+    if not ids:
+        raise InputError(f"{model} has no trajectory under {name} that was measured at every strength")
+    table = evidence.where(model=model).table
+    unit_of = dict(zip(table["example_id"].to_pylist(), table["unit_id"].to_pylist(), strict=True))
+    right = np.array([[column[key] for column in columns] for key in ids], dtype=np.float64)
+    return _Right(right, unit_codes([unit_of[key] for key in ids]), tuple(ids))
+
+
+def _interval(values: NDArray[np.float64], units: NDArray[np.int64], seed: int) -> tuple[float, float]:
+    if values.min() == values.max():
+        return float(values[0]), float(values[0])
+    if len(np.unique(units)) < 2:
+        return float(values.min()), float(values.max())
+    sample = cluster_bootstrap(
+        weighted_mean(values), len(values), units, resamples=RESAMPLES, rng=np.random.default_rng(seed)
+    )
+    low, high = sample.percentile()
+    return low, high

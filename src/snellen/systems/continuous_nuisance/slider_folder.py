@@ -1,0 +1,142 @@
+"""Sliders in a folder, one in a folder of its own for each shift: read from it, or trained and written there."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from snellen.core.errors import InputError
+from snellen.core.progress import Progress
+from snellen.core.randomness import Randomness
+from snellen.models.diffusion.generator import Generator
+from snellen.systems.continuous_nuisance.fitting import fit_slider
+from snellen.systems.continuous_nuisance.settings import SliderFit
+from snellen.systems.continuous_nuisance.slider import Slider
+from snellen.systems.continuous_nuisance.words import SHIFTED, shifted_prompt
+
+#: Names of shifts become names of folders.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]*")
+
+#: Names of classes that do, too: the others may hold anything, and two that differ in case alone are one on some disks.
+_PLAIN = re.compile(r"[a-z0-9](?:[a-z0-9 _-]{0,58}[a-z0-9])?")
+
+
+def sliders_in(
+    folder: Path,
+    generator: Generator,
+    concepts: Mapping[str, str],
+    prompts: Sequence[str],
+    *,
+    fit: SliderFit | None = None,
+    template: str = SHIFTED,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Slider]:
+    """Load a slider for each shift, or train it and write it there where it is missing.
+
+    A training that was stopped leaves nothing: the sliders that are there are whole, and the others are trained anew.
+
+    Args:
+        folder: with a folder for each shift, of its name.
+        generator: that they belong to.
+        concepts: name of each shift → its words in prompts, such as "fog" → "in fog".
+        prompts: c, those to train on; a slider that is there may have been trained on others (see its card).
+        fit: numbers of a training; a slider that is there must have been trained with them. None: the published ones,
+            or whatever those that are there were trained with.
+        template: how words are put to a prompt.
+        seed: of a training.
+        progress: hears of every step.
+
+    Raises:
+        InputError: a name that cannot be that of a folder; a slider of another generator, with other words, or that
+            was trained with other numbers.
+    """
+    if not concepts:
+        raise InputError("there is no shift: name one at least, such as fog")
+    for name, words in concepts.items():
+        if not _NAME.fullmatch(name):
+            raise InputError(f"the name of a shift is made of letters, digits, blanks, - and _; got {name!r}")
+        for prompt in prompts:
+            shifted_prompt(prompt, words, template)
+    found: dict[str, Slider] = {}
+    for name, words in concepts.items():
+        place = folder / name
+        if not place.exists():
+            beside = folder / f".{name}.unfinished"
+            shutil.rmtree(beside, ignore_errors=True)
+            rng = Randomness(seed).child("slider", name)
+            fit_slider(generator, beside, words, prompts, fit=fit, template=template, rng=rng, progress=progress)
+            beside.rename(place)
+        slider = Slider.load(place)
+        slider.check(generator)
+        _check_asked(slider, words, fit)
+        found[name] = slider
+    return found
+
+
+def sliders_of_class(
+    folder: Path,
+    generator: Generator,
+    concepts: Mapping[str, str],
+    class_name: str,
+    prompt: str,
+    *,
+    fit: SliderFit | None = None,
+    template: str = SHIFTED,
+    progress: Progress | None = None,
+) -> dict[str, Slider]:
+    """:func:`sliders_in` for one class alone, as published: in a folder of the class, trained on its prompt only.
+
+    Args:
+        folder: with a folder for each class, which has one for each shift.
+        generator: that they belong to.
+        concepts: name of each shift → its words in prompts.
+        class_name: words of the class.
+        prompt: c, that of the class.
+        fit: numbers of a training.
+        template: how words are put to the prompt.
+        progress: hears of every step.
+
+    Raises:
+        InputError: what :func:`sliders_in` refuses; a slider that was trained on another prompt.
+    """
+    own = folder / _class_folder(class_name)
+    found = sliders_in(own, generator, concepts, [prompt], fit=fit, template=template, progress=progress)
+    for slider in found.values():
+        if slider.card.prompts != (prompt,):
+            raise InputError(
+                f"{slider.folder} was trained on {', '.join(map(repr, slider.card.prompts)) or 'no prompt'}, not on "
+                f"{prompt!r} alone; take another folder"
+            )
+    return found
+
+
+def _class_folder(class_name: str) -> str:
+    """The name of a class where it is plain, else what is plain of it and a hash.
+
+    >>> _class_folder("great white shark"), _class_folder("St. Bernard")
+    ('great white shark', 'st-bernard-7f7f71a5')
+    """
+    if _PLAIN.fullmatch(class_name):
+        return class_name
+    plain = re.sub("[^a-z0-9]+", "-", class_name.lower())[:50].strip("-")
+    return f"{plain}-{hashlib.sha256(class_name.encode()).hexdigest()[:8]}".lstrip("-")
+
+
+def _check_asked(slider: Slider, words: str, fit: SliderFit | None) -> None:
+    """Refuse words and numbers that a slider which is there was not trained with."""
+    if slider.card.words != words:
+        raise InputError(
+            f"{slider.folder} is a slider of {slider.card.words!r}, not of {words!r}; name the shift otherwise, or "
+            f"take another folder"
+        )
+    was, asked = slider.card.fit.model_dump(), {} if fit is None else fit.model_dump()
+    differs = [f"{key} {was[key]}, not {value}" for key, value in asked.items() if was[key] != value]
+    if differs:
+        raise InputError(
+            f"{slider.folder} was trained with {', '.join(differs)}; take the numbers away to use it, or name another "
+            f"folder"
+        )

@@ -1,0 +1,104 @@
+"""Things of classes under nuisances: what a method is asked for, what comes back, thresholds without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from snellen.core.errors import InputError
+from snellen.core.images import ImageSet
+from snellen.core.preparation import to_unit
+from snellen.core.randomness import Randomness, derive_seed
+from snellen.systems.continuous_nuisance.loaded_models import filter_of
+from snellen.systems.continuous_nuisance.method import ContinuousNuisance
+from snellen.systems.continuous_nuisance.unlabelled_thresholds import thresholds_of_others
+from snellen.systems.continuous_nuisance.words import named_phrases
+
+#: Things of each class, and in all at most, from which thresholds of the filter are taken.
+CALIBRATING, MOST_CALIBRATING = 3, 48
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One thing of a class, whose noise is the same under every shift and at every strength.
+
+    >>> Thing("star", 2).id
+    'star/0002'
+    """
+
+    class_name: str
+    number: int
+
+    @property
+    def id(self) -> str:
+        """Class and number."""
+        return f"{self.class_name}/{self.number:04d}"
+
+
+def things_of(classes: Sequence[str], each: int) -> list[Thing]:
+    """So many things of each class, one of each in turn: of any number of them, as many are of each."""
+    return [Thing(name, number) for number in range(1, each + 1) for name in classes]
+
+
+def requests_for(
+    concepts: Sequence[str], things: Sequence[Thing], seed: int, stream: str = "thing"
+) -> list[dict[str, Any]]:
+    """Each thing under every shift, with one seed: the shifts one after the other."""
+    return [
+        {
+            "id": f"{concept}/{thing.id}",
+            "class": thing.class_name,
+            "concept": concept,
+            "seed": derive_seed(seed, "nuisance", stream, thing.id) % 2**31,
+        }
+        for concept in concepts
+        for thing in things
+    ]
+
+
+def pixels_of(images: ImageSet, strengths: int) -> torch.Tensor:
+    """Trajectories of a set whose images follow one another by strength: uint8 (n, strengths, 3, h, w)."""
+    flat = [torch.from_numpy(np.array(images.read(row))).permute(2, 0, 1) for row in range(len(images))]
+    return torch.stack(flat).unflatten(0, (-1, strengths))
+
+
+def check_calibration(method: ContinuousNuisance) -> None:
+    """Refuse a method whose filter is to have thresholds without labels, and that has one class alone.
+
+    Raises:
+        InputError: it has.
+    """
+    if len(method.classes) == 1 and method.text_image is not None:
+        raise InputError(
+            f"thresholds without labels come from images of other classes, and there is {method.classes[0]!r} alone: "
+            f"name another class, give thresholds, or do not filter"
+        )
+
+
+def thresholds_for(method: ContinuousNuisance, seed: int) -> dict[str, float]:
+    """Thresholds of a method's filter from trajectories of their own, each scored as another class.
+
+    See :mod:`snellen.systems.continuous_nuisance.unlabelled_thresholds`.
+
+    Raises:
+        InputError: no filter, or one class alone.
+    """
+    encoders = filter_of(method)
+    if encoders is None:
+        raise InputError(f"{method.name} has no filter, which needs --text-image and --second-encoder")
+    check_calibration(method)
+    plain = ContinuousNuisance(**{**method.model_dump(), "text_image": None, "second_encoder": None})
+    # The next is of another class.
+    things = things_of(plain.classes, max(min(CALIBRATING, MOST_CALIBRATING // len(plain.classes)), 1))
+    things, phrases = things[:MOST_CALIBRATING], named_phrases(plain.concept)
+    made = plain.generate(requests_for(tuple(phrases), things, seed, "calibration"), rng=Randomness(seed))
+    trajectories = to_unit(pixels_of(made, len(plain.strengths))).unflatten(0, (len(phrases), len(things)))
+    return thresholds_of_others(
+        encoders,
+        dict(zip(phrases.values(), trajectories, strict=True)),
+        [thing.class_name for thing in things],
+    )

@@ -1,0 +1,1 @@
+"""Guidance of a generator by what a classifier confuses, without its gradients."""

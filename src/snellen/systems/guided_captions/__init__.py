@@ -1,0 +1,1 @@
+"""Classifier-free guidance of captioning: captions that say more of the image."""

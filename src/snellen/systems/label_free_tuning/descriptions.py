@@ -1,0 +1,119 @@
+"""Sentences that describe classes: from a file, from a language model, or hand-made templates where there are none.
+
+Imam et al., NoLA (arXiv 2411.19346), section on class description embeddings, after Pratt et al. (CuPL, ICCV 2023,
+arXiv 2209.03320): a language model is asked several questions about each class, several times each, and its sentences
+stand beside the templates. Replies of a server are kept by the hash of model and question.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+from snellen.core.errors import InputError
+from snellen.core.progress import Progress, Silent
+from snellen.models.dual_encoders.zero_shot import TEMPLATE, fill_templates
+from snellen.models.language.listed_answers import ListedAnswers
+from snellen.models.language.phrases import ask_for_phrases
+from snellen.models.language.protocol import LanguageModel
+
+#: Six questions for each class, as the paper asks; the words are ours.
+QUESTIONS = (
+    "Describe in one sentence what {} looks like in a photo.",
+    "In one sentence: how can {} be recognised by eye?",
+    "What shape, colours and texture does {} have? Answer in one sentence.",
+    "Describe in one sentence a typical image of {}.",
+    "In one sentence: what sets {} apart from things that look alike?",
+    "Where is {} usually seen, and what is around it? Answer in one sentence.",
+)
+
+#: Of each question, and how the published script asks.
+SAMPLES, TEMPERATURE, MAX_TOKENS = 10, 0.99, 50
+
+
+class NoSentencesWarning(UserWarning):
+    """A class has no sentences of its own: hand-made templates describe it."""
+
+
+def class_texts(
+    class_names: Sequence[str],
+    source: LanguageModel | None,
+    *,
+    templates: Sequence[str] = (TEMPLATE,),
+    beside_templates: bool = True,
+    questions: Sequence[str] = QUESTIONS,
+    samples: int = SAMPLES,
+    progress: Progress | None = None,
+) -> dict[str, tuple[str, ...]]:
+    """All texts of each class: its sentences, and the templates with its name.
+
+    >>> listed = ListedAnswers({"ring": ["a circle that is empty inside"]}, name="demo")
+    >>> class_texts(["ring"], listed, templates=["a {}"])
+    {'ring': ('a circle that is empty inside', 'a ring')}
+
+    Args:
+        class_names: k of them.
+        source: who describes: lists in a file, or a language model; None for templates alone.
+        templates: sentences with ``{}`` for the class name.
+        beside_templates: whether templates stand beside sentences; a class without sentences has them anyway.
+        questions: with ``{}`` for the class name; a file is asked once for all sentences of a class.
+        samples: how often a language model is asked each question.
+        progress: hears of every class.
+
+    Raises:
+        InputError: no classes, a name twice, templates or questions without exactly one ``{}``, or a file of one list
+            for all classes.
+        ModelError: the model cannot be reached.
+    """
+    filled = fill_templates(class_names, templates)
+    if source is None:
+        return filled
+    for question in questions:
+        if question.count("{}") != 1:
+            raise InputError(f"a question has exactly one {{}} for the class name; got {question!r}")
+    listener, texts = progress or Silent(), dict[str, tuple[str, ...]]()
+    listener.begin("describing classes", len(filled))
+    for name in filled:
+        sentences = _sentences(name, source, questions, samples)
+        if not sentences:
+            warnings.warn(
+                f"{source.name} has no sentences for the class {name!r}: the templates describe it",
+                NoSentencesWarning,
+                stacklevel=2,
+            )
+        texts[name] = tuple(dict.fromkeys([*sentences, *(filled[name] if beside_templates or not sentences else ())]))
+        listener.advance("describing classes", 1, name)
+    listener.finish("describing classes")
+    return texts
+
+
+def count_described(texts: Mapping[str, Sequence[str]], templates: Sequence[str]) -> int:
+    """How many classes have a text that is none of the templates."""
+    filled = fill_templates(list(texts), templates)
+    return sum(bool(set(texts[name]) - set(filled[name])) for name in texts)
+
+
+def _sentences(name: str, source: LanguageModel, questions: Sequence[str], samples: int) -> tuple[str, ...]:
+    if isinstance(source, ListedAnswers):
+        if source.keys and name not in source.keys:
+            return ()
+        return ask_for_phrases(source, questions[0].replace("{}", name), key=name)
+    found = [
+        source.complete(
+            question.replace("{}", name), key=name, max_tokens=MAX_TOKENS, temperature=TEMPERATURE, sample=sample
+        ).text
+        for question in questions
+        for sample in range(samples)
+    ]
+    return tuple(dict.fromkeys(sentence for text in found if (sentence := first_sentence(text))))
+
+
+def first_sentence(text: str) -> str:
+    """A reply up to its first full stop, which is where the published script lets the model stop.
+
+    >>> first_sentence(" A ring is a circle. It is empty inside.")
+    'A ring is a circle.'
+    """
+    line = " ".join(text.split())
+    head, stop, _ = line.partition(". ")
+    return head + stop.strip()

@@ -1,0 +1,172 @@
+"""A describer of neurons: learns to say what the regions have in common that excite a unit.
+
+Hernandez, Schwettmann, Bau, Bagashvili, Torralba and Andreas, "Natural Language Descriptions of Deep Visual Features"
+(MILAN), ICLR 2022, arXiv 2201.11114, sections 3 and 4. Trained there on what people wrote about units of eight networks
+(MILANNOTATIONS); here on units whose regions are known, see :mod:`snellen.systems.neuron_descriptions.drawn_units`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from snellen.core.artifact import Artifact, Lineage
+from snellen.core.errors import InputError
+from snellen.core.images import ImageSet
+from snellen.core.method import Method
+from snellen.core.preparation import Preparation
+from snellen.core.progress import Progress
+from snellen.core.randomness import Randomness
+from snellen.data.worlds.planting.scene_rows import scenes_of, with_scenes
+from snellen.models.classifiers.references import load_classifier
+from snellen.systems.neuron_descriptions.captioner import Regions
+from snellen.systems.neuron_descriptions.drawn_units import drawn_units
+from snellen.systems.neuron_descriptions.exemplars import find_exemplars
+from snellen.systems.neuron_descriptions.fitting import Sizes, UnitSentences, fit_describer, split_units
+from snellen.systems.neuron_descriptions.region_encoder import RegionEncoder
+from snellen.systems.neuron_descriptions.region_sentences import region_sentences
+from snellen.systems.neuron_descriptions.region_truth import FactorMaps, attributes_of_units
+from snellen.systems.neuron_descriptions.regions_of_units import reader, unit_regions
+from snellen.systems.neuron_descriptions.varied_letters import varied_letters
+from snellen.training.environment import record_environment
+from snellen.training.plan import TrainingPlan
+from snellen.version import __version__
+
+PLAN = TrainingPlan(epochs=25, batch_size=64, learning_rate=3e-3)
+LANGUAGE_PLAN = TrainingPlan(epochs=12, batch_size=128, learning_rate=3e-3)
+
+
+class NeuronDescriber(Method):
+    """Train a describer on scenes of Optotypes.
+
+    Units are drawn, put through the same choice of exemplars as units of networks, and described by what their regions
+    show; the units of the encoder's levels are described likewise. Text in the scenes is moved, enlarged and coloured
+    first. No labels are used. The encoder is frozen; it is named in the artifact, and not copied.
+
+    >>> NeuronDescriber(units=64).encoder
+    'bundled:scene-cnn'
+    """
+
+    name: ClassVar[str] = "neuron_describer"
+
+    encoder: str = Field("bundled:scene-cnn", description="reference of the frozen classifier that sees the regions")
+    levels: tuple[str, ...] = Field(
+        ("body.2", "body.8", "body.14"), min_length=1, description="layers of the encoder, the first one first"
+    )
+    units: int = Field(1536, ge=8, description="units to draw, beside those of the encoder's levels")
+    held_out: float = Field(0.05, gt=0, lt=1, description="share of the units that choose the epochs; published 0.05")
+    exemplars: int = Field(15, ge=1, description="images for each unit (k)")
+    share: float = Field(0.99, gt=0, lt=1, description="share of all places below a unit's threshold")
+    sentences: int = Field(3, ge=1, description="sentences for each unit, each a sample of its own")
+    embedding: int = Field(24, ge=1, description="width of a word; published 128")
+    hidden: int = Field(48, ge=1, description="width of the captioner's state; published 512")
+    language_hidden: int = Field(40, ge=1, description="width of the sentence model's layers; published 512")
+    dropout: float = Field(0.2, ge=0, lt=1, description="before the last layers; published 0.5")
+    length: int = Field(15, ge=2, description="most words of a sentence")
+    plan: TrainingPlan = Field(PLAN, description="numbers of the captioner's training; the best epoch is kept")
+    language_plan: TrainingPlan = Field(LANGUAGE_PLAN, description="numbers of the sentence model's training")
+
+    def fit(
+        self,
+        data: ImageSet,
+        *,
+        base: Artifact | None = None,
+        rng: Randomness,
+        checkpoint: Path | None = None,
+        progress: Progress | None = None,
+    ) -> Artifact:
+        """Train on scenes.
+
+        Args:
+            data: scenes of Optotypes, none of them test images; more than ``exemplars``, and some with lettering if it
+                is to know letters.
+            base: none: a describer is trained from scratch.
+            rng: seeds units, sentences, initial weights and order.
+            checkpoint: file to save the captioner's training to, and to go on from; the other's lies beside it.
+            progress: hears of every step.
+
+        Raises:
+            InputError: test images, images that are no scenes, or a base.
+        """
+        if base is not None:
+            raise InputError("a describer of neurons is trained from scratch: leave out the base")
+        units = self.described_units(data, rng, progress)
+        return self.fit_units(units, data, rng=rng, checkpoint=checkpoint, progress=progress)
+
+    def fit_units(
+        self,
+        units: UnitSentences,
+        data: ImageSet,
+        *,
+        rng: Randomness,
+        checkpoint: Path | None = None,
+        progress: Progress | None = None,
+    ) -> Artifact:
+        """Train on units that are described already; arguments as of :meth:`fit`."""
+        kept, held = split_units(units, self.held_out, rng)
+        encoder = self.region_encoder()
+        describer, trained, alone = fit_describer(
+            kept,
+            held,
+            encoder,
+            sizes=Sizes(self.embedding, self.hidden, self.language_hidden, self.dropout),
+            plan=self.plan,
+            language_plan=self.language_plan,
+            length=self.length,
+            rng=rng,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+        recipe: dict[str, Any] = {**self.record(), "units used": len(units.sentences)}
+        return describer.artifact(
+            Lineage(
+                recipe=recipe,
+                data=data.fingerprint(),
+                seed=rng.seed,
+                code_version=__version__,
+                parent=encoder.classifier.identity,
+                environment=record_environment(),
+            ),
+            name="neuron-describer",
+            metrics={
+                "held_out.bleu": round(trained.history[trained.best_epoch - 1]["tune.bleu"], 6),
+                "held_out.language_loss": round(alone.history[alone.best_epoch - 1]["tune.loss"], 6),
+            },
+            history=trained.history,
+            description="Says in a sentence what the image regions have in common that excite a unit of a network.",
+        )
+
+    def region_encoder(self) -> RegionEncoder:
+        """The frozen encoder."""
+        return RegionEncoder(load_classifier(self.encoder), self.levels)
+
+    def described_units(self, data: ImageSet, rng: Randomness, progress: Progress | None = None) -> UnitSentences:
+        """Draw units on scenes, and say what their regions show; those that show nothing are left out."""
+        data = data.for_fitting()
+        words = np.random.default_rng(rng.generator("sentences").initial_seed())
+        data = with_scenes(data, varied_letters(scenes_of(data), words))
+        if len(data) <= self.exemplars:
+            raise InputError(f"{data.name} has {len(data)} scenes, and a unit alone takes {self.exemplars}: give more")
+        encoder, read = self.region_encoder(), reader(data, Preparation())
+        maps = FactorMaps.of_scenes(scenes_of(data), data.read(0).height)
+        seed = rng.generator("units").initial_seed() % 2**31
+        own, _ = find_exemplars(
+            encoder.classifier, data, self.levels, count=self.exemplars, share=self.share, progress=progress
+        )
+        drawn = drawn_units(maps, self.units, exemplars=self.exemplars, share=self.share, seed=seed, progress=progress)
+        parts = [*own.values(), *drawn]
+        vectors, present, sentences = [], [], []
+        for part in parts:
+            regions = unit_regions(part, encoder, read)
+            told = attributes_of_units(part, maps)
+            rows = [row for row, said in enumerate(told) if said and bool(regions.present[row].any())]
+            vectors.append(regions.vectors[rows])
+            present.append(regions.present[rows])
+            sentences += [tuple(region_sentences(sorted(told[row]), count=self.sentences, rng=words)) for row in rows]
+        if not sentences:
+            raise InputError(f"no unit finds anything in {data.name}: give more scenes")
+        return UnitSentences(Regions(torch.cat(vectors), torch.cat(present)), tuple(sentences))

@@ -1,0 +1,124 @@
+"""What estimates are worth: distances in pixels, and whether they act like the true image and perturbation.
+
+Gong et al. (ICLR 2022), section 3: d(x, x_RED) = ‖x_RED − x‖₂ of each image; PA_benign, the share of pairs with
+argmax F(x_RED) = argmax F(x); PA_adv, the share with argmax F(x + x' − x_RED) = argmax F(x'). F is the victim that was
+attacked. Averages over cells: distances by the number of pairs, shares of every cell alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from snellen.core.errors import InputError
+from snellen.systems.perturbation_estimation.estimate import check_unit
+from snellen.systems.perturbation_estimation.pairs import Cell
+from snellen.systems.perturbation_estimation.unbounded import Scores, in_batches
+
+#: Figures that are means of distances; all others are shares.
+DISTANCES = ("d", "d_attack", "d_to_attacked", "logits_benign", "logits_adversarial")
+
+#: All figures of pairs.
+FIGURES = (*DISTANCES, "pa_benign", "pa_adversarial")
+
+
+def pair_figures(estimate: Tensor, clean: Tensor, adversarial: Tensor, scores: Scores) -> dict[str, Tensor]:
+    """Figures of every pair, (n,) each.
+
+    ``d`` ‖x_RED − x‖, ``d_attack`` ‖x' − x‖, ``d_to_attacked`` ‖x_RED − x'‖; ``logits_benign`` ‖F(x_RED) − F(x)‖ and
+    ``logits_adversarial`` ‖F(x + x' − x_RED) − F(x')‖, all Euclidean; ``pa_benign`` and ``pa_adversarial``, 0 or 1.
+
+    Args:
+        estimate: x_RED, (n, 3, h, w), of any range.
+        clean: x, of the same shape.
+        adversarial: x'.
+        scores: F, for images of any range.
+
+    Raises:
+        InputError: different shapes, or images that are not in [0, 1].
+    """
+    if not estimate.shape == clean.shape == adversarial.shape:
+        shapes = ", ".join(str(tuple(one.shape)) for one in (estimate, clean, adversarial))
+        raise InputError(f"estimate, clean and adversarial images have one shape; got {shapes}")
+    check_unit(clean, "clean images")
+    check_unit(adversarial, "adversarial images")
+    if not len(clean):
+        return {name: torch.zeros(0) for name in FIGURES}
+    pasted = clean + (adversarial - estimate)
+    of_clean, of_attacked, of_estimate, of_pasted = (
+        in_batches(scores, one) for one in (clean, adversarial, estimate, pasted)
+    )
+    return {
+        "d": _length(estimate - clean),
+        "d_attack": _length(adversarial - clean),
+        "d_to_attacked": _length(estimate - adversarial),
+        "logits_benign": _length(of_estimate - of_clean),
+        "logits_adversarial": _length(of_pasted - of_attacked),
+        "pa_benign": (of_estimate.argmax(1) == of_clean.argmax(1)).double(),
+        "pa_adversarial": (of_pasted.argmax(1) == of_attacked.argmax(1)).double(),
+    }
+
+
+def averaged(cells: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+    """Means over cells: of distances over all pairs, of shares over the means of the cells. Empty cells count nowhere.
+
+    Raises:
+        InputError: no cell holds a pair.
+    """
+    filled = [cell for cell in cells if len(next(iter(cell.values())))]
+    if not filled:
+        raise InputError("no cell holds a pair: there is nothing to average")
+    found = {}
+    for name in filled[0]:
+        if name in DISTANCES:
+            found[name] = float(torch.cat([cell[name].double() for cell in filled]).mean())
+        else:
+            found[name] = float(torch.stack([cell[name].double().mean() for cell in filled]).mean())
+    return found
+
+
+def benign_figures(denoise: Callable[[Tensor], Tensor], clean: Tensor, scores: Scores) -> dict[str, float]:
+    """What the denoiser does to images that nobody attacked.
+
+    ``changed``: share whose decision changes, which are the false alarms; ``d``: mean length of what is taken for a
+    perturbation.
+    """
+    estimate = in_batches(denoise, clean)
+    changed = in_batches(scores, estimate).argmax(1) != in_batches(scores, clean).argmax(1)
+    return {"changed": float(changed.double().mean()), "d": float(_length(estimate - clean).mean())}
+
+
+def partial_curve(
+    denoise: Callable[[Tensor], Tensor], cell: Cell, scores: Scores, shares: Sequence[float]
+) -> list[dict[str, float]]:
+    """Figures under a share of the perturbation, x' = x + p (x' − x): one row for each p in [0, 1].
+
+    ``d`` of the estimate; ``benign``: share of estimates with the clean image's decision; ``success``: share of
+    x + δ_RED with the decision of the whole attack; ``attacked``: the same of x + p (x' − x) itself.
+    """
+    wanted = in_batches(scores, cell.clean).argmax(1)
+    fooled = in_batches(scores, cell.adversarial).argmax(1)
+    rows = []
+    for share in shares:
+        partly = cell.clean + share * (cell.adversarial - cell.clean)
+        estimate = in_batches(denoise, partly)
+        pasted = cell.clean + (partly - estimate)
+        rows.append(
+            {
+                "d": float(_length(estimate - cell.clean).mean()),
+                "benign": _share(in_batches(scores, estimate).argmax(1) == wanted),
+                "success": _share(in_batches(scores, pasted).argmax(1) == fooled),
+                "attacked": _share(in_batches(scores, partly).argmax(1) == fooled),
+            }
+        )
+    return rows
+
+
+def _length(difference: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(difference.flatten(1), dim=1)
+
+
+def _share(which: Tensor) -> float:
+    return float(which.double().mean())

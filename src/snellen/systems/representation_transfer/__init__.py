@@ -1,0 +1,1 @@
+"""Attacks on the representations inside a classifier, carried over to another one."""

@@ -1,0 +1,238 @@
+"""A hidden trigger: a change, recovered from one image, that sends images of other classes to one class."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, PrivateAttr
+from torch import Tensor
+
+from snellen.checks.check import Batch, Check, Companion, Conclusion, Measured, Reading
+from snellen.checks.hypothesis import Hypothesis
+from snellen.checks.independent import one_of_each_unit
+from snellen.checks.panels import Panel
+from snellen.core.classifier import Classifier
+from snellen.core.errors import SnellenError
+from snellen.core.finding import Finding, FindingExample
+from snellen.core.images import ImageSet
+from snellen.core.method import Need
+from snellen.methods.attacks.perturbation.magnified import magnified
+from snellen.metrics.incomplete_beta import regularised_incomplete_beta
+from snellen.metrics.intervals import clopper_pearson
+from snellen.models.classifiers.prepared_images import read_prepared
+from snellen.systems.smooth_inversion.class_outliers import rank_p_value
+from snellen.systems.smooth_inversion.method import Backdoor
+from snellen.systems.smooth_inversion.scanning import FEWEST, ClassScan, Recovered
+from snellen.systems.smooth_inversion.transfer import decisions
+
+#: What is done about a backdoor.
+TREATMENTS = (
+    "do not use the model where anybody may gain from the class; train it anew on images of known origin",
+    "look in the training images for ones of this class that carry the change: snellen audit MODEL TRAINING_IMAGES "
+    "--checks label_noise,duplicates",
+)
+
+
+class BackdoorCheck(Check):
+    """Search towards every class for a change of one image that carries over, and test what the leading ones do.
+
+    A class is told when it stands out, and its change sends more of the images that neither found nor chose it than
+    ``tolerated``, by an exact test. With clean models a class is compared with the same class of these, else with the
+    other classes. How rare such an outlier is among clean models is a matter of their number, and told as a fact: ten
+    tell 1/11 at best. It is run when asked for by name, after everything else was measured.
+    """
+
+    name: ClassVar[str] = "backdoor"
+    summary: ClassVar[str] = "a change of one image that sends other classes' images to one class (when asked for)"
+    needs: ClassVar[frozenset[Need]] = frozenset({"layers", "gradients", "scores"})
+    by_default: ClassVar[bool] = False
+
+    images: int = Field(400, ge=24, description="images that are searched on and that judge, drawn at random")
+    epsilon: float = Field(
+        3.0, gt=0, allow_inf_nan=False, description="largest l2 length of the change; 3 is for images of 30 pixels"
+    )
+    sources: int = Field(3, ge=1, description="images that a change is searched on, for each class")
+    steps: int = Field(40, ge=1, description="steps of the search towards every class")
+    refined_steps: int = Field(100, ge=1, description="steps towards the leading classes")
+    clean: tuple[str, ...] = Field((), description="references of clean models of the same classes, two or more")
+    outlier: float = Field(3.5, gt=0, description="spreads from which a class stands out")
+    tolerated: float = Field(0.3, gt=0, lt=1, description="share of other images up to which nothing is told")
+    examples: int = Field(6, ge=0, description="pictures")
+
+    _found: dict[str, Recovered] = PrivateAttr(default_factory=dict)
+
+    def scan(self) -> Backdoor:
+        """The method that is run."""
+        return Backdoor(
+            images=self.images,
+            epsilon=self.epsilon,
+            sources=self.sources,
+            steps=self.steps,
+            refined_steps=self.refined_steps,
+            clean=self.clean,
+            outlier=self.outlier,
+            tolerated=self.tolerated,
+        )
+
+    def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
+        """Why it cannot run: no module of torch that can be asked under noise, above all."""
+        return super().missing(classifier, images, companions) or self.scan().missing(classifier)
+
+    def cost(self) -> float:
+        """The search is of the model and not of each image: shared by ``images`` of ten classes, as if no more came."""
+        plan = self.scan().plan()
+        copies = sum(plan.screening.samples if sigma else 1 for sigma in plan.screened)
+        screening = 10 * plan.sources * plan.screening.steps * copies
+        again = sum(plan.refinement.samples if sigma else 1 for sigma in plan.sigmas)
+        refinement = plan.refined * plan.sources * plan.refinement.steps * again
+        judging = (10 * len(plan.screened) + plan.refined * len(plan.sigmas)) * plan.sources * self.images / 2
+        return (1 + len(self.clean)) * (3 * (screening + refinement) + judging) / self.images
+
+    def conclude(self, reading: Reading) -> Conclusion:
+        """Scan, and test the leading classes."""
+        assert reading.audited is not None, "a backdoor is searched for with the images themselves"
+        scan, classifier = self.scan(), reading.classifier
+        rows = self._drawn(reading)
+        if len(rows) < FEWEST + self.sources:
+            return Conclusion(
+                notes=[f"Backdoor: needs {FEWEST + self.sources} images or more, and {len(rows)} are usable"]
+            )
+        places = {one: row for row, one in enumerate(reading.audited.ids)}
+        chosen = reading.audited.select(np.array([places[reading.images.ids[row]] for row in rows]))
+        pixels, _, ids, _ = read_prepared(chosen, classifier)
+        known = dict(zip(reading.images.ids, reading.images.labels.tolist(), strict=True))
+        labels = torch.tensor([known[one] for one in ids])
+        rng = reading.rng.child(self.name)
+        null = scan.null(classifier, chosen, rng=rng)
+        try:
+            found = scan.search(classifier, pixels, labels, ids=ids, rng=rng, null=null)
+        except SnellenError as error:
+            return Conclusion(notes=[f"Backdoor: {error}"])
+        told = {one.target for one in scan.told(found)}
+        best = found.recovered[0]
+        low, high = best.effect.interval()
+        metrics = {
+            f"{self.name}.recovered_success": Measured(
+                value=best.effect.rate, low=low, high=high, n=best.effect.counted
+            )
+        }
+        return Conclusion(
+            metrics=metrics,
+            hypotheses=[
+                self._hypothesis(one, one.target in told, found, null, reading, pixels, ids) for one in found.recovered
+            ],
+            panels=[self._table(found, reading)],
+            notes=[
+                f"Backdoor: {scan.verdict(found, classifier)}.",
+                *(f"Backdoor: {a}." for a in scan.assumptions(found, null)),
+            ],
+        )
+
+    def illustrate(self, finding: Finding, batch: Batch) -> Tensor | None:
+        """The change itself beside the first image, and the others with it."""
+        one = self._found.get(finding.subject)
+        if one is None:
+            return None
+        change = one.change.to(batch.images.device)
+        changed = (batch.images + change).clamp(0, 1)
+        changed[0] = magnified(change)[0]
+        return changed
+
+    def _drawn(self, reading: Reading) -> NDArray[np.int64]:
+        """Usable images of units of their own, at most ``images``, in an order that follows from the seed."""
+        usable = np.flatnonzero(one_of_each_unit(reading.images))
+        seed = reading.rng.child(self.name).generator("order").initial_seed()
+        return np.random.default_rng(seed).permutation(usable)[: self.images]
+
+    def _hypothesis(
+        self,
+        one: Recovered,
+        stands_out: bool,
+        found: ClassScan,
+        null: NDArray[np.float64] | None,
+        reading: Reading,
+        pixels: Tensor,
+        ids: tuple[str, ...],
+    ) -> Hypothesis:
+        sent, counted = one.effect.sent, one.effect.counted
+        # A class that does not stand out is not told, whatever its change does; leaving such ones out only costs power.
+        exact = regularised_incomplete_beta(self.tolerated, sent, counted - sent + 1) if sent else 1.0
+        p_value = exact if stands_out else 1.0
+        name = reading.names[one.target]
+        self._found[name] = one
+        new = sent - one.effect.already
+        share = counted / max(len(found.measured_on), 1)
+
+        def harm(confidence: float) -> float:
+            return share * clopper_pearson(new, counted, 2 * confidence - 1).low
+
+        def finding(bound: float) -> Finding:
+            facts: dict[str, float | int | str] = {
+                "images": counted,
+                "sent": sent,
+                "sent_without_the_change": one.effect.already,
+                "length_l2": float(one.change.norm()),
+                "sigma": one.sigma,
+                "spreads": found.score(one.target),
+                "z_among_classes": float(found.z[found.targets.index(one.target)]),
+                "clean_models": 0 if null is None else len(null),
+            }
+            if null is not None:
+                facts["p_value_among_clean_models"] = rank_p_value(found.rates, null, self.scan().plan().null_spread)
+            return Finding(
+                kind="backdoor",
+                subject=name,
+                harm=bound,
+                p_value=p_value,
+                title=f"A change recovered from one image sends {sent / counted:.1%} of {counted} others to {name}",
+                facts=facts,
+                examples=self._examples(one, found, reading.classifier, pixels, ids),
+                treatments=TREATMENTS,
+            )
+
+        return Hypothesis(p_value, harm, finding)
+
+    def _examples(
+        self, one: Recovered, found: ClassScan, classifier: Classifier, pixels: Tensor, ids: tuple[str, ...]
+    ) -> tuple[FindingExample, ...]:
+        factor = magnified(one.change)[1]
+        first = FindingExample(
+            example_id=ids[one.source], caption=f"recovered from this image; the change itself, {factor:.3g} times"
+        )
+        rows = found.measured_on.tolist()
+        both = decisions(classifier, pixels[rows], torch.stack([torch.zeros_like(one.change), one.change]))
+        moved = [row for row, before, after in zip(rows, *both.tolist(), strict=True) if before != after == one.target]
+        names = classifier.class_names
+        before = dict(zip(rows, both[0].tolist(), strict=True))
+        others = [
+            FindingExample(example_id=ids[row], caption=f"{names[before[row]]} becomes {names[one.target]}")
+            for row in moved[: max(self.examples - 1, 0)]
+        ]
+        return (first, *others)[: self.examples]
+
+    def _table(self, found: ClassScan, reading: Reading) -> Panel:
+        best = {one.target: one for one in found.recovered}
+        rows = []
+        for target in found.ranking:
+            place = found.targets.index(target)
+            effect = best[target].effect.rate if target in best else None
+            rows.append(
+                (
+                    reading.names[target],
+                    round(float(found.rates[place]), 3),
+                    round(float(found.scores[place]), 2),
+                    "" if effect is None else round(effect, 3),
+                )
+            )
+        against = "the same class of clean models" if found.excess is not None else "the other classes"
+        return Panel(
+            check=self.name,
+            title="Classes that a change of one image reaches",
+            about="Share of other images that a short search sends to each class, how many spreads that lies above "
+            f"{against}, and what a longer search does for the leading ones.",
+            head=("class", "share sent", "spreads", "share sent, longer search"),
+            rows=tuple(rows),
+        )

@@ -1,0 +1,301 @@
+"""The verb ``snellen.attack`` where the data are views of objects: the camera is attacked, object by object."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from snellen.core.classifier import Classifier
+from snellen.core.criterion import Misclassified
+from snellen.core.errors import InputError, ModelError, RejectedImageError
+from snellen.core.evidence import Evidence
+from snellen.core.images import ImageSet
+from snellen.core.method import ViewAttack
+from snellen.core.outcomes import NOT_FINITE, AttackedViews
+from snellen.core.progress import Progress
+from snellen.core.randomness import Randomness, derive_seed
+from snellen.core.run import Run, canonical_json, write_atomically
+from snellen.core.run_plan import describe_data, describe_machine, describe_model
+from snellen.core.unwritable import unwritable_told
+from snellen.data.files.labels import align_labels
+from snellen.data.worlds.recorded_renderer import RecordedRenderer
+from snellen.data.worlds.solids.viewpoint_ranges import draw_viewpoints
+from snellen.data.worlds.viewed_objects import ViewedObject, viewed_objects
+from snellen.methods.attacks.goal import RECORD, WHAT, Goal, goal_of
+from snellen.runs.record import EVIDENCE, RejectedImage
+from snellen.runs.settings import Setting
+from snellen.runs.unfinished import UNFINISHED, check_free, check_recognisable, complete, opened
+from snellen.systems.viewpoints.attacked_view_set import (
+    NATURAL,
+    RANDOM,
+    AttackedObject,
+    AttackedViewSet,
+    share_of,
+    view_attack_figures,
+)
+from snellen.systems.viewpoints.search import judge, scores_of
+from snellen.systems.viewpoints.view_pictures import write_view_pictures
+from snellen.systems.viewpoints.view_rows import judged_rows, with_viewpoints
+from snellen.systems.viewpoints.views import Look, look_of
+
+#: Random views of an object, and the share of a picture that it must cover, where an attack says nothing of them.
+SAMPLES, LEAST_COVERAGE = 50, 0.005
+
+#: What progress calls it.
+TASK = "attacking the camera"
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """One call: what is attacked with what."""
+
+    classifier: Classifier
+    images: ImageSet
+    renderer: RecordedRenderer
+    objects: Sequence[ViewedObject]
+    settings: Sequence[Setting]
+    goal: Goal
+    seed: int
+    save_images: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the evidence of a shard, which is one object."""
+        return (NATURAL, RANDOM, *(setting.name for setting in self.settings))
+
+    @property
+    def samples(self) -> int:
+        """Random views of each object: as many as the attacks are judged by."""
+        return max(int(getattr(setting.method, "samples", SAMPLES)) for setting in self.settings)
+
+
+def attack_view_set(
+    classifier: Classifier,
+    images: ImageSet,
+    settings: Sequence[Setting],
+    *,
+    target: str | int | None,
+    out: Path | str | None,
+    limit: int | None,
+    seed: int,
+    save_images: bool,
+    progress: Progress,
+) -> AttackedViewSet:
+    """Attack the camera for every object of a set of views; see :func:`snellen.attack`.
+
+    Each object is judged on the set's own viewpoints, on random ones, and on fresh ones of the distribution that each
+    attack finds. All are rendered before the renderer's own background and prepared alike. An object is one shard.
+
+    Raises:
+        InputError: the images are no set of views, no object has a label, or as :func:`snellen.attack`.
+        ModelError: the classifier gives no finite scores for any view.
+    """
+    of_images = [setting.name for setting in settings if not isinstance(setting.method, ViewAttack)]
+    if of_images:
+        of_views = next(setting.name for setting in settings if setting.name not in of_images)
+        raise InputError(f"{of_views} attacks the camera and {of_images[0]} images; attack with one kind at a time")
+    goal = goal_of(classifier, target)
+    if goal.multilabel:
+        raise InputError(f"{classifier.name} gives several labels an image; the camera is attacked for one class each")
+    viewed_objects(images)  # what are no views is refused first, whatever their labels
+    images = align_labels(images, classifier.class_names)
+    found = viewed_objects(images)
+    objects = _limited(found.objects, limit, seed)
+    with ExitStack() as stack:
+        folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "attack"
+        stack.enter_context(unwritable_told(folder))
+        check_free(folder, RECORD, WHAT)
+        check_recognisable(folder, RECORD, classifier, WHAT)
+        plan = {
+            "kind": "attack of the camera",
+            "model": describe_model(classifier),
+            "data": {**describe_data(images, progress), "objects": len(found.objects)},
+            "settings": [{"setting": setting.name, **setting.record} for setting in settings],
+            "goal": goal.record(classifier.class_names),
+            "limit": limit,
+            "seed": seed,
+            "save_images": save_images,
+            **describe_machine(classifier),
+        }
+        done = complete(folder, RECORD, AttackedViewSet, plan, WHAT)
+        if done is not None:
+            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+            return done.model_copy(update={"evidence": Evidence.read(folder / EVIDENCE)})
+        work = Work(classifier, images, found.renderer, objects, settings, goal, seed, save_images and out is not None)
+        with opened(folder, plan) as run:
+            _measure(work, run, progress)
+        result = _conclude(work, run, folder, pictured=out is not None)
+        write_atomically(folder / RECORD, canonical_json(result.to_json()))
+        shutil.rmtree(run.folder)
+        return result.model_copy(update={"folder": folder if out is not None else None})
+
+
+def _limited(objects: Sequence[ViewedObject], limit: int | None, seed: int) -> tuple[ViewedObject, ...]:
+    """At most so many objects, drawn by their ids, in the order of the set."""
+    if limit is None or limit >= len(objects):
+        return tuple(objects)
+    drawn = sorted(objects, key=lambda one: derive_seed(seed, "limit", one.object_id))[:limit]
+    kept = {one.object_id for one in drawn}
+    return tuple(one for one in objects if one.object_id in kept)
+
+
+def _measure(work: Work, run: Run, progress: Progress) -> None:
+    """Attack what is not done yet, object by object."""
+    progress.begin(TASK, len(work.objects))
+    for shard, one in enumerate(work.objects):
+        if run.done(shard):
+            progress.advance(TASK, 1, "already done")
+            continue
+        evidence, extra = _measured(work, one)
+        run.write_shard(shard, evidence, extra)
+        progress.advance(TASK, 1, one.object_id)
+    progress.finish(TASK)
+
+
+def _measured(work: Work, one: ViewedObject) -> tuple[dict[str, Evidence], dict[str, Any]]:
+    """Rows of one object under each setting, and what is known of it beside them."""
+    none = {name: Evidence.merge([]) for name in work.names}
+    if one.label < 0:
+        return none, {"rejected": "it has no label"}
+    if one.label == work.goal.target:
+        return none, {"rejected": "it is of the target class"}
+    evidence: dict[str, Evidence] = {}
+    told: dict[str, Any] = {}
+    look, score = _look(work, one), scores_of(work.classifier)
+    try:
+        for name, viewpoints in ((NATURAL, one.viewpoints), (RANDOM, _random_views(work, one))):
+            judged = judge(look, score, viewpoints, label=one.label, criterion=Misclassified())
+            evidence[name] = judged_rows(
+                judged, work.classifier, object_id=one.object_id, label=one.label, viewpoints=viewpoints, setting=name
+            )
+        for setting in work.settings:
+            label = one.label if work.goal.target is None else work.goal.target
+            found = cast(ViewAttack, setting.method).attack_views(
+                work.classifier,
+                work.renderer,
+                [one.object_id],
+                torch.tensor([label]),
+                criterion=work.goal.criterion,
+                rng=Randomness(work.seed).child(setting.name),
+            )
+            rows = found.evidence(work.classifier, torch.tensor([one.label]), setting=setting.name)
+            evidence[setting.name] = with_viewpoints(rows, found.viewpoints, found.success)
+            told[setting.name] = _told(found)
+    except RejectedImageError as error:
+        return none, {"rejected": str(error).removeprefix(f"{one.object_id}: ")}
+    return evidence, {"rejected": None, "told": told}
+
+
+def _random_views(work: Work, one: ViewedObject) -> Tensor:
+    seeds = [derive_seed(work.seed, "random view", one.object_id, number) for number in range(work.samples)]
+    return draw_viewpoints(seeds, "any")
+
+
+def _look(work: Work, one: ViewedObject) -> Look:
+    least = min(float(getattr(setting.method, "least_coverage", LEAST_COVERAGE)) for setting in work.settings)
+    return look_of(work.renderer, one.object_id, prepare=work.classifier.prepare, least_coverage=least)
+
+
+def _told(found: AttackedViews) -> dict[str, Any]:
+    """The distribution that was found for one object, as JSON values."""
+    return {
+        "status": found.status[0],
+        "entropy": _finite(float(found.entropy[0])),
+        "renders": int(found.renders[0]),
+        "blanks": int(found.blanks[0]),
+        "means": found.means[0].tolist(),
+        "deviations": found.deviations[0].tolist(),
+        "weights": found.weights[0].tolist(),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if abs(value) < float("inf") else None
+
+
+def _conclude(work: Work, run: Run, folder: Path, *, pictured: bool) -> AttackedViewSet:
+    """Write what needs all objects, and make the record."""
+    extras = [run.shard_extra(shard) for shard in range(len(work.objects))]
+    rejected = tuple(
+        RejectedImage(id=one.object_id, reason=extra["rejected"])
+        for one, extra in zip(work.objects, extras, strict=True)
+        if extra["rejected"] is not None
+    )
+    used = [shard for shard, extra in enumerate(extras) if extra["rejected"] is None]
+    evidence = {name: Evidence.merge(run.shard_evidence(shard, name) for shard in used) for name in work.names}
+    if not used or not len(evidence[NATURAL].where(status="ok")) + len(evidence[RANDOM].where(status="ok")):
+        shutil.rmtree(run.folder)
+        _refuse(work, rejected, evidence)
+    whole = Evidence.merge(evidence.values())
+    partial = folder / f".{EVIDENCE}.partial"
+    try:
+        whole.write(partial)
+        os.replace(partial, folder / EVIDENCE)
+    finally:
+        partial.unlink(missing_ok=True)  # where the disk is full, it would take the room
+    settings = {
+        setting.name: view_attack_figures(
+            evidence[setting.name],
+            setting.record,
+            [_object(work, work.objects[shard], evidence, setting.name, extras[shard]["told"]) for shard in used],
+        )
+        for setting in work.settings
+    }
+    result = AttackedViewSet(
+        plan=dict(run.plan),
+        natural_accuracy=share_of(evidence[NATURAL]),
+        random_accuracy=share_of(evidence[RANDOM]),
+        settings=settings,
+        rejected=rejected,
+        files=(EVIDENCE,),
+        folder=folder,
+        evidence=whole,
+    )
+    files = write_view_pictures(result, work.renderer, folder, sheets=work.save_images) if pictured else []
+    return result.model_copy(update={"files": (EVIDENCE, *files)})
+
+
+def _object(
+    work: Work, one: ViewedObject, evidence: dict[str, Evidence], setting: str, told: dict[str, Any]
+) -> AttackedObject:
+    own = {name: evidence[name].where(unit_id=one.object_id, status="ok").table for name in (NATURAL, RANDOM, setting)}
+    shares = {name: _mean(table["right"].to_pylist()) for name, table in own.items()}
+    names = work.classifier.class_names
+    wrong = Counter(said for said in own[setting]["prediction"].to_pylist() if said != one.label)
+    mistake = wrong.most_common(1)[0][0] if wrong else None
+    return AttackedObject(
+        object_id=one.object_id,
+        class_name=names[one.label],
+        natural=shares[NATURAL],
+        random=shares[RANDOM],
+        attacked=shares[setting],
+        success_rate=_mean(own[setting]["success"].to_pylist()),
+        taken_for=None if mistake is None else "no decision" if mistake < 0 else names[mistake],
+        credit=one.credit,
+        **told[setting],
+    )
+
+
+def _mean(values: Sequence[bool]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _refuse(work: Work, rejected: Sequence[RejectedImage], evidence: dict[str, Evidence]) -> None:
+    """Refuse to report on nothing."""
+    if any(NOT_FINITE in part.table["reason"].to_pylist() for part in evidence.values()):
+        raise ModelError(
+            f"{work.classifier.name} gives no finite scores for any view of {len(work.objects)} objects; check the "
+            f"weights and the preprocessing"
+        )
+    first = f"; first: {rejected[0].id}: {rejected[0].reason}" if rejected else ": none is seen in any view"
+    raise InputError(f"none of the {len(work.objects)} objects of {work.images.name} could be used{first}")

@@ -1,0 +1,196 @@
+"""What stands before a classifier is trained, and what is written down afterwards: shared by every recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snellen.core.artifact import Artifact, Card, Lineage
+from snellen.core.errors import InputError
+from snellen.core.images import ImageSet
+from snellen.core.preparation import Preparation
+from snellen.core.progress import Progress
+from snellen.core.randomness import Randomness
+from snellen.models.classifiers.untrained import architecture_of, untrained
+from snellen.models.weights.state_dict_file import load_strictly
+from snellen.training.acceleration import seeded
+from snellen.training.batches import ImageStore
+from snellen.training.environment import record_environment
+from snellen.training.fitting.label_tables import label_table
+from snellen.training.loop import Trained
+from snellen.training.plan import TrainingPlan
+from snellen.version import __version__
+
+
+@dataclass(frozen=True, eq=False)
+class Groundwork:
+    """Everything a training of a classifier starts from.
+
+    Args:
+        class_names: k of them, in the order of the scores.
+        several: whether an image has several labels; targets are then a table (n, k) of 0 and 1.
+        architecture: the record of it in a card.
+        preparation: from a decoded image to what the finished classifier takes.
+        normalization: as a card records it.
+        network: initial weights, on the CPU.
+        examples: the train split, in memory.
+        tune: chooses the epoch; None without a tune split.
+        plan: of the training, with a seed of ``rng``.
+        base: what is gone on from.
+        seed: of the run.
+    """
+
+    class_names: tuple[str, ...]
+    several: bool
+    architecture: dict[str, Any]
+    preparation: Preparation
+    normalization: dict[str, Any]
+    network: nn.Module
+    examples: ImageStore
+    tune: ImageStore | None
+    plan: TrainingPlan
+    base: Artifact | None
+    seed: int
+
+    def artifact(
+        self,
+        trained: Trained,
+        *,
+        name: str,
+        recipe: Mapping[str, Any],
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> Artifact:
+        """The classifier with its card.
+
+        Args:
+            trained: what the loop gave.
+            name: of the artifact.
+            recipe: what made this, as ``Method.record()`` gives it.
+            weights: state dict of ``architecture``, where the loop trained more than the classifier.
+        """
+        best = next(row for row in trained.history if row["epoch"] == trained.best_epoch)
+        card = Card(
+            name=name,
+            kind="classifier",
+            architecture=self.architecture,
+            class_names=self.class_names,
+            task="multilabel" if self.several else "single",
+            preparation=self.preparation.model_dump(mode="json"),
+            normalization=self.normalization,
+            metrics={key: round(value, 6) for key, value in best.items() if key.startswith("tune.")},
+            history=tuple({key: round(value, 6) for key, value in row.items()} for row in trained.history),
+            lineage=Lineage(
+                recipe={**recipe, "rejected": len(trained.rejected)},
+                data=trained.data,
+                seed=self.seed,
+                code_version=__version__,
+                parent=self.base.card.sha256 if self.base is not None else None,
+                environment=record_environment(),
+            ),
+        )
+        return Artifact(dict(trained.weights if weights is None else weights), card)
+
+
+def lay_groundwork(
+    data: ImageSet,
+    *,
+    architecture: str,
+    side: int,
+    plan: TrainingPlan,
+    base: Artifact | None,
+    rng: Randomness,
+    several_labels: bool = True,
+    shown: Preparation | None = None,
+    progress: Progress | None = None,
+) -> Groundwork:
+    """Check the images, build the network, and read the images into memory.
+
+    Args:
+        data: images with labels, one each or several each. With a ``split`` column, "train" is trained on and "tune"
+            chooses the epoch; without, all are trained on.
+        architecture: ``fashion_cnn`` or ``timm:NAME``; a base brings its own.
+        side: images are scaled and cropped to side × side pixels; a base brings its own preparation.
+        plan: numbers of the training; its seed is replaced by one of ``rng``.
+        base: a classifier artifact with the same classes, whose weights are gone on from.
+        rng: seeds initial weights, order and augmentation.
+        several_labels: whether images with several labels each will do.
+        shown: how training images are prepared, where that is not how the classifier prepares its own.
+        progress: hears of every image.
+
+    Raises:
+        InputError: test images; no labels, or several where one is needed; a base that is no classifier of these
+            classes, or normalises its images.
+    """
+    data = data.for_fitting()
+    if data.class_names is None or not data.has_labels:
+        raise InputError(f"{data.name}: a classifier needs images with labels, and it has none")
+    classes, several = data.class_names, not (data.labels >= 0).any()
+    if several and not several_labels:
+        raise InputError(f"{data.name}: this recipe needs images with one label each, and these have several")
+    if len(classes) < 2 and not several:
+        raise InputError(f"{data.name} has one class, {classes[0]!r}: there is nothing to tell apart")
+    check_classes(base, "base", classes, data.name)
+    _check_normalization(base)
+    built = architecture_of(architecture, len(classes), side) if base is None else dict(base.card.architecture)
+    preparation = (
+        Preparation(size=(side, side), resize="shorter", resize_to=(side, side))
+        if base is None
+        else Preparation.model_validate(base.card.preparation)
+    )
+    network = initial_network(built, rng)
+    if base is not None:
+        load_strictly(network, base.tensors, source=base.card.name)
+    has_tune = "tune" in data.column("split")
+
+    def store(images: ImageSet, how: Preparation) -> ImageStore:
+        targets = label_table(images) if several else None
+        return ImageStore.of_images(images, how, targets=targets, progress=progress)
+
+    return Groundwork(
+        class_names=classes,
+        several=several,
+        architecture=built,
+        preparation=preparation,
+        normalization=base.card.normalization if base is not None else {"mean": [0.0] * 3, "std": [1.0] * 3},
+        network=network,
+        examples=store(data.of_split("train") if has_tune else data, shown or preparation),
+        tune=store(data.of_split("tune"), preparation) if has_tune else None,
+        plan=plan.model_copy(update={"seed": rng.generator("training").initial_seed() % 2**31}),
+        base=base,
+        seed=rng.seed,
+    )
+
+
+def initial_network(architecture: Mapping[str, Any], rng: Randomness) -> nn.Module:
+    """Build a network whose initial weights follow from ``rng`` alone."""
+    with seeded(rng.generator("initial weights").initial_seed(), torch.device("cpu")):
+        return untrained(dict(architecture))
+
+
+def check_classes(artifact: Artifact | None, role: str, classes: tuple[str, ...], images: str) -> None:
+    """Refuse an artifact that is no classifier of these classes.
+
+    Raises:
+        InputError: as said; the message names the role of the artifact and the images.
+    """
+    if artifact is not None and (artifact.card.kind != "classifier" or artifact.card.class_names != classes):
+        raise InputError(
+            f"the {role} {artifact.card.name!r} is a {artifact.card.kind} of {len(artifact.card.class_names)} classes; "
+            f"expected a classifier of the {len(classes)} classes of {images}"
+        )
+
+
+def _check_normalization(base: Artifact | None) -> None:
+    """Refuse a base that is deployed with a normalisation: a training shows images in [0, 1] as they are."""
+    given = base.card.normalization if base is not None else {}
+    mean, std = given.get("mean") or [0.0], given.get("std") or [1.0]
+    if base is not None and (any(value != 0 for value in mean) or any(value != 1 for value in std)):
+        raise InputError(
+            f"the base {base.card.name!r} normalises its images (mean {mean}, std {std}), and a training takes images "
+            f"in [0, 1] as they are; expected mean 0 and std 1: put the normalisation into the network's first layer, "
+            f"or train without a base"
+        )

@@ -1,0 +1,1 @@
+"""The public functions: attack, explain, certify, scan, shift, generate, train, write_images."""

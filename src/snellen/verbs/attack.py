@@ -1,0 +1,243 @@
+"""The verb ``snellen.attack``: the worst case of every image, as evidence, figures and files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from snellen.core import index
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError, ModelError
+from snellen.core.evidence import Evidence
+from snellen.core.images import ImageSet
+from snellen.core.method import Method, ViewAttack
+from snellen.core.progress import Progress, Silent
+from snellen.core.randomness import Randomness
+from snellen.core.run import Run, canonical_json, write_atomically
+from snellen.core.run_plan import describe_data, describe_machine, describe_model
+from snellen.core.unwritable import unwritable_told
+from snellen.data.files.labels import align_labels
+from snellen.data.privacy.nameless import with_other_name, without_names
+from snellen.data.privacy.pseudonyms import Pseudonyms
+from snellen.methods.attacks.ensemble import StandardEnsemble
+from snellen.methods.attacks.goal import RECORD, WHAT, goal_of, labels_of, start_of
+from snellen.methods.attacks.reliability import doubts_after
+from snellen.methods.attacks.robustbench_record import robustbench_record
+from snellen.runs import unfinished
+from snellen.runs.record import EVIDENCE, RejectedImage, ShownResult
+from snellen.runs.settings import named_settings
+from snellen.runs.unfinished import UNFINISHED, check_recognisable, complete, opened
+from snellen.verbs.attack_batches import CLEAN, UNUSABLE
+from snellen.verbs.attack_figures import attack_figures, clean_accuracy
+from snellen.verbs.attack_pictures import write_adversarial_images
+from snellen.verbs.attack_record import as_attacked
+from snellen.verbs.attack_shards import Work, measure, merged
+from snellen.verbs.attacked_set import AttackedSet
+
+
+def attack(
+    classifier: Classifier,
+    images: ImageSet,
+    method: Method | Sequence[Method],
+    *,
+    target: str | int | None = None,
+    out: Path | str | None = None,
+    batch_size: int = 64,
+    workers: int = 0,
+    limit: int | None = None,
+    seed: int = 0,
+    save_images: bool = True,
+    pseudonyms: Path | str | None = None,
+    progress: Progress | None = None,
+) -> AttackedSet | ShownResult:
+    """Attack every image that the classifier gets right, and tell what was found.
+
+    Images that are wrong from the start count in the accuracies and not in success rates; images that cannot be used
+    count nowhere and are named. What is random depends on ``seed`` and the id of the image.
+
+    ``out`` gets ``evidence.parquet`` (a row for each image and setting, "clean" among them), the adversarial images as
+    :func:`snellen.verbs.attack_pictures.write_adversarial_images` writes them, ``robustbench-SETTING.json`` for the
+    standard ensemble, and ``attack.json``, the record, last. A call that was interrupted leaves a folder ``unfinished``
+    and no record; the same call goes on where it stopped and ends with the same bytes, and when everything is there, it
+    writes nothing. One that failed before anything was finished leaves nothing; but what was sent to a server is told
+    in ``sent.jsonl``, whatever came of it.
+
+    Attacks on the camera (``viewpoint_attack``) take a set of views, whose objects are attacked whether they are right
+    or not: an object is one shard, ``limit`` is of objects, ``batch_size`` and ``workers`` mean nothing. ``out`` gets
+    a row for each view that is judged, maps, sheets and a page, ``attack.html``.
+
+    >>> import snellen
+    >>> from snellen.methods.attacks.fgsm import FGSM
+    >>> classifier = snellen.load_classifier("bundled:fashion-cnn")
+    >>> images = snellen.load_images("bundled:fashion-mnist").limit(12)
+    >>> attacked = attack(classifier, images, FGSM(epsilon=0.1))
+    >>> attacked.settings["fgsm"].success_rate.n <= 12, len(attacked.evidence)
+    (True, 24)
+
+    Args:
+        classifier: see :func:`snellen.load_classifier`.
+        images: see :func:`snellen.load_images`. Labels are matched to the classifier's classes by name.
+        method: one or more methods of the area ``attacks``.
+        target: class that images of others are to be taken for, by name or position; None: any mistake. Of a
+            classifier with several labels an image, success is another decision for one of them.
+        out: a new or empty folder, or one in which the same call was interrupted; None: nothing is kept.
+        batch_size: images in one pass, and in one shard. Another batch size may change scores by about 1e-5.
+        workers: threads that read images ahead; changes no result.
+        limit: attack at most so many images, drawn at random by the seed.
+        seed: of everything random.
+        save_images: write pictures: files of the adversarial images, archives, contact sheets.
+        pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, groups, bags,
+            of the data and of files of models are replaced before anything is written, and can be looked up in it.
+        progress: who hears of progress.
+
+    Returns:
+        Figures by setting, with the evidence; of an attack on the camera those of objects.
+
+    Raises:
+        InputError: nothing to do, ``out`` holds something else, no image is usable, or labels that do not fit.
+        UnsupportedError: the method cannot attack this classifier.
+        ModelError: the classifier gives no finite scores.
+        UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
+        RunConflictError: ``out`` holds the attack of another plan.
+    """
+    if batch_size < 1 or workers < 0:
+        raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
+    if any(isinstance(one, ViewAttack) for one in ([method] if isinstance(method, Method) else method)):
+        if pseudonyms is not None:
+            raise InputError("objects under pseudonyms cannot be looked at again; leave --pseudonyms out")
+        of_views: ShownResult = index.form("attack", "views").load()(
+            classifier,
+            images,
+            named_settings(method, "attacks"),
+            target=target,
+            out=out,
+            limit=limit,
+            seed=seed,
+            save_images=save_images,
+            progress=progress or Silent(),
+        )
+        return of_views
+    names = None
+    if pseudonyms is not None:
+        names = Pseudonyms.open(pseudonyms, outside=None if out is None else Path(out))
+        classifier, images = with_other_name(classifier, names), without_names(images, names)
+    settings = named_settings(method, "attacks", names=names)
+    goal, listener = goal_of(classifier, target), progress or Silent()
+    if names is not None:
+        names.write()
+    if limit is not None:
+        images = images.limit(limit, seed)
+    if not len(images):
+        raise InputError(f"{images.name} holds no images")
+    for setting in settings:
+        lacking = setting.method.missing(classifier, images)
+        if lacking is not None:
+            raise InputError(f"{setting.method.name} {lacking}")
+    images = align_labels(images, classifier.class_names)
+    labels = labels_of(images, goal, len(classifier.class_names))
+    with ExitStack() as stack:
+        folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "attack"
+        stack.enter_context(unwritable_told(folder))
+        check_free(folder)
+        check_recognisable(folder, RECORD, classifier, WHAT)
+        parts = folder / UNFINISHED
+        plan = {
+            "kind": "attack",
+            "model": describe_model(classifier),
+            "data": describe_data(images, listener),
+            "settings": [{"setting": setting.name, **setting.record} for setting in settings],
+            "goal": goal.record(classifier.class_names),
+            "batch_size": batch_size,
+            "seed": seed,
+            "save_images": save_images,
+            "pseudonyms": None if names is None else names.key_id,
+            **describe_machine(classifier),
+        }
+        done = complete(folder, RECORD, AttackedSet, plan, WHAT)
+        if done is not None:
+            shutil.rmtree(parts, ignore_errors=True)
+            return done.model_copy(update={"evidence": Evidence.read(folder / EVIDENCE)})
+        keep = save_images and out is not None
+        with opened(folder, plan) as run:
+            starts = [start_of(setting.method, classifier, images, goal) for setting in settings]
+            work = Work(classifier, images, labels, settings, goal, starts, batch_size, workers, Randomness(seed), keep)
+            measure(work, run, listener)
+        result = _conclude(work, run, folder)
+        write_atomically(folder / RECORD, canonical_json(result.to_json()))
+        shutil.rmtree(parts)
+        return result.model_copy(update={"folder": folder if out is not None else None})
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a folder that holds something else than an attack, whole or unfinished.
+
+    Raises:
+        InputError: it does, or it is a file.
+    """
+    unfinished.check_free(folder, RECORD, WHAT)
+
+
+def _conclude(work: Work, run: Run, folder: Path) -> AttackedSet:
+    """Write what needs all images, and make the record."""
+    extras = [run.shard_extra(shard) for shard in range(work.shards)]
+    rejected = tuple(RejectedImage(**row) for extra in extras for row in extra["rejected"])
+    evidence = {name: merged(run, work.shards, name) for name in work.names}
+    if not len(evidence[CLEAN]):
+        shutil.rmtree(run.folder)
+        _refuse(work, rejected)
+    files = [EVIDENCE]
+    _write_evidence(Evidence.merge(evidence.values()), folder / EVIDENCE)
+    if work.keep:
+        preparation = work.classifier.preparation
+        files += write_adversarial_images(
+            run, work.shards, work.settings, work.images, preparation, work.rng.seed, folder
+        )
+    figures = {}
+    for setting in work.settings:
+        before: list[str] = [doubt for extra in extras for doubt in extra["doubts"]]
+        if isinstance(setting.method, StandardEnsemble):
+            attacked = as_attacked(evidence[setting.name])
+            before += doubts_after(attacked)
+            if work.goal.target is None:
+                record = robustbench_record(
+                    attacked, setting.method, model=work.classifier.name, dataset=work.images.name, seed=work.rng.seed
+                )
+                files.append(f"robustbench-{setting.name}.json")
+                write_atomically(folder / files[-1], canonical_json(record))
+        needy = "gradients" in setting.method.needs
+        figures[setting.name] = attack_figures(
+            evidence[setting.name], evidence[CLEAN], setting.record, before if needy else ()
+        )
+    return AttackedSet(
+        plan=dict(run.plan),
+        clean_accuracy=clean_accuracy(evidence[CLEAN]),
+        settings=figures,
+        rejected=rejected,
+        files=tuple(files),
+        folder=folder,
+        evidence=Evidence.merge(evidence.values()),
+    )
+
+
+def _write_evidence(evidence: Evidence, path: Path) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        evidence.write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)  # where the disk is full, it would take the room
+
+
+def _refuse(work: Work, rejected: Sequence[RejectedImage]) -> None:
+    """Refuse to report on nothing."""
+    first = f"first: {rejected[0].id}: {rejected[0].reason}"
+    if all(one.reason == UNUSABLE for one in rejected):
+        raise ModelError(
+            f"{work.classifier.name} gives no finite scores for any of {len(work.images)} images ({first}); check the "
+            f"weights and the preprocessing"
+        )
+    raise InputError(f"none of the {len(work.images)} images of {work.images.name} could be used; {first}")

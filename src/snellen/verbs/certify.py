@@ -1,0 +1,258 @@
+"""The verb ``snellen.certify``: what can be proven of the decision for every image, as evidence and figures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError
+from snellen.core.evidence import Evidence
+from snellen.core.images import ImageSet
+from snellen.core.method import Method
+from snellen.core.preparation import to_unit
+from snellen.core.progress import Progress, Silent
+from snellen.core.randomness import Randomness
+from snellen.core.run import Run, canonical_json, write_atomically
+from snellen.core.run_plan import describe_data, describe_machine, describe_model
+from snellen.core.unwritable import unwritable_told
+from snellen.data.files.labels import align_labels
+from snellen.data.loading import PreparedBatch, prepared_batches
+from snellen.methods.smoothing.by_votes import VoteCertificate
+from snellen.methods.smoothing.outcome import CertifiedByVotes
+from snellen.runs import unfinished
+from snellen.runs.record import RejectedImage
+from snellen.runs.settings import Setting, named_settings
+from snellen.runs.unfinished import UNFINISHED, check_recognisable, complete, opened
+from snellen.verbs.certified_set import EVIDENCE, RECORD, WHAT, CertifiedSet, certified_figures
+
+#: What progress calls it.
+TASK = "certifying"
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """One call: what is certified with what."""
+
+    classifier: Classifier
+    images: ImageSet
+    settings: Sequence[Setting]
+    batch_size: int
+    workers: int
+    rng: Randomness
+
+    @property
+    def shards(self) -> int:
+        """A shard is one batch: certificates are dear, and what a killed call does again is one of them."""
+        return -(-len(self.images) // self.batch_size)
+
+
+def certify(
+    classifier: Classifier,
+    images: ImageSet,
+    method: Method | Sequence[Method],
+    *,
+    out: Path | str | None = None,
+    batch_size: int = 8,
+    workers: int = 0,
+    limit: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> CertifiedSet:
+    """Certify the decision for every image, and tell how far it holds.
+
+    Labels are not needed; with them, right and wrong certificates are told apart. Images that cannot be used count
+    nowhere and are named. What is random depends on ``seed`` and the id of the image.
+
+    ``out`` gets ``evidence.parquet``, with a row for each image and setting that holds all votes, and ``certify.json``,
+    the record, last. A call that was interrupted leaves a folder ``unfinished`` and no record; the same call goes on
+    where it stopped and ends with the same bytes, and when everything is there, it writes nothing.
+
+    >>> import snellen
+    >>> from snellen.methods.smoothing.smoothing import Smoothing
+    >>> classifier = snellen.load_classifier("bundled:fashion-cnn")
+    >>> images = snellen.load_images("bundled:fashion-mnist").limit(2)
+    >>> certified = certify(classifier, images, Smoothing(sigma=0.1, samples=100))
+    >>> certified.settings["smoothing"].guarantee, len(certified.evidence)
+    (True, 2)
+
+    Args:
+        classifier: see :func:`snellen.load_classifier`.
+        images: see :func:`snellen.load_images`. Labels are matched to the classifier's classes by name.
+        method: one or more methods of the area ``certificates``.
+        out: a new or empty folder, or one in which the same call was interrupted; None: nothing is kept.
+        batch_size: images in one shard, which is what a stopped call does again.
+        workers: threads that read images ahead; changes no result.
+        limit: certify at most so many images, drawn at random by the seed.
+        seed: of everything random.
+        progress: who hears of progress.
+
+    Returns:
+        Figures by setting, with the evidence.
+
+    Raises:
+        InputError: nothing to do, ``out`` holds something else, no image is usable, or labels that do not fit.
+        UnsupportedError: the method cannot certify this classifier.
+        RunConflictError: ``out`` holds the certificates of another plan.
+        UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
+    """
+    if batch_size < 1 or workers < 0:
+        raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
+    settings, listener = named_settings(method, "certificates"), progress or Silent()
+    if limit is not None:
+        images = images.limit(limit, seed)
+    if not len(images):
+        raise InputError(f"{images.name} holds no images")
+    for setting in settings:
+        if not isinstance(setting.method, VoteCertificate):
+            raise InputError(f"{setting.method.name} certifies by other means than votes, which is not written yet")
+        lacking = setting.method.missing(classifier, images)
+        if lacking is not None:
+            raise InputError(f"{setting.method.name} {lacking}")
+    images = align_labels(images, classifier.class_names)
+    with ExitStack() as stack:
+        folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "certify"
+        check_free(folder)
+        check_recognisable(folder, RECORD, classifier, WHAT)
+        stack.enter_context(unwritable_told(folder))
+        plan = {
+            "kind": "certify",
+            "model": describe_model(classifier),
+            "data": describe_data(images, listener),
+            "settings": [{"setting": setting.name, **setting.record} for setting in settings],
+            "batch_size": batch_size,
+            "seed": seed,
+            **describe_machine(classifier),
+        }
+        done = complete(folder, RECORD, CertifiedSet, plan, WHAT)
+        if done is not None:
+            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+            return done.model_copy(update={"evidence": Evidence.read(folder / EVIDENCE)})
+        work = _Work(classifier, images, settings, batch_size, workers, Randomness(seed))
+        with opened(folder, plan) as run:
+            _measure(work, run, listener)
+        result = _conclude(work, run, folder)
+        write_atomically(folder / RECORD, canonical_json(result.to_json()))
+        shutil.rmtree(run.folder)
+        return result.model_copy(update={"folder": folder if out is not None else None})
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a folder that holds something else than certificates, whole or unfinished.
+
+    Raises:
+        InputError: it does, or it is a file.
+    """
+    unfinished.check_free(folder, RECORD, WHAT)
+
+
+def _measure(work: _Work, run: Run, progress: Progress) -> None:
+    """Certify what is not done yet, shard by shard."""
+    progress.begin(TASK, len(work.images) * len(work.settings))
+    for shard in range(work.shards):
+        first = shard * work.batch_size
+        members = range(first, min(first + work.batch_size, len(work.images)))
+        if run.done(shard):
+            progress.advance(TASK, len(members) * len(work.settings), "already done")
+            continue
+        part = work.images.select(list(members))
+        for loaded in prepared_batches(part, work.classifier.preparation, work.batch_size, workers=work.workers):
+            _measure_batch(work, run, shard, part, loaded, progress)
+    progress.finish(TASK)
+
+
+def _measure_batch(
+    work: _Work, run: Run, shard: int, part: ImageSet, loaded: PreparedBatch, progress: Progress
+) -> None:
+    evidence = {setting.name: Evidence.merge([]) for setting in work.settings}
+    told: dict[str, Any] = {}
+    rejected = [{"id": key, "reason": reason} for key, reason in loaded.rejected]
+    if loaded.ids:
+        units = part.column("unit_id")
+        labels = part.labels.tolist() if part.has_labels else [-1] * len(part)
+        own = [None if labels[at] < 0 else int(labels[at]) for at in loaded.indices]
+        images = to_unit(loaded.pixels).to(work.classifier.device)
+        for setting in work.settings:
+            reasons = cast(VoteCertificate, setting.method).unusable(work.classifier, images)
+            rows = [row for row, reason in enumerate(reasons) if reason is None]
+            rejected += [{"id": loaded.ids[row], "reason": why} for row, why in enumerate(reasons) if why is not None]
+            progress.advance(TASK, len(loaded.ids) - len(rows), "rejected")
+            if not rows:
+                continue
+            ids = [loaded.ids[row] for row in rows]
+            found = setting.certifier.certify(
+                work.classifier, images[rows], rng=work.rng.for_examples(ids).child(setting.name)
+            )
+            assert isinstance(found, CertifiedByVotes)
+            where = [loaded.indices[row] for row in rows]
+            evidence[setting.name] = found.evidence(
+                work.classifier,
+                ids,
+                [own[row] for row in rows],
+                setting=setting.name,
+                unit_ids=[None if units[at] is None else str(units[at]) for at in where],
+            )
+            told[setting.name] = {
+                "sigma": found.sigma, "largest": found.largest, "assumptions": list(found.assumptions)
+            }  # fmt: skip
+            progress.advance(TASK, len(rows), setting.name)
+    progress.advance(TASK, len(loaded.rejected) * len(work.settings), "rejected")
+    run.write_shard(shard, evidence, {"rejected": rejected, "told": told})
+
+
+def _conclude(work: _Work, run: Run, folder: Path) -> CertifiedSet:
+    """Write what needs all images, and make the record."""
+    extras = [run.shard_extra(shard) for shard in range(work.shards)]
+    reasons = {(row["id"], row["reason"]): None for extra in extras for row in extra["rejected"]}
+    rejected = tuple(RejectedImage(id=key, reason=reason) for key, reason in reasons)
+    evidence = {
+        setting.name: Evidence.merge(
+            part for shard in range(work.shards) if len(part := run.shard_evidence(shard, setting.name))
+        )
+        for setting in work.settings
+    }
+    told: dict[str, Any] = {}
+    for extra in extras:
+        told |= extra["told"]
+    if len(told) < len(work.settings):
+        shutil.rmtree(run.folder)
+        first = f"first: {rejected[0].id}: {rejected[0].reason}"
+        lost = ", ".join(setting.name for setting in work.settings if setting.name not in told)
+        raise InputError(
+            f"none of the {len(work.images)} images of {work.images.name} could be used for {lost}; {first}"
+        )
+    whole = Evidence.merge(evidence.values())
+    partial = folder / f".{EVIDENCE}.partial"
+    try:
+        whole.write(partial)
+        os.replace(partial, folder / EVIDENCE)
+    finally:
+        partial.unlink(missing_ok=True)  # where the disk is full, it would take the room
+    return CertifiedSet(
+        plan=dict(run.plan),
+        settings={
+            setting.name: certified_figures(
+                evidence[setting.name],
+                setting.record,
+                sigma=told[setting.name]["sigma"],
+                largest=told[setting.name]["largest"],
+                assumptions=told[setting.name]["assumptions"],
+            )
+            for setting in work.settings
+        },
+        rejected=rejected,
+        files=(EVIDENCE,),
+        folder=folder,
+        evidence=whole,
+    )
+
+
+def largest_radii(classifier: Classifier, settings: Sequence[Setting]) -> dict[str, float]:
+    """The radius that no image can exceed under each setting: known before anything is run."""
+    return {setting.name: cast(VoteCertificate, setting.method).largest(classifier) for setting in settings}

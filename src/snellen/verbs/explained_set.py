@@ -1,0 +1,182 @@
+"""The record of explanations: what ``explain.json`` holds, and the figures in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from snellen.core.evidence import Evidence
+from snellen.metrics.clustered import clustered_mean
+from snellen.metrics.units import unit_codes
+from snellen.runs.record import EVIDENCE as EVIDENCE
+from snellen.runs.record import Figure, RejectedImage
+from snellen.verbs.explained_batches import CONTROL, FIGURE
+
+RECORD = "explain.json"
+
+#: How messages call it.
+WHAT = "set of explanations"
+
+#: What the figures of methods mean, in a sentence; others are shown by their name alone.
+FIGURE_WORDS: Mapping[str, str] = {
+    "auroc": "area under the ROC curve of the part's score on images where it is known whether they show it",
+    "completeness_gap": "the map's sum less the change of the score that it should add up to; 0 is right",
+    "deletion": "area under the curve of the probability as the most important pixels are removed first; low is good",
+    "drop": "how much probability is lost when the part is removed; high is good",
+    "influence": "mean size of what the part adds to the score of the decision, in units of the score",
+    "insertion": "area under the curve of the probability as the most important pixels come first; high is good",
+    "kept": "the probability when only the part is kept; high is good",
+    "sentence": "logarithm of the probability of the sentence, seeing the part; high is good",
+}
+
+
+class ExplainedFigure(BaseModel):
+    """A figure of an explanation beside that of random parts of equal size.
+
+    Attributes:
+        words: what it means; empty where that is not written down.
+        found: mean over the images, or over the parts of a model.
+        control: the same for random parts; None where the method has no control for it.
+        difference: mean of the paired differences, found − control.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    words: str = ""
+    found: Figure
+    control: Figure | None = None
+    difference: Figure | None = None
+
+
+class ExplanationFigures(BaseModel):
+    """What one method said.
+
+    Attributes:
+        method: the method and its parameters.
+        of: what it explains: ``images``, or ``parts`` of the model.
+        explained: how many it explained.
+        asked: of so many.
+        figures: how far the explanations hold, by name.
+        reasons: why there was no explanation, and how often.
+        queries: images sent through the model, in all.
+        gradients: the same for gradients.
+        assumptions: what the explanations rest on.
+        verdict: in words.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: dict[str, object]
+    of: str
+    explained: int
+    asked: int
+    figures: dict[str, ExplainedFigure]
+    reasons: dict[str, int]
+    queries: int
+    gradients: int
+    assumptions: tuple[str, ...]
+    verdict: str
+
+
+class ExplainedSet(BaseModel):
+    """What was explained. Holds no clock reading: equal inputs give equal bytes.
+
+    Attributes:
+        plan: model, data, settings with their methods, target, batch size, seed, machine, versions.
+        settings: figures of each method, by name.
+        rejected: images that could not be used.
+        files: evidence, page and folders of sheets, relative to the folder.
+        folder: where the files are; None where nothing was kept.
+        evidence: the table with a row for each image, or part, and setting, in memory.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    plan: dict[str, Any]
+    settings: dict[str, ExplanationFigures]
+    rejected: tuple[RejectedImage, ...] = ()
+    files: tuple[str, ...] = ()
+    folder: Path | None = Field(None, exclude=True)
+    evidence: Evidence | None = Field(None, exclude=True, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return self.model_dump(mode="json")
+
+    def __repr__(self) -> str:
+        return f"ExplainedSet({'; '.join(f'{name}: {found.verdict}' for name, found in self.settings.items())})"
+
+    __str__ = __repr__
+
+
+def explanation_figures(evidence: Evidence, method: dict[str, object], *, of: str) -> ExplanationFigures:
+    """Figures of one method, from its rows.
+
+    Args:
+        evidence: as :mod:`snellen.verbs.explained_batches` makes it.
+        method: its record.
+        of: ``images`` or ``parts``.
+    """
+    table = evidence.table
+    statuses, reasons = table["status"].to_pylist(), table["reason"].to_pylist()
+    done = [status == "ok" for status in statuses]
+    units = unit_codes(table["unit_id"].to_pylist())
+    names = [name.removeprefix(FIGURE) for name in table.column_names if name.startswith(FIGURE)]
+    figures = {name: _figure(evidence, name, np.array(done, dtype=bool), units) for name in names}
+    explained, asked = sum(done), len(done)
+    return ExplanationFigures(
+        method=method,
+        of=of,
+        explained=explained,
+        asked=asked,
+        figures=figures,
+        reasons=dict(sorted(Counter(str(reason) for reason, ok in zip(reasons, done, strict=True) if not ok).items())),
+        queries=evidence.spent.queries,
+        gradients=evidence.spent.gradients,
+        assumptions=evidence.assumptions,
+        verdict=_verdict(of, explained, asked),
+    )
+
+
+def _verdict(of: str, explained: int, asked: int) -> str:
+    if of == "parts":
+        return f"{explained} of {asked} parts described; a description says what a part responds to, not what it is for"
+    return f"{explained} of {asked} images explained; an explanation says what the model used, not whether it is right"
+
+
+def _figure(evidence: Evidence, name: str, done: NDArray[np.bool_], units: NDArray[np.int64]) -> ExplainedFigure:
+    found = _column(evidence, f"{FIGURE}{name}")
+    words = FIGURE_WORDS.get(name, "")
+    known = done & np.isfinite(found)
+    if f"{CONTROL}{name}" not in evidence.table.column_names:
+        return ExplainedFigure(words=words, found=_mean(found, units, known))
+    control = _column(evidence, f"{CONTROL}{name}")
+    both = known & np.isfinite(control)
+    return ExplainedFigure(
+        words=words,
+        found=_mean(found, units, known),
+        control=_mean(control, units, both),
+        difference=_mean(found - control, units, both),
+    )
+
+
+def _column(evidence: Evidence, name: str) -> NDArray[np.float64]:
+    return np.array([np.nan if value is None else value for value in evidence.table[name].to_pylist()], dtype=float)
+
+
+def _mean(values: NDArray[np.float64], units: NDArray[np.int64], counted: NDArray[np.bool_]) -> Figure:
+    n = int(counted.sum())
+    if not n:
+        return Figure(value=None, low=None, high=None, n=0)
+    if n < 2:
+        return Figure(value=float(values[counted][0]), low=None, high=None, n=n)
+    low, high = (
+        float(end) if np.isfinite(end) else None for end in clustered_mean(values[counted], units[counted]).interval()
+    )
+    return Figure(value=float(values[counted].mean()), low=low, high=high, n=n)

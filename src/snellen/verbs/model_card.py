@@ -1,0 +1,221 @@
+"""The card of a trained classifier for people: ``README.md`` in its folder, as model hubs show it.
+
+Mitchell et al., "Model cards for model reporting", FAT* 2019, arXiv 1810.03993: what it is, how it was made, how it was
+measured, and where it fails.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from snellen.auditing.report import AuditReport
+from snellen.core.artifact import Card
+
+#: Findings and classes that are named; all findings are in the report.
+_FINDINGS, _CLASSES = 10, 30
+#: Figures that are told, by pattern; all are in the report.
+_FIGURES = (
+    "clean.accuracy",
+    "clean.balanced_accuracy",
+    "discrimination.auroc",
+    "calibration.ece",
+    "selective.aurc",
+    "corruption.error",
+    "corruption.mce",
+    "adversarial.*.accuracy",
+)
+#: What Markdown or HTML would read as markup.
+_MARKUP = re.compile(r"[\\`*{}\[\]#|~]|\b_|_\b")
+
+
+def model_card(card: Card, report: AuditReport | None = None, *, onnx: str | None = None) -> str:
+    """Write the card as Markdown.
+
+    Args:
+        card: of the artifact.
+        report: an audit of it; None: the card says that there is none.
+        onnx: name of the ONNX file beside it.
+
+    Names of classes, images and findings are escaped: they are data.
+    """
+    if card.kind in _UNAUDITED:
+        return _unaudited_card(card)
+    parts = [
+        _front_matter(card),
+        f"# {plain(card.name)}",
+        *([plain(card.description)] if card.description else []),
+        _what(card),
+        _use(onnx),
+        _training(card),
+        _audit(report) if report is not None else _NO_AUDIT,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+_NO_AUDIT = (
+    "## Where it fails\n\nNot audited: nothing is known of it beyond the figures above. "
+    "`snellen audit artifact:FOLDER IMAGES` tells."
+)
+
+
+def plain(text: str) -> str:
+    """Text that Markdown shows as it is, on one line.
+
+    >>> print(plain("a|b <script>"))
+    a&#124;b &lt;script&gt;
+    """
+    escaped = html.escape(" ".join(text.split()), quote=False)
+    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", escaped)
+
+
+#: What is no classifier, decides nothing and is not audited: task for model hubs, command, and where it fails, by kind.
+_UNAUDITED = {
+    "denoiser": (
+        "image-to-image",
+        "snellen scan perturbation IMAGES --classifier MODEL --denoiser artifact:FOLDER",
+        "The figures are those before the classifiers that were attacked; `false_alarms` is the share of images that "
+        "nobody attacked whose decision it changes, `carried_over` the share of pairs that fooled the surrogate, too: "
+        "where that is small, the alignment says little about the victims. Its estimates prove no attack, and it is no "
+        "defence: an attack that knows it gets through.",
+    ),
+    "captioner": (
+        "image-to-text",
+        "snellen explain neuron-descriptions MODEL IMAGES --describer artifact:FOLDER",
+        "It knows the words of its training sentences and no others, and was trained on drawn scenes: on photographs "
+        "it says what comes nearest. The figures are of units that chose the epoch.",
+    ),
+}
+
+
+def _unaudited_card(card: Card) -> str:
+    """The card of what decides nothing."""
+    task, command, fails = _UNAUDITED[card.kind]
+    parts = [
+        _front_matter(card, task),
+        f"# {plain(card.name)}",
+        plain(card.description),
+        "\n".join(_table(("", ""), _facts(card))),
+        f"## Use\n\n```\n{command}\n```",
+        _training(card),
+        f"## Where it fails\n\n{fails}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(card: Card, task: str = "image-classification") -> str:
+    """What model hubs read; no value comes from data."""
+    lines = [
+        "---",
+        "library_name: snellen",
+        f"license: {card.licence.lower() if re.fullmatch('[A-Za-z0-9.-]+', card.licence) else 'other'}",
+        f"pipeline_tag: {task}",
+        "---",
+    ]
+    return "\n".join(lines)
+
+
+def _what(card: Card) -> str:
+    names = [plain(name) for name in card.class_names[:_CLASSES]]
+    more = len(card.class_names) - len(names)
+    decides = "several labels an image" if card.task == "multilabel" else "one class an image"
+    return "\n".join(
+        [
+            f"Classifies images: {decides}, of {len(card.class_names)}: {', '.join(names)}"
+            f"{f' and {more} more' if more else ''}.",
+            "",
+            *_table(("", ""), _facts(card)),
+        ]
+    )
+
+
+def _facts(card: Card) -> list[tuple[str, str]]:
+    size = card.preparation.get("size")
+    return [
+        ("architecture", ", ".join(f"{key} {value}" for key, value in card.architecture.items())),
+        ("input", "RGB in [0, 1]" + (f", {size[0]} × {size[1]} pixels" if size else "")),
+        ("resize", f"{card.preparation.get('resize')} ({card.preparation.get('interpolation')})"),
+        ("licence", card.licence),
+        ("weights (sha256)", card.sha256 or "not saved yet"),
+    ]
+
+
+def _use(onnx: str | None) -> str:
+    lines = ["## Use", "", "```", "snellen audit artifact:FOLDER IMAGES", "```", "", "```python", "import snellen", ""]
+    lines += ['classifier = snellen.load_classifier("artifact:FOLDER")', "```"]
+    if onnx is not None:
+        lines += [
+            "",
+            f"`{onnx}` is the same classifier for any ONNX runtime: float32 (n, 3, height, width) in [0, 1] → scores "
+            f"(n, k); its normalisation is inside. `{onnx}.json` tells classes, resize and crop.",
+        ]
+    return "\n".join(lines)
+
+
+def _training(card: Card) -> str:
+    lineage = card.lineage
+    rows = [(key, _told(value)) for key, value in lineage.recipe.items() if not isinstance(value, Mapping)]
+    rows += [
+        (f"{key}.{name}", _told(value))
+        for key, inner in lineage.recipe.items()
+        if isinstance(inner, Mapping)
+        for name, value in inner.items()
+    ]
+    lines = ["## How it was trained", "", *_table(("parameter", "value"), rows), ""]
+    lines.append(
+        f"Seed {lineage.seed}; images {lineage.data[:16]}…; started from "
+        + (f"weights {lineage.parent[:16]}…" if lineage.parent else "initial weights")
+        + f"; Snellen {lineage.code_version}, "
+        + ", ".join(f"{key} {value}" for key, value in lineage.environment.items())
+        + "."
+    )
+    if card.metrics:
+        told = ", ".join(f"{name.removeprefix('tune.')} {value:.4f}" for name, value in card.metrics.items())
+        lines += ["", f"On the images that chose the epoch (an optimistic figure): {told}."]
+    return "\n".join(lines)
+
+
+def _audit(report: AuditReport) -> str:
+    data = report.data
+    lines = [
+        "## Where it fails",
+        "",
+        f"An audit on {data['used']} images ({plain(str(data['name']))}) tested {report.tested.hypotheses} hypotheses. "
+        + (
+            "The worst of what it found; harm is a lower bound of what each costs, as a share of all images:"
+            if report.findings
+            else "Nothing was found."
+        ),
+        "",
+    ]
+    if report.findings:
+        found = [(f"{one.harm:.3f}", one.kind, one.title) for one in report.findings[:_FINDINGS]]
+        lines += [*_table(("harm", "kind", "finding"), found), ""]
+        if len(report.findings) > _FINDINGS:
+            lines += [f"And {len(report.findings) - _FINDINGS} more.", ""]
+    figures = [
+        (
+            name,
+            f"{figure.value:.4f}",
+            "" if figure.low is None or figure.high is None else f"{figure.low:.4f} – {figure.high:.4f}",
+        )
+        for name, figure in report.metrics.items()
+        if any(fnmatchcase(name, pattern) for pattern in _FIGURES)
+    ]
+    lines += [*_table(("figure", "value", "95 % interval"), figures), ""]
+    skipped = [check.name for check in report.checks if check.status != "done"]
+    if skipped:
+        lines.append(f"Not checked: {', '.join(skipped)}.\n")
+    lines.append("What was not found may be there: see `audit/report.html` for what was tested, and how.")
+    return "\n".join(lines)
+
+
+def _told(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    cells = [" | ".join(plain(cell) for cell in row) for row in rows]
+    return [f"| {' | '.join(head)} |", "|" + " --- |" * len(head), *(f"| {row} |" for row in cells)]

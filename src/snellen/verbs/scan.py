@@ -1,0 +1,183 @@
+"""The verb ``snellen.scan``: what is planted or wrong in images or in a classifier, as evidence and pictures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import pyarrow.compute as pc
+
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError
+from snellen.core.evidence import Evidence
+from snellen.core.images import ImageSet
+from snellen.core.method import Method
+from snellen.core.progress import Progress, Silent
+from snellen.core.randomness import Randomness
+from snellen.core.run import Run, canonical_json, write_atomically
+from snellen.core.run_plan import describe_data, describe_machine, describe_model
+from snellen.core.unwritable import unwritable_told
+from snellen.data.files.labels import align_labels
+from snellen.runs import unfinished
+from snellen.runs.settings import Setting, named_settings
+from snellen.runs.unfinished import UNFINISHED, check_recognisable, complete, opened
+from snellen.verbs.scanned_pictures import write_pictures
+from snellen.verbs.scanned_set import EVIDENCE, RECORD, WHAT, ScannedFigures, ScannedSet, scanned_figures
+
+
+@runtime_checkable
+class NamesReferences(Protocol):
+    """A method whose fields name artifacts or images that are not those of the call."""
+
+    def reference_hashes(self) -> Mapping[str, str]:
+        """Hash of what each such field names, as it is now: another one makes another plan."""
+        ...
+
+
+#: What a method needs that only a classifier has.
+OF_A_CLASSIFIER = frozenset({"scores", "gradients", "logits", "layers"})
+
+
+def scan(
+    images: ImageSet,
+    method: Method | Sequence[Method],
+    *,
+    classifier: Classifier | None = None,
+    out: Path | str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> ScannedSet:
+    """Scan images, or a classifier by means of images, and tell what was found.
+
+    Images that cannot be used count nowhere and are named. What is random depends on ``seed`` and the id of the image.
+
+    ``out`` gets ``evidence.parquet`` with the rows of all methods, ``sheet-SETTING.png`` and ``SETTING/`` with the
+    pictures of each, and ``scan.json``, the record, last. A method is done whole or again: a call that was interrupted
+    leaves a folder ``unfinished`` and no record, and the same call goes on with the method in which it stopped. When
+    everything is there, it writes nothing.
+
+    Args:
+        images: see :func:`snellen.load_images`. With a classifier, labels are matched to its classes by name.
+        method: one or more methods of the area ``scans``.
+        classifier: see :func:`snellen.load_classifier`; None for methods that look at images alone.
+        out: a new or empty folder, or one in which the same call was interrupted; None: nothing is kept.
+        limit: scan at most so many images, drawn at random by the seed.
+        seed: of everything random.
+        progress: who hears of progress.
+
+    Returns:
+        What each method found, with the evidence.
+
+    Raises:
+        InputError: nothing to do, ``out`` holds something else, or a scan of a classifier that cannot be told from
+            another, no image is usable, a method that needs a classifier without one, or labels that do not fit.
+        RunConflictError: ``out`` holds the scan of another plan.
+        UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
+    """
+    settings, listener = named_settings(method, "scans"), progress or Silent()
+    if limit is not None:
+        images = images.limit(limit, seed)
+    if not len(images):
+        raise InputError(f"{images.name} holds no images")
+    for setting in settings:
+        needs_classifier(setting, classifier is not None)
+        lacking = setting.method.missing(classifier, images)
+        if lacking is not None:
+            raise InputError(f"{setting.method.name} {lacking}")
+    if classifier is not None:
+        images = align_labels(images, classifier.class_names)
+    with ExitStack() as stack:
+        folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "scan"
+        check_free(folder)
+        if classifier is not None:
+            check_recognisable(folder, RECORD, classifier, WHAT)
+        stack.enter_context(unwritable_told(folder))
+        plan = {
+            "kind": "scan",
+            "model": None if classifier is None else describe_model(classifier),
+            "data": describe_data(images, listener),
+            "settings": [{"setting": setting.name, **setting.record} for setting in settings],
+            "references": {
+                one.name: dict(one.method.reference_hashes())
+                for one in settings
+                if isinstance(one.method, NamesReferences)
+            },
+            "seed": seed,
+            **describe_machine(classifier),
+        }
+        done = complete(folder, RECORD, ScannedSet, plan, WHAT)
+        if done is not None:
+            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+            return done.model_copy(update={"evidence": Evidence.read(folder / EVIDENCE)})
+        with opened(folder, plan) as run:
+            for number, setting in enumerate(settings):
+                if not run.done(number):
+                    _scan(setting, number, images, classifier, Randomness(seed), run, folder, listener)
+        result = _conclude(settings, run, folder)
+        write_atomically(folder / RECORD, canonical_json(result.to_json()))
+        shutil.rmtree(run.folder)
+        return result.model_copy(update={"folder": folder if out is not None else None})
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a folder that holds something else than a scan, whole or unfinished.
+
+    Raises:
+        InputError: it does, or it is a file.
+    """
+    unfinished.check_free(folder, RECORD, WHAT)
+
+
+def needs_classifier(setting: Setting, given: bool) -> None:
+    """Refuse a method that needs a classifier where none is given.
+
+    Raises:
+        InputError: so it is.
+    """
+    wanted = sorted(OF_A_CLASSIFIER & setting.method.needs)
+    if wanted and not given:
+        raise InputError(f"{setting.method.name} needs a classifier that gives {', '.join(wanted)}: name --classifier")
+
+
+def _scan(
+    setting: Setting,
+    number: int,
+    images: ImageSet,
+    classifier: Classifier | None,
+    rng: Randomness,
+    run: Run,
+    folder: Path,
+    progress: Progress,
+) -> None:
+    """Run one method and write what it found; the pictures first, so that a shard that is there is whole."""
+    found = setting.scanner.scan(images, classifier=classifier, rng=rng.child(setting.name), progress=progress)
+    statuses = found.evidence.table["status"]
+    if not len(found.evidence) or pc.all(pc.equal(statuses, "rejected")).as_py():
+        first = found.evidence.table.slice(0, 1).to_pylist()
+        told = "".join(f"; first: {row['example_id']}: {row['reason']}" for row in first)
+        raise InputError(f"none of the {len(images)} images of {images.name} could be used for {setting.name}{told}")
+    pictures = write_pictures(found.pictures, setting.name, f"{setting.name}  ({images.name})", folder)
+    figures = scanned_figures(found, setting.record, pictures)
+    run.write_shard(number, {setting.name: found.evidence}, figures.model_dump(mode="json"))
+
+
+def _conclude(settings: Sequence[Setting], run: Run, folder: Path) -> ScannedSet:
+    """Write the rows of all methods, and make the record."""
+    whole = Evidence.merge(run.shard_evidence(number, setting.name) for number, setting in enumerate(settings))
+    partial = folder / f".{EVIDENCE}.partial"
+    try:
+        whole.write(partial)
+        os.replace(partial, folder / EVIDENCE)
+    finally:
+        partial.unlink(missing_ok=True)  # where the disk is full, it would take the room
+    found = {
+        setting.name: ScannedFigures.model_validate(run.shard_extra(number)) for number, setting in enumerate(settings)
+    }
+    pictures = [file for figures in found.values() for file in figures.pictures]
+    return ScannedSet(plan=dict(run.plan), settings=found, files=(EVIDENCE, *pictures), folder=folder, evidence=whole)

@@ -1,0 +1,193 @@
+"""The verb ``snellen.train``: a recipe, images, and everything that a classifier is shipped with."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from snellen.auditing.audit import audit
+from snellen.auditing.report import AuditReport
+from snellen.core.artifact import Artifact
+from snellen.core.errors import InputError, RunConflictError, SnellenError
+from snellen.core.images import ImageSet
+from snellen.core.method import Method, Recipe, build
+from snellen.core.progress import Progress
+from snellen.core.randomness import Randomness
+from snellen.core.run import canonical_json, write_atomically
+from snellen.data.files.joining import join
+from snellen.data.files.splits import as_split
+from snellen.models.classifiers.onnx_export import export_onnx
+from snellen.models.classifiers.references import load_classifier
+from snellen.models.remote.sent_log import sent_log
+from snellen.training.checkpoints import differences
+from snellen.verbs.model_card import model_card
+
+#: Where a training stands, while it runs; removed at its end, with those beside it (of a teacher).
+CHECKPOINT = "training.safetensors"
+_CHECKPOINTS = re.compile(r"training(-\w+)?\.safetensors")
+
+#: What is being made, while it is; with the checkpoints, and what a kill leaves of any file, removed at the end.
+UNFINISHED = "training.json"
+#: Written last: with it, a folder is complete.
+COMPLETE = "README.md"
+_UNFINISHED_FILES = re.compile(
+    r"training\.json|weights\.safetensors|card\.json|model\.onnx(\.json)?|audit|sent\.jsonl", re.ASCII
+)
+_TEMPORARY = re.compile(r"\.(training(-\w+)?\.safetensors|training\.json|model\.onnx\.json|README\.md)\.[0-9a-f]{12}")
+
+
+@dataclass(frozen=True, eq=False)
+class Delivered:
+    """A trained classifier and what was written.
+
+    Attributes:
+        artifact: weights and card.
+        folder: weights.safetensors, card.json, README.md; model.onnx and audit/ where they were made,
+            sent.jsonl where something was sent.
+        onnx: the ONNX file.
+        report: the audit.
+        notes: what was not made, and why.
+    """
+
+    artifact: Artifact
+    folder: Path
+    onnx: Path | None
+    report: AuditReport | None
+    notes: tuple[str, ...]
+
+
+def train(
+    recipe: str | Mapping[str, Any] | Method,
+    images: ImageSet,
+    *,
+    out: Path | str,
+    tune: ImageSet | None = None,
+    test: ImageSet | None = None,
+    base: Artifact | None = None,
+    onnx: bool = True,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Delivered:
+    """Train a classifier, or a denoiser, and write it with all that a user of it must know.
+
+    What was stopped goes on where it was when the same is asked for once more: within the training, or after it, with
+    the ONNX file and the audit. README.md is written last: a folder without it is unfinished.
+
+    Args:
+        recipe: a method of the area ``recipes``: its name, its record, or itself.
+        images: to train on, none of them test images.
+        out: a new folder, or one that holds an unfinished training.
+        tune: images that choose the epoch, where the others have no such split of their own.
+        test: images to audit the result on; None: no audit. A denoiser gets neither that nor an ONNX file.
+        base: a classifier whose weights are gone on from.
+        onnx: also write model.onnx; what cannot be written is told in ``notes``.
+        seed: of everything random.
+        progress: hears of every step.
+
+    Raises:
+        InputError: the folder is not free; what the recipe refuses.
+        RunConflictError: the folder holds an unfinished training of another recipe, base, other images or another seed.
+    """
+    made = build("recipes", recipe)
+    assert isinstance(made, Recipe)
+    folder = Path(out)
+    check_free(folder)
+    lacking = made.missing() if base is None else None
+    if lacking is not None:
+        raise InputError(f"{made.name} {lacking}")
+    given = images
+    if tune is not None:
+        given = join([as_split(images.for_fitting(), "train"), as_split(tune.for_fitting(), "tune")])
+    if "labels" not in made.needs:
+        given = _without_labels(given)
+    folder.mkdir(parents=True, exist_ok=True)
+    asked = {
+        "recipe": made.record(),
+        "seed": seed,
+        "base": None if base is None else base.card.sha256,
+        "images": given.fingerprint(progress),
+        "test": None if test is None else test.fingerprint(progress),
+    }
+    artifact = _trained(folder, asked)
+    if artifact is None:
+        write_atomically(folder / UNFINISHED, canonical_json(asked))
+        checkpoint = folder / CHECKPOINT
+        with sent_log() as sent:  # a recipe may ask a language model, or show its images to another classifier
+            sent.into(folder)
+            artifact = made.fit(given, base=base, rng=Randomness(seed), checkpoint=checkpoint, progress=progress)
+        artifact = artifact.save(folder)
+    _remove(folder, _CHECKPOINTS)
+    # An export that was stopped leaves a part of a file.
+    _remove(folder, re.compile(r"model\.onnx(\.json)?"))
+    notes: list[str] = []
+    decides = artifact.card.kind == "classifier"
+    if not decides and (onnx or test is not None):
+        notes.append(f"neither model.onnx nor an audit: a {artifact.card.kind} decides nothing")
+    written = _onnx(folder, notes) if onnx and decides else None
+    report = None
+    if test is not None and decides:
+        classifier = load_classifier(f"artifact:{folder}")
+        report = audit(classifier, test, out=folder / "audit", train=images, seed=seed, progress=progress)
+    card = model_card(artifact.card, report, onnx=written.name if written else None)
+    write_atomically(folder / COMPLETE, card.encode())
+    _remove(folder, _TEMPORARY)
+    (folder / UNFINISHED).unlink()
+    return Delivered(artifact, folder, written, report, tuple(notes))
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a folder that holds anything but an unfinished training, or one whose ONNX file and audit are unfinished.
+
+    Raises:
+        InputError: as said.
+    """
+    if not folder.exists():
+        return
+    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {""}
+    allowed = [_CHECKPOINTS, _TEMPORARY, *([_UNFINISHED_FILES] if UNFINISHED in names else [])]
+    if any(not any(kind.fullmatch(name) for kind in allowed) for name in names):
+        raise InputError(f"{folder} exists and is not an empty folder; name a new one with --out")
+
+
+def _without_labels(images: ImageSet) -> ImageSet:
+    """What a recipe that needs no labels gets: none are there, and not even the fingerprint depends on any."""
+    held = [name for name in ("label", "labels", "true_label") if name in images.table.column_names]
+    return replace(images.unlabelled(), table=images.table.drop_columns(held))
+
+
+def _trained(folder: Path, asked: Mapping[str, Any]) -> Artifact | None:
+    """The classifier of an unfinished folder whose training is over; None where there is something left to train.
+
+    Raises:
+        RunConflictError: it was trained for something else.
+    """
+    try:
+        artifact = Artifact.load(folder)
+        recorded = json.loads((folder / UNFINISHED).read_bytes())
+    except (InputError, OSError, ValueError):
+        return None  # stopped before both files were whole: the checkpoint is there still
+    differing = differences(recorded, json.loads(canonical_json(asked)))
+    if differing:
+        raise RunConflictError(
+            f"{folder} holds a trained classifier whose delivery was stopped, and differs from what is asked for in: "
+            f"{', '.join(differing)}; name a new folder with --out, or delete it to start anew"
+        )
+    return artifact
+
+
+def _remove(folder: Path, names: re.Pattern[str]) -> None:
+    for left in list(folder.iterdir()):
+        if names.fullmatch(left.name):
+            left.unlink()
+
+
+def _onnx(folder: Path, notes: list[str]) -> Path | None:
+    try:
+        return export_onnx(load_classifier(f"artifact:{folder}"), folder / "model.onnx")
+    except SnellenError as error:
+        notes.append(f"no model.onnx: {error}")
+    return None

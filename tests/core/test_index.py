@@ -1,0 +1,120 @@
+"""The index knows which methods exist, imports none of them, and refuses two of one name."""
+
+import subprocess
+import sys
+
+import pytest
+
+from snellen.core import index
+from snellen.core.errors import InputError, UnknownNameError
+from snellen.core.index import AREAS, MethodEntry, entry, methods, normalise
+from snellen.core.method import VERBS
+
+
+class Point:
+    """What an installed plugin looks like to importlib.metadata."""
+
+    def __init__(self, name, value):
+        self.name, self.value = name, value
+
+
+@pytest.fixture
+def plugins(monkeypatch):
+    """Set the entry points of groups; the index is read afresh."""
+
+    def install(**groups):
+        monkeypatch.setattr(index, "entry_points", lambda group: groups.get(group.removeprefix("snellen."), ()))
+        methods.cache_clear()
+
+    yield install
+    monkeypatch.undo()
+    methods.cache_clear()
+
+
+def test_every_area_has_a_verb():
+    assert set(AREAS.values()) == set(VERBS)
+
+
+def test_an_unknown_area_is_refused_with_near_names():
+    with pytest.raises(UnknownNameError, match="unknown area 'attack'; did you mean 'attacks'"):
+        methods("attack")
+
+
+@pytest.mark.parametrize("area", AREAS)
+def test_targets_load_and_names_are_index_spelling(area):
+    for name, row in methods(area).items():
+        assert row.name == name == normalise(name)
+        assert (row.area, row.load().__name__) == (area, row.target.partition(":")[2])
+        for spelling in (name, *row.aliases):
+            assert entry(area, spelling) == row
+
+
+@pytest.mark.parametrize(
+    "spelling", ["pgd", "PGD", " pgd ", "projected-gradient-descent", "Projected Gradient_Descent"]
+)
+def test_found_by_name_and_alias_in_any_spelling(spelling):
+    assert entry("attacks", spelling).name == "pgd"
+
+
+def test_an_unknown_name_says_what_is_known():
+    with pytest.raises(UnknownNameError, match=r"unknown attack 'pdg'; did you mean 'pgd'.*\? Known: .*fgsm"):
+        entry("attacks", "pdg")
+    with pytest.raises(UnknownNameError, match="unknown shift 'pgd'"):
+        entry("shifts", "pgd")
+
+
+def test_listing_imports_no_method():
+    code = (
+        "import sys; from snellen.core.index import AREAS, methods\n"
+        "assert [methods(area) for area in AREAS] and 'pgd' in methods('attacks')\n"
+        "assert not {'torch', 'numpy', 'snellen.methods.attacks.pgd', 'snellen.methods.attacks'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_plugin_is_found_and_loaded_when_used(plugins):
+    plugins(attacks=[Point("square-attack", "collections:OrderedDict")])
+    assert entry("attacks", "Square Attack").load().__name__ == "OrderedDict"
+    assert {"pgd", "square-attack"} <= set(methods("attacks"))
+    assert "square-attack" not in methods("shifts")
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        ([Point("pgd", "a:B")], r"two methods are named 'pgd' in attacks: snellen\.attacks\.pgd:PGD, a:B"),
+        ([Point("new", "a:B"), Point("new", "c:D")], "two methods are named 'new' in attacks: a:B, c:D"),
+        ([Point("Fast-Gradient-Sign", "a:B")], "'Fast-Gradient-Sign' names both fgsm and Fast-Gradient-Sign"),
+        ([Point("PGD", "a:B")], "'PGD' names both pgd and PGD"),
+    ],
+)
+def test_a_name_or_alias_that_occurs_twice_is_an_error(plugins, points, message):
+    plugins(attacks=points)
+    with pytest.raises(InputError, match=message):
+        methods("attacks")
+    assert methods("shifts"), "other areas are not concerned"
+
+
+def test_an_alias_may_repeat_its_own_name(monkeypatch, tmp_path):
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "methods.toml").write_text('[dual_smoothing]\ntarget = "a:B"\naliases = ["dual-smoothing"]\n')
+    monkeypatch.setattr(index, "__file__", str(tmp_path / "index.py"))
+    methods.cache_clear()
+    try:
+        assert entry("scans", "dual-smoothing") == MethodEntry(
+            name="dual_smoothing", area="scans", target="a:B", aliases=("dual-smoothing",)
+        )
+    finally:
+        methods.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("FGSM/CW/DD", "fgsm_cw_dd"),
+        (" Dual-Smoothing ", "dual_smoothing"),
+        ("CFG for captioning", "cfg_for_captioning"),
+    ],
+)
+def test_normalised_spelling(name, expected):
+    assert normalise(name) == expected == normalise(expected)

@@ -1,0 +1,301 @@
+"""The 39 published systems, their claims, and the state that a recorded result gives them."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from snellen.core import system as system_module
+from snellen.core.errors import InputError, UnknownNameError
+from snellen.core.index import AREAS, methods, normalise
+from snellen.core.system import Claim, System, find_system, list_systems, load_system, read_record, recorded
+
+ALL = list_systems()
+
+
+def make_claim(**changes):
+    return Claim(
+        **{
+            "id": "c1",
+            "statement": "s",
+            "source": "table 1",
+            "metric": "m",
+            "direction": ">",
+            "threshold": 0.0,
+            **changes,
+        }
+    )
+
+
+def make_system(**changes):
+    return System(
+        **{
+            "number": 7,
+            "title": "t",
+            "acronym": "A",
+            "source": "s",
+            "area": "attacks",
+            "command": "c",
+            "summary": "s.",
+            "claims": (make_claim(), make_claim(id="c2")),
+            **changes,
+        }
+    )
+
+
+# -- the descriptions -------------------------------------------------------------------------------------------------
+
+
+def test_all_are_present():
+    assert [system.number for system in ALL] == list(range(1, 40))
+    for name in ("title", "acronym", "source"):
+        assert len({getattr(system, name) for system in ALL}) == 39
+
+
+@pytest.mark.parametrize("system", ALL, ids=lambda system: f"{system.number:02d}")
+def test_each_is_well_formed(system):
+    assert system.area in AREAS
+    assert system.command.startswith("snellen ")
+    assert system.summary.endswith(".")
+    assert system.summary[0].isupper()
+    assert "arXiv" in system.source or "doi" in system.source.lower() or "20" in system.source
+    for name in system.methods:
+        area, _, method = name.partition(".")
+        assert method in methods(area)
+    assert all(point.isdecimal() and text for point, text in system.acceptance.items())
+    assert len({claim.id for claim in system.claims}) == len(system.claims)
+    assert bool(system.claims) or system.experiment is None, "an experiment without a claim"
+
+
+def test_spellings_lead_to_one_system_each():
+    spellings = [normalise(system.acronym) for system in ALL]
+    assert len(set(spellings)) == 39
+    assert not any(spelling.isdecimal() for spelling in spellings)
+
+
+@pytest.mark.parametrize("system", ALL, ids=lambda system: f"{system.number:02d}")
+def test_found_by_number_and_by_acronym(system):
+    acronym = system.acronym
+    for name in (str(system.number), f"{system.number:02d}", f" {system.number} ", acronym, acronym.lower()):
+        assert find_system(name).number == system.number
+    for separator in "-_ ":
+        messy = acronym.upper().replace("/", separator).replace(" ", separator).replace("-", separator)
+        assert find_system(messy).number == system.number
+
+
+def test_messy_acronyms_are_typed_as_one_word():
+    assert find_system("fgsm-cw-dd").number == 10
+    assert find_system("worst-case-forget-set").number == 24
+    assert find_system("cfg-for-captioning").number == 39
+    assert find_system("cns_bench").number == 2
+
+
+@pytest.mark.parametrize("name", ["0", "40", "", "1.0", "-1"])
+def test_an_unknown_number_is_refused(name):
+    with pytest.raises(UnknownNameError, match="unknown system"):
+        find_system(name)
+
+
+def test_an_unknown_acronym_suggests_near_ones():
+    with pytest.raises(UnknownNameError, match="did you mean 'medmnist_c'"):
+        find_system("medmnist-d")
+
+
+TEXT = """
+number = 7
+title = "t"
+acronym = "A"
+source = "s"
+area = "attacks"
+command = "c"
+summary = "s."
+[acceptance]
+1 = "first"
+[[claims]]
+id = "c1"
+statement = "s"
+source = "table 1"
+metric = "m"
+direction = ">"
+threshold = 0.5
+"""
+
+
+def test_a_description_is_read_from_toml(tmp_path):
+    path = tmp_path / "07.toml"
+    path.write_text(TEXT)
+    system = load_system(path)
+    assert (system.number, system.acceptance) == (7, {"1": "first"})
+    assert system.claims == (make_claim(threshold=0.5),)
+    (tmp_path / "README.toml").write_text("not a system")
+    assert systems([tmp_path]) == [system]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("number = ", "not a system description"),
+        (TEXT.replace('title = "t"', ""), "title\n  Field required"),
+        (TEXT + "color = 3", "color\n  Extra inputs are not permitted"),
+        (TEXT.replace('">"', '"≥"'), "direction"),
+        (TEXT.replace("number = 7", "number = 8"), "holds system 8, so it must be named 08.toml"),
+        (TEXT.replace("number = 7", "number = -7"), "greater than or equal to 0"),
+    ],
+)
+def test_a_malformed_description_is_refused_with_its_path(tmp_path, text, told):
+    path = tmp_path / "07.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=told) as raised:
+        load_system(path)
+    assert str(raised.value).startswith(f"{path}: ")
+
+
+def test_a_description_that_is_no_text_is_refused_with_its_path(tmp_path):
+    (tmp_path / "07.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"07\.toml: not a system description"):
+        systems([tmp_path])
+
+
+# -- claims -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_hash_of_a_claim_changes_with_everything_but_the_reason_of_an_amendment():
+    changes = {
+        "id": "c3",
+        "statement": "other",
+        "source": "table 2",
+        "metric": "n",
+        "baseline": "b",
+        "direction": "<",
+        "threshold": 0.1,
+        "controls": ("k",),
+        "scales": ("full",),
+    }
+    assert {*changes, "amended"} == set(Claim.model_fields)
+    hashes = {make_claim().hash, *(make_claim(**{name: value}).hash for name, value in changes.items())}
+    assert len(hashes) == len(changes) + 1
+    assert make_claim(amended="typing error").hash == make_claim().hash
+
+
+def test_the_hash_of_all_claims_knows_their_number_and_order():
+    one, two = make_claim(), make_claim(id="c2")
+    variants = [(), (one,), (two,), (one, two), (two, one)]
+    assert len({make_system(claims=claims).claims_hash for claims in variants}) == len(variants)
+    with pytest.raises(ValidationError):
+        one.threshold = -1.0
+
+
+# -- state ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def record(tmp_path, monkeypatch):
+    """Write a result for system 7 and look for results there only."""
+    monkeypatch.setattr(system_module, "results_folders", lambda: [tmp_path])
+
+    def write(system, scale, *, holds=(True, True), **changes):
+        claims = [{"id": claim.id, "holds": held} for claim, held in zip(system.claims, holds, strict=True)]
+        result = {
+            "scale": scale,
+            "seeds": 3,
+            "claims": claims,
+            "claims_hash": system.claims_hash,
+            "claim_hashes": {claim.id: claim.hash for claim in system.claims},
+            "amendments": {},
+            **changes,
+        }
+        (tmp_path / "07.json").write_text(json.dumps(result), encoding="utf-8")
+
+    return write
+
+
+def test_without_a_result_it_is_not_run(record):
+    assert recorded(7) is None
+    assert make_system().state == "not run"
+
+
+@pytest.mark.parametrize(
+    ("scale", "state"),
+    [("smoke", "not run"), ("small", "mechanism checked (small)"), ("full", "reproduced (full)"), ("huge", "not run")],
+)
+def test_a_result_that_holds_gives_the_state_of_its_scale(record, scale, state):
+    record(make_system(), scale)
+    assert make_system().state == state
+    assert make_system(number=8).state == "not run", "the result of another system"
+
+
+@pytest.mark.parametrize("scale", ["small", "full"])
+def test_claims_that_do_not_hold_are_named(record, scale):
+    record(make_system(), scale, holds=(True, False))
+    assert make_system().state == f"run ({scale}): c2 not holding"
+    record(make_system(), scale, holds=(False, False))
+    assert make_system().state == f"run ({scale}): c1, c2 not holding"
+
+
+def test_a_result_of_other_claims_does_not_count(record):
+    record(make_system(claims=(make_claim(threshold=0.5),)), "full", holds=(True,))
+    assert make_system().state == "not run"
+    record(make_system(), "full", claims_hash=None)
+    assert make_system().state == "not run"
+    amended = make_system(claims=(make_claim(amended="typing error"), make_claim(id="c2")))
+    record(make_system(), "full")
+    assert amended.state == "reproduced (full)", "the reason alone changes no claim"
+
+
+@pytest.mark.parametrize(("seeds", "state"), [(1, "not run"), (2, "not run"), (3, "reproduced (full)")])
+def test_a_few_seeds_earn_no_state(record, seeds, state):
+    record(make_system(), "full", seeds=seeds)
+    assert make_system().state == state
+
+
+def test_a_result_without_all_claims_of_its_scale_earns_no_state(record):
+    system = make_system(claims=(make_claim(), make_claim(id="c2"), make_claim(id="c3", scales=("full",))))
+    judged = [{"id": name, "holds": True} for name in ("c1", "c2")]
+    for scale, claims, state in (
+        ("full", judged, "not run"),
+        ("small", judged[:1], "not run"),
+        ("small", [], "not run"),
+        ("small", judged, "mechanism checked (small)"),
+    ):
+        record(system, scale, holds=(True, True, True), claims=claims)
+        assert system.state == state
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]", b"{}", b'{"scale": "full"}', b""])
+def test_a_file_that_is_no_result_is_not_run_and_is_named_when_it_is_read(record, tmp_path, content):
+    path = tmp_path / "07.json"
+    path.write_bytes(content)
+    assert make_system().state == "not run"
+    with pytest.raises(InputError, match="not a result that 'snellen reproduce --record' wrote") as raised:
+        read_record(path)
+    assert str(raised.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seeds": "3"}, {"claims": [{"id": "c1"}]}, {"claims": [{"id": "c1", "holds": 1}]}]
+)
+def test_a_result_with_a_wrong_value_is_not_run(record, changes):
+    record(make_system(), "full", **changes)
+    assert make_system().state == "not run"
+
+
+def test_results_are_looked_for_here_then_in_the_package_then_in_the_working_copy(record, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    here, copy = tmp_path / "here", tmp_path / "copy"
+    package = copy / "src" / "snellen"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(system_module, "__file__", str(package / "system.py"))
+    assert system_module.results_folders() == []
+    for folder, scale in ((copy, "small"), (package, "full"), (here, "smoke")):
+        record(make_system(), scale)
+        (folder / "results").mkdir(parents=True)
+        (tmp_path / "07.json").rename(folder / "results" / "07.json")
+        found = recorded(7)
+        assert found is not None
+        assert found.scale == scale, "each is looked for before those written earlier"
+    assert [folder.resolve() for folder in system_module.results_folders()] == [
+        folder / "results" for folder in (here, package, copy)
+    ]
+    (here / "results" / "07.json").write_text("no result")
+    assert make_system().state == "reproduced (full)", "a file that is no result hides none"

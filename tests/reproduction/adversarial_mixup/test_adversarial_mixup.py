@@ -1,0 +1,178 @@
+"""System 31: every stage runs with the real shapes, and all ways of training start alike."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from snellen.core.classifier import hash_tensors
+from snellen.core.errors import InputError
+from snellen.core.images import ImageSet, Split
+from snellen.core.progress import Silent
+from snellen.core.randomness import Randomness
+from snellen.core.system import find_system
+from snellen.data.files.arrays import load_arrays
+from snellen.data.files.splits import as_split
+from snellen.reproduction.adversarial_mixup import experiment as module
+from snellen.reproduction.adversarial_mixup.mixing_figures import KINDS, MaskWatch, covered_by_patches
+from snellen.reproduction.runner import reproduce
+from snellen.reproduction.shared.three_stage_network import FEATURE_LAYER, ThreeStageNetwork
+from snellen.systems.adversarial_mixup.adversarial_mixing import AdversarialMixing, MixSettings
+from snellen.systems.adversarial_mixup.mask_generator import MaskGenerator
+from snellen.training.batches import ImageStore
+
+WAYS = ("none", "mixup", "cutmix", "saliency_mix", "automix", "adversarial", "adversarial_intent", "adversarial_three")
+
+
+class Watched:
+    """Every training: plan, and hash of the weights that it starts from; maps that masks are made of; figures."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.trainings: list[tuple[Any, str, Any]] = []
+        self.maps: list[tuple[int, ...]] = []
+        self.figures: list[Mapping[str, float]] = []
+        train, project, experiment = module.train, MaskGenerator.project, module.adversarial_mixup
+
+        def trained(network, examples, **options):
+            classifier = network.online.network if isinstance(network, AdversarialMixing) else network
+            self.trainings.append((options["plan"], hash_tensors(dict(classifier.state_dict())), examples))
+            return train(network, examples, **options)
+
+        def projected(generator, maps):
+            self.maps.append(tuple(maps.shape[1:]))
+            return project(generator, maps)
+
+        @functools.wraps(experiment)
+        def experimented(scale, seed, progress):
+            self.figures.append(experiment(scale, seed, progress))
+            return self.figures[-1]
+
+        monkeypatch.setattr(module, "train", trained)
+        monkeypatch.setattr(MaskGenerator, "project", projected)
+        monkeypatch.setattr(module, "adversarial_mixup", experimented)
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
+    return Watched(monkeypatch)
+
+
+def named_by_claims() -> set[str]:
+    claims = find_system("31").claims
+    return {name for claim in claims for name in (claim.metric, claim.baseline, *claim.controls) if name}
+
+
+def of_means(names: set[str]) -> set[str]:
+    """Without the figures of single sets, which have the names of the small scale."""
+    return {name for name in names if not name.startswith(("fashion.", "scenes."))}
+
+
+@pytest.mark.covers("31.12")
+def test_smoke_runs_every_stage_with_the_real_shapes(watched: Watched) -> None:
+    result = reproduce("31", scale="smoke", seeds=1)
+    assert result.stand_ins
+    assert result.claims == ()
+    (figures,) = watched.figures
+    assert of_means(named_by_claims()) <= set(figures)
+    assert all(np.isfinite(value) for value in figures.values())
+    assert {name.split(".")[0] for name in figures} == {*WAYS, "random"}
+    assert set(watched.maps) == {(256, 8, 8)}, "as a ResNet-18 for CIFAR-100 has them"
+    assert len(watched.trainings) == len(WAYS)
+    plans = [plan.model_dump(exclude={"ema_decay"}) for plan, _, _ in watched.trainings]
+    assert all(plan == plans[0] for plan in plans), "equal epochs, batches, rates and seeds"
+    assert len({start for _, start, _ in watched.trainings}) == 1, "the same weights at the start"
+    assert len({id(examples) for _, _, examples in watched.trainings}) == 1
+    assert [plan.ema_decay for plan, _, _ in watched.trainings] == [module.MOMENTUM] * 4 + [None] * 4
+    assert figures["none.mce"] == figures["none.step_cost"] == 1
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    def known(name: str, *, split: Split) -> ImageSet:
+        labels = np.arange(40) % 3
+        pixels = np.random.default_rng(0).integers(0, 90, (40, 28, 28)) + 60 * labels[:, None, None]
+        return as_split(load_arrays(pixels.astype(np.uint8), labels, class_names=["a", "b", "c"], name=name), split)
+
+    monkeypatch.setattr(module, "load_known", known)
+    monkeypatch.setattr(module, "SMALL_SIZES", (24, 12))
+    monkeypatch.setattr(module, "SMALL_CORRUPTED", 2)
+    shorter = {"epochs": 2, "batch_size": 12, "warmup_steps": 1}
+    monkeypatch.setattr(module, "SMALL_PLAN", module.SMALL_PLAN.model_copy(update=shorter))
+
+
+def test_small_gives_what_the_claims_name(tiny: None, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {name: way for name, way in module.GENERATORS.items() if name != "adversarial_intent"}
+    monkeypatch.setattr(module, "GENERATORS", few)
+    figures = module.adversarial_mixup("small", 0, Silent())
+    named = {name for name in named_by_claims() if "intent" not in name}
+    assert named <= set(figures)
+    for name in ("adversarial.accuracy", "none.ece", "automix.mask_diversity"):
+        assert figures[name] == pytest.approx((figures[f"fashion.{name}"] + figures[f"scenes.{name}"]) / 2)
+    assert figures["adversarial.accuracy"] == pytest.approx(figures["adversarial.accuracy.teacher_plain"], abs=1e-6)
+    assert set(watched.maps) == {(32, 8, 8)}
+    assert 0 < figures["adversarial.mask_share_gap"] < 1
+    assert figures["adversarial.skipped"] == 0
+
+
+def test_the_full_scale_is_refused() -> None:
+    with pytest.raises(InputError, match="system 31 has no full experiment"):
+        module.adversarial_mixup("full", 0, Silent())
+
+
+def test_stated_sizes() -> None:
+    assert (module.SMALL_SIZES, module.SMALL_CORRUPTED, module.SMALL_PLAN.epochs) == ((500, 600), 200, 80)
+    assert len(KINDS) == 4
+    weights = sum(parameter.numel() for parameter in ThreeStageNetwork(10).parameters())
+    assert any(f"{weights:,}" in told for told in module.adversarial_mixup.stand_ins["small"])  # type: ignore[attr-defined]
+
+
+# -- measures ----------------------------------------------------------------------------------------------------------
+
+
+def test_patches_cover_the_share_that_is_asked_for_and_grow() -> None:
+    rng, images = Randomness(0).bind(3), torch.ones(3, 3, 32, 30)
+    before = torch.zeros(3, 32, 30, dtype=torch.bool)
+    for share in (0.0, 0.25, 0.5, 1.0):
+        covered = covered_by_patches(images, share, rng)
+        dark = (covered == 0).all(1)
+        assert bool((dark | ~before).all()), "more is covered, and nothing is uncovered"
+        patches = covered[:, 0, ::4, ::4]
+        assert torch.equal((patches == 0).sum((1, 2)), torch.full((3,), round(share * 64)))
+        before = dark
+    half = covered_by_patches(images, 0.5, rng)
+    assert torch.equal(half[1:2], covered_by_patches(images[1:2], 0.5, rng[[1]])), "an image's own patches"
+    assert not torch.equal(half[0], half[1])
+
+
+def test_the_watch_looks_at_the_same_blends_after_each_epoch() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = AdversarialMixing(
+            ThreeStageNetwork(3, widths=(4, 6, 8)),
+            3,
+            settings=MixSettings(),
+            feature_layer=FEATURE_LAYER,
+            total_steps=2,
+            size=(16, 16),
+        ).eval()
+    pixels = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    store, watch = ImageStore.of_tensors(pixels, torch.arange(5) % 3), MaskWatch(2)
+    assert [watch(made, store)["epoch"] for _ in range(2)] == [1, 2]
+    assert watch.figures()["mask_diversity"] == 0, "nothing was learnt between"
+    with torch.no_grad():
+        made.generator.value.weight.mul_(-500.0)
+    watch(made, store)
+    first, _, last = watch.masks
+    distance: Tensor = (first - last).abs().mean()
+    assert float(distance) > 1e-3
+    figures = watch.figures()
+    assert figures["mask_diversity"] == pytest.approx(2 * float(distance) / 3)
+    assert figures["mask_share_gap"] == watch.gaps[-1]
+    watch.masks[:] = [torch.arange(4.0).reshape(1, 1, 2, 2)]
+    assert watch.figures()["mask_spread"] == pytest.approx((5 / 3) ** 0.5)

@@ -1,0 +1,110 @@
+"""The experiment of system 2: its figures, from readings and answers that are known, and one run of all stages."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from snellen.core.errors import InputError
+from snellen.core.preparation import to_unit
+from snellen.core.progress import Silent
+from snellen.core.system import find_system
+from snellen.data.worlds.optotypes.rendering import render
+from snellen.data.worlds.optotypes.scene import Nuisances, Scene, SceneObject
+from snellen.models.classifiers.factor_judge import load_judge
+from snellen.reproduction.continuous_nuisance.classifiers import ARMS, drawn
+from snellen.reproduction.continuous_nuisance.experiment import _filtered, _Seen, continuous_nuisance
+from snellen.reproduction.continuous_nuisance.oracle import Reading, read
+from snellen.reproduction.continuous_nuisance.scales import SHIFTS, SMALL
+from snellen.systems.continuous_nuisance.filtering import SCORES
+
+pytest.importorskip("diffusers")
+pytest.importorskip("peft")
+
+
+def trajectory(shape, **changes):
+    """A scene under values of one factor, as an image of each."""
+    (name, values), scenes = next(iter(changes.items())), []
+    for value in values:
+        thing = SceneObject(shape=shape, colour="red", texture=value if name == "texture" else "plain", x=0.1, y=-0.2)
+        nuisances = Nuisances(**{name: value}) if name in ("fog", "blur") else Nuisances()
+        background = value if name == "background" else "grass"
+        scenes.append(Scene(objects=(thing,), background=background, nuisances=nuisances, seed=3))
+    return to_unit(render(scenes, 32).pixels)[None]
+
+
+def test_the_judge_reads_every_shift_of_scenes_that_are_drawn():
+    judge = load_judge()
+    drawn_under = {
+        "fog": {"fog": (0.0, 1.5, 3.0)},
+        "blur": {"blur": (0.0, 1.5, 3.0)},
+        "stripes": {"texture": ("plain", "striped")},
+        "bricks": {"background": ("grass", "brick")},
+    }
+    assert set(drawn_under) == set(SHIFTS)
+    for name, changes in drawn_under.items():
+        strengths = tuple(range(len(next(iter(changes.values())))))
+        found = read(judge, trajectory("star", **changes), SHIFTS[name], ["star"])
+        assert (found.spearman(strengths), found.rising()) == (1.0, 1.0), name
+        assert found.right[:, 0].all()
+        assert not read(judge, trajectory("star", **changes), SHIFTS[name], ["ring"]).right.any()
+        assert found.places[0, 0] == pytest.approx([0.1, -0.2], abs=0.1)
+
+
+def test_rates_of_the_filter_come_from_other_trajectories_than_they_are_measured_on():
+    def seen(*rows):
+        """One trajectory for each row of class scores; an image below 0.5 shows another class."""
+        scores = np.array(rows)
+        # Of four scores one tells nothing, three tell all: the single score is the one that does not.
+        blind = np.linspace(0, 1, scores.size).reshape(scores.shape)
+        found = {name: scores if name != "class" else blind for name in SCORES}
+        return _Seen(Reading(scores, scores > 0.5, np.zeros((*scores.shape, 2))), found)
+
+    labelled = {"fog": seen([0.9, 0.2], [0.8, 0.1])}
+    test = {"fog": seen([0.9, 0.1], [0.9, 0.8], [0.9, 0.9], [0.7, 0.3])}
+    kept, found = _filtered(labelled, test, replace(SMALL, strengths=(0.0, 2.5)))
+    assert kept["fog"].trajectories.tolist() == [False, True, True, True]  # 0.3 exceeds the threshold of 0.2
+    assert (found["filter.true_positives"], found["filter.false_positives"]) == (1.0, 0.5)
+    assert found["single.true_positives"] == 1.0
+    assert found["single.false_positives"] == 1.0  # to keep the first image it must keep them all
+    assert (found["filter.wrong_before"], found["filter.wrong_after"]) == (0.5, pytest.approx(1 / 3))
+
+
+def test_classifiers_differ_in_family_or_in_nuisances_alone():
+    assert [ARMS[name] for name in ("plain", "plain_augmented")] == [("plain", False), ("plain", True)]
+    assert len({family for family, _ in ARMS.values()}) == 3
+    (clear, names), (foggy, same) = (drawn(40, 0, augmented=augmented) for augmented in (False, True))
+    assert torch.equal(names, same)
+    apart = (clear != foggy).flatten(1).any(1)
+    assert apart.tolist() == [row % 2 == 1 for row in range(40)]
+
+
+@pytest.fixture(scope="module")
+def smoke():
+    return continuous_nuisance("smoke", 100, Silent())
+
+
+def test_every_figure_that_a_claim_names_is_measured(smoke):
+    assert all(np.isfinite(value) for value in smoke.values())
+    one_shift = {name.removeprefix("smoke.") for name in smoke}
+    for claim in find_system("2").claims:
+        for name in (claim.metric, claim.baseline, *claim.controls):
+            # The smoke run has one shift; the figures of the others are called alike.
+            alike = "" if name is None else re.sub(r"\b(blur|stripes|bricks)\b", "fog", name)
+            assert name is None or alike in one_shift, name
+
+
+@pytest.mark.covers("2.1", "2.2", "2.17")
+def test_strength_0_and_the_gate_are_exact_also_in_the_experiment(smoke):
+    assert smoke["smoke.neutral.difference"] == 0.0
+    assert smoke["smoke.gate.difference"] == 0.0
+    assert smoke["smoke.gate.opened"] > 0.0
+    assert smoke["smoke.alone.difference"] < 0.02
+    assert smoke["smoke.cost.rows"] < 1.0
+
+
+def test_there_is_no_full_scale():
+    with pytest.raises(InputError, match=r"Stable Diffusion 2.*or choose small"):
+        continuous_nuisance("full", 0, Silent())

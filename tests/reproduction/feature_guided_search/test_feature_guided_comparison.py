@@ -1,0 +1,124 @@
+"""System 15: every stage runs with VGG16, and the toys are what they are said to be."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError
+from snellen.core.progress import Silent
+from snellen.core.randomness import Randomness
+from snellen.core.system import find_system
+from snellen.reproduction.feature_guided_search import experiment as module
+from snellen.reproduction.feature_guided_search.experiment import feature_guided_comparison
+from snellen.reproduction.shared.severity_figures import changed_pixels, pair_figures, share_on
+from snellen.reproduction.shared.traffic_lights import traffic_lights
+from snellen.systems.feature_guided_search.method import FeatureGuidedSearch
+from snellen.testing.conformance import small_problem
+from snellen.training.plan import TrainingPlan
+
+
+def test_smoke_runs_every_stage_on_vgg16(monkeypatch):
+    seen, problem = [], module._random_problem
+    monkeypatch.setattr(module, "_random_problem", lambda seed: seen.append(problem(seed)) or seen[-1])
+    figures = feature_guided_comparison("smoke", 0, Silent())
+    assert type(seen[0].classifier.module).__name__ == "VGG"
+    assert tuple(seen[0].images.shape) == (2, 3, 224, 224)
+    assert all(np.isfinite(value) for value in figures.values())
+    for name in ("guided", "uniform", "random", "jsma", "cw_l0"):
+        assert 0 <= figures[f"large.{name}.success"] <= 1
+    assert figures["large.guided.queries"] <= 4
+
+
+def test_small_gives_what_the_claims_name(monkeypatch):
+    tiny = module.Sizes(
+        queries=40, scenes=3, thumbnails=2, textures=2, lights=2, references=1, cw_steps=2, training=90, shown=40
+    )  # fmt: skip
+    monkeypatch.setattr(module, "SMALL", tiny)
+    monkeypatch.setattr(module, "SMALL_PLAN", TrainingPlan(epochs=2, batch_size=10, learning_rate=2e-3))
+    figures = feature_guided_comparison("small", 0, Silent())
+    claims = find_system("15").claims
+    named = {name for claim in claims for name in (claim.metric, claim.baseline, *claim.controls) if name}
+    assert named <= set(figures)
+    assert all(np.isfinite(value) for value in figures.values())
+    assert figures["scenes.guided.queries"] <= 40
+    full = module.Sizes()
+    assert (full.queries, full.scenes) == (2000, 60)
+
+
+def test_full_says_what_it_lacks():
+    with pytest.raises(InputError, match="no full experiment: it needs ImageNet"):
+        feature_guided_comparison("full", 0, Silent())
+
+
+def test_the_searches_differ_in_guidance_and_tree_alone():
+    base = FeatureGuidedSearch().model_dump()
+    changed = {name: FeatureGuidedSearch(**fields).model_dump() for name, fields in module.SEARCHES.items()}
+    differing = {name: {key for key in base if fields[key] != base[key]} for name, fields in changed.items()}
+    assert differing == {"guided": set(), "uniform": {"choice"}, "random": {"choice", "depth"}}
+
+
+def lamps_alone(lights):
+    """A classifier that sees the brightest lamp, as a function of the pixels of each picture's own lamps."""
+    rows = torch.arange(32.0).view(1, 32, 1)
+    top = (lights.lamps * rows + ~lights.lamps * 99).flatten(1).amin(1)
+    bottom = (lights.lamps * rows).flatten(1).amax(1)
+    third = (bottom - top + 1) / 3
+    return torch.stack(
+        [
+            lights.lamps & (rows >= (top + n * third).view(-1, 1, 1)) & (rows < (top + (n + 1) * third).view(-1, 1, 1))
+            for n in range(3)
+        ],
+        1,
+    )
+
+
+def test_traffic_lights_are_dark_but_for_one_lamp():
+    lights = traffic_lights(40, seed=3)
+    again = traffic_lights(10, seed=3)
+    assert torch.equal(lights.images[:10], again.images)
+    assert not torch.equal(lights.images, traffic_lights(40, seed=4).images)
+    assert set(lights.labels.tolist()) == {0, 1, 2}
+    assert lights.images.min() >= 0
+    assert lights.images.max() <= 1
+    parts = lamps_alone(lights)
+    brightness = lights.images.amax(1)
+    means = (brightness[:, None] * parts).flatten(2).sum(2) / parts.flatten(2).sum(2)
+    assert (means.argmax(1) == lights.labels).float().mean() > 0.95
+    outside = (brightness * ~lights.lamps).flatten(1).quantile(0.9, dim=1)
+    assert outside.max() < 0.3
+
+
+@pytest.mark.covers("15.2")
+def test_guidance_puts_pixels_on_lamps():
+    # The class is which third of the picture is brightest: the lamps decide, and only near them pixels are cheap.
+    lights = traffic_lights(10, seed=5)
+    parts = lamps_alone(lights).double()
+    one = lights.images[[0]], parts[0]
+
+    def brightest(candidates):
+        sums = (candidates.double().mean(1)[:, None] * one[1]).flatten(2).sum(2)
+        return sums.float()
+
+    classifier = Classifier(brightest, class_names=("red", "amber", "green"))
+    labels = classifier(one[0]).argmax(1)
+    shares = {}
+    for choice in ("features", "uniform"):
+        method = FeatureGuidedSearch(queries=300, leaves=16, choice=choice, backtracking=0)
+        shares[choice] = share_on(method.attack(classifier, one[0], labels), one[0], lights.lamps[[0]])
+    assert shares["features"] > 2 * max(shares["uniform"], float(lights.lamps[0].double().mean()))
+
+
+def test_figures_count_what_withstood_with_all_its_pixels():
+    classifier, images, labels = small_problem(count=6)
+    attacked = FeatureGuidedSearch(queries=30, leaves=4, epsilon=1).attack(classifier, images, labels)
+    changed = changed_pixels(attacked, images)
+    assert (changed[~attacked.success] == 64).all()
+    assert (changed[attacked.success] == 1).all()
+    ours = torch.tensor([2.0, 8.0, 4.0, 4.0])
+    found = pair_figures(ours, torch.full((4,), 8.0), "r", Randomness(0))
+    assert found["r"] == pytest.approx(0.5)
+    assert found["r.low"] < 0.5 < found["r.high"]
+    assert dataclasses.is_dataclass(module.SMALL)

@@ -1,0 +1,121 @@
+"""The experiment of system 20: reduced sets, arms that differ in their images alone, figures of orbits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from snellen.core.classifier import hash_tensors
+from snellen.core.progress import Silent
+from snellen.core.randomness import Randomness
+from snellen.core.system import find_system
+from snellen.reproduction.perception import experiment as study
+from snellen.reproduction.perception.digits import Digits, digits
+from snellen.reproduction.perception.experiment import SMOKE, _settled, _wrong_memory, perception
+from snellen.systems.perception.attractors import EXACT
+from snellen.systems.perception.perceptualized import as_shown
+from snellen.training.batches import ImageStore
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Digits:
+    return digits("digits", per_class=3, test=40, side=8, seed=5)
+
+
+def test_a_reduced_set_has_so_many_of_each_class_and_shares_nothing_with_the_test(drawn: Digits) -> None:
+    assert torch.bincount(drawn.train.targets).tolist() == [3] * 10
+    assert drawn.test_images.shape == (40, 1, 8, 8)
+    assert drawn.train.images.shape == (30, 1, 8, 8)
+    assert torch.cdist(drawn.train.images.flatten(1), drawn.test_images.flatten(1), compute_mode=EXACT).min() > 0
+    assert 0 <= drawn.test_images.min() < drawn.test_images.max() <= 1
+    larger = digits("digits", per_class=5, test=40, side=8, seed=5)
+    assert (
+        torch.cdist(larger.train.images.flatten(1), drawn.train.images.flatten(1), compute_mode=EXACT).amin(0).max()
+        == 0
+    )
+    other = digits("digits", per_class=3, test=40, side=8, seed=6)
+    assert not torch.equal(other.train.images, drawn.train.images)
+
+
+@pytest.mark.covers("20.6")
+def test_arms_have_the_same_first_weights_order_and_test_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    started, seeds, learnt = [], [], []
+    real = study.train
+
+    def watched(network, examples, **options):
+        started.append(hash_tensors(dict(network.state_dict())))
+        seeds.append(options["plan"].seed)
+        learnt.append(examples)
+        return real(network, examples, **options)
+
+    monkeypatch.setattr(study, "train", watched)
+    found = perception("smoke", 3, Silent())
+    arms = ("raw", "augmented", "vanilla", "stochastic")
+    assert len(started) == len(arms)
+    assert len(set(started)) == len(set(seeds)) == 1
+    assert all(torch.equal(one.targets, learnt[0].targets) for one in learnt)
+    claims = find_system("20").claims
+    smoke = {name.split(".", 1)[1] for name in found}
+    named = {name for claim in claims for name in (claim.metric, claim.baseline, *claim.controls) if name}
+    assert {name.split(".", 1)[1] for name in named} <= smoke
+    assert all(0 <= found[f"r2.{arm}"] <= 1 for arm in arms)
+
+
+@pytest.mark.covers("20.3", "20.6")
+def test_each_arm_learns_and_is_asked_the_same_images_in_its_own_form(
+    drawn: Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[torch.Tensor, torch.Tensor]] = []
+    made: list[ImageStore] = []
+    real = study.perceived
+
+    def seen(*given: object) -> ImageStore:
+        made.append(real(*given))  # type: ignore[arg-type]
+        return made[-1]
+
+    def judged(learnt: ImageStore, shown: torch.Tensor, labels: torch.Tensor, *_: object) -> float:
+        assert torch.equal(labels, drawn.test_labels)
+        asked.append((learnt.images, shown))
+        return 0.0
+
+    monkeypatch.setattr(study, "perceived", seen)
+    monkeypatch.setattr(study, "_accuracy", judged)
+    study._reduced_set(drawn, SMOKE, 1, Randomness(0), Silent())
+    plain = tuple(as_shown(images) for images in (drawn.train.images, drawn.test_images))
+    vanilla, stochastic = ((train.images, test.images) for train, test in (made[:2], made[2:]))
+    for found, expected in zip(asked, (vanilla, stochastic, plain, plain), strict=True):
+        assert torch.equal(found[0], expected[0])
+        assert torch.equal(found[1], expected[1])
+    for form in (vanilla, stochastic):
+        assert (form[0] - plain[0]).abs().max() > 1e-2
+        assert (form[1] - plain[1]).abs().max() > 1e-2
+
+
+@pytest.mark.covers("20.6")
+def test_the_augmented_arm_sees_another_copy_in_every_epoch(drawn: Digits) -> None:
+    plain = ImageStore.of_tensors(drawn.train.images[:2].expand(-1, 3, -1, -1), drawn.train.targets[:2])
+    classifier = SMOKE.classifier.model_copy(update={"epochs": 3})
+    bank = study._bank(plain, replace(SMOKE, classifier=classifier), Randomness(0))
+    assert bank.shape == (2, 3, 3, 8, 8)
+    flat = bank.flatten(2)
+    assert all(torch.cdist(own, own).fill_diagonal_(9).min() > 1e-2 for own in flat)
+    first, second = plain.images.flatten(1)
+    assert (flat[0] - first).norm(dim=1).mean() < (flat[0] - second).norm(dim=1).mean()
+
+
+@pytest.mark.covers("20.10")
+def test_figures_differ_by_seed_and_not_by_run() -> None:
+    first, again, other = (perception("smoke", seed, Silent()) for seed in (3, 3, 4))
+    assert first == again
+    assert first != other
+
+
+def test_settled_and_wrong_memories_are_counted(drawn: Digits) -> None:
+    assert _settled(lambda x: x / 2, drawn.test_images, replace(SMOKE, vanilla_steps=30)) == 1.0
+    assert _settled(lambda x: 2 * x, drawn.test_images, SMOKE) == 0.0
+    own = Digits(drawn.train, drawn.train.images, drawn.train.targets)
+    assert _wrong_memory(drawn.train.images, own) == 0.0
+    shifted = Digits(drawn.train, drawn.train.images, (drawn.train.targets + 1) % 10)
+    assert _wrong_memory(drawn.train.images, shifted) == 1.0

@@ -1,0 +1,70 @@
+"""The experiment of system 33: its networks, and every figure that a claim names."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError
+from snellen.core.progress import Silent
+from snellen.core.system import find_system
+from snellen.reproduction.smooth_inversion.experiment import SMOKE, _rows, backdoor_inversion
+from snellen.reproduction.smooth_inversion.planted_models import Sizes, planted_model, trigger_of
+
+
+def test_every_figure_that_a_claim_names_is_measured():
+    found = backdoor_inversion("smoke", 0, Silent())
+    assert all(np.isfinite(value) for value in found.values())
+    for claim in find_system("33").claims:
+        for name in (claim.metric, claim.baseline, *claim.controls):
+            assert name is None or f"smoke.{name}" in found, name
+
+
+def test_images_that_are_taken_for_the_target_already_are_used_last():
+    """A network that has hardly learnt names one class for nearly all: there must be others left to measure on."""
+    planted = planted_model("clean", "scenes", 7, sizes=Sizes(train=70, test=40, epochs=1))
+    target = 2
+    said = torch.where(torch.arange(40) % 4 == 0, 5, target)
+    known = {image.numpy().tobytes(): int(one) for image, one in zip(planted.images, said, strict=True)}
+
+    def name(images):
+        answers = torch.tensor([known[image.numpy().tobytes()] for image in images])
+        return torch.nn.functional.one_hot(answers, len(planted.classifier.class_names)).float()
+
+    guessing = Classifier(name, class_names=planted.classifier.class_names, name="guessing")
+    rows = _rows(replace(planted, classifier=guessing), target, replace(SMOKE, sources=3, choosing=8))
+    drawn = torch.cat([rows.sources, rows.choosing, rows.measuring])
+    assert len(set(drawn.tolist())) == 3 + 8 + 8
+    assert not bool((planted.labels[drawn] == target).any())
+    assert said[drawn].eq(target).int().diff().ge(0).all(), "first those that are taken for others"
+    assert bool(said[drawn[0]] != target)
+
+
+def test_there_is_no_full_scale():
+    with pytest.raises(InputError, match="choose small"):
+        backdoor_inversion("full", 0, Silent())
+
+
+@pytest.mark.parametrize("kind", ["patch", "noisy", "adaptive"])
+def test_a_planted_network_knows_its_trigger_and_its_test_images(kind):
+    planted = planted_model(kind, "scenes", 7, sizes=Sizes(train=130, test=20, epochs=1))
+    assert planted.trigger == trigger_of(kind, "scenes", 7)
+    assert planted.stamped is not None
+    assert planted.region is not None
+    differs = (planted.stamped != planted.images).any(1)
+    assert bool(differs.flatten(1).any(1).all())
+    assert not bool((differs & ~planted.region).any())
+    assert 0 <= planted.success() <= 1
+    assert not planted.classifier.module.training
+    assert not any(parameter.requires_grad for parameter in planted.classifier.module.parameters())
+
+
+def test_success_is_counted_on_images_of_other_classes():
+    planted = planted_model("clean", "scenes", 7, sizes=Sizes(train=70, test=20, epochs=1))
+    assert planted.success() == 0.0
+    assert planted.target is None
+    again = planted_model("clean", "scenes", 7, sizes=Sizes(train=70, test=20, epochs=1))
+    assert torch.equal(again.images, planted.images)
+    assert again.classifier.identity == planted.classifier.identity

@@ -1,0 +1,146 @@
+"""The scan for backdoors: words, rows and pictures, clean models to compare with, and what it refuses."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import snellen
+from snellen.core import index
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError, RunConflictError
+from snellen.core.randomness import Randomness
+from snellen.models.classifiers import references
+from snellen.models.classifiers.prepared_images import read_prepared
+from snellen.systems.smooth_inversion.method import Backdoor
+from snellen.testing import check_method
+from tests.systems.smooth_inversion.toy_models import NAMES, TARGET, classifier, image_set
+
+QUICK = {
+    "epsilon": 0.9,
+    "steps": 10,
+    "samples": 6,
+    "refined_samples": 6,
+    "refined_steps": 25,
+    "sources": 2,
+    "images": 60,
+    "refined": 1,
+    "sigmas": (0.25,),
+}
+
+
+def test_it_conforms():
+    check_method(index.entry("scans", "backdoor"))
+    assert index.entry("scans", "smoothinv").name == "backdoor"
+
+
+def test_a_planted_class_is_called_suspicious_and_shown(tmp_path):
+    scanned = snellen.scan(image_set(80), Backdoor(**QUICK), classifier=classifier(), out=tmp_path / "out")
+    found = scanned.settings["backdoor"]
+    assert found.verdict.startswith("suspicious: class 'one'")
+    rows = scanned.evidence.table.to_pylist()
+    assert [row["example_id"] for row in rows] == list(NAMES)
+    best = rows[TARGET]
+    assert best["reason"] == "stands out"
+    assert best["z"] == max(row["z"] for row in rows) == found.statistic
+    assert best["recovered_low"] < best["recovered_rate"] == found.figures["recovered.rate"]
+    assert sum(row["recovered_rate"] is not None for row in rows) == 1
+    assert found.figures["recovered.l2"] <= 0.9 + 1e-5
+    assert (tmp_path / "out" / "scan.json").is_file()
+    assert len(found.pictures) == 1 + 3
+    assert "no clean models" in " ".join(found.assumptions)
+
+
+@pytest.mark.covers("33.8")
+def test_a_clean_model_is_told_as_no_outlier_within_the_budget():
+    found = snellen.scan(image_set(80), Backdoor(**QUICK), classifier=classifier(0.0)).settings["backdoor"]
+    assert found.verdict.startswith("no outlier within budget: epsilon 0.9")
+    assert "clean" not in found.verdict
+    assert "is clean" not in " ".join(found.assumptions)
+
+
+def test_clean_models_are_scanned_alike_and_their_number_bounds_the_p_value(monkeypatch):
+    loaded = []
+
+    def load(reference, *_, **__):
+        loaded.append(reference)
+        return classifier(0.0)
+
+    monkeypatch.setattr(references, "load_classifier", load)
+    method = Backdoor(**QUICK, clean=("artifact:a", "artifact:b", "artifact:c"))
+    found = snellen.scan(image_set(80), method, classifier=classifier()).settings["backdoor"]
+    assert loaded == ["artifact:a", "artifact:b", "artifact:c"] * 2  # to be told apart, then to be asked
+    assert found.verdict.startswith("suspicious: class 'one'")
+    assert "above the same class of clean models" in found.verdict
+    assert found.figures["p value among clean models"] == pytest.approx(1 / 4)
+    assert "0.25 at best" in " ".join(found.assumptions)
+
+
+def test_clean_models_of_other_classes_or_one_alone_are_refused(monkeypatch):
+    other = Classifier(classifier().module, class_names=["a", "b", "c", "d"], preparation=classifier().preparation)
+    monkeypatch.setattr(references, "load_classifier", lambda *_, **__: other)
+    with pytest.raises(InputError, match="of the same task"):
+        snellen.scan(image_set(80), Backdoor(**QUICK, clean=("a", "b")), classifier=classifier())
+    with pytest.raises(InputError, match="two clean models"):
+        snellen.scan(image_set(80), Backdoor(**QUICK, clean=("a",)), classifier=classifier())
+
+
+def test_what_cannot_be_asked_is_refused():
+    two = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), class_names=["a", "b"])
+    assert "three classes" in Backdoor().missing(two)
+    asked = Classifier(lambda images: images.flatten(1)[:, :4], class_names=NAMES, name="by-url")
+    assert "needs" in Backdoor().missing(asked)
+    with pytest.raises(InputError, match="--classifier"):
+        snellen.scan(image_set(80), Backdoor(**QUICK))
+    with pytest.raises(InputError, match="at least 20 others"):
+        snellen.scan(image_set(12), Backdoor(**QUICK), classifier=classifier())
+
+
+def test_without_labels_the_decisions_stand_in_and_a_seed_gives_the_same():
+    plain = image_set(60)
+    method, model = Backdoor(**QUICK), classifier()
+    pixels, labels, ids, _ = read_prepared(plain, model)
+    decided = model(pixels).argmax(1)
+    with_decisions = method.search(model, pixels, decided, ids=ids, rng=Randomness(3))
+    without = method.search(model, pixels, torch.full_like(labels, -1), ids=ids, rng=Randomness(3))
+    assert np.array_equal(with_decisions.rates, without.rates)
+    assert torch.equal(with_decisions.recovered[0].change, without.recovered[0].change)
+
+
+@pytest.mark.covers("33.10")
+def test_the_denoiser_is_made_for_each_sigma_and_not_asked_without_noise(monkeypatch):
+    made = []
+
+    def one_shot(generator, *, sigma, grey, size):
+        made.append((generator.reference, sigma, grey, size))
+        return lambda images: images
+
+    network = nn.Linear(1, 1)
+
+    def load(reference, **_):
+        return SimpleNamespace(reference=reference, denoiser=SimpleNamespace(network=network))
+
+    monkeypatch.setattr("snellen.models.diffusion.loading.load_generator", load)
+    monkeypatch.setattr("snellen.methods.smoothing.one_shot.one_shot_denoiser", one_shot)
+    method = Backdoor(**{**QUICK, "screened": (0.0,), "sigmas": (0.0, 0.2)}, denoiser="bundled:any")
+    snellen.scan(image_set(60), method, classifier=classifier())
+    assert made == [("bundled:any", 0.2, False, (8, 8))]
+    before = method.reference_hashes()
+    nn.init.zeros_(network.weight)
+    assert set(before) == {"denoiser"}
+    assert method.reference_hashes() != before
+
+
+def test_another_clean_model_of_the_same_reference_is_another_scan(monkeypatch, tmp_path):
+    models = {"one": classifier(0.0), "two": classifier(0.0)}
+    monkeypatch.setattr(references, "load_classifier", lambda reference, **_: models[reference])
+    method = Backdoor(**QUICK, clean=("one", "two"))
+    before = method.reference_hashes()
+    assert set(before) == {"clean one", "clean two"}
+    snellen.scan(image_set(60), method, classifier=classifier(), out=tmp_path / "out")
+    models["two"] = classifier(0.5)
+    assert method.reference_hashes()["clean two"] != before["clean two"]
+    with pytest.raises(RunConflictError, match="differs in: references"):
+        snellen.scan(image_set(60), method, classifier=classifier(), out=tmp_path / "out")

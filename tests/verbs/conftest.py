@@ -1,0 +1,22 @@
+"""Files of every form that images come in."""
+
+import numpy as np
+import pytest
+
+from tests.verbs.picture_sets import save
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Colour, grey, 16 bits, 1×1, not square, alpha, palette: two classes."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "photos"
+    save(root / "cat" / "colour.png", rng.integers(0, 256, (12, 12, 3), dtype=np.uint8))
+    save(root / "cat" / "grey.png", rng.integers(0, 256, (12, 12), dtype=np.uint8))
+    save(root / "cat" / "sixteen.png", rng.integers(0, 65536, (12, 12), dtype=np.uint16))
+    save(root / "cat" / "one.png", np.full((1, 1, 3), (200, 100, 50), dtype=np.uint8))
+    save(root / "dog" / "wide.png", rng.integers(0, 256, (5, 17, 3), dtype=np.uint8))
+    save(root / "dog" / "alpha.png", rng.integers(0, 256, (12, 12, 4), dtype=np.uint8))
+    save(root / "dog" / "palette.png", rng.integers(0, 256, (12, 12, 3), dtype=np.uint8), "P")
+    save(root / "dog" / "cmyk.jpg", rng.integers(0, 256, (12, 12, 3), dtype=np.uint8), "CMYK")
+    return root

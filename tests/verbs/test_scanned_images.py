@@ -1,0 +1,266 @@
+"""``snellen.scan``: rows, words and pictures of every method, whole or again, in a folder that holds nothing else."""
+
+import json
+import os
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import Field
+from torch import nn
+
+import snellen
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError, RunConflictError
+from snellen.core.evidence import Evidence
+from snellen.core.method import Method
+from snellen.core.outcomes import Scanned, Shown
+from snellen.core.preparation import Preparation, to_unit
+from snellen.data.files.arrays import load_arrays
+from snellen.data.loading import prepared_batches
+from snellen.methods.corruptions.corruption import Corruption
+from snellen.verbs.scanned_pictures import write_pictures
+
+
+class Brightest(Method):
+    """Looks for bright images: the simplest scan."""
+
+    name: ClassVar[str] = "brightest"
+    needs: ClassVar = frozenset()
+    above: float = Field(0.5, description="mean value")
+    calls: ClassVar[list[str]] = []
+    stop: ClassVar[bool] = False
+
+    def scan(self, images, *, classifier=None, rng, progress=None):
+        self.calls.append(f"{self.above}")
+        if type(self).stop and self.above > 0.5:
+            raise KeyboardInterrupt
+        parts, shown = [], []
+        preparation = Preparation() if classifier is None else classifier.preparation
+        for batch in prepared_batches(images, preparation, 2):
+            rejected = Evidence.of(
+                [key for key, _ in batch.rejected],
+                setting=self.name,
+                model="none",
+                status="rejected",
+                reason=[why for _, why in batch.rejected],
+            )
+            value = to_unit(batch.pixels).flatten(1).mean(1) if batch.ids else torch.empty(0)
+            parts += [rejected, Evidence.of(batch.ids, setting=self.name, model="none", value=value.tolist())]
+            pictures = to_unit(batch.pixels)
+            noise = rng.for_examples(batch.ids).uniform("noise", pictures.shape[1:])
+            for key, picture, grain in zip(batch.ids, pictures, noise, strict=True):
+                shown.append(Shown(key, f"line of {key}", {"as it is": picture, "its noise": grain}))
+        evidence = Evidence.merge(parts)
+        return Scanned(evidence, float("nan"), "nothing brighter", {"bright.share": 0.25, "lost": float("inf")}, shown)
+
+
+class Watching(Brightest):
+    """The same before a classifier."""
+
+    name: ClassVar[str] = "watching"
+    needs: ClassVar = frozenset({"scores", "gradients"})
+
+
+@pytest.fixture(autouse=True)
+def _same_code(monkeypatch):
+    """A plan holds a hash of the package, which somebody may edit while the tests run."""
+    monkeypatch.setattr("snellen.core.run_plan.code_hash", lambda: "0" * 64)
+    monkeypatch.setattr(Brightest, "stop", False)
+    Brightest.calls.clear()
+
+
+@pytest.fixture
+def images():
+    levels = np.array([20, 60, 127, 200], dtype=np.uint8)
+    return load_arrays(np.broadcast_to(levels[:, None, None], (4, 8, 8)).copy(), [0, 1, 1, 1], class_names=["a", "b"])
+
+
+def everything_in(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_rows_words_and_pictures_are_kept(images, tmp_path):
+    scanned = snellen.scan(images, Brightest(), out=tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "scan.json").read_text())
+    assert record == scanned.to_json()
+    found = record["settings"]["brightest"]
+    assert found["figures"] == {"bright.share": 0.25, "lost": None}
+    assert (found["statistic"], found["verdict"], found["method"]) == (
+        None,
+        "nothing brighter",
+        {"method": "brightest", "above": 0.5},
+    )
+    assert record["plan"]["model"] is None
+    kept = Evidence.read(tmp_path / "out" / "evidence.parquet").table.to_pylist()
+    assert [row["value"] for row in kept] == pytest.approx([20 / 255, 60 / 255, 127 / 255, 200 / 255])
+    assert set(everything_in(tmp_path / "out")) == {*record["files"], "scan.json"}
+    assert len(found["pictures"]) == 1 + 2 * 4
+    singles = [name for name in found["pictures"] if name.endswith("as_it_is.png")]
+    shades = [np.asarray(Image.open(tmp_path / "out" / name))[0, 0, 0] for name in singles]
+    assert shades == [20, 60, 127, 200]
+
+
+def test_nothing_is_kept_without_a_folder(images):
+    scanned = snellen.scan(images, Brightest())
+    assert scanned.folder is None
+    assert len(scanned.evidence) == 4
+    assert "nothing brighter" in repr(scanned)
+
+
+def test_an_interrupted_call_goes_on_with_the_method_it_stopped_in_and_ends_with_the_same_bytes(
+    images, tmp_path, monkeypatch
+):
+    methods = [Brightest(above=0.1), Brightest(above=0.9)]
+    snellen.scan(images, methods, out=tmp_path / "whole")
+    monkeypatch.setattr(Brightest, "stop", True)
+    with pytest.raises(KeyboardInterrupt):
+        snellen.scan(images, methods, out=tmp_path / "parts")
+    assert not (tmp_path / "parts" / "scan.json").exists()
+    monkeypatch.setattr(Brightest, "stop", False)
+    with pytest.raises(RunConflictError):
+        snellen.scan(images, methods, out=tmp_path / "parts", seed=1)
+    Brightest.calls.clear()
+    snellen.scan(images, methods, out=tmp_path / "parts")
+    assert Brightest.calls == ["0.9"]
+    assert everything_in(tmp_path / "parts") == everything_in(tmp_path / "whole")
+    snellen.scan(images, methods, out=tmp_path / "parts")
+    assert Brightest.calls == ["0.9"], "a complete folder is scanned again"
+    with pytest.raises(RunConflictError, match="differs in: settings"):
+        snellen.scan(images, methods[:1], out=tmp_path / "parts")
+
+
+def test_randomness_is_that_of_seed_and_image(images, tmp_path):
+    def noise(seed, **changes):
+        folder = tmp_path / f"{seed}-{len(changes)}"
+        snellen.scan(images.select(changes.get("rows", [0, 1, 2, 3])), Brightest(), out=folder, seed=seed)
+        return {k: v for k, v in everything_in(folder).items() if "noise" in k}
+
+    whole = noise(0)
+    part = noise(0, rows=[2, 0])
+    assert len(part) == 2
+    assert part.items() <= whole.items()
+    assert not set(noise(1).values()) & set(whole.values())
+
+
+def test_a_damaged_file_is_named_and_the_rest_scanned(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "broken.png").write_bytes(b"no picture")
+    Image.new("RGB", (8, 8), (200, 200, 200)).save(tmp_path / "data" / "good.png")
+    scanned = snellen.scan(snellen.load_images(tmp_path / "data"), Brightest())
+    (rejected,) = scanned.settings["brightest"].rejected
+    assert rejected.id == "broken.png"
+    assert rejected.reason
+
+
+def test_a_set_of_which_no_image_is_usable_leaves_nothing(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(
+        InputError, match=r"none of the 1 images of broken.png could be used for brightest; first: brok"
+    ):
+        snellen.scan(snellen.load_images(tmp_path / "broken.png"), Brightest(), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_image_file_is_a_set_of_one(tmp_path):
+    Image.new("RGB", (8, 8), (10, 20, 30)).save(tmp_path / "photo.PNG")
+    (tmp_path / "link.png").symlink_to(tmp_path / "photo.PNG")
+    for name in ("photo.PNG", "link.png"):
+        images = snellen.load_images(tmp_path / name)
+        assert (images.ids, len(images), images.has_labels) == ([name], 1, False)
+        assert images.read(0).getpixel((0, 0)) == (10, 20, 30)
+
+
+def test_names_that_are_no_text_and_folders_that_end_like_images(tmp_path):
+    for folder in ("", "photos.png"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), (10, 20, 30)).save(tmp_path / folder / "a.png")
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    try:
+        (tmp_path / "a.png").rename(odd)
+    except OSError:
+        pytest.skip("this file system takes names of UTF-8 alone")
+    images = snellen.load_images(odd)
+    assert (images.ids, images.name) == (["caf\\xe9.png"], "caf\\xe9.png")
+    scanned = snellen.scan(images, Brightest(), out=tmp_path / "out")
+    assert len(scanned.evidence) == 1
+    assert snellen.load_images(tmp_path / "photos.png").ids == ["a.png"]
+
+
+def test_what_needs_a_classifier_is_not_run_without_one(images):
+    with pytest.raises(InputError, match="watching needs a classifier that gives gradients, scores: name --classifier"):
+        snellen.scan(images, Watching())
+    blind = Classifier(lambda x: x.flatten(1)[:, :2], class_names=["a", "b"], name="blind")
+    with pytest.raises(InputError, match="watching needs gradients, and blind gives none"):
+        snellen.scan(images, Watching(), classifier=blind)
+    assert Brightest.calls == []
+    seeing = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), class_names=["a", "b"], name="seeing")
+    scanned = snellen.scan(images, Watching(), classifier=seeing)
+    assert scanned.plan["model"]["name"] == "seeing"
+
+
+def test_a_classifier_that_cannot_be_told_from_another_never_takes_a_folder_for_done(images, tmp_path):
+    def one(x):
+        return x.flatten(1)[:, :2]
+
+    blind = Classifier(one, class_names=["a", "b"], name="blind")
+    snellen.scan(images, Brightest(), classifier=blind, out=tmp_path / "out")
+    with pytest.raises(InputError, match="out holds a scan, and blind cannot be hashed"):
+        snellen.scan(images, Brightest(), classifier=blind, out=tmp_path / "out")
+    assert len(Brightest.calls) == 1
+
+
+def test_labels_are_those_of_the_classifier(images):
+    asked = []
+
+    class Asking(Brightest):
+        def scan(self, images, **options):
+            asked.append((images.class_names, images.labels.tolist()))
+            return super().scan(images, **options)
+
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+    snellen.scan(images, Asking(), classifier=Classifier(network, class_names=["c", "B", "A"]))
+    snellen.scan(images, Asking())
+    assert asked == [(("c", "B", "A"), [2, 1, 1, 1]), (("a", "b"), [0, 1, 1, 1])]
+    with pytest.raises(InputError, match=r"1 of 2 classes of .* are none of the classifier's 2 classes: 'b'"):
+        snellen.scan(images, Asking(), classifier=Classifier(network, class_names=["a", "x"]))
+
+
+def test_names_of_things_lead_out_of_no_folder(tmp_path):
+    picture, out = torch.zeros(3, 4, 4), tmp_path / "deep" / "out"
+    out.mkdir(parents=True)
+    names = ["../../up", "/etc/x", "..", "a/b", "[red]\x1b[31m", "A", "a"]
+    write_pictures([Shown(name, name, {"../it": picture}) for name in names], "setting", "\x1b[31mtitle", out)
+    assert {path.parent for path in out.rglob("*.png")} == {out, out / "setting"}
+    assert len(list((out / "setting").iterdir())) == len(names)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file() and out not in path.parents] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ([], "no method to scan with; give one or more, such as Perturbation"),
+        ([Brightest(), Brightest()], "given twice"),
+        (Corruption(), "is no method of scans"),
+    ],
+)
+def test_what_is_no_scan_is_refused(images, method, message):
+    with pytest.raises(InputError, match=message):
+        snellen.scan(images, method)
+
+
+def test_a_folder_in_use_is_refused(images, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="is not empty and holds no scan"):
+        snellen.scan(images, Brightest(), out=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_rows_of_pictures_that_show_different_things_are_refused(images, tmp_path):
+    picture = torch.zeros(3, 4, 4)
+    rows = [Shown("a", "", {"one": picture}), Shown("b", "", {"two": picture})]
+    with pytest.raises(InputError, match="rows must show the same"):
+        write_pictures(rows, "odd", "title", tmp_path)

@@ -1,0 +1,207 @@
+"""Attacks and shifts under pseudonyms, and on a disk that is full: no name in any byte, and the call goes on."""
+
+import errno
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from snellen.core.errors import InputError, RunConflictError, UnwritableError
+from snellen.core.method import Method
+from snellen.data.files.held_images import held_set
+from snellen.data.references import load_images
+from snellen.methods.attacks.fgsm import FGSM
+from snellen.methods.attacks.transfer import Transfer
+from snellen.methods.corruptions.corruption import Corruption
+from snellen.runs.settings import named_settings
+from snellen.verbs.attack import attack
+from snellen.verbs.generate import generate
+from snellen.verbs.requests import ImageRequests
+from snellen.verbs.shift import shift
+from tests.auditing.kept_things import mentions
+from tests.verbs.small_attacks import small_images
+from tests.verbs.stopping import contents
+
+PATIENTS = ("Doe, Jane *1951", "Müller Hans")
+HIDDEN = (*PATIENTS, "Doe", "Müller", "Rosengarten", "scan")
+
+
+@pytest.fixture(autouse=True)
+def _same_code(monkeypatch):
+    monkeypatch.setattr("snellen.core.run_plan.code_hash", lambda: "0" * 64)
+
+
+def named_images(count=8):
+    """A classifier under a name, and images whose names say whose they are."""
+    classifier, images = small_images(count=count, wrong=(3,))
+    table = images.table.drop_columns("id").append_column(
+        "id", pa.array([f"{PATIENTS[row % 2]}/scan {row}.png" for row in range(count)])
+    )
+    for column in ("unit_id", "group", "caption", "bag_id"):
+        table = table.append_column(column, pa.array([f"{column} of {PATIENTS[row % 2]}" for row in range(count)]))
+    classifier.name = "onnx:Rosengarten.onnx"
+    return classifier, replace(images, table=table, name="Rosengarten")
+
+
+@pytest.mark.parametrize("save_images", [True, False])
+def test_attacks_write_no_names(tmp_path, save_images):
+    classifier, images = named_images()
+    options = {"batch_size": 4, "save_images": save_images, "pseudonyms": tmp_path / "names.json"}
+    attacked = attack(classifier, images, [FGSM(epsilon=0.3)], out=tmp_path / "out", **options)
+    assert mentions(tmp_path / "out", HIDDEN) == {}
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"attack.json", "evidence.parquet"}
+    names = json.loads((tmp_path / "names.json").read_text())["names"]
+    clean = attacked.evidence.where(setting="clean").table
+    assert {names[key] for key in clean["example_id"].to_pylist()} == set(images.ids)
+    assert len(set(clean["unit_id"].to_pylist())) == 2
+    assert attack(classifier, images, [FGSM(epsilon=0.3)], out=tmp_path / "out", **options).plan == attacked.plan
+    with pytest.raises(RunConflictError, match="pseudonyms"):
+        attack(classifier, images, [FGSM(epsilon=0.3)], out=tmp_path / "out", batch_size=4, save_images=save_images)
+
+
+def test_figures_are_those_under_the_names(tmp_path):
+    """A fast gradient draws nothing."""
+    classifier, images = named_images()
+    plain = attack(classifier, images, FGSM(epsilon=0.02))
+    hidden = attack(classifier, images, FGSM(epsilon=0.02), pseudonyms=tmp_path / "names.json")
+    assert hidden.settings == plain.settings
+
+
+@pytest.mark.parametrize("format", ["folder", "medmnist-c"])
+def test_shifts_write_no_names(tmp_path, format):
+    _, images = named_images()
+    options = {"severities": (1, 5), "format": format, "pseudonyms": tmp_path / "names.json"}
+    written = shift(images, Corruption(kind="contrast"), out=tmp_path / "out", **options)
+    assert mentions(tmp_path / "out", HIDDEN) == {}
+    assert written.written == {"contrast": 8}
+    assert shift(images, Corruption(kind="contrast"), out=tmp_path / "out", **options).plan == written.plan
+    if format == "folder":
+        again = load_images(written.manifest)
+        assert len(set(again.column("unit_id"))) == 2
+        names = json.loads((tmp_path / "names.json").read_text())["names"]
+        assert {names[key.rsplit("/", 1)[1]] for key in again.ids} == set(images.ids)
+        assert all(key is None for key in again.column("caption"))
+
+
+def test_files_of_a_folder_are_not_named_either(tmp_path):
+    for number in range(3):
+        place = tmp_path / "Rosengarten" / "ill" / f"{PATIENTS[number % 2]} {number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (80 * number,) * 3).save(place)
+    (tmp_path / "Rosengarten" / "ill" / "Max Roe.png").write_bytes(b"nothing")
+    images = load_images(tmp_path / "Rosengarten")
+    shift(images, Corruption(kind="fog"), severities=(1,), out=tmp_path / "out", pseudonyms=tmp_path / "names.json")
+    assert mentions(tmp_path / "out", (*HIDDEN, "Roe", str(tmp_path))) == {}
+    plain = shift(images, Corruption(kind="fog"), severities=(1,), out=tmp_path / "plain")
+    assert mentions(tmp_path / "plain", HIDDEN), "what the test relies on"
+    assert "pseudonyms" not in plain.plan
+
+
+def test_files_of_models_and_textures_are_not_named(tmp_path):
+    from snellen.data.privacy.pseudonyms import Pseudonyms
+
+    names = Pseudonyms.open(tmp_path / "names.json")
+    methods = [Transfer(surrogate=f"onnx:/home/{name}.onnx") for name in ("Doe", "Roe")]
+    settings = named_settings(methods, "attacks", names=names)
+    assert "Doe" not in str(settings[0].record) + settings[0].name
+    assert settings[0].name != settings[1].name
+    assert settings[0].method.surrogate == "onnx:/home/Doe.onnx"
+    textures = named_settings(Corruption(kind="frost", textures=None), names=names)
+    assert textures[0].record == Corruption(kind="frost").record()
+
+
+def test_the_file_may_not_lie_in_the_folder(tmp_path):
+    classifier, images = named_images()
+    places = {"out": tmp_path / "out", "pseudonyms": tmp_path / "out" / "names.json"}
+    for call in (
+        lambda: attack(classifier, images, FGSM(epsilon=0.02), **places),
+        lambda: shift(images, Corruption(kind="fog"), **places),
+    ):
+        with pytest.raises(InputError, match="is to hold no names"):
+            call()
+    assert not (tmp_path / "out").exists()
+
+
+# -- a full disk ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def disk(monkeypatch, tmp_path):
+    """A dictionary whose entry "left" says how many writes still fit; None: all."""
+    state = {"left": None}
+
+    def write():
+        if state["left"] is not None:
+            if not state["left"]:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            state["left"] -= 1
+
+    def counted(place, name, real):
+        def call(*arguments, **options):
+            write()
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(place, name, call)
+
+    def opened(path, mode="r", *arguments, **options):
+        if set(mode) & set("wxa+") and str(path).startswith(str(tmp_path)):
+            write()
+        return real_open(path, mode, *arguments, **options)
+
+    real_open = Path.open
+    counted(os, "fsync", lambda descriptor: None)
+    for place, name in ((os, "replace"), (os, "link"), (os, "mkdir"), (pq, "write_table")):
+        counted(place, name, getattr(place, name))
+    monkeypatch.setattr(Path, "open", opened)
+    return state
+
+
+class Copied(Method):
+    """Gives back what it is asked for."""
+
+    name = "copied"
+
+    def generate(self, requests, *, rng):
+        return held_set([one["image"] for one in requests], [one["id"] for one in requests], name="copied")
+
+
+@pytest.mark.parametrize("verb", ["attack", "shift", "archive", "generate"])
+def test_whichever_write_fails_it_is_told_and_the_same_call_goes_on(tmp_path, disk, monkeypatch, verb):
+    sheets = ("attack_pictures.picture_grid", "contact_sheet.contact_sheet", "generated_images.image_sheet")
+    for place in sheets:  # a hundred of them are slow
+        monkeypatch.setattr(f"snellen.runs.{place}", lambda *_, **__: Image.new("L", (4, 4)))
+    classifier, images = small_images(count=2, wrong=())
+
+    def run(folder):
+        if verb == "attack":
+            attack(classifier, images, FGSM(epsilon=0.3), out=folder)
+        elif verb == "generate":
+            generate(Copied(), ImageRequests(images), out=folder, batch_size=1)
+        else:
+            format = "folder" if verb == "shift" else "medmnist-c"
+            shift(images, Corruption(kind="contrast"), severities=(1,), out=folder, format=format)
+
+    run(tmp_path / "whole")
+    whole, told = contents(tmp_path / "whole"), []
+    for writes in range(1_000):
+        folder, disk["left"] = tmp_path / f"run-{writes}", writes
+        try:
+            run(folder)
+        except UnwritableError as error:
+            told.append(str(error))
+        else:
+            break
+        disk["left"] = None
+        assert "No space left on device" in told[-1]
+        assert "give the same call again" in told[-1]
+        left = [name for name in contents(folder) if "partial" in name] if folder.exists() else []
+        assert not left, f"what is half written takes room: {left}"
+        run(folder)
+        assert contents(folder) == whole, writes
+    assert len(told) == writes > 15
+    assert contents(folder) == whole
