@@ -21,16 +21,62 @@ from snellen.core.index import normalise, system_tables
 
 Scale = Literal["smoke", "small", "full"]
 
-#: A state is earned by at least so many seeds; with fewer, an interval says next to nothing.
-MINIMUM_SEEDS = 3
+#: A record needs so many seeds. Records of the earlier judge needed three.
+MINIMUM_SEEDS, EARLIER_MINIMUM = 5, 3
+
+#: Seeds of records start here; lower ones are for pilots.
+FIRST_SEED = 100
+
+#: Which judge makes records today: 1 took a t interval over the means of seeds, 2 is :mod:`snellen.reproduction.judge`.
+JUDGE = 2
+
+Verdict = Literal["holds", "fails", "undecided", "not run", "missing"]
+
+
+class Gate(BaseModel):
+    """What must be so before a claim means anything: that the mechanism is there at all.
+
+    Behind a closed gate a claim is *not run*; it never *fails*. A gate is judged by the mean over the seeds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    statement: str
+    metric: str
+    direction: Literal[">", "<"]
+    threshold: float
+    scales: tuple[Scale, ...] = ("small", "full")
+
+
+class Budget(BaseModel):
+    """What a record may cost, written before anything is run.
+
+    Attributes:
+        seeds: how many, from a pilot on other seeds (power at least 0.8).
+        first_seed: the record runs ``first_seed`` and those behind it; a changed experiment needs fresh ones.
+        minutes: of one core that a seed may take.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seeds: int = Field(MINIMUM_SEEDS, ge=MINIMUM_SEEDS)
+    first_seed: int = Field(FIRST_SEED, ge=FIRST_SEED)
+    minutes: float = Field(12.0, gt=0)
+
+    @property
+    def range(self) -> range:
+        """The seeds of the record."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
 
 class Claim(BaseModel):
     """A statement that a measurement can refute, written before anything is run.
 
     ``metric`` names a figure that the experiment returns, ``baseline`` another one to subtract from it (if any). The
-    claim holds when the whole 95 % interval over the seeds lies on the claimed side of ``threshold``. One seed has no
-    interval: then the figure itself is judged, and the verdict cannot be recorded.
+    claim holds when the whole 95 % interval (:mod:`snellen.reproduction.judge`) lies on the claimed side of
+    ``threshold``, and fails when it lies on the other. ``range`` holds the values that the claim's quantity can take;
+    ``gates`` names the gates that must be open.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +90,8 @@ class Claim(BaseModel):
     threshold: float
     controls: tuple[str, ...] = ()
     scales: tuple[Scale, ...] = ("small", "full")
+    range: tuple[float, float] | None = None
+    gates: tuple[str, ...] = ()
     amended: str | None = Field(
         None,
         min_length=1,
@@ -53,7 +101,8 @@ class Claim(BaseModel):
     @property
     def hash(self) -> str:
         """Hash of the claim as written, without the reason of an amendment (sha256, first 16 hex digits)."""
-        return _short_hash(self.model_dump(exclude={"amended"}))
+        later = {name for name in ("range", "gates") if not getattr(self, name)}  # absent from older claims
+        return _short_hash(self.model_dump(exclude={"amended", *later}))
 
 
 class System(BaseModel):
@@ -73,6 +122,8 @@ class System(BaseModel):
     experiment: str | None = Field(None, description="module:function of the experiment, once built")
     acceptance: dict[str, str] = Field(default_factory=dict, description="what must not be skipped, by number")
     claims: tuple[Claim, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    budget: Budget = Budget()
 
     @property
     def claims_hash(self) -> str:
@@ -80,33 +131,44 @@ class System(BaseModel):
         return _short_hash([claim.hash for claim in self.claims])
 
     @property
+    def plan_hash(self) -> str:
+        """Hash of all that is decided before a record: claims, gates and budget."""
+        return _short_hash([self.claims_hash, [gate.model_dump() for gate in self.gates], self.budget.model_dump()])
+
+    @property
     def state(self) -> str:
-        """*not run*, *mechanism checked (small)*, *reproduced (full)*, or that a claim does not hold.
+        """*not run*, *mechanism checked (small)*, *reproduced (full)*, or how many of the claims hold.
 
         Only a recorded result of the current claims, all of those at its scale, over enough seeds counts.
         """
         record = recorded(self.name)
-        if record is None or record.claims_hash != self.claims_hash or record.seeds < MINIMUM_SEEDS:
+        if record is None or record.claims_hash != self.claims_hash or record.scale not in ("small", "full"):
             return "not run"
-        reached = {"small": "mechanism checked (small)", "full": "reproduced (full)"}.get(record.scale)
         judged = {claim.id for claim in record.claims}
-        if reached is None or not judged or judged != {c.id for c in self.claims if record.scale in c.scales}:
+        if not judged or judged != {claim.id for claim in self.claims if record.scale in claim.scales}:
             return "not run"
-        failing = [claim.id for claim in record.claims if not claim.holds]
-        return reached if not failing else f"run ({record.scale}): {', '.join(failing)} not holding"
+        if record.seeds < (EARLIER_MINIMUM if record.judge < JUDGE else MINIMUM_SEEDS):
+            return "not run"
+        if all(claim.verdict == "not run" for claim in record.claims):
+            return "not run (a gate is closed)"
+        held = sum(claim.verdict == "holds" for claim in record.claims)
+        judge = ", earlier judge" if record.judge < JUDGE else ""
+        if held < len(judged):
+            return f"{held} of {len(judged)} claims hold ({record.scale}{judge})"
+        return f"{'reproduced' if record.scale == 'full' else 'mechanism checked'} ({record.scale}{judge})"
 
 
 def _short_hash(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-class Verdict(BaseModel):
+class Judged(BaseModel):
     """What a recorded result says of one claim."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
     id: str
-    holds: bool
+    verdict: Verdict
 
 
 class Record(BaseModel):
@@ -114,10 +176,15 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True)
 
+    judge: int
     scale: str
     seeds: int
-    claims: tuple[Verdict, ...]
+    seed_ids: tuple[int, ...]
+    claims: tuple[Judged, ...]
     claims_hash: str
+    plan_hash: str
+    code_hash: str
+    spent: tuple[int, ...] = ()
     claim_hashes: dict[str, str]
     amendments: dict[str, str]
 
@@ -132,7 +199,8 @@ def read_record(path: Path) -> Record:
         return Record.model_validate_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path}: not a result that 'snellen reproduce --record' wrote; move it away, or restore it: {error}"
+            f"{path}: not a result that this version of 'snellen reproduce --record' wrote; record it again, or "
+            f"restore it: {error}"
         ) from error
 
 

@@ -2,35 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from snellen.core.errors import InputError
-from snellen.core.system import MINIMUM_SEEDS, Record, Scale, System, read_record
+from snellen.core.system import JUDGE, Record, Scale, System, read_record
+from snellen.reproduction.seed_file import SeedFile
 
 
-def check_recordable(system: System, scale: Scale, seeds: int, target: Path) -> None:
-    """Refuse what may not be recorded in ``target``.
+def check_recordable(
+    system: System, scale: Scale, target: Path, seeds: Sequence[SeedFile] = (), code_hash: str = ""
+) -> tuple[int, ...]:
+    """Refuse what may not be recorded in ``target``; returns the seeds that earlier records looked at.
+
+    Args:
+        system: with its claims and budget.
+        scale: of the record.
+        target: where it will be written.
+        seeds: seed files that lie beside it.
+        code_hash: of the experiment as it is now.
 
     Raises:
-        InputError: the scale is smoke, there are too few seeds, ``target`` is not a recorded result, its claims were
-            changed without a reason, or it holds a result at full scale that one at small scale would replace.
+        InputError: the scale is smoke; ``target`` is not a recorded result; its claims were changed without a reason;
+            it holds a result at full scale that one at small scale would replace; or claims, budget or code changed and
+            the seeds of the budget were looked at before.
     """
     if scale == "smoke":
         raise InputError(
             "a smoke run proves nothing that is recorded, since it runs all stages on random weights; record nothing, "
             "or choose the scale small or full"
         )
-    if seeds < MINIMUM_SEEDS:
-        raise InputError(f"a recorded result needs at least {MINIMUM_SEEDS} seeds, got {seeds}")
-    if not target.is_file():
-        return
-    before = read_record(target)
-    _check_amendments(system, before, target)
-    if before.scale == "full" and scale != "full" and before.claims_hash == system.claims_hash:
+    before = read_record(target) if target.is_file() else None
+    if before is not None:
+        _check_amendments(system, before, target)
+        if before.scale == "full" and scale != "full" and before.claims_hash == system.claims_hash:
+            raise InputError(
+                f"{target} holds the result of these claims at full scale, which one at scale {scale} would replace; "
+                f"move {target} to another folder first, or run at full scale"
+            )
+    spent = set(_spent(before, system, code_hash))
+    spent |= {one.seed for one in seeds if (one.plan_hash, one.code_hash) != (system.plan_hash, code_hash)}
+    if used := sorted(spent & set(system.budget.range)):
         raise InputError(
-            f"{target} holds the result of these claims at full scale, which one at scale {scale} would replace; move "
-            f"{target} to another folder first, or run at full scale"
+            f"the claims, the budget or the code of {system.name} changed after the seeds {_listed(used)} were looked "
+            f"at; set first_seed = {max(spent) + 1} in [budget] of reproduction/{system.name}/claims.toml, so that the "
+            f"record has fresh ones"
         )
+    return tuple(sorted(spent))
+
+
+def _spent(before: Record | None, system: System, code_hash: str) -> Iterable[int]:
+    """Seeds of the record before, unless it is of the same claims, budget and code."""
+    if before is None:
+        return ()
+    same = before.judge == JUDGE and (before.plan_hash, before.code_hash) == (system.plan_hash, code_hash)
+    return before.spent if same else (*before.spent, *before.seed_ids)
 
 
 def _check_amendments(system: System, before: Record, target: Path) -> None:
@@ -48,3 +74,8 @@ def _check_amendments(system: System, before: Record, target: Path) -> None:
             f"(changed without a new 'amended' reason, or a recorded one taken away: {', '.join(silent) or 'none'}; "
             f"dropped: {', '.join(dropped) or 'none'}); write the reason into the claim, or restore it"
         )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:5]))
+    return f"{shown}, …" if len(numbers) > 5 else shown

@@ -1,37 +1,36 @@
-"""Run a system's experiment over seeds and judge its claims.
+"""Run a system's experiment over seeds, judge its claims, and record what was found.
 
-The claims are data, written before anything is run; their hash goes into the record. When a record of other claims
-exists, every changed claim must carry an ``amended`` line with a reason that the record does not hold yet, or nothing
-is run.
+The claims are data, written before anything is run; so are the gates, the number of seeds and the minutes that a seed
+may take. A record holds the hash of all that and of the code it was measured with, and the values of each seed.
 """
 
 from __future__ import annotations
 
 import importlib
-import math
 import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Real
 from pathlib import Path
 from typing import Protocol
 
 from snellen.core.errors import InputError, SnellenError
 from snellen.core.progress import Progress, Silent
 from snellen.core.run import canonical_json, write_atomically
-from snellen.core.system import Claim, Scale, System, find_system
-from snellen.metrics.intervals import mean_interval
-from snellen.reproduction.finished_seeds import FinishedSeeds
+from snellen.core.system import Scale, System, find_system
+from snellen.reproduction.experiment_code import experiment_hash
+from snellen.reproduction.judge import judge_claim, judge_gate
 from snellen.reproduction.record_rules import check_recordable
-from snellen.reproduction.result import ClaimResult, Result
+from snellen.reproduction.result import Result
+from snellen.reproduction.sample import Figure, checked_figures, mean_of
+from snellen.reproduction.seed_file import SeedFile, finished_seeds, named_figures, read_seeds
 from snellen.version import __version__
 
 
 class Experiment(Protocol):
     """An experiment is a function; ``stand_ins`` names what replaces the paper's models and data at this scale."""
 
-    def __call__(self, scale: Scale, seed: int, progress: Progress) -> Mapping[str, float]:
+    def __call__(self, scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
         """Run once; returns figures by name: the metrics, baselines and controls that the claims name."""
         ...
 
@@ -40,30 +39,147 @@ def reproduce(
     system: System | str | int,
     *,
     scale: Scale = "small",
-    seeds: int = 3,
+    seeds: int | None = None,
     record_in: Path | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Measure the claims of one system.
 
-    With ``record_in``, each finished seed is kept in ``NAME.partial.json`` there until the result is written, and a run
-    that was stopped goes on from it when claims, scale and version are the same. Delete that file after a change of the
-    experiment.
+    Without ``record_in`` this is a pilot: seeds 0, 1, …, and nothing is kept. With it, the seeds are those of the
+    system's budget; each finished one becomes ``NAME/seed-N.json`` there, a run that was stopped goes on from these
+    files, and ``NAME.json`` is written last.
 
     Args:
-        system: a system, or its number or acronym as :func:`snellen.core.system.find_system` takes them.
+        system: a system, or its name, number or acronym as :func:`snellen.core.system.find_system` takes them.
         scale: smoke, small or full.
-        seeds: number of independent runs, with seeds 0, 1, …; recording needs at least 3.
+        seeds: of a pilot; None: as many as the budget says. A record has the seeds of its budget.
         record_in: folder for ``NAME.json``; None records nothing.
-        progress: who hears of progress.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: the system is unknown, not built, has no claim at this scale, or its experiment is not there; or the
             result may not be recorded, see :func:`snellen.reproduction.record_rules.check_recordable`.
         SnellenError: the experiment did not return a figure that a claim names, or one that is no finite number.
     """
-    if seeds < 1:
-        raise InputError(f"seeds must be at least 1, got {seeds}")
+    system = _runnable(system, scale)
+    listener = progress or Silent()
+    if record_in is None:
+        count = system.budget.seeds if seeds is None else seeds
+        if count < 1:
+            raise InputError(f"seeds must be at least 1, got {count}")
+        listener.begin("seeds", count)
+        measured = []
+        for seed in range(count):
+            measured.append(_measure(system, scale, seed, listener))
+            listener.advance("seeds", 1)
+        listener.finish("seeds")
+        return _judged(system, scale, measured, ())
+    if seeds is not None and seeds != system.budget.seeds:
+        raise InputError(
+            f"the record of {system.name} has the {system.budget.seeds} seeds of its budget, fixed before it was run; "
+            f"leave --seeds out, or change [budget] in reproduction/{system.name}/claims.toml"
+        )
+    listener.begin("seeds", system.budget.seeds)
+    result = None
+    while result is None:
+        result = advance_record(system, record_in, scale=scale, progress=listener)
+        listener.advance("seeds", 1)
+    listener.finish("seeds")
+    return result
+
+
+def advance_record(
+    system: System | str | int, record_in: Path, *, scale: Scale = "small", progress: Progress | None = None
+) -> Result | None:
+    """Run the next seed of a record, or judge it when all are there; None while seeds are left.
+
+    Raises:
+        as :func:`reproduce`.
+    """
+    system = _runnable(system, scale)
+    code, target = experiment_hash(system.name), record_in / f"{system.name}.json"
+    seeds = read_seeds(record_in, system.name)
+    spent = check_recordable(system, scale, target, seeds, code)
+    finished = finished_seeds(seeds, system, scale, code)
+    left = [seed for seed in system.budget.range if seed not in finished]
+    if left:
+        made = _measure(system, scale, left[0], progress or Silent())
+        made.save(record_in)
+        finished[made.seed] = made
+    if len(left) > 1:
+        return None
+    result = _judged(system, scale, [finished[seed] for seed in system.budget.range], spent)
+    write_atomically(target, canonical_json(result.model_dump(mode="json")))
+    return result
+
+
+def run_queue(
+    systems: Sequence[System | str | int],
+    record_in: Path,
+    *,
+    scale: Scale = "small",
+    progress: Progress | None = None,
+    finished: Callable[[str, Result | None], None] = lambda name, result: None,
+) -> list[Result]:
+    """Record several systems, one seed after the other: a seed of each in turn, at the lowest priority.
+
+    It may be stopped at any time; the same call goes on with the seeds that are not there yet.
+
+    Args:
+        systems: as :func:`reproduce` takes one.
+        record_in: folder for the records.
+        scale: small or full.
+        progress: callback that receives progress updates.
+        finished: hears of every finished seed: name of the system, and its result once it is judged.
+    """
+    waiting = [_runnable(one, scale) for one in systems]
+    os.nice(max(19 - os.nice(0), 0))
+    results = []
+    while waiting:
+        system = waiting.pop(0)
+        result = advance_record(system, record_in, scale=scale, progress=progress)
+        finished(system.name, result)
+        if result is None:
+            waiting.append(system)
+        else:
+            results.append(result)
+    return results
+
+
+def stamp_record(system: System | str | int, record_in: Path, *, progress: Progress | None = None) -> Result:
+    """Give a record the hash of the code as it is now, after one of its seeds, run again, gave the stored values.
+
+    Raises:
+        InputError: nothing is recorded, claims or budget changed, or a figure differs; the message names some.
+    """
+    system = _runnable(system, "small")
+    target = record_in / f"{system.name}.json"
+    if not target.is_file():
+        raise InputError(f"nothing is recorded in {target}")
+    before = Result.model_validate_json(target.read_bytes())
+    scale: Scale = "full" if before.scale == "full" else "small"
+    seeds = {one.seed: one for one in read_seeds(record_in, system.name) if one.seed in before.seed_ids}
+    if before.plan_hash != system.plan_hash or len(seeds) < len(before.seed_ids):
+        raise InputError(f"the claims or the budget of {system.name} changed, or seeds are missing; record it again")
+    again = _measure(system, scale, before.seed_ids[0], progress or Silent())
+    stored = seeds[again.seed]
+    if differing := [name for name in {*again.figures, *stored.figures} if _differ(again, stored, name)]:
+        raise InputError(
+            f"seed {again.seed} of {system.name} gives other values than recorded, such as {', '.join(differing[:3])}; "
+            f"record it again with fresh seeds"
+        )
+    for one in seeds.values():
+        one.model_copy(update={"code_hash": again.code_hash}).save(record_in)
+    result = before.model_copy(update={"code_hash": again.code_hash})
+    write_atomically(target, canonical_json(result.model_dump(mode="json")))
+    return result
+
+
+def _differ(one: SeedFile, other: SeedFile, name: str) -> bool:
+    return name not in one.figures or name not in other.figures or one.figures[name] != other.figures[name]
+
+
+def _runnable(system: System | str | int, scale: Scale) -> System:
     if not isinstance(system, System):
         system = find_system(str(system))
     if system.experiment is None:
@@ -71,50 +187,35 @@ def reproduce(
             f"system {system.number} ({system.acronym}) is not built yet, so there is nothing to run; "
             f"'snellen systems' shows what is"
         )
-    claims = [claim for claim in system.claims if scale in claim.scales]
-    if not claims and scale != "smoke":
+    if scale != "smoke" and not any(scale in claim.scales for claim in system.claims):
         raise InputError(f"system {system.number} states no claim at scale {scale!r}")
-    target = partial = None
-    if record_in is not None:
-        target, partial = (record_in / f"{system.name}{ending}" for ending in (".json", ".partial.json"))
-        check_recordable(system, scale, seeds, target)
-    finished = FinishedSeeds.resume(partial, system, scale, _environment())
-    experiment = _load(system, system.experiment)
-    listener = progress or Silent()
-    listener.begin("seeds", seeds)
-    for seed in range(seeds):
-        if seed not in finished.figures:
-            started = time.perf_counter()
-            figures = _checked(system, claims, seed, experiment(scale, seed, listener))
-            finished = finished.adding(seed, figures, time.perf_counter() - started)
-            if partial is not None:
-                finished.save(partial)
-        listener.advance("seeds", 1)
-    listener.finish("seeds")
-    runs = [finished.figures[seed] for seed in range(seeds)]
-    named = {name for claim in claims for name in claim.controls}
-    result = Result(
-        system=system.number,
-        title=system.title,
-        scale=scale,
-        seeds=seeds,
-        claims=tuple(_judge(claim, runs) for claim in claims),
-        claims_hash=system.claims_hash,
-        claim_hashes={claim.id: claim.hash for claim in system.claims},
-        amendments={claim.id: claim.amended for claim in system.claims if claim.amended is not None},
-        controls={name: sum(run[name] for run in runs) / seeds for name in sorted(named)},
-        environment=finished.environment,
-        duration_s=round(finished.duration_s, 1),
-        stand_ins=tuple(getattr(experiment, "stand_ins", {}).get(scale, ())),
+    return system
+
+
+def _measure(system: System, scale: Scale, seed: int, progress: Progress) -> SeedFile:
+    """Run one seed."""
+    assert system.experiment is not None, "whoever measures has looked"
+    experiment = load_experiment(system, system.experiment)
+    started = time.perf_counter()
+    whose = f"the experiment of system {system.number}, seed {seed},"
+    figures = checked_figures(experiment(scale, seed, progress), whose, named_figures(system, scale))
+    return SeedFile.of(
+        system,
+        scale,
+        seed,
+        figures,
+        code_hash=experiment_hash(system.name),
+        environment=_environment(),
+        duration_s=time.perf_counter() - started,
     )
-    if target is not None and partial is not None:
-        write_atomically(target, canonical_json(result.model_dump(mode="json")))
-        partial.unlink(missing_ok=True)
-    return result
 
 
-def _load(system: System, target: str) -> Callable[..., object]:
-    """Import the experiment; an ImportError inside of a module that is there is its own."""
+def load_experiment(system: System, target: str) -> Callable[..., object]:
+    """Import the experiment; an ImportError inside of a module that is there is its own.
+
+    Raises:
+        InputError: there is no such function.
+    """
     module, _, name = target.partition(":")
     experiment = None
     if module and name:
@@ -132,45 +233,50 @@ def _load(system: System, target: str) -> Callable[..., object]:
     return found
 
 
-def _judge(claim: Claim, runs: Sequence[Mapping[str, float]]) -> ClaimResult:
-    """A claim holds when the whole interval lies on its side; with one seed, when the figure does."""
-    ours = [run[claim.metric] for run in runs]
-    baseline = [run[claim.baseline] for run in runs] if claim.baseline else None
-    about = ours if baseline is None else [a - b for a, b in zip(ours, baseline, strict=True)]
-    low, high = mean_interval(about) if len(about) > 1 else (about[0], about[0])
-    return ClaimResult(
-        id=claim.id,
-        statement=claim.statement,
-        source=claim.source,
-        metric=claim.metric,
-        ours=sum(ours) / len(ours),
-        baseline=None if baseline is None else sum(baseline) / len(baseline),
-        low=low,
-        high=high,
-        direction=claim.direction,
-        threshold=claim.threshold,
-        holds=low > claim.threshold if claim.direction == ">" else high < claim.threshold,
-        seeds=len(runs),
-        amended=claim.amended,
+def _judged(system: System, scale: Scale, seeds: Sequence[SeedFile], spent: Sequence[int]) -> Result:
+    """The claims of a scale over finished seeds."""
+    assert system.experiment is not None, "whoever judges has looked"
+    runs = [one.measured() for one in seeds]
+    gates = tuple(judge_gate(gate, runs) for gate in system.gates if scale in gate.scales)
+    closed = [gate.id for gate in gates if not gate.open]
+    claims = [claim for claim in system.claims if scale in claim.scales]
+    for claim in claims:
+        if unknown := set(claim.gates) - {gate.id for gate in system.gates}:
+            raise SnellenError(f"claim {claim.id} names the gate {', '.join(sorted(unknown))}, which is not there")
+    controls = sorted({name for claim in claims for name in claim.controls})
+    environment: dict[str, str] = {}
+    for one in seeds:
+        for name, value in one.environment.items():
+            known = environment.setdefault(name, value)
+            environment[name] = known if value in known.split("; ") else f"{known}; {value}"
+    experiment = load_experiment(system, system.experiment)
+    return Result(
+        system=system.name,
+        number=system.number,
+        title=system.title,
+        scale=scale,
+        seeds=len(seeds),
+        seed_ids=tuple(one.seed for one in seeds),
+        budget=system.budget,
+        gates=gates,
+        claims=tuple(judge_claim(claim, runs, closed) for claim in claims),
+        claims_hash=system.claims_hash,
+        plan_hash=system.plan_hash,
+        code_hash=seeds[0].code_hash,
+        claim_hashes={claim.id: claim.hash for claim in system.claims},
+        amendments={claim.id: claim.amended for claim in system.claims if claim.amended is not None},
+        spent=tuple(spent),
+        controls={name: _mean([mean_of(run[name]) for run in runs]) for name in controls},
+        environment=environment,
+        duration_s=round(sum(one.duration_s for one in seeds), 1),
+        over_budget=tuple(one.seed for one in seeds if one.duration_s > 60 * system.budget.minutes),
+        stand_ins=tuple(getattr(experiment, "stand_ins", {}).get(scale, ())),
     )
 
 
-def _checked(system: System, claims: Sequence[Claim], seed: int, returned: object) -> dict[str, float]:
-    """The figures of one seed, each a finite number, those that the claims name among them."""
-    whose = f"the experiment of system {system.number}, seed {seed},"
-    if not isinstance(returned, Mapping):
-        raise SnellenError(f"{whose} must return figures by name, got {type(returned).__name__}")
-    for name, figure in returned.items():
-        if not (isinstance(figure, Real) and math.isfinite(figure)):
-            raise SnellenError(f"{whose} must return finite numbers, got {name!r} = {figure!r}")
-    for claim in claims:
-        for name in (claim.metric, *([claim.baseline] if claim.baseline else []), *claim.controls):
-            if name not in returned:
-                raise SnellenError(
-                    f"{whose} gave no figure {name!r}, which claim {claim.id} names; "
-                    f"it gave: {', '.join(sorted(returned)) or 'none'}"
-                )
-    return {str(name): float(figure) for name, figure in returned.items()}
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
 
 
 def _environment() -> dict[str, str]:
