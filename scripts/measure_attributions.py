@@ -2,7 +2,7 @@
 
 Scenes of the small world, whose objects are known to the pixel, under bundled:scene-cnn, which tells shapes; only
 images whose shape it tells right. Each map stands beside itself, pushed around the edges by a random step. Afterwards
-run python scripts/write_attribution_tables.py. About two minutes of one core. Usage:
+run python scripts/write_tables.py attributions. About two minutes of one core. Usage:
 
     python scripts/measure_attributions.py [--images 40] [--costly 4] [--seed 0] [--record]
 

@@ -2,7 +2,7 @@
 
     python scripts/measure_optotypes.py factors|nuisances|speed [--threads 1]
 
-Each part writes its figures to docs/measured/optotypes-PART.json; write_optotype_tables.py writes them into the page.
+Each part writes its figures to docs/measured/optotypes-PART.json; write_tables.py writes them into the page.
 ``factors`` takes about 10 minutes on one core, ``nuisances`` 5.
 """
 

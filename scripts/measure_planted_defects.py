@@ -2,8 +2,8 @@
 
     python scripts/measure_planted_defects.py [--seeds 3] [--only NAME ...]
 
-Writes docs/measured/optotypes-defects.json; ``python scripts/write_optotype_tables.py`` puts it into docs/optotypes.md.
-Takes about 20 minutes on one core.
+Writes docs/measured/optotypes-defects.json; ``python scripts/write_tables.py optotypes`` puts it into
+docs/optotypes.md. Takes about 20 minutes on one core.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from write_systems_table import with_block
+from write_tables import with_block
 
 from snellen.core.finding import LEVELS
 from snellen.metrics.intervals import wilson

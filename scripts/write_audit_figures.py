@@ -12,8 +12,11 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
-from write_systems_table import README, with_block
+from write_tables import with_block
+
+README = Path(__file__).parents[1] / "README.md"
 
 
 def printed_summary(*arguments: str) -> str:

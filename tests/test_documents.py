@@ -7,7 +7,6 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -15,7 +14,7 @@ import snellen
 from snellen.cli import app as command_line
 from snellen.core.evidence import SCHEMA
 from snellen.core.method import VERBS
-from snellen.core.system import System, list_systems
+from snellen.core.system import list_systems
 from snellen.models.classifiers.references import SCHEMES
 from snellen.reproduction.result import ClaimResult, Result
 
@@ -27,12 +26,6 @@ README, CHANGELOG, SECURITY = (
     (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CHANGELOG.md", "SECURITY.md")
 )
 TEST_COMMAND = "pip install -e '.[test]' && pytest"
-
-
-@pytest.fixture
-def table_script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    return importlib.import_module("write_systems_table")
 
 
 def section(text: str, title: str) -> str:
@@ -60,42 +53,6 @@ def listed(text: str, after: str) -> list[str]:
     item = re.search(rf"^- \*\*{re.escape(after)}(.*?)(?=^- |^$)", text, re.MULTILINE | re.DOTALL)
     assert item is not None, f"no item {after!r}"
     return re.findall(r"`([^`]+)`", item[1])
-
-
-# -- the table of systems --------------------------------------------------------------------------------------------
-
-
-def test_the_table_of_systems_is_fresh(table_script):
-    table_script.main(["--check"])
-    rows = README.partition("<!-- systems:begin -->")[2].partition("<!-- systems:end -->")[0].strip().splitlines()[2:]
-    assert [int(row.split("|")[1]) for row in rows] == list(range(1, 40))
-
-
-def test_a_stale_table_fails_and_is_written_anew(table_script, tmp_path):
-    stale = tmp_path / "README.md"
-    stale.write_text(README.replace("MedMNIST-C: Comprehensive", "MedMNIST-C: Partial"), encoding="utf-8")
-    with pytest.raises(SystemExit, match="stale"):
-        table_script.main(["--check"], stale)
-    table_script.main([], stale)
-    assert stale.read_text(encoding="utf-8") == README
-
-
-@pytest.mark.parametrize("text", ["no markers", "<!-- systems:begin -->", "<!-- systems:end --><!-- systems:begin -->"])
-def test_missing_markers_fail(table_script, text):
-    with pytest.raises(SystemExit, match="once each"):
-        table_script.with_block(text, "systems", "table")
-
-
-def test_commands_are_planned_until_a_system_has_methods(table_script):
-    fields = {"title": "A | B", "source": "-", "area": "attacks", "command": "snellen attack a", "summary": "Does."}
-    unbuilt, built = System(number=1, acronym="X", **fields), System(number=2, acronym="Y", methods=("a",), **fields)
-    alone = table_script.systems_table([unbuilt])
-    assert "| planned command |" in alone
-    assert alone.splitlines()[2] == r"| 1 | A \| B (X) | Does. | `snellen attack a` | not run |"
-    both = table_script.systems_table([unbuilt, built]).splitlines()
-    assert "| command |" in both[0]
-    assert "`snellen attack a` (planned)" in both[2]
-    assert "`snellen attack a` | not run" in both[3]
 
 
 # -- README.md ---------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 from snellen.core.progress import Progress
@@ -18,54 +18,13 @@ from snellen.models.diffusion.guidance import autoguidance
 from snellen.reproduction.plug_and_play_guidance import experiment as plug_and_play
 from snellen.reproduction.shared.guided_generation.harness import Arm
 from snellen.reproduction.shared.guided_generation.setups import Setup
+from snellen.reproduction.shared.guided_generation.ways import UNCONDITIONAL
 from snellen.reproduction.shared.guided_generation.weak_denoiser import weak_denoiser
 from snellen.systems.gradient_free_guidance.method import GradientFreeGuidance, GradientFreeSteer
 from snellen.systems.gradient_free_guidance.step_decisions import Tally
 
 #: Scale of classifier-free guidance beside the classifier.
 BESIDE = 1.5
-
-
-@dataclass(frozen=True)
-class Family:
-    """One way to steer.
-
-    Args:
-        told: what it is, for the legend.
-        scales: five that are tried, w as everywhere: 1 is no guidance; of adaptive ways, the largest that occurs.
-        labelled: whether it answers by networks of its own, whose calls the harness does not see.
-    """
-
-    told: str
-    scales: tuple[float, ...]
-    labelled: bool = False
-
-
-_REFERENCE, _ADAPTIVE, _GRADIENT = (1.25, 1.5, 2.0, 3.0, 5.0), (1.5, 2.0, 3.0, 5.0, 9.0), (3.0, 5.0, 9.0, 15.0, 21.0)
-
-#: The denoiser is told what is asked for (system 38).
-CONDITIONAL: Mapping[str, Family] = {
-    "cfg": Family("classifier-free", _REFERENCE),
-    "auto": Family("autoguidance", _REFERENCE),
-    "gradient": Family("gradient on the estimate", _ADAPTIVE),
-    "gfcg": Family("gradient-free", _ADAPTIVE),
-    "gfcg_cfg": Family("gradient-free + classifier-free", _ADAPTIVE),
-    "gfcg_auto": Family("gradient-free + autoguidance", _REFERENCE),
-    "fixed": Family("competitor, fixed scale", _REFERENCE),
-    "random": Family("random class, adaptive scale", _ADAPTIVE),
-}
-
-#: The denoiser is told nothing: the classifier alone says what to show (system 12).
-UNCONDITIONAL: Mapping[str, Family] = {
-    "off_the_shelf": Family("off the shelf", _GRADIENT),
-    "estimate": Family("on the estimate, stopped", _GRADIENT),
-    "noise_held": Family("on the estimate, noise held", _GRADIENT),
-    "through": Family("on the estimate, through", _GRADIENT),
-    "experts": Family("four experts (PPAP)", _GRADIENT),
-    "one_expert": Family("one expert", _GRADIENT),
-    "noise_aware": Family("one noise-aware, labels", _GRADIENT, labelled=True),
-    "supervised": Family("four noise-aware, labels", _GRADIENT, labelled=True),
-}
 
 
 class Arms:

@@ -1,7 +1,8 @@
 """How much class accuracy each way to steer buys, and at which price: five scales of every way, in both small worlds.
 
 Writes docs/measured/guidance-curves.json after each point; a call that was stopped goes on where it stood. Run by hand,
-some hours on one thread; python scripts/write_guidance_picture.py draws it. The seed is not one of the recorded claims.
+some hours on one thread; python scripts/draw_pictures.py guided_generation draws it. The seed is not one of the
+recorded claims.
 Usage: python benchmarks/guidance/curves.py [--images 500] [--seed 977] [--steps 20] [--only ARM,ARM] [--out FILE]
 """
 
@@ -22,9 +23,10 @@ from snellen.core.run import write_atomically
 from snellen.methods.generation.asked import Asked
 from snellen.reproduction.shared.guided_generation.harness import Arm, measure, real_figures
 from snellen.reproduction.shared.guided_generation.setups import Setup, small_scenes, thumbnails
+from snellen.reproduction.shared.guided_generation.ways import CONDITIONAL, UNCONDITIONAL, Way
 
 sys.path.insert(0, str(Path(__file__).parent))
-from arms import CONDITIONAL, UNCONDITIONAL, Arms, Family
+from arms import Arms
 
 TARGET = Path(__file__).parents[2] / "docs" / "measured" / "guidance-curves.json"
 
@@ -88,9 +90,9 @@ def point(arm: Arm, setup: Setup, asked: Asked) -> dict[str, float]:
     return {name: round(value, 4) for name, value in (measured.figures | measured.clock).items()}
 
 
-def without_hidden(figures: dict[str, float], family: Family) -> dict[str, float]:
+def without_hidden(figures: dict[str, float], way: Way) -> dict[str, float]:
     """Leave out what was not counted."""
-    hidden = ("guide_queries", "guide_gradients") if family.labelled else ()
+    hidden = ("guide_queries", "guide_gradients") if way.labelled else ()
     return {name: value for name, value in figures.items() if name not in hidden}
 
 

@@ -2,7 +2,7 @@
 
 Networks are the denoisers, the classifier, the decoder of the latents and the text encoder, forward and backward; the
 rest is the sampler, the terms and their bookkeeping. At most 1.1 is asked. Seconds of the processor; medians of runs
-that alternate between the terms. Writes docs/measured/guidance-overhead.json; python scripts/write_guidance_tables.py
+that alternate between the terms. Writes docs/measured/guidance-overhead.json; python scripts/write_tables.py
 brings it into the page.
 Usage: python benchmarks/guidance/overhead.py [--images 20] [--steps 10] [--repeats 3] [--out FILE]
 """

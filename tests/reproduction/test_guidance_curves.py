@@ -10,18 +10,20 @@ import pytest
 from PIL import Image
 
 from snellen.core.progress import Silent
+from snellen.reproduction.shared.documents import measured_path
+from snellen.reproduction.shared.guided_generation import picture
+from snellen.reproduction.shared.guided_generation.ways import CONDITIONAL, UNCONDITIONAL
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def scripts():
-    folders = [str(ROOT / "benchmarks" / "guidance"), str(ROOT / "scripts")]
-    sys.path[:0] = folders
+    sys.path.insert(0, str(ROOT / "benchmarks" / "guidance"))
     try:
-        yield {name: importlib.import_module(name) for name in ("arms", "curves", "write_guidance_picture")}
+        yield {name: importlib.import_module(name) for name in ("arms", "curves")}
     finally:
-        del sys.path[: len(folders)]
+        del sys.path[0]
 
 
 def test_the_highest_accuracy_is_chosen_and_of_equal_ones_the_smallest_scale(scripts):
@@ -29,13 +31,12 @@ def test_the_highest_accuracy_is_chosen_and_of_equal_ones_the_smallest_scale(scr
     assert scripts["curves"].chosen(points) == "9"
 
 
-def test_every_way_has_five_rising_scales_and_no_name_occurs_twice(scripts):
-    conditional, unconditional = scripts["arms"].CONDITIONAL, scripts["arms"].UNCONDITIONAL
-    assert not set(conditional) & set(unconditional)
-    for family in (*conditional.values(), *unconditional.values()):
-        assert len(family.scales) == 5
-        assert list(family.scales) == sorted(family.scales)
-        assert family.scales[0] > 1
+def test_every_way_has_five_rising_scales_and_no_name_occurs_twice():
+    assert not set(CONDITIONAL) & set(UNCONDITIONAL)
+    for way in (*CONDITIONAL.values(), *UNCONDITIONAL.values()):
+        assert len(way.scales) == 5
+        assert list(way.scales) == sorted(way.scales)
+        assert way.scales[0] > 1
 
 
 @pytest.mark.parametrize("name", ["cfg", "auto", "gradient", "gfcg", "gfcg_cfg", "gfcg_auto", "fixed", "random"])
@@ -52,28 +53,27 @@ def test_a_way_beside_autoguidance_asks_the_weak_network_and_no_other_does(scrip
 
 
 def test_what_was_not_counted_is_left_out(scripts):
-    arms, curves = scripts["arms"], scripts["curves"]
+    curves = scripts["curves"]
     figures = {"accuracy": 0.5, "guide_queries": 0.0, "guide_gradients": 0.0}
-    assert curves.without_hidden(figures, arms.UNCONDITIONAL["supervised"]) == {"accuracy": 0.5}
-    assert curves.without_hidden(figures, arms.UNCONDITIONAL["experts"]) == figures
+    assert curves.without_hidden(figures, UNCONDITIONAL["supervised"]) == {"accuracy": 0.5}
+    assert curves.without_hidden(figures, UNCONDITIONAL["experts"]) == figures
 
 
-def test_the_picture_shows_every_way_that_was_measured(scripts, tmp_path, monkeypatch):
-    picture, arms = scripts["write_guidance_picture"], scripts["arms"]
-
+def test_the_picture_shows_every_way_that_was_measured(tmp_path):
     def point(scale):
         return {"accuracy": 0.5 + scale / 50, "recall": 0.9 - scale / 50, "frechet": 20 + scale}
 
     none = point(0)
     ways = {
-        name: {"points": {f"{scale:g}": point(scale) for scale in family.scales}, "chosen": f"{family.scales[-1]:g}"}
-        for name, family in {**arms.CONDITIONAL, **arms.UNCONDITIONAL}.items()
+        name: {"points": {f"{scale:g}": point(scale) for scale in way.scales}, "chosen": f"{way.scales[-1]:g}"}
+        for name, way in {**CONDITIONAL, **UNCONDITIONAL}.items()
     }
     world = {"none conditional": none, "none unconditional": none, "arms": ways}
-    (tmp_path / "curves.json").write_text(json.dumps({"worlds": {"thumbnails": world, "scenes": world}}))
+    measured = measured_path(tmp_path, "guidance-curves")
+    measured.parent.mkdir(parents=True)
+    measured.write_text(json.dumps({"worlds": {"thumbnails": world, "scenes": world}}), encoding="utf-8")
     target = tmp_path / "curves.webp"
-    monkeypatch.setattr(sys, "argv", ["picture", "--measured", str(tmp_path / "curves.json"), "--target", str(target)])
-    picture.main()
+    picture.draw(tmp_path, target)
     drawn = Image.open(target).convert("RGB")
     assert drawn.size == (4 * picture.WIDTH, 2 * (picture.HEIGHT + picture.LEGEND))
     seen = {colour for _, colour in drawn.getcolors(2**24)}

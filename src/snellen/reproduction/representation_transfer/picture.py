@@ -1,9 +1,7 @@
-"""Draw docs/pictures/transfer-by-depth.webp: how much of an attack carries over, by the depth at which it is made.
+"""How much of an attack carries over, by the depth at which it is made.
 
-    python scripts/write_transfer_picture.py
-
-Everything comes from results/16.json. Bars are the bootstrap intervals of a run over images and pairs of models, their
-ends averaged over the runs.
+The figures come from results/representation_transfer.json. Bars are the bootstrap intervals of a run over images and
+pairs of models, their ends averaged over the runs.
 """
 
 from __future__ import annotations
@@ -16,9 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from snellen.models.layers.split_classifier import PIXELS
 from snellen.reproduction.representation_transfer.networks import STAGES
 from snellen.reproduction.result import Result
-
-ROOT = Path(__file__).parents[1]
-TARGET = ROOT / "docs" / "pictures" / "transfer-by-depth.webp"
+from snellen.reproduction.shared.documents import Pictures
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 460, 60, 20, 40, 76
 STUDIES = {"scenes": "Scenes, five networks", "fashion": "Fashion-MNIST, three networks"}
@@ -81,26 +77,27 @@ def legend() -> Image.Image:
     """What the colours are."""
     sheet = Image.new("RGB", (WIDTH * len(STUDIES), 34), "white")
     draw, font, x = ImageDraw.Draw(sheet), ImageFont.load_default(15), float(LEFT)
-    for told, colour in (
+    for label, colour in (
         ("data space (pixels, layer 0)", DATA),
-        *((f"representation space, tensors {told}", colour) for told, colour, _ in HIDDEN.values()),
+        *((f"representation space, tensors {kind}", colour) for kind, colour, _ in HIDDEN.values()),
     ):
         draw.ellipse([x, 10, x + 11, 21], fill=colour)
-        draw.text((x + 18, 6), told, "black", font)
-        x += 60 + draw.textlength(told, font)
+        draw.text((x + 18, 6), label, "black", font)
+        x += 60 + draw.textlength(label, font)
     return sheet
 
 
-def main() -> None:
+def draw(root: Path, target: Path) -> None:
     """Draw the panels beside each other."""
-    result = Result.model_validate_json((ROOT / "results" / "16.json").read_text(encoding="utf-8"))
+    record = root / "results" / "representation_transfer.json"
+    result = Result.model_validate_json(record.read_text(encoding="utf-8"))
+    figures = {name: value for name, value in result.controls.items() if value is not None}
     above = legend()
     sheet = Image.new("RGB", (above.width, above.height + HEIGHT), "white")
     sheet.paste(above, (0, 0))
     for number, study in enumerate(STUDIES):
-        sheet.paste(panel(result.controls, study), (number * WIDTH, above.height))
-    sheet.save(TARGET, lossless=True, method=6)
+        sheet.paste(panel(figures, study), (number * WIDTH, above.height))
+    sheet.save(target, lossless=True, method=6)
 
 
-if __name__ == "__main__":
-    main()
+PICTURES: Pictures = {"transfer-by-depth": draw}

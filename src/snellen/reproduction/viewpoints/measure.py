@@ -1,46 +1,47 @@
-"""Look at furniture from natural and from random viewpoints with EfficientNet-Lite0, and attack its camera.
+"""Furniture from natural and random viewpoints under EfficientNet-Lite0: docs/measured/real-viewpoints.json.
 
-    python scripts/measure_real_viewpoints.py views [--catalogues /usr/share/sweethome3d/furniture]
-    python scripts/measure_real_viewpoints.py attack
+The classifier is ``bundled:efficientnet-lite0`` (extra ``imagenet``). The objects are those of Sweet Home 3D's
+catalogues (Debian: sweethome3d-furniture) that :mod:`snellen.reproduction.viewpoints.furniture_counterparts` names a
+class of ImageNet for. PyVista renders them (extra ``meshes``). An object that is blank from more than two of eight
+sides is left out. The parts ``views`` and ``attack`` write their figures into the same file. Views are kept in the
+cache folder, so that both can be started again. Each takes about ten minutes on one core.
 
-The classifier is ``bundled:efficientnet-lite0`` (extra ``imagenet``); the objects are those of Sweet Home 3D's
-catalogues (Debian: sweethome3d-furniture) that scripts/furniture_counterparts.py names a class of ImageNet for; the
-renderer is PyVista (extra ``meshes``). An object that is blank from more than two of eight sides is left out. ``views``
-and ``attack`` write their part of docs/measured/real-viewpoints.json. Views are kept in the cache folder, so that both
-can be started again. On one core each takes about ten minutes.
-
-The twelve objects that are attacked are those whose ids have the smallest SHA-256, among the objects of which at least
-one natural view is classified rightly.
+The twelve objects that are attacked are those whose ids have the smallest SHA-256, among the objects with at least one
+natural view that is classified correctly. The picture shows the map of the random views above a sheet of the attack.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from console import Console
-from furniture_counterparts import class_of_object
+from PIL import Image
 
-import snellen
 from snellen.core.classifier import Classifier
 from snellen.core.errors import RejectedImageError
 from snellen.core.images import ImageSet
+from snellen.core.progress import Progress
 from snellen.data.files.labels import align_labels
+from snellen.data.references import load_images
 from snellen.data.worlds.view_set import ViewSource
 from snellen.metrics.clustered import clustered_mean
+from snellen.models.classifiers.references import load_classifier
+from snellen.reproduction.shared.documents import Measurements, measured_path, picture_path
+from snellen.reproduction.viewpoints.furniture_counterparts import class_of_object
 from snellen.systems.viewpoints.attacked_view_set import AttackedViewSet
+from snellen.systems.viewpoints.map_picture import map_picture
 from snellen.systems.viewpoints.method import ViewpointAttack
 from snellen.systems.viewpoints.view_map import view_map
+from snellen.verbs.attack import attack
 
-ROOT = Path(__file__).parents[1]
-RESULT = ROOT / "docs" / "measured" / "real-viewpoints.json"
+#: Where Debian puts the catalogues.
+CATALOGUES = "/usr/share/sweethome3d/furniture"
 
 #: Views of each object from natural places and from anywhere, the side of a view, and the seed of the viewpoints.
 NATURAL, ANYWHERE, SIDE, SEED = 16, 24, 256, 0
@@ -56,22 +57,28 @@ AZIMUTHS, ELEVATIONS = 8, 5
 BATCH = 16
 
 
-def main() -> None:
-    """Measure one part and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("views", "attack"))
-    parser.add_argument("--catalogues", default="/usr/share/sweethome3d/furniture")
-    parser.add_argument("--out", type=Path, default=Path("furniture-attacked"), help="folder of the attack, resumable")
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    classifier = snellen.load_classifier("bundled:efficientnet-lite0")
-    if given.part == "views":
-        found = views(classifier, given.catalogues)
-    else:
-        found = attacked(classifier, given.catalogues, given.out)
-    if RESULT.is_file():
-        found = json.loads(RESULT.read_text(encoding="utf-8")) | found
-    RESULT.write_text(as_text(found), encoding="utf-8")
+def measure_views(root: Path, progress: Progress, *, catalogues: str = CATALOGUES) -> None:
+    """Measure accuracy by viewpoint."""
+    _keep(root, views(load_classifier("bundled:efficientnet-lite0"), catalogues, progress))
+
+
+def measure_attack(
+    root: Path, progress: Progress, *, catalogues: str = CATALOGUES, work: str = "furniture-attacked"
+) -> None:
+    """Attack the camera and draw; the attack goes on from the folder ``work`` when it was stopped."""
+    classifier = load_classifier("bundled:efficientnet-lite0")
+    found = _keep(root, attacked(classifier, catalogues, Path(work), progress))
+    if "map" in found:
+        picture = drawn(found, Path(work) / f"sheet-{ATTACK.name}-1.png")
+        picture.save(picture_path(root, "viewpoints-furniture"), "WEBP", quality=80, method=6)
+
+
+def _keep(root: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """Write one part beside the other; returns both."""
+    path = measured_path(root, "real-viewpoints")
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    path.write_text(as_text(before | found), encoding="utf-8")
+    return before | found
 
 
 def furniture(catalogues: str, **parameters: object) -> ImageSet:
@@ -81,15 +88,16 @@ def furniture(catalogues: str, **parameters: object) -> ImageSet:
         table = Path(folder) / "labels.csv"
         table.write_text(f"object,label\n{rows}", encoding="utf-8")
         query = "&".join(f"{name}={value}" for name, value in {"labels": table, "size": SIDE, **parameters}.items())
-        return snellen.load_images(f"meshes:{catalogues}?{query}")
+        return load_images(f"meshes:{catalogues}?{query}")
 
 
-def views(classifier: Classifier, catalogues: str) -> dict[str, Any]:
+def views(classifier: Classifier, catalogues: str, progress: Progress) -> dict[str, Any]:
     """Accuracy on natural views and on views from anywhere, by object, and a map of the latter."""
     looked = {
         kind: classified(
             classifier,
             align_labels(furniture(catalogues, views=count, viewpoints=kind, seed=SEED), classifier.class_names),
+            progress,
         )
         for kind, count in (("natural", NATURAL), ("any", ANYWHERE))
     }
@@ -100,18 +108,18 @@ def views(classifier: Classifier, catalogues: str) -> dict[str, Any]:
     for object_id in objects:
         row: dict[str, Any] = {"object": object_id, "class": labels[object_id]}
         for kind, seen in looked.items():
-            own = np.array([owner == object_id for owner in seen["objects"]])
-            row |= {f"{kind}.{name}": int(seen[name][own].sum()) for name in ("right", "in_five")}
+            of_object = np.array([owner == object_id for owner in seen["objects"]])
+            row |= {f"{kind}.{name}": int(seen[name][of_object].sum()) for name in ("right", "in_five")}
         rows.append(row)
     seen = looked["any"]
     mapped = view_map(seen["viewpoints"], seen["right"], seen["objects"], azimuths=AZIMUTHS, elevations=ELEVATIONS)
     figures: dict[str, Any] = {}
     for kind, looks in looked.items():
         for name in ("right", "in_five"):
-            figures[f"{kind}.{name}"] = told(looks[name], looks["objects"])
+            figures[f"{kind}.{name}"] = mean_of(looks[name], looks["objects"])
     by_object = [np.array([row[f"{kind}.right"] for row in rows]) for kind in looked]
     shares = by_object[0] / NATURAL, by_object[1] / ANYWHERE
-    figures["drop"] = told(shares[0] - shares[1], objects)
+    figures["drop"] = mean_of(shares[0] - shares[1], objects)
     return {
         "classifier": classifier.name,
         "views": {"natural": NATURAL, "any": ANYWHERE, "side": SIDE, "seed": SEED},
@@ -134,11 +142,11 @@ def views(classifier: Classifier, catalogues: str) -> dict[str, Any]:
     }
 
 
-def attacked(classifier: Classifier, catalogues: str, out: Path) -> dict[str, Any]:
+def attacked(classifier: Classifier, catalogues: str, out: Path, progress: Progress) -> dict[str, Any]:
     """GMVFool on the chosen objects: figures of all, and of each."""
-    objects = chosen(classifier, catalogues)
+    objects = chosen(classifier, catalogues, progress)
     images = furniture(catalogues, views=NATURAL, viewpoints="natural", seed=SEED, objects=",".join(objects))
-    result = snellen.attack(classifier, images, ATTACK, out=out, seed=SEED, progress=Console())
+    result = attack(classifier, images, ATTACK, out=out, seed=SEED, progress=progress)
     assert isinstance(result, AttackedViewSet)
     figures = result.settings[ATTACK.name]
     kept = ("object_id", "class_name", "status", "natural", "random", "attacked", "taken_for", "entropy", "credit")
@@ -156,13 +164,14 @@ def attacked(classifier: Classifier, catalogues: str, out: Path) -> dict[str, An
     }
 
 
-def classified(classifier: Classifier, images: ImageSet) -> dict[str, Any]:
+def classified(classifier: Classifier, images: ImageSet, progress: Progress) -> dict[str, Any]:
     """Whether each view that can be read is right, and right among the first five."""
     assert isinstance(images.source, ViewSource)
     kept: list[int] = []
     rejected: dict[str, str] = {}
     prepared: list[torch.Tensor] = []
     best: list[torch.Tensor] = []
+    progress.begin(images.name, len(images))
     for row in range(len(images)):
         try:
             prepared.append(classifier.prepare(images.read(row)))
@@ -173,7 +182,8 @@ def classified(classifier: Classifier, images: ImageSet) -> dict[str, Any]:
             with torch.no_grad():
                 best.append(classifier(torch.stack(prepared)).topk(5).indices)
             prepared.clear()
-            print(f"{images.name}: {row + 1} of {len(images)}", flush=True)
+        progress.advance(images.name, 1)
+    progress.finish(images.name)
     hits = (torch.cat(best) if best else torch.zeros(0, 5)) == torch.from_numpy(images.labels[kept])[:, None]
     return {
         "objects": [images.source.owners[row] for row in kept],
@@ -184,7 +194,7 @@ def classified(classifier: Classifier, images: ImageSet) -> dict[str, Any]:
     }
 
 
-def told(values: np.ndarray, objects: Sequence[str]) -> dict[str, float]:
+def mean_of(values: np.ndarray, objects: Sequence[str]) -> dict[str, float]:
     """Mean with a 95 % interval in which objects, not views, are drawn."""
     units = np.unique(np.array(objects), return_inverse=True)[1]
     mean = clustered_mean(values.astype(np.float64), units)
@@ -192,15 +202,31 @@ def told(values: np.ndarray, objects: Sequence[str]) -> dict[str, float]:
     return {"value": round(float(values.mean()), 4), "low": round(low, 4), "high": round(high, 4), "n": len(values)}
 
 
-def chosen(classifier: Classifier, catalogues: str) -> list[str]:
+def chosen(classifier: Classifier, catalogues: str, progress: Progress) -> list[str]:
     """The objects that are attacked; see above."""
     found: list[str] = []
     for object_id in sorted(class_of_object(), key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
         if len(found) < ATTACKED:
             images = furniture(catalogues, views=NATURAL, viewpoints="natural", seed=SEED, objects=object_id)
-            seen = classified(classifier, align_labels(images, classifier.class_names))
+            seen = classified(classifier, align_labels(images, classifier.class_names), progress)
             found += [object_id] * bool(seen["right"].any())
     return found
+
+
+def drawn(found: Mapping[str, Any], sheet: Path) -> Image.Image:
+    """The map above a sheet of objects, whose lines name their makers."""
+    mapped = found["map"]
+    above = map_picture(
+        np.array(mapped["right"], dtype=np.float64),
+        tuple(mapped["azimuths"]),
+        tuple(mapped["elevations"]),
+        f"Right decisions on views of {found['counts']['objects']} pieces of furniture",
+    )
+    with Image.open(sheet) as below:
+        whole = Image.new("RGB", (max(above.width, below.width), above.height + below.height), "white")
+        whole.paste(above, (0, 0))
+        whole.paste(below.convert("RGB"), (0, above.height))
+    return whole
 
 
 def as_text(found: dict[str, Any]) -> str:
@@ -214,5 +240,4 @@ def as_text(found: dict[str, Any]) -> str:
     return ",\n".join([head.removesuffix("\n}"), *body]) + "\n}\n"
 
 
-if __name__ == "__main__":
-    main()
+MEASUREMENTS: Measurements = {"views": measure_views, "attack": measure_attack}

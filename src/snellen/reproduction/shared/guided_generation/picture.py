@@ -1,33 +1,25 @@
-"""Draw docs/pictures/guidance-curves.webp: class accuracy by the judge against recall and against Fréchet distance.
+"""Class accuracy by the judge against recall and against Fréchet distance, of every way to steer.
 
-    python scripts/write_guidance_picture.py [--measured FILE] [--target FILE]
-
-Everything comes from docs/measured/guidance-curves.json. Above, the denoiser is told what is asked for; below, it is
-told nothing and the classifier alone says what to show. A ring marks the scale that each way's rule chooses, a cross
-what no guidance gives.
+The figures are those of docs/measured/guidance-curves.json. Above, the denoiser knows the class; below, the classifier
+alone decides what is shown. A ring marks the scale that the rule chooses for each way, a cross stands for no guidance.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks" / "guidance"))
-from arms import CONDITIONAL, UNCONDITIONAL, Family
-
-ROOT = Path(__file__).parents[1]
+from snellen.reproduction.shared.documents import Pictures, read_measured
+from snellen.reproduction.shared.guided_generation.ways import CONDITIONAL, UNCONDITIONAL, Way
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM, LEGEND = 400, 340, 52, 14, 34, 44, 46
 
 COLOURS = ("#0b5fa5", "#c2571a", "#2a7f3e", "#a3245e", "#6b4fb3", "#8a6d00", "#12858b", "#555555")
 WORLDS = {"thumbnails": "Thumbnails", "scenes": "Scenes"}
-TOLD = {"recall": "recall", "frechet": "Frechet distance"}  # the font has no accents
+FIGURES = {"recall": "recall", "frechet": "Frechet distance"}  # the font has no accents
 
 #: (lowest, highest) of an axis.
 Range = tuple[float, float]
@@ -82,36 +74,36 @@ class Panel:
         self.draw.line([(x - 6, y + 6), (x + 6, y - 6)], "black", 2)
 
 
-def row(measured: Mapping[str, Any], base: str, families: Mapping[str, Family]) -> Image.Image:
+def row(measured: Mapping[str, Any], base: str, ways: Mapping[str, Way]) -> Image.Image:
     """The diagrams of one base, with the legend of its ways."""
-    kinds = [(world, figure) for world in WORLDS if world in measured["worlds"] for figure in TOLD]
+    kinds = [(world, figure) for world in WORLDS if world in measured["worlds"] for figure in FIGURES]
     sheet = Image.new("RGB", (WIDTH * len(kinds), HEIGHT + LEGEND), "white")
     for number, (world, figure) in enumerate(kinds):
         found = measured["worlds"][world]
-        arms = {name: found["arms"][name] for name in families if name in found["arms"]}
+        arms = {name: found["arms"][name] for name in ways if name in found["arms"]}
         none = found[f"none {base}"]
         every = [none, *(point for arm in arms.values() for point in arm["points"].values())]
         panel = Panel(
-            f"{WORLDS[world]}: {TOLD[figure]}",
+            f"{WORLDS[world]}: {FIGURES[figure]}",
             figure,
             span([one["accuracy"] for one in every]),
             span([one[figure] for one in every]),
         )
-        for name, colour in zip(families, COLOURS, strict=False):
+        for name, colour in zip(ways, COLOURS, strict=False):
             if name in arms:
                 panel.curve(arms[name], colour)
         panel.cross(none)
         sheet.paste(panel.sheet, (number * WIDTH, 0))
     draw, font, x, y = ImageDraw.Draw(sheet), ImageFont.load_default(14), float(LEFT), HEIGHT + 2.0
     measured_ways = {name for found in measured["worlds"].values() for name in found["arms"]}
-    for (name, family), colour in zip(families.items(), COLOURS, strict=False):
+    for (name, way), colour in zip(ways.items(), COLOURS, strict=False):
         if name not in measured_ways:
             continue
-        wide = 40 + draw.textlength(family.told, font)
+        wide = 40 + draw.textlength(way.label, font)
         if x + wide > sheet.width:
             x, y = float(LEFT), y + 21
         draw.ellipse([x, y + 5, x + 9, y + 14], fill=colour)
-        draw.text((x + 15, y), family.told, "black", font)
+        draw.text((x + 15, y), way.label, "black", font)
         x += wide
     return sheet
 
@@ -123,21 +115,16 @@ def span(values: list[float]) -> Range:
     return max(0.0, low - margin), min(high + margin, 1.0) if high <= 1 else high + margin
 
 
-def main() -> None:
+def draw(root: Path, target: Path) -> None:
     """Draw both bases below each other."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--measured", type=Path, default=ROOT / "docs" / "measured" / "guidance-curves.json")
-    parser.add_argument("--target", type=Path, default=ROOT / "docs" / "pictures" / "guidance-curves.webp")
-    given = parser.parse_args()
-    measured = json.loads(given.measured.read_text(encoding="utf-8"))
+    measured = read_measured(root, "guidance-curves")
     rows = [row(measured, "conditional", CONDITIONAL), row(measured, "unconditional", UNCONDITIONAL)]
     sheet = Image.new("RGB", (rows[0].width, sum(one.height for one in rows)), "white")
     top = 0
     for one in rows:
         sheet.paste(one, (0, top))
         top += one.height
-    sheet.save(given.target, lossless=True, method=6)
+    sheet.save(target, lossless=True, method=6)
 
 
-if __name__ == "__main__":
-    main()
+PICTURES: Pictures = {"guidance-curves": draw}

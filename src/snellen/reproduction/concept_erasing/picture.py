@@ -1,6 +1,6 @@
-"""Draw the picture of docs/systems/concept_erasing.md: ``python scripts/write_concept_erasing_picture.py``.
+"""Picture of erased concepts: the same prompts without an edit, erased, and under what erasing is compared with.
 
-Takes a minute: the autoencoder is fitted as in seed 0 of the small experiment of system 34.
+Takes a minute: the autoencoder is fitted as in seed 0 of the small experiment.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from snellen.core.progress import Silent
 from snellen.reproduction.concept_erasing.baselines import mean_directions, mean_states, projected_out
 from snellen.reproduction.concept_erasing.experiment import SMALL, set_up
 from snellen.reproduction.concept_erasing.pictures import drawn, negative_prompt
+from snellen.reproduction.shared.documents import Pictures
 from snellen.runs.picture_grid import picture_grid
 from snellen.systems.concept_erasing.text_edit import encode_erased
 
-TARGET = Path(__file__).parents[1] / "docs" / "pictures" / "concept-erasing.webp"
 HEADS = ("no edit", "erased", "all edited", "negative", "direction")
 
 
-def main() -> None:
-    """One prompt with a synonym of each concept, two prompts without a concept, each way."""
+def draw(root: Path, target: Path) -> None:
+    """Draw one prompt with a synonym of each concept and two prompts without a concept, each way."""
     ready = set_up(SMALL, 0, Silent())
     generator, eraser = ready.generator, ready.eraser
     prompts = [*(part[0] for part in ready.synonyms), *ready.kept[:2]]
@@ -49,8 +49,7 @@ def main() -> None:
         for row in range(len(texts))
     ]
     title = f"Erased: {negative_prompt(ready.concepts)}; asked for in other words"
-    picture_grid(title, HEADS, rows).save(TARGET, quality=88, method=6)
+    picture_grid(title, HEADS, rows).save(target, quality=88, method=6)
 
 
-if __name__ == "__main__":
-    main()
+PICTURES: Pictures = {"concept-erasing": draw}

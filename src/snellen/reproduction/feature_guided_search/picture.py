@@ -1,6 +1,4 @@
-"""Draw docs/pictures/feature-guided-search.webp: images, where pixels are looked for, and what the search found.
-
-    python scripts/draw_feature_guided_search.py
+"""Images, where the search looks for pixels, and what it found.
 
 Two scenes with the bundled network for them, two real thumbnails with theirs; seeds are fixed.
 """
@@ -14,17 +12,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-import snellen
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
 from snellen.core.randomness import Randomness
+from snellen.data.references import load_images
 from snellen.data.worlds.optotypes.scenes import Scenes
+from snellen.models.classifiers.references import load_classifier
+from snellen.reproduction.shared.documents import Pictures
 from snellen.systems.feature_guided_search.features import detect
 from snellen.systems.feature_guided_search.method import FeatureGuidedSearch
 from snellen.systems.feature_guided_search.salience import Salience
 
-TARGET = Path(__file__).parents[1] / "docs" / "pictures" / "feature-guided-search.webp"
-#: Enlargement, and side of a picture in the sheet.
+#: Side of a picture in the sheet.
 SIDE = 128
 
 
@@ -52,24 +51,23 @@ def row_of(image: Tensor, adversarial: Tensor) -> np.ndarray:
     return np.concatenate([enlarged(image), enlarged(heat), enlarged(adversarial)], 1)
 
 
-def main() -> None:
+def draw(root: Path, target: Path) -> None:
     """Draw the sheet."""
     shapes = ("square", "triangle", "star", "cross", "ring", "heart")
     scenes = Scenes(count=20, size=32, shapes=shapes, backgrounds=("grey", "sand"), tilts=("upright",), seed=7)
     sources = [
         ("bundled:scene-cnn", scenes.images()),
-        ("bundled:fashion-cnn", snellen.load_images("bundled:fashion-mnist")),
+        ("bundled:fashion-cnn", load_images("bundled:fashion-mnist")),
     ]
     rows = []
     for reference, images in sources:
-        classifier = snellen.load_classifier(reference)
+        classifier = load_classifier(reference)
         clean, labels = right(classifier, images, 2)
         attacked = FeatureGuidedSearch(queries=600).attack(classifier, clean, labels, rng=Randomness(7))
         rows += [row_of(one, other) for one, other in zip(clean, attacked.images, strict=True)]
     left, side = np.concatenate(rows[:2], 0), np.concatenate(rows[2:], 0)
     sheet = np.concatenate([left, np.full((len(left), 8, 3), 255, dtype=np.uint8), side], 1)
-    Image.fromarray(sheet).save(TARGET, lossless=True, method=6)
+    Image.fromarray(sheet).save(target, lossless=True, method=6)
 
 
-if __name__ == "__main__":
-    main()
+PICTURES: Pictures = {"feature-guided-search": draw}

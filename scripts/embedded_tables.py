@@ -1,28 +1,19 @@
-"""Write what was measured of the embedded models into docs/embedded-models.md, between its generated markers.
+"""Tables of the embedded models in docs/embedded-models.md.
 
-    python scripts/embedded/write_embedded_tables.py [--check]
-
-The figures are in docs/measured/embedded-*.json; the scripts measure_*.py put them there. ``--check`` writes nothing
-and fails when the page is stale.
+The figures are in docs/measured/embedded-*.json; embedded/measure_*.py put them there.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from write_optotype_tables import table
-from write_systems_table import with_block
+from snellen.reproduction.shared.documents import Tables, from_measured, markdown_table
 
-ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "embedded-models.md"
-MEASURED = ROOT / "docs" / "measured"
-ASSETS = ROOT / "src" / "snellen" / "assets"
+#: Folder of the embedded models in a working copy.
+MODELS = Path("distributions") / "snellen-models" / "src" / "snellen_models"
 
 
 def towers_table(found: Mapping[str, Any]) -> str:
@@ -36,12 +27,12 @@ def towers_table(found: Mapping[str, Any]) -> str:
     rows.append(["image by text, first of 500", span(retrieval["image by text"]), chance])
     rows.append(["text by image, first of 500", span(retrieval["text by image"]), chance])
     rows.append(["relation of two objects, against the turned-round one", span(found["relations"]), "chance 50 %"])
-    return table(["asked", "right", "worst value"], rows)
+    return markdown_table(["asked", "right", "worst value"], rows)
 
 
 def scene_diffusion_table(found: Mapping[str, Any]) -> str:
     """Agreement of the judge at each guidance scale, beside reconstructions and real pictures."""
-    told = ("shape", "colour", "texture", "background")
+    factors = ("shape", "colour", "texture", "background")
     between = {"real": "real against real", "reconstructed": "reconstructed against real"}
     lines = {
         **{f"guidance {scale}": {**one} for scale, one in found["scales"].items()},
@@ -50,20 +41,20 @@ def scene_diffusion_table(found: Mapping[str, Any]) -> str:
     rows = [
         [
             name,
-            *(f"{span(one[factor])}; {worst(one[factor])}" for factor in told),
+            *(f"{span(one[factor])}; {worst(one[factor])}" for factor in factors),
             f"{100 * one['all']:.1f} %",
             f"{one['coverage']:.2f}",
             f"{one['frechet']:.2f}",
         ]
         for name, one in lines.items()
     ]
-    return table(["pictures", *told, "all four", "coverage", "Fréchet distance"], rows)
+    return markdown_table(["pictures", *factors, "all four", "coverage", "Fréchet distance"], rows)
 
 
 def fog_table(found: Mapping[str, Any]) -> str:
     """What the judge reads of fog."""
     rows = [[name, f"{found['fog'][name]:.2f}"] for name in ("not asked", "asked", "real")]
-    return table(["fog", "strength that the judge reads, of the strongest"], rows)
+    return markdown_table(["fog", "strength that the judge reads, of the strongest"], rows)
 
 
 def fashion_diffusion_table(found: Mapping[str, Any]) -> str:
@@ -82,7 +73,7 @@ def fashion_diffusion_table(found: Mapping[str, Any]) -> str:
         ]
         for name, one in lines.items()
     ]
-    return table(["pictures", *(f"`{judge}`" for judge in judges), "coverage", "Fréchet distance"], rows)
+    return markdown_table(["pictures", *(f"`{judge}`" for judge in judges), "coverage", "Fréchet distance"], rows)
 
 
 def segmenter_table(found: Mapping[str, Any]) -> str:
@@ -95,7 +86,7 @@ def segmenter_table(found: Mapping[str, Any]) -> str:
         ]
         for where, one in found.items()
     ]
-    return table(["mean intersection over union", *names], rows)
+    return markdown_table(["mean intersection over union", *names], rows)
 
 
 def captioner_table(found: Mapping[str, Any]) -> str:
@@ -104,19 +95,19 @@ def captioner_table(found: Mapping[str, Any]) -> str:
     rows.append(["all", "", span(found["all stated factors"]), ""])
     rows.append(["one caption for all images", "", span(found["constant caption"]), ""])
     rows.append(["captions that cannot be read", "", span(found["not readable"]), ""])
-    return table(["factor", "stated", "true", "worst value"], rows)
+    return markdown_table(["factor", "stated", "true", "worst value"], rows)
 
 
-def sizes_table() -> str:
-    """What each folder weighs and what its training took."""
+def sizes_table(root: Path) -> str:
+    """The size of each embedded model, and what its training took."""
     rows = []
-    for record in sorted(ASSETS.glob("*/training.json")):
+    for record in sorted((root / MODELS).glob("*/training.json")):
         trainings = json.loads(record.read_text(encoding="utf-8"))
         weights = sum(path.stat().st_size for path in record.parent.rglob("*.safetensors"))
         minutes = sum(one["seconds"]["processor"] for one in trainings.values()) / 60
         steps = " + ".join(f"{one['steps']:,}" for one in trainings.values())
         rows.append([f"`bundled:{record.parent.name}`", f"{weights / 1e6:.2f} MB", steps, f"{minutes:.0f}"])
-    return table(["model", "weights", "steps", "processor minutes"], rows)
+    return markdown_table(["model", "weights", "steps", "processor minutes"], rows)
 
 
 def span(one: Mapping[str, Any]) -> str:
@@ -125,38 +116,18 @@ def span(one: Mapping[str, Any]) -> str:
 
 
 def worst(one: Mapping[str, Any]) -> str:
-    """The value with the least share."""
+    """The value with the smallest share."""
     return f"{one['worst']['value']} {100 * one['worst']['share']:.1f} %"
 
 
-TABLES: Mapping[str, Callable[[Any], str]] = {
-    "towers": towers_table,
-    "scene-diffusion": scene_diffusion_table,
-    "fashion-diffusion": fashion_diffusion_table,
-    "segmenter": segmenter_table,
-    "captioner": captioner_table,
+TABLES: Tables = {
+    "docs/embedded-models.md": {
+        "sizes": sizes_table,
+        "towers": from_measured("embedded-towers", towers_table),
+        "scene-diffusion": from_measured("embedded-scene-diffusion", scene_diffusion_table),
+        "fog": from_measured("embedded-scene-diffusion", fog_table),
+        "fashion-diffusion": from_measured("embedded-fashion-diffusion", fashion_diffusion_table),
+        "segmenter": from_measured("embedded-segmenter", segmenter_table),
+        "captioner": from_measured("embedded-captioner", captioner_table),
+    }
 }
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the tables, or check them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when the page is stale")
-    chosen = parser.parse_args(arguments)
-    text = PAGE.read_text(encoding="utf-8")
-    written = with_block(text, "sizes", sizes_table(), "docs/embedded-models.md")
-    for name, draw in TABLES.items():
-        if f"<!-- {name}:begin -->" in text:
-            found = json.loads((MEASURED / f"embedded-{name}.json").read_text(encoding="utf-8"))
-            written = with_block(written, name, draw(found), "docs/embedded-models.md")
-    if "<!-- fog:begin -->" in text:
-        found = json.loads((MEASURED / "embedded-scene-diffusion.json").read_text(encoding="utf-8"))
-        written = with_block(written, "fog", fog_table(found), "docs/embedded-models.md")
-    if chosen.check and written != text:
-        raise SystemExit("docs/embedded-models.md is stale; run python scripts/embedded/write_embedded_tables.py")
-    if not chosen.check:
-        PAGE.write_text(written, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,14 +1,11 @@
-"""Draw the pictures of docs/systems/guided_captions.md.
+"""Pictures of guided captions: the trade-off between two figures, and captions of a few images.
 
-    python scripts/write_caption_pictures.py [--examples]
-
-The trade-off comes from results/39.json. ``--examples`` fine-tunes the captioner as the small experiment does with
-seed 0 and captions test images of it at several scales; that takes some minutes.
+The trade-off comes from results/guided_captions.json. For the captions, the captioner is fine-tuned as the small
+experiment does with seed 0, and captions test images at several scales; that takes some minutes.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,17 +13,16 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from snellen.core.preparation import to_image
+from snellen.core.system import find_system
 from snellen.metrics.pareto import knee
 from snellen.models.captioners.captioner import CrossAttentionCaptioner
 from snellen.models.captioners.references import load_captioner
 from snellen.reproduction.guided_captions.experiment import ALPHAS, FEWER, SCALES, SMALL_PLAN, SMALL_SIZES, curve_of
 from snellen.reproduction.guided_captions.vague_world import captioned
 from snellen.reproduction.result import Result
+from snellen.reproduction.shared.documents import Pictures
 from snellen.systems.guided_captions.caption_rules import ClassifierFree
 from snellen.systems.guided_captions.caption_tuning import encoded, tune_captioner
-
-ROOT = Path(__file__).parents[1]
-FOLDER = ROOT / "docs" / "pictures"
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 560, 80, 30, 20, 70
 CURVES = {
@@ -65,7 +61,7 @@ def trade_off(figures: Mapping[str, float]) -> Image.Image:
         draw.line([(LEFT, y), (WIDTH - RIGHT, y)], "#e0e0e0")
     draw.text((WIDTH // 2 - 150, HEIGHT - 32), "CIDEr against the vague references", "black", font)
     draw.text((6, 2), "R@1", "black", font)
-    for number, (curve, (told, values, colour)) in enumerate(CURVES.items()):
+    for number, (curve, (label, values, colour)) in enumerate(CURVES.items()):
         places = [at(point) for point in points[curve]]
         draw.line(places, colour, 3)
         for (x, y), value in zip(places, values, strict=True):
@@ -73,7 +69,7 @@ def trade_off(figures: Mapping[str, float]) -> Image.Image:
             draw.text((x + 8, y - 18), f"{value:g}", colour, font)
         y = TOP + 8 + 22 * number
         draw.rectangle([LEFT + 20, y + 3, LEFT + 34, y + 15], fill=colour)
-        draw.text((LEFT + 42, y), told, "black", font)
+        draw.text((LEFT + 42, y), label, "black", font)
     x, y = at(points["cfg"][knee(points["cfg"])])
     draw.ellipse([x - 11, y - 11, x + 11, y + 11], outline="black", width=2)
     return sheet
@@ -85,7 +81,7 @@ def examples(count: int = 6, scales: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 4.
     assert isinstance(captioner, CrossAttentionCaptioner)
     train, test = captioned("train", SMALL_SIZES[0], seed=0), captioned("test", count, seed=0)
     tuned, _ = tune_captioner(captioner, encoded(captioner, train.images), train.vague, plan=SMALL_PLAN)
-    said = curve_of(tuned, encoded(tuned, test.images), scales, ClassifierFree, 39)
+    captions = curve_of(tuned, encoded(tuned, test.images), scales, ClassifierFree, 39)
     side, line = 128, 22
     sheet = Image.new("RGB", (WIDTH, count * (side + 16) + 8), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
@@ -95,30 +91,25 @@ def examples(count: int = 6, scales: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 4.
         sheet.paste(picture.resize((side, side), Image.Resampling.NEAREST), (8, top))
         draw.text((side + 24, top), f"a reference: {test.vague[row][0]}", "#6e6e6e", font)
         for number, scale in enumerate(scales, start=1):
-            draw.text((side + 24, top + number * line), f"scale {scale:g}: {said[scale][row]}", "black", font)
+            draw.text((side + 24, top + number * line), f"scale {scale:g}: {captions[scale][row]}", "black", font)
     return sheet
 
 
-def main() -> None:
-    """Draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--examples", action="store_true", help="also the captions of a few images")
-    FOLDER.mkdir(exist_ok=True)
-    if parser.parse_args().examples:
-        examples().save(FOLDER / "guided-captions-examples.webp", quality=90, method=6)
-    record = ROOT / "results" / "39.json"
-    if record.is_file():
-        result = Result.model_validate_json(record.read_text(encoding="utf-8"))
-        figures = {**result.controls, **{claim.metric: claim.ours for claim in result.claims}}
-        figures |= {name: value for name, value in baselines(result).items() if name not in figures}
-        trade_off(figures).save(FOLDER / "guided-captions-trade-off.webp", quality=92, method=6)
+def draw_examples(root: Path, target: Path) -> None:
+    """Draw the captions of a few images."""
+    examples().save(target, quality=90, method=6)
 
 
-def baselines(result: Result) -> dict[str, float]:
+def draw_trade_off(root: Path, target: Path) -> None:
+    """Draw the trade-off of the recorded result."""
+    result = Result.model_validate_json((root / "results" / "guided_captions.json").read_text(encoding="utf-8"))
+    figures = {**baselines(result), **result.controls, **{claim.metric: claim.ours for claim in result.claims}}
+    trade_off({name: value for name, value in figures.items() if value is not None}).save(target, quality=92, method=6)
+
+
+def baselines(result: Result) -> dict[str, float | None]:
     """Figures that claims compare with."""
-    from snellen.core.system import find_system
-
-    named = {claim.id: claim.baseline for claim in find_system(str(result.system)).claims}
+    named = {claim.id: claim.baseline for claim in find_system(result.system).claims}
     return {
         str(named[claim.id]): claim.baseline
         for claim in result.claims
@@ -126,5 +117,7 @@ def baselines(result: Result) -> dict[str, float]:
     }
 
 
-if __name__ == "__main__":
-    main()
+PICTURES: Pictures = {
+    "guided-captions-examples": draw_examples,
+    "guided-captions-trade-off": draw_trade_off,
+}

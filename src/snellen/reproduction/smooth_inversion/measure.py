@@ -1,17 +1,14 @@
-"""Does the scan find planted triggers, and does it leave clean networks alone? Thirty small networks.
+"""Does the scan find planted triggers, and does it leave clean networks alone? docs/measured/backdoor-scan.json.
 
-    python scripts/measure_backdoor_scan.py [--work FOLDER] [--out FILE]
-
-Ten planted networks (patch, blend, warp, and two whose training works against the search), five of garments
-(Fashion-MNIST, grey, 28 pixels) and five of scenes (colour, 32 pixels); five clean ones of each world as a null, and
-five more of each that are tested. Settings were chosen on networks of other seeds. Each network's figures are a file in
-FOLDER, from which it goes on when it is started again; together they are docs/measured/backdoor-scan.json, and what was
-recovered is drawn into docs/pictures/backdoor-scan.webp. About twenty minutes of one core.
+Thirty small networks. Ten have a planted trigger (patch, blend, warp, and two whose training works against the search):
+five of garments (Fashion-MNIST, grey, 28 pixels) and five of scenes (colour, 32 pixels). Five clean ones of each world
+are the null, and five more of each are tested. Settings were chosen on networks of other seeds. Each network's figures
+are a file in a work folder, and a measurement that was stopped goes on from there. A picture shows what was recovered.
+Takes about twenty minutes of one core.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Sequence
@@ -25,18 +22,17 @@ from PIL import Image, ImageDraw
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
+from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.run import write_atomically
 from snellen.metrics.auroc import auroc
 from snellen.metrics.intervals import clopper_pearson
+from snellen.reproduction.shared.documents import Measurements, measured_path, picture_path
 from snellen.reproduction.smooth_inversion.planted_models import Kind, Planted, World, planted_model
 from snellen.systems.smooth_inversion.class_outliers import rank_p_value, robust_z
 from snellen.systems.smooth_inversion.fidelity import alignment, energy_inside
 from snellen.systems.smooth_inversion.mask_pattern import MaskSearch, invert_masks
 from snellen.systems.smooth_inversion.scanning import ScanPlan, scan_classes
-
-ROOT = Path(__file__).parents[1]
-RESULT, PICTURE = ROOT / "docs" / "measured" / "backdoor-scan.json", ROOT / "docs" / "pictures" / "backdoor-scan.webp"
 
 WORLDS: tuple[World, ...] = get_args(World)
 PLANTED: tuple[Kind, ...] = ("patch", "blend", "warp", "noisy", "adaptive")
@@ -50,7 +46,7 @@ IMAGES, MANY = 300, 100
 PLAN = ScanPlan()
 MASKS = MaskSearch(steps=100, batch=16)
 
-#: Anomaly from which Neural Cleanse tells a class.
+#: Anomaly from which Neural Cleanse flags a class.
 MASK_OUTLIER = 2.0
 
 
@@ -101,7 +97,7 @@ def measured(group: str, kind: Kind, world: World, seed: int, null: np.ndarray |
             f"{name}_sizes": masks.sizes.tolist(),
             f"{name}_s": _since(clock),
         }
-    if planted.stamped is not None:
+    if planted.stamped is not None and planted.target is not None:
         mine = [one for one in found.recovered if one.target == planted.target] or [best]
         number = int((labels != planted.target).nonzero()[0])
         _keep(work / f"{world}-{kind}-{seed}.safetensors", images[number], planted.stamped[number], mine[0].change)
@@ -109,13 +105,13 @@ def measured(group: str, kind: Kind, world: World, seed: int, null: np.ndarray |
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What the table tells: the three bars, for the scan, and for what it is compared with."""
+    """The figures of the table, for the scan and for what it is compared with."""
     clean = [row for row in rows if row["group"] == "clean"]
     planted = [row for row in rows if row["group"] == "planted"]
     if not clean or not planted:
         return {}
     truth = np.array([1] * len(planted) + [0] * len(clean))
-    told: dict[str, Any] = {"clean": len(clean), "planted": len(planted)}
+    figures: dict[str, Any] = {"clean": len(clean), "planted": len(planted)}
     ways = {
         "against_clean_models": ("statistic", "ranking", lambda row: bool(row["told"])),
         "among_classes": ("z", "z_ranking", lambda row: bool(row["told_by_z"])),
@@ -129,7 +125,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for name, (statistic, ranking, alarm) in ways.items():
         first = sum(row[ranking][0] == row["target"] for row in planted)
         alarms, caught = sum(map(alarm, clean)), sum(map(alarm, planted))
-        told[name] = {
+        figures[name] = {
             "auroc": auroc(truth, np.array([row[statistic] for row in (*planted, *clean)])),
             "target_first": first,
             "target_first_95": list(clopper_pearson(first, len(planted))),
@@ -138,8 +134,8 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "told_planted": caught,
         }
     keys = ("training_s", "scan_s", "masks_s", "masks_of_one_s")
-    told["mean_seconds"] = {key: float(np.mean([row[key] for row in (*planted, *clean)])) for key in keys}
-    return told
+    figures["mean_seconds"] = {key: float(np.mean([row[key] for row in (*planted, *clean)])) for key in keys}
+    return figures
 
 
 def draw(work: Path, out: Path) -> None:
@@ -195,33 +191,40 @@ def _since(clock: float) -> float:
     return round(time.process_time() - clock, 2)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure what is not there yet, a file for each network, and put all of them together."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--each", type=int, default=5, help="networks of each group and world")
-    parser.add_argument("--world", choices=WORLDS, help="only this one, beside another process for the other")
-    parser.add_argument(
-        "--work", type=Path, default=Path("backdoor-scan-work"), help="where each network's file is kept"
-    )
-    parser.add_argument("--out", type=Path, default=RESULT)
-    options = parser.parse_args(arguments)
-    options.work.mkdir(parents=True, exist_ok=True)
-    listed = jobs(options.each)
-    for group, kind, world, seed in listed:
-        path = options.work / f"{group}-{kind}-{world}-{seed}.json"
-        if path.is_file() or options.world not in (None, world):
-            continue
+def measure_networks(
+    root: Path,
+    progress: Progress,
+    *,
+    each: int = 5,
+    world: World | None = None,
+    work: str = "backdoor-scan-work",
+) -> None:
+    """Measure what is not there yet, a file for each network; put all of them together when none is missing.
+
+    Args:
+        root: of the working copy.
+        progress: callback that receives progress updates.
+        each: networks of each group and world.
+        world: measure only this one, beside another process for the other.
+        work: folder of each network's file.
+    """
+    folder = Path(work)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {job: folder / "{}-{}-{}-{}.json".format(*job) for job in jobs(each)}
+    missing = [job for job, path in paths.items() if not path.is_file() and world in (None, job[2])]
+    progress.begin("networks", len(missing))
+    for group, kind, its_world, seed in missing:
         null = None
         if group != "null":
-            files = sorted(options.work.glob(f"null-clean-{world}-*.json"))
+            files = sorted(folder.glob(f"null-clean-{its_world}-*.json"))
             null = np.array([json.loads(file.read_text(encoding="utf-8"))["rates"] for file in files])
-        row = measured(group, kind, world, seed, null, options.work)
-        write_atomically(path, json.dumps(row).encode())
-        print(group, kind, world, seed, f"{row.get('statistic', row['z']):.1f}", flush=True)
-    paths = [options.work / f"{group}-{kind}-{world}-{seed}.json" for group, kind, world, seed in listed]
-    if not all(path.is_file() for path in paths):
+        row = measured(group, kind, its_world, seed, null, folder)
+        write_atomically(paths[group, kind, its_world, seed], json.dumps(row).encode())
+        progress.advance("networks", 1, f"{group} {kind} {its_world} {seed}: {row.get('statistic', row['z']):.1f}")
+    progress.finish("networks")
+    if not all(path.is_file() for path in paths.values()):
         return
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in paths.values()]
     plan = {
         "epsilon": PLAN.screening.epsilon,
         "screened": PLAN.screened,
@@ -233,10 +236,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "null_spread": PLAN.null_spread,
         "images": IMAGES,
     }
-    document = {"plan": plan, "summary": summary(rows), "models": rows}
-    options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    draw(options.work, PICTURE)
+    text = json.dumps({"plan": plan, "summary": summary(rows), "models": rows}, indent=1)
+    measured_path(root, "backdoor-scan").write_text(f"{text}\n", encoding="utf-8")
+    draw(folder, picture_path(root, "backdoor-scan"))
 
 
-if __name__ == "__main__":
-    main()
+MEASUREMENTS: Measurements = {"networks": measure_networks}

@@ -1,10 +1,7 @@
-"""Draw docs/pictures/neurons-photos.webp: units of a classifier of photographs, described by the embedded describer.
+"""Units of a classifier of photographs, described by the embedded describer.
 
-    python scripts/write_neuron_picture.py
-
-Photographs that may be shown (``known:photos``, their authors are in docs/systems/neuron_descriptions.md) are cut into
-overlapping squares; units of two layers of EfficientNet-Lite0 are described among them. Which units are shown follows
-from their numbers, before anything is looked at.
+Photographs that may be shown (``known:photos``; the page of the system names their authors) are cut into overlapping
+squares. Units of two layers of EfficientNet-Lite0 are described among them. Their numbers decide which are shown.
 """
 
 from __future__ import annotations
@@ -13,17 +10,16 @@ import json
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
-import snellen
 from snellen.core.images import ImageSet
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
+from snellen.data.references import load_images
+from snellen.models.classifiers.references import load_classifier
+from snellen.reproduction.shared.documents import Pictures
 from snellen.runs.picture_grid import picture_grid
 from snellen.systems.neuron_descriptions.method import NeuronDescriptions
-
-PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "neurons-photos.webp"
 
 LAYERS = ("blocks.1", "blocks.4")
 #: Every so many-th unit of a layer is shown, at most so many of each.
@@ -34,8 +30,8 @@ SIDE, STEP = 224, 96
 def squares(photos: ImageSet) -> ImageSet:
     """Squares of all photographs that may be shown, at most 40 of each."""
     found = []
-    for row, told in enumerate(photos.column("attributes")):
-        known = json.loads(str(told))
+    for row, attributes in enumerate(photos.column("attributes")):
+        known = json.loads(str(attributes))
         if not known["may_show"]:
             continue
         image = photos.read(row)
@@ -49,11 +45,10 @@ def squares(photos: ImageSet) -> ImageSet:
     return load_arrays(np.stack(found), name="squares of photographs")
 
 
-def main() -> None:
-    """Describe and draw."""
-    torch.set_num_threads(1)
-    classifier = snellen.load_classifier("bundled:efficientnet-lite0")
-    images = squares(snellen.load_images("known:photos"))
+def draw(root: Path, target: Path) -> str:
+    """Describe and draw; returns how many squares, units and different descriptions there are."""
+    classifier = load_classifier("bundled:efficientnet-lite0")
+    images = squares(load_images("known:photos"))
     method = NeuronDescriptions(layer=LAYERS, shown=5)
     found = method.describe(classifier, images, rng=Randomness(0))
     rows = []
@@ -63,10 +58,10 @@ def main() -> None:
         every = EVERY[record["layer"]]
         if status == "ok" and record["unit"] % every == 0 and record["unit"] < MOST * every and len(pictures) == 5:
             rows.append((list(pictures), f"{part}: {text}"))
-    print(len(images), len(found.parts), len({text for text in found.text if text}))
     heads = ["highest", "second", "third", "fourth", "fifth"]
-    picture_grid("bundled:efficientnet-lite0 among squares of photographs", heads, rows).save(PICTURE, quality=80)
+    picture_grid("bundled:efficientnet-lite0 among squares of photographs", heads, rows).save(target, quality=80)
+    different = len({text for text in found.text if text})
+    return f"{len(images)} squares, {len(found.parts)} units, {different} different descriptions"
 
 
-if __name__ == "__main__":
-    main()
+PICTURES: Pictures = {"neurons-photos": draw}

@@ -1,29 +1,26 @@
-"""Explain EfficientNet-Lite0 on four photographs by VALE, and draw them into docs/pictures/visual-language-photos.webp.
+"""Four photographs explained by EfficientNet-Lite0: docs/measured/real-explanations.json, and a picture of them.
 
-    python scripts/measure_real_explanations.py [--evaluations 300]
-
-The classifier is ``bundled:efficientnet-lite0`` (extra ``imagenet``); the photographs are four of ``known:photos`` that
+The classifier is ``bundled:efficientnet-lite0`` (extra ``imagenet``). The photographs are four of ``known:photos`` that
 their package calls CC0 or public domain. The segmenter is GrabCut (extra ``opencv``), prompted by the place of the most
-evidence; no captioner for photographs is bundled, so that nobody speaks. Writes docs/measured/real-explanations.json.
-Takes about five minutes on one core.
+evidence. No captioner for photographs is bundled, so there are no sentences. Takes about five minutes on one core.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
-import snellen
+from snellen.core.progress import Progress
+from snellen.data.references import load_images
+from snellen.models.classifiers.references import load_classifier
+from snellen.reproduction.shared.documents import Measurements, measured_path, picture_path
 from snellen.systems.visual_language.method import VisualLanguage
+from snellen.verbs.explain import explain
 from snellen.verbs.explained_files import MASKS
-
-ROOT = Path(__file__).parents[1]
-RESULT = ROOT / "docs" / "measured" / "real-explanations.json"
-PICTURE = ROOT / "docs" / "pictures" / "visual-language-photos.webp"
 
 #: Photograph → licence, as scikit-image states it.
 SHOWN = {
@@ -34,25 +31,22 @@ SHOWN = {
 }
 
 
-def main() -> None:
+def measure_photographs(root: Path, progress: Progress, *, evaluations: int = 300) -> None:
     """Explain, write the figures, draw."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--evaluations", type=int, default=300)
-    given = parser.parse_args()
-    photos = snellen.load_images("known:photos")
+    photos = load_images("known:photos")
     chosen = photos.select([photos.ids.index(name) for name in SHOWN])
     method = VisualLanguage(
-        attribution={"method": "partition_shap", "fill": "telea", "budget": given.evaluations},
+        attribution={"method": "partition_shap", "fill": "telea", "budget": evaluations},
         segmenter="grabcut",
         captioner=None,
     )
-    classifier = snellen.load_classifier("bundled:efficientnet-lite0")
+    classifier = load_classifier("bundled:efficientnet-lite0")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
-        explained = snellen.explain(classifier, chosen, method, out=out, batch_size=1)
+        explained = explain(classifier, chosen, method, out=out, batch_size=1, progress=progress)
         sheets = sorted((out / "visual_language").glob("*.png"))
         assert (out / "visual_language" / MASKS).is_dir()
-        _draw(sheets)
+        _draw(sheets, picture_path(root, "visual-language-photos"))
     assert explained.evidence is not None
     rows = [
         {
@@ -71,20 +65,19 @@ def main() -> None:
         }
         for row in explained.evidence.table.to_pylist()
     ]
-    RESULT.write_text(json.dumps({"evaluations": given.evaluations, "rows": rows}, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(rows, indent=1))
+    text = json.dumps({"evaluations": evaluations, "rows": rows}, indent=1)
+    measured_path(root, "real-explanations").write_text(f"{text}\n", encoding="utf-8")
 
 
-def _draw(sheets: list[Path]) -> None:
-    """The sheets below each other."""
+def _draw(sheets: Sequence[Path], target: Path) -> None:
+    """Draw the sheets below each other."""
     pictures = [Image.open(sheet).convert("RGB") for sheet in sheets]
     whole = Image.new("RGB", (max(one.width for one in pictures), sum(one.height for one in pictures)), "white")
     top = 0
     for one in pictures:
         whole.paste(one, (0, top))
         top += one.height
-    whole.save(PICTURE, "WEBP", quality=82, method=6)
+    whole.save(target, "WEBP", quality=82, method=6)
 
 
-if __name__ == "__main__":
-    main()
+MEASUREMENTS: Measurements = {"photographs": measure_photographs}

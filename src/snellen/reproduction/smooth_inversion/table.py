@@ -1,24 +1,11 @@
-"""Write what the scan for backdoors found in thirty networks into docs/systems/smooth_inversion.md.
-
-    python scripts/write_backdoor_table.py [--check]
-
-The figures are those of docs/measured/backdoor-scan.json; scripts/measure_backdoor_scan.py put them there.
-``--check`` writes nothing and fails when the page is stale.
-"""
+"""Tables of the scan for backdoors in thirty networks, from docs/measured/backdoor-scan.json."""
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from write_optotype_tables import table
-from write_systems_table import with_block
-
-PAGE = Path(__file__).parents[1] / "docs" / "systems" / "backdoor-inversion.md"
-MEASURED = PAGE.parents[1] / "measured" / "backdoor-scan.json"
+from snellen.reproduction.shared.documents import Tables, from_measured, markdown_table
 
 WAYS = {
     "against_clean_models": "the scan, against five clean networks of the world",
@@ -29,7 +16,7 @@ WAYS = {
 
 
 def ways_table(summary: Mapping[str, Any]) -> str:
-    """A row for each way of telling."""
+    """A row for each way of finding planted triggers."""
     rows = []
     for key, name in WAYS.items():
         found = summary[key]
@@ -44,7 +31,7 @@ def ways_table(summary: Mapping[str, Any]) -> str:
                 f"{found['false_alarms']} of {summary['clean']} ({low:.0%} to {high:.0%})",
             ]
         )
-    return table(["way", "AUC", "planted target ranked first", "planted told", "clean told"], rows)
+    return markdown_table(["way", "AUC", "planted target ranked first", "planted told", "clean told"], rows)
 
 
 def networks_table(models: Sequence[Mapping[str, Any]]) -> str:
@@ -77,21 +64,21 @@ def networks_table(models: Sequence[Mapping[str, Any]]) -> str:
         "p by rank",
         "rank by Neural Cleanse",
     ]
-    return table(head, rows)
+    return markdown_table(head, rows)
 
 
-def block(measured: Mapping[str, Any]) -> str:
+def study(measured: Mapping[str, Any]) -> str:
     """Everything between the markers."""
     summary, models = measured["summary"], measured["models"]
     clean = [row for row in models if row["group"] != "planted"]
     seconds = summary["mean_seconds"]
     accuracy = {world: [row["accuracy"] for row in clean if row["world"] == world] for world in ("garments", "scenes")}
-    told = "; ".join(f"{min(values):.1%} to {max(values):.1%} on {world}" for world, values in accuracy.items())
+    accuracies = "; ".join(f"{min(values):.1%} to {max(values):.1%} on {world}" for world, values in accuracy.items())
     return "\n\n".join(
         [
             ways_table(summary),
             networks_table(models),
-            f"Clean networks are right on {told}. Processor time of a network: {seconds['training_s']:.0f} s of "
+            f"Clean networks are right on {accuracies}. Processor time of a network: {seconds['training_s']:.0f} s of "
             f"training, "
             f"{seconds['scan_s']:.0f} s of scan, {seconds['masks_s']:.0f} s of Neural Cleanse from 100 images "
             f"and {seconds['masks_of_one_s']:.0f} s from one.",
@@ -99,19 +86,4 @@ def block(measured: Mapping[str, Any]) -> str:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the tables, or check them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when the page is stale")
-    chosen = parser.parse_args(arguments)
-    text = PAGE.read_text(encoding="utf-8")
-    measured = json.loads(MEASURED.read_text(encoding="utf-8"))
-    written = with_block(text, "study", block(measured), PAGE.name)
-    if chosen.check and written != text:
-        raise SystemExit(f"{PAGE.name} is stale; run python scripts/write_backdoor_table.py")
-    if not chosen.check:
-        PAGE.write_text(written, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+TABLES: Tables = {"docs/systems/smooth_inversion.md": {"study": from_measured("backdoor-scan", study)}}

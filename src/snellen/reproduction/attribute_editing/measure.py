@@ -1,19 +1,15 @@
-"""Edit the objects of Tux Paint's stamps, and ask EfficientNet-Lite0 what it sees before and after.
+"""Stamps of Tux Paint under EfficientNet-Lite0, before and after edits of their objects: docs/measured/real-edits.json.
 
-    python scripts/measure_real_edits.py [--seed 0] [--limit N]
-
-The classifier is ``bundled:efficientnet-lite0`` (extra ``imagenet``); the cut-outs are those of ``known:stamps`` whose
-captions name a class of ImageNet (scripts/stamp_counterparts.py), 60 % of the frame's edge at their longer side, in the
-middle. Two of the grounds behind them are plain, two are photographs of ``known:photos``: surfaces alone, and scenes
-with things in them. Edits are copy and paste before the exact background, so that nothing is filled; ``filled`` are
-those before the background that the tool makes itself. The pictures may not be shown, so none is drawn. Writes
-docs/measured/real-edits.json; scripts/write_real_edits_table.py puts it on the page. Takes about ten minutes on one
-core.
+The classifier is ``bundled:efficientnet-lite0`` (extra ``imagenet``). The cut-outs are those of ``known:stamps`` whose
+captions name a class of ImageNet (:mod:`snellen.reproduction.attribute_editing.stamp_counterparts`); their longer side
+takes 60 % of the frame's edge, in the middle. Three of the grounds behind them are plain. Two are photographs of
+``known:photos``: surfaces alone, and scenes with objects in them. Edits are copied and pasted before the exact
+background, so that nothing has to be filled; ``filled`` are those before the background that the tool makes itself. The
+pictures may not be shown, so none is drawn. Takes about ten minutes on one core.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -24,12 +20,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from stamp_counterparts import COUNTERPARTS
 from torch import Tensor
 
-import snellen
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
+from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.run import write_atomically
 from snellen.data.files.catalogue.backgrounds import Background, plain_background
@@ -38,12 +33,14 @@ from snellen.data.files.catalogue.finding import find_set
 from snellen.data.files.catalogue.known_set import known_set
 from snellen.data.files.catalogue.placement import Placement
 from snellen.data.files.catalogue.stamps import load_stamps
+from snellen.data.references import load_images
+from snellen.models.classifiers.references import load_classifier
 from snellen.models.segmenters.object_masks import ObjectMasks
+from snellen.reproduction.attribute_editing.stamp_counterparts import COUNTERPARTS
+from snellen.reproduction.shared.documents import Measurements, measured_path
 from snellen.systems.attribute_editing.drops import lost_by, paired_drop
 from snellen.systems.attribute_editing.method import AttributeEditing
 from snellen.systems.attribute_editing.published import ATTRIBUTES, SETTINGS
-
-RESULT = Path(__file__).parents[1] / "docs" / "measured" / "real-edits.json"
 
 #: Edge of the frame, which the classifier's preparation cuts to 224, and the object's share of it.
 FRAME, SHARE = 256, 0.6
@@ -57,25 +54,28 @@ KINDS = ("inver", "full_size", "size_10", "size_8", "size_5", "random_position",
 BATCH = 16
 
 
-def main() -> None:
-    """Measure, write, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=int, help="use the first so many stamps, to try it out; nothing is written")
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    classifier = snellen.load_classifier("bundled:efficientnet-lite0")
-    behind = grounds(snellen.load_images("known:photos"))
+def measure_edits(root: Path, progress: Progress, *, seed: int = 0, limit: int | None = None) -> None:
+    """Measure and write.
+
+    Args:
+        root: of the working copy.
+        progress: callback that receives progress updates.
+        seed: of the edits.
+        limit: use the first so many stamps, to try it out; then nothing is written.
+    """
+    classifier = load_classifier("bundled:efficientnet-lite0")
+    behind = grounds(load_images("known:photos"))
     stamps = cut_outs(behind)
     names = [name.partition(",")[0] for name in classifier.class_names]
     chosen = [key for key in stamps.column("unit_id") if key in COUNTERPARTS]
-    paths = list(dict.fromkeys(map(str, chosen)))[: given.limit]
+    paths = list(dict.fromkeys(map(str, chosen)))[:limit]
     truth = [[names.index(name) for name in COUNTERPARTS[path]] for path in paths]
     units = np.array([classes[0] for classes in truth])
     of_class = np.unique(units, return_inverse=True)[1].astype(np.int64)
     by_id = {key: row for row, key in enumerate(stamps.ids)}
     numbers = {path: number for number, path in enumerate(dict.fromkeys(map(str, stamps.column("unit_id"))))}
     originals, masks, right = {}, {}, {}
+    progress.begin("grounds", len(behind))
     for ground in behind:
         rows = [by_id[f"{path}/{ground}"] for path in paths]
         pixels = torch.stack([classifier.preparation.pixels(stamps.read(row)) for row in rows])
@@ -83,26 +83,30 @@ def main() -> None:
         masks[ground] = torch.stack([objects.of(row, pixels[at]) for at, row in enumerate(rows)])
         originals[ground] = pixels.float() / 255
         right[ground] = decided_right(classifier, originals[ground], truth)
-        print(ground, right[ground].mean(), flush=True)
+        progress.advance("grounds", 1, f"{ground}: {right[ground].mean():.1%} correct")
+    progress.finish("grounds")
     found: dict[str, Any] = {
         "model": classifier.name,
         "stamps": len(paths),
         "classes": int(of_class.max()) + 1,
         "object_share": round(float(masks["white"].double().mean()), 4),
-        "seed": given.seed,
+        "seed": seed,
         "grounds": {ground: figures(right["white"], rows, of_class) for ground, rows in right.items()},
         "edits": {},
     }
-    for ground, filled in (("white", False), ("surface", False), ("surface", True)):
+    edits = (("white", False), ("surface", False), ("surface", True))
+    progress.begin("edits", len(edits))
+    for ground, filled in edits:
         exact = None if filled else backgrounds(classifier, behind[ground], [numbers[path] for path in paths])
         edited, left_out = under_edits(
-            classifier, originals[ground], masks[ground], exact, truth, paths, Randomness(given.seed)
+            classifier, originals[ground], masks[ground], exact, truth, paths, Randomness(seed)
         )
         name = f"{ground}, filled" if filled else ground
         found["edits"][name] = summary(right[ground], edited, left_out, of_class)
-        print(name, json.dumps(found["edits"][name]), flush=True)
-    if given.limit is None:
-        write_atomically(RESULT, (json.dumps(found, indent=1) + "\n").encode())
+        progress.advance("edits", 1, name)
+    progress.finish("edits")
+    if limit is None:
+        write_atomically(measured_path(root, "real-edits"), (json.dumps(found, indent=1) + "\n").encode())
 
 
 def grounds(photos: ImageSet) -> dict[str, Background]:
@@ -144,8 +148,8 @@ def backgrounds(classifier: Classifier, ground: Background, numbers: list[int]) 
 def decided_right(classifier: Classifier, images: Tensor, truth: list[list[int]]) -> NDArray[np.bool_]:
     """Whether the most likely class is one of the right ones, (n,)."""
     with torch.no_grad():
-        said = torch.cat([classifier(images[at : at + BATCH]).argmax(1) for at in range(0, len(images), BATCH)])
-    return np.array([one in classes for one, classes in zip(said.tolist(), truth, strict=True)])
+        best = torch.cat([classifier(images[at : at + BATCH]).argmax(1) for at in range(0, len(images), BATCH)])
+    return np.array([one in classes for one, classes in zip(best.tolist(), truth, strict=True)])
 
 
 def under_edits(
@@ -204,5 +208,4 @@ def summary(
     }
 
 
-if __name__ == "__main__":
-    main()
+MEASUREMENTS: Measurements = {"edits": measure_edits}

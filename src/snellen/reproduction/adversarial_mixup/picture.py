@@ -1,6 +1,6 @@
-"""Draw the picture of docs/systems/adversarial_mixup.md: ``python scripts/write_blend_pictures.py``.
+"""Picture of blends and their masks: pairs of validation images, and what each generator makes of them.
 
-Takes a few minutes: three generators are trained as in the small experiment of system 31.
+Takes a few minutes: three generators are trained as in the small experiment.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from snellen.core.preparation import Preparation, to_unit
 from snellen.core.randomness import Randomness
 from snellen.reproduction.adversarial_mixup.experiment import GENERATORS, SIDE, SMALL_PLAN, SMALL_SIZES, WORLD
+from snellen.reproduction.shared.documents import Pictures
 from snellen.reproduction.shared.three_stage_network import FEATURE_LAYER, ThreeStageNetwork
 from snellen.systems.adversarial_mixup.adversarial_mixing import AdversarialMixing, MixSettings, mixing_objective
 from snellen.systems.adversarial_mixup.blend_recipe import deployed, mixing_module
@@ -25,7 +26,6 @@ from snellen.training.batches import ImageStore
 from snellen.training.blending import Draw
 from snellen.training.loop import train
 
-TARGET = Path(__file__).parents[1] / "docs" / "pictures" / "adversarial-mixup-blends.webp"
 PAIRS, ENLARGED = 10, 3
 
 
@@ -54,8 +54,8 @@ def row_of(pictures: Tensor) -> NDArray[np.uint8]:
     return np.concatenate([np.pad(one, ((2, 2), (2, 2), (0, 0)), constant_values=255) for one in pixels], 1)
 
 
-def main() -> None:
-    """Train, blend pairs of tune images, and write the picture."""
+def draw(root: Path, target: Path) -> None:
+    """Train, blend pairs of validation images, and write the picture."""
     how = Preparation(size=(SIDE, SIDE))
     world = WORLD.model_copy(update={"count": SMALL_SIZES[0]})
     store = ImageStore.of_images(world.images(split="train"), how)
@@ -64,14 +64,13 @@ def main() -> None:
     first, second = torch.arange(PAIRS), torch.arange(PAIRS, 2 * PAIRS)
     # Every image is in one blend of the batch, with its other half; the first half is drawn.
     parts = torch.stack([torch.cat([first, second]), torch.cat([second, first])])
-    draw = Draw(parts, torch.full((2 * PAIRS, 2), 0.5))
+    drawn = Draw(parts, torch.full((2 * PAIRS, 2), 0.5))
     rows = [row_of(images[first]), row_of(images[second])]
     generators: Mapping[str, MixSettings] = GENERATORS
     for settings in (one for one in generators.values() if one.parts == 2):
-        blend = trained_module(settings, store, len(world.shapes)).blend(images, draw)
+        blend = trained_module(settings, store, len(world.shapes)).blend(images, drawn)
         rows += [row_of(blend.images[:PAIRS]), row_of(blend.masks[:PAIRS, :1])]
-    Image.fromarray(np.concatenate(rows)).save(TARGET, quality=88, method=6)
+    Image.fromarray(np.concatenate(rows)).save(target, quality=88, method=6)
 
 
-if __name__ == "__main__":
-    main()
+PICTURES: Pictures = {"adversarial-mixup-blends": draw}

@@ -1,32 +1,17 @@
-"""Write what was measured of the procedural worlds into docs/optotypes.md, between its generated markers.
-
-    python scripts/write_optotype_tables.py [--check]
+"""Tables of the procedural worlds in docs/optotypes.md.
 
 The figures are in docs/measured/optotypes-*.json; measure_optotypes.py and measure_planted_defects.py put them there.
-``--check`` writes nothing and fails when the page is stale.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from write_systems_table import with_block
-
 from snellen.data.files.catalogue.loading import known_sets
-
-PAGE = Path(__file__).parents[1] / "docs" / "optotypes.md"
-MEASURED = PAGE.parent / "measured"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows as Markdown, numbers to the right but for the first column."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+from snellen.reproduction.shared.documents import Tables, from_measured, markdown_table
 
 
 def factors_table(found: Mapping[str, Any]) -> str:
@@ -36,7 +21,7 @@ def factors_table(found: Mapping[str, Any]) -> str:
         [factor, f"{share:.4f}", *(f"{found['accuracy by style'][style][factor]:.4f}" for style in styles)]
         for factor, share in found["accuracy"].items()
     ]
-    return table(["factor", "all", *styles], rows)
+    return markdown_table(["factor", "all", *styles], rows)
 
 
 def nuisances_table(found: Mapping[str, Any]) -> str:
@@ -54,7 +39,7 @@ def nuisances_table(found: Mapping[str, Any]) -> str:
         for name, one in found.items()
     ]
     head = ["read at strength", *(f"{step:g}" for step in steps), "mean rises", "rank correlation", "5th percentile"]
-    return table([*head, "0 is the identity"], rows)
+    return markdown_table([*head, "0 is the identity"], rows)
 
 
 def defects_table(found: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) -> str:
@@ -65,7 +50,7 @@ def defects_table(found: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) ->
             rows_of = [seed[number] for seed in seeds]
             cells = [_span([row[side] for row in rows_of]) for side in ("planted", "control")]
             rows.append([name if not number else "", first["figure"], *cells, _verdict(rows_of)])
-    return table(["defect", "figure", "with the defect", "without", "fails as planted"], rows)
+    return markdown_table(["defect", "figure", "with the defect", "without", "fails as planted"], rows)
 
 
 def _span(values: Sequence[float]) -> str:
@@ -83,10 +68,11 @@ def _verdict(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def speed_table(found: Mapping[str, Any]) -> str:
     """Images a second."""
-    return table(["what", "images a second"], [[name, f"{rate:,.0f}"] for name, rate in found["rates"].items()])
+    rows = [[name, f"{rate:,.0f}"] for name, rate in found["rates"].items()]
+    return markdown_table(["what", "images a second"], rows)
 
 
-def known_table() -> str:
+def known_table(root: Path) -> str:
     """The catalogue of real sets."""
     rows = []
     for listed in known_sets():
@@ -94,33 +80,15 @@ def known_table() -> str:
         installs = "<br>".join(f"`{source.install}`" for source in known.sources)
         shown = "" if known.may_show else "; its pictures may not be shown"
         rows.append((f"`known:{known.name}`", f"{known.what}{shown}", known.licence, installs))
-    lines = [("reference", "what it is", "licence", "how to install"), ("---",) * 4, *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return markdown_table(["reference", "what it is", "licence", "how to install"], rows, ["---"] * 4)
 
 
-TABLES: Mapping[str, Callable[[Any], str]] = {
-    "factors": factors_table,
-    "nuisances": nuisances_table,
-    "defects": defects_table,
-    "speed": speed_table,
+TABLES: Tables = {
+    "docs/optotypes.md": {
+        "factors": from_measured("optotypes-factors", factors_table),
+        "nuisances": from_measured("optotypes-nuisances", nuisances_table),
+        "defects": from_measured("optotypes-defects", defects_table),
+        "known": known_table,
+        "speed": from_measured("optotypes-speed", speed_table),
+    }
 }
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the tables, or check them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when the page is stale")
-    chosen = parser.parse_args(arguments)
-    text = PAGE.read_text(encoding="utf-8")
-    written = with_block(text, "known", known_table(), "docs/optotypes.md")
-    for name, draw in TABLES.items():
-        found = json.loads((MEASURED / f"optotypes-{name}.json").read_text(encoding="utf-8"))
-        written = with_block(written, name, draw(found), "docs/optotypes.md")
-    if chosen.check and written != text:
-        raise SystemExit("docs/optotypes.md is stale; run python scripts/write_optotype_tables.py")
-    if not chosen.check:
-        PAGE.write_text(written, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,24 +1,15 @@
-"""Write how well attributions find objects, how far they hold, and how they compare with peers into docs/explaining.md.
-
-    python scripts/write_attribution_tables.py [--check]
+"""Tables of attributions in docs/explaining.md: how well they find objects, how far they hold, and beside peers.
 
 The figures are those of docs/measured/attributions.json (scripts/measure_attributions.py) and of
-docs/measured/explain.json (benchmarks/explain/compare.py). ``--check`` writes nothing and fails when the page is stale.
+docs/measured/explain.json (benchmarks/explain/compare.py).
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from write_optotype_tables import table
-from write_systems_table import with_block
-
-PAGE = Path(__file__).parents[1] / "docs" / "explaining.md"
-MEASURED = PAGE.parent / "measured"
+from snellen.reproduction.shared.documents import Tables, from_measured, markdown_table
 
 
 def truth_table(found: Mapping[str, Any]) -> str:
@@ -26,15 +17,15 @@ def truth_table(found: Mapping[str, Any]) -> str:
     rows = [
         [
             f"`{name.replace('_', '-')}`",
-            f"{told['hits']:.2f}",
-            f"{told['hits_near']:.2f}",
-            f"{told['control.hits']:.2f}",
-            f"{told['overlap']:.2f}",
-            f"{told['control.overlap']:.2f}",
-            f"{told['region']:.2f}",
-            f"{told['missing']:.0f}",
+            f"{one['hits']:.2f}",
+            f"{one['hits_near']:.2f}",
+            f"{one['control.hits']:.2f}",
+            f"{one['overlap']:.2f}",
+            f"{one['control.overlap']:.2f}",
+            f"{one['region']:.2f}",
+            f"{one['missing']:.0f}",
         ]
-        for name, told in found["methods"].items()
+        for name, one in found["methods"].items()
     ]
     for name in ("centre", "random"):
         label = {"centre": "centre of the image", "random": "a random pixel"}[name]
@@ -42,7 +33,7 @@ def truth_table(found: Mapping[str, Any]) -> str:
         rows.append([label, hits, near, "", "", "", region, ""])
     near = f"within {found['tolerance']} pixels"
     head = ["", "hits", near, "moved", "overlap", "moved", "object seen there", "without a point"]
-    return table(head, rows)
+    return markdown_table(head, rows)
 
 
 def faithfulness_table(found: Mapping[str, Any]) -> str:
@@ -51,14 +42,14 @@ def faithfulness_table(found: Mapping[str, Any]) -> str:
     rows = [
         [
             f"`{name.replace('_', '-')}`",
-            *(f"{told[figure]:.2f} ({told[f'control.{figure}']:.2f})" for figure in names),
-            f"{told['completeness_gap']:.0e}" if told.get("completeness_gap") is not None else "–",
-            f"{told['queries'] - 64:.0f}",
-            f"{told['gradients']:.0f}",
+            *(f"{one[figure]:.2f} ({one[f'control.{figure}']:.2f})" for figure in names),
+            f"{one['completeness_gap']:.0e}" if one.get("completeness_gap") is not None else "–",
+            f"{one['queries'] - 64:.0f}",
+            f"{one['gradients']:.0f}",
         ]
-        for name, told in found["methods"].items()
+        for name, one in found["methods"].items()
     ]
-    return table(["", *names, "completeness gap", "queries", "gradients"], rows)
+    return markdown_table(["", *names, "completeness gap", "queries", "gradients"], rows)
 
 
 def peers_table(found: Mapping[str, Any]) -> str:
@@ -90,7 +81,7 @@ def peers_table(found: Mapping[str, Any]) -> str:
     ):
         rows.append([label, *(_cell(found[name], difference, time) for name in problems)])
     heads = [f"{name}, {found[name]['pixels']} pixels" for name in problems]
-    return table(["ours; peer", *heads], rows)
+    return markdown_table(["ours; peer", *heads], rows)
 
 
 def _cell(figures: Mapping[str, float], difference: str, *ratios: str) -> str:
@@ -99,25 +90,10 @@ def _cell(figures: Mapping[str, float], difference: str, *ratios: str) -> str:
     return f"{figures[difference]:.0e} · {' · '.join(f'{figures[name]:.2f}' for name in ratios)}"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the tables, or check them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when the page is stale")
-    chosen = parser.parse_args(arguments)
-    text = written = PAGE.read_text(encoding="utf-8")
-    attributions = json.loads((MEASURED / "attributions.json").read_text(encoding="utf-8"))
-    peers = json.loads((MEASURED / "explain.json").read_text(encoding="utf-8"))
-    for name, block in (
-        ("truth", truth_table(attributions)),
-        ("faithfulness", faithfulness_table(attributions)),
-        ("peers", peers_table(peers)),
-    ):
-        written = with_block(written, name, block, PAGE.name)
-    if chosen.check and written != text:
-        raise SystemExit(f"{PAGE.name} is stale; run python scripts/write_attribution_tables.py")
-    if not chosen.check:
-        PAGE.write_text(written, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+TABLES: Tables = {
+    "docs/explaining.md": {
+        "truth": from_measured("attributions", truth_table),
+        "faithfulness": from_measured("attributions", faithfulness_table),
+        "peers": from_measured("explain", peers_table),
+    }
+}

@@ -1,0 +1,69 @@
+"""Tables of EfficientNet-Lite0 on edited cut-outs, from docs/measured/real-edits.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from snellen.reproduction.shared.documents import Tables, from_measured, markdown_table
+
+GROUNDS = {
+    "white": "white",
+    "grey": "grey",
+    "black": "black",
+    "surface": "photograph of a surface",
+    "scene": "photograph of a scene",
+}
+
+
+def grounds_table(found: Mapping[str, Any]) -> str:
+    """How many there are; a row for each ground behind the unedited cut-outs, beside white."""
+    counts = (
+        f"{found['stamps']} stamps of {found['classes']} classes, which cover {found['object_share']:.0%} of the image."
+    )
+    rows = []
+    for key, name in GROUNDS.items():
+        one = found["grounds"][key]
+        lost = ["", ""] if key == "white" else [f"{one['of_those_right']:.1%}", _drop(one)]
+        rows.append([name, f"{one['accuracy']:.1%}", *lost])
+    head = ["ground", "right", "of those that are right on white", "lost of all (95 %)"]
+    return f"{counts}\n\n{markdown_table(head, rows)}"
+
+
+def edits_table(found: Mapping[str, Any]) -> str:
+    """A row for each edit: right, and lost, before each background."""
+    names = list(found["edits"])
+    rows = [["unedited", *(f"{found['edits'][name]['accuracy']:.1%}" for name in names)]]
+    for kind in found["edits"][names[0]]["kinds"]:
+        edited = [found["edits"][name]["kinds"][kind] for name in names]
+        rows.append([f"`{kind}`", *(f"{one['accuracy']:.1%} · {_drop(one)}" for one in edited)])
+    return markdown_table(["right · lost, in points (95 %)", *names], rows)
+
+
+def lost_table(found: Mapping[str, Any]) -> str:
+    """A row for each attribute: how many of the images that are right unedited any of its edits makes wrong."""
+    names = list(found["edits"])
+    attributes = list(found["edits"][names[0]]["lost_by"])
+    rows = [[name, *(str(found["edits"][one]["lost_by"][name]) for one in names)] for name in attributes]
+    rows.append(["any of them", *(str(found["edits"][one]["lost_by_any"]) for one in names)])
+    rows.append(["right unedited", *(str(round(_images(found, one))) for one in names)])
+    return markdown_table(["wrong by", *names], rows)
+
+
+def _images(found: Mapping[str, Any], name: str) -> float:
+    edited = found["edits"][name]
+    return float(edited["accuracy"]) * int(edited["images"])
+
+
+def _drop(edited: Mapping[str, float]) -> str:
+    drop, low, high = (100 * edited[name] for name in ("drop", "low", "high"))
+    return f"{drop:.1f} ({low:.1f} to {high:.1f})"
+
+
+TABLES: Tables = {
+    "docs/systems/attribute_editing.md": {
+        "real-grounds": from_measured("real-edits", grounds_table),
+        "real-edits": from_measured("real-edits", edits_table),
+        "real-losses": from_measured("real-edits", lost_table),
+    }
+}

@@ -1,0 +1,59 @@
+"""Documents of a working copy that are written from figures: their tables, and where figures and pictures lie.
+
+A module ``table.py`` below ``snellen/reproduction`` has a constant ``TABLES``, a module ``picture.py`` a constant
+``PICTURES``, and a module ``measure.py`` a constant ``MEASUREMENTS``. The runners in ``scripts/`` find them by these
+names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+#: Page below the root of the working copy → name of the markers in it → function of the root that returns Markdown.
+Tables = Mapping[str, Mapping[str, Callable[[Path], str]]]
+
+#: Name of a picture → function of the root and of the file to write. It may return lines for whoever writes the page.
+Pictures = Mapping[str, Callable[[Path, Path], str | None]]
+
+#: Part of a measurement → function of the root and a progress; its settings are keyword parameters with defaults.
+Measurements = Mapping[str, Callable[..., None]]
+
+
+def measured_path(root: Path, name: str) -> Path:
+    """The file with measured figures of this name."""
+    return root / "docs" / "measured" / f"{name}.json"
+
+
+def picture_path(root: Path, name: str) -> Path:
+    """The picture of this name."""
+    return root / "docs" / "pictures" / f"{name}.webp"
+
+
+def read_measured(root: Path, name: str) -> Any:  # noqa: ANN401 - each file has a shape of its own
+    """Figures that were measured."""
+    return json.loads(measured_path(root, name).read_text(encoding="utf-8"))
+
+
+def from_measured(name: str, draw: Callable[[Any], str]) -> Callable[[Path], str]:
+    """A function of the root that draws the figures of this name."""
+    return lambda root: draw(read_measured(root, name))
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[str] | None = None) -> str:
+    r"""Rows as a Markdown table.
+
+    Args:
+        head: title of each column.
+        rows: cells.
+        align: ``---`` or ``---:`` (to the right) for each column; None: all but the first to the right.
+
+    >>> print(markdown_table(["name", "share"], [["a|b", "0.5"]]))
+    | name | share |
+    | --- | ---: |
+    | a\|b | 0.5 |
+    """
+    lines = [head, align or ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
