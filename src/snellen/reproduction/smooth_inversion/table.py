@@ -31,7 +31,7 @@ def ways_table(summary: Mapping[str, Any]) -> str:
                 f"{found['false_alarms']} of {summary['clean']} ({low:.0%} to {high:.0%})",
             ]
         )
-    return markdown_table(["way", "AUC", "planted target ranked first", "planted told", "clean told"], rows)
+    return markdown_table(["way", "AUC", "planted target ranked first", "planted flagged", "clean flagged"], rows)
 
 
 def networks_table(models: Sequence[Mapping[str, Any]]) -> str:

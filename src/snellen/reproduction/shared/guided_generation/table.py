@@ -8,11 +8,8 @@ from typing import Any
 from snellen.reproduction.shared.documents import Tables, from_measured, markdown_table
 from snellen.reproduction.shared.guided_generation.ways import CONDITIONAL, UNCONDITIONAL, Way
 
-#: Name of a base in the figures → what its denoiser knows, and the ways beside it.
-BASES: Mapping[str, tuple[str, Mapping[str, Way]]] = {
-    "conditional": ("told the class", CONDITIONAL),
-    "unconditional": ("told nothing", UNCONDITIONAL),
-}
+#: Name of a base in the figures → the ways beside it.
+BASES: Mapping[str, Mapping[str, Way]] = {"conditional": CONDITIONAL, "unconditional": UNCONDITIONAL}
 
 
 def curves_table(found: Mapping[str, Any]) -> str:
@@ -21,12 +18,12 @@ def curves_table(found: Mapping[str, Any]) -> str:
     for world, measured in found["worlds"].items():
         real = measured["real"]
         rows.append([world, "real images", "", "", "", f"{real['frechet']:.1f}", *_shares(real), ""])
-        for base, (denoiser, ways) in BASES.items():
-            rows.append(_row(world, denoiser, "none", "", measured[f"none {base}"]))
+        for base, ways in BASES.items():
+            rows.append(_row(world, base, "none", "", measured[f"none {base}"]))
             for name, way in ways.items():
                 if name in measured["arms"]:
                     arm = measured["arms"][name]
-                    rows.append(_row(world, denoiser, way.label, arm["chosen"], arm["points"][arm["chosen"]]))
+                    rows.append(_row(world, base, way.label, arm["chosen"], arm["points"][arm["chosen"]]))
     head = ["world", "denoiser", "way", "w", "judge", "Fréchet distance", "precision", "recall"]
     return markdown_table([*head, "rows of the denoiser"], rows)
 
