@@ -20,7 +20,12 @@ from snellen.reproduction.result import ClaimResult, Result
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "src" / "snellen" / "assets").glob("*.md")]
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "src" / "snellen" / "assets").glob("*.md"),
+        *(ROOT / "distributions").rglob("*.md"),
+    ]
 )
 README, CHANGELOG, SECURITY = (
     (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CHANGELOG.md", "SECURITY.md")

@@ -7,12 +7,12 @@ wrongly, or a preparation that changed, not a difference of a percent.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from snellen.core import package
 from snellen.core.preparation import Preparation, to_unit
 from snellen.data.worlds.optotypes.attribute_score import attribute_f1, pooled
 from snellen.data.worlds.optotypes.captions import caption
@@ -23,7 +23,6 @@ from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.data.worlds.planting.scene_rows import scenes_of, with_scenes
 from snellen.metrics.mask_overlap import intersection_over_union
 from snellen.models.captioners.references import load_captioner
-from snellen.models.classifiers.bundled_models import ASSETS
 from snellen.models.classifiers.factor_judge import load_judge
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.diffusion.generate import generate
@@ -70,12 +69,12 @@ def share(said, true):
 
 
 def test_weights_are_small_and_every_folder_has_its_training():
-    weights = list(ASSETS.rglob("*.safetensors"))
+    weights = [path for folder in package.asset_folders() for path in folder.rglob("*.safetensors")]
     sizes = {path: path.stat().st_size for path in weights}
     assert max(sizes.values()) <= LARGEST_FILE
     assert sum(sizes.values()) <= LARGEST_SUM
-    for folder in {path.relative_to(ASSETS).parts[0] for path in weights} - {"fashion-cnn"}:
-        records = json.loads((ASSETS / folder / "training.json").read_text(encoding="utf-8"))
+    for folder in package.EMBEDDED:
+        records = json.loads((package.asset(folder) / "training.json").read_text(encoding="utf-8"))
         for record in records.values():
             assert record["steps"] > 0
             assert len(record["first losses"]) == 5
@@ -181,5 +180,6 @@ def test_the_describer_says_what_drawn_units_follow():
 
 
 def test_assets_tell_of_every_folder():
-    listed = (Path(ASSETS) / "README.md").read_text(encoding="utf-8")
-    assert [path.name for path in sorted(ASSETS.iterdir()) if path.is_dir() and f"`{path.name}/" not in listed] == []
+    for folder in package.asset_folders():
+        listed = (folder / "README.md").read_text(encoding="utf-8")
+        assert [path.name for path in sorted(folder.glob("*/")) if f"`{path.name}/" not in listed] == []

@@ -43,6 +43,29 @@ def test_a_name_that_is_not_there_raises_as_usual(package):
         importlib.import_module(package).no_such_name  # noqa: B018
 
 
+def test_every_public_name_can_be_called_after_every_submodule_was_imported():
+    """A submodule becomes an attribute of its package: it must never hide a function."""
+    code = (
+        "import importlib, pkgutil, types, snellen\n"
+        "for module in pkgutil.walk_packages(snellen.__path__, 'snellen.'):\n"
+        "    importlib.import_module(module.name)\n"
+        "for name in snellen.__all__:\n"
+        "    found = getattr(snellen, name)\n"
+        "    if name == '__version__':\n"
+        "        continue\n"
+        "    assert not isinstance(found, types.ModuleType), name\n"
+        "    try:\n"
+        "        found(no_such_argument=None)\n"
+        "    except (TypeError, snellen.core.errors.SnellenError, ValueError) as error:\n"
+        "        assert 'not callable' not in str(error), name\n"
+        "    else:\n"
+        "        raise AssertionError(f'{name} took an argument that it does not have')\n"
+        "assert len(snellen.list_systems()) == 39\n"
+    )
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+
+
 def test_verbs_are_functions_whatever_was_imported_first():
     code = (
         "import snellen.checks.check, snellen.core.system, snellen\n"

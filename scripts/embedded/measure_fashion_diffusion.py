@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from measured import share_by, write
 
+from snellen.core.package import asset
 from snellen.core.preparation import to_unit
 from snellen.data.files.bundled import FASHION_CLASSES
 from snellen.metrics.coverage import coverage, density
 from snellen.metrics.frechet_distance import frechet_distance
 from snellen.models.classifiers.artifact_models import load_artifact
-from snellen.models.classifiers.bundled_models import ASSETS
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.diffusion.generate import generate
 from snellen.models.diffusion.loading import load_generator
@@ -43,7 +43,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     judges = {name: load_classifier(name) for name in JUDGES}
-    network = load_artifact(ASSETS / "fashion-judge", name="fashion-judge").network.eval()
+    network = load_artifact(asset("fashion-judge"), name="fashion-judge").network.eval()
     sampler = Sampler(load_generator("bundled:fashion-diffusion"), solver="ddim", steps=STEPS)
     classes = [row % len(FASHION_CLASSES) for row in range(given.count)]
     asked = [FASHION_CLASSES[number] for number in classes]

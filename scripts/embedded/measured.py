@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from snellen.core.package import asset
 from snellen.metrics.intervals import wilson
-from snellen.models.classifiers.bundled_models import ASSETS
 from snellen.models.weights.bundled_folders import CARD
 
 RESULTS = Path(__file__).parents[2] / "docs" / "measured"
@@ -35,7 +35,7 @@ def share_by(right: Sequence[bool], values: Sequence[str]) -> dict[str, Any]:
 
 def write(part: str, name: str, figures: Mapping[str, Any], headline: Mapping[str, float]) -> None:
     """Keep the figures of one model, put the foremost on the card of its folder, and print them."""
-    card = ASSETS / name / CARD
+    card = asset(name) / CARD
     fields = json.loads(card.read_text(encoding="utf-8"))
     card.write_text(json.dumps({**fields, "metrics": dict(headline)}, indent=1) + "\n", encoding="utf-8")
     text = json.dumps(figures, indent=1, ensure_ascii=False)

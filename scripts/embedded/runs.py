@@ -30,7 +30,7 @@ from snellen.training.objectives import Objective
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from console import Console
 
-ASSETS = Path(__file__).parents[2] / "src" / "snellen" / "assets"
+ASSETS = Path(__file__).parents[2] / "distributions" / "snellen-models" / "src" / "snellen_models"
 BUILD = Path("build") / "embedded"
 
 #: Steps whose losses are recorded, and steps of one recorded mean.

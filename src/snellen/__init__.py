@@ -37,6 +37,7 @@ _PUBLIC = {
     "compare": "snellen.auditing.compare.compare",
     "explain": "snellen.verbs.explain",
     "export_onnx": "snellen.models.classifiers.onnx_export",
+    "list_systems": "snellen.core.system",
     "load_captioner": "snellen.models.captioners.references",
     "load_classifier": "snellen.models.classifiers.references",
     "load_generator": "snellen.models.diffusion.loading",
@@ -51,7 +52,6 @@ _PUBLIC = {
     "scan": "snellen.verbs.scan",
     "shift": "snellen.verbs.shift",
     "shift_nuisance": "snellen.systems.continuous_nuisance.nuisance_images",
-    "list_systems": "snellen.core.system",
     "train": "snellen.verbs.train",
     "write_images": "snellen.verbs.write_images",
 }

@@ -31,7 +31,7 @@ def test_the_row_of_each_kind_is_that_of_its_ten_models(kind):
     assert [row["seed"] for row in rows] == list(range(100, 110))
     told = sum(row["told"] for row in rows)
     low, high = wilson(told, 10)
-    page = (DOCS / "systems" / "distillation.md").read_text(encoding="utf-8")
+    page = (DOCS / "systems" / "defensive_distillation.md").read_text(encoding="utf-8")
     line = next(line for line in page.splitlines() if line.startswith(f"| {NAMES[kind]} |"))
     cells = [cell.strip().strip("*") for cell in line.strip("|").split("|")]
     assert cells[1:3] == [str(told), f"{low:.2f} – {high:.2f}"]

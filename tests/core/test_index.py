@@ -7,7 +7,7 @@ import pytest
 
 from snellen.core import index
 from snellen.core.errors import InputError, UnknownNameError
-from snellen.core.index import AREAS, MethodEntry, entry, methods, normalise
+from snellen.core.index import AREAS, MethodEntry, checks, entry, methods, normalise
 from snellen.core.method import VERBS
 
 
@@ -82,7 +82,7 @@ def test_a_plugin_is_found_and_loaded_when_used(plugins):
 @pytest.mark.parametrize(
     ("points", "message"),
     [
-        ([Point("pgd", "a:B")], r"two methods are named 'pgd' in attacks: snellen\.attacks\.pgd:PGD, a:B"),
+        ([Point("pgd", "a:B")], r"two methods are named 'pgd' in attacks: snellen\.methods\.attacks\.pgd:PGD, a:B"),
         ([Point("new", "a:B"), Point("new", "c:D")], "two methods are named 'new' in attacks: a:B, c:D"),
         ([Point("Fast-Gradient-Sign", "a:B")], "'Fast-Gradient-Sign' names both fgsm and Fast-Gradient-Sign"),
         ([Point("PGD", "a:B")], "'PGD' names both pgd and PGD"),
@@ -95,10 +95,10 @@ def test_a_name_or_alias_that_occurs_twice_is_an_error(plugins, points, message)
     assert methods("shifts"), "other areas are not concerned"
 
 
-def test_an_alias_may_repeat_its_own_name(monkeypatch, tmp_path):
-    (tmp_path / "scans").mkdir()
-    (tmp_path / "scans" / "methods.toml").write_text('[dual_smoothing]\ntarget = "a:B"\naliases = ["dual-smoothing"]\n')
-    monkeypatch.setattr(index, "__file__", str(tmp_path / "index.py"))
+def test_an_alias_may_repeat_its_own_name(monkeypatch):
+    row = {"target": "a:B", "aliases": ["dual-smoothing"]}
+    tables = {"some_system": {"methods": {"scans": {"dual_smoothing": row}}}}
+    monkeypatch.setattr(index, "system_tables", lambda: tables)
     methods.cache_clear()
     try:
         assert entry("scans", "dual-smoothing") == MethodEntry(
@@ -118,3 +118,40 @@ def test_an_alias_may_repeat_its_own_name(monkeypatch, tmp_path):
 )
 def test_normalised_spelling(name, expected):
     assert normalise(name) == expected == normalise(expected)
+
+
+def test_a_system_may_not_take_the_name_of_another_method_or_check(monkeypatch):
+    tables = {"other": {"methods": {"attacks": {"pgd": {"target": "a:B"}}}, "checks": {"clean": {"target": "a:B"}}}}
+    monkeypatch.setattr(index, "system_tables", lambda: tables)
+    for cached, call in ((methods, lambda: methods("attacks")), (checks, checks)):
+        cached.cache_clear()
+        try:
+            with pytest.raises(InputError, match=r"two .* are named '(pgd|clean)'.*of the system other"):
+                call()
+        finally:
+            cached.cache_clear()
+
+
+def test_a_damaged_description_of_a_system_is_named(monkeypatch, tmp_path):
+    (tmp_path / "systems" / "broken").mkdir(parents=True)
+    (tmp_path / "systems" / "broken" / "system.toml").write_text("number = ")
+    monkeypatch.setattr(index.package, "root", lambda: tmp_path)
+    index.system_tables.cache_clear()
+    try:
+        with pytest.raises(InputError, match=r"broken/system\.toml: not a system description"):
+            index.system_tables()
+    finally:
+        index.system_tables.cache_clear()
+
+
+def test_checks_run_in_one_order_cheap_ones_first():
+    order = [entry.order for entry in checks().values()]
+    assert order == sorted(order)
+    assert len(set(order)) == len(order)
+    assert next(iter(checks())) == "clean"
+    assert all(entry.load().name == name for name, entry in checks().items())
+
+
+def test_an_unknown_form_of_data_is_refused():
+    with pytest.raises(UnknownNameError, match="unknown form of attack 'sounds'"):
+        index.form("attack", "sounds")

@@ -8,7 +8,17 @@ from pydantic import ValidationError
 from snellen.core import system as system_module
 from snellen.core.errors import InputError, UnknownNameError
 from snellen.core.index import AREAS, methods, normalise
-from snellen.core.system import Claim, System, find_system, list_systems, load_system, read_record, recorded
+from snellen.core.system import (
+    JUDGE,
+    MINIMUM_SEEDS,
+    Claim,
+    System,
+    find_system,
+    list_systems,
+    load_system,
+    read_record,
+    recorded,
+)
 
 ALL = list_systems()
 
@@ -30,6 +40,7 @@ def make_claim(**changes):
 def make_system(**changes):
     return System(
         **{
+            "name": "seventh",
             "number": 7,
             "title": "t",
             "acronym": "A",
@@ -76,7 +87,14 @@ def test_spellings_lead_to_one_system_each():
 @pytest.mark.parametrize("system", ALL, ids=lambda system: f"{system.number:02d}")
 def test_found_by_number_and_by_acronym(system):
     acronym = system.acronym
-    for name in (str(system.number), f"{system.number:02d}", f" {system.number} ", acronym, acronym.lower()):
+    for name in (
+        str(system.number),
+        f"{system.number:02d}",
+        f" {system.number} ",
+        acronym,
+        acronym.lower(),
+        system.name,
+    ):
         assert find_system(name).number == system.number
     for separator in "-_ ":
         messy = acronym.upper().replace("/", separator).replace(" ", separator).replace("-", separator)
@@ -101,7 +119,7 @@ def test_an_unknown_acronym_suggests_near_ones():
         find_system("medmnist-d")
 
 
-TEXT = """
+SYSTEM = """
 number = 7
 title = "t"
 acronym = "A"
@@ -109,8 +127,21 @@ source = "s"
 area = "attacks"
 command = "c"
 summary = "s."
+uses = ["attacks.pgd"]
+[methods.scans.own]
+target = "a:B"
+[checks.own]
+target = "a:C"
+order = 5
 [acceptance]
 1 = "first"
+"""
+
+CLAIMS = """
+experiment = "a:run"
+[budget]
+seeds = 6
+first_seed = 2000
 [[claims]]
 id = "c1"
 statement = "s"
@@ -121,39 +152,60 @@ threshold = 0.5
 """
 
 
-def test_a_description_is_read_from_toml(tmp_path):
-    path = tmp_path / "07.toml"
-    path.write_text(TEXT)
-    system = load_system(path)
-    assert (system.number, system.acceptance) == (7, {"1": "first"})
+@pytest.fixture
+def written(tmp_path):
+    """Write the two files of a system; gives its folder and the file of its claims."""
+
+    def write(system=SYSTEM, claims=CLAIMS):
+        folder = tmp_path / "systems" / "seventh"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "system.toml").write_text(system, encoding="utf-8")
+        (tmp_path / "claims.toml").write_text(claims, encoding="utf-8")
+        return folder, tmp_path / "claims.toml"
+
+    return write
+
+
+def test_a_description_is_read_from_two_files(written):
+    system = load_system(*written())
+    assert (system.name, system.number, system.acceptance) == ("seventh", 7, {"1": "first"})
     assert system.claims == (make_claim(threshold=0.5),)
-    (tmp_path / "README.toml").write_text("not a system")
-    assert systems([tmp_path]) == [system]
+    assert system.budget.range == range(2000, 2006)
+    assert system.methods == ("scans.own", "attacks.pgd")
+
+
+def test_a_system_without_claims_is_not_built(written):
+    folder, claims = written()
+    claims.unlink()
+    system = load_system(folder, claims)
+    assert (system.claims, system.experiment) == ((), None)
+    assert system.budget.seeds == MINIMUM_SEEDS
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("changes", "reason"),
     [
-        ("number = ", "not a system description"),
-        (TEXT.replace('title = "t"', ""), "title\n  Field required"),
-        (TEXT + "color = 3", "color\n  Extra inputs are not permitted"),
-        (TEXT.replace('">"', '"≥"'), "direction"),
-        (TEXT.replace("number = 7", "number = 8"), "holds system 8, so it must be named 08.toml"),
-        (TEXT.replace("number = 7", "number = -7"), "greater than or equal to 0"),
+        ({"system": "number = "}, "not a system description"),
+        ({"system": SYSTEM.replace('title = "t"', "")}, "title\n  Field required"),
+        ({"system": "color = 3" + SYSTEM}, "color\n  Extra inputs are not permitted"),
+        ({"system": SYSTEM.replace("number = 7", "number = -7")}, "greater than or equal to 0"),
+        ({"claims": CLAIMS.replace('">"', '"≥"')}, "direction"),
+        ({"claims": CLAIMS.replace("seeds = 6", "seeds = 2")}, "greater than or equal to 5"),
+        ({"claims": CLAIMS.replace("first_seed = 2000", "first_seed = 0")}, "greater than or equal to 1000"),
     ],
 )
-def test_a_malformed_description_is_refused_with_its_path(tmp_path, text, told):
-    path = tmp_path / "07.toml"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=told) as raised:
-        load_system(path)
-    assert str(raised.value).startswith(f"{path}: ")
+def test_a_malformed_description_is_refused_with_its_path(written, changes, reason):
+    folder, claims = written(**changes)
+    with pytest.raises(InputError, match=reason) as raised:
+        load_system(folder, claims)
+    assert str(raised.value).startswith(f"{claims if 'claims' in changes else folder / 'system.toml'}: ")
 
 
-def test_a_description_that_is_no_text_is_refused_with_its_path(tmp_path):
-    (tmp_path / "07.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match=r"07\.toml: not a system description"):
-        systems([tmp_path])
+def test_a_description_that_is_no_text_is_refused_with_its_path(written):
+    folder, claims = written()
+    (folder / "system.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"system\.toml: not a system description"):
+        load_system(folder, claims)
 
 
 # -- claims -----------------------------------------------------------------------------------------------------------
@@ -170,6 +222,8 @@ def test_the_hash_of_a_claim_changes_with_everything_but_the_reason_of_an_amendm
         "threshold": 0.1,
         "controls": ("k",),
         "scales": ("full",),
+        "range": (0.0, 1.0),
+        "gates": ("g",),
     }
     assert {*changes, "amended"} == set(Claim.model_fields)
     hashes = {make_claim().hash, *(make_claim(**{name: value}).hash for name, value in changes.items())}
@@ -191,26 +245,31 @@ def test_the_hash_of_all_claims_knows_their_number_and_order():
 @pytest.fixture
 def record(tmp_path, monkeypatch):
     """Write a result for system 7 and look for results there only."""
-    monkeypatch.setattr(system_module, "results_folders", lambda: [tmp_path])
+    monkeypatch.setattr(system_module.package, "results_folders", lambda: [tmp_path])
 
     def write(system, scale, *, holds=(True, True), **changes):
-        claims = [{"id": claim.id, "holds": held} for claim, held in zip(system.claims, holds, strict=True)]
+        verdicts = ["holds" if held else "fails" for held in holds]
+        claims = [{"id": claim.id, "verdict": found} for claim, found in zip(system.claims, verdicts, strict=True)]
         result = {
+            "judge": JUDGE,
             "scale": scale,
-            "seeds": 3,
+            "seeds": 5,
+            "seed_ids": [100, 101, 102, 103, 104],
             "claims": claims,
             "claims_hash": system.claims_hash,
+            "plan_hash": system.plan_hash,
+            "code_hash": "0" * 16,
             "claim_hashes": {claim.id: claim.hash for claim in system.claims},
             "amendments": {},
             **changes,
         }
-        (tmp_path / "07.json").write_text(json.dumps(result), encoding="utf-8")
+        (tmp_path / "seventh.json").write_text(json.dumps(result), encoding="utf-8")
 
     return write
 
 
 def test_without_a_result_it_is_not_run(record):
-    assert recorded(7) is None
+    assert recorded("seventh") is None
     assert make_system().state == "not run"
 
 
@@ -221,15 +280,28 @@ def test_without_a_result_it_is_not_run(record):
 def test_a_result_that_holds_gives_the_state_of_its_scale(record, scale, state):
     record(make_system(), scale)
     assert make_system().state == state
-    assert make_system(number=8).state == "not run", "the result of another system"
+    assert make_system(name="eighth").state == "not run", "the result of another system"
 
 
 @pytest.mark.parametrize("scale", ["small", "full"])
-def test_claims_that_do_not_hold_are_named(record, scale):
+def test_claims_that_hold_are_counted(record, scale):
     record(make_system(), scale, holds=(True, False))
-    assert make_system().state == f"run ({scale}): c2 not holding"
+    assert make_system().state == f"1 of 2 claims hold ({scale})"
     record(make_system(), scale, holds=(False, False))
-    assert make_system().state == f"run ({scale}): c1, c2 not holding"
+    assert make_system().state == f"0 of 2 claims hold ({scale})"
+
+
+def test_the_earlier_judge_is_named_and_needed_three_seeds(record):
+    record(make_system(), "small", judge=1, seeds=3)
+    assert make_system().state == "mechanism checked (small, earlier judge)"
+    record(make_system(), "small", judge=1, seeds=2)
+    assert make_system().state == "not run"
+
+
+def test_behind_a_closed_gate_nothing_was_run(record):
+    shut = [{"id": claim.id, "verdict": "not run"} for claim in make_system().claims]
+    record(make_system(), "small", claims=shut)
+    assert make_system().state == "not run (a gate is closed)"
 
 
 def test_a_result_of_other_claims_does_not_count(record):
@@ -242,7 +314,7 @@ def test_a_result_of_other_claims_does_not_count(record):
     assert amended.state == "reproduced (full)", "the reason alone changes no claim"
 
 
-@pytest.mark.parametrize(("seeds", "state"), [(1, "not run"), (2, "not run"), (3, "reproduced (full)")])
+@pytest.mark.parametrize(("seeds", "state"), [(1, "not run"), (4, "not run"), (5, "reproduced (full)")])
 def test_a_few_seeds_earn_no_state(record, seeds, state):
     record(make_system(), "full", seeds=seeds)
     assert make_system().state == state
@@ -250,7 +322,7 @@ def test_a_few_seeds_earn_no_state(record, seeds, state):
 
 def test_a_result_without_all_claims_of_its_scale_earns_no_state(record):
     system = make_system(claims=(make_claim(), make_claim(id="c2"), make_claim(id="c3", scales=("full",))))
-    judged = [{"id": name, "holds": True} for name in ("c1", "c2")]
+    judged = [{"id": name, "verdict": "holds"} for name in ("c1", "c2")]
     for scale, claims, state in (
         ("full", judged, "not run"),
         ("small", judged[:1], "not run"),
@@ -263,39 +335,28 @@ def test_a_result_without_all_claims_of_its_scale_earns_no_state(record):
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]", b"{}", b'{"scale": "full"}', b""])
 def test_a_file_that_is_no_result_is_not_run_and_is_named_when_it_is_read(record, tmp_path, content):
-    path = tmp_path / "07.json"
+    path = tmp_path / "seventh.json"
     path.write_bytes(content)
     assert make_system().state == "not run"
-    with pytest.raises(InputError, match="not a result that 'snellen reproduce --record' wrote") as raised:
+    with pytest.raises(
+        InputError, match="not a result that this version of 'snellen reproduce --record' wrote"
+    ) as raised:
         read_record(path)
     assert str(raised.value).startswith(f"{path}: ")
 
 
 @pytest.mark.parametrize(
-    "changes", [{"seeds": "3"}, {"claims": [{"id": "c1"}]}, {"claims": [{"id": "c1", "holds": 1}]}]
+    "changes", [{"seeds": "3"}, {"claims": [{"id": "c1"}]}, {"claims": [{"id": "c1", "verdict": "yes"}]}]
 )
 def test_a_result_with_a_wrong_value_is_not_run(record, changes):
     record(make_system(), "full", **changes)
     assert make_system().state == "not run"
 
 
-def test_results_are_looked_for_here_then_in_the_package_then_in_the_working_copy(record, tmp_path, monkeypatch):
-    monkeypatch.undo()
-    here, copy = tmp_path / "here", tmp_path / "copy"
-    package = copy / "src" / "snellen"
+def test_a_file_that_is_no_result_hides_none_behind_it(record, tmp_path, monkeypatch):
+    here = tmp_path / "here"
     here.mkdir()
-    monkeypatch.chdir(here)
-    monkeypatch.setattr(system_module, "__file__", str(package / "system.py"))
-    assert system_module.results_folders() == []
-    for folder, scale in ((copy, "small"), (package, "full"), (here, "smoke")):
-        record(make_system(), scale)
-        (folder / "results").mkdir(parents=True)
-        (tmp_path / "07.json").rename(folder / "results" / "07.json")
-        found = recorded(7)
-        assert found is not None
-        assert found.scale == scale, "each is looked for before those written earlier"
-    assert [folder.resolve() for folder in system_module.results_folders()] == [
-        folder / "results" for folder in (here, package, copy)
-    ]
-    (here / "results" / "07.json").write_text("no result")
-    assert make_system().state == "reproduced (full)", "a file that is no result hides none"
+    (here / "seventh.json").write_text("no result")
+    monkeypatch.setattr(system_module.package, "results_folders", lambda: [here, tmp_path])
+    record(make_system(), "full")
+    assert make_system().state == "reproduced (full)"

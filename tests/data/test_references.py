@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 import snellen
+from snellen.core import package
 from snellen.core.errors import InputError, UnknownNameError
-from snellen.data.files import bundled
 from snellen.data.files.bundled import FASHION_CLASSES, load_bundled
 from snellen.data.references import load_images
 
@@ -115,7 +115,7 @@ def test_unknown_forms_list_the_known_ones(here: Path) -> None:
 
 @pytest.fixture
 def assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(bundled, "ASSETS", tmp_path)
+    monkeypatch.setattr(package, "asset_folders", lambda: [tmp_path])
     return tmp_path
 
 
@@ -134,15 +134,15 @@ def test_bundled_images_have_names_and_are_a_test_set(assets: Path) -> None:
 
 
 def test_bundled_images_may_be_missing(assets: Path) -> None:
-    with pytest.raises(InputError, match="missing from this installation"):
+    with pytest.raises(
+        InputError, match=r"fashion-mnist-2000\.npz is not part of this installation; install snellen again"
+    ):
         load_images("bundled:fashion-mnist")
     with pytest.raises(UnknownNameError, match="did you mean 'fashion-mnist'"):
         load_images("bundled:fashion-mnits")
 
 
 def test_bundled_images_as_shipped() -> None:
-    if not (bundled.ASSETS / "fashion-mnist-2000.npz").is_file():
-        pytest.skip("this working copy holds no assets")
     images = load_bundled("fashion-mnist")
     assert len(images) == 2000
     assert images[0].image.size == (28, 28)

@@ -1,12 +1,16 @@
 """A small internal system whose truth is known: a coin."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from snellen.core import package
 from snellen.core import system as system_module
+from snellen.core.system import load_system
+from snellen.reproduction import experiment_code
 
-TOML = """
+SYSTEM = """
 number = 99
 title = "A system that measures a coin"
 acronym = "COIN"
@@ -14,7 +18,10 @@ source = "nobody, nowhere"
 area = "scans"
 command = "snellen scan coin"
 summary = "Tells how often a coin falls on heads."
-experiment = "tests.experiments.coin:run"
+"""
+
+CLAIMS = """
+experiment = "coin_experiment:run"
 
 [[claims]]
 id = "99.a"
@@ -36,32 +43,71 @@ threshold = 0.9
 scales = ["small"]
 """
 
+EXPERIMENT = """
+import os
+from pathlib import Path
+
+def run(scale, seed, progress):
+    with Path(__file__).with_name("calls").open("a") as calls:
+        calls.write(f"{seed} ")
+    1 / (seed - int(os.environ.get("COIN_CRASHES_AT", -1)))
+    return {"heads": 0.7 + 0.01 * (seed % 10), "fair": 0.5 + 0.002 * (seed % 10), "shuffled": 0.5}
+
+run.stand_ins = {"small": ["a simulated coin for a real one"]}
+"""
+
+
+class Coin:
+    """The coin as files that a test may change.
+
+    Attributes:
+        folder: with everything.
+        claims: file of the claims.
+        module: file of the experiment.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.home = folder / "snellen" / "systems" / "coin"
+        self.home.mkdir(parents=True)
+        (self.home / "system.toml").write_text(SYSTEM)
+        self.claims = folder / "claims.toml"
+        self.claims.write_text(CLAIMS)
+        self.module = folder / "coin_experiment.py"
+        self.module.write_text(EXPERIMENT)
+        self.code = folder / "snellen" / "reproduction" / "coin"
+        self.code.mkdir(parents=True)
+        (self.code / "experiment.py").write_text("THROWS = 100\n")
+
+    def load(self):
+        return load_system(self.home, self.claims)
+
+    def change(self, old, new, *, path=None):
+        path = path or self.claims
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+        sys.modules.pop("coin_experiment", None)
+
+    def calls(self):
+        """The seeds that were run, in order."""
+        path = self.folder / "calls"
+        return [int(seed) for seed in path.read_text().split()] if path.exists() else []
+
 
 @pytest.fixture
 def coin(tmp_path, monkeypatch):
-    module = tmp_path / "coin_experiment.py"
-    module.write_text(
-        "import os\n"
-        "from pathlib import Path\n"
-        "def run(scale, seed, progress):\n"
-        "    with Path(__file__).with_name('calls').open('a') as calls:\n"
-        "        calls.write(f'{seed} ')\n"
-        "    1 / (seed - int(os.environ.get('COIN_CRASHES_AT', -1)))\n"
-        "    return {'heads': 0.7 + 0.01 * seed, 'fair': 0.5 + 0.002 * seed, 'shuffled': 0.5}\n"
-        "run.stand_ins = {'small': ['a simulated coin for a real one']}\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
+    made = Coin(tmp_path / "coin")
+    monkeypatch.syspath_prepend(str(made.folder))
     monkeypatch.delitem(sys.modules, "coin_experiment", raising=False)
-    folder = tmp_path / "systems"
-    folder.mkdir()
-    path = folder / "99.toml"
-    path.write_text(TOML.replace("tests.experiments.coin:run", "coin_experiment:run"))
-    monkeypatch.setattr(system_module, "FOLDERS", [*system_module.FOLDERS, folder])
-    return path
+    known = system_module.list_systems()
+    monkeypatch.setattr(system_module, "list_systems", lambda: [*known, made.load()])
+    monkeypatch.setattr(experiment_code, "package", SimpleNamespace(root=lambda: made.folder / "snellen"))
+    monkeypatch.setattr(package, "results_folders", lambda: [tmp_path / "results"])
+    yield made
+    sys.modules.pop("coin_experiment", None)
 
 
 @pytest.fixture
-def calls(tmp_path):
-    """The seeds that were run, in order."""
-    path = tmp_path / "calls"
-    return lambda: [int(seed) for seed in path.read_text().split()] if path.exists() else []
+def results(tmp_path):
+    """Where records are written."""
+    return tmp_path / "results"

@@ -9,7 +9,8 @@ from snellen.auditing.checks import CHECKS
 from snellen.auditing.eye_chart_picture import column_words
 from snellen.checks.check import Check, Measured
 from snellen.checks.panels import Line, Panel, Point
-from snellen.core.finding import KINDS, OF_BAGS, Finding
+from snellen.core import index
+from snellen.core.finding import KINDS, Finding
 
 #: What the figures that lead the page are called.
 LEADING: dict[str, str] = {
@@ -19,21 +20,6 @@ LEADING: dict[str, str] = {
     "corruption.mce": "mean corruption error",
     "corruption.error": "error under corruption",
 }
-
-#: Checks whose findings are of another kind than their name.
-MADE_BY: dict[str, str] = {
-    "accuracy": "clean",
-    "worst_class": "clean",
-    "gradient_masking": "adversarial",
-    "slice": "slices",
-    "duplicate": "duplicates",
-    "background_shortcut": "background",
-    "attribute": "attributes",
-    **dict.fromkeys(OF_BAGS, "bags"),
-}
-
-#: Checks that ask the model at the end of an audit, whose rows lie in a list of their own.
-LISTED = frozenset({"background", "viewpoint"})
 
 #: Checks that compare with other images, whose evidence lies in a folder of their own.
 COMPARING = frozenset({"drift", "leakage"})
@@ -78,7 +64,7 @@ def evidence_of(metric: str) -> tuple[str, str]:
     """
     check, _, rest = metric.partition(".")
     setting, _, what = rest.rpartition(".")
-    if check in LISTED:
+    if check in index.checks() and index.checks()[check].listed:
         return f"lists/{check}.json", "each image"
     if rest.startswith("generated_"):
         return f"lists/{check}_generated.json", "each trajectory"
@@ -91,8 +77,8 @@ def evidence_of(metric: str) -> tuple[str, str]:
 
 def finding_evidence(finding: Finding, figures: Sequence[Figure]) -> tuple[str, Figure | None]:
     """Where the rows behind a finding are, in words, and the figure to look at first."""
-    check = MADE_BY.get(finding.kind, finding.kind)
-    if check in LISTED:
+    check = next((one.name for one in index.checks().values() if finding.kind in one.finds), finding.kind)
+    if check in index.checks() and index.checks()[check].listed:
         return f"lists/{check}.json", next((one for one in figures if one.name.startswith(f"{check}.")), None)
     if finding.kind in KINDS and not (check in CHECKS and _measures(check)):
         own = [one for one in figures if one.name.startswith(f"{check}.")]

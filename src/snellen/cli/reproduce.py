@@ -61,6 +61,8 @@ def reproduce(
     from snellen.core.run import canonical_json
     from snellen.reproduction import runner
 
+    if sum((record, queue, stamp)) > 1 or (seeds is not None and (queue or stamp)) or (queue and as_json):
+        raise InputError("--record, --queue and --stamp exclude each other; --seeds and --json do not go with --queue")
     if queue:
         with TerminalProgress() as progress:
             results = runner.run_queue(systems, _RESULTS, scale=scale.value, progress=progress, finished=_tell)

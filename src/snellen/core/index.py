@@ -90,10 +90,20 @@ class CheckEntry(Target):
 
     Attributes:
         order: checks run and report in ascending order, cheap ones first; the audit's own are multiples of ten.
+        finds: kinds of its findings.
+        compared: the figure behind its findings, whose intervals two audits are compared by: ``check.lost``, or
+            ``check.{name}.lost`` for a finding ``kind:NAME``; None where the comparison has a test of its own, or none.
+        of_images: whether its figures ``KIND.STRENGTH.accuracy`` are means over the audited images, which its evidence
+            pairs.
+        listed: whether it asks the model at the end, and its rows lie in a list instead of the evidence.
     """
 
     name: str
     order: int
+    finds: tuple[str, ...] = ()
+    compared: str | None = None
+    of_images: bool = False
+    listed: bool = False
 
 
 class ArchitectureEntry(Target):
@@ -144,17 +154,31 @@ def system_tables() -> Mapping[str, Mapping[str, Any]]:
     return found
 
 
+def _rows(kind: str, own: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """Rows of one kind, by name: the package's own, and those that systems state below ``keys``.
+
+    Raises:
+        InputError: two of one name.
+    """
+    rows = dict(own)
+    for system, table in system_tables().items():
+        below: Mapping[str, Any] = table
+        for key in keys:
+            below = below.get(key, {})
+        for name, row in below.items():
+            if name in rows:
+                raise InputError(f"two {kind} are named {name!r}; one of them is of the system {system}")
+            rows[name] = row
+    return rows
+
+
 @cache
 def methods(area: str) -> Mapping[str, MethodEntry]:
     """All methods of an area by name, sorted, those of plugins last (aliases not included)."""
     if area not in AREAS:
         raise unknown_name("area", area, AREAS)
-    rows: dict[str, Any] = tomllib.loads(package.text(f"{_ROOMS[area]}/methods.toml")) if area in _ROOMS else {}
-    for system, table in system_tables().items():
-        for name, row in table.get("methods", {}).get(area, {}).items():
-            if name in rows:
-                raise InputError(f"two methods are named {name!r} in {area}; one of them is of the system {system}")
-            rows[name] = row
+    own = tomllib.loads(package.text(f"{_ROOMS[area]}/methods.toml")) if area in _ROOMS else {}
+    rows = _rows(f"{area} methods", own, "methods", area)
     found = {name: MethodEntry(name=name, area=area, **rows[name]) for name in sorted(rows)}
     for point in entry_points(group=f"snellen.{area}"):
         if point.name in found:
@@ -184,23 +208,33 @@ def entry(area: str, name: str) -> MethodEntry:
 @cache
 def checks() -> Mapping[str, CheckEntry]:
     """The checks of an audit by name, in the order in which they run: the audit's own and those of systems."""
-    rows = {name: {"name": name, **row} for name, row in tomllib.loads(package.text(_CHECKS)).items()}
-    for system, table in system_tables().items():
-        for name, row in table.get("checks", {}).items():
-            if name in rows:
-                raise InputError(f"two checks are named {name!r}; one of them is of the system {system}")
-            rows[name] = {"name": name, **row}
-    found = sorted((CheckEntry(**row) for row in rows.values()), key=lambda one: (one.order, one.name))
-    return {one.name: one for one in found}
+    rows = _rows("checks", tomllib.loads(package.text(_CHECKS)), "checks")
+    found = (CheckEntry(name=name, **row) for name, row in rows.items())
+    return {one.name: one for one in sorted(found, key=lambda one: (one.order, one.name))}
 
 
 @cache
 def architectures() -> Mapping[str, ArchitectureEntry]:
     """Networks that the card of an artifact may name, sorted by name."""
-    rows: dict[str, Any] = tomllib.loads(package.text(_ARCHITECTURES))
-    for table in system_tables().values():
-        rows |= table.get("architectures", {})
+    rows = _rows("architectures", tomllib.loads(package.text(_ARCHITECTURES)), "architectures")
     return {name: ArchitectureEntry(name=name, **rows[name]) for name in sorted(rows)}
+
+
+@cache
+def heads() -> Mapping[str, Target]:
+    """Heads on the vectors of a frozen encoder by their name in a card, sorted.
+
+    Each takes the length of a vector and the width of its hidden layer, and arguments of its own.
+    """
+    rows = _rows("heads", {"instance": {"target": "snellen.models.layers.instance_head:InstanceHead"}}, "heads")
+    return {name: Target(**rows[name]) for name in sorted(rows)}
+
+
+@cache
+def commands(group: str) -> Mapping[str, CommandEntry]:
+    """Subcommands that systems add to the group of a verb, by name."""
+    rows = _rows(f"subcommands of {group}", {}, "commands", group)
+    return {name: CommandEntry(name=name, group=group, **row) for name, row in rows.items()}
 
 
 def form(verb: str, name: str) -> Target:
@@ -209,20 +243,7 @@ def form(verb: str, name: str) -> Target:
     Raises:
         UnknownNameError: no system has such a form.
     """
-    rows = {
-        kind: row for table in system_tables().values() for kind, row in table.get("forms", {}).get(verb, {}).items()
-    }
+    rows = _rows(f"forms of {verb}", {}, "forms", verb)
     if name not in rows:
         raise unknown_name(f"form of {verb}", name, rows)
     return Target(**rows[name])
-
-
-@cache
-def commands(group: str) -> Mapping[str, CommandEntry]:
-    """Subcommands that systems add to the group of a verb, by name."""
-    rows = [
-        (name, row)
-        for table in system_tables().values()
-        for name, row in table.get("commands", {}).get(group, {}).items()
-    ]
-    return {name: CommandEntry(name=name, group=group, **row) for name, row in rows}

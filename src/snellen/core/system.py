@@ -24,8 +24,8 @@ Scale = Literal["smoke", "small", "full"]
 #: A record needs so many seeds. Records of the earlier judge needed three.
 MINIMUM_SEEDS, EARLIER_MINIMUM = 5, 3
 
-#: Seeds of records start here; lower ones are for pilots.
-FIRST_SEED = 100
+#: Seeds of records start here; lower ones are for pilots, which choose effect sizes and settings.
+FIRST_SEED = 1000
 
 #: Which judge makes records today: 1 took a t interval over the means of seeds, 2 is :mod:`snellen.reproduction.judge`.
 JUDGE = 2
@@ -53,9 +53,9 @@ class Budget(BaseModel):
     """What a record may cost, written before anything is run.
 
     Attributes:
-        seeds: how many, from a pilot on other seeds (power at least 0.8).
+        seeds: how many, from a pilot on other seeds (power at least 0.8). Six, where a figure may not vary at all.
         first_seed: the record runs ``first_seed`` and those behind it; a changed experiment needs fresh ones.
-        minutes: of one core that a seed may take.
+        minutes: of processor time that a seed may take.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -214,6 +214,10 @@ def recorded(name: str) -> Record | None:
     return None
 
 
+#: What stands beside the experiment, and nowhere else.
+_OF_CLAIMS = {"experiment", "claims", "gates", "budget"}
+
+
 def load_system(folder: Path, claims: Path | None = None) -> System:
     """Read the description of one system.
 
@@ -227,13 +231,14 @@ def load_system(folder: Path, claims: Path | None = None) -> System:
     path = folder / "system.toml"
     try:
         fields = tomllib.loads(path.read_text(encoding="utf-8"))
-        if claims is not None and claims.is_file():
-            path = claims
-            fields |= tomllib.loads(claims.read_text(encoding="utf-8"))
         own = [f"{area}.{name}" for area, rows in fields.pop("methods", {}).items() for name in rows]
-        for elsewhere in ("architectures", "checks", "commands", "forms"):
+        for elsewhere in ("architectures", "checks", "commands", "forms", "heads"):
             fields.pop(elsewhere, None)
-        return System(name=folder.name, methods=(*own, *fields.pop("uses", ())), **fields)
+        system = System(name=folder.name, methods=(*own, *fields.pop("uses", ())), **fields)
+        if claims is None or not claims.is_file():
+            return system
+        path = claims
+        return System(**system.model_dump(exclude=_OF_CLAIMS), **tomllib.loads(claims.read_text(encoding="utf-8")))
     except (OSError, tomllib.TOMLDecodeError, ValueError) as error:
         raise InputError(f"{path}: not a system description: {error}") from error
 

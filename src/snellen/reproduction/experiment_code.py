@@ -4,25 +4,48 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Iterable
+from pathlib import Path
 
 from snellen.core import package
+from snellen.core.errors import InputError
+from snellen.core.index import entry
+from snellen.core.system import System
+
+#: Files of an experiment that show or measure something beside the record.
+BESIDE = frozenset({"measure.py", "picture.py", "table.py"})
 
 
-def experiment_hash(name: str) -> str:
-    """Hash of ``systems/NAME`` and ``reproduction/NAME`` (sha256, first 16 hex digits).
+def experiment_hash(system: System) -> str:
+    """Hash of the code that a record of a system rests on (sha256, first 16 hex digits).
 
-    It covers the syntax trees of all modules without docstrings, so that comments, line breaks and prose change
-    nothing.
+    It covers the syntax trees of ``systems/NAME``, ``reproduction/NAME`` and the modules of the system's methods,
+    without docstrings, so that comments, line breaks and prose change nothing. Tables and pictures (:data:`BESIDE`)
+    are left out. What all experiments share is not covered: a change there shows when one seed is run again.
 
-    >>> len(experiment_hash("smooth_inversion"))
-    16
+    Raises:
+        InputError: the system has no code.
     """
     digest = hashlib.sha256()
-    for room in ("systems", "reproduction"):
-        for path in sorted((package.root() / room / name).rglob("*.py")):
-            tree = without_docstrings(ast.parse(path.read_text(encoding="utf-8")))
-            digest.update(f"{path.relative_to(package.root()).as_posix()}\0{ast.dump(tree)}\0".encode())
+    paths = sorted(set(_paths(system)))
+    if not paths:
+        raise InputError(f"{system.name} has neither code of its own nor an experiment")
+    for path in paths:
+        tree = without_docstrings(ast.parse(path.read_text(encoding="utf-8")))
+        digest.update(f"{path.relative_to(package.root()).as_posix()}\0{ast.dump(tree)}\0".encode())
     return digest.hexdigest()[:16]
+
+
+def _paths(system: System) -> Iterable[Path]:
+    for room in ("systems", "reproduction"):
+        for path in (package.root() / room / system.name).rglob("*.py"):
+            if path.name not in BESIDE:
+                yield path
+    for method in system.methods:
+        module = entry(*method.split(".")).target.partition(":")[0]
+        path = package.root().parent.joinpath(*module.split(".")).with_suffix(".py")
+        if path.is_relative_to(package.root()):
+            yield path
 
 
 def without_docstrings(tree: ast.Module) -> ast.Module:

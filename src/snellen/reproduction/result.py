@@ -79,7 +79,7 @@ class Result(BaseModel):
     controls: dict[str, float | None] = Field(default_factory=dict, description="means of the control figures")
     environment: dict[str, str]
     duration_s: float
-    over_budget: tuple[int, ...] = Field((), description="seeds that took longer than the budget says")
+    over_budget: tuple[int, ...] = Field((), description="seeds that took more processor time than the budget says")
     stand_ins: tuple[str, ...] = Field((), description="what stood in for the paper's models and data")
 
     @property

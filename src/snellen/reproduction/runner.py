@@ -97,7 +97,7 @@ def advance_record(
         as :func:`reproduce`.
     """
     system = _runnable(system, scale)
-    code, target = experiment_hash(system.name), record_in / f"{system.name}.json"
+    code, target = experiment_hash(system), record_in / f"{system.name}.json"
     seeds = read_seeds(record_in, system.name)
     spent = check_recordable(system, scale, target, seeds, code)
     finished = finished_seeds(seeds, system, scale, code)
@@ -196,7 +196,7 @@ def _measure(system: System, scale: Scale, seed: int, progress: Progress) -> See
     """Run one seed."""
     assert system.experiment is not None, "whoever measures has looked"
     experiment = load_experiment(system, system.experiment)
-    started = time.perf_counter()
+    started, spent = time.perf_counter(), time.process_time()
     whose = f"the experiment of system {system.number}, seed {seed},"
     figures = checked_figures(experiment(scale, seed, progress), whose, named_figures(system, scale))
     return SeedFile.of(
@@ -204,9 +204,10 @@ def _measure(system: System, scale: Scale, seed: int, progress: Progress) -> See
         scale,
         seed,
         figures,
-        code_hash=experiment_hash(system.name),
+        code_hash=experiment_hash(system),
         environment=_environment(),
         duration_s=time.perf_counter() - started,
+        processor_s=time.process_time() - spent,
     )
 
 
@@ -269,7 +270,7 @@ def _judged(system: System, scale: Scale, seeds: Sequence[SeedFile], spent: Sequ
         controls={name: _mean([mean_of(run[name]) for run in runs]) for name in controls},
         environment=environment,
         duration_s=round(sum(one.duration_s for one in seeds), 1),
-        over_budget=tuple(one.seed for one in seeds if one.duration_s > 60 * system.budget.minutes),
+        over_budget=tuple(one.seed for one in seeds if one.processor_s > 60 * system.budget.minutes),
         stand_ins=tuple(getattr(experiment, "stand_ins", {}).get(scale, ())),
     )
 

@@ -25,6 +25,7 @@ class SeedFile(BaseModel):
     code_hash: str
     environment: dict[str, str]
     duration_s: float
+    processor_s: float
     figures: dict[str, float | list[float] | None]
 
     @classmethod
@@ -38,6 +39,7 @@ class SeedFile(BaseModel):
         code_hash: str,
         environment: Mapping[str, str],
         duration_s: float,
+        processor_s: float,
     ) -> SeedFile:
         """Of figures that were just measured. Values of images are kept for figures that a claim or gate names."""
         judged = named_figures(system, scale)
@@ -49,6 +51,7 @@ class SeedFile(BaseModel):
             code_hash=code_hash,
             environment=dict(environment),
             duration_s=round(duration_s, 1),
+            processor_s=round(processor_s, 1),
             figures={
                 name: list(figure.values) if isinstance(figure, Sample) and name in judged else mean_of(figure)
                 for name, figure in sorted(figures.items())

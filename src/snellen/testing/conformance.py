@@ -1,6 +1,6 @@
 """The conformance suite: what every method promises, as plain functions that raise ``AssertionError``.
 
->>> from snellen import index
+>>> from snellen.core import index
 >>> entry = index.entry("shifts", "corruption")
 >>> check_method(entry)
 >>> check_shift(entry.load()(kind="contrast"))

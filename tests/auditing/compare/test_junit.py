@@ -42,11 +42,11 @@ def test_requirements_checks_and_findings_are_cases():
     assert "lower end 0.4000" in failure.get("message")
     assert cases["snellen.requirement", "findings.severe<=0"].find("failure") is not None
     assert cases["snellen.check", "group_gap"].find("skipped") is not None
-    assert {key[1] for key in cases if key[0] == "snellen.core.finding"} == {"worst_class:" + "<b>�[2J��]]>&\"'"}
+    assert {key[1] for key in cases if key[0] == "snellen.finding"} == {"worst_class:" + "<b>�[2J��]]>&\"'"}
     counts = {name: int(suite.get(name)) for name in ("tests", "failures", "errors", "skipped")}
     assert counts == {"tests": len(suite), "failures": 2, "errors": 0, "skipped": 1}
     everything = parsed(report, gate(report, asked), level="note")[1]
-    assert ("snellen.core.finding", "slice:mild") in everything
+    assert ("snellen.finding", "slice:mild") in everything
 
 
 def test_hostile_names_are_data():

@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snellen.core import index
+from snellen.core import index, package
 from snellen.core.artifact import Artifact, Card, Lineage
 from snellen.core.errors import InputError, UnknownNameError
 from snellen.core.preparation import Preparation
-from snellen.models.classifiers import bundled_models
 from snellen.models.classifiers.references import load_classifier
 
 
@@ -78,7 +77,7 @@ def test_the_crop_of_the_card_is_kept(tmp_path: Path) -> None:
 
 def test_a_name_under_bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "fashion-cnn")
-    monkeypatch.setattr(bundled_models, "ASSETS", tmp_path)
+    monkeypatch.setattr(package, "asset_folders", lambda: [tmp_path])
     assert load_classifier("bundled:fashion-cnn").name == "bundled:fashion-cnn"
 
 

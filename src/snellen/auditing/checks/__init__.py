@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,8 +14,23 @@ from snellen.checks.check import Check
 from snellen.core import index
 from snellen.core.errors import InputError, unknown_name
 
+
+class _Checks(Mapping[str, type[Check]]):
+    """Checks by name; the module of one is imported when it is looked up."""
+
+    def __getitem__(self, name: str) -> type[Check]:
+        check: type[Check] = index.checks()[name].load()
+        return check
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(index.checks())
+
+    def __len__(self) -> int:
+        return len(index.checks())
+
+
 #: Cheap checks first: they run and report in this order.
-CHECKS: dict[str, type[Check]] = {name: entry.load() for name, entry in index.checks().items()}
+CHECKS: Mapping[str, type[Check]] = _Checks()
 
 
 def build_check(name: str, parameters: Mapping[str, Any]) -> Check:

@@ -15,6 +15,7 @@ from snellen.auditing.compare.pairing import Pair, Side, absence, differing_para
 from snellen.auditing.compare.tempered_confidence import tempered_confidence
 from snellen.checks.check import Measured
 from snellen.checks.per_image import ABSENT, RIGHT, PerImage
+from snellen.core import index
 from snellen.methods.corruptions.benchmarks import IMAGENET_C
 from snellen.metrics.adaptive_calibration import adaptive_calibration_error
 from snellen.metrics.selective import RiskCoverage
@@ -47,9 +48,6 @@ LESS = (
     "relative_mce",
     "lost",
 )
-
-#: Checks of which each accuracy is a mean over images.
-MEANS = frozenset({"corruption", "nuisance", "attributes", "adversarial"})
 
 #: Figures at a threshold: a loss in one is a gain in another.
 TRADED = (
@@ -163,6 +161,12 @@ def _compare(name: str, before: Measured, after: Measured, pair: Pair, resamples
     return FigureDifference(name, before, after, difference)
 
 
+def of_images(check: str) -> bool:
+    """Whether each accuracy of a check is a mean over the audited images."""
+    known = index.checks().get(check)
+    return known is not None and known.of_images
+
+
 def per_image(name: str, side: Side) -> NDArray[np.float64]:
     """What the figure is the mean of, (n,), NaN for an image without it; zeros for one that is no mean."""
     images = side.images
@@ -171,7 +175,7 @@ def per_image(name: str, side: Side) -> NDArray[np.float64]:
         return images.correct.astype(np.float64)
     if name == "corruption.clean_error":
         return 1.0 - images.correct.astype(np.float64)
-    if check in ("corruption", "nuisance", "attributes") and rest.endswith(".accuracy"):
+    if check != "adversarial" and of_images(check) and rest.endswith(".accuracy"):
         kind, _, severity = rest.removesuffix(".accuracy").partition(".")
         return right_under(side, check, setting_name(kind, float(severity)))
     if check == "corruption" and rest.endswith(".error"):
@@ -204,7 +208,7 @@ def estimate(name: str, side: Side, known: NDArray[np.bool_], resamples: int) ->
     if name.endswith("error") and check == "corruption":
         balanced = side.record.parameters["corruption"].get("benchmark", IMAGENET_C) != IMAGENET_C
         return Stratified(values, images.labels) if balanced else Mean(values)
-    if name == "clean.accuracy" or (check in MEANS and name.endswith(".accuracy")):
+    if name == "clean.accuracy" or (of_images(check) and name.endswith(".accuracy")):
         return Mean(values)
     if name in ("calibration.brier", "calibration.nll") and images.scores is not None:
         return Mean(_proper_score(name, images.scores, images.labels), bounded=False)

@@ -11,27 +11,9 @@ from snellen.auditing.compare.estimate import Estimate, FromInterval, Gap, Mean,
 from snellen.auditing.compare.figures import mean_right, right_under
 from snellen.auditing.compare.group_differences import compare_groups, compare_troubles
 from snellen.auditing.compare.pairing import Pair, Side, absence, differing_parameters
-from snellen.core.finding import OF_BAGS, Finding
+from snellen.core import index
+from snellen.core.finding import Finding
 from snellen.metrics.weighted import weighted_calibration_error
-
-#: The check that makes each kind of finding.
-CHECK_OF = {
-    "corruption": "corruption",
-    "nuisance": "nuisance",
-    "adversarial": "adversarial",
-    "calibration": "calibration",
-    "group_gap": "group_gap",
-    "slice": "slices",
-    "duplicate": "duplicates",
-    "leakage": "leakage",
-    "data_quality": "data_quality",
-    "label_noise": "label_noise",
-    "drift": "drift",
-    "background_shortcut": "background",
-    "viewpoint": "viewpoint",
-    "attribute": "attributes",
-    **dict.fromkeys(OF_BAGS, BAGS),
-}
 
 #: A figure whose upper end is 1 where it is bounded from below only.
 ONE_SIDED = "label_noise.share"
@@ -43,6 +25,7 @@ LACKS = {
     "bag_evidence": "each run finds other bags",
     "bag_contradiction": "it is one of the labels and not of the model",
     "bag_group_gap": "both runs have no such group of bags with the same bags inside and outside of it",
+    "gradient_masking": "it has no test of a difference",
     "group_gap": "the evidence of both runs has no such group with images inside and outside of it",
     "data_quality": "which images are meant depends on the features of each model, or on other images",
 }
@@ -59,16 +42,12 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
     ``missed_bags:NAME``      error on positive bags less that on the others; ``bag_false_alarms:NAME`` the other way
     ``bag_group_gap:NAME``    error on the bags of the group less that on the others
     ``corruption:KIND``       accuracy lost, on average over the severities
-    ``nuisance:NAME``         accuracy lost, on average over the strengths, by the intervals of the reports
     ``adversarial:THREAT``    accuracy lost
-    ``background_shortcut``   right decisions lost before other backgrounds less those before the own, by the intervals
-                              of the reports
-    ``attribute:NAME``        right decisions lost beyond what editing costs, by the intervals of the reports
-    ``viewpoint``             right decisions lost from random viewpoints, by the intervals of the reports
     ``calibration``           expected calibration error
     ``data_quality:TROUBLE``  error of the images in trouble less that of the rest
     ``drift:features``        area that tells training and audited images apart, by the intervals of the reports
     ``label_noise``           share of wrong labels in other data, by the intervals of the reports
+    of any other check        the figure that its row of the index names (``compared``), by the intervals of the reports
     ========================  =========================================================================================
 
     All of them are returned, so that all count in the correction for their number: a finding is looked at because it
@@ -87,13 +66,9 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
         found |= compare_bag_findings(bags, str(pair.first.record.parameters[BAGS]["positive"]))
     if "data_quality" not in unlike:
         found |= compare_troubles(pair)
-    if "background" not in unlike:
-        found |= _by_intervals("background_shortcut", "background.lost", pair)
-    if "viewpoint" not in unlike:
-        found |= _by_intervals("viewpoint", "viewpoint.lost", pair)
-    if "attributes" not in unlike:
-        for name in _measured_between(pair, "attributes.", ".lost"):
-            found |= _by_intervals(f"attribute:{name}", f"attributes.{name}.lost", pair)
+    for check in index.checks().values():
+        if check.compared is not None and check.name not in unlike:
+            found |= _by_named_figure(check.finds[0], check.compared, pair)
     if "drift" not in unlike:
         found |= _by_intervals("drift:features", "drift.auroc", pair)
     # On the same data the labels are the same, whatever two models make of them.
@@ -101,9 +76,6 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
         found |= _by_intervals("label_noise", ONE_SIDED, pair)
     if "corruption" not in unlike:
         found |= _corruptions(pair)
-    if "nuisance" not in unlike:
-        for name in _measured_between(pair, "nuisance.", ".lost"):
-            found |= _by_intervals(f"nuisance:{name}", f"nuisance.{name}.lost", pair)
     if "adversarial" not in unlike:
         found |= _threats(pair)
     if "calibration" not in unlike and all("calibration" in side.record.parameters for side in _sides(pair)):
@@ -113,9 +85,20 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
     return found
 
 
+def _by_named_figure(kind: str, figure: str, pair: Pair) -> dict[str, Difference]:
+    """Findings of a check by the figure that its row of the index names."""
+    start, named, end = figure.partition("{name}")
+    if not named:
+        return _by_intervals(kind, figure, pair)
+    found: dict[str, Difference] = {}
+    for name in _measured_between(pair, start, end):
+        found |= _by_intervals(f"{kind}:{name}", f"{start}{name}{end}", pair)
+    return found
+
+
 def unmeasurable(finding: Finding, pair: Pair) -> str:
     """Why nothing can be said about a finding that has no difference."""
-    check = CHECK_OF.get(finding.kind)
+    check = next((check.name for check in index.checks().values() if finding.kind in check.finds), None)
     if check is None:
         return f"findings of the kind {finding.kind} have no test of a difference"
     for side, which in ((pair.first, "first"), (pair.second, "second")):

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
+from snellen.core import index
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.preparation import Preparation
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
 from snellen.models.encoders.references import load_encoder
-
-_ROOM = "snellen.systems.multiple_instance"
-#: Heads by their name in a card; each takes the length of a vector and the width of its hidden layer.
-HEADS = {
-    "instance": f"{_ROOM}.instance_head:InstanceHead",
-    "pooled": f"{_ROOM}.bag_head:PooledHead",
-    "attention": f"{_ROOM}.attention_heads:AttentionHead",
-    "clustering_attention": f"{_ROOM}.attention_heads:ClusteringAttentionHead",
-    "dual_stream": f"{_ROOM}.dual_stream_head:DualStreamHead",
-    "transformer": f"{_ROOM}.transformer_head:TransformerHead",
-}
 
 
 class HeadOnEncoder(nn.Module):
@@ -96,10 +85,10 @@ def build_head(name: str, dim: int, width: int, **arguments: object) -> nn.Modul
     Raises:
         UnknownNameError: there is none of that name.
     """
-    if name not in HEADS:
-        raise unknown_name("head", name, HEADS)
-    module, _, attribute = HEADS[name].partition(":")
-    head: nn.Module = getattr(importlib.import_module(module), attribute)(dim, width, **arguments)
+    known = index.heads()
+    if name not in known:
+        raise unknown_name("head", name, known)
+    head: nn.Module = known[name].load()(dim, width, **arguments)
     return head
 
 

@@ -1,1 +1,1 @@
-"""What several experiments share: small networks, worlds and the rules of a record."""
+"""What several experiments share: small networks, worlds, and ways of judging images and attacks."""
