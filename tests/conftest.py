@@ -8,6 +8,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from snellen.data.files.catalogue import finding
+from snellen.data.files.catalogue.known_set import PackageSource, known_set
+from snellen.reproduction.shared.fashion_mnist import FASHION_MNIST_VARIABLE
 from tests.shapes import enforce
 
 # One thread: the same order of additions on every machine, and no oversubscription beside parallel test workers.
@@ -36,6 +39,53 @@ class Collected:
 
 
 COLLECTED = pytest.StashKey[Collected]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--system-data",
+        choices=("auto", "hide", "require"),
+        default="auto",
+        help="data sets that the system installs: use what is there (auto), act as if none were (hide), or fail the "
+        "tests that lack theirs (require)",
+    )
+
+
+#: A folder that is nowhere, for data sets that are hidden.
+NOWHERE = "/nonexistent/snellen"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _system_data(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Hide what the system has installed, on a machine that has it."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        if pytestconfig.getoption("--system-data") == "hide":
+            monkeypatch.setenv(FASHION_MNIST_VARIABLE, NOWHERE)
+            looked = finding.find_source
+
+            def hidden(source: PackageSource, *, path: Path | None = None) -> Path | None:
+                found = looked(source, path=path)
+                return None if path is None and found is not None and found.is_relative_to("/usr/share") else found
+
+            monkeypatch.setattr(finding, "find_source", hidden)
+        yield
+
+
+def installed(name: str) -> bool:
+    """Whether the files of a set of the catalogue are installed."""
+    return all(finding.find_source(source) is not None for source in known_set(name).sources)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("system_data"):
+        (name,) = mark.args
+        wanted = item.config.getoption("--system-data")
+        if wanted != "hide" and installed(name):
+            continue
+        told = f"{name} is not installed: {known_set(name).sources[0].install}"
+        if wanted == "require":
+            pytest.fail(told)
+        pytest.skip(told)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -68,7 +68,7 @@ def test_smoke_runs_every_stage_with_the_real_classes(monkeypatch: pytest.Monkey
     classes, build = set(), module._seeded
     monkeypatch.setattr(module, "_seeded", lambda *given: [n := build(*given), classes.add(type(n).__name__)][0])
     result = reproduce("10", scale="smoke", seeds=1)
-    assert (result.system, result.claims) == (10, ())
+    assert (result.number, result.claims) == (10, ())
     assert classes == {"ResNet", "DenseNet", "VGG"}
     assert all(np.isfinite(value) for value in found[0].values())
     assert {"resnext50_32x4d.cw_success", "densenet201.fgsm.0.03.error", "vgg19.pgd_success"} <= set(found[0])

@@ -37,6 +37,7 @@ def setting():
     return study.make_setting(replace(SMOKE, tested=6, hard=1), Randomness(100), Silent())
 
 
+@pytest.mark.system_data("fashion-mnist")
 def test_every_figure_that_a_claim_names_is_measured(found):
     assert all(np.isfinite(value) for value in found.values())
     for claim in find_system("5").claims:
@@ -44,6 +45,7 @@ def test_every_figure_that_a_claim_names_is_measured(found):
             assert name is None or f"smoke.{name}" in found, name
 
 
+@pytest.mark.system_data("fashion-mnist")
 def test_shares_are_shares_and_the_curve_ends_where_the_pairs_do(found):
     for name, value in found.items():
         if name.endswith(("pa_benign", "pa_adversarial", "accuracy", "success", "broken", "changed")):
@@ -54,6 +56,7 @@ def test_shares_are_shares_and_the_curve_ends_where_the_pairs_do(found):
         assert found[f"smoke.{arm}.curve.1.d"] == pytest.approx(found[f"smoke.{arm}.pgd.d"], rel=0.2)
 
 
+@pytest.mark.system_data("fashion-mnist")
 @pytest.mark.covers("5.10")
 def test_what_is_learnt_from_and_what_is_only_tested_on_are_apart():
     seen, unseen = seen_attacks(SMALL), unseen_attacks(SMALL)
@@ -64,6 +67,7 @@ def test_what_is_learnt_from_and_what_is_only_tested_on_are_apart():
     assert not set(train.ids) & set(test.ids)
 
 
+@pytest.mark.system_data("fashion-mnist")
 @pytest.mark.covers("5.8")
 def test_arms_differ_in_weights_and_views_alone(setting, monkeypatch):
     asked, before = [], []
@@ -88,6 +92,7 @@ def test_arms_differ_in_weights_and_views_alone(setting, monkeypatch):
     assert torch.equal(before[3], first_victim)
 
 
+@pytest.mark.system_data("fashion-mnist")
 @pytest.mark.covers("5.7")
 def test_what_changes_nothing_undoes_no_attack_before_the_attacked_victim(setting):
     """Another victim would decide rightly about some of the pairs, and the identity would seem to help."""
@@ -100,6 +105,7 @@ def test_what_changes_nothing_undoes_no_attack_before_the_attacked_victim(settin
     assert found["benign.changed"] == found["benign.d"] == 0.0
 
 
+@pytest.mark.system_data("fashion-mnist")
 @pytest.mark.covers("5.10")
 def test_the_adaptive_attack_looks_through_the_denoiser(setting, monkeypatch):
     class Darker(nn.Module):

@@ -240,7 +240,7 @@ def test_smoke_runs_every_stage_with_the_real_classes(monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "study_figures", looked_at)
     monkeypatch.setattr(module, "adversarial_transfer", lambda *given: found.append(run(*given)) or found[0])
     result = reproduce("16", scale="smoke", seeds=1)
-    assert (result.system, result.claims) == (16, ())
+    assert (result.number, result.claims) == (16, ())
     assert classes == {"ResNet", "VisionTransformer"}
     assert all(np.isfinite(value) for value in found[0].values())
     claims = find_system("16").claims

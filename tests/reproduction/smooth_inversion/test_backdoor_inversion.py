@@ -14,6 +14,7 @@ from snellen.reproduction.smooth_inversion.experiment import SMOKE, _rows, backd
 from snellen.reproduction.smooth_inversion.planted_models import Sizes, planted_model, trigger_of
 
 
+@pytest.mark.system_data("fashion-mnist")
 def test_every_figure_that_a_claim_names_is_measured():
     found = backdoor_inversion("smoke", 0, Silent())
     assert all(np.isfinite(value) for value in found.values())
