@@ -44,7 +44,7 @@ def test_every_mark_names_a_point_that_exists(collected):
 @pytest.fixture
 def fake_system():
     texts = {"title": "t", "acronym": "A", "source": "s", "area": "attacks", "command": "c", "summary": "s"}
-    return System(number=13, acceptance={"1": "the vote is exact", "2": "ties abstain"}, **texts)
+    return System(name="dual_smoothing", number=13, acceptance={"1": "the vote is exact", "2": "ties abstain"}, **texts)
 
 
 def test_points_are_compared_by_system_and_number(fake_system):
