@@ -1,6 +1,6 @@
 """What an installation must find: run against unpacked wheels, away from any working copy.
 
-    PYTHONPATH=FOLDER python -P scripts/check_installation.py FOLDER
+PYTHONPATH=FOLDER python -P scripts/check_installation.py FOLDER
 """
 
 import sys
