@@ -48,6 +48,7 @@ _PUBLIC = {
     "load_segmenter": "snellen.models.segmenters.references",
     "load_text_encoder": "snellen.models.encoders.sentence_references",
     "load_two_tower": "snellen.models.dual_encoders.references",
+    "register": "snellen.verbs.register",
     "reproduce": "snellen.reproduction.runner",
     "scan": "snellen.verbs.scan",
     "shift": "snellen.verbs.shift",
@@ -103,6 +104,7 @@ if TYPE_CHECKING:
     from snellen.verbs.attack import attack as attack
     from snellen.verbs.certify import certify as certify
     from snellen.verbs.explain import explain as explain
+    from snellen.verbs.register import register as register
     from snellen.verbs.scan import scan as scan
     from snellen.verbs.shift import shift as shift
     from snellen.verbs.train import train as train

@@ -15,10 +15,10 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.core import package
-from snellen.core.errors import InputError, unknown_name
+from snellen.core.errors import InputError, UnknownNameError, unknown_name
 
 #: The verb of each area.
 AREAS: dict[str, str] = {
@@ -78,10 +78,16 @@ class MethodEntry(Target):
     area: str
     summary: str = ""
     aliases: tuple[str, ...] = ()
+    registered: Any = Field(None, exclude=True, repr=False, description="the class itself, where no module holds it")
+
+    @property
+    def class_name(self) -> str:
+        """Name of the method's class."""
+        return self.target.partition(":")[2]
 
     def load(self) -> type[Any]:
         """Import the method class."""
-        loaded: type[Any] = super().load()
+        loaded: type[Any] = super().load() if self.registered is None else self.registered
         return loaded
 
 
@@ -104,6 +110,12 @@ class CheckEntry(Target):
     compared: str | None = None
     of_images: bool = False
     listed: bool = False
+    registered: Any = Field(None, exclude=True, repr=False, description="the class itself, where no module holds it")
+
+    def load(self) -> type[Any]:
+        """Import the check's class."""
+        loaded: type[Any] = super().load() if self.registered is None else self.registered
+        return loaded
 
 
 class ArchitectureEntry(Target):
@@ -131,6 +143,55 @@ class CommandEntry(Target):
     group: str
     method: str
     hidden: tuple[str, ...] = ()
+
+
+#: Methods that were registered in this process, by area.
+_REGISTERED: dict[str, dict[str, MethodEntry]] = {}
+
+
+def add_method(area: str, method: type[Any]) -> MethodEntry:
+    """Add a method class to an area for the life of this process; a class registered before under its name gives way.
+
+    Raises:
+        InputError: the area has another method of that name or alias.
+    """
+    name = normalise(str(method.name))
+    summary = (method.__doc__ or "").strip().partition("\n")[0]
+    added = MethodEntry(
+        name=name, area=area, target=f"{method.__module__}:{method.__qualname__}", summary=summary, registered=method
+    )
+    before = _REGISTERED.get(area, {}).pop(name, None)
+    methods.cache_clear()
+    try:
+        entry(area, name)
+    except UnknownNameError:
+        _REGISTERED.setdefault(area, {})[name] = added
+        return added
+    finally:
+        methods.cache_clear()
+    if before is not None:
+        _REGISTERED[area][name] = before
+    raise InputError(f"{area} has a method {name!r} already; give {method.__qualname__} another name")
+
+
+#: Checks that were registered in this process.
+_REGISTERED_CHECKS: dict[str, CheckEntry] = {}
+
+
+def add_check(name: str, check: type[Any]) -> CheckEntry:
+    """Add a check class for the life of this process; it runs after all others.
+
+    Raises:
+        InputError: the package has a check of that name.
+    """
+    if name in checks() and name not in _REGISTERED_CHECKS:
+        raise InputError(f"there is a check {name!r} already; give {check.__qualname__} another name")
+    order = 1000 + len(_REGISTERED_CHECKS)
+    target = f"{check.__module__}:{check.__qualname__}"
+    added = CheckEntry(name=name, order=order, target=target, registered=check)
+    _REGISTERED_CHECKS[name] = added
+    checks.cache_clear()
+    return added
 
 
 def normalise(name: str) -> str:
@@ -185,6 +246,7 @@ def methods(area: str) -> Mapping[str, MethodEntry]:
             targets = f"{found[point.name].target}, {point.value}"
             raise InputError(f"two methods are named {point.name!r} in {area}: {targets}")
         found[point.name] = MethodEntry(name=point.name, area=area, target=point.value)
+    found |= _REGISTERED.get(area, {})
     taken: dict[str, str] = {}
     for entry in found.values():
         for spelling in (entry.name, *entry.aliases):
@@ -209,7 +271,7 @@ def entry(area: str, name: str) -> MethodEntry:
 def checks() -> Mapping[str, CheckEntry]:
     """The checks of an audit by name, in the order in which they run: the audit's own and those of systems."""
     rows = _rows("checks", tomllib.loads(package.text(_CHECKS)), "checks")
-    found = (CheckEntry(name=name, **row) for name, row in rows.items())
+    found = [*(CheckEntry(name=name, **row) for name, row in rows.items()), *_REGISTERED_CHECKS.values()]
     return {one.name: one for one in sorted(found, key=lambda one: (one.order, one.name))}
 
 

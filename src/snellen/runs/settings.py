@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
@@ -112,8 +112,12 @@ class Setting:
         return cast(Scanner, self.method)
 
 
+#: How a call names methods: an object, a name, a record ``{"method": name, **parameters}``, or several of them.
+Methods: TypeAlias = "Method | str | Mapping[str, Any] | Sequence[Method | str | Mapping[str, Any]]"
+
+
 def settings_of(
-    method: Method | Sequence[Method],
+    method: Methods,
     images: ImageSet,
     names: Pseudonyms | None = None,
     *,
@@ -137,23 +141,23 @@ def settings_of(
     return settings
 
 
-def named_settings(
-    method: Method | Sequence[Method], area: str = "shifts", *, names: Pseudonyms | None = None
-) -> list[Setting]:
+def named_settings(method: Methods, area: str = "shifts", *, names: Pseudonyms | None = None) -> list[Setting]:
     """Name methods, and check what can be checked without images; see :func:`settings_of`.
 
     Args:
-        method: one or more.
+        method: one or more, as objects, names or records.
         area: that they must be of: ``shifts``, ``attacks``, ``certificates`` or ``explanations``.
         names: pseudonyms for files and folders among the parameters.
 
     Raises:
         InputError: no method, one of another area, one that occurs twice, or one that cannot run on any images.
     """
-    given = [method] if isinstance(method, Method) else list(method)
+    given = [method] if isinstance(method, Method | str | Mapping) else list(method)
     if not given:
         raise InputError(f"no method to {_VERBS[area]}; give one or more, such as {_EXAMPLES[area]}")
-    methods = [build(area, one) if isinstance(one, Method) else _not_a_method(one, area) for one in given]
+    methods = [
+        build(area, one) if isinstance(one, Method | str | Mapping) else _not_a_method(one, area) for one in given
+    ]
     for one in methods:
         lacking = one.missing()
         if lacking is not None:

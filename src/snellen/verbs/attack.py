@@ -14,7 +14,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError
 from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
-from snellen.core.method import Method, ViewAttack
+from snellen.core.method import ViewAttack
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run, canonical_json, write_atomically
@@ -29,7 +29,7 @@ from snellen.methods.attacks.reliability import doubts_after
 from snellen.methods.attacks.robustbench_record import robustbench_record
 from snellen.runs import unfinished
 from snellen.runs.record import EVIDENCE, RejectedImage, ShownResult
-from snellen.runs.settings import named_settings
+from snellen.runs.settings import Methods, named_settings
 from snellen.runs.unfinished import UNFINISHED, check_recognisable, complete, opened
 from snellen.verbs.attack_batches import CLEAN, UNUSABLE
 from snellen.verbs.attack_figures import attack_figures, clean_accuracy
@@ -42,7 +42,7 @@ from snellen.verbs.attacked_set import AttackedSet
 def attack(
     classifier: Classifier,
     images: ImageSet,
-    method: Method | Sequence[Method],
+    method: Methods,
     *,
     target: str | int | None = None,
     out: Path | str | None = None,
@@ -81,7 +81,8 @@ def attack(
     Args:
         classifier: see :func:`snellen.load_classifier`.
         images: see :func:`snellen.load_images`. Labels are matched to the classifier's classes by name.
-        method: one or more methods of the area ``attacks``.
+        method: one or more methods of the area ``attacks``, as objects, names or records: ``"pgd"``,
+            ``{"method": "pgd", "epsilon": 0.1}``.
         target: class that images of others are to be taken for, by name or position; None: any mistake. Of a
             classifier with several labels an image, success is another decision for one of them.
         out: a new or empty folder, or one in which the same call was interrupted; None: nothing is kept.
@@ -106,13 +107,14 @@ def attack(
     """
     if batch_size < 1 or workers < 0:
         raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
-    if any(isinstance(one, ViewAttack) for one in ([method] if isinstance(method, Method) else method)):
+    settings = named_settings(method, "attacks")
+    if any(isinstance(setting.method, ViewAttack) for setting in settings):
         if pseudonyms is not None:
             raise InputError("objects under pseudonyms cannot be looked at again; leave --pseudonyms out")
         of_views: ShownResult = index.form("attack", "views").load()(
             classifier,
             images,
-            named_settings(method, "attacks"),
+            settings,
             target=target,
             out=out,
             limit=limit,

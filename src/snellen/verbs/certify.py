@@ -15,7 +15,6 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
-from snellen.core.method import Method
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
@@ -28,7 +27,7 @@ from snellen.methods.smoothing.by_votes import VoteCertificate
 from snellen.methods.smoothing.outcome import CertifiedByVotes
 from snellen.runs import unfinished
 from snellen.runs.record import RejectedImage
-from snellen.runs.settings import Setting, named_settings
+from snellen.runs.settings import Methods, Setting, named_settings
 from snellen.runs.unfinished import UNFINISHED, check_recognisable, complete, opened
 from snellen.verbs.certified_set import EVIDENCE, RECORD, WHAT, CertifiedSet, certified_figures
 
@@ -56,7 +55,7 @@ class _Work:
 def certify(
     classifier: Classifier,
     images: ImageSet,
-    method: Method | Sequence[Method],
+    method: Methods,
     *,
     out: Path | str | None = None,
     batch_size: int = 8,
@@ -85,7 +84,7 @@ def certify(
     Args:
         classifier: see :func:`snellen.load_classifier`.
         images: see :func:`snellen.load_images`. Labels are matched to the classifier's classes by name.
-        method: one or more methods of the area ``certificates``.
+        method: one or more methods of the area ``certificates``, as objects, names or records.
         out: a new or empty folder, or one in which the same call was interrupted; None: nothing is kept.
         batch_size: images in one shard, which is what a stopped call does again.
         workers: threads that read images ahead; changes no result.

@@ -17,7 +17,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
-from snellen.core.method import Describer, Explainer, Method
+from snellen.core.method import Describer, Explainer
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
@@ -30,7 +30,7 @@ from snellen.data.privacy.nameless import with_other_name, without_names
 from snellen.data.privacy.pseudonyms import Pseudonyms
 from snellen.methods.attacks.goal import class_number
 from snellen.runs import unfinished
-from snellen.runs.settings import Setting, named_settings
+from snellen.runs.settings import Methods, Setting, named_settings
 from snellen.runs.unfinished import UNFINISHED, check_recognisable, complete, opened
 from snellen.runs.whole_file import whole_file
 from snellen.verbs.attack_batches import UNUSABLE
@@ -80,7 +80,7 @@ class _Work:
 def explain(
     classifier: Classifier,
     images: ImageSet,
-    method: Method | Sequence[Method],
+    method: Methods,
     *,
     target: str | int | None = None,
     out: Path | str | None = None,
@@ -114,7 +114,7 @@ def explain(
     Args:
         classifier: see :func:`snellen.load_classifier`.
         images: see :func:`snellen.load_images`. Labels are matched to the classifier's classes by name.
-        method: one or more methods of the area ``explanations``.
+        method: one or more methods of the area ``explanations``, as objects, names or records.
         target: class whose score is explained, by name or position; None: the one that each image is taken for.
         out: a new or empty folder, or one in which the same call was interrupted; None: nothing is kept.
         batch_size: images in one shard, which is what a stopped call does again.

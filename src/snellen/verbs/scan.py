@@ -16,7 +16,6 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
-from snellen.core.method import Method
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run, canonical_json, write_atomically
@@ -24,7 +23,7 @@ from snellen.core.run_plan import describe_data, describe_machine, describe_mode
 from snellen.core.unwritable import unwritable_told
 from snellen.data.files.labels import align_labels
 from snellen.runs import unfinished
-from snellen.runs.settings import Setting, named_settings
+from snellen.runs.settings import Methods, Setting, named_settings
 from snellen.runs.unfinished import UNFINISHED, check_recognisable, complete, opened
 from snellen.verbs.scanned_pictures import write_pictures
 from snellen.verbs.scanned_set import EVIDENCE, RECORD, WHAT, ScannedFigures, ScannedSet, scanned_figures
@@ -45,7 +44,7 @@ OF_A_CLASSIFIER = frozenset({"scores", "gradients", "logits", "layers"})
 
 def scan(
     images: ImageSet,
-    method: Method | Sequence[Method],
+    method: Methods,
     *,
     classifier: Classifier | None = None,
     out: Path | str | None = None,
@@ -64,7 +63,7 @@ def scan(
 
     Args:
         images: see :func:`snellen.load_images`. With a classifier, labels are matched to its classes by name.
-        method: one or more methods of the area ``scans``.
+        method: one or more methods of the area ``scans``, as objects, names or records.
         classifier: see :func:`snellen.load_classifier`; None for methods that look at images alone.
         out: a new or empty folder, or one in which the same call was interrupted; None: nothing is kept.
         limit: scan at most so many images, drawn at random by the seed.

@@ -14,7 +14,6 @@ import torch
 
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.method import Method
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run, canonical_json, write_atomically
@@ -27,7 +26,7 @@ from snellen.models.segmenters.protocol import Segmenter
 from snellen.runs import unfinished
 from snellen.runs.archive_writer import ArchiveWriter, common_size
 from snellen.runs.folder_writer import FolderWriter
-from snellen.runs.settings import Setting, checked_severities, settings_of
+from snellen.runs.settings import Methods, Setting, checked_severities, settings_of
 from snellen.runs.unfinished import UNFINISHED, opened
 from snellen.runs.whole_file import whole_file
 from snellen.runs.writer import Row, Writer
@@ -47,7 +46,7 @@ IMAGES_PER_SHARD = 256
 
 def shift(
     images: ImageSet,
-    method: Method | Sequence[Method],
+    method: Methods,
     *,
     severities: Sequence[float] | None = None,
     out: Path | str,
@@ -88,7 +87,7 @@ def shift(
 
     Args:
         images: see :func:`snellen.load_images`.
-        method: one or more methods of the area ``shifts``.
+        method: one or more methods of the area ``shifts``, as objects, names or records.
         severities: in [0, 5]; 0 is the clean image. None: 1 to 5, of edits of objects 5 alone.
         out: a new or empty folder, or one in which the same call was interrupted.
         format: what is written.

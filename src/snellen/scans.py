@@ -1,0 +1,16 @@
+"""Scans: ``from snellen.scans import Backdoor``.
+
+Classes are imported on use. The index (:mod:`snellen.core.index`) decides which exist; type checkers see those below.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from snellen.core.facade import methods_by_class
+
+__getattr__, __dir__ = methods_by_class(__name__, "scans")
+
+if TYPE_CHECKING:
+    from snellen.systems.perturbation_estimation.method import Perturbation as Perturbation
+    from snellen.systems.smooth_inversion.method import Backdoor as Backdoor
