@@ -209,4 +209,8 @@ def test_the_verb_is_public_and_takes_any_method_of_the_area():
     with pytest.raises(ValueError, match="no method to attack with"):
         attack(classifier, images, [])
     with pytest.raises(ValueError, match="an attack is a method such as PGD"):
-        attack(classifier, images, "pgd")
+        attack(classifier, images, [7])
+    with pytest.raises(ValueError, match="unknown attack 'pdg'; did you mean 'pgd'"):
+        attack(classifier, images, "pdg")
+    by_name = attack(classifier, images, ["fgsm", {"method": "fgsm", "epsilon": 0.2}])
+    assert [figures.method["epsilon"] for figures in by_name.settings.values()] == [FGSM().epsilon, 0.2]

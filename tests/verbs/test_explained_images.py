@@ -172,7 +172,8 @@ def test_what_cannot_be_explained_is_refused_before_anything_is_written(tmp_path
     plain = Classifier(lambda images: images.mean((2, 3))[:, :2], class_names=NAMES, name="plain")
     for method, wanted, classifier, message in (
         ([], grey_images(), brightness(), "no method to explain by"),
-        ("left", grey_images(), brightness(), "an explanation is a method such as"),
+        ("left", grey_images(), brightness(), "unknown explanation 'left'"),
+        ([7], grey_images(), brightness(), "an explanation is a method such as"),
         (Mute(), grey_images(), brightness(), "has no verb 'explain'"),
         ([LeftHalf(), LeftHalf()], grey_images(), brightness(), "given twice"),
         (Needy(), grey_images(), plain, "needs gradients, and plain gives none"),

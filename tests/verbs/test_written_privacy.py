@@ -5,23 +5,32 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from snellen.core.errors import InputError, RunConflictError, UnwritableError
+from snellen.core.evidence import Evidence
 from snellen.core.method import Method
+from snellen.core.outcomes import Scanned
 from snellen.data.files.held_images import held_set
 from snellen.data.references import load_images
 from snellen.methods.attacks.fgsm import FGSM
 from snellen.methods.attacks.transfer import Transfer
 from snellen.methods.corruptions.corruption import Corruption
+from snellen.methods.explanations.gradient import Gradient
+from snellen.methods.smoothing.smoothing import Smoothing
 from snellen.runs.settings import named_settings
 from snellen.verbs.attack import attack
+from snellen.verbs.certify import certify
+from snellen.verbs.explain import explain
 from snellen.verbs.generate import generate
 from snellen.verbs.requests import ImageRequests
+from snellen.verbs.scan import scan
 from snellen.verbs.shift import shift
 from tests.auditing.kept_things import mentions
 from tests.verbs.small_attacks import small_images
@@ -46,6 +55,38 @@ def named_images(count=8):
         table = table.append_column(column, pa.array([f"{column} of {PATIENTS[row % 2]}" for row in range(count)]))
     classifier.name = "onnx:Rosengarten.onnx"
     return classifier, replace(images, table=table, name="Rosengarten")
+
+
+class Bright(Method):
+    """A scan: how bright each image is."""
+
+    name: ClassVar[str] = "bright"
+
+    def scan(self, images, *, classifier=None, rng, progress=None):
+        values = [float(np.asarray(images.read(row)).mean()) for row in range(len(images))]
+        units = [None if unit is None else str(unit) for unit in images.column("unit_id")]
+        name = "none" if classifier is None else classifier.name
+        rows = Evidence.of(images.ids, setting="bright", model=name, value=values, unit_ids=units)
+        return Scanned(rows, float(np.mean(values)), "no outlier within budget")
+
+
+@pytest.mark.parametrize(
+    ("verb", "method"),
+    [(certify, Smoothing(sigma=0.1, samples=100)), (explain, Gradient()), (scan, Bright())],
+    ids=["certify", "explain", "scan"],
+)
+def test_every_verb_over_images_writes_no_names(tmp_path, verb, method):
+    classifier, images = named_images(count=4)
+    given = (images, [method]) if verb is scan else (classifier, images, [method])
+    options = {"classifier": classifier} if verb is scan else {}
+    made = verb(*given, out=tmp_path / "out", pseudonyms=tmp_path / "names.json", **options)
+    assert mentions(tmp_path / "out", HIDDEN[:-1]) == {}  # "scan" is also what one of the verbs is called
+    names = json.loads((tmp_path / "names.json").read_text())["names"]
+    assert {names[key] for key in made.evidence.table["example_id"].to_pylist()} == set(images.ids)
+    again = verb(*given, out=tmp_path / "out", pseudonyms=tmp_path / "names.json", **options)
+    assert again.evidence.table == made.evidence.table, "the same call finds its folder finished"
+    with pytest.raises(InputError, match="outside"):
+        verb(*given, out=tmp_path / "other", pseudonyms=tmp_path / "other" / "names.json", **options)
 
 
 @pytest.mark.parametrize("save_images", [True, False])
@@ -172,9 +213,9 @@ class Copied(Method):
 
 @pytest.mark.parametrize("verb", ["attack", "shift", "archive", "generate"])
 def test_whichever_write_fails_it_is_told_and_the_same_call_goes_on(tmp_path, disk, monkeypatch, verb):
-    sheets = ("attack_pictures.picture_grid", "contact_sheet.contact_sheet", "generated_images.image_sheet")
+    sheets = ("attack_pictures.picture_grid", "contact_sheet.contact_sheet", "generate.image_sheet")
     for place in sheets:  # a hundred of them are slow
-        monkeypatch.setattr(f"snellen.runs.{place}", lambda *_, **__: Image.new("L", (4, 4)))
+        monkeypatch.setattr(f"snellen.verbs.{place}", lambda *_, **__: Image.new("L", (4, 4)))
     classifier, images = small_images(count=2, wrong=())
 
     def run(folder):

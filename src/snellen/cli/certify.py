@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snellen.cli.free_folder import free_folder
-from snellen.cli.privacy_options import AllowRemoteOption
+from snellen.cli.privacy_options import AllowRemoteOption, PseudonymsOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.run_options import ClassesOption, DeviceOption, SeedOption, WorkersOption
 from snellen.cli.stopping import stopped_told
@@ -47,6 +47,7 @@ def certify(
     workers: WorkersOption = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Certify at most so many images, drawn at random.")] = None,
     seed: SeedOption = 0,
+    pseudonyms: PseudonymsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print certify.json instead of the summary.")] = False,
 ) -> None:
     """Prove that no small change of an image can change its decision: certified accuracy over radii."""
@@ -78,6 +79,7 @@ def certify(
                 workers=workers,
                 limit=limit,
                 seed=seed,
+                pseudonyms=pseudonyms,
                 progress=progress,
             )
     if as_json:

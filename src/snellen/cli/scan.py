@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snellen.cli.free_folder import free_folder
-from snellen.cli.privacy_options import AllowRemoteOption
+from snellen.cli.privacy_options import AllowRemoteOption, PseudonymsOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.run_options import ClassesOption, DeviceOption, SeedOption
 from snellen.cli.stopping import stopped_told
@@ -45,6 +45,7 @@ def scan(
     allow_remote: AllowRemoteOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Scan at most so many images, drawn at random.")] = None,
     seed: SeedOption = 0,
+    pseudonyms: PseudonymsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print scan.json instead of the summary.")] = False,
 ) -> None:
     """Look for something planted, wrong or unwanted: in images, or in a classifier by means of images."""
@@ -64,7 +65,16 @@ def scan(
         images = load_images(data, progress=spinner)
         model = None if classifier is None else load_classifier(classifier, classes, device=device)
     with stopped_told(folder, out), TerminalProgress() as progress:
-        scanned = run_scan(images, methods, classifier=model, out=folder, limit=limit, seed=seed, progress=progress)
+        scanned = run_scan(
+            images,
+            methods,
+            classifier=model,
+            out=folder,
+            limit=limit,
+            seed=seed,
+            pseudonyms=pseudonyms,
+            progress=progress,
+        )
     if as_json:
         typer.echo(canonical_json(scanned.to_json()), nl=False)
     else:

@@ -13,7 +13,7 @@ from snellen.core.index import entry
 from snellen.core.system import System
 
 #: Files of an experiment that show or measure something beside the record.
-BESIDE = frozenset({"measure.py", "picture.py", "table.py"})
+BESIDE = frozenset({"furniture_counterparts.py", "measure.py", "picture.py", "stamp_counterparts.py", "table.py"})
 
 
 def experiment_hash(system: System) -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from snellen.core import index
@@ -19,18 +16,15 @@ from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run, canonical_json, write_atomically
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
-from snellen.core.unwritable import unwritable_told
 from snellen.data.files.labels import align_labels
-from snellen.data.privacy.nameless import with_other_name, without_names
-from snellen.data.privacy.pseudonyms import Pseudonyms
 from snellen.methods.attacks.ensemble import StandardEnsemble
-from snellen.methods.attacks.goal import RECORD, WHAT, goal_of, labels_of, start_of
+from snellen.methods.attacks.goal import RECORD, WHAT, goal_of, labels_of
 from snellen.methods.attacks.reliability import doubts_after
 from snellen.methods.attacks.robustbench_record import robustbench_record
 from snellen.runs import unfinished
 from snellen.runs.record import EVIDENCE, RejectedImage, ShownResult
+from snellen.runs.runner import Call, asked_of, carry_out, write_evidence
 from snellen.runs.settings import Methods, named_settings
-from snellen.runs.unfinished import UNFINISHED, check_recognisable, complete, opened
 from snellen.verbs.attack_batches import CLEAN, UNUSABLE
 from snellen.verbs.attack_figures import attack_figures, clean_accuracy
 from snellen.verbs.attack_pictures import write_adversarial_images
@@ -107,14 +101,14 @@ def attack(
     """
     if batch_size < 1 or workers < 0:
         raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
-    settings = named_settings(method, "attacks")
-    if any(isinstance(setting.method, ViewAttack) for setting in settings):
+    named = named_settings(method, "attacks")
+    if any(isinstance(setting.method, ViewAttack) for setting in named):
         if pseudonyms is not None:
             raise InputError("objects under pseudonyms cannot be looked at again; leave --pseudonyms out")
         of_views: ShownResult = index.form("attack", "views").load()(
             classifier,
             images,
-            settings,
+            named,
             target=target,
             out=out,
             limit=limit,
@@ -123,55 +117,43 @@ def attack(
             progress=progress or Silent(),
         )
         return of_views
-    names = None
-    if pseudonyms is not None:
-        names = Pseudonyms.open(pseudonyms, outside=None if out is None else Path(out))
-        classifier, images = with_other_name(classifier, names), without_names(images, names)
-    settings = named_settings(method, "attacks", names=names)
-    goal, listener = goal_of(classifier, target), progress or Silent()
-    if names is not None:
-        names.write()
-    if limit is not None:
-        images = images.limit(limit, seed)
-    if not len(images):
-        raise InputError(f"{images.name} holds no images")
-    for setting in settings:
-        lacking = setting.method.missing(classifier, images)
-        if lacking is not None:
-            raise InputError(f"{setting.method.name} {lacking}")
-    images = align_labels(images, classifier.class_names)
+    listener = progress or Silent()
+    goal = goal_of(classifier, target)
+    asked = asked_of(classifier, images, method, "attacks", out=out, pseudonyms=pseudonyms, limit=limit, seed=seed)
+    classifier, settings = asked.classifier, asked.settings
+    images = align_labels(asked.images, classifier.class_names)
     labels = labels_of(images, goal, len(classifier.class_names))
-    with ExitStack() as stack:
-        folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "attack"
-        stack.enter_context(unwritable_told(folder))
-        check_free(folder)
-        check_recognisable(folder, RECORD, classifier, WHAT)
-        parts = folder / UNFINISHED
-        plan = {
+    work = Work(
+        classifier=classifier,
+        images=images,
+        labels=labels,
+        settings=settings,
+        goal=goal,
+        batch_size=batch_size,
+        workers=workers,
+        rng=Randomness(seed),
+        keep=save_images and out is not None,
+    )
+    call = Call(
+        what=WHAT,
+        record=RECORD,
+        result=AttackedSet,
+        plan=lambda: {
             "kind": "attack",
             "model": describe_model(classifier),
             "data": describe_data(images, listener),
-            "settings": [{"setting": setting.name, **setting.record} for setting in settings],
+            **asked.in_plan(),
             "goal": goal.record(classifier.class_names),
             "batch_size": batch_size,
             "seed": seed,
             "save_images": save_images,
-            "pseudonyms": None if names is None else names.key_id,
             **describe_machine(classifier),
-        }
-        done = complete(folder, RECORD, AttackedSet, plan, WHAT)
-        if done is not None:
-            shutil.rmtree(parts, ignore_errors=True)
-            return done.model_copy(update={"evidence": Evidence.read(folder / EVIDENCE)})
-        keep = save_images and out is not None
-        with opened(folder, plan) as run:
-            starts = [start_of(setting.method, classifier, images, goal) for setting in settings]
-            work = Work(classifier, images, labels, settings, goal, starts, batch_size, workers, Randomness(seed), keep)
-            measure(work, run, listener)
-        result = _conclude(work, run, folder)
-        write_atomically(folder / RECORD, canonical_json(result.to_json()))
-        shutil.rmtree(parts)
-        return result.model_copy(update={"folder": folder if out is not None else None})
+        },
+        measure=lambda run: measure(work, run, listener),
+        conclude=lambda run, folder: _conclude(work, run, folder),
+        classifier=classifier,
+    )
+    return carry_out(call, out)
 
 
 def check_free(folder: Path) -> None:
@@ -192,7 +174,7 @@ def _conclude(work: Work, run: Run, folder: Path) -> AttackedSet:
         shutil.rmtree(run.folder)
         _refuse(work, rejected)
     files = [EVIDENCE]
-    _write_evidence(Evidence.merge(evidence.values()), folder / EVIDENCE)
+    write_evidence(Evidence.merge(evidence.values()), folder)
     if work.keep:
         preparation = work.classifier.preparation
         files += write_adversarial_images(
@@ -223,15 +205,6 @@ def _conclude(work: Work, run: Run, folder: Path) -> AttackedSet:
         folder=folder,
         evidence=Evidence.merge(evidence.values()),
     )
-
-
-def _write_evidence(evidence: Evidence, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        evidence.write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)  # where the disk is full, it would take the room
 
 
 def _refuse(work: Work, rejected: Sequence[RejectedImage]) -> None:

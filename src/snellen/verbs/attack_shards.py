@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run
 from snellen.data.loading import PreparedBatch, prepared_batches
-from snellen.methods.attacks.goal import Goal
+from snellen.methods.attacks.goal import Goal, start_of
 from snellen.methods.attacks.reliability import doubts_before
 from snellen.runs.settings import Setting
 from snellen.verbs.attack_batches import CLEAN, IMAGE, attacked_rows, clean_rows, usable_batch
@@ -36,11 +37,15 @@ class Work:
     labels: Tensor
     settings: Sequence[Setting]
     goal: Goal
-    starts: Sequence[Tensor | None]
     batch_size: int
     workers: int
     rng: Randomness
     keep: bool
+
+    @cached_property
+    def starts(self) -> list[Tensor | None]:
+        """For each setting, the image that a targeted search by decisions alone begins with; asks the model."""
+        return [start_of(setting.method, self.classifier, self.images, self.goal) for setting in self.settings]
 
     @property
     def shards(self) -> int:

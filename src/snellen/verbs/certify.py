@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,17 +15,16 @@ from snellen.core.images import ImageSet
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
-from snellen.core.run import Run, canonical_json, write_atomically
+from snellen.core.run import Run
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
-from snellen.core.unwritable import unwritable_told
 from snellen.data.files.labels import align_labels
 from snellen.data.loading import PreparedBatch, prepared_batches
 from snellen.methods.smoothing.by_votes import VoteCertificate
 from snellen.methods.smoothing.outcome import CertifiedByVotes
 from snellen.runs import unfinished
 from snellen.runs.record import RejectedImage
-from snellen.runs.settings import Methods, Setting, named_settings
-from snellen.runs.unfinished import UNFINISHED, check_recognisable, complete, opened
+from snellen.runs.runner import Call, asked_of, carry_out, write_evidence
+from snellen.runs.settings import Methods, Setting
 from snellen.verbs.certified_set import EVIDENCE, RECORD, WHAT, CertifiedSet, certified_figures
 
 #: What progress calls it.
@@ -62,6 +58,7 @@ def certify(
     workers: int = 0,
     limit: int | None = None,
     seed: int = 0,
+    pseudonyms: Path | str | None = None,
     progress: Progress | None = None,
 ) -> CertifiedSet:
     """Certify the decision for every image, and tell how far it holds.
@@ -90,6 +87,8 @@ def certify(
         workers: threads that read images ahead; changes no result.
         limit: certify at most so many images, drawn at random by the seed.
         seed: of everything random.
+        pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, groups, bags,
+            of the data and of files of models are replaced before anything is written, and can be looked up in it.
         progress: who hears of progress.
 
     Returns:
@@ -103,43 +102,45 @@ def certify(
     """
     if batch_size < 1 or workers < 0:
         raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
-    settings, listener = named_settings(method, "certificates"), progress or Silent()
-    if limit is not None:
-        images = images.limit(limit, seed)
-    if not len(images):
-        raise InputError(f"{images.name} holds no images")
-    for setting in settings:
-        if not isinstance(setting.method, VoteCertificate):
-            raise InputError(f"{setting.method.name} certifies by other means than votes, which is not written yet")
-        lacking = setting.method.missing(classifier, images)
-        if lacking is not None:
-            raise InputError(f"{setting.method.name} {lacking}")
-    images = align_labels(images, classifier.class_names)
-    with ExitStack() as stack:
-        folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "certify"
-        check_free(folder)
-        check_recognisable(folder, RECORD, classifier, WHAT)
-        stack.enter_context(unwritable_told(folder))
-        plan = {
+    listener = progress or Silent()
+    asked = asked_of(
+        classifier,
+        images,
+        method,
+        "certificates",
+        out=out,
+        pseudonyms=pseudonyms,
+        limit=limit,
+        seed=seed,
+        check=_by_votes,
+    )
+    classifier, settings = asked.classifier, asked.settings
+    images = align_labels(asked.images, classifier.class_names)
+    work = _Work(classifier, images, settings, batch_size, workers, Randomness(seed))
+    call = Call(
+        what=WHAT,
+        record=RECORD,
+        result=CertifiedSet,
+        plan=lambda: {
             "kind": "certify",
             "model": describe_model(classifier),
             "data": describe_data(images, listener),
-            "settings": [{"setting": setting.name, **setting.record} for setting in settings],
+            **asked.in_plan(),
             "batch_size": batch_size,
             "seed": seed,
             **describe_machine(classifier),
-        }
-        done = complete(folder, RECORD, CertifiedSet, plan, WHAT)
-        if done is not None:
-            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
-            return done.model_copy(update={"evidence": Evidence.read(folder / EVIDENCE)})
-        work = _Work(classifier, images, settings, batch_size, workers, Randomness(seed))
-        with opened(folder, plan) as run:
-            _measure(work, run, listener)
-        result = _conclude(work, run, folder)
-        write_atomically(folder / RECORD, canonical_json(result.to_json()))
-        shutil.rmtree(run.folder)
-        return result.model_copy(update={"folder": folder if out is not None else None})
+        },
+        measure=lambda run: _measure(work, run, listener),
+        conclude=lambda run, folder: _conclude(work, run, folder),
+        classifier=classifier,
+    )
+    return carry_out(call, out)
+
+
+def _by_votes(setting: Setting) -> None:
+    """Refuse a method that certifies by other means."""
+    if not isinstance(setting.method, VoteCertificate):
+        raise InputError(f"{setting.method.name} certifies by other means than votes, which is not written yet")
 
 
 def check_free(folder: Path) -> None:
@@ -227,12 +228,7 @@ def _conclude(work: _Work, run: Run, folder: Path) -> CertifiedSet:
             f"none of the {len(work.images)} images of {work.images.name} could be used for {lost}; {first}"
         )
     whole = Evidence.merge(evidence.values())
-    partial = folder / f".{EVIDENCE}.partial"
-    try:
-        whole.write(partial)
-        os.replace(partial, folder / EVIDENCE)
-    finally:
-        partial.unlink(missing_ok=True)  # where the disk is full, it would take the room
+    write_evidence(whole, folder)
     return CertifiedSet(
         plan=dict(run.plan),
         settings={

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -21,17 +18,14 @@ from snellen.core.method import Describer, Explainer
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
-from snellen.core.run import Run, canonical_json, write_atomically
+from snellen.core.run import Run
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
-from snellen.core.unwritable import unwritable_told
 from snellen.data.files.labels import align_labels
 from snellen.data.loading import PreparedBatch, prepared_batches
-from snellen.data.privacy.nameless import with_other_name, without_names
-from snellen.data.privacy.pseudonyms import Pseudonyms
 from snellen.methods.attacks.goal import class_number
 from snellen.runs import unfinished
-from snellen.runs.settings import Methods, Setting, named_settings
-from snellen.runs.unfinished import UNFINISHED, check_recognisable, complete, opened
+from snellen.runs.runner import Call, asked_of, carry_out, write_evidence
+from snellen.runs.settings import Methods, Setting
 from snellen.runs.whole_file import whole_file
 from snellen.verbs.attack_batches import UNUSABLE
 from snellen.verbs.explained_batches import HEADS, PICTURES, REGIONS, ExplainBatch, described_rows, explained_rows
@@ -137,54 +131,35 @@ def explain(
     """
     if batch_size < 1 or workers < 0:
         raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
-    names = None
-    if pseudonyms is not None:
-        names = Pseudonyms.open(pseudonyms, outside=None if out is None else Path(out))
-        classifier, images = with_other_name(classifier, names), without_names(images, names)
-    settings, listener = named_settings(method, "explanations", names=names), progress or Silent()
+    listener = progress or Silent()
     number = None if target is None else class_number(classifier, target)
-    if names is not None:
-        names.write()
-    if limit is not None:
-        images = images.limit(limit, seed)
-    if not len(images):
-        raise InputError(f"{images.name} holds no images")
-    for setting in settings:
-        lacking = setting.method.missing(classifier, images)
-        if lacking is not None:
-            raise InputError(f"{setting.method.name} {lacking}")
+    asked = asked_of(classifier, images, method, "explanations", out=out, pseudonyms=pseudonyms, limit=limit, seed=seed)
+    classifier, images, settings = asked.classifier, asked.images, asked.settings
     if not all(isinstance(setting.method, Describer) for setting in settings):
         # Images that a model is only looked at with may be of any classes.
         images = align_labels(images, classifier.class_names)
-    with ExitStack() as stack:
-        folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "explain"
-        check_free(folder)
-        check_recognisable(folder, RECORD, classifier, WHAT)
-        stack.enter_context(unwritable_told(folder))
-        plan = {
+    keep = save_images and out is not None
+    work = _Work(classifier, images, settings, number, batch_size, workers, Randomness(seed), keep)
+    call = Call(
+        what=WHAT,
+        record=RECORD,
+        result=ExplainedSet,
+        plan=lambda: {
             "kind": "explain",
             "model": describe_model(classifier),
             "data": describe_data(images, listener),
-            "settings": [{"setting": setting.name, **setting.record} for setting in settings],
+            **asked.in_plan(),
             "target": None if number is None else classifier.class_names[number],
             "batch_size": batch_size,
             "seed": seed,
             "save_images": save_images,
-            "pseudonyms": None if names is None else names.key_id,
             **describe_machine(classifier),
-        }
-        done = complete(folder, RECORD, ExplainedSet, plan, WHAT)
-        if done is not None:
-            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
-            return done.model_copy(update={"evidence": Evidence.read(folder / EVIDENCE)})
-        keep = save_images and out is not None
-        work = _Work(classifier, images, settings, number, batch_size, workers, Randomness(seed), keep)
-        with opened(folder, plan) as run:
-            _measure(work, run, listener)
-        result = _conclude(work, run, folder)
-        write_atomically(folder / RECORD, canonical_json(result.to_json()))
-        shutil.rmtree(run.folder)
-        return result.model_copy(update={"folder": folder if out is not None else None})
+        },
+        measure=lambda run: _measure(work, run, listener),
+        conclude=lambda run, folder: _conclude(work, run, folder),
+        classifier=classifier,
+    )
+    return carry_out(call, out)
 
 
 def check_free(folder: Path) -> None:
@@ -292,12 +267,7 @@ def _conclude(work: _Work, run: Run, folder: Path) -> ExplainedSet:
         for setting in work.settings
     }
     whole = Evidence.merge(evidence.values())
-    partial = folder / f".{EVIDENCE}.partial"
-    try:
-        whole.write(partial)
-        os.replace(partial, folder / EVIDENCE)
-    finally:
-        partial.unlink(missing_ok=True)  # where the disk is full, it would take the room
+    write_evidence(whole, folder)
     files = [EVIDENCE]
     if work.keep:
         for setting in work.settings:

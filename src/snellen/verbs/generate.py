@@ -18,16 +18,15 @@ from snellen.core.images import ImageSet
 from snellen.core.method import GeneratorMethod, Method, build
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
-from snellen.core.run import Run, canonical_json, write_atomically
-from snellen.core.unwritable import unwritable_told
+from snellen.core.run import Run
 from snellen.data.files.manifest import load_manifest
 from snellen.runs import unfinished
 from snellen.runs.class_grid import class_grid
 from snellen.runs.image_sheet import image_sheet
 from snellen.runs.layout import classes_of
 from snellen.runs.manifest_columns import label_columns, text_columns
+from snellen.runs.runner import Call, carry_out
 from snellen.runs.safe_names import file_names
-from snellen.runs.unfinished import UNFINISHED, complete, opened
 from snellen.runs.whole_file import whole_file
 from snellen.verbs.contact_sheet import choose_examples
 from snellen.verbs.generated_set import RECORD, WHAT, GeneratedSet, RejectedRequest
@@ -82,26 +81,29 @@ def generate(
     lacking = method.missing()
     if lacking is not None:
         raise InputError(f"{method.name} {lacking}")
-    folder, listener = Path(out), progress or Silent()
-    check_free(folder)
-    # What a method fits before its first image takes its time, and is part of the plan.
-    make_ready, check = getattr(method, "make_ready", None), getattr(method, "check", None)
-    if make_ready is not None:
-        if check is not None and isinstance(requests, ListedRequests):
-            check(requests.rows)
-        make_ready(listener)
-    plan = _plan(method, requests, batch_size, seed, sheet, listener)
-    done = complete(folder, RECORD, GeneratedSet, plan, WHAT)
-    if done is not None:
-        shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
-        return done
-    with unwritable_told(folder):
-        with opened(folder, plan) as run:
-            shards = _fulfil(run, cast(GeneratorMethod, method), requests, batch_size, Randomness(seed), listener)
-            result = _conclude(run, shards, requests, sheet)
-        write_atomically(folder / RECORD, canonical_json(result.to_json()))
-        shutil.rmtree(folder / UNFINISHED)
-    return result
+    listener, shards = progress or Silent(), -(-len(requests.ids) // batch_size)
+
+    def plan() -> dict[str, Any]:
+        # What a method fits before its first image takes its time, and is part of the plan.
+        make_ready, check = getattr(method, "make_ready", None), getattr(method, "check", None)
+        if make_ready is not None:
+            if check is not None and isinstance(requests, ListedRequests):
+                check(requests.rows)
+            make_ready(listener)
+        return _plan(method, requests, batch_size, seed, sheet, listener)
+
+    call = Call(
+        what=WHAT,
+        record=RECORD,
+        result=GeneratedSet,
+        plan=plan,
+        measure=lambda run: _fulfil(
+            run, cast(GeneratorMethod, method), requests, batch_size, Randomness(seed), listener
+        ),
+        conclude=lambda run, _: _conclude(run, shards, requests, sheet),
+        with_evidence=False,
+    )
+    return carry_out(call, out)
 
 
 def check_free(folder: Path) -> None:
@@ -141,8 +143,8 @@ def _plan(
 
 def _fulfil(
     run: Run, method: GeneratorMethod, requests: Requests, batch_size: int, rng: Randomness, progress: Progress
-) -> int:
-    """Generate and write what is not there yet, shard by shard; returns the number of shards."""
+) -> None:
+    """Generate and write what is not there yet, shard by shard."""
     starts = range(0, len(requests.ids), batch_size)
     progress.begin("generating", len(requests.ids))
     for shard, start in enumerate(starts):
@@ -160,7 +162,6 @@ def _fulfil(
         run.write_shard(shard, {}, {"rows": rows, "rejected": rejected})
         progress.advance("generating", len(members))
     progress.finish("generating")
-    return len(starts)
 
 
 def _write(folder: Path, images: ImageSet) -> list[dict[str, str]]:

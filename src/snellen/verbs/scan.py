@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -18,13 +14,12 @@ from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
-from snellen.core.run import Run, canonical_json, write_atomically
+from snellen.core.run import Run
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
-from snellen.core.unwritable import unwritable_told
 from snellen.data.files.labels import align_labels
 from snellen.runs import unfinished
-from snellen.runs.settings import Methods, Setting, named_settings
-from snellen.runs.unfinished import UNFINISHED, check_recognisable, complete, opened
+from snellen.runs.runner import Call, asked_of, carry_out, write_evidence
+from snellen.runs.settings import Methods, Setting
 from snellen.verbs.scanned_pictures import write_pictures
 from snellen.verbs.scanned_set import EVIDENCE, RECORD, WHAT, ScannedFigures, ScannedSet, scanned_figures
 
@@ -50,6 +45,7 @@ def scan(
     out: Path | str | None = None,
     limit: int | None = None,
     seed: int = 0,
+    pseudonyms: Path | str | None = None,
     progress: Progress | None = None,
 ) -> ScannedSet:
     """Scan images, or a classifier by means of images, and tell what was found.
@@ -68,6 +64,8 @@ def scan(
         out: a new or empty folder, or one in which the same call was interrupted; None: nothing is kept.
         limit: scan at most so many images, drawn at random by the seed.
         seed: of everything random.
+        pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, groups, bags,
+            of the data and of files of models are replaced before anything is written, and can be looked up in it.
         progress: who hears of progress.
 
     Returns:
@@ -79,49 +77,49 @@ def scan(
         RunConflictError: ``out`` holds the scan of another plan.
         UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
     """
-    settings, listener = named_settings(method, "scans"), progress or Silent()
-    if limit is not None:
-        images = images.limit(limit, seed)
-    if not len(images):
-        raise InputError(f"{images.name} holds no images")
-    for setting in settings:
-        needs_classifier(setting, classifier is not None)
-        lacking = setting.method.missing(classifier, images)
-        if lacking is not None:
-            raise InputError(f"{setting.method.name} {lacking}")
-    if classifier is not None:
-        images = align_labels(images, classifier.class_names)
-    with ExitStack() as stack:
-        folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "scan"
-        check_free(folder)
-        if classifier is not None:
-            check_recognisable(folder, RECORD, classifier, WHAT)
-        stack.enter_context(unwritable_told(folder))
-        plan = {
+    listener = progress or Silent()
+    asked = asked_of(
+        classifier,
+        images,
+        method,
+        "scans",
+        out=out,
+        pseudonyms=pseudonyms,
+        limit=limit,
+        seed=seed,
+        check=lambda setting: needs_classifier(setting, classifier is not None),
+    )
+    model, settings, shown = asked.classifier, asked.settings, asked.images
+    if model is not None:
+        shown = align_labels(shown, model.class_names)
+
+    def measure(run: Run) -> None:
+        for number, setting in enumerate(settings):
+            if not run.done(number):
+                _scan(setting, number, shown, model, Randomness(seed), run, run.folder.parent, listener)
+
+    call = Call(
+        what=WHAT,
+        record=RECORD,
+        result=ScannedSet,
+        plan=lambda: {
             "kind": "scan",
-            "model": None if classifier is None else describe_model(classifier),
-            "data": describe_data(images, listener),
-            "settings": [{"setting": setting.name, **setting.record} for setting in settings],
+            "model": None if model is None else describe_model(model),
+            "data": describe_data(shown, listener),
+            **asked.in_plan(),
             "references": {
                 one.name: dict(one.method.reference_hashes())
                 for one in settings
                 if isinstance(one.method, NamesReferences)
             },
             "seed": seed,
-            **describe_machine(classifier),
-        }
-        done = complete(folder, RECORD, ScannedSet, plan, WHAT)
-        if done is not None:
-            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
-            return done.model_copy(update={"evidence": Evidence.read(folder / EVIDENCE)})
-        with opened(folder, plan) as run:
-            for number, setting in enumerate(settings):
-                if not run.done(number):
-                    _scan(setting, number, images, classifier, Randomness(seed), run, folder, listener)
-        result = _conclude(settings, run, folder)
-        write_atomically(folder / RECORD, canonical_json(result.to_json()))
-        shutil.rmtree(run.folder)
-        return result.model_copy(update={"folder": folder if out is not None else None})
+            **describe_machine(model),
+        },
+        measure=measure,
+        conclude=lambda run, folder: _conclude(settings, run, folder),
+        classifier=model,
+    )
+    return carry_out(call, out)
 
 
 def check_free(folder: Path) -> None:
@@ -169,12 +167,7 @@ def _scan(
 def _conclude(settings: Sequence[Setting], run: Run, folder: Path) -> ScannedSet:
     """Write the rows of all methods, and make the record."""
     whole = Evidence.merge(run.shard_evidence(number, setting.name) for number, setting in enumerate(settings))
-    partial = folder / f".{EVIDENCE}.partial"
-    try:
-        whole.write(partial)
-        os.replace(partial, folder / EVIDENCE)
-    finally:
-        partial.unlink(missing_ok=True)  # where the disk is full, it would take the room
+    write_evidence(whole, folder)
     found = {
         setting.name: ScannedFigures.model_validate(run.shard_extra(number)) for number, setting in enumerate(settings)
     }

@@ -16,8 +16,7 @@ from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
-from snellen.core.run import Run, canonical_json, write_atomically
-from snellen.core.unwritable import unwritable_told
+from snellen.core.run import Run
 from snellen.data.privacy.nameless import without_names
 from snellen.data.privacy.pseudonyms import Pseudonyms
 from snellen.methods.edits.edited_objects import EditedObjects
@@ -26,13 +25,14 @@ from snellen.models.segmenters.protocol import Segmenter
 from snellen.runs import unfinished
 from snellen.runs.archive_writer import ArchiveWriter, common_size
 from snellen.runs.folder_writer import FolderWriter
+from snellen.runs.runner import Call, carry_out
 from snellen.runs.settings import Methods, Setting, checked_severities, settings_of
-from snellen.runs.unfinished import UNFINISHED, opened
+from snellen.runs.unfinished import UNFINISHED
 from snellen.runs.whole_file import whole_file
 from snellen.runs.writer import Row, Writer
 from snellen.verbs.contact_sheet import choose_examples, sheets
 from snellen.verbs.shifted_batches import shifted_batches
-from snellen.verbs.shifted_set import RECORD, WHAT, Rejected, ShiftedSet, finished
+from snellen.verbs.shifted_set import RECORD, WHAT, Rejected, ShiftedSet
 from snellen.version import __version__
 
 Format = Literal["folder", "medmnist-c"]
@@ -125,35 +125,40 @@ def shift(
     if names is not None:
         images = without_names(images, names)
         names.write()
-    listener, folder, parts = progress or Silent(), Path(out), Path(out) / UNFINISHED
+    listener, folder, rng = progress or Silent(), Path(out), Randomness(seed)
     check_free(folder)
     writer: Writer = (
         FolderWriter(folder, images, strengths, seed)
         if format == "folder"
-        else ArchiveWriter(folder, parts / "pixels", images, strengths, common_size(images))
+        else ArchiveWriter(folder, folder / UNFINISHED / "pixels", images, strengths, common_size(images))
     )
-    plan = _plan(images, chosen, strengths, seed, format, contact_sheet, listener)
-    if finder is not None:
-        plan["segmenter"] = {"name": finder.name, "identity": finder.identity()}
-    if editing:
-        plan["same_images"] = [setting.name for setting in editing]
-    if names is not None:
-        plan["pseudonyms"] = names.key_id
-    rng = Randomness(seed)
     objects = EditedObjects(images, rng, finder) if editing else None
-    with unwritable_told(folder):
-        done = finished(folder, plan)
-        if done is not None:
-            shutil.rmtree(parts, ignore_errors=True)
-            return done
+
+    def plan() -> dict[str, Any]:
+        made = _plan(images, chosen, strengths, seed, format, contact_sheet, listener)
+        if finder is not None:
+            made["segmenter"] = {"name": finder.name, "identity": finder.identity()}
+        if editing:
+            made["same_images"] = [setting.name for setting in editing]
+        if names is not None:
+            made["pseudonyms"] = names.key_id
+        return made
+
+    def measure(run: Run) -> None:
         for setting in chosen:
             setting.method.load()
-        with opened(folder, plan) as run:
-            _write(run, writer, images, chosen, strengths, rng, batch_size, workers, objects, listener)
-        result = _conclude(run, writer, images, chosen, strengths, rng, contact_sheet, objects)
-        write_atomically(folder / RECORD, canonical_json(result.to_json()))
-        shutil.rmtree(parts)
-    return result
+        _write(run, writer, images, chosen, strengths, rng, batch_size, workers, objects, listener)
+
+    call = Call(
+        what=WHAT,
+        record=RECORD,
+        result=ShiftedSet,
+        plan=plan,
+        measure=measure,
+        conclude=lambda run, _: _conclude(run, writer, images, chosen, strengths, rng, contact_sheet, objects),
+        with_evidence=False,
+    )
+    return carry_out(call, out)
 
 
 def check_free(folder: Path) -> None:

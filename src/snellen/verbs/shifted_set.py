@@ -7,8 +7,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from snellen.runs.unfinished import complete
-
 RECORD = "shift.json"
 
 #: How messages call it.
@@ -68,8 +66,3 @@ class ShiftedSet(BaseModel):
         return f"ShiftedSet({images} images in {str(self.folder)!r}, {', '.join(self.written)})"
 
     __str__ = __repr__
-
-
-def finished(folder: Path, plan: dict[str, Any]) -> ShiftedSet | None:
-    """The record in a folder if it is complete and of this plan; see :func:`snellen.runs.unfinished.complete`."""
-    return complete(folder, RECORD, ShiftedSet, plan, WHAT)

@@ -64,7 +64,8 @@ def smoke(seed: int, progress: Progress) -> Mapping[str, float]:
         warnings.simplefilter("ignore", CollapsedClassesWarning)
         taught = teach(own, features, ["cat", "dog"], rng=Randomness(seed), least=1, progress=progress)
     before = hash_tensors(taught.head.state_dict())
-    network = prompted_classifier(tower, vectors, prompts=16)
+    with seeded(seed, torch.device("cpu")):  # its tokens are drawn by torch's own generator
+        network = prompted_classifier(tower, vectors, prompts=16)
     trained = tune(
         network,
         ImageStore.of_tensors(pixels, taught.labels),

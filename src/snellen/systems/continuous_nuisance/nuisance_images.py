@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,9 +13,9 @@ from snellen.core.evidence import Evidence
 from snellen.core.progress import Progress, Silent
 from snellen.core.run import Run, canonical_json, write_atomically
 from snellen.core.run_plan import describe_machine, describe_model
-from snellen.core.unwritable import unwritable_told
 from snellen.runs import unfinished
-from snellen.runs.unfinished import UNFINISHED, check_recognisable, complete, opened
+from snellen.runs.runner import Call, carry_out
+from snellen.runs.unfinished import check_recognisable
 from snellen.systems.continuous_nuisance.filtering import SCORES
 from snellen.systems.continuous_nuisance.loaded_models import filter_of
 from snellen.systems.continuous_nuisance.method import ContinuousNuisance
@@ -114,21 +113,26 @@ def shift_nuisance(
     )
     work = NuisanceWork(asked, tuple(classifiers), folder, seeds, seed)
     _check(work, thresholds_from, reference_model)
-    with unwritable_told(folder):
+
+    def plan() -> dict[str, Any]:
         asked.make_ready(listener)
-        plan = _plan(work, thresholds_from, reference_model, contact_sheet)
-        done = complete(folder, RECORD, NuisanceSet, plan, WHAT)
-        if done is not None:
-            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
-            return done.model_copy(update={"sliders": asked.sliders})
-        with opened(folder, plan) as run:
-            if asked.text_image is not None and thresholds_from == "others":
-                work = work.with_thresholds(_thresholds_in(run.folder, work))
-            shards = _work(work, run, listener)
-            result = _conclude(work, run, shards, reference_model, contact_sheet)
-        write_atomically(folder / RECORD, canonical_json(result.to_json()))
-        shutil.rmtree(folder / UNFINISHED)
-    return result.model_copy(update={"sliders": asked.sliders})
+        return _plan(work, thresholds_from, reference_model, contact_sheet)
+
+    def ready(run: Run) -> NuisanceWork:
+        if asked.text_image is not None and thresholds_from == "others":
+            return work.with_thresholds(_thresholds_in(run.folder, work))
+        return work
+
+    call = Call(
+        what=WHAT,
+        record=RECORD,
+        result=NuisanceSet,
+        plan=plan,
+        measure=lambda run: _work(ready(run), run, listener),
+        conclude=lambda run, _: _conclude(ready(run), run, reference_model, contact_sheet),
+        with_evidence=False,
+    )
+    return carry_out(call, folder).model_copy(update={"sliders": asked.sliders})
 
 
 def check_free(folder: Path) -> None:
@@ -203,8 +207,8 @@ def _plan(work: NuisanceWork, thresholds_from: str, reference_model: str | None,
     }
 
 
-def _work(work: NuisanceWork, run: Run, progress: Progress) -> int:
-    """Do what is not there yet, shard by shard; returns their number."""
+def _work(work: NuisanceWork, run: Run, progress: Progress) -> None:
+    """Do what is not there yet, shard by shard."""
     things = work.things
     starts = range(0, len(things), THINGS_PER_SHARD)
     each = len(work.concepts) * len(work.method.strengths)
@@ -218,11 +222,11 @@ def _work(work: NuisanceWork, run: Run, progress: Progress) -> int:
         run.write_shard(shard, {"nuisance": evidence} if work.classifiers else {}, {"rows": rows})
         progress.advance(_TASK, len(part) * each)
     progress.finish(_TASK)
-    return len(starts)
 
 
-def _conclude(work: NuisanceWork, run: Run, shards: int, reference: str | None, contact_sheet: bool) -> NuisanceSet:
+def _conclude(work: NuisanceWork, run: Run, reference: str | None, contact_sheet: bool) -> NuisanceSet:
     """Write what needs all trajectories, and make the record."""
+    shards = -(-len(work.things) // THINGS_PER_SHARD)
     rows = [row for shard in range(shards) for row in run.shard_extra(shard)["rows"]]
     files = write_manifests(work, rows)
     for concept in work.concepts if contact_sheet else ():

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,17 +21,16 @@ from snellen.core.method import ViewAttack
 from snellen.core.outcomes import NOT_FINITE, AttackedViews
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness, derive_seed
-from snellen.core.run import Run, canonical_json, write_atomically
+from snellen.core.run import Run
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
-from snellen.core.unwritable import unwritable_told
 from snellen.data.files.labels import align_labels
 from snellen.data.worlds.recorded_renderer import RecordedRenderer
 from snellen.data.worlds.solids.viewpoint_ranges import draw_viewpoints
 from snellen.data.worlds.viewed_objects import ViewedObject, viewed_objects
 from snellen.methods.attacks.goal import RECORD, WHAT, Goal, goal_of
 from snellen.runs.record import EVIDENCE, RejectedImage
+from snellen.runs.runner import Call, carry_out, write_evidence
 from snellen.runs.settings import Setting
-from snellen.runs.unfinished import UNFINISHED, check_free, check_recognisable, complete, opened
 from snellen.systems.viewpoints.attacked_view_set import (
     NATURAL,
     RANDOM,
@@ -111,12 +107,12 @@ def attack_view_set(
     images = align_labels(images, classifier.class_names)
     found = viewed_objects(images)
     objects = _limited(found.objects, limit, seed)
-    with ExitStack() as stack:
-        folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "attack"
-        stack.enter_context(unwritable_told(folder))
-        check_free(folder, RECORD, WHAT)
-        check_recognisable(folder, RECORD, classifier, WHAT)
-        plan = {
+    work = Work(classifier, images, found.renderer, objects, settings, goal, seed, save_images and out is not None)
+    call = Call(
+        what=WHAT,
+        record=RECORD,
+        result=AttackedViewSet,
+        plan=lambda: {
             "kind": "attack of the camera",
             "model": describe_model(classifier),
             "data": {**describe_data(images, progress), "objects": len(found.objects)},
@@ -126,18 +122,12 @@ def attack_view_set(
             "seed": seed,
             "save_images": save_images,
             **describe_machine(classifier),
-        }
-        done = complete(folder, RECORD, AttackedViewSet, plan, WHAT)
-        if done is not None:
-            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
-            return done.model_copy(update={"evidence": Evidence.read(folder / EVIDENCE)})
-        work = Work(classifier, images, found.renderer, objects, settings, goal, seed, save_images and out is not None)
-        with opened(folder, plan) as run:
-            _measure(work, run, progress)
-        result = _conclude(work, run, folder, pictured=out is not None)
-        write_atomically(folder / RECORD, canonical_json(result.to_json()))
-        shutil.rmtree(run.folder)
-        return result.model_copy(update={"folder": folder if out is not None else None})
+        },
+        measure=lambda run: _measure(work, run, progress),
+        conclude=lambda run, folder: _conclude(work, run, folder, pictured=out is not None),
+        classifier=classifier,
+    )
+    return carry_out(call, out)
 
 
 def _limited(objects: Sequence[ViewedObject], limit: int | None, seed: int) -> tuple[ViewedObject, ...]:
@@ -237,12 +227,7 @@ def _conclude(work: Work, run: Run, folder: Path, *, pictured: bool) -> Attacked
         shutil.rmtree(run.folder)
         _refuse(work, rejected, evidence)
     whole = Evidence.merge(evidence.values())
-    partial = folder / f".{EVIDENCE}.partial"
-    try:
-        whole.write(partial)
-        os.replace(partial, folder / EVIDENCE)
-    finally:
-        partial.unlink(missing_ok=True)  # where the disk is full, it would take the room
+    write_evidence(whole, folder)
     settings = {
         setting.name: view_attack_figures(
             evidence[setting.name],
