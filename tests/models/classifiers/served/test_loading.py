@@ -62,7 +62,7 @@ def test_a_version_is_asked_for(server: InferenceServer) -> None:
 def test_batches(server: InferenceServer) -> None:
     classifier = load(server, "batch=2")
     before = len(server.asked)
-    assert torch.equal(classifier(IMAGES), torch.from_numpy(linear(IMAGES.numpy())))
+    assert torch.allclose(classifier(IMAGES), torch.from_numpy(linear(IMAGES.numpy())), rtol=1e-6)
     assert [one.told["inputs"][0]["shape"][0] for one in server.asked[before:]] == [2, 2, 1]
 
 
