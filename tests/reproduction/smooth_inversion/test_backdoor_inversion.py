@@ -10,17 +10,56 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.progress import Silent
 from snellen.core.system import find_system
-from snellen.reproduction.smooth_inversion.experiment import SMOKE, _rows, backdoor_inversion
+from snellen.reproduction.sample import Sample, mean_of
+from snellen.reproduction.smooth_inversion import experiment
+from snellen.reproduction.smooth_inversion.experiment import SIGMAS, SMOKE, _rows, backdoor_inversion
 from snellen.reproduction.smooth_inversion.planted_models import Sizes, planted_model, trigger_of
 
 
+@pytest.fixture(scope="module")
+def smoke():
+    return backdoor_inversion("smoke", 0, Silent())
+
+
 @pytest.mark.system_data("fashion-mnist")
-def test_every_figure_that_a_claim_names_is_measured():
-    found = backdoor_inversion("smoke", 0, Silent())
-    assert all(np.isfinite(value) for value in found.values())
-    for claim in find_system("33").claims:
+def test_every_figure_that_a_claim_names_is_measured(smoke):
+    assert all(np.isfinite(mean_of(value)) for value in smoke.values())
+    system = find_system("33")
+    for claim in system.claims:
         for name in (claim.metric, claim.baseline, *claim.controls):
-            assert name is None or f"smoke.{name}" in found, name
+            assert name is None or f"smoke.{name}" in smoke, name
+        assert claim.range is not None
+        assert set(claim.gates) <= {gate.id for gate in system.gates}
+    assert all(f"smoke.{gate.metric}" in smoke for gate in system.gates)
+
+
+@pytest.mark.system_data("fashion-mnist")
+def test_a_figure_of_success_has_a_value_for_each_source_image(smoke):
+    for claim in find_system("33").claims:
+        for name in filter(None, (claim.metric, claim.baseline)):
+            figure = smoke[f"smoke.{name}"]
+            assert name == "patch.rank" or (isinstance(figure, Sample) and len(figure.values) == SMOKE.sources), name
+    every = np.array([smoke[f"smoke.patch.success.{sigma:g}"].values for sigma in SIGMAS])
+    chosen, best = (np.array(smoke[f"smoke.patch.success.{name}"].values) for name in ("chosen", "oracle"))
+    assert np.array_equal(best, every.max(0))
+    assert np.array_equal(np.array(smoke["smoke.patch.oracle_gap"].values), best - chosen)
+    assert mean_of(smoke["smoke.samples.gap"]) == abs(smoke["smoke.samples.10"].mean - smoke["smoke.samples.40"].mean)
+
+
+@pytest.mark.system_data("fashion-mnist")
+def test_the_clean_network_is_searched_at_the_length_of_the_moving_patch(monkeypatch):
+    lengths = []
+    real = experiment._changes
+
+    def noted(planted, target, rows, search, rng):
+        lengths.append((planted.classifier.name.split()[0], search.epsilon))
+        return real(planted, target, rows, search, rng)
+
+    monkeypatch.setattr(experiment, "_changes", noted)
+    backdoor_inversion("smoke", 0, Silent())
+    searched = {kind: {epsilon for name, epsilon in lengths if name == kind} for kind in ("clean", "patch", "moving")}
+    assert searched["patch"] <= searched["clean"]
+    assert min(searched["moving"]) in searched["clean"]
 
 
 def test_images_that_are_taken_for_the_target_already_are_used_last():

@@ -17,6 +17,7 @@ from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.core.system import Scale
+from snellen.reproduction.sample import Figure, Sample, mean_of
 from snellen.reproduction.smooth_inversion.planted_models import Kind, Planted, Sizes, named, planted_model
 from snellen.systems.smooth_inversion.fidelity import alignment, energy_inside
 from snellen.systems.smooth_inversion.inversion import Search, invert
@@ -82,18 +83,19 @@ SMOKE = Amount(
 PLANTED: tuple[Kind, ...] = ("patch", "moving", "pixel")
 
 
-def backdoor_inversion(scale: Scale, seed: int, progress: Progress) -> Mapping[str, float]:
+def backdoor_inversion(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
     """Measure the claims of system 33.
 
     Returns:
         For each KIND of trigger: ``KIND.accuracy_lost`` to the clean network, ``KIND.true_success``; at the trigger's
-        own length ``KIND.success.S`` and ``KIND.inside.S`` with S ``0``, ``0.12``, ``0.25``, ``0.5``, the means over
-        source images of the share of other images sent and of the energy in the true mask, ``KIND.cosine.S``; of the
-        sigma that other images choose ``KIND.success.chosen``, of the best one ``KIND.success.oracle``, and their
-        ``KIND.oracle_gap``; the same at twice the length as ``KIND.twice.…``; ``KIND.masks.success`` of the baseline;
-        ``KIND.rank`` of the target among all classes and ``KIND.z`` of it. ``clean.…`` is the clean network, towards
-        the same target, at the patch's lengths, ``clean.z`` the largest of its classes. ``samples.N`` is patch.success
-        at sigma 0.25 with N copies, ``samples.gap`` the difference of 10 to 40.
+        own length ``KIND.success.S`` and ``KIND.inside.S`` with S ``0``, ``0.12``, ``0.25``, ``0.5``, for each source
+        image the share of other images sent and of the energy in the true mask, ``KIND.cosine.S``; of the sigma that
+        other images choose ``KIND.success.chosen``, of the best one ``KIND.success.oracle``, and their
+        ``KIND.oracle_gap``; the same at twice the length as ``KIND.twice.…``; ``KIND.masks.success`` of the baseline,
+        and ``KIND.masks.reached``, whether it moved the image that it was searched on; ``KIND.rank`` of the target
+        among all classes and ``KIND.z`` of it. ``clean.…`` is the clean network, towards the same target, at the
+        patch's lengths, ``clean.moving.…`` at the length of the moving patch, ``clean.z`` the largest of its classes.
+        ``samples.N`` is patch.success at sigma 0.25 with N copies, ``samples.gap`` the difference of 10 to 40.
 
     Raises:
         InputError: the scale is full.
@@ -104,27 +106,29 @@ def backdoor_inversion(scale: Scale, seed: int, progress: Progress) -> Mapping[s
             "small, or scan a network of your own with 'snellen scan backdoor IMAGES --classifier MODEL'"
         )
     amount, prefix = (SMOKE, "smoke.") if scale == "smoke" else (SMALL, "")
-    rng, figures = Randomness(seed), dict[str, float]()
+    rng, figures = Randomness(seed), dict[str, Figure]()
     clean = planted_model("clean", "garments", seed, sizes=amount.sizes, progress=progress)
     target = derive_seed(seed, "target") % len(clean.classifier.class_names)
-    patch: Planted | None = None
+    found = dict[str, Planted]()
     for kind in PLANTED:
-        planted = planted_model(kind, "garments", seed, sizes=amount.sizes, progress=progress)
-        patch = patch or planted
+        planted = found[kind] = planted_model(kind, "garments", seed, sizes=amount.sizes, progress=progress)
         figures |= {f"{kind}.{name}": value for name, value in _measured(planted, target, amount, rng).items()}
         figures[f"{kind}.accuracy_lost"] = clean.accuracy() - planted.accuracy()
         figures[f"{kind}.true_success"] = planted.success()
         figures |= {f"{kind}.{name}": value for name, value in _ranked(planted, target, amount, rng).items()}
-    assert patch is not None
-    figures |= {f"clean.{name}": value for name, value in _measured(clean, target, amount, rng, patch).items()}
+    patch, lengths = found["patch"], {times: times * _length(found["patch"], target) for times in amount.lengths}
+    figures |= {f"clean.{name}": value for name, value in _measured(clean, target, amount, rng, lengths).items()}
+    searched = _searched(clean, target, amount, rng, {1: _length(found["moving"], target)})
+    figures |= {f"clean.moving.{name}": value for name, value in searched.items()}
     figures |= {f"clean.{name}": value for name, value in _ranked(clean, target, amount, rng).items()}
     figures["clean.accuracy"] = clean.accuracy()
     length, rows = _length(patch, target), _rows(patch, target, amount)
     for samples in amount.samples:
         search = replace(amount.search, epsilon=length, sigma=0.25, samples=samples)
         changes = _changes(patch, target, rows.sources, search, rng)
-        figures[f"samples.{samples}"] = float(_sent(patch, changes, rows.measuring, target).mean())
-    figures["samples.gap"] = abs(figures["samples.10"] - figures["samples.40"])
+        figures[f"samples.{samples}"] = _sample(_sent(patch, changes, rows.measuring, target))
+    few, many = mean_of(figures["samples.10"]), mean_of(figures["samples.40"])
+    figures["samples.gap"] = None if few is None or many is None else abs(few - many)
     return {prefix + name: value for name, value in figures.items()}
 
 
@@ -181,38 +185,52 @@ def _sent(planted: Planted, changes: Tensor, rows: Tensor, target: int) -> Tenso
 
 
 def _measured(
-    planted: Planted, target: int, amount: Amount, rng: Randomness, measure: Planted | None = None
-) -> dict[str, float]:
-    """Every sigma at every length; lengths are those of another network's trigger where it has none of its own."""
-    rows, length, figures = _rows(planted, target, amount), _length(measure or planted, target), dict[str, float]()
-    for times in amount.lengths:
-        before = "" if times == 1 else "twice."
-        chosen, measured = list[Tensor](), list[Tensor]()
-        for sigma in SIGMAS:
-            samples = amount.search.samples if sigma else 1
-            search = replace(amount.search, epsilon=times * length, sigma=sigma, samples=samples)
-            changes = _changes(planted, target, rows.sources, search, rng)
-            chosen.append(_sent(planted, changes, rows.choosing, target))
-            measured.append(_sent(planted, changes, rows.measuring, target))
-            figures[f"{before}success.{sigma:g}"] = float(measured[-1].mean())
-            if planted.stamped is not None and planted.region is not None:
-                truth = (planted.stamped - planted.images)[rows.sources]
-                figures[f"{before}inside.{sigma:g}"] = float(
-                    energy_inside(changes, planted.region[rows.sources]).mean()
-                )
-                figures[f"{before}cosine.{sigma:g}"] = float(alignment(changes, truth).mean())
-        taken = torch.stack(chosen).argmax(0)
-        every = torch.stack(measured)
-        figures[f"{before}success.chosen"] = float(every.gather(0, taken[None]).mean())
-        figures[f"{before}success.oracle"] = float(every.amax(0).mean())
-        figures[f"{before}oracle_gap"] = figures[f"{before}success.oracle"] - figures[f"{before}success.chosen"]
+    planted: Planted, target: int, amount: Amount, rng: Randomness, lengths: Mapping[int, float] | None = None
+) -> dict[str, Figure]:
+    """Every sigma at every length, and the baseline; lengths are given where the network has no trigger of its own."""
+    if lengths is None:
+        lengths = {times: times * _length(planted, target) for times in amount.lengths}
+    figures, rows = _searched(planted, target, amount, rng, lengths), _rows(planted, target, amount)
     shown = planted.images[rows.sources][:, None]
     wanted = torch.full((len(rows.sources),), target, dtype=torch.int64)
     masks = invert_masks(planted.classifier, shown, wanted, amount.masks, rng=rng.child("masks"))
     others = planted.images[rows.measuring]
-    reached = [named(planted.classifier, masks.applied(others, number)) == target for number in range(len(wanted))]
-    figures["masks.success"] = float(torch.stack(reached).double().mean())
+    sent = [named(planted.classifier, masks.applied(others, number)) == target for number in range(len(wanted))]
+    figures["masks.success"] = _sample(torch.stack(sent).double().mean(1))
+    figures["masks.reached"] = _sample(masks.reached)
     return figures
+
+
+def _searched(
+    planted: Planted, target: int, amount: Amount, rng: Randomness, lengths: Mapping[int, float]
+) -> dict[str, Figure]:
+    """Every sigma at every length; a value for each source image."""
+    rows, figures = _rows(planted, target, amount), dict[str, Figure]()
+    for times, length in lengths.items():
+        before = "" if times == 1 else "twice."
+        chosen, measured = list[Tensor](), list[Tensor]()
+        for sigma in SIGMAS:
+            samples = amount.search.samples if sigma else 1
+            search = replace(amount.search, epsilon=length, sigma=sigma, samples=samples)
+            changes = _changes(planted, target, rows.sources, search, rng)
+            chosen.append(_sent(planted, changes, rows.choosing, target))
+            measured.append(_sent(planted, changes, rows.measuring, target))
+            figures[f"{before}success.{sigma:g}"] = _sample(measured[-1])
+            if planted.stamped is not None and planted.region is not None:
+                truth = (planted.stamped - planted.images)[rows.sources]
+                figures[f"{before}inside.{sigma:g}"] = _sample(energy_inside(changes, planted.region[rows.sources]))
+                figures[f"{before}cosine.{sigma:g}"] = _sample(alignment(changes, truth))
+        taken, every = torch.stack(chosen).argmax(0), torch.stack(measured)
+        found, best = every.gather(0, taken[None])[0], every.amax(0)
+        figures[f"{before}success.chosen"] = _sample(found)
+        figures[f"{before}success.oracle"] = _sample(best)
+        figures[f"{before}oracle_gap"] = _sample(best - found)
+    return figures
+
+
+def _sample(values: Tensor) -> Sample:
+    """A value for each source image."""
+    return Sample.of(values.double().tolist())
 
 
 def _ranked(planted: Planted, target: int, amount: Amount, rng: Randomness) -> dict[str, float]:
