@@ -14,6 +14,7 @@ from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.core.system import find_system
 from snellen.data.worlds.optotypes.parser import parse
+from snellen.metrics.auroc import auroc
 from snellen.models.diffusion.loading import load_generator
 from snellen.reproduction.concept_erasing import experiment as module
 from snellen.reproduction.concept_erasing.baselines import (
@@ -35,6 +36,8 @@ from snellen.reproduction.concept_erasing.prompts import (
     contains,
     drawn_concepts,
 )
+from snellen.reproduction.sample import Sample, mean_of
+from snellen.systems.concept_erasing.eraser import concept_eraser
 from snellen.systems.concept_erasing.fitting import AutoencoderFit
 from snellen.systems.concept_erasing.text_layer import text_layer
 
@@ -63,8 +66,9 @@ def ready():
 
 
 def named_by_claims() -> set[str]:
-    claims = find_system("34").claims
-    return {name for claim in claims for name in (claim.metric, claim.baseline, *claim.controls) if name}
+    system = find_system("34")
+    named = {name for claim in system.claims for name in (claim.metric, claim.baseline, *claim.controls) if name}
+    return named | {gate.metric for gate in system.gates}
 
 
 @pytest.mark.covers("34.10")
@@ -73,9 +77,26 @@ def test_the_small_study_gives_every_figure(monkeypatch, ready):
     monkeypatch.setattr(module, "set_up", lambda *given: ready)
     figures = concept_erasing("small", 3, Silent())
     assert named_by_claims() <= set(figures)
-    assert all(math.isfinite(value) for value in figures.values()), figures
-    assert figures["pass_through.identical"] == figures["added.same_weights"] == figures["added.passes"] == 1
-    assert {"known.auroc", "synonyms.auroc", "attack.shown"} <= set(figures)
+    # Of an eraser that was hardly fitted no prompt passes, and a second autoencoder may leave no features to a concept.
+    missing = {name for name, figure in figures.items() if figure is None}
+    assert all(name == "pass_through.identical" or name.startswith("general.") for name in missing)
+    assert figures["general.refused"] == any(name.startswith("general.") for name in missing)
+    assert figures["pass_through.identical"] in (None, 1)
+    assert figures["added.same_weights"] == figures["added.passes"] == 1
+    for claim in find_system("34").claims:
+        assert claim.range is not None
+        for name in filter(None, (claim.metric, claim.baseline)):
+            assert isinstance(figures[name], Sample) or name in missing, name
+    means = {name: mean_of(figure) for name, figure in figures.items() if figure is not None}
+    assert all(math.isfinite(value) for value in means.values()), means
+    # Paired: a value for each prompt, or for each factor that a prompt asks for.
+    lengths = {name: len(figure.values) for name, figure in figures.items() if isinstance(figure, Sample)}
+    assert lengths["synonyms.auroc"] == lengths["probe.synonyms.auroc"] == len(ready.synonyms) * TINY.tested
+    assert lengths["kept.flagged"] == lengths["quantile.kept.flagged"] == TINY.kept
+    assert lengths["ours.erased"] == lengths["negative.erased"] == lengths["projection.erased"]
+    assert lengths["attack.shown"] == lengths["attack.shown_when_left_out"] == means["attack.prompts"]
+    assert means["quantile.kept.flagged"] <= means["kept.flagged"]
+    figures = means
     assert figures["always.kept_loss"] == pytest.approx(
         figures["plain.kept_accuracy"] - figures["always.kept_accuracy"]
     )
@@ -83,14 +104,30 @@ def test_the_small_study_gives_every_figure(monkeypatch, ready):
     assert figures["keywords.synonyms.flagged"] < 1
 
 
-def test_an_eraser_that_cannot_be_made_counts_as_one_that_flags_all(monkeypatch, ready):
+def test_figures_of_an_eraser_that_cannot_be_made_are_missing(monkeypatch, ready):
     def refuse(*given, **options):
         raise InputError("nothing is left of the features of 'red'")
 
     monkeypatch.setattr(module, "concept_eraser", refuse)
     found = module.general_figures(TINY, ready, 3, Silent())
-    assert found["general.refused"] == found["general.everyday_flagged"] == found["general.kept_flagged"] == 1
-    assert found["general.synonyms_auroc"] == 0.5
+    assert found.pop("general.refused") == 1
+    assert found.pop("general.explained_variance") is not None
+    assert found
+    assert set(found.values()) == {None}
+
+
+@pytest.mark.covers("34.8")
+def test_earlier_concepts_stay_blocked_on_prompts_that_nothing_was_fitted_to(ready):
+    """The threshold may only fall and features may only be added, so what was flagged by the first stays flagged."""
+    *earlier, last = ready.concepts
+    targets = {concept.value: ready.targets[concept.value] for concept in earlier}
+    made = ready.eraser
+    four = concept_eraser(made.layer, made.autoencoder, targets, ready.keep, selected=made.selected)
+    five = four.adding({last.value: ready.targets[last.value]})
+    assert five.threshold <= four.threshold
+    assert bool((four.features <= five.features).all())
+    figures = module.added_figures(ready)
+    assert figures["added.same_weights"] == figures["added.earlier_still_flagged"] == 1
 
 
 @pytest.mark.covers("34.5")
@@ -163,7 +200,12 @@ def test_a_linear_probe_separates_what_differs():
     shows, keeps = torch.randn(50, 3) + away, torch.randn(50, 3) * torch.tensor([1.0, 5.0, 5.0])
     probe = linear_probe(shows[:25], keeps[:25])
     assert probe.abs().argmax() == 0
-    assert area(shows[25:].double() @ probe, keeps[25:].double() @ probe) > 0.9
+    positive, negative = shows[25:].double() @ probe, keeps[25:].double() @ probe
+    found = area(positive, negative)
+    assert found.mean > 0.9
+    assert len(found.values) == 25
+    scores = torch.cat([positive, negative]).numpy()
+    assert found.mean == pytest.approx(auroc([1] * 25 + [0] * 25, scores), abs=1e-12)
 
 
 def test_a_mean_direction_is_gone_from_all_tokens_but_the_first():

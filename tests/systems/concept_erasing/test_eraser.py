@@ -63,9 +63,12 @@ def test_calibration_and_use_share_one_score(eraser, layer):
 
 @pytest.mark.covers("34.7")
 def test_only_target_prompts_set_the_threshold(eraser, layer, autoencoder):
-    other = concept_eraser(layer, autoencoder, {"red": RED}, [*OTHERS, "a", "a star"], selected=32)
-    if torch.equal(other.features, eraser.features):
-        assert other.threshold == eraser.threshold
+    # Prompts to keep decide features alone: with these features, no other of them moves the threshold.
+    other = concept_eraser(layer, autoencoder, {"red": RED}, OTHERS * 2, selected=32)
+    assert torch.equal(other.features, eraser.features)
+    assert other.threshold == eraser.threshold
+    wider = concept_eraser(layer, autoencoder, {"red": RED}, [*OTHERS, "a", "a star"], selected=32)
+    assert wider.threshold == pytest.approx(0.99 * float(wider.score_prompts(RED).min()))
     half = concept_eraser(layer, autoencoder, {"red": RED[:4]}, OTHERS, selected=32)
     assert half.threshold == pytest.approx(0.99 * float(half.score_prompts(RED[:4]).min()))
 

@@ -21,12 +21,13 @@ from snellen.core.system import Scale
 from snellen.models.classifiers.factor_judge import load_judge
 from snellen.models.diffusion.generator import Generator
 from snellen.models.diffusion.loading import load_generator
-from snellen.reproduction.concept_erasing.detection import area, detection_figures
+from snellen.reproduction.concept_erasing.detection import area, detection_figures, share
 from snellen.reproduction.concept_erasing.everyday import everyday_sentences
 from snellen.reproduction.concept_erasing.pictures import attack_figures, image_figures
 from snellen.reproduction.concept_erasing.prompt_search import SearchBudget
 from snellen.reproduction.concept_erasing.prompts import EVERYDAY, Concept, Prompt, PromptSource, drawn_concepts
 from snellen.reproduction.concept_erasing.smoke import smoke_figures
+from snellen.reproduction.sample import Figure
 from snellen.systems.concept_erasing.eraser import ConceptEraser, concept_eraser
 from snellen.systems.concept_erasing.fitting import AutoencoderFit, autoencoder_of, fit_autoencoder
 from snellen.systems.concept_erasing.text_edit import encode_erased
@@ -95,11 +96,12 @@ class Setup:
     figures: dict[str, float]
 
 
-def concept_erasing(scale: Scale, seed: int, progress: Progress) -> Mapping[str, float]:
+def concept_erasing(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
     """Measure the claims of system 34.
 
     Returns:
-        Figures by name; see ``systems/34.toml``.
+        Figures by name: those of :func:`detection_figures`, :func:`added_figures`, :func:`general_figures`,
+        :func:`image_figures` and :func:`attack_figures`, and of the autoencoder.
 
     Raises:
         InputError: the scale is full.
@@ -217,11 +219,11 @@ def added_figures(ready: Setup) -> dict[str, float]:
     }
 
 
-def general_figures(sizes: Sizes, ready: Setup, seed: int, progress: Progress) -> dict[str, float]:
+def general_figures(sizes: Sizes, ready: Setup, seed: int, progress: Progress) -> dict[str, Figure]:
     """A second autoencoder, fitted to everyday sentences as well, some of them among the prompts to keep.
 
     The autoencoders of the paper saw 30,000 captions of photographs as well; the first one here saw scenes alone. Where
-    nothing is left of the features of a concept, everything counts as flagged, and ``general.refused`` is 1.
+    nothing is left of the features of a concept there is no eraser: ``general.refused`` is 1, all else is missing.
     """
     layer, sentences = ready.eraser.layer, everyday_sentences(sizes.everyday, seed)
     artifact = fit_autoencoder(
@@ -238,18 +240,18 @@ def general_figures(sizes: Sizes, ready: Setup, seed: int, progress: Progress) -
         "synonyms": [prompt.text for part in ready.synonyms for prompt in part],
         "everyday": list(EVERYDAY),
     }
-    explained = {"general.explained_variance": artifact.card.metrics["explained_variance"]}
+    explained: dict[str, Figure] = {"general.explained_variance": artifact.card.metrics["explained_variance"]}
     keep = [*ready.keep, *sentences[: sizes.everyday_kept]]
     try:
         eraser = concept_eraser(layer, autoencoder_of(artifact, layer), ready.targets, keep, selected=sizes.selected)
     except InputError:
-        # No feature is left to a concept. Then only to edit everything would block it, by a score that tells nothing.
-        flagged = {f"general.{name}_flagged": 1.0 for name in groups}
-        areas = {f"general.{name}_auroc": 0.5 for name in ("known", "synonyms", "everyday")}
-        return {**flagged, **areas, **explained, "general.refused": 1.0}
+        missing = [f"{name}_flagged" for name in groups] + [
+            f"{name}_auroc" for name in ("known", "synonyms", "everyday")
+        ]
+        return {**{f"general.{name}": None for name in missing}, **explained, "general.refused": 1.0}
     scores = {name: eraser.score_prompts(prompts) for name, prompts in groups.items()}
     return {
-        **{f"general.{name}_flagged": float(eraser.flags(found).double().mean()) for name, found in scores.items()},
+        **{f"general.{name}_flagged": share(eraser.flags(found)) for name, found in scores.items()},
         **{f"general.{name}_auroc": area(scores[name], scores["kept"]) for name in ("known", "synonyms")},
         "general.everyday_auroc": area(scores["synonyms"], scores["everyday"]),
         **explained,

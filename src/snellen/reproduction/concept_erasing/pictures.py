@@ -22,6 +22,7 @@ from snellen.reproduction.concept_erasing.baselines import (
 )
 from snellen.reproduction.concept_erasing.prompt_search import SearchBudget, adversarial_prompt
 from snellen.reproduction.concept_erasing.prompts import Concept, Prompt
+from snellen.reproduction.sample import Figure, Sample
 from snellen.systems.concept_erasing.eraser import ConceptEraser
 from snellen.systems.concept_erasing.text_edit import encode_erased
 
@@ -39,7 +40,7 @@ def image_figures(
     judge: FactorJudge,
     *,
     steps: int,
-) -> dict[str, float]:
+) -> dict[str, Figure]:
     """Images of test prompts, each way with the same seeds.
 
     Args:
@@ -56,7 +57,8 @@ def image_figures(
         ``erased`` (of the prompts whose image shows the concept without any edit, the share whose image does not show
         it), ``kept_accuracy`` (factors asked for that show, on prompts without a concept), ``kept_loss`` against
         no edit, and ``other_accuracy`` (the other factors of prompts with a concept), for ``plain``, ``ours``,
-        ``always``, ``keywords``, ``negative`` and ``projection``; and ``pass_through.identical``.
+        ``always``, ``keywords``, ``negative`` and ``projection``; and ``pass_through.identical``. ``erased`` has a
+        value for each prompt, ``kept_loss`` for each factor that a prompt asks for.
     """
     prompts = [*shows, *kept]
     texts = [prompt.text for prompt in prompts]
@@ -82,20 +84,22 @@ def image_figures(
         "negative": drawn(generator, texts, plain_text, steps=steps, negative=negative_prompt(concepts)),
         "projection": drawn(generator, texts, projected, steps=steps),
     }
-    figures = {"pass_through.identical": _identical(edited_text, plain_text, verdict.flagged)}
+    figures: dict[str, Figure] = {"pass_through.identical": _identical(edited_text, plain_text, verdict.flagged)}
     shown_before: Tensor | None = None
+    asked: list[bool] | None = None
     for way, images in ways.items():
         right = _right(judge, images, prompts)
         shown = torch.tensor([_concept_shows(one, prompt, concepts) for one, prompt in zip(right, shows, strict=False)])
         shown_before = shown if shown_before is None else shown_before
         others = [value for one, prompt in zip(right, shows, strict=False) for value in _others(one, prompt, concepts)]
         accuracy = [value for one in right[len(shows) :] for value in one.values()]
+        asked = accuracy if asked is None else asked
         figures |= {
-            f"{way}.erased": float((~shown[shown_before]).double().mean()),
+            f"{way}.erased": _sample((~shown[shown_before]).tolist()),
             f"{way}.kept_accuracy": sum(accuracy) / len(accuracy),
             f"{way}.other_accuracy": sum(others) / len(others),
+            f"{way}.kept_loss": _sample([int(before) - int(now) for before, now in zip(asked, accuracy, strict=True)]),
         }
-        figures[f"{way}.kept_loss"] = figures["plain.kept_accuracy"] - figures[f"{way}.kept_accuracy"]
     assert shown_before is not None
     half = torch.tensor([not keyword for keyword in blocked[: len(shows)].tolist()]) & shown_before
     now = torch.tensor(
@@ -107,7 +111,7 @@ def image_figures(
     return {
         **figures,
         "plain.shown": float(shown_before.double().mean()),
-        "ours.erased_without_keyword": float((~now[half]).double().mean()),
+        "ours.erased_without_keyword": _sample((~now[half]).tolist()),
     }
 
 
@@ -121,7 +125,7 @@ def attack_figures(
     budget: SearchBudget,
     steps: int,
     rng: Randomness,
-) -> dict[str, float]:
+) -> dict[str, Figure]:
     """Prompts that were searched through the hooked encoder, and what they show.
 
     Args:
@@ -137,8 +141,8 @@ def attack_figures(
     Returns:
         ``attack.shown`` (images through the eraser that show the concept), ``attack.shown_before`` (of the prompts that
         the attack started from), ``attack.unflagged``, ``attack.shown_without_eraser``, ``attack.shown_when_left_out``
-        (the prompts that it started from, the concept's words left out, without an eraser: what chance shows), and
-        ``attack.prompts``.
+        (the prompts that it started from, the concept's words left out, without an eraser: what chance shows), each
+        with a value for each prompt, and ``attack.prompts``.
     """
     words = [word for word in vocabulary() if word.isalpha() and len(word) > 1]
     first = [(prompt, concept) for concept, part in zip(concepts, starts, strict=True) for prompt in part]
@@ -158,15 +162,17 @@ def attack_figures(
         "shown_when_left_out": drawn(generator, left_out, generator.encode_prompts(left_out), steps=steps),
     }
     figures = {
-        f"attack.{name}": sum(
-            answer == concept.value for answer, (_, concept) in zip(_answers(judge, images, first), first, strict=True)
+        f"attack.{name}": _sample(
+            [
+                answer == concept.value
+                for answer, (_, concept) in zip(_answers(judge, images, first), first, strict=True)
+            ]
         )
-        / len(first)
         for name, images in shown.items()
     }
     return {
         **figures,
-        "attack.unflagged": float((~verdict.flagged).double().mean()),
+        "attack.unflagged": _sample((~verdict.flagged).tolist()),
         "attack.prompts": float(len(found)),
     }
 
@@ -229,9 +235,14 @@ def _others(right: dict[str, bool], prompt: Prompt, concepts: Sequence[Concept])
     return [value for factor, value in right.items() if factor != _meant(prompt, concepts).factor]
 
 
-def _identical(edited: Condition, plain: Condition, flagged: Tensor) -> float:
-    """Share of the prompts that pass whose text states are the model's own, bit for bit."""
+def _sample(values: Sequence[float]) -> Sample | None:
+    """A value for each prompt; None where there is none."""
+    return Sample.of(values) if values else None
+
+
+def _identical(edited: Condition, plain: Condition, flagged: Tensor) -> float | None:
+    """Share of the prompts that pass whose text states are the model's own, bit for bit; None where none passes."""
     assert edited.text is not None and plain.text is not None  # noqa: PT018
     passed = ~flagged
     same = (edited.text[passed] == plain.text[passed]).flatten(1).all(1)
-    return float(same.double().mean()) if bool(passed.any()) else 1.0
+    return float(same.double().mean()) if bool(passed.any()) else None

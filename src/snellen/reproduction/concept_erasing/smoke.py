@@ -1,4 +1,4 @@
-"""Every stage on text encoders in the exact shape of Stable Diffusion 1.5 and SDXL, with random weights."""
+"""Every stage on text encoders of the classes of Stable Diffusion 1.5 and SDXL, with tiny sizes and random weights."""
 
 from __future__ import annotations
 
