@@ -27,6 +27,7 @@ from snellen.reproduction.concept_bottleneck.scenes_with_findings import (
     suspicious,
     truth,
 )
+from snellen.reproduction.sample import Sample, mean_of
 
 
 @pytest.fixture(scope="module")
@@ -120,8 +121,33 @@ def test_full_corrections_are_what_the_head_makes_of_the_truth(material: Materia
 
 
 @pytest.mark.covers("1.8")
+def test_all_figures_of_a_way_of_deciding_come_from_the_same_decisions(material: Material) -> None:
+    arms = Arms(material, network_plan=SMOKE_PLAN, tuned_plan=SMOKE_PLAN, progress=Silent())
+    decided = arms.decided(lambda part: part.vectors)
+    figures = arms.judged(decided).as_figures("probe")
+    parts = (material.test, material.reversed)
+    right = [(decided.head.logits(part.vectors).argmax(1) == part.labels).numpy() for part in parts]
+    cells = [list(zip(part.labels.tolist(), part.groups, strict=True)) for part in parts]
+    groups = {cell: [] for cell in [*cells[0], *cells[1]]}
+    for cell, one in zip([*cells[0], *cells[1]], np.concatenate(right), strict=True):
+        groups[cell].append(float(one))
+    assert len(groups) == 4
+    # Images as in training in their order, so that two ways of deciding are paired; and those of the worst group.
+    assert figures["probe.id"] == Sample.of(right[0])
+    worst = min(groups.values(), key=np.mean)
+    assert mean_of(figures["probe.worst"]) == np.mean(worst)
+    assert figures["probe.worst"] in [Sample.of(group) for group in groups.values()]
+    assert figures["probe.ood"] == right[1].mean()
+    assert figures["probe.gap"] == abs(right[0].mean() - right[1].mean())
+    assert figures["probe.average"] == (right[0].mean() + right[1].mean()) / 2
+    assert min(map(len, groups.values())) < max(map(len, groups.values()))
+    assert find_system("1").budget.seeds >= 3
+
+
+@pytest.mark.covers("1.8")
 def test_a_smoke_run_gives_every_figure_that_claims_ask_for() -> None:
-    figures = concept_bottleneck("smoke", 1, Silent())
+    measured = concept_bottleneck("smoke", 1, Silent())
+    figures = {name: mean_of(figure) for name, figure in measured.items()}
     arms = {name.removesuffix(".worst") for name in figures if name.endswith(".worst")}
     assert {"cbm", "cosine", "probe", "network", "fine_tuned", "random", "shuffled", "leak", "residual"} <= arms
     for arm in arms:
@@ -129,12 +155,16 @@ def test_a_smoke_run_gives_every_figure_that_claims_ask_for() -> None:
             assert 0 <= figures[f"{arm}.{figure}"] <= 1
         assert figures[f"{arm}.gap"] <= 1
         assert figures[f"{arm}.worst"] <= figures[f"{arm}.average"] + 1e-9
-    asked = {
-        name
-        for claim in find_system("1").claims
-        for name in (claim.metric, claim.baseline, *claim.controls)
-        if name and not name.startswith(("both.", "strict."))
-    }
+    system = find_system("1")
+    asked = {name for claim in system.claims for name in (claim.metric, claim.baseline, *claim.controls) if name}
+    asked |= {gate.metric for gate in system.gates}
+    asked = {name for name in asked if not name.startswith(("both.", "strict."))}
+    for claim in system.claims:
+        assert claim.range == (-1.0, 1.0)
+        assert set(claim.gates) <= {gate.id for gate in system.gates}
+        # Means over draws of words are one number; everything else is judged image by image.
+        names = [name for name in (claim.metric, claim.baseline) if name in measured]
+        assert all(isinstance(measured[name], Sample) or name.startswith(("random", "shuffled")) for name in names)
     # Those of more concepts than a smoke run chooses among are of the small scale alone.
     assert asked - set(figures) <= {f"{way}_{count}.worst" for way in ("sparse", "learned") for count in (3, 6, 9, 13)}
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
-from snellen.reproduction.concept_bottleneck.materials import POOLINGS, Material, Part
+from snellen.reproduction.concept_bottleneck.materials import POOLINGS, Judged, Material, Part
+from snellen.reproduction.sample import Figure
 from snellen.reproduction.shared.small_networks import narrow_network
 from snellen.systems.concept_bottleneck.concept_quality import concept_areas
 from snellen.systems.concept_bottleneck.concept_scores import answer_shares, concept_vectors
@@ -92,18 +93,18 @@ class Arms:
         found = choose_linear_head(numbers(of.train), of.train.labels, numbers(of.tune), of.tune.labels, of.class_count)
         return Decided(found.head, numbers)
 
-    def judged(self, decided: Decided) -> ShiftFigures:
+    def judged(self, decided: Decided) -> Judged:
         """Figures of a head."""
         of = self.material
-        return of.figures(*(decided.head.logits(decided.numbers(part)).argmax(1) for part in (of.test, of.reversed)))
+        return of.judged(*(decided.head.logits(decided.numbers(part)).argmax(1) for part in (of.test, of.reversed)))
 
-    def fitted(self, numbers: Numbers) -> ShiftFigures:
+    def fitted(self, numbers: Numbers) -> Judged:
         """Figures of a head that is fitted to numbers."""
         return self.judged(self.decided(numbers))
 
     def averaged(self, draw: Callable[[Randomness], Numbers]) -> ShiftFigures:
         """Mean figures over draws of words; the worst group of each draw is its own."""
-        found = [self.fitted(draw(self.rng.child("draw", number))) for number in range(self.draws)]
+        found = [self.fitted(draw(self.rng.child("draw", number))).shift for number in range(self.draws)]
         return ShiftFigures(
             id=float(np.mean([one.id for one in found])),
             ood=float(np.mean([one.ood for one in found])),
@@ -113,11 +114,11 @@ class Arms:
 
     # -- arms ------------------------------------------------------------------------------------------------------
 
-    def main(self) -> dict[str, float]:
+    def main(self) -> dict[str, Figure]:
         """Concepts as answers and as cosines, words that say nothing in the same form, the probe, and a way around."""
         of, said = self.material, self.material.concepts
         answers, cosines = self.answers(said), self.cosines(said.phrases)
-        arms = {
+        arms: dict[str, Judged | ShiftFigures] = {
             "cbm": self.fitted(answers),
             "cosine": self.fitted(cosines),
             "probe": self.fitted(lambda part: part.vectors),
@@ -132,7 +133,7 @@ class Arms:
         }
         return {name: value for arm, found in arms.items() for name, value in found.as_figures(arm).items()}
 
-    def black_boxes(self) -> dict[str, float]:
+    def black_boxes(self) -> dict[str, Figure]:
         """A small network trained end to end, and the image tower fine-tuned with a new head."""
         with seeded(self.rng.generator("end to end").initial_seed(), torch.device("cpu")):
             network = narrow_network(self.material.class_count)
@@ -142,7 +143,7 @@ class Arms:
             **self.trained(tuned, self.tuned_plan).as_figures("fine_tuned"),
         }
 
-    def trained(self, network: nn.Module, plan: TrainingPlan) -> ShiftFigures:
+    def trained(self, network: nn.Module, plan: TrainingPlan) -> Judged:
         """Figures of a network that is trained on the images, its epoch chosen on the confounded ones held back."""
         of = self.material
         made = train(
@@ -154,9 +155,9 @@ class Arms:
         )
         network.load_state_dict(dict(made.weights))
         network.eval()
-        return of.figures(*(_decisions(network, part.images) for part in (of.test, of.reversed)))
+        return of.judged(*(_decisions(network, part.images) for part in (of.test, of.reversed)))
 
-    def residual(self, scores: Numbers) -> ShiftFigures:
+    def residual(self, scores: Numbers) -> Judged:
         """PCBM-h: the bottleneck and a way around it."""
         of = self.material
 
@@ -164,11 +165,11 @@ class Arms:
             return scores(part), part.vectors, part.labels
 
         head = choose_residual_head(self.decided(scores).head, shown(of.train), shown(of.tune))
-        return of.figures(*(head.logits(scores(part), part.vectors).argmax(1) for part in (of.test, of.reversed)))
+        return of.judged(*(head.logits(scores(part), part.vectors).argmax(1) for part in (of.test, of.reversed)))
 
-    def few(self, counts: Sequence[int]) -> dict[str, float]:
+    def few(self, counts: Sequence[int]) -> dict[str, Figure]:
         """Heads on few concepts, chosen by an elastic net, or near learned directions."""
-        of, scores, figures = self.material, self.answers(self.material.concepts), dict[str, float]()
+        of, scores, figures = self.material, self.answers(self.material.concepts), dict[str, Figure]()
         directions = concept_vectors(of.tower, of.concepts.phrases).cpu()
         for count in counts:
             ways = {
@@ -181,7 +182,7 @@ class Arms:
                 figures |= self.fitted(_columns(scores, places)).as_figures(f"{name}_{count}")
         return figures
 
-    def many_words(self, count: int) -> dict[str, float]:
+    def many_words(self, count: int) -> dict[str, Figure]:
         """As many random words as hold all that an image's vector says, as cosines."""
         return self.fitted(self.cosines(random_phrases(["word"] * count, self.rng))).as_figures("many_words")
 

@@ -15,6 +15,7 @@ from snellen.reproduction.concept_bottleneck.arms import Arms
 from snellen.reproduction.concept_bottleneck.materials import scene_material
 from snellen.reproduction.concept_bottleneck.scales import full_material
 from snellen.reproduction.concept_bottleneck.scenes_with_findings import Sizes
+from snellen.reproduction.sample import Figure
 from snellen.training.plan import TrainingPlan
 
 TOWER = "bundled:scene-clip"
@@ -41,14 +42,15 @@ FEW = (3, 6, 9, 13)
 MANY = 128
 
 
-def concept_bottleneck(scale: Scale, seed: int, progress: Progress) -> Mapping[str, float]:
+def concept_bottleneck(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
     """Measure the claims of system 1.
 
     Returns:
         ``ARM.FIGURE`` with the figures id, ood, gap, average and worst of the arms cbm (concepts as answers), cosine
         (the paper's scores), patch_max and patch_mean, probe, network, fine_tuned, random and shuffled (with
         ``_cosine``), leak, residual, sparse_k and learned_k, many_words; areas under the curve of concepts; accuracies
-        after corrections. ``both.`` stands before those of a second finding, ``strict.`` before those of a shortcut
+        after corrections. ``id`` and ``worst`` have a value for each image, except in the arms that are means over
+        draws of words. ``both.`` stands before those of a second finding, ``strict.`` before those of a shortcut
         without exception.
     """
     if scale == "full":
@@ -84,7 +86,7 @@ concept_bottleneck.stand_ins = {  # type: ignore[attr-defined]
 }
 
 
-def _all(arms: Arms, *, few: tuple[int, ...] | list[int], many: int) -> dict[str, float]:
+def _all(arms: Arms, *, few: tuple[int, ...] | list[int], many: int) -> dict[str, Figure]:
     return {
         **arms.main(),
         **arms.black_boxes(),

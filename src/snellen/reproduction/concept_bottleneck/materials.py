@@ -26,6 +26,7 @@ from snellen.reproduction.concept_bottleneck.scenes_with_findings import (
     findings,
     truth,
 )
+from snellen.reproduction.sample import Figure, Sample
 from snellen.systems.concept_bottleneck.concept_scores import Pooling, concept_vectors, pooled_cosines
 from snellen.systems.concept_bottleneck.concept_source import Concepts
 from snellen.systems.concept_bottleneck.shift_figures import ShiftFigures, shift_figures
@@ -65,6 +66,29 @@ class Part:
         return ImageStore.of_tensors(self.images, self.labels, split=self.split)
 
 
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Decisions on the images as in training and on the reversed ones, judged.
+
+    Attributes:
+        shift: the figures.
+        right: as in training, bool (n,).
+        right_in_worst: of the images of the worst group over both sets, bool (w,).
+    """
+
+    shift: ShiftFigures
+    right: NDArray[np.bool_]
+    right_in_worst: NDArray[np.bool_]
+
+    def as_figures(self, name: str) -> dict[str, Figure]:
+        """The figures of :meth:`ShiftFigures.as_figures`; ``NAME.id`` and ``NAME.worst`` have a value for each image.
+
+        The worst group is that of these decisions: two ways of deciding may have different ones, which are not paired.
+        """
+        samples = {f"{name}.id": Sample.of(self.right), f"{name}.worst": Sample.of(self.right_in_worst)}
+        return {**self.shift.as_figures(name), **samples}
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Material:
     """A task.
@@ -91,13 +115,18 @@ class Material:
     reversed: Part
     seed: int
 
-    def figures(self, on_test: Tensor, on_reversed: Tensor) -> ShiftFigures:
+    def judged(self, on_test: Tensor, on_reversed: Tensor) -> Judged:
         """Figures of decisions (n,) on ``test`` and ``reversed``."""
-        return shift_figures(
-            (self.test.labels.numpy(), self.reversed.labels.numpy()),
-            (self.test.groups, self.reversed.groups),
-            (on_test.numpy(), on_reversed.numpy()),
-        )
+        parts, decisions = (self.test, self.reversed), (on_test.numpy(), on_reversed.numpy())
+        labels = (self.test.labels.numpy(), self.reversed.labels.numpy())
+        found = shift_figures(labels, (self.test.groups, self.reversed.groups), decisions)
+        right = [made == label for made, label in zip(decisions, labels, strict=True)]
+        groups = [
+            f"{label} | {group}"
+            for part in parts
+            for label, group in zip(part.labels.tolist(), part.groups, strict=True)
+        ]
+        return Judged(found, right[0], np.concatenate(right)[np.array(groups) == found.worst_group])
 
 
 def scene_material(
