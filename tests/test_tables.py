@@ -63,7 +63,8 @@ def test_stale_tables_are_named_and_written_anew(script, copy):
     before = page.read_text(encoding="utf-8")
     readme.write_text(README.replace("MedMNIST-C: Comprehensive", "MedMNIST-C: Partial"), encoding="utf-8")
     stale = before.replace("| way | AUC |", "| way | area |")
-    stale = stale.replace("Scale small, 3 seeds", "Scale full, 3 seeds")
+    end = "<!-- claims smooth_inversion:end -->"
+    stale = stale.replace(end, f"A line of an earlier record.\n{end}")
     page.write_text(stale, encoding="utf-8")
     names = ["systems", "smooth_inversion", "viewpoints"]
     with pytest.raises(SystemExit) as failed:
