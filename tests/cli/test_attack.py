@@ -204,4 +204,8 @@ def test_options_have_the_defaults_of_the_function_they_stand_for():
         stands_for = spelled.get(name, name)
         if name not in own and option.default is not inspect.Parameter.empty:
             assert option.default == parameters[stands_for].default, name
-    assert {spelled.get(name, name) for name in options} - own == set(parameters) - {"progress"}
+    assert {spelled.get(name, name) for name in options} - own == set(parameters) - {
+        "progress",
+        "labels",
+        "class_names",
+    }

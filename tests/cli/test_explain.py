@@ -78,4 +78,8 @@ def test_options_have_the_defaults_of_the_function_they_stand_for():
     for name, option in options.items():
         if name not in own and option.default is not inspect.Parameter.empty:
             assert option.default == parameters[spelled.get(name, name)].default, name
-    assert {spelled.get(name, name) for name in options} - own == set(parameters) - {"progress"}
+    assert {spelled.get(name, name) for name in options} - own == set(parameters) - {
+        "progress",
+        "labels",
+        "class_names",
+    }

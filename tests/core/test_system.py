@@ -298,6 +298,12 @@ def test_the_earlier_judge_is_named_and_needed_three_seeds(record):
     assert make_system().state == "not run"
 
 
+def test_a_budget_is_bounded(written):
+    folder, claims = written(claims=CLAIMS.replace("seeds = 6", "seeds = 6\nminutes = 100"))
+    with pytest.raises(InputError, match="a seed takes at most 15 minutes and a record 120; got 6 seeds of 100"):
+        load_system(folder, claims)
+
+
 def test_behind_a_closed_gate_nothing_was_run(record):
     shut = [{"id": claim.id, "verdict": "not run"} for claim in make_system().claims]
     record(make_system(), "small", claims=shut)

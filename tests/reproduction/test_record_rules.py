@@ -145,3 +145,14 @@ def test_a_record_of_the_earlier_judge_gives_way_to_one_of_today(coin, results):
     for seed in (results / "coin").iterdir():
         seed.unlink()
     assert reproduce(coin.load(), record_in=results).spent == (0, 1, 2)
+
+
+def test_a_claim_is_dropped_with_a_reason_and_the_record_stays_until_there_is_another(coin, results):
+    reproduce(coin.load(), record_in=results)
+    text = coin.claims.read_text()
+    coin.claims.write_text(text.split('[[claims]]\nid = "99.b"')[0])
+    with pytest.raises(InputError, match=r"dropped: 99\.b.*below \[dropped\] in claims\.toml"):
+        reproduce(coin.load(), record_in=results)
+    coin.claims.write_text(f'{coin.claims.read_text()}\n[dropped]\n"99.b" = "it holds by construction"\n')
+    fresh(coin, 1005)
+    assert [claim.id for claim in reproduce(coin.load(), record_in=results).claims] == ["99.a"]

@@ -238,10 +238,57 @@ def test_a_missing_figure_is_an_error_that_names_it(coin):
         reproduce(coin.load(), seeds=1)
 
 
-def test_a_gate_that_is_not_there_is_named(coin):
+def test_a_gate_that_is_not_there_is_refused_before_anything_runs(coin):
     coin.change('scales = ["small"]', 'scales = ["small"]\ngates = ["lit"]')
-    with pytest.raises(SnellenError, match=r"claim 99\.b names the gate lit, which is not there"):
-        reproduce(coin.load(), seeds=1)
+    with pytest.raises(InputError, match=r"claim 99\.b names the gate lit, which is not there"):
+        coin.load()
+
+
+def test_an_edit_during_a_seed_is_an_error(coin, results):
+    coin.change(
+        "    1 / (",
+        "    (Path(__file__).parent / 'snellen/reproduction/coin/experiment.py').write_text('THROWS = 7')\n    1 / (",
+        path=coin.module,
+    )
+    with pytest.raises(SnellenError, match=r"seed 1000, ran while its code was edited"):
+        reproduce(coin.load(), record_in=results)
+    assert not (results / "coin").exists()
+
+
+def test_a_system_that_fails_does_not_end_the_queue(coin, results, monkeypatch):
+    monkeypatch.setattr(os, "nice", lambda step: 0)
+    (coin.code.parent / "token").mkdir()
+    (coin.code.parent / "token" / "experiment.py").write_text("THROWS = 7\n")
+    broken = coin.load().model_copy(update={"name": "token", "experiment": "coin_experiment:fall"})
+    coin.module.write_text(coin.module.read_text() + "\ndef fall(scale, seed, progress):\n    raise OSError('fell')\n")
+    with pytest.raises(SnellenError, match=r"1 of 2 systems failed, the others were run: token: OSError: fell"):
+        run_queue([broken, coin.load()], results)
+    assert (results / "coin.json").is_file()
+    assert not (results / "token.json").exists()
+
+
+def test_what_may_not_be_recorded_is_refused_before_the_queue_begins(coin, results, monkeypatch):
+    monkeypatch.setattr(os, "nice", lambda step: 0)
+    reproduce(coin.load(), record_in=results)
+    coin.change("THROWS = 100", "THROWS = 101", path=coin.code / "experiment.py")
+    before = len(coin.calls())
+    with pytest.raises(InputError, match="first_seed = 1005"):
+        run_queue([coin.load()], results)
+    assert len(coin.calls()) == before
+
+
+def test_a_damaged_record_is_named_by_a_stamp(coin, results):
+    reproduce(coin.load(), record_in=results)
+    (results / "coin.json").write_text('{"judge": 2}')
+    with pytest.raises(InputError, match=r"coin\.json: not a result that this version .*Field required"):
+        stamp_record(coin.load(), results)
+
+
+def test_a_record_of_other_gates_or_another_budget_does_not_count(coin, results):
+    reproduce(coin.load(), record_in=results)
+    assert coin.load().state == "1 of 2 claims hold (small)"
+    coin.change('[[claims]]\nid = "99.a"', '[budget]\nseeds = 6\n\n[[claims]]\nid = "99.a"')
+    assert coin.load().state == "not run"
 
 
 def test_unbuilt_systems_say_so():

@@ -27,20 +27,22 @@ from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run
 from snellen.core.unwritable import unwritable_told
+from snellen.data.references import Array
 from snellen.models.remote.sent_log import sent_log
 from snellen.runs.engines.choosing import choose_engine, recorded
 from snellen.runs.engines.engine import Engine
+from snellen.runs.given import Images, Model, given_classifier, given_images
 
 
 def audit(
-    classifier: Classifier,
-    images: ImageSet,
+    classifier: Model,
+    images: Images,
     *,
     out: Path | str | None = None,
     checks: Sequence[str | Mapping[str, Any] | Check] | None = None,
     threats: Sequence[str] = (),
-    train: ImageSet | None = None,
-    tune: ImageSet | None = None,
+    train: Images | None = None,
+    tune: Images | None = None,
     batch_size: int = 64,
     workers: int = 0,
     limit: int | None = None,
@@ -54,13 +56,17 @@ def audit(
     shards: int | None = None,
     threads: int | None = None,
     part: str | None = None,
+    labels: Array | Sequence[int] | None = None,
+    class_names: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> AuditReport:
     """Audit a classifier on images.
 
     Args:
-        classifier: the model; see :func:`snellen.load_classifier`.
-        images: see :func:`snellen.load_images`. Labels are matched to the classifier's classes by name.
+        classifier: a classifier, or what :func:`snellen.load_classifier` takes: a reference, a torch module (which
+            stays as it is), a callable.
+        images: an image set, or what :func:`snellen.load_images` takes: a folder, file, arrays.
+            Labels are matched to the classifier's classes by name.
         out: run directory. An unfinished or finished run of the same plan in it is taken up, another plan is an error.
             A model that cannot be hashed (a plain callable, an edited model) is not taken up. None: nothing is kept.
         checks: names of checks, records (``{"check": "corruption", "benchmark": "bloodmnist"}``) or check objects; None
@@ -90,6 +96,8 @@ def audit(
             divided among the processes, or as the run in ``out`` has it.
         part: "2/8" measures the second of eight parts into ``out``, which all parts share, and stops; the same call
             without it does what is left and makes the report.
+        labels: of images that are an array or tensor.
+        class_names: in the order of the outputs, where the model does not name them and the images name others.
         progress: who hears of progress.
 
     Returns:
@@ -111,8 +119,13 @@ def audit(
     mine = (1, 1) if part is None else read_part(part)
     started, seconds_allowed = time.perf_counter(), None if budget is None else seconds_of(budget)
     privacy = Privacy.of(save_images, pseudonyms, None if out is None else Path(out))
-    given: dict[Companion, ImageSet | None] = {"train": train, "tune": tune}
-    asked = ResolvedAudit.of(classifier, images, given, checks, threats, privacy=privacy, limit=limit, seed=seed)
+    given: dict[Companion, ImageSet | None] = {
+        "train": None if train is None else given_images(train),
+        "tune": None if tune is None else given_images(tune),
+    }
+    audited = given_images(images, labels)
+    model = given_classifier(classifier, audited, class_names)
+    asked = ResolvedAudit.of(model, audited, given, checks, threats, privacy=privacy, limit=limit, seed=seed)
     rng, listener = Randomness(seed), progress or Silent()
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"

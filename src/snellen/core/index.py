@@ -37,7 +37,14 @@ AREAS: dict[str, str] = {
 }
 
 #: What an area's methods are called in errors, where that is not the verb.
-_NOUNS = {"worlds": "world", "defects": "defect", "explanations": "explanation"}
+_NOUNS = {
+    "certificates": "certificate",
+    "defects": "defect",
+    "explanations": "explanation",
+    "generation": "method that generates",
+    "recipes": "recipe",
+    "worlds": "world",
+}
 
 #: Room of the textbook methods of an area; every other area has methods of systems alone.
 _ROOMS = {

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from snellen.core import package
 from snellen.core.errors import InputError, unknown_name
@@ -27,6 +27,9 @@ MINIMUM_SEEDS, EARLIER_MINIMUM = 5, 3
 #: Seeds of records start here; lower ones are for pilots, which choose effect sizes and settings.
 FIRST_SEED = 1000
 
+#: Minutes of processor time that a seed, and a record, may take at the scale small.
+MOST_MINUTES, MOST_MINUTES_OF_A_RECORD = 15, 120
+
 #: Which judge makes records today: 1 took a t interval over the means of seeds, 2 is :mod:`snellen.reproduction.judge`.
 JUDGE = 2
 
@@ -36,7 +39,8 @@ Verdict = Literal["holds", "fails", "undecided", "not run", "missing"]
 class Gate(BaseModel):
     """What must be so before a claim means anything: that the mechanism is there at all.
 
-    Behind a closed gate a claim is *not run*; it never *fails*. A gate is judged by the mean over the seeds.
+    Behind a closed gate a claim is *not run*; it never *fails*. A gate is judged by the mean over the seeds. It guards
+    at its own scales alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,6 +67,15 @@ class Budget(BaseModel):
     seeds: int = Field(MINIMUM_SEEDS, ge=MINIMUM_SEEDS)
     first_seed: int = Field(FIRST_SEED, ge=FIRST_SEED)
     minutes: float = Field(12.0, gt=0)
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Budget:
+        if self.minutes > MOST_MINUTES or self.minutes * self.seeds > MOST_MINUTES_OF_A_RECORD:
+            raise ValueError(
+                f"a seed takes at most {MOST_MINUTES} minutes and a record {MOST_MINUTES_OF_A_RECORD}; got "
+                f"{self.seeds} seeds of {self.minutes:g}; what needs more belongs into the scale full"
+            )
+        return self
 
     @property
     def range(self) -> range:
@@ -124,6 +137,17 @@ class System(BaseModel):
     claims: tuple[Claim, ...] = ()
     gates: tuple[Gate, ...] = ()
     budget: Budget = Budget()
+    dropped: dict[str, str] = Field(default_factory=dict, description="why a claim of an earlier record is gone, by id")
+
+    @model_validator(mode="after")
+    def _gates_are_there(self) -> System:
+        known = {gate.id for gate in self.gates}
+        if len(known) < len(self.gates):
+            raise ValueError("two gates have one id")
+        for claim in self.claims:
+            if absent := sorted(set(claim.gates) - known):
+                raise ValueError(f"claim {claim.id} names the gate {', '.join(absent)}, which is not there")
+        return self
 
     @property
     def claims_hash(self) -> str:
@@ -143,6 +167,8 @@ class System(BaseModel):
         """
         record = recorded(self.name)
         if record is None or record.claims_hash != self.claims_hash or record.scale not in ("small", "full"):
+            return "not run"
+        if record.judge == JUDGE and record.plan_hash != self.plan_hash:
             return "not run"
         judged = {claim.id for claim in record.claims}
         if not judged or judged != {claim.id for claim in self.claims if record.scale in claim.scales}:
@@ -200,8 +226,16 @@ def read_record(path: Path) -> Record:
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: not a result that this version of 'snellen reproduce --record' wrote; record it again, or "
-            f"restore it: {error}"
+            f"restore it ({_first_reason(error)})"
         ) from error
+
+
+def _first_reason(error: Exception) -> str:
+    """One line of an error."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".strip(": ")
+    return str(error).partition("\n")[0]
 
 
 def recorded(name: str) -> Record | None:
@@ -215,7 +249,7 @@ def recorded(name: str) -> Record | None:
 
 
 #: What stands beside the experiment, and nowhere else.
-_OF_CLAIMS = {"experiment", "claims", "gates", "budget"}
+_OF_CLAIMS = {"experiment", "claims", "gates", "budget", "dropped"}
 
 
 def load_system(folder: Path, claims: Path | None = None) -> System:

@@ -2,10 +2,12 @@
 
 A claim is about one quantity: a figure, or the difference of two. Where the experiment gives a value for every image,
 the interval is a **paired hierarchical bootstrap**: seeds are drawn with replacement, and within each drawn seed its
-images, the same ones for both figures. Deviations are widened by √(S/(S − 1)) for S seeds, because a bootstrap of few
-seeds is too narrow; with 5 seeds it then covers the truth at least 94 times in 100 in simulation. A share of few events
-also gets the exact interval of Clopper and Pearson over all images, and the wider end counts. Figures that are one
-number a seed get Student's interval. Every interval ends at the natural range of its quantity.
+images, the same ones for both figures. A bootstrap of few seeds is too narrow, so its deviations are widened: by
+√(S/(S − 1)) for S seeds, and by Student's quantile over the normal one, with Satterthwaite's degrees of freedom. These
+are many where seeds differ no more than their images explain, and S − 1 where one trained network a seed decides. Where
+events are few, a share and a difference of two shares also get the exact interval of Clopper and Pearson over all
+images, and the wider end counts. Figures that are one number a seed get Student's interval. Every interval ends at the
+natural range of its quantity.
 
 Values that do not vary at all have no interval. They decide by their signs: with n seeds on the claimed side, chance
 gives as much with probability 2⁻ⁿ, which must be below 2.5 %.
@@ -15,12 +17,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from snellen.core.errors import SnellenError
 from snellen.core.system import Claim, Gate, Verdict
+from snellen.metrics.incomplete_beta import student_t_quantile
 from snellen.metrics.intervals import clopper_pearson, mean_interval
 from snellen.reproduction.result import ClaimResult, GateResult
 from snellen.reproduction.sample import Figure, Sample, mean_of
@@ -79,6 +84,11 @@ def judge_claim(claim: Claim, runs: Sequence[Mapping[str, Figure]], closed: Sequ
     else:
         about = [_difference(one, other) for one, other in zip(ours, theirs or [None] * len(ours), strict=True)]
         interval = _interval(about, claim)
+        if claim.range is not None and any(not claim.range[0] <= one.mean <= claim.range[1] for one in about):
+            raise SnellenError(
+                f"claim {claim.id} is about values in {list(claim.range)}, and a seed gave "
+                f"{next(one.mean for one in about if not claim.range[0] <= one.mean <= claim.range[1]):.4g}"
+            )
         if interval is not None and claim.range is not None:
             interval = Interval(max(interval.low, claim.range[0]), min(interval.high, claim.range[1]))
         verdict, reason = _verdict(claim, about, interval)
@@ -111,6 +121,7 @@ class _About(NamedTuple):
     values: NDArray[np.float64]
     minus: NDArray[np.float64] | None = None
     share: bool = False
+    paired: bool = False
 
     @property
     def mean(self) -> float:
@@ -122,7 +133,10 @@ def _difference(ours: Figure, theirs: Figure) -> _About:
     if theirs is None:
         return _About(one, share=isinstance(ours, Sample) and ours.share)
     other = np.array(theirs.values if isinstance(theirs, Sample) else [theirs], dtype=np.float64)
-    return _About(one - other) if len(one) == len(other) else _About(one, other)
+    if len(one) != len(other):
+        return _About(one, other)
+    shares = isinstance(ours, Sample) and isinstance(theirs, Sample) and ours.share and theirs.share
+    return _About(one - other, share=shares, paired=True)
 
 
 def _interval(about: Sequence[_About], claim: Claim) -> Interval | None:
@@ -133,13 +147,25 @@ def _interval(about: Sequence[_About], claim: Claim) -> Interval | None:
         values = [one.mean for one in about]
         return Interval(*mean_interval(values)) if len(set(values)) > 1 else None
     low, high = _bootstrap(about, claim)
-    if all(one.share for one in about):
-        pooled = np.concatenate([one.values for one in about])
-        events = int(pooled.sum())
-        if min(events, len(pooled) - events) < FEW:
-            exact = clopper_pearson(events, len(pooled))
-            low, high = min(low, exact.low), max(high, exact.high)
+    exact = _exact(about)
+    if exact is not None:
+        low, high = min(low, exact.low), max(high, exact.high)
     return Interval(low, high) if low < high else None
+
+
+def _exact(about: Sequence[_About]) -> Interval | None:
+    """Exact interval over all images where events are few: of a share, or of the difference of two paired shares."""
+    if any(one.minus is not None or not one.share for one in about):
+        return None
+    pooled = np.concatenate([one.values for one in about])
+    up, down, n = int((pooled == 1).sum()), int((pooled == -1).sum()), len(pooled)
+    if min(up + down, n - up, n - down) >= FEW:
+        return None
+    if not down and not any(one.paired for one in about):
+        return Interval(*clopper_pearson(up, n))
+    # Each of the two shares at half the level, so that both bounds hold together.
+    gained, lost = clopper_pearson(up, n, 1 - LEVEL), clopper_pearson(down, n, 1 - LEVEL)
+    return Interval(gained.low - lost.high, gained.high - lost.low)
 
 
 def _bootstrap(about: Sequence[_About], claim: Claim) -> tuple[float, float]:
@@ -155,9 +181,24 @@ def _bootstrap(about: Sequence[_About], claim: Claim) -> tuple[float, float]:
             if one.minus is not None:
                 drawn[rows] -= _means(one.minus, len(rows), rng)
     centre = float(np.mean([one.mean for one in about]))
-    widened = centre + (drawn / seeds - centre) * (seeds / (seeds - 1)) ** 0.5
+    normal = NormalDist().inv_cdf(1 - LEVEL)
+    wider = student_t_quantile(1 - LEVEL, _degrees_of_freedom(about)) / normal * (seeds / (seeds - 1)) ** 0.5
+    widened = centre + (drawn / seeds - centre) * wider
     low, high = np.quantile(widened, [LEVEL, 1 - LEVEL])
     return float(low), float(high)
+
+
+def _degrees_of_freedom(about: Sequence[_About]) -> float:
+    """Of the variance of the mean over seeds (Satterthwaite 1946): between seeds S − 1, of images within them many."""
+    seeds, means = len(about), [one.mean for one in about]
+    parts = [part for one in about for part in (one.values, one.minus) if part is not None and len(part) > 1]
+    within = sum(float(part.var(ddof=1)) / len(part) for part in parts) / seeds**2
+    images = sum(len(part) - 1 for part in parts)
+    total = float(np.var(means, ddof=1)) / seeds
+    between = max(total - within, 0.0)
+    if not images or not within:
+        return seeds - 1
+    return (between + within) ** 2 / (between**2 / (seeds - 1) + within**2 / images)
 
 
 def _means(values: NDArray[np.float64], count: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -67,12 +67,13 @@ def _check_amendments(system: System, before: Record, target: Path) -> None:
         changed = before.claim_hashes.get(claim.id) != claim.hash
         if (changed and claim.amended in (None, recorded)) or (recorded is not None and claim.amended is None):
             silent.append(claim.id)
-    dropped = sorted(set(before.claim_hashes) - {claim.id for claim in system.claims})
+    dropped = sorted(set(before.claim_hashes) - {claim.id for claim in system.claims} - set(system.dropped))
     if silent or dropped:
         raise InputError(
             f"the claims of system {system.number} differ from those recorded in {target} "
             f"(changed without a new 'amended' reason, or a recorded one taken away: {', '.join(silent) or 'none'}; "
-            f"dropped: {', '.join(dropped) or 'none'}); write the reason into the claim, or restore it"
+            f"dropped: {', '.join(dropped) or 'none'}); write the reason into the claim, or for a dropped one below "
+            f"[dropped] in claims.toml, or restore it"
         )
 
 

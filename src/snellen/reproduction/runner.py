@@ -17,7 +17,7 @@ from typing import Protocol
 from snellen.core.errors import InputError, SnellenError
 from snellen.core.progress import Progress, Silent
 from snellen.core.run import canonical_json, write_atomically
-from snellen.core.system import Scale, System, find_system
+from snellen.core.system import Scale, System, find_system, read_record
 from snellen.reproduction.experiment_code import experiment_hash
 from snellen.reproduction.judge import judge_claim, judge_gate
 from snellen.reproduction.record_rules import check_recordable
@@ -40,7 +40,7 @@ def reproduce(
     *,
     scale: Scale = "small",
     seeds: int | None = None,
-    record_in: Path | None = None,
+    record_in: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Measure the claims of one system.
@@ -82,7 +82,7 @@ def reproduce(
     listener.begin("seeds", system.budget.seeds)
     result = None
     while result is None:
-        result = advance_record(system, record_in, scale=scale, progress=listener)
+        result = advance_record(system, Path(record_in), scale=scale, progress=listener)
         listener.advance("seeds", 1)
     listener.finish("seeds")
     return result
@@ -123,7 +123,8 @@ def run_queue(
 ) -> list[Result]:
     """Record several systems, one seed after the other: a seed of each in turn, at the lowest priority.
 
-    It may be stopped at any time; the same call goes on with the seeds that are not there yet.
+    It may be stopped at any time; the same call goes on with the seeds that are not there yet. What may not be recorded
+    is refused before anything is run. When an experiment fails, the others go on, and its error comes last.
 
     Args:
         systems: as :func:`reproduce` takes one.
@@ -133,16 +134,29 @@ def run_queue(
         finished: hears of every finished seed: name of the system, and its result once it is judged.
     """
     waiting = [_runnable(one, scale) for one in systems]
+    for system in waiting:
+        seeds, code = read_seeds(record_in, system.name), experiment_hash(system)
+        check_recordable(system, scale, record_in / f"{system.name}.json", seeds, code)
+    failed: dict[str, Exception] = {}
     os.nice(max(19 - os.nice(0), 0))
     results = []
     while waiting:
         system = waiting.pop(0)
-        result = advance_record(system, record_in, scale=scale, progress=progress)
+        try:
+            result = advance_record(system, record_in, scale=scale, progress=progress)
+        except Exception as error:
+            failed[system.name] = error
+            continue
         finished(system.name, result)
         if result is None:
             waiting.append(system)
         else:
             results.append(result)
+    if failed:
+        told = "; ".join(f"{name}: {type(error).__name__}: {error}" for name, error in failed.items())
+        raise SnellenError(f"{len(failed)} of {len(systems)} systems failed, the others were run: {told}") from next(
+            iter(failed.values())
+        )
     return results
 
 
@@ -156,6 +170,7 @@ def stamp_record(system: System | str | int, record_in: Path, *, progress: Progr
     target = record_in / f"{system.name}.json"
     if not target.is_file():
         raise InputError(f"nothing is recorded in {target}")
+    read_record(target)
     before = Result.model_validate_json(target.read_bytes())
     scale: Scale = "full" if before.scale == "full" else "small"
     seeds = {one.seed: one for one in read_seeds(record_in, system.name) if one.seed in before.seed_ids}
@@ -196,15 +211,17 @@ def _measure(system: System, scale: Scale, seed: int, progress: Progress) -> See
     """Run one seed."""
     assert system.experiment is not None, "whoever measures has looked"
     experiment = load_experiment(system, system.experiment)
-    started, spent = time.perf_counter(), time.process_time()
+    started, spent, code = time.perf_counter(), time.process_time(), experiment_hash(system)
     whose = f"the experiment of system {system.number}, seed {seed},"
     figures = checked_figures(experiment(scale, seed, progress), whose, named_figures(system, scale))
+    if experiment_hash(system) != code:
+        raise SnellenError(f"{whose} ran while its code was edited: nobody can say what was measured; run it again")
     return SeedFile.of(
         system,
         scale,
         seed,
         figures,
-        code_hash=experiment_hash(system),
+        code_hash=code,
         environment=_environment(),
         duration_s=time.perf_counter() - started,
         processor_s=time.process_time() - spent,
@@ -241,9 +258,6 @@ def _judged(system: System, scale: Scale, seeds: Sequence[SeedFile], spent: Sequ
     gates = tuple(judge_gate(gate, runs) for gate in system.gates if scale in gate.scales)
     closed = [gate.id for gate in gates if not gate.open]
     claims = [claim for claim in system.claims if scale in claim.scales]
-    for claim in claims:
-        if unknown := set(claim.gates) - {gate.id for gate in system.gates}:
-            raise SnellenError(f"claim {claim.id} names the gate {', '.join(sorted(unknown))}, which is not there")
     controls = sorted({name for claim in claims for name in claim.controls})
     environment: dict[str, str] = {}
     for one in seeds:

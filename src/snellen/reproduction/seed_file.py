@@ -99,7 +99,7 @@ def read_seeds(folder: Path, name: str) -> list[SeedFile]:
         try:
             found.append(SeedFile.model_validate_json(path.read_bytes()))
         except (OSError, ValueError) as error:
-            raise InputError(f"{path}: not a seed that 'snellen reproduce' wrote; delete it: {error}") from error
+            raise InputError(f"{path}: not a seed that 'snellen reproduce' wrote; delete it") from error
     return sorted(found, key=lambda one: one.seed)
 
 

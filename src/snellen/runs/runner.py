@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
+from snellen.core import package
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
@@ -154,7 +155,9 @@ def carry_out(call: Call[Result], out: Path | str | None) -> Result:
         check_free(folder, call.record, call.what)
         if call.classifier is not None:
             check_recognisable(folder, call.record, call.classifier, call.what)
-        plan = call.plan()
+        plan = dict(call.plan())
+        if "code" not in plan:
+            plan["code"] = package.code_hash()
         done = complete(folder, call.record, call.result, plan, call.what)
         if done is not None:
             shutil.rmtree(folder / UNFINISHED, ignore_errors=True)

@@ -152,6 +152,8 @@ def named_settings(method: Methods, area: str = "shifts", *, names: Pseudonyms |
     Raises:
         InputError: no method, one of another area, one that occurs twice, or one that cannot run on any images.
     """
+    if not isinstance(method, Method | str | Mapping | Sequence):
+        _not_a_method(method, area)
     given = [method] if isinstance(method, Method | str | Mapping) else list(method)
     if not given:
         raise InputError(f"no method to {_VERBS[area]}; give one or more, such as {_EXAMPLES[area]}")

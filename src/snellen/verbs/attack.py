@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from snellen.core import index
-from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError
 from snellen.core.evidence import Evidence
-from snellen.core.images import ImageSet
 from snellen.core.method import ViewAttack
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run, canonical_json, write_atomically
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.data.files.labels import align_labels
+from snellen.data.references import Array
 from snellen.methods.attacks.ensemble import StandardEnsemble
 from snellen.methods.attacks.goal import RECORD, WHAT, goal_of, labels_of
 from snellen.methods.attacks.reliability import doubts_after
 from snellen.methods.attacks.robustbench_record import robustbench_record
 from snellen.runs import unfinished
+from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.record import EVIDENCE, RejectedImage, ShownResult
 from snellen.runs.runner import Call, asked_of, carry_out, write_evidence
 from snellen.runs.settings import Methods, named_settings
@@ -34,8 +34,8 @@ from snellen.verbs.attacked_set import AttackedSet
 
 
 def attack(
-    classifier: Classifier,
-    images: ImageSet,
+    classifier: Model,
+    images: Images,
     method: Methods,
     *,
     target: str | int | None = None,
@@ -46,6 +46,8 @@ def attack(
     seed: int = 0,
     save_images: bool = True,
     pseudonyms: Path | str | None = None,
+    labels: Array | Sequence[int] | None = None,
+    class_names: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> AttackedSet | ShownResult:
     """Attack every image that the classifier gets right, and tell what was found.
@@ -73,8 +75,10 @@ def attack(
     (True, 24)
 
     Args:
-        classifier: see :func:`snellen.load_classifier`.
-        images: see :func:`snellen.load_images`. Labels are matched to the classifier's classes by name.
+        classifier: a classifier, or what :func:`snellen.load_classifier` takes: a reference, a torch module (which
+            stays as it is), a callable.
+        images: an image set, or what :func:`snellen.load_images` takes: a folder, file, arrays.
+            Labels are matched to the classifier's classes by name.
         method: one or more methods of the area ``attacks``, as objects, names or records: ``"pgd"``,
             ``{"method": "pgd", "epsilon": 0.1}``.
         target: class that images of others are to be taken for, by name or position; None: any mistake. Of a
@@ -87,6 +91,8 @@ def attack(
         save_images: write pictures: files of the adversarial images, archives, contact sheets.
         pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, groups, bags,
             of the data and of files of models are replaced before anything is written, and can be looked up in it.
+        labels: of images that are an array or tensor.
+        class_names: in the order of the outputs, where the model does not name them and the images name others.
         progress: who hears of progress.
 
     Returns:
@@ -101,6 +107,8 @@ def attack(
     """
     if batch_size < 1 or workers < 0:
         raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
+    images = given_images(images, labels)
+    classifier = given_classifier(classifier, images, class_names)
     named = named_settings(method, "attacks")
     if any(isinstance(setting.method, ViewAttack) for setting in named):
         if pseudonyms is not None:

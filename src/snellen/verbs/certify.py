@@ -19,9 +19,11 @@ from snellen.core.run import Run
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.data.files.labels import align_labels
 from snellen.data.loading import PreparedBatch, prepared_batches
+from snellen.data.references import Array
 from snellen.methods.smoothing.by_votes import VoteCertificate
 from snellen.methods.smoothing.outcome import CertifiedByVotes
 from snellen.runs import unfinished
+from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.record import RejectedImage
 from snellen.runs.runner import Call, asked_of, carry_out, write_evidence
 from snellen.runs.settings import Methods, Setting
@@ -49,8 +51,8 @@ class _Work:
 
 
 def certify(
-    classifier: Classifier,
-    images: ImageSet,
+    classifier: Model,
+    images: Images,
     method: Methods,
     *,
     out: Path | str | None = None,
@@ -59,6 +61,8 @@ def certify(
     limit: int | None = None,
     seed: int = 0,
     pseudonyms: Path | str | None = None,
+    labels: Array | Sequence[int] | None = None,
+    class_names: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> CertifiedSet:
     """Certify the decision for every image, and tell how far it holds.
@@ -79,8 +83,10 @@ def certify(
     (True, 2)
 
     Args:
-        classifier: see :func:`snellen.load_classifier`.
-        images: see :func:`snellen.load_images`. Labels are matched to the classifier's classes by name.
+        classifier: a classifier, or what :func:`snellen.load_classifier` takes: a reference, a torch module (which
+            stays as it is), a callable.
+        images: an image set, or what :func:`snellen.load_images` takes: a folder, file, arrays.
+            Labels are matched to the classifier's classes by name.
         method: one or more methods of the area ``certificates``, as objects, names or records.
         out: a new or empty folder, or one in which the same call was interrupted; None: nothing is kept.
         batch_size: images in one shard, which is what a stopped call does again.
@@ -89,6 +95,8 @@ def certify(
         seed: of everything random.
         pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, groups, bags,
             of the data and of files of models are replaced before anything is written, and can be looked up in it.
+        labels: of images that are an array or tensor.
+        class_names: in the order of the outputs, where the model does not name them and the images name others.
         progress: who hears of progress.
 
     Returns:
@@ -102,6 +110,8 @@ def certify(
     """
     if batch_size < 1 or workers < 0:
         raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
+    images = given_images(images, labels)
+    classifier = given_classifier(classifier, images, class_names)
     listener = progress or Silent()
     asked = asked_of(
         classifier,

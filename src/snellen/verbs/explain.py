@@ -22,8 +22,10 @@ from snellen.core.run import Run
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.data.files.labels import align_labels
 from snellen.data.loading import PreparedBatch, prepared_batches
+from snellen.data.references import Array
 from snellen.methods.attacks.goal import class_number
 from snellen.runs import unfinished
+from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.runner import Call, asked_of, carry_out, write_evidence
 from snellen.runs.settings import Methods, Setting
 from snellen.runs.whole_file import whole_file
@@ -72,8 +74,8 @@ class _Work:
 
 
 def explain(
-    classifier: Classifier,
-    images: ImageSet,
+    classifier: Model,
+    images: Images,
     method: Methods,
     *,
     target: str | int | None = None,
@@ -84,6 +86,8 @@ def explain(
     seed: int = 0,
     save_images: bool = True,
     pseudonyms: Path | str | None = None,
+    labels: Array | Sequence[int] | None = None,
+    class_names: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> ExplainedSet:
     """Explain the decision for every image, or describe what the model is made of.
@@ -106,8 +110,10 @@ def explain(
     (2, 2)
 
     Args:
-        classifier: see :func:`snellen.load_classifier`.
-        images: see :func:`snellen.load_images`. Labels are matched to the classifier's classes by name.
+        classifier: a classifier, or what :func:`snellen.load_classifier` takes: a reference, a torch module (which
+            stays as it is), a callable.
+        images: an image set, or what :func:`snellen.load_images` takes: a folder, file, arrays.
+            Labels are matched to the classifier's classes by name.
         method: one or more methods of the area ``explanations``, as objects, names or records.
         target: class whose score is explained, by name or position; None: the one that each image is taken for.
         out: a new or empty folder, or one in which the same call was interrupted; None: nothing is kept.
@@ -118,6 +124,8 @@ def explain(
         save_images: write pictures: sheets, masks, and those in the page.
         pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, of the data
             and of files of models are replaced before anything is written, and can be looked up in it.
+        labels: of images that are an array or tensor.
+        class_names: in the order of the outputs, where the model does not name them and the images name others.
         progress: who hears of progress.
 
     Returns:
@@ -131,6 +139,8 @@ def explain(
     """
     if batch_size < 1 or workers < 0:
         raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
+    images = given_images(images, labels)
+    classifier = given_classifier(classifier, images, class_names)
     listener = progress or Silent()
     number = None if target is None else class_number(classifier, target)
     asked = asked_of(classifier, images, method, "explanations", out=out, pseudonyms=pseudonyms, limit=limit, seed=seed)

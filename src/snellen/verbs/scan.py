@@ -18,6 +18,7 @@ from snellen.core.run import Run
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.data.files.labels import align_labels
 from snellen.runs import unfinished
+from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.runner import Call, asked_of, carry_out, write_evidence
 from snellen.runs.settings import Methods, Setting
 from snellen.verbs.scanned_pictures import write_pictures
@@ -38,10 +39,10 @@ OF_A_CLASSIFIER = frozenset({"scores", "gradients", "logits", "layers"})
 
 
 def scan(
-    images: ImageSet,
+    images: Images,
     method: Methods,
     *,
-    classifier: Classifier | None = None,
+    classifier: Model | None = None,
     out: Path | str | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -77,10 +78,10 @@ def scan(
         RunConflictError: ``out`` holds the scan of another plan.
         UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
     """
-    listener = progress or Silent()
+    listener, held = progress or Silent(), given_images(images)
     asked = asked_of(
-        classifier,
-        images,
+        None if classifier is None else given_classifier(classifier, held),
+        held,
         method,
         "scans",
         out=out,

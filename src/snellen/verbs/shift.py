@@ -25,6 +25,7 @@ from snellen.models.segmenters.protocol import Segmenter
 from snellen.runs import unfinished
 from snellen.runs.archive_writer import ArchiveWriter, common_size
 from snellen.runs.folder_writer import FolderWriter
+from snellen.runs.given import Images, given_images
 from snellen.runs.runner import Call, carry_out
 from snellen.runs.settings import Methods, Setting, checked_severities, settings_of
 from snellen.runs.unfinished import UNFINISHED
@@ -45,7 +46,7 @@ IMAGES_PER_SHARD = 256
 
 
 def shift(
-    images: ImageSet,
+    images: Images,
     method: Methods,
     *,
     severities: Sequence[float] | None = None,
@@ -112,6 +113,7 @@ def shift(
         raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
     if format not in get_args(Format):
         raise InputError(f"unknown format {format!r}; known: {', '.join(get_args(Format))}")
+    images = given_images(images)
     if limit is not None:
         images = images.limit(limit, seed)
     if not len(images):

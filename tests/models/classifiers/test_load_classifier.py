@@ -24,13 +24,15 @@ def linear(outputs: int = 2, *more: nn.Module) -> nn.Sequential:
     return model
 
 
-def test_a_module_is_frozen_named_and_probed_without_being_charged() -> None:
-    model = linear()
+def test_a_module_is_copied_frozen_named_and_probed_without_being_charged() -> None:
+    model = linear().train()
     classifier = load_classifier(model, ["a", "b"], preparation=SIZE)
     assert (classifier.name, classifier.output, classifier.task) == ("Sequential", "logits", "single")
     assert classifier.differentiable
-    assert not model.training
-    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert not classifier.module.training
+    assert not any(parameter.requires_grad for parameter in classifier.module.parameters())
     assert classifier.spent.queries == 0
     assert classifier.notes == ()
 

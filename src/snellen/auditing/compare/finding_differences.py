@@ -25,7 +25,9 @@ LACKS = {
     "bag_evidence": "each run finds other bags",
     "bag_contradiction": "it is one of the labels and not of the model",
     "bag_group_gap": "both runs have no such group of bags with the same bags inside and outside of it",
+    "backdoor": "it has no test of a difference",
     "gradient_masking": "it has no test of a difference",
+    "multi_label": "it has no test of a difference",
     "group_gap": "the evidence of both runs has no such group with images inside and outside of it",
     "data_quality": "which images are meant depends on the features of each model, or on other images",
 }

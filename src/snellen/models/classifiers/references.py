@@ -20,6 +20,7 @@ from snellen.models.classifiers.assembly import assemble
 from snellen.models.classifiers.class_names import read_class_names
 from snellen.models.classifiers.loaded_model import LoadedModel
 from snellen.models.classifiers.output_kind import OutputKind
+from snellen.models.layers.shared_copy import shared_copy
 from snellen.models.remote.permission import AllowRemote, permitted, permitting
 from snellen.models.weights.devices import resolve_device
 
@@ -45,7 +46,7 @@ def load_classifier(
     ref: str | Path | nn.Module | Callable[[Tensor], Tensor],
     classes: Sequence[str] | str | Path | None = None,
     *,
-    device: str = "cpu",
+    device: str | None = None,
     preparation: Preparation | None = None,
     normalization: Normalization | None = None,
     task: Task | None = None,
@@ -68,10 +69,11 @@ def load_classifier(
         ref: ``bundled:NAME``, ``artifact:FOLDER``, ``timm:NAME[@FILE.safetensors]``,
             ``torchvision:NAME[@FILE.safetensors]``, ``hf:FOLDER``, ``onnx:FILE``, ``http://HOST:PORT/v2/models/NAME``
             (:func:`~snellen.models.classifiers.served.loading.load_http`); or a torch module, or any callable that
-            takes normalised images (n, 3, h, w) and returns scores (n, k) or labels (n,). A module is put into
-            evaluation mode and frozen, in place. A :class:`Classifier` is returned unchanged.
+            takes normalised images (n, 3, h, w) and returns scores (n, k) or labels (n,). A module stays as it is: a
+            copy that shares its weights is used. One of timm brings its preparation and, where it tells them, its
+            class names. A :class:`Classifier` is returned unchanged.
         classes: names of the outputs, or a text file with one name a line; needed where the model brings none.
-        device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; None: where a module is already, else ``cpu``.
         preparation: resize and crop, instead of the model's own.
         normalization: mean and std, instead of the model's own.
         task: what the outputs decide, instead of what the model says (else ``single``).
@@ -96,9 +98,10 @@ def load_classifier(
     }
     chosen = {key: value for key, value in overrides.items() if value is not None}
     if isinstance(ref, Classifier):
-        if classes is not None or chosen or device != "cpu":
+        if classes is not None or chosen or device is not None:
             raise InputError("this is a Classifier already; give its model to change how it is read")
         return ref
+    device = device or _device_of(ref)
     where = resolve_device(device)
     names = None if classes is None else read_class_names(classes)
     with permitting(allow_remote):
@@ -141,8 +144,21 @@ def _own(model: nn.Module | Callable[[Tensor], Tensor]) -> LoadedModel:
     """A module or callable that the user built."""
     if not callable(model):
         raise InputError(f"a model is a reference ({_FORMS}), a torch module or a callable; got {type(model).__name__}")
-    name = type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", type(model).__name__)
-    return LoadedModel(network=model, name=name, preparation=Preparation())
+    if not isinstance(model, nn.Module):
+        name = getattr(model, "__name__", type(model).__name__)
+        return LoadedModel(network=model, name=name, preparation=Preparation())
+    network = shared_copy(model, type(model).__name__)
+    if isinstance(getattr(model, "pretrained_cfg", None), Mapping):
+        timm = importlib.import_module("snellen.models.classifiers.timm_models")
+        of_timm: LoadedModel = timm.described(network, type(model).__name__)
+        return of_timm
+    return LoadedModel(network=network, name=type(model).__name__, preparation=Preparation())
+
+
+def _device_of(ref: object) -> str:
+    """Where a module is; ``cpu`` for anything else."""
+    first = next(ref.parameters(), None) if isinstance(ref, nn.Module) else None
+    return "cpu" if first is None else str(first.device)
 
 
 def _load(reference: str, device: torch.device) -> LoadedModel:

@@ -58,6 +58,27 @@ def load(rest: str, device: torch.device) -> LoadedModel:
     )
 
 
+def described(network: nn.Module, name: str) -> LoadedModel:
+    """A model of timm that the user made: its own preparation, and class names where its configuration tells them.
+
+    Raises:
+        InputError: a preparation that is not known here.
+    """
+    timm = import_extra("timm", "models", name)
+    config: Mapping[str, object] = timm.data.resolve_model_data_config(network)
+    preparation, normalization = preparation_of(config, name=name)
+    return LoadedModel(
+        network=network,
+        name=name,
+        preparation=preparation,
+        normalization=normalization,
+        output="logits",
+        class_names=_class_names(timm, network),
+        outputs=getattr(network, "num_classes", None),
+        feature_layer=pooled_layer(network),
+    )
+
+
 def build_untrained(*, model: str, class_count: int) -> nn.Module:
     """One of timm's architectures with initial weights, for ``class_count`` classes.
 

@@ -71,7 +71,7 @@ def gradient_free_guidance(scale: Scale, seed: int, progress: Progress) -> Mappi
     """Measure the claims of system 38.
 
     Returns:
-        Figures by name; see ``systems/38.toml``.
+        Figures by name; see ``claims.toml``.
 
     Raises:
         InputError: the scale is full.

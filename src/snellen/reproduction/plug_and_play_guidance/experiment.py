@@ -88,7 +88,7 @@ def plug_and_play(scale: Scale, seed: int, progress: Progress) -> Mapping[str, f
     """Measure the claims of system 12.
 
     Returns:
-        Figures by name; see ``systems/12.toml``.
+        Figures by name; see ``claims.toml``.
 
     Raises:
         InputError: the scale is full, or the training images of Fashion-MNIST are not installed.
