@@ -31,13 +31,14 @@ OTHERS = {"attributions": "attribution_tables", "optotypes": "optotype_tables", 
 def systems_table(known: Sequence[System]) -> str:
     """The table as Markdown, one row for each system.
 
-    The fourth column is headed "planned command" as long as no system is built. Afterwards it is headed "command", and
+    The fifth column is headed "planned command" as long as no system is built. Afterwards it is headed "command", and
     the commands that do not exist yet are marked.
     """
     any_built = any(system.methods for system in known)
     rows = [
         [
             str(system.number),
+            f"`{system.name}`",
             system.title if system.title.startswith(system.acronym) else f"{system.title} ({system.acronym})",
             system.summary,
             f"`{system.command}`{' (planned)' if any_built and not system.methods else ''}",
@@ -45,8 +46,8 @@ def systems_table(known: Sequence[System]) -> str:
         ]
         for system in known
     ]
-    head = ["", "system", "what it does", "command" if any_built else "planned command", "state"]
-    return markdown_table(head, rows, ["---:", "---", "---", "---", "---"])
+    head = ["", "name", "system", "what it does", "command" if any_built else "planned command", "state"]
+    return markdown_table(head, rows, ["---:", "---", "---", "---", "---", "---"])
 
 
 def with_block(text: str, name: str, content: str, document: str = "README.md") -> str:

@@ -99,7 +99,7 @@ def test_commands_are_planned_until_a_system_has_methods(script):
     built = System(name="y", number=2, acronym="Y", methods=("a",), **fields)
     alone = systems_table([unbuilt])
     assert "| planned command |" in alone
-    assert alone.splitlines()[2] == r"| 1 | A \| B (X) | Does. | `snellen attack a` | not run |"
+    assert alone.splitlines()[2] == r"| 1 | `x` | A \| B (X) | Does. | `snellen attack a` | not run |"
     both = systems_table([unbuilt, built]).splitlines()
     assert "| command |" in both[0]
     assert "`snellen attack a` (planned)" in both[2]

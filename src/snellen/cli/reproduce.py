@@ -98,7 +98,11 @@ def _show(result: Result) -> None:
     from rich.table import Table
 
     console = Console()
-    console.print(f"[bold]{markup(result.title)}[/] at scale {result.scale}, {result.seeds} seeds", highlight=False)
+    seeds = "1 seed" if result.seeds == 1 else f"{result.seeds} seeds"
+    console.print(f"[bold]{markup(result.title)}[/] at scale {result.scale}, {seeds}", highlight=False)
+    if not result.claims:
+        console.print("All stages ran. A smoke run judges no claim.")
+        return
     for gate in result.gates:
         opened = "[green]open[/]" if gate.open else "[red]closed[/]"
         value = "missing" if gate.value is None else f"{gate.value:.4g}"
@@ -109,7 +113,7 @@ def _show(result: Result) -> None:
         baseline = "" if claim.baseline is None else f"{claim.baseline:.4g}"
         interval = "" if claim.low is None or claim.high is None else f"{claim.low:.4g} – {claim.high:.4g}"
         colour = {"holds": "green", "fails": "red"}.get(claim.verdict, "yellow")
-        verdict = f"[{colour}]{claim.verdict}[/]"
+        verdict = f"[{colour}]{claim.verdict}[/]" + (f" ({markup(claim.reason)})" if claim.reason else "")
         table.add_row(claim.id, markup(claim.statement), ours, baseline, interval, verdict)
     console.print(table)
     for stand_in in result.stand_ins:

@@ -24,7 +24,9 @@ def systems(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("", "system", "what it does", "state", box=None, pad_edge=False)
+    table = Table("", "name", "system", "what it does", "state", box=None, pad_edge=False)
     for system in known:
-        table.add_row(str(system.number), markup(system.acronym), markup(system.summary), system.state)
+        table.add_row(
+            str(system.number), system.name, markup(system.acronym), markup(system.summary), markup(system.state)
+        )
     Console().print(table)
