@@ -9,6 +9,7 @@ from snellen.core import index
 from snellen.core.errors import InputError, UnknownNameError
 from snellen.core.index import AREAS, MethodEntry, checks, entry, methods, normalise
 from snellen.core.method import VERBS
+from snellen.core.system import list_systems
 
 
 class Point:
@@ -155,3 +156,14 @@ def test_checks_run_in_one_order_cheap_ones_first():
 def test_an_unknown_form_of_data_is_refused():
     with pytest.raises(UnknownNameError, match="unknown form of attack 'sounds'"):
         index.form("attack", "sounds")
+
+
+@pytest.mark.parametrize("system", [one for one in list_systems() if one.experiment], ids=lambda one: one.name)
+def test_the_name_of_a_system_finds_a_method_of_it(system):
+    found = [
+        entry(area, system.name)
+        for area in AREAS
+        if any(name.startswith(f"{area}.") for name in system.methods)
+        and system.name in {normalise(s) for e in methods(area).values() for s in (e.name, *e.aliases)}
+    ]
+    assert any(f"{one.area}.{one.name}" in system.methods for one in found)
