@@ -26,6 +26,7 @@ _PUBLIC = {
     "Finding": "snellen.core.finding",
     "ImageSet": "snellen.core.images",
     "Method": "snellen.core.method",
+    "Normalization": "snellen.core.classifier",
     "Preparation": "snellen.core.preparation",
     "Provenance": "snellen.core.images",
     "Randomness": "snellen.core.randomness",
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from snellen.core.budget import Budget as Budget
     from snellen.core.budget import Spent as Spent
     from snellen.core.classifier import Classifier as Classifier
+    from snellen.core.classifier import Normalization as Normalization
     from snellen.core.evidence import Evidence as Evidence
     from snellen.core.finding import Finding as Finding
     from snellen.core.images import ImageSet as ImageSet

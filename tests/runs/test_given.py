@@ -102,7 +102,7 @@ def test_arrays_with_labels_and_names(photos):
 
 def test_other_class_names_than_outputs_say_whose_they_were(photos):
     with pytest.raises(
-        InputError, match=r"gives 3 scores per image, but 2 class names.*those of the images; give class_names"
+        InputError, match=r"has 3 outputs, but 2 class names came.*those of the images; give class_names"
     ):
         snellen.audit(module(classes=3), photos)
     with pytest.raises(InputError, match="does not tell the names of its outputs"):
@@ -110,11 +110,20 @@ def test_other_class_names_than_outputs_say_whose_they_were(photos):
 
 
 def test_images_of_several_sizes_need_a_size(photos):
-    Image.new("RGB", (30, 18)).save(photos / "cat" / "wide.png")
+    Image.new("RGB", (30, 18)).save(photos / "cat" / "0.png")
     with pytest.raises(InputError, match=r"have several sizes \(.*24x24.*\), and nobody said which one Small takes"):
         snellen.audit(module(), photos)
     sized = snellen.load_classifier(module(), ["cat", "dog"], preparation=Preparation(size=(24, 24)))
-    assert snellen.audit(sized, photos, checks=["clean"]).metrics["clean.accuracy"].n == 13
+    assert snellen.audit(sized, photos, checks=["clean"]).metrics["clean.accuracy"].n == 12
+
+
+def test_a_softmax_is_recognised_on_the_images_own_size(photos):
+    soft = nn.Sequential(module().eval(), nn.Softmax(1))
+    classifier = given_classifier(soft, snellen.load_images(photos))
+    assert classifier.output == "log-probabilities"
+    noted = " ".join(classifier.notes)
+    assert "that of the images, 24x24, is assumed" in noted
+    assert "how images are normalised" in noted
 
 
 def test_what_is_loaded_already_is_passed_through(photos):

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError, RejectedImageError
 from snellen.core.images import ImageSet
+from snellen.core.preparation import Preparation
 from snellen.data.references import Array, load_images
 from snellen.models.classifiers.references import load_classifier
 
@@ -50,55 +50,45 @@ def given_classifier(
 ) -> Classifier:
     """A classifier from whatever is one; the caller's own module stays as it is.
 
-    A module or callable that names no classes takes those of the images, in their order, and says so in its notes.
+    What a module or callable does not say is taken from the images, and stands in its notes: the class names, in their
+    order, and the size. That it wants no normalisation is assumed, and noted as well.
 
     Args:
         model: a classifier, which is returned unchanged; a reference or path; a torch module; a callable.
-        images: that it is used on: their class names stand in where the model brings none, and their sizes are looked
-            at where the model does not resize.
+        images: that it is used on.
         class_names: in the order of the model's outputs.
 
     Raises:
-        InputError: what :func:`snellen.load_classifier` refuses; no class names anywhere; as many as the model has
-            outputs they are not; or images of several sizes for a model that takes one.
+        InputError: what :func:`snellen.load_classifier` refuses; no class names anywhere, or as many as the model has
+            outputs they are not; or images of several sizes for a model that does not say which one it takes.
         ModelError: the model's outputs cannot be used.
     """
-    own = not isinstance(model, Classifier | str | Path)
-    borrowed = class_names is None and own and images is not None and images.class_names is not None
+    if isinstance(model, Classifier | str | Path) or images is None:
+        return load_classifier(model, class_names)
+    borrowed = class_names is None and images.class_names is not None
+    names = images.class_names if borrowed else class_names
+    notes = ["the model names no classes: they are taken to be those of the images, in that order"] if borrowed else []
     try:
-        classifier = load_classifier(model, images.class_names if borrowed and images is not None else class_names)
+        classifier = load_classifier(model, names)
+        if classifier.preparation.size is None:
+            height, width = _one_size(classifier, images)
+            classifier = load_classifier(model, names, preparation=Preparation(size=(height, width)))
+            notes.append(
+                f"the model does not say which size it takes: that of the images, {height}x{width}, is assumed"
+            )
+            notes.append(
+                "the model does not say how images are normalised: values in [0, 1] are given to it as they are"
+            )
     except (InputError, ModelError) as error:
         if not borrowed or "class names came" not in str(error):
             raise
-        raise InputError(f"{error} (the names are those of the images; give class_names=[...])") from error
-    if borrowed:
-        note = "the model names no classes: they are taken to be those of the images, in that order"
-        classifier.notes = (*classifier.notes, note)
-    if images is not None and classifier.preparation.size is None and not isinstance(model, Classifier):
-        _check_one_size(classifier, images)
-        _check_outputs(classifier, images, borrowed=borrowed)
+        raise InputError(f"{error} (these names are those of the images; give class_names=[...])") from error
+    classifier.notes = (*classifier.notes, *notes)
     return classifier
 
 
-def _check_outputs(classifier: Classifier, images: ImageSet, *, borrowed: bool) -> None:
-    """Ask a model that was not probed, because its size is not known, about the first image that can be read."""
-    for row in range(len(images)):
-        try:
-            prepared = classifier.prepare(images.read(row))
-        except RejectedImageError:
-            continue
-        try:
-            with torch.no_grad():
-                classifier(prepared[None].to(classifier.device))
-        except ModelError as error:
-            if not borrowed:
-                raise
-            raise InputError(f"{error} (these names are those of the images; give class_names=[...])") from error
-        return
-
-
-def _check_one_size(classifier: Classifier, images: ImageSet) -> None:
-    """Refuse images of several sizes for a model of which nobody knows which size it takes."""
+def _one_size(classifier: Classifier, images: ImageSet) -> tuple[int, int]:
+    """Height and width of the first images, which must have one."""
     sizes: dict[tuple[int, int], None] = {}
     for row in range(min(len(images), _SIZED)):
         try:
@@ -106,10 +96,13 @@ def _check_one_size(classifier: Classifier, images: ImageSet) -> None:
         except RejectedImageError:
             continue
         sizes[height, width] = None
+    if not sizes:
+        raise InputError(f"none of the first {_SIZED} images of {images.name} can be read")
     if len(sizes) > 1:
         shown = ", ".join(f"{height}x{width}" for height, width in list(sizes)[:3])
         raise InputError(
             f"the images of {images.name} have several sizes ({shown}, …), and nobody said which one {classifier.name} "
-            f"takes: load it with load_classifier(model, preparation=Preparation(size=(height, width)), "
-            f"normalization=Normalization(mean, std))"
+            f"takes: use snellen.load_classifier(model, class_names, preparation=snellen.Preparation(size=(224, 224)), "
+            f"normalization=snellen.Normalization(mean, std)) with the model's own numbers"
         )
+    return next(iter(sizes))
