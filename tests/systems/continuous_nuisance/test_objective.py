@@ -1,5 +1,7 @@
 """The training of a slider: whose prediction is the target, whose latents are denoised, and where gradients go."""
 
+import re
+
 import pytest
 import torch
 
@@ -65,7 +67,12 @@ def test_gradients_reach_the_slider_alone_and_only_through_the_last_call(generat
         loss.backward()
         own = {id(parameter) for parameter in parameters}
         others = [one for one in generator.denoiser.network.parameters() if id(one) not in own]
-        assert all(parameter.grad is not None and bool(parameter.grad.any()) for parameter in parameters)
+        assert all(parameter.grad is not None for parameter in parameters)
+        still = {name for name, parameter in generator.denoiser.network.named_parameters() if id(parameter) in own}
+        still = {name for name in still if not bool(generator.denoiser.network.get_parameter(name).grad.any())}
+        # The middle block sees a single token. Attention to one token is 1 whatever its query and key are, so their
+        # gradient is zero; some processors give a rounding error instead.
+        assert all(re.search(r"mid_block\..*\.attn1\.to_[qk]\.", name) for name in still), still
         assert all(parameter.grad is None for parameter in others)
 
 
