@@ -131,7 +131,7 @@ def run_queue(
         record_in: folder for the records.
         scale: small or full.
         progress: callback that receives progress updates.
-        finished: hears of every finished seed: name of the system, and its result once it is judged.
+        finished: is called after each seed with the name of the system, and its result once it is judged.
     """
     waiting = [_runnable(one, scale) for one in systems]
     for system in waiting:

@@ -107,7 +107,7 @@ def across(
 ) -> Matches:
     """Find images of one set that are, or nearly are, in another, such as test images in a training set.
 
-    See :func:`snellen.metrics.inspection.matching.matches`; all matching pairs are told, exact ones at distance 0.
+    See :func:`snellen.metrics.inspection.matching.matches`; all matching pairs are returned, exact ones at distance 0.
 
     >>> import torch
     >>> from snellen.metrics.inspection.fingerprints import fingerprint

@@ -24,7 +24,7 @@ def load(rest: str, device: torch.device) -> LoadedModel:
     """Load an ONNX classifier: one float input (n, C, h, w) with C of 1 or 3, scores (n, k) or labels (n,) as output.
 
     ``FILE.json`` may hold ``class_names``, ``preparation``, ``normalization``, ``task`` and ``output``. What it does
-    not say is assumed, and the assumption is told in ``notes``: RGB in [0, 1] without normalisation; the shorter edge
+    not say is assumed, and the assumption stands in ``notes``: RGB in [0, 1] without normalisation; the shorter edge
     scaled (bilinear) to the input size and the centre cut out.
 
     Raises:

@@ -35,7 +35,7 @@ def load_http(rest: str, device: torch.device) -> LoadedModel:
     Settings are those of :class:`~snellen.models.classifiers.served.server_reference.ServerSettings`; they are not
     sent. The server's description tells input, output and, in ``parameters``, perhaps class names and preparation
     (:meth:`~snellen.models.classifiers.served.model_metadata.ModelMetadata.record`). What nobody tells is assumed, and
-    the assumption is told in ``notes``: RGB in [0, 1] without normalisation (bytes, where the input is ``UINT8``); the
+    the assumption stands in ``notes``: RGB in [0, 1] without normalisation (bytes, where the input is ``UINT8``); the
     shorter edge scaled (bilinear) to the input size and the centre cut out.
 
     The weights cannot be hashed. The identity is a hash of name, version, description and the scores of four noise
