@@ -64,14 +64,15 @@ def attack(
     with loading("reading images and model") as spinner:
         from snellen.core.run import canonical_json
         from snellen.data.references import load_images
+        from snellen.methods.attacks.goal import RECORD, WHAT
         from snellen.models.classifiers.references import load_classifier
         from snellen.runs.settings import named_settings
+        from snellen.runs.unfinished import check_free
         from snellen.verbs.attack import attack as run_attack
-        from snellen.verbs.attack import check_free
 
         # What can be refused without model and images is refused before they are read.
         named_settings(methods, "attacks")
-        check_free(folder)
+        check_free(folder, RECORD, WHAT)
         images = load_images(data, progress=spinner)
         classifier = load_classifier(model, classes, device=device)
     with stopped_told(folder, out), TerminalProgress() as progress:

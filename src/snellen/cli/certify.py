@@ -57,12 +57,14 @@ def certify(
         from snellen.data.references import load_images
         from snellen.models.classifiers.references import load_classifier
         from snellen.runs.settings import named_settings
+        from snellen.runs.unfinished import check_free
+        from snellen.verbs.certified_set import RECORD, WHAT
         from snellen.verbs.certify import certify as run_certify
-        from snellen.verbs.certify import check_free, largest_radii
+        from snellen.verbs.certify import largest_radii
 
         # What can be refused without model and images is refused before they are read.
         settings = named_settings(methods, "certificates")
-        check_free(folder)
+        check_free(folder, RECORD, WHAT)
         images = load_images(data, progress=spinner)
         classifier = load_classifier(model, classes, device=device)
     with stopped_told(folder, out):

@@ -68,12 +68,13 @@ def explain(
         from snellen.data.references import load_images
         from snellen.models.classifiers.references import load_classifier
         from snellen.runs.settings import named_settings
-        from snellen.verbs.explain import check_free
+        from snellen.runs.unfinished import check_free
         from snellen.verbs.explain import explain as run_explain
+        from snellen.verbs.explained_set import RECORD, WHAT
 
         # What can be refused without model and images is refused before they are read.
         named_settings(methods, "explanations")
-        check_free(folder)
+        check_free(folder, RECORD, WHAT)
         images = load_images(data, progress=spinner)
         classifier = load_classifier(model, classes, device=device)
     with stopped_told(folder, out), TerminalProgress() as progress:

@@ -48,15 +48,16 @@ def generate(
     folder = out or free_folder("snellen-generate")
     with loading("reading requests"):
         from snellen.core.run import canonical_json
-        from snellen.verbs.generate import check_free
+        from snellen.runs.unfinished import check_free
         from snellen.verbs.generate import generate as write_generated
+        from snellen.verbs.generated_set import RECORD, WHAT
         from snellen.verbs.requests import load_requests
 
         # What can be refused without the requests is refused before they are read.
         lacking = methods[0].missing()
         if lacking is not None:
             raise InputError(f"{methods[0].name} {lacking}")
-        check_free(folder)
+        check_free(folder, RECORD, WHAT)
         asked = load_requests(requests, getattr(methods[0], "known_classes", tuple)())
     with stopped_told(folder, out), TerminalProgress() as progress:
         made = write_generated(

@@ -55,13 +55,15 @@ def scan(
         from snellen.data.references import load_images
         from snellen.models.classifiers.references import load_classifier
         from snellen.runs.settings import named_settings
-        from snellen.verbs.scan import check_free, needs_classifier
+        from snellen.runs.unfinished import check_free
+        from snellen.verbs.scan import needs_classifier
         from snellen.verbs.scan import scan as run_scan
+        from snellen.verbs.scanned_set import RECORD, WHAT
 
         # What can be refused without model and images is refused before they are read.
         for setting in named_settings(methods, "scans"):
             needs_classifier(setting, classifier is not None)
-        check_free(folder)
+        check_free(folder, RECORD, WHAT)
         images = load_images(data, progress=spinner)
         model = None if classifier is None else load_classifier(classifier, classes, device=device)
     with stopped_told(folder, out), TerminalProgress() as progress:

@@ -72,13 +72,14 @@ def shift(
         from snellen.core.run import canonical_json
         from snellen.data.references import load_images
         from snellen.runs.settings import checked_severities, named_settings
-        from snellen.verbs.shift import check_free
+        from snellen.runs.unfinished import check_free
         from snellen.verbs.shift import shift as write_shifted
+        from snellen.verbs.shifted_set import RECORD, WHAT
 
         # What can be refused without the images is refused before they are read.
         strengths = None if not severity else checked_severities(severity)
         named_settings(methods)
-        check_free(folder)
+        check_free(folder, RECORD, WHAT)
         images = load_images(data, progress=spinner)
     with stopped_told(folder, out), TerminalProgress() as progress:
         written = write_shifted(

@@ -20,7 +20,6 @@ from snellen.methods.attacks.ensemble import StandardEnsemble
 from snellen.methods.attacks.goal import RECORD, WHAT, goal_of, labels_of
 from snellen.methods.attacks.reliability import doubts_after
 from snellen.methods.attacks.robustbench_record import robustbench_record
-from snellen.runs import unfinished
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.record import EVIDENCE, RejectedImage, ShownResult
 from snellen.runs.runner import Call, asked_of, carry_out, write_evidence
@@ -162,15 +161,6 @@ def attack(
         classifier=classifier,
     )
     return carry_out(call, out)
-
-
-def check_free(folder: Path) -> None:
-    """Refuse a folder that holds something else than an attack, whole or unfinished.
-
-    Raises:
-        InputError: it does, or it is a file.
-    """
-    unfinished.check_free(folder, RECORD, WHAT)
 
 
 def _conclude(work: Work, run: Run, folder: Path) -> AttackedSet:

@@ -22,7 +22,6 @@ from snellen.data.loading import PreparedBatch, prepared_batches
 from snellen.data.references import Array
 from snellen.methods.smoothing.by_votes import VoteCertificate
 from snellen.methods.smoothing.outcome import CertifiedByVotes
-from snellen.runs import unfinished
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.record import RejectedImage
 from snellen.runs.runner import Call, asked_of, carry_out, write_evidence
@@ -151,15 +150,6 @@ def _by_votes(setting: Setting) -> None:
     """Refuse a method that certifies by other means."""
     if not isinstance(setting.method, VoteCertificate):
         raise InputError(f"{setting.method.name} certifies by other means than votes, which is not written yet")
-
-
-def check_free(folder: Path) -> None:
-    """Refuse a folder that holds something else than certificates, whole or unfinished.
-
-    Raises:
-        InputError: it does, or it is a file.
-    """
-    unfinished.check_free(folder, RECORD, WHAT)
 
 
 def _measure(work: _Work, run: Run, progress: Progress) -> None:

@@ -24,7 +24,6 @@ from snellen.data.files.labels import align_labels
 from snellen.data.loading import PreparedBatch, prepared_batches
 from snellen.data.references import Array
 from snellen.methods.attacks.goal import class_number
-from snellen.runs import unfinished
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.runner import Call, asked_of, carry_out, write_evidence
 from snellen.runs.settings import Methods, Setting
@@ -170,15 +169,6 @@ def explain(
         classifier=classifier,
     )
     return carry_out(call, out)
-
-
-def check_free(folder: Path) -> None:
-    """Refuse a folder that holds something else than explanations, whole or unfinished.
-
-    Raises:
-        InputError: it does, or it is a file.
-    """
-    unfinished.check_free(folder, RECORD, WHAT)
 
 
 def _measure(work: _Work, run: Run, progress: Progress) -> None:

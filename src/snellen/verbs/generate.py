@@ -20,7 +20,6 @@ from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run
 from snellen.data.files.manifest import load_manifest
-from snellen.runs import unfinished
 from snellen.runs.class_grid import class_grid
 from snellen.runs.image_sheet import image_sheet
 from snellen.runs.layout import classes_of
@@ -104,15 +103,6 @@ def generate(
         with_evidence=False,
     )
     return carry_out(call, out)
-
-
-def check_free(folder: Path) -> None:
-    """Refuse a folder that holds something else than a generated data set, whole or unfinished.
-
-    Raises:
-        InputError: it does, or it is a file.
-    """
-    unfinished.check_free(folder, RECORD, WHAT)
 
 
 def _plan(

@@ -17,7 +17,6 @@ from snellen.core.randomness import Randomness
 from snellen.core.run import Run
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.data.files.labels import align_labels
-from snellen.runs import unfinished
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.runner import Call, asked_of, carry_out, write_evidence
 from snellen.runs.settings import Methods, Setting
@@ -121,15 +120,6 @@ def scan(
         classifier=model,
     )
     return carry_out(call, out)
-
-
-def check_free(folder: Path) -> None:
-    """Refuse a folder that holds something else than a scan, whole or unfinished.
-
-    Raises:
-        InputError: it does, or it is a file.
-    """
-    unfinished.check_free(folder, RECORD, WHAT)
 
 
 def needs_classifier(setting: Setting, given: bool) -> None:

@@ -22,13 +22,12 @@ from snellen.data.privacy.pseudonyms import Pseudonyms
 from snellen.methods.edits.edited_objects import EditedObjects
 from snellen.models.segmenters.object_masks import fitting_segmenter
 from snellen.models.segmenters.protocol import Segmenter
-from snellen.runs import unfinished
 from snellen.runs.archive_writer import ArchiveWriter, common_size
 from snellen.runs.folder_writer import FolderWriter
 from snellen.runs.given import Images, given_images
 from snellen.runs.runner import Call, carry_out
 from snellen.runs.settings import Methods, Setting, checked_severities, settings_of
-from snellen.runs.unfinished import UNFINISHED
+from snellen.runs.unfinished import UNFINISHED, check_free
 from snellen.runs.whole_file import whole_file
 from snellen.runs.writer import Row, Writer
 from snellen.verbs.contact_sheet import choose_examples, sheets
@@ -128,7 +127,7 @@ def shift(
         images = without_names(images, names)
         names.write()
     listener, folder, rng = progress or Silent(), Path(out), Randomness(seed)
-    check_free(folder)
+    check_free(folder, RECORD, WHAT)
     writer: Writer = (
         FolderWriter(folder, images, strengths, seed)
         if format == "folder"
@@ -161,15 +160,6 @@ def shift(
         with_evidence=False,
     )
     return carry_out(call, out)
-
-
-def check_free(folder: Path) -> None:
-    """Refuse a folder that holds something else than a shifted data set, whole or unfinished.
-
-    Raises:
-        InputError: it does, or it is a file.
-    """
-    unfinished.check_free(folder, RECORD, WHAT)
 
 
 def _finder(segmenter: str | None, settings: Sequence[Setting]) -> Segmenter | None:

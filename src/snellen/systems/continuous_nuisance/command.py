@@ -59,8 +59,10 @@ def nuisance(
     if len(methods) > 1:
         raise InputError("make trajectories with one setting at a time: give each option of the method once")
     from snellen.models.classifiers.references import load_classifier
+    from snellen.runs.unfinished import check_free
     from snellen.systems.continuous_nuisance.method import ContinuousNuisance
-    from snellen.systems.continuous_nuisance.nuisance_images import check_free, shift_nuisance
+    from snellen.systems.continuous_nuisance.nuisance_images import shift_nuisance
+    from snellen.systems.continuous_nuisance.nuisance_set import RECORD, WHAT
     from snellen.systems.continuous_nuisance.strengths import strengths_of
 
     # What can be refused without the models is refused before they are read.
@@ -70,7 +72,7 @@ def nuisance(
     if class_:
         written["classes"] = tuple(class_)
     method = ContinuousNuisance(**written, device=device)
-    check_free(out)
+    check_free(out, RECORD, WHAT)
     return shift_nuisance(
         method,
         [load_classifier(reference, device=device) for reference in classifier or ()],

@@ -13,9 +13,8 @@ from snellen.core.evidence import Evidence
 from snellen.core.progress import Progress, Silent
 from snellen.core.run import Run, canonical_json, write_atomically
 from snellen.core.run_plan import describe_machine, describe_model
-from snellen.runs import unfinished
 from snellen.runs.runner import Call, carry_out
-from snellen.runs.unfinished import check_recognisable
+from snellen.runs.unfinished import check_free, check_recognisable
 from snellen.systems.continuous_nuisance.filtering import SCORES
 from snellen.systems.continuous_nuisance.loaded_models import filter_of
 from snellen.systems.continuous_nuisance.method import ContinuousNuisance
@@ -101,7 +100,7 @@ def shift_nuisance(
         thresholds_from = "given" if "thresholds" in method.model_fields_set or preset == "imagenet" else "others"
     if thresholds_from not in get_args(ThresholdsFrom):
         raise InputError(f"thresholds come from {' or '.join(get_args(ThresholdsFrom))}; got {thresholds_from!r}")
-    check_free(folder)
+    check_free(folder, RECORD, WHAT)
     for classifier in classifiers:
         check_recognisable(folder, RECORD, classifier, WHAT)
     asked = filled_in(
@@ -133,15 +132,6 @@ def shift_nuisance(
         with_evidence=False,
     )
     return carry_out(call, folder).model_copy(update={"sliders": asked.sliders})
-
-
-def check_free(folder: Path) -> None:
-    """Refuse a folder that holds something else than such a set, whole or unfinished.
-
-    Raises:
-        InputError: it does, or it is a file.
-    """
-    unfinished.check_free(folder, RECORD, WHAT)
 
 
 def _check(work: NuisanceWork, thresholds_from: str, reference_model: str | None) -> None:
