@@ -91,7 +91,7 @@ def test_ctrl_c_tells_how_to_go_on(run, denoiser, monkeypatch):
         ([DATA, "--denoiser", "denoiser", "--out", "note.txt"], "note.txt is a file"),
         (
             [DATA, "--denoiser", "denoiser", "--limit", "2", "--benign", DATA],
-            "name --classifier, or leave --benign out",
+            "name it before the images, or leave --benign out",
         ),
         ([DATA, "--denoiser", "denoiser", "--pictures", "-1"], "--pictures '-1'"),
         (["caugth.png", "--denoiser", "denoiser"], "did you mean 'caught.png'"),

@@ -84,7 +84,7 @@ def everything_in(folder):
 
 
 def test_rows_words_and_pictures_are_kept(images, tmp_path):
-    scanned = snellen.scan(images, Brightest(), out=tmp_path / "out")
+    scanned = snellen.scan(None, images, Brightest(), out=tmp_path / "out")
     record = json.loads((tmp_path / "out" / "scan.json").read_text())
     assert record == scanned.to_json()
     found = record["settings"]["brightest"]
@@ -105,7 +105,7 @@ def test_rows_words_and_pictures_are_kept(images, tmp_path):
 
 
 def test_nothing_is_kept_without_a_folder(images):
-    scanned = snellen.scan(images, Brightest())
+    scanned = snellen.scan(None, images, Brightest())
     assert scanned.folder is None
     assert len(scanned.evidence) == 4
     assert "nothing brighter" in repr(scanned)
@@ -115,28 +115,28 @@ def test_an_interrupted_call_goes_on_with_the_method_it_stopped_in_and_ends_with
     images, tmp_path, monkeypatch
 ):
     methods = [Brightest(above=0.1), Brightest(above=0.9)]
-    snellen.scan(images, methods, out=tmp_path / "whole")
+    snellen.scan(None, images, methods, out=tmp_path / "whole")
     monkeypatch.setattr(Brightest, "stop", True)
     with pytest.raises(KeyboardInterrupt):
-        snellen.scan(images, methods, out=tmp_path / "parts")
+        snellen.scan(None, images, methods, out=tmp_path / "parts")
     assert not (tmp_path / "parts" / "scan.json").exists()
     monkeypatch.setattr(Brightest, "stop", False)
     with pytest.raises(RunConflictError):
-        snellen.scan(images, methods, out=tmp_path / "parts", seed=1)
+        snellen.scan(None, images, methods, out=tmp_path / "parts", seed=1)
     Brightest.calls.clear()
-    snellen.scan(images, methods, out=tmp_path / "parts")
+    snellen.scan(None, images, methods, out=tmp_path / "parts")
     assert Brightest.calls == ["0.9"]
     assert everything_in(tmp_path / "parts") == everything_in(tmp_path / "whole")
-    snellen.scan(images, methods, out=tmp_path / "parts")
+    snellen.scan(None, images, methods, out=tmp_path / "parts")
     assert Brightest.calls == ["0.9"], "a complete folder is scanned again"
     with pytest.raises(RunConflictError, match="differs in: settings"):
-        snellen.scan(images, methods[:1], out=tmp_path / "parts")
+        snellen.scan(None, images, methods[:1], out=tmp_path / "parts")
 
 
 def test_randomness_is_that_of_seed_and_image(images, tmp_path):
     def noise(seed, **changes):
         folder = tmp_path / f"{seed}-{len(changes)}"
-        snellen.scan(images.select(changes.get("rows", [0, 1, 2, 3])), Brightest(), out=folder, seed=seed)
+        snellen.scan(None, images.select(changes.get("rows", [0, 1, 2, 3])), Brightest(), out=folder, seed=seed)
         return {k: v for k, v in everything_in(folder).items() if "noise" in k}
 
     whole = noise(0)
@@ -150,7 +150,7 @@ def test_a_damaged_file_is_named_and_the_rest_scanned(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "broken.png").write_bytes(b"no picture")
     Image.new("RGB", (8, 8), (200, 200, 200)).save(tmp_path / "data" / "good.png")
-    scanned = snellen.scan(snellen.load_images(tmp_path / "data"), Brightest())
+    scanned = snellen.scan(None, snellen.load_images(tmp_path / "data"), Brightest())
     (rejected,) = scanned.settings["brightest"].rejected
     assert rejected.id == "broken.png"
     assert rejected.reason
@@ -161,7 +161,7 @@ def test_a_set_of_which_no_image_is_usable_leaves_nothing(tmp_path):
     with pytest.raises(
         InputError, match=r"none of the 1 images of broken.png could be used for brightest; first: brok"
     ):
-        snellen.scan(snellen.load_images(tmp_path / "broken.png"), Brightest(), out=tmp_path / "out")
+        snellen.scan(None, snellen.load_images(tmp_path / "broken.png"), Brightest(), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -185,20 +185,20 @@ def test_names_that_are_no_text_and_folders_that_end_like_images(tmp_path):
         pytest.skip("this file system takes names of UTF-8 alone")
     images = snellen.load_images(odd)
     assert (images.ids, images.name) == (["caf\\xe9.png"], "caf\\xe9.png")
-    scanned = snellen.scan(images, Brightest(), out=tmp_path / "out")
+    scanned = snellen.scan(None, images, Brightest(), out=tmp_path / "out")
     assert len(scanned.evidence) == 1
     assert snellen.load_images(tmp_path / "photos.png").ids == ["a.png"]
 
 
 def test_what_needs_a_classifier_is_not_run_without_one(images):
-    with pytest.raises(InputError, match="watching needs a classifier that gives gradients, scores: name --classifier"):
-        snellen.scan(images, Watching())
+    with pytest.raises(InputError, match="watching needs a classifier that gives gradients, scores: name it before the images"):
+        snellen.scan(None, images, Watching())
     blind = Classifier(lambda x: x.flatten(1)[:, :2], class_names=["a", "b"], name="blind")
     with pytest.raises(InputError, match="watching needs gradients, and blind gives none"):
-        snellen.scan(images, Watching(), classifier=blind)
+        snellen.scan(blind, images, Watching())
     assert Brightest.calls == []
     seeing = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), class_names=["a", "b"], name="seeing")
-    scanned = snellen.scan(images, Watching(), classifier=seeing)
+    scanned = snellen.scan(seeing, images, Watching())
     assert scanned.plan["model"]["name"] == "seeing"
 
 
@@ -207,9 +207,9 @@ def test_a_classifier_that_cannot_be_told_from_another_never_takes_a_folder_for_
         return x.flatten(1)[:, :2]
 
     blind = Classifier(one, class_names=["a", "b"], name="blind")
-    snellen.scan(images, Brightest(), classifier=blind, out=tmp_path / "out")
+    snellen.scan(blind, images, Brightest(), out=tmp_path / "out")
     with pytest.raises(InputError, match="out holds a scan, and blind cannot be hashed"):
-        snellen.scan(images, Brightest(), classifier=blind, out=tmp_path / "out")
+        snellen.scan(blind, images, Brightest(), out=tmp_path / "out")
     assert len(Brightest.calls) == 1
 
 
@@ -222,11 +222,11 @@ def test_labels_are_those_of_the_classifier(images):
             return super().scan(images, **options)
 
     network = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
-    snellen.scan(images, Asking(), classifier=Classifier(network, class_names=["c", "B", "A"]))
-    snellen.scan(images, Asking())
+    snellen.scan(Classifier(network, class_names=["c", "B", "A"]), images, Asking())
+    snellen.scan(None, images, Asking())
     assert asked == [(("c", "B", "A"), [2, 1, 1, 1]), (("a", "b"), [0, 1, 1, 1])]
     with pytest.raises(InputError, match=r"1 of 2 classes of .* are none of the classifier's 2 classes: 'b'"):
-        snellen.scan(images, Asking(), classifier=Classifier(network, class_names=["a", "x"]))
+        snellen.scan(Classifier(network, class_names=["a", "x"]), images, Asking())
 
 
 def test_names_of_things_lead_out_of_no_folder(tmp_path):
@@ -249,13 +249,13 @@ def test_names_of_things_lead_out_of_no_folder(tmp_path):
 )
 def test_what_is_no_scan_is_refused(images, method, message):
     with pytest.raises(InputError, match=message):
-        snellen.scan(images, method)
+        snellen.scan(None, images, method)
 
 
 def test_a_folder_in_use_is_refused(images, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(InputError, match="is not empty and holds no scan"):
-        snellen.scan(images, Brightest(), out=tmp_path)
+        snellen.scan(None, images, Brightest(), out=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 

@@ -9,15 +9,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from snellen.auditing.engine import measure_sets, report_of_part, set_runs
+from snellen.auditing.engine import report_of_part, set_runs
 from snellen.auditing.finishing import finish
 from snellen.auditing.plan import plan_of
 from snellen.auditing.privacy import Privacy
-from snellen.auditing.reopening import check_reopening, setup_of
 from snellen.auditing.report import AuditReport
 from snellen.auditing.resolved_audit import ResolvedAudit
-from snellen.auditing.shard_work import ShardWork, WorkingSet
-from snellen.auditing.sharding import read_part, shard_count
+from snellen.auditing.shard_work import ShardWork
+from snellen.auditing.sharding import shard_count
 from snellen.checks.check import Check, Companion
 from snellen.core.budget import seconds_of
 from snellen.core.classifier import Classifier
@@ -31,7 +30,9 @@ from snellen.data.references import Array
 from snellen.models.remote.sent_log import sent_log
 from snellen.runs.engines.choosing import choose_engine, recorded
 from snellen.runs.engines.engine import Engine
+from snellen.runs.estimate import Planned, planning
 from snellen.runs.given import Images, Model, given_classifier, given_images
+from snellen.runs.measuring import measure, read_part
 
 
 def audit(
@@ -116,7 +117,7 @@ def audit(
         raise InputError("a part of an audit goes into a run directory that all parts share: name it with out")
     if part is not None and budget is not None:
         raise InputError("a budget is resolved by one process, and parts run side by side: give a limit instead")
-    mine = (1, 1) if part is None else read_part(part)
+    mine = read_part(part)
     started, seconds_allowed = time.perf_counter(), None if budget is None else seconds_of(budget)
     privacy = Privacy.of(save_images, pseudonyms, None if out is None else Path(out))
     given: dict[Companion, ImageSet | None] = {
@@ -151,12 +152,19 @@ def audit(
                 processes=crew.processes,
                 started=started,
             )
-        if crew.engine is not None:
-            check_reopening(asked.classifier, asked.sets)
+        keep = privacy.kept(asked.reads)
+        work = ShardWork(
+            asked.classifier, asked.images_by_set, asked.checks_by_set, keep, batch_size, workers, seed, save_images
+        )
+        again = None if crew.engine is None else work.reopening()
+        if again is not None:
+            again.check()
         counts = {
             name: shard_count(len(one), batch_size, known_shards.get(name) if shards is None else shards)
-            for name, (one, _) in asked.sets.items()
+            for name, one in work.sets.items()
         }
+        if planning():
+            raise Planned(asked.estimate(work, counts, folder if out is not None else None))
         plan = plan_of(
             asked.classifier,
             asked.images,
@@ -171,19 +179,12 @@ def audit(
         )
         run = Run.open(folder, plan)
         sent.into(folder)
-        sets = set_runs(run, asked.sets, counts, batch_size)
-        keep = privacy.kept(asked.reads)
-        working = {name: WorkingSet.of(one, own) for name, (one, own) in asked.sets.items()}
-        measure_sets(
-            sets,
-            ShardWork(asked.classifier, working, keep, batch_size, workers, rng),
-            crew.engine,
-            lambda: setup_of(run.plan, asked.classifier, asked.sets, keep, batch_size, workers, seed),
-            listener,
-            mine,
-        )
+        sets = set_runs(run, work, counts)
+        pieces = [piece for one in sets.values() for piece in one.pieces()]
+        setup = dict if again is None else again.setup
+        measure(pieces, lambda: work, folder, listener, engine=crew.engine, setup=setup, part=mine)
         if part is not None:
-            return report_of_part(run, part, sets)
+            return report_of_part(run, part, pieces)
         report, seconds = finish(run, asked, sets, privacy=privacy, choice=choice, rng=rng, workers=workers)
         seconds["total"] = time.perf_counter() - started
         run.write_json("timing.json", {name: round(value, 3) for name, value in seconds.items()})

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from snellen.auditing.clean_evidence import clean_evidence
 from snellen.auditing.limiting import smallest_limit
-from snellen.auditing.shard_work import known_labels, make_batch
+from snellen.auditing.shard_work import make_batch
 from snellen.checks.check import Check, Companion, Kept
 from snellen.core.budget import time_words
 from snellen.core.classifier import Classifier
@@ -156,7 +156,7 @@ def measure_rates(
     """
     size, started = min(batch_size, BATCH), time.perf_counter()
     few = images.limit(BATCHES * size, seed)
-    labels, each, forward, used = known_labels(few), list[float](), list[float](), 0
+    labels, each, forward, used = few.known_labels, list[float](), list[float](), 0
     last = started
     for loaded in prepared_batches(few, classifier.preparation, size, workers=workers):
         for index in loaded.indices:

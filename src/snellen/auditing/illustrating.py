@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from snellen.auditing.shard_work import known_labels, make_batch
+from snellen.auditing.shard_work import make_batch
 from snellen.checks.check import Batch, Check
 from snellen.checks.pictures import keep_picture
 from snellen.core.classifier import Classifier
@@ -63,7 +63,7 @@ def _batch(classifier: Classifier, images: ImageSet, rows: Sequence[int], rng: R
     chosen = images.select(np.asarray(rows))
     pixels = torch.stack([classifier.preparation.pixels(chosen.read(row)) for row in range(len(chosen))])
     batch, lost = make_batch(
-        classifier, chosen.ids, chosen.column("unit_id"), pixels, known_labels(chosen), rng, originals=chosen
+        classifier, chosen.ids, chosen.column("unit_id"), pixels, chosen.known_labels, rng, originals=chosen
     )
     if batch is None or lost:
         raise RejectedImageError(f"an image changed while the audit ran: {chosen.ids}")

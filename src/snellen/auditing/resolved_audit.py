@@ -7,16 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from snellen.auditing.budgeting import Choice, fitted, recorded_choice
+from snellen.auditing.budgeting import MEASURING_SHARE, Choice, fitted, measure_rates, recorded_choice
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.limiting import limited
 from snellen.auditing.privacy import Privacy
+from snellen.auditing.shard_work import ShardWork
 from snellen.checks.check import Check, Companion, Kept, WholeSet
 from snellen.checks.per_image import BAG_LABEL
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.data.files.labels import align_labels
+from snellen.runs.estimate import TRIAL_SECONDS, Estimate, peak_memory
 
 #: At most so many training or tuning images are looked at, drawn at random.
 COMPANION_LIMIT = 20_000
@@ -112,6 +114,38 @@ class ResolvedAudit:
         left = {**self.skipped, **choice.left_out}
         return replace(self, images=images, companions=companions, skipped=left), choice
 
+    def estimate(self, work: ShardWork, shards: Mapping[str, int], folder: Path | None) -> Estimate:
+        """What the audit will cost: passes as the checks state them, seconds measured on a few images."""
+        passes = sum(sum(work.cost(name).values()) * len(images) for name, images in work.sets.items())
+        known: dict[str, Any] = {
+            "what": "audit",
+            "folder": folder,
+            "items": sum(map(len, work.sets.values())),
+            "shards": sum(shards.values()),
+            "queries": round(passes),
+            "skipped": {name: reason for name, reason in self.skipped.items() if reason is not None},
+        }
+        if self.classifier.sent_to is not None:
+            note = f"images go to {self.classifier.sent_to}: nothing is measured here, because a plan sends nothing"
+            return Estimate(**known, requests=round(passes / work.batch_size), notes=(note,))
+        rates = measure_rates(
+            self.classifier,
+            self.images,
+            self.reads,
+            batch_size=work.batch_size,
+            workers=work.workers,
+            seed=self.seed,
+            seconds=TRIAL_SECONDS / MEASURING_SHARE,
+        )
+        seconds = rates.each * known["items"] + rates.forward * passes
+        return Estimate(
+            **known,
+            seconds=round(seconds, 1),
+            memory=peak_memory(),
+            requests=0,
+            notes=("measured on a few images in this process; several processes divide the time",),
+        )
+
     @property
     def running(self) -> list[Check]:
         """Checks that run."""
@@ -123,10 +157,14 @@ class ResolvedAudit:
         return frozenset(kept for check in self.running for kept in check.reads)
 
     @property
-    def sets(self) -> dict[str, tuple[ImageSet, Sequence[Check]]]:
-        """Sets of images that are measured, and the checks that measure something of their own on them."""
-        measuring = [check for check in self.running if check.measures]
-        return {"audit": (self.images, measuring), **{name: (one, ()) for name, one in self.companions.items()}}
+    def images_by_set(self) -> dict[str, ImageSet]:
+        """Sets of images that are measured."""
+        return {"audit": self.images} | {str(name): images for name, images in self.companions.items()}
+
+    @property
+    def checks_by_set(self) -> dict[str, Sequence[Check]]:
+        """Checks that measure something of their own, by set."""
+        return {"audit": [check for check in self.running if check.measures], **dict.fromkeys(self.companions, ())}
 
 
 def _companions(

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import platform
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from snellen.auditing.checks import CHECKS, build_check
 from snellen.auditing.clean_evidence import clean_evidence, score_batch
-from snellen.auditing.shard_messages import Job, ShardResult
 from snellen.checks.check import Batch, Check, Kept
 from snellen.checks.per_image import CARRIED
 from snellen.core.classifier import Classifier
-from snellen.core.errors import WorkerError
+from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
-from snellen.core.images import ImageSet, ImageSource
+from snellen.core.images import ImageSet
 from snellen.core.preparation import to_unit
+from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.loading import prepared_batches
-from snellen.models.remote.permission import AllowRemote, permitting
-from snellen.models.remote.sent_log import sent_log
+from snellen.runs.measuring import Put
+from snellen.runs.reopening import Reopening
+from snellen.runs.shard import Shard
 
 #: Why an image was set aside whose clean scores cannot be used.
 NOT_FINITE = "the model's scores are not finite (NaN or infinity)"
@@ -35,84 +35,83 @@ CLEAN = "clean"
 
 
 @dataclass(frozen=True, eq=False)
-class WorkingSet:
-    """A set of images as whoever measures it knows it.
-
-    Attributes:
-        source: of the pixels.
-        class_names: what labels index.
-        hidden: whether labels may not be read.
-        carried: columns that the clean evidence carries along, the same in every shard.
-        checks: those that measure something of their own.
-    """
-
-    source: ImageSource
-    class_names: tuple[str, ...] | None
-    hidden: bool
-    carried: Sequence[str] = ()
-    checks: Sequence[Check] = ()
-
-    @classmethod
-    def of(cls, images: ImageSet, checks: Sequence[Check]) -> WorkingSet:
-        """Of a set that is loaded."""
-        return cls(images.source, images.class_names, images.hidden, carried_columns(images), checks)
-
-
-@dataclass(frozen=True, eq=False)
 class ShardWork:
-    """A model and sets of images, and what is measured.
+    """A model and sets of images, and what is measured. Items are positions in a set.
 
     Attributes:
         classifier: the model.
-        sets: by name; jobs say of which set they are.
+        sets: by name: "audit", "train", "val".
+        checks: by set, those that measure something of their own.
         keep: what the clean evidence holds beside decisions and confidences.
         batch_size: images in one pass.
         workers: threads that read ahead.
-        rng: of the run.
-        tell: hears of work that is done: (set, cost for each image, images, what was done).
-        allow_remote: in a worker, what may be reached from it; its requests are then told in the result. None: here,
-            where permission and record are those of the caller.
+        seed: of the run.
+        save_images: whether the evidence may hold pictures, which a check of somebody else's may make.
     """
 
     classifier: Classifier
-    sets: Mapping[str, WorkingSet]
+    sets: Mapping[str, ImageSet]
+    checks: Mapping[str, Sequence[Check]]
     keep: Collection[Kept]
     batch_size: int
     workers: int
-    rng: Randomness
-    tell: Callable[[str, str, int], None] = field(default=lambda _set, _done, _images: None)
-    allow_remote: AllowRemote | None = None
+    seed: int
+    save_images: bool
 
-    def __call__(self, content: bytes) -> bytes:
-        """Bytes of a :class:`Job` → bytes of a :class:`ShardResult`.
+    @classmethod
+    def again(
+        cls, classifiers: Sequence[Classifier], sets: Mapping[str, ImageSet], arguments: Mapping[str, Any]
+    ) -> ShardWork:
+        """The same work in another process, from what :meth:`reopening` says."""
+        own = {**arguments, "checks": {of: [_rebuilt(one) for one in all_] for of, all_ in arguments["checks"].items()}}
+        return cls(classifiers[0], sets, **own)
+
+    def reopening(self) -> Reopening:
+        """From what a worker makes the same work.
 
         Raises:
-            WorkerError: the images are others than those that the run was planned for.
+            InputError: a check was handed in as an object.
+        """
+        for check in (check for checks in self.checks.values() for check in checks):
+            if CHECKS.get(check.name) is not type(check) or _rebuilt(check.record()) != check:
+                raise InputError(
+                    f"workers make the checks themselves, and {check.name} is not one that comes with this package, "
+                    f'by name and parameters: leave it out, or leave it to this process (engine "in_process")'
+                )
+        return Reopening(
+            maker="snellen.auditing.shard_work:ShardWork.again",
+            classifiers=[self.classifier],
+            sets=self.sets,
+            arguments={
+                "checks": {of: [check.record() for check in checks] for of, checks in self.checks.items()},
+                "keep": sorted(self.keep),
+                "batch_size": self.batch_size,
+                "workers": self.workers,
+                "seed": self.seed,
+                "save_images": self.save_images,
+            },
+        )
+
+    def cost(self, of: str) -> dict[str, float]:
+        """Passes through the model for each image of a set, by what is done."""
+        return {CLEAN: 1.0, **{check.name: check.cost() for check in self.checks[of]}}
+
+    def measure(self, of: str, items: range, put: Put, progress: Progress) -> Shard:
+        """Measure the images at some positions of a set; see :class:`~snellen.runs.measuring.Work`.
+
+        Raises:
             ModelError: scores have a wrong shape.
         """
-        job = Job.from_bytes(content)
-        own = self.sets[job.of]
-        members = ImageSet(own.source, job.table, own.class_names, job.of, job.rows, hidden=own.hidden)
-        if job.contents is not None and hash_of(members.content_hashes) != job.contents:
-            raise WorkerError(
-                f"on {platform.node()} some {job.of} images are not those that the run was planned with: give every "
-                f"machine the same files at the same place, and do not change them during a run"
-            )
-        if self.allow_remote is None:
-            return self.measure(job.of, members).to_bytes()
-        with permitting(self.allow_remote), sent_log(alone=True) as log:
-            result = self.measure(job.of, members)
-        return dataclasses.replace(result, sent=log.lines).to_bytes()
-
-    def measure(self, name: str, members: ImageSet) -> ShardResult:
-        """Measure the images of a shard."""
-        own = self.sets[name]
-        seconds = dict.fromkeys(["reading", CLEAN, *(check.name for check in own.checks)], 0.0)
-        evidence: dict[str, list[Evidence]] = {done: [] for done in seconds if done != "reading"}
+        images, cost, task = self.sets[of], self.cost(of), task_of(of)
+        members = images.select(np.asarray(items))
+        seconds = dict.fromkeys(["reading", *cost], 0.0)
+        evidence: dict[str, list[Evidence]] = {done: [] for done in cost}
         rejected: list[dict[str, str]] = []
-        units, labels = members.column("unit_id"), known_labels(members)
-        carried = {column: dict(zip(members.ids, _values(members, column), strict=True)) for column in own.carried}
-        started = time.perf_counter()
+        units, labels = members.column("unit_id"), members.known_labels
+        carried = {
+            column: dict(zip(members.ids, _values(members, column), strict=True)) for column in carried_columns(images)
+        }
+        rng, started = Randomness(self.seed), time.perf_counter()
         for loaded in prepared_batches(members, self.classifier.preparation, self.batch_size, workers=self.workers):
             rejected += [{"id": key, "reason": reason} for key, reason in loaded.rejected]
             seconds["reading"] += time.perf_counter() - started
@@ -124,7 +123,7 @@ class ShardWork:
                     [units[i] for i in loaded.indices],
                     loaded.pixels,
                     labels[np.asarray(loaded.indices)],
-                    self.rng,
+                    rng,
                     self.keep,
                     members.select(loaded.indices),
                 )
@@ -133,27 +132,28 @@ class ShardWork:
                     known = {column: [values[key] for key in batch.ids] for column, values in carried.items()}
                     evidence[CLEAN].append(clean_evidence(batch, self.keep, known))
                 seconds[CLEAN] += time.perf_counter() - clock
-                self.tell(name, CLEAN, len(loaded.ids))
-                for check in own.checks:
+                progress.advance(task, cost[CLEAN] * len(loaded.ids), CLEAN)
+                for check in self.checks[of]:
                     clock = time.perf_counter()
                     if batch is not None and (measured := check.measure(batch)) is not None:
                         evidence[check.name].append(measured)
                     seconds[check.name] += time.perf_counter() - clock
-                    self.tell(name, check.name, len(loaded.ids))
-            self.tell(name, "rejected", len(loaded.rejected))
+                    progress.advance(task, cost[check.name] * len(loaded.ids), check.name)
+            progress.advance(task, sum(cost.values()) * len(loaded.rejected), "rejected")
             started = time.perf_counter()
         merged = {done: Evidence.merge(parts) for done, parts in evidence.items()}
-        return ShardResult(merged, rejected, seconds)
+        if not self.save_images:
+            merged = {done: dataclasses.replace(part, blobs={}) for done, part in merged.items()}
+        return Shard(merged, {"rejected": rejected}, seconds)
 
 
-def hash_of(contents: Iterable[str]) -> str:
-    """Hash of the hashes of some images, in order (sha256, hex)."""
-    return hashlib.sha256("\n".join(contents).encode()).hexdigest()
+def task_of(of: str) -> str:
+    """What progress calls the measuring of a set."""
+    return of if of == "audit" else f"{of} images"
 
 
-def known_labels(images: ImageSet) -> NDArray[np.int64]:
-    """Labels, −1 where there is none or where this view may not read it."""
-    return images.labels if images.has_labels else np.full(len(images), -1, dtype=np.int64)
+def _rebuilt(record: Mapping[str, Any]) -> Check:
+    return build_check(record["check"], {name: value for name, value in record.items() if name != "check"})
 
 
 def carried_columns(images: ImageSet) -> list[str]:

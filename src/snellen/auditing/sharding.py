@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from snellen.core.errors import InputError
 
 #: Batches in one shard where nobody says how many shards there are to be; what a killed run loses at most.
 BATCHES_PER_SHARD = 8
-
-_PART = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 
 
 def shard_count(images: int, batch_size: int, asked: int | None = None) -> int:
@@ -36,19 +32,3 @@ def stretch(shard: int, shards: int, images: int, batch_size: int) -> range:
     batches = -(-images // batch_size)
     first, last = (place * batches // shards for place in (shard, shard + 1))
     return range(first * batch_size, min(last * batch_size, images))
-
-
-def read_part(part: str) -> tuple[int, int]:
-    """Which of how many parts: ``2/8`` is the second of eight.
-
-    >>> read_part("2/8")
-    (2, 8)
-
-    Raises:
-        InputError: not of that form, or no such part.
-    """
-    found = _PART.fullmatch(part.strip())
-    which, parts = (int(number) for number in found.groups()) if found else (0, 0)
-    if not 1 <= which <= parts:
-        raise InputError(f"a part is I/N with I from 1 to N, such as 2/8 for the second of eight; got {part!r}")
-    return which, parts

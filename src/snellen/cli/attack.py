@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snellen.cli.carrying_out import carry_out
+from snellen.cli.engine_options import DryRunOption
 from snellen.cli.free_folder import free_folder
 from snellen.cli.privacy_options import AllowRemoteOption, PseudonymsOption
-from snellen.cli.progress import TerminalProgress, loading
+from snellen.cli.progress import loading
 from snellen.cli.run_options import ClassesOption, DeviceOption, SeedOption, WorkersOption
-from snellen.cli.stopping import stopped_told
-from snellen.cli.summary import show_summary
 
 if TYPE_CHECKING:
     from snellen.core.method import Method
+    from snellen.runs.runner import Running
 
 
 def attack(
@@ -57,12 +58,14 @@ def attack(
         bool, typer.Option("--images/--no-images", help="Write the adversarial images, and a sheet of examples.")
     ] = True,
     pseudonyms: PseudonymsOption = None,
+    *,
+    running: Running,
+    dry_run: DryRunOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print attack.json instead of the summary.")] = False,
 ) -> None:
     """Search for small changes of images that a classifier gets wrong: accuracy under attack, and the images."""
     folder = out or free_folder("snellen-attack")
     with loading("reading images and model") as spinner:
-        from snellen.core.run import canonical_json
         from snellen.data.references import load_images
         from snellen.methods.attacks.goal import RECORD, WHAT
         from snellen.models.classifiers.references import load_classifier
@@ -75,22 +78,21 @@ def attack(
         check_free(folder, RECORD, WHAT)
         images = load_images(data, progress=spinner)
         classifier = load_classifier(model, classes, device=device)
-    with stopped_told(folder, out), TerminalProgress() as progress:
-        attacked = run_attack(
-            classifier,
-            images,
-            methods,
-            target=target,
-            out=folder,
-            batch_size=batch_size,
-            workers=workers,
-            limit=limit,
-            seed=seed,
-            save_images=save_images,
-            pseudonyms=pseudonyms,
-            progress=progress,
-        )
-    if as_json:
-        typer.echo(canonical_json(attacked.to_json()), nl=False)
-    else:
-        show_summary(attacked.summary(), folder)
+    carry_out(
+        run_attack,
+        classifier,
+        images,
+        methods,
+        folder=folder,
+        given=out,
+        as_json=as_json,
+        dry_run=dry_run,
+        target=target,
+        batch_size=batch_size,
+        workers=workers,
+        limit=limit,
+        seed=seed,
+        save_images=save_images,
+        pseudonyms=pseudonyms,
+        **running,
+    )

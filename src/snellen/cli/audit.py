@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from snellen.cli.audit_summary import show_report
 from snellen.cli.engine_options import (
     AddressOption,
+    DryRunOption,
     EngineName,
     EngineOption,
     PartOption,
@@ -33,8 +33,9 @@ from snellen.cli.gate_options import (
 from snellen.cli.privacy_options import AllowRemoteOption, BudgetOption, PseudonymsOption, SaveImagesOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.run_options import ClassesOption, DeviceOption, SeedOption, WorkersOption
+from snellen.cli.stopping import stopped_told
 from snellen.core import index
-from snellen.core.errors import InputError, UnreachableError, UnwritableError, WorkerError
+from snellen.core.errors import InputError
 
 DEFAULT_MODEL, DEFAULT_DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
 
@@ -105,6 +106,7 @@ def audit(
     shards: ShardsOption = None,
     threads: ThreadsOption = None,
     part: PartOption = None,
+    dry_run: DryRunOption = False,
     require: Annotated[
         list[str] | None,
         typer.Option(
@@ -153,6 +155,7 @@ def audit(
         from snellen.core.run import canonical_json
         from snellen.data.references import load_images
         from snellen.models.classifiers.references import load_classifier
+        from snellen.runs.estimate import plan
 
         # What can be refused without the images is refused before they are read.
         if budget is not None:
@@ -164,35 +167,31 @@ def audit(
         tuning = None if tune is None else load_images(tune, progress=spinner)
         classifier = load_classifier(model or DEFAULT_MODEL, classes, device=device)
         check_baseline(earlier, classifier, images)
-    try:
-        with ended_like_ctrl_c(), TerminalProgress() as progress:
-            report = run_audit(
-                classifier,
-                images,
-                out=folder,
-                checks=chosen,
-                threats=threats,
-                train=training,
-                tune=tuning,
-                batch_size=batch_size,
-                workers=workers,
-                limit=limit,
-                budget=budget,
-                seed=seed,
-                save_images=save_images,
-                pseudonyms=pseudonyms,
-                engine=engine,
-                processes=processes,
-                address=address,
-                shards=shards,
-                threads=threads,
-                part=part,
-                progress=progress,
-            )
-    except (KeyboardInterrupt, UnreachableError, UnwritableError, WorkerError) as stopped:
-        if os.path.isdir(folder) or isinstance(stopped, KeyboardInterrupt):
-            typer.echo(f"stopped; the same command with --out {folder} goes on where this stopped", err=True)
-        raise
+    options: dict[str, Any] = {
+        "out": folder,
+        "checks": chosen,
+        "threats": threats,
+        "train": training,
+        "tune": tuning,
+        "batch_size": batch_size,
+        "workers": workers,
+        "limit": limit,
+        "budget": budget,
+        "seed": seed,
+        "save_images": save_images,
+        "pseudonyms": pseudonyms,
+        "engine": engine,
+        "processes": processes,
+        "address": address,
+        "shards": shards,
+        "threads": threads,
+        "part": part,
+    }
+    if dry_run:
+        typer.echo(plan(run_audit, classifier, images, **options))
+        return
+    with ended_like_ctrl_c(), stopped_told(folder, out), TerminalProgress() as progress:
+        report = run_audit(classifier, images, progress=progress, **options)
     if as_json:
         typer.echo(canonical_json(report.to_json()), nl=False)
     elif part is not None:

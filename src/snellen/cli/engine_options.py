@@ -1,4 +1,4 @@
-"""Options for where an audit runs: in this process, in several, on a cluster, or a part of it here and now."""
+"""Options for where a command runs: in this process, in several, on a cluster, or a part of it here and now."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from snellen.cli.privacy_options import BudgetOption
+
+if TYPE_CHECKING:
+    from snellen.runs.runner import Running
 
 
 class EngineName(StrEnum):
@@ -57,6 +62,31 @@ PartOption = Annotated[
         show_default="all",
     ),
 ]
+
+
+DryRunOption = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print what it would cost, measured on a few images, and stop. Nothing is written."),
+]
+
+
+def running(
+    engine: EngineOption = EngineName.in_process,
+    processes: ProcessesOption = None,
+    address: AddressOption = None,
+    threads: ThreadsOption = None,
+    part: PartOption = None,
+    budget: BudgetOption = None,
+) -> Running:
+    """The options that say where and how long a command runs, as arguments of its verb."""
+    return {
+        "engine": engine.value,
+        "processes": processes,
+        "address": address,
+        "threads": threads,
+        "part": part,
+        "budget": budget,
+    }
 
 
 @contextmanager

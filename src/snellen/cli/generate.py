@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snellen.cli.carrying_out import carry_out
+from snellen.cli.engine_options import DryRunOption
 from snellen.cli.free_folder import free_folder
-from snellen.cli.privacy_options import AllowRemoteOption
-from snellen.cli.progress import TerminalProgress, loading
+from snellen.cli.privacy_options import AllowRemoteOption, PseudonymsOption
+from snellen.cli.progress import loading
 from snellen.cli.run_options import SeedOption
-from snellen.cli.stopping import stopped_told
-from snellen.cli.text import harmless
 from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
     from snellen.core.method import Method
-    from snellen.verbs.generated_set import GeneratedSet
+    from snellen.runs.runner import Running
 
 
 def generate(
@@ -40,6 +40,10 @@ def generate(
     sheet: Annotated[
         bool, typer.Option("--sheet/--no-sheet", help="Also draw examples with captions, and a grid of classes.")
     ] = True,
+    pseudonyms: PseudonymsOption = None,
+    *,
+    running: Running,
+    dry_run: DryRunOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print generate.json instead of the summary.")] = False,
 ) -> None:
     """Make images, or say what is on them: with captions, and where each came from."""
@@ -47,7 +51,6 @@ def generate(
         raise InputError("generate with one setting at a time: give each option of the method once")
     folder = out or free_folder("snellen-generate")
     with loading("reading requests"):
-        from snellen.core.run import canonical_json
         from snellen.runs.unfinished import check_free
         from snellen.verbs.generate import generate as write_generated
         from snellen.verbs.generated_set import RECORD, WHAT
@@ -59,27 +62,17 @@ def generate(
             raise InputError(f"{methods[0].name} {lacking}")
         check_free(folder, RECORD, WHAT)
         asked = load_requests(requests, getattr(methods[0], "known_classes", tuple)())
-    with stopped_told(folder, out), TerminalProgress() as progress:
-        made = write_generated(
-            methods[0], asked, out=folder, batch_size=batch_size, seed=seed, sheet=sheet, progress=progress
-        )
-    if as_json:
-        typer.echo(canonical_json(made.to_json()), nl=False)
-    else:
-        _show(made)
-        for note in getattr(methods[0], "notes", tuple)():
-            typer.echo(f"note: {harmless(note)}")
-
-
-#: Rejected requests that are named; all are in generate.json.
-_NAMED = 5
-
-
-def _show(made: GeneratedSet) -> None:
-    typer.echo(f"{made.written} images")
-    for rejected in made.rejected[:_NAMED]:
-        typer.secho(f"rejected: {harmless(rejected.id)}: {harmless(rejected.reason)}", fg="yellow")
-    if len(made.rejected) > _NAMED:
-        typer.echo(f"… {len(made.rejected)} rejected in all, see generate.json")
-    for file in (*made.files, "generate.json"):
-        typer.echo(f"Written: {made.folder / file}")
+    carry_out(
+        write_generated,
+        methods[0],
+        asked,
+        folder=folder,
+        given=out,
+        as_json=as_json,
+        dry_run=dry_run,
+        batch_size=batch_size,
+        seed=seed,
+        sheet=sheet,
+        pseudonyms=pseudonyms,
+        **running,
+    )

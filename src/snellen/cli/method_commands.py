@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.models import OptionInfo
 
+from snellen.cli.engine_options import running
 from snellen.cli.method_options import FieldOption, dashed, field_options, methods_of
 from snellen.cli.system_command import system_command
 from snellen.cli.text import markup
@@ -69,14 +70,23 @@ def _command(
     """The subcommand of one method: a function with its fields as parameters, beside those of ``run``."""
     from snellen.core.method import Method
 
-    signature = inspect.signature(run, eval_str=True, locals={"Method": Method})
-    shared = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in list(signature.parameters.values())[1:]]
+    signature = inspect.signature(run, eval_str=True, locals={"Method": Method, "Running": dict})
+    where = list(inspect.signature(running, eval_str=True, locals={"Running": dict}).parameters.values())
+    given_whole = list(signature.parameters.values())[1:]
+    runs = "running" in signature.parameters  # its options stand for this one parameter
+    shared = [
+        parameter.replace(kind=parameter.KEYWORD_ONLY)
+        for one in given_whole
+        for parameter in (where if one.name == "running" else [one])
+    ]
     taken = [flag for one in shared for flag in _flags(one)]
     options = [option for option in field_options(entry.load(), taken, name) if option.field not in hidden]
     own = [_parameter(option) for option in options]
 
     def command(**values: Any) -> None:  # noqa: ANN401 - what was given for each parameter
         given = {option.field: values.pop(parameter.name) for option, parameter in zip(options, own, strict=True)}
+        if runs:
+            values["running"] = running(**{one.name: values.pop(one.name) for one in where})
         run(methods_of(entry, options, given), **values)
 
     parameters = [*own, *shared]

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snellen.cli.carrying_out import carry_out
+from snellen.cli.engine_options import DryRunOption
 from snellen.cli.free_folder import free_folder
 from snellen.cli.privacy_options import PseudonymsOption
-from snellen.cli.progress import TerminalProgress, loading
+from snellen.cli.progress import loading
 from snellen.cli.run_options import SeedOption, WorkersOption
-from snellen.cli.stopping import stopped_told
-from snellen.cli.text import markup
 
 if TYPE_CHECKING:
     from snellen.core.method import Method
-    from snellen.verbs.shifted_set import ShiftedSet
+    from snellen.runs.runner import Running
 
 
 class FormatOption(StrEnum):
@@ -64,12 +64,14 @@ def shift(
             show_default="the column mask of the data",
         ),
     ] = None,
+    *,
+    running: Running,
+    dry_run: DryRunOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print shift.json instead of the summary.")] = False,
 ) -> None:
     """Write the same images under a nuisance, as a data set that any tool can read."""
     folder = out or free_folder("snellen-shift")
     with loading("reading images") as spinner:
-        from snellen.core.run import canonical_json
         from snellen.data.references import load_images
         from snellen.runs.settings import checked_severities, named_settings
         from snellen.runs.unfinished import check_free
@@ -81,50 +83,22 @@ def shift(
         named_settings(methods)
         check_free(folder, RECORD, WHAT)
         images = load_images(data, progress=spinner)
-    with stopped_told(folder, out), TerminalProgress() as progress:
-        written = write_shifted(
-            images,
-            methods,
-            out=folder,
-            format=format.value,
-            batch_size=batch_size,
-            workers=workers,
-            limit=limit,
-            seed=seed,
-            contact_sheet=contact_sheet,
-            pseudonyms=pseudonyms,
-            segmenter=segmenter,
-            progress=progress,
-            severities=strengths,
-        )
-    if as_json:
-        typer.echo(canonical_json(written.to_json()), nl=False)
-    else:
-        _show(written)
-
-
-#: Rejected images that are named; all are in shift.json.
-_NAMED = 5
-
-
-def _show(written: ShiftedSet) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    severities = written.plan["severities"]
-    table = Table("setting", "severities", "images", box=None, pad_edge=False)
-    table.columns[2].justify = "right"
-    for setting, count in written.written.items():
-        told = " ".join(f"{severity:g}" for severity in severities)
-        table.add_row(markup(setting), told, f"{len(severities)} × {count}")
-    console.print(table)
-    for rejected in written.rejected[:_NAMED]:
-        where = "" if rejected.setting is None else f" under {rejected.setting}"
-        console.print(f"[yellow]rejected{markup(where)}:[/] {markup(rejected.id)}: {markup(rejected.reason)}")
-    if any(rejected.setting is not None for rejected in written.rejected) and written.plan.get("same_images"):
-        console.print("[yellow]An image that one edit cannot be made of is left out of all edits.[/]")
-    if len(written.rejected) > _NAMED:
-        console.print(f"… {len(written.rejected)} rejected in all, see shift.json")
-    for path in (*filter(None, [written.manifest]), *written.archives, *written.contact_sheets):
-        console.print(f"Written: {markup(str(path))}", soft_wrap=True)
+    carry_out(
+        write_shifted,
+        images,
+        methods,
+        folder=folder,
+        given=out,
+        as_json=as_json,
+        dry_run=dry_run,
+        format=format.value,
+        batch_size=batch_size,
+        workers=workers,
+        limit=limit,
+        seed=seed,
+        contact_sheet=contact_sheet,
+        pseudonyms=pseudonyms,
+        segmenter=segmenter,
+        severities=strengths,
+        **running,
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from snellen.core.errors import UnreachableError, UnwritableError
+from snellen.core.errors import UnreachableError, UnwritableError, WorkerError
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def stopped_told(folder: Path, given: Path | None) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyboardInterrupt, UnreachableError, UnwritableError) as stopped:
+    except (KeyboardInterrupt, UnreachableError, UnwritableError, WorkerError) as stopped:
         if folder.exists() or isinstance(stopped, KeyboardInterrupt):
             again = "the same command" if given else f"the same command with --out {folder}"
             typer.echo(f"stopped; {folder} is incomplete, and {again} goes on where this stopped", err=True)

@@ -10,12 +10,11 @@ from typing import Annotated, Any, Literal, Optional, get_args, get_origin
 
 import typer
 
+from snellen.cli.carrying_out import carry_out
+from snellen.cli.engine_options import DryRunOption
 from snellen.cli.free_folder import free_folder
-from snellen.cli.privacy_options import AllowRemoteOption
-from snellen.cli.progress import TerminalProgress
+from snellen.cli.privacy_options import AllowRemoteOption, PseudonymsOption
 from snellen.cli.run_options import DeviceOption, SeedOption
-from snellen.cli.stopping import stopped_told
-from snellen.cli.summary import show_summary
 from snellen.core.command import Option
 from snellen.core.index import CommandEntry
 
@@ -31,18 +30,17 @@ def system_command(entry: CommandEntry) -> Callable[..., None]:
     signature = inspect.signature(function, eval_str=True, locals=_names())
 
     def run(
-        methods: list[Any], *, out: Path | None, allow_remote: list[str] | None, as_json: bool, **values: object
+        methods: list[Any],
+        *,
+        out: Path | None,
+        allow_remote: list[str] | None,
+        as_json: bool,
+        dry_run: bool,
+        **values: Any,  # noqa: ANN401 - options of the function
     ) -> None:
-        from snellen.core.run import canonical_json
-
         folder = out or free_folder(stem)
         values = {name: value.value if isinstance(value, StrEnum) else value for name, value in values.items()}
-        with stopped_told(folder, out), TerminalProgress() as progress:
-            made = function(methods, out=folder, progress=progress, **values)
-        if as_json:
-            typer.echo(canonical_json(made.to_json()), nl=False)
-        else:
-            show_summary(made.summary(), folder)
+        carry_out(function, methods, folder=folder, given=out, as_json=as_json, dry_run=dry_run, **values)
 
     own = [_parameter(one) for one in list(signature.parameters.values())[1:] if _option(one) is not None]
     run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -57,7 +55,7 @@ def _names() -> dict[str, Any]:
     from snellen.core.method import Method
     from snellen.core.progress import Progress
 
-    return {"Method": Method, "Progress": Progress}
+    return {"Method": Method, "Progress": Progress, "Running": dict}
 
 
 def _shared(stem: str) -> list[inspect.Parameter]:
@@ -68,6 +66,9 @@ def _shared(stem: str) -> list[inspect.Parameter]:
         ("device", "cpu", DeviceOption),
         ("allow_remote", None, AllowRemoteOption),
         ("seed", 0, SeedOption),
+        ("pseudonyms", None, PseudonymsOption),
+        ("running", inspect.Parameter.empty, dict),
+        ("dry_run", False, DryRunOption),
         ("as_json", False, Annotated[bool, shown]),
     )
     return [

@@ -195,6 +195,11 @@ class ImageSet:
             raise LabelsHiddenError(f"{self.name}: a label-free method touched the labels")
         return self._labels()
 
+    @property
+    def known_labels(self) -> NDArray[np.int64]:
+        """Class index per image, int64 (n,); −1 where there is none, or where this view may not read it."""
+        return self.labels if self.has_labels else np.full(len(self), -1, dtype=np.int64)
+
     def column(self, name: str) -> list[object]:
         """One column as Python values; None throughout if the set has no such column."""
         if self.hidden and name in {"label", "labels", "true_label"}:

@@ -23,6 +23,9 @@ from snellen.core.errors import InputError, RunConflictError
 from snellen.core.evidence import Evidence
 from snellen.core.unwritable import unwritable
 
+#: File of a run that holds its plan.
+MANIFEST = "manifest.json"
+
 #: Times that a shard is put at its place while other processes may do the same.
 _ATTEMPTS = 5
 
@@ -123,7 +126,7 @@ class Run:
         """
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file, not a folder; choose another --out")
-        manifest = folder / "manifest.json"
+        manifest = folder / MANIFEST
         plan = json.loads(canonical_json(plan))
         # A start that was killed leaves at most an unfinished manifest behind.
         if not manifest.is_file() and folder.is_dir():

@@ -63,6 +63,12 @@ def prepared_batches(
     return _batches(images, preparation, batch_size, workers)
 
 
+def prepared_batch(images: ImageSet, rows: range, preparation: Preparation, *, workers: int = 0) -> PreparedBatch:
+    """Read and prepare the images at some positions as one batch, whose indices are positions in the whole set."""
+    batch = next(prepared_batches(images.select(list(rows)), preparation, len(rows), workers=workers))
+    return replace(batch, indices=[rows[at] for at in batch.indices])
+
+
 Prepared = Tensor | str  # pixels, or the reason why there are none
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,9 @@ from numpy.typing import NDArray
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.runs.array_member import array_member
+from snellen.runs.measuring import Put
 from snellen.runs.settings import Setting
+from snellen.runs.unfinished import UNFINISHED
 from snellen.runs.whole_file import whole_file
 from snellen.runs.writer import Row, sha256
 
@@ -23,11 +24,9 @@ class ArchiveWriter:
 
     ``test_images`` are uint8 (s · n, h, w), or (s · n, h, w, 3) where one is coloured: image i at the p-th severity is
     row p · n + i. ``test_labels`` are integers (s · n, 1), or (s · n, k) for several labels per image. Images that were
-    rejected are left out at all severities. Until an archive is complete its pixels lie in ``parts``, on the disk.
+    rejected are left out at all severities. Until an archive is complete its pixels lie in files of shards.
 
     Args:
-        out: the folder.
-        parts: folder for what is not complete.
         images: the set that is shifted.
         severities: in order.
         size: height and width of all images.
@@ -36,79 +35,89 @@ class ArchiveWriter:
         InputError: an image has no label.
     """
 
-    def __init__(
-        self, out: Path, parts: Path, images: ImageSet, severities: Sequence[float], size: tuple[int, int]
-    ) -> None:
-        self.out, self.parts, self.images, self.severities, self.size = out, parts, images, severities, size
+    def __init__(self, images: ImageSet, severities: Sequence[float], size: tuple[int, int]) -> None:
+        self.images, self.severities, self.size = images, severities, size
         self.labels = _labels(images)
-        self._bytes = size[0] * size[1] * 3
 
-    def write(self, setting: Setting, index: int, position: int, pixels: NDArray[np.uint8]) -> str:
-        """Put one image at its place; see :class:`~snellen.runs.writer.Writer`."""
-        if pixels.shape[:2] != self.size:
-            raise _several_sizes(self.images.ids[index], (pixels.shape[0], pixels.shape[1]), self.size)
-        content = pixels.tobytes()
-        path = self._part(setting)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        with path.open("r+b") as stream:
-            stream.seek(self._place(index, position))
-            stream.write(content)
-        return sha256(content)
+    def part(self, setting: Setting, members: range, put: Put) -> ArchivePart:
+        """See :class:`~snellen.runs.writer.Writer`."""
+        return ArchivePart(self, setting, members, put)
 
-    def write_mask(self, setting: Setting, index: int, position: int, mask: NDArray[np.bool_]) -> None:
-        """The published archives hold no masks, and neither do these."""
-
-    def discard(self, setting: Setting, row: Row) -> None:
+    def discard(self, setting: Setting, row: Row, folder: Path) -> None:
         """Nothing to do: only rows that are concluded with get into the archive."""
 
-    def holds(self, setting: Setting, row: Row) -> bool:
-        """Whether an image is at its places, byte for byte."""
-        try:
-            with self._part(setting).open("rb") as stream:
-                return all(
-                    sha256(self._read(stream, row.index, position)) == recorded
-                    for position, recorded in enumerate(row.hashes)
-                )
-        except OSError:
-            return False
-
-    def conclude(self, settings: Sequence[Setting], rows: Mapping[str, Sequence[Row]]) -> list[str]:
+    def conclude(
+        self,
+        settings: Sequence[Setting],
+        rows: Mapping[str, Sequence[Row]],
+        members: Mapping[str, Sequence[range]],
+        folder: Path,
+    ) -> list[str]:
         """Write the archives; a setting under which no image is usable has none."""
         written = []
         for setting in settings:
             kept = rows[setting.name]
             if not kept:
                 continue
-            with whole_file(self.out / f"{setting.name}.npz") as stream, zipfile.ZipFile(stream, "w") as archive:
-                self._write_images(archive, setting, kept)
+            with whole_file(folder / f"{setting.name}.npz") as stream, zipfile.ZipFile(stream, "w") as archive:
+                self._write_images(archive, setting, kept, members[setting.name], folder)
                 labels = np.tile(self.labels[[row.index for row in kept]], (len(self.severities), 1))
                 with array_member(archive, "test_labels", labels.dtype, labels.shape) as member:
                     member.write(labels.tobytes())
             written.append(f"{setting.name}.npz")
         return written
 
-    def _write_images(self, archive: zipfile.ZipFile, setting: Setting, kept: Sequence[Row]) -> None:
+    def _write_images(
+        self,
+        archive: zipfile.ZipFile,
+        setting: Setting,
+        kept: Sequence[Row],
+        members: Sequence[range],
+        folder: Path,
+    ) -> None:
         grey = all(row.grey for row in kept)
         shape = (len(self.severities) * len(kept), *self.size, *(() if grey else (3,)))
-        with (
-            self._part(setting).open("rb") as parts,
-            array_member(archive, "test_images", np.dtype(np.uint8), shape) as member,
-        ):
+        parts = [(some, _mapped(folder / pixels_path(setting, some), self, some)) for some in members]
+        with array_member(archive, "test_images", np.dtype(np.uint8), shape) as member:
             for position in range(len(self.severities)):
                 for row in kept:
-                    content = self._read(parts, row.index, position)
-                    member.write(content[::3] if grey else content)
+                    some, pixels = next(part for part in parts if row.index in part[0])
+                    image = pixels[position, row.index - some.start]
+                    member.write(np.ascontiguousarray(image[..., 0] if grey else image).tobytes())
 
-    def _part(self, setting: Setting) -> Path:
-        return self.parts / f"{setting.name}.pixels"
 
-    def _place(self, index: int, position: int) -> int:
-        return (position * len(self.images) + index) * self._bytes
+class ArchivePart:
+    """Holds the pixels of some images until all are there; see :class:`~snellen.runs.writer.Part`."""
 
-    def _read(self, stream: IO[bytes], index: int, position: int) -> bytes:
-        stream.seek(self._place(index, position))
-        return stream.read(self._bytes)
+    def __init__(self, writer: ArchiveWriter, setting: Setting, members: range, put: Put) -> None:
+        self._writer, self._setting, self._members, self._put = writer, setting, members, put
+        self._pixels = np.zeros((len(writer.severities), len(members), *writer.size, 3), dtype=np.uint8)
+
+    def add(self, index: int, position: int, pixels: NDArray[np.uint8]) -> str:
+        """Put one image at its place."""
+        if pixels.shape[:2] != self._writer.size:
+            shape = (pixels.shape[0], pixels.shape[1])
+            raise _several_sizes(self._writer.images.ids[index], shape, self._writer.size)
+        self._pixels[position, index - self._members.start] = pixels
+        return sha256(pixels.tobytes())
+
+    def add_mask(self, index: int, position: int, mask: NDArray[np.bool_]) -> None:
+        """The published archives hold no masks, and neither do these."""
+
+    def close(self) -> None:
+        """Write the pixels."""
+        self._put(pixels_path(self._setting, self._members), self._pixels.tobytes())
+
+
+def pixels_path(setting: Setting, members: range) -> str:
+    """Where the pixels of a shard wait for their archive."""
+    return f"{UNFINISHED}/pixels/{setting.name}-{members.start:09d}.pixels"
+
+
+def _mapped(path: Path, writer: ArchiveWriter, members: range) -> NDArray[np.uint8]:
+    """The pixels of a shard, (severities, n, h, w, 3), read where they are needed."""
+    shape = (len(writer.severities), len(members), *writer.size, 3)
+    return np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
 
 
 def common_size(images: ImageSet) -> tuple[int, int]:

@@ -16,8 +16,10 @@ except ImportError:  # not on Windows, where two calls at once are not told
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
+def only_writer(folder: Path, *, shared: bool = False) -> Iterator[None]:
     """Hold a folder for the time of a ``with`` block; the folder is made, and nothing is left in it.
+
+    ``shared``: others that share it may hold it at the same time.
 
     The lock is the system's, on the folder itself, so that a killed call holds nothing. A file system that knows no
     locks is written to without one.
@@ -32,7 +34,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RunConflictError(
                 f"another call is writing into {folder} at this moment; wait for it, or choose another --out"

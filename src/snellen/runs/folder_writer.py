@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +16,9 @@ from snellen.core.images import ImageSet, Provenance
 from snellen.data.files.file_source import FileSource
 from snellen.runs.layout import Layout
 from snellen.runs.manifest_columns import label_columns, text_columns
+from snellen.runs.measuring import Put
 from snellen.runs.settings import Setting, severity_name
+from snellen.runs.thumbnails import png
 from snellen.runs.whole_file import whole_file
 from snellen.runs.writer import Row, sha256
 
@@ -36,63 +37,39 @@ class FolderWriter:
     Grey results (three equal channels) are grey files, others RGB, 8 bits.
 
     Args:
-        out: the folder.
         images: the set that is shifted.
         severities: in order.
         seed: of everything random, for the manifest.
     """
 
-    def __init__(self, out: Path, images: ImageSet, severities: Sequence[float], seed: int) -> None:
-        self.out, self.images, self.severities, self.seed = out, images, severities, seed
+    def __init__(self, images: ImageSet, severities: Sequence[float], seed: int) -> None:
+        self.images, self.severities, self.seed = images, severities, seed
         self.layout = Layout(images)
 
-    def write(self, setting: Setting, index: int, position: int, pixels: NDArray[np.uint8]) -> str:
-        """Write one file; see :class:`~snellen.runs.writer.Writer`."""
-        grey = bool((pixels == pixels[..., :1]).all())
-        picture = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if grey else pixels))
-        return self._save(picture, self._path(setting, position, index))
+    def part(self, setting: Setting, members: range, put: Put) -> FolderPart:
+        """See :class:`~snellen.runs.writer.Writer`."""
+        return FolderPart(self, setting, put)
 
-    def write_mask(self, setting: Setting, index: int, position: int, mask: NDArray[np.bool_]) -> str:
-        """Write where an object is, 255 on it; see :class:`~snellen.runs.writer.Writer`."""
-        picture = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))
-        return self._save(picture, self._path(setting, position, index, masks=True))
-
-    def _path(self, setting: Setting, position: int, index: int, *, masks: bool = False) -> Path:
+    def path(self, setting: Setting, position: int, index: int, *, masks: bool = False) -> str:
+        """Where an image lies, or the mask of its object."""
         inside = self.layout.path(setting.name, self.severities[position], index)
-        return self.out / MASKS / inside if masks else self.out / inside
+        return f"{MASKS}/{inside}" if masks else inside
 
-    def _save(self, picture: Image.Image, path: Path) -> str:
-        stream = io.BytesIO()
-        picture.save(stream, "PNG")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            partial.write_bytes(stream.getvalue())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)  # where the disk is full, it would take the room
-        return sha256(stream.getvalue())
-
-    def holds(self, setting: Setting, row: Row) -> bool:
-        """Whether the files of an image are there, byte for byte."""
-        try:
-            return all(
-                sha256(self._path(setting, position, row.index, masks=masks).read_bytes()) == recorded
-                for masks, hashes in ((False, row.hashes), (True, row.masks))
-                for position, recorded in enumerate(hashes)
-            )
-        except OSError:
-            return False
-
-    def discard(self, setting: Setting, row: Row) -> None:
+    def discard(self, setting: Setting, row: Row, folder: Path) -> None:
         """Remove the files of an image; see :class:`~snellen.runs.writer.Writer`."""
         for position in range(len(self.severities)):
             for masks in (False, True):
-                self._path(setting, position, row.index, masks=masks).unlink(missing_ok=True)
+                (folder / self.path(setting, position, row.index, masks=masks)).unlink(missing_ok=True)
 
-    def conclude(self, settings: Sequence[Setting], rows: Mapping[str, Sequence[Row]]) -> list[str]:
+    def conclude(
+        self,
+        settings: Sequence[Setting],
+        rows: Mapping[str, Sequence[Row]],
+        members: Mapping[str, Sequence[range]],
+        folder: Path,
+    ) -> list[str]:
         """Write the manifest: one row per file."""
-        with whole_file(self.out / MANIFEST) as stream:
+        with whole_file(folder / MANIFEST) as stream:
             text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
             table = csv.writer(text)
             known = label_columns(self.images, self.layout.classes) | text_columns(self.images, KEPT)
@@ -131,6 +108,29 @@ class FolderWriter:
                         "source_group": "" if groups[row.index] is None else str(groups[row.index]),
                         "sha256": row.hashes[position],
                     }
+
+
+class FolderPart:
+    """Writes the files of some images at once; see :class:`~snellen.runs.writer.Part`."""
+
+    def __init__(self, writer: FolderWriter, setting: Setting, put: Put) -> None:
+        self._writer, self._setting, self._put = writer, setting, put
+
+    def add(self, index: int, position: int, pixels: NDArray[np.uint8]) -> str:
+        """Write one file."""
+        grey = bool((pixels == pixels[..., :1]).all())
+        content = png(Image.fromarray(np.ascontiguousarray(pixels[..., 0] if grey else pixels)))
+        self._put(self._writer.path(self._setting, position, index), content)
+        return sha256(content)
+
+    def add_mask(self, index: int, position: int, mask: NDArray[np.bool_]) -> str:
+        """Write where an object is, 255 on it."""
+        content = png(Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)))
+        self._put(self._writer.path(self._setting, position, index, masks=True), content)
+        return sha256(content)
+
+    def close(self) -> None:
+        """Nothing is left to write."""
 
 
 _FURTHER = ("method", "severity", "seed", "published", "source_id", "source_path", "source_group", "sha256")

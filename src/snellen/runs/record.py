@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from snellen.core.evidence import Evidence
 
 #: The table with a row for each image and setting.
 EVIDENCE = "evidence.parquet"
@@ -68,21 +71,57 @@ class Summary:
     last: tuple[str, ...] = ()
 
 
-class ShownResult(Protocol):
-    """The result of a verb over another form of data than images."""
+class RunResult(BaseModel):
+    """What a call leaves. Holds no clock reading: equal inputs give equal bytes.
 
-    @property
-    def folder(self) -> Path | None:
-        """Where the files are; None where nothing was kept."""
-        ...
+    Attributes:
+        plan: everything that could change a byte.
+        files: that were written beside the record, relative to the folder.
+        folder: where they are; None where nothing was kept.
+        evidence: the table with a row for each image and setting, in memory; None where there is none.
+        note: of a part of a call, how far all of it is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    plan: dict[str, Any]
+    files: tuple[str, ...] = ()
+    folder: Path | None = Field(None, exclude=True)
+    evidence: Evidence | None = Field(None, exclude=True, repr=False)
+    note: str | None = Field(None, exclude=True)
+
+    @classmethod
+    def of_part(cls, plan: Mapping[str, Any], note: str, folder: Path) -> Self:
+        """What a part of a call leaves: a note, and no figures."""
+        return cast(Self, cls.model_construct(plan=dict(plan), note=note, folder=folder))
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values of the record."""
-        ...
+        """JSON values."""
+        if self.note is not None:
+            return {"plan": self.plan, "note": self.note}
+        return self.model_dump(mode="json")
 
     def summary(self) -> Summary:
         """What a terminal shows."""
-        ...
+        raise NotImplementedError
+
+    def path_of(self, ending: str) -> Path | None:
+        """The first file with this ending; None where there is none."""
+        return next(iter(self.paths_of(ending)), None)
+
+    def paths_of(self, ending: str) -> tuple[Path, ...]:
+        """The files with this ending, in the order in which they were written."""
+        return tuple(self.folder / file for file in self.files if file.endswith(ending)) if self.folder else ()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.note or self._verdict()})"
+
+    __str__ = __repr__
+
+    def _verdict(self) -> str:
+        """What came out, in a line."""
+        settings = getattr(self, "settings", {})
+        return "; ".join(f"{name}: {figures.verdict}" for name, figures in settings.items())
 
 
 def figure_row(name: str, figure: Figure) -> tuple[str, str, str, str]:

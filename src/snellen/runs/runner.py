@@ -11,28 +11,47 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
-
-from pydantic import BaseModel
+from typing import Any, Generic, TypedDict, TypeVar
 
 from snellen.core import package
+from snellen.core.budget import seconds_of
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
-from snellen.core.run import Run, canonical_json, write_atomically
+from snellen.core.progress import Progress
+from snellen.core.run import MANIFEST, Run, canonical_json, write_atomically
 from snellen.core.unwritable import unwritable_told
 from snellen.data.privacy.nameless import with_other_name, without_names
 from snellen.data.privacy.pseudonyms import Pseudonyms
-from snellen.runs.record import EVIDENCE
+from snellen.runs.engines.choosing import Chosen, choose_engine
+from snellen.runs.engines.engine import Engine
+from snellen.runs.estimate import (
+    TRIAL_SECONDS,
+    TRIAL_SHARE,
+    Choice,
+    Estimate,
+    Planned,
+    Trial,
+    choose,
+    peak_memory,
+    planning,
+    recorded_choice,
+    recorded_plan,
+    try_out,
+)
+from snellen.runs.measuring import Piece, Work, measure, read_part
+from snellen.runs.record import EVIDENCE, RunResult
+from snellen.runs.reopening import Reopening
 from snellen.runs.settings import Methods, Setting, named_settings
 from snellen.runs.unfinished import UNFINISHED, check_free, check_recognisable, complete, opened
 
-Result = TypeVar("Result", bound=BaseModel)
+Result = TypeVar("Result", bound=RunResult)
 Model = TypeVar("Model", Classifier, "Classifier | None")
 
 
@@ -71,6 +90,7 @@ def asked_of(
     limit: int | None = None,
     seed: int = 0,
     check: Callable[[Setting], None] = lambda setting: None,
+    masked: bool = True,
 ) -> Asked[Model]:
     """Put names in order, name the methods, limit the images, and refuse what no method can do.
 
@@ -84,6 +104,7 @@ def asked_of(
         limit: at most so many images, drawn by the seed.
         seed: of the call.
         check: raises an error for a method that the verb refuses.
+        masked: whether what a method needs must be among the columns of the images; not where a segmenter finds it.
 
     Raises:
         InputError: no images, a method that is refused, or one that needs what classifier or images lack.
@@ -101,12 +122,45 @@ def asked_of(
     if not len(images):
         raise InputError(f"{images.name} holds no images")
     for setting in settings:
-        lacking = setting.method.missing(classifier, images)
+        lacking = setting.method.missing(classifier, images if masked else None)
         if lacking is not None:
             raise InputError(f"{setting.method.name} {lacking}")
     if names is not None:
         names.write()
     return Asked(classifier, images, settings, names)
+
+
+class Running(TypedDict, total=False):
+    """Where a call runs, and how long: keyword arguments of every verb. None but a budget changes a result.
+
+    Attributes:
+        engine: ``in_process``, ``local`` (processes of this machine), ``ray``, or an engine object. Processes load
+            model and images again, by the references that they were loaded by.
+        processes: of ``local`` and ``ray``; see :func:`~snellen.runs.engines.choosing.choose_engine`.
+        address: of a running Ray cluster; None starts one on this machine.
+        threads: of torch in each process; another number may change scores by about 1e-5. None: torch's own number,
+            divided among the processes, or as the call in the folder has it.
+        part: "2/8" measures the second of eight parts into ``out``, which all parts share, and stops; the same call
+            without it does what is left and makes the record.
+        budget: seconds, or a time such as "90s", "5m", "2h", that the call is to take about. Fewer images are drawn
+            then, as many as a few measured ones let expect; chosen once.
+    """
+
+    engine: str | Engine
+    processes: int | None
+    address: str | None
+    threads: int | None
+    part: str | None
+    budget: float | str | None
+
+
+def batches(count: int, size: int) -> list[range]:
+    """Positions in pieces of one size; the last may be smaller.
+
+    >>> batches(5, 2)
+    [range(0, 2), range(2, 4), range(4, 5)]
+    """
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 @dataclass(frozen=True)
@@ -116,59 +170,224 @@ class Call(Generic[Result]):
     Attributes:
         what: it writes, in words: "attack", "set of certificates".
         record: name of the file that a complete folder holds.
-        result: class of the record, with the fields ``plan``, ``folder`` and, with evidence, ``evidence``.
+        result: class of the record.
         plan: makes everything that can change a byte; called once the folder is known to be free.
-        measure: does the shards that are not there yet.
+        work: loads what measures.
+        shards: items that are measured together and written whole or not at all; all items in their order.
         conclude: writes what needs all shards, and makes the record; the folder is its second argument.
-        classifier: the model, which must be recognisable where a folder holds something already.
-        with_evidence: whether the folder gets ``evidence.parquet``.
+        task: what progress calls the measuring.
+        amount: of progress, for some items.
+        images: that are looked at, which a worker must find with the same bytes.
+        seen: positions of those that some items look at; None: the items are these positions.
+        classifiers: models, which must be recognisable where a folder holds something already.
+        again: from what a worker makes the work; None where none can.
     """
 
     what: str
     record: str
     result: type[Result]
     plan: Callable[[], Mapping[str, Any]]
-    measure: Callable[[Run], None]
+    work: Callable[[Run], Work]
+    shards: Sequence[range]
     conclude: Callable[[Run, Path], Result]
-    classifier: Classifier | None = None
-    with_evidence: bool = True
+    task: str
+    amount: Callable[[range], float] = len
+    images: ImageSet | None = None
+    seen: Callable[[range], range] | None = None
+    classifiers: Sequence[Classifier] = ()
+    again: Reopening | None = None
+
+    def pieces(self, run: Run) -> list[Piece]:
+        """The shards on their way into a run."""
+        return [
+            Piece(
+                run=run,
+                shard=number,
+                items=items,
+                task=self.task,
+                amount=self.amount(items),
+                images=self.images,
+                seen=items if self.seen is None else self.seen(items),
+            )
+            for number, items in enumerate(self.shards)
+        ]
 
 
-def carry_out(call: Call[Result], out: Path | str | None) -> Result:
+def carry_out(
+    call: Callable[[int], Call[Result]], count: int, out: Path | str | None, progress: Progress, running: Running
+) -> Result:
     """Do a call in its folder, or in a temporary one that is gone afterwards.
 
     Args:
-        call: what is done.
+        call: what is done with so many items at most: images, requests, objects.
+        count: items that there are.
         out: a new or empty folder, or one in which the same call was interrupted or finished; None keeps nothing.
+        progress: hears of every step.
+        running: where, and how long.
+
+    Returns:
+        The record; that of a part has no figures, but a note.
 
     Raises:
-        InputError: ``out`` holds something else.
+        InputError: ``out`` holds something else, or what workers would need cannot be handed to them.
         RunConflictError: ``out`` holds the same of another plan, or another call is writing there.
         UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
+        WorkerError: a worker died twice with the same shard, or found other files or packages than this process.
     """
+    started, where = time.perf_counter(), _Where(**running)
+    made = call(count)
     with ExitStack() as stack:
         if out is not None:
             folder = Path(out)
         else:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / call.what.replace(" ", "-")
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / made.what.replace(" ", "-")
         stack.enter_context(unwritable_told(folder))
-        check_free(folder, call.record, call.what)
-        if call.classifier is not None:
-            check_recognisable(folder, call.record, call.classifier, call.what)
-        plan = dict(call.plan())
+        part = where.part_of(out)
+        check_free(folder, made.record, made.what)
+        for classifier in made.classifiers:
+            check_recognisable(folder, made.record, classifier, made.what)
+        earlier = recorded_plan(folder, made.record, f"{UNFINISHED}/{MANIFEST}")
+        crew = where.crew(made, earlier.get("threads"))
+        stack.enter_context(crew.threads_set())
+        choice = None
+        if where.budget is not None:
+            choice = where.choice(call, count, made.classifiers, earlier, started, crew.processes)
+            made = call(choice.items)
+        if planning():
+            raise Planned(_estimate(call, made, choice, folder if out is not None else None))
+        plan = {**made.plan(), **({} if choice is None else {"budget": choice.model_dump(mode="json")})}
         if "code" not in plan:
             plan["code"] = package.code_hash()
-        done = complete(folder, call.record, call.result, plan, call.what)
+        done = complete(folder, made.record, made.result, plan, made.what)
         if done is not None:
             shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
-            held = {"evidence": Evidence.read(folder / EVIDENCE)} if call.with_evidence else {}
+            held = {"evidence": Evidence.read(folder / EVIDENCE)} if EVIDENCE in done.files else {}
             return done.model_copy(update=held)
-        with opened(folder, plan) as run:
-            call.measure(run)
-        result = call.conclude(run, folder)
-        write_atomically(folder / call.record, canonical_json(result.model_dump(mode="json")))
+        again = made.again
+        with opened(folder, plan, shared=where.part is not None) as run:
+            pieces = made.pieces(run)
+            measure(
+                pieces,
+                lambda: made.work(run),
+                folder,
+                progress,
+                engine=crew.engine,
+                setup=dict if again is None else again.setup,
+                part=part,
+            )
+        if where.part is not None:
+            there = sum(piece.done(folder) for piece in pieces)
+            note = (
+                f"Part {where.part} is done; {there} of {len(pieces)} shards are there. The same call without a part "
+                f"does what is left and makes the record."
+            )
+            return made.result.of_part(plan, note, folder)
+        result = made.conclude(run, folder)
+        write_atomically(folder / made.record, canonical_json(result.model_dump(mode="json")))
         shutil.rmtree(run.folder)
         return result.model_copy(update={"folder": folder if out is not None else None})
+
+
+@dataclass(frozen=True)
+class _Where:
+    """The arguments of :class:`Running`, read."""
+
+    engine: str | Engine = "in_process"
+    processes: int | None = None
+    address: str | None = None
+    threads: int | None = None
+    part: str | None = None
+    budget: float | str | None = None
+
+    def part_of(self, out: Path | str | None) -> tuple[int, int]:
+        """Which of how many parts to measure."""
+        if self.part is not None and out is None:
+            raise InputError("a part goes into a folder that all parts share: name it with out")
+        if self.part is not None and self.budget is not None:
+            raise InputError("a budget is resolved by one process, and parts run side by side: give a limit instead")
+        return read_part(self.part)
+
+    def crew(self, call: Call[Any], threads: int | None) -> Chosen:
+        """Who measures."""
+        gpu = any(classifier.device.type == "cuda" for classifier in call.classifiers)
+        chosen = choose_engine(
+            self.engine,
+            processes=self.processes,
+            threads=threads if self.threads is None else self.threads,
+            address=self.address,
+            gpu=gpu,
+        )
+        if chosen.engine is not None:
+            if call.again is None:
+                raise InputError(f'this {call.what} is made by one process only; use the engine "in_process"')
+            call.again.check()
+        return chosen
+
+    def choice(
+        self,
+        call: Callable[[int], Call[Any]],
+        count: int,
+        classifiers: Sequence[Classifier],
+        earlier: dict[str, Any],
+        started: float,
+        processes: int,
+    ) -> Choice:
+        """What fits into the budget; what a call in the folder chose is not chosen again."""
+        seconds = seconds_of(self.budget or 0)
+        recorded = recorded_choice(earlier, seconds, count)
+        if recorded is not None:
+            return recorded
+        trial = _tried(call, count, classifiers, TRIAL_SHARE * seconds)
+        return choose(seconds, count, trial, time.perf_counter() - started, processes)
+
+
+def _tried(call: Callable[[int], Call[Any]], count: int, classifiers: Sequence[Classifier], seconds: float) -> Trial:
+    """What a few items take, in a folder that is thrown away."""
+    with tempfile.TemporaryDirectory() as scratch:
+
+        def loaded(items: int) -> tuple[Work, Sequence[range]]:
+            few = call(items)
+            return few.work(Run(Path(scratch), {})), few.shards
+
+        return try_out(loaded, count, classifiers, seconds)
+
+
+def _estimate(
+    call: Callable[[int], Call[Any]], made: Call[Any], choice: Choice | None, folder: Path | None
+) -> Estimate:
+    """What a call will cost."""
+    items = max((shard.stop for shard in made.shards), default=0)
+    known: dict[str, Any] = {"what": made.what, "folder": folder, "items": items, "shards": len(made.shards), "done": 0}
+    if folder is not None and (folder / made.record).exists():
+        return Estimate(**known | {"done": len(made.shards)}, notes=("everything is there; nothing is left to do",))
+    if folder is not None and (folder / UNFINISHED / MANIFEST).exists():
+        known["done"] = sum(piece.done(folder) for piece in made.pieces(Run(folder / UNFINISHED, {})))
+    remote = next((one.sent_to for one in made.classifiers if one.sent_to is not None), None)
+    if remote is not None:
+        note = f"images go to {remote}: nothing is measured here, because a plan sends nothing"
+        return Estimate(**known, notes=(note,))
+    trial = _tried(call, items, made.classifiers, TRIAL_SECONDS)
+    left = 1 - known["done"] / max(len(made.shards), 1)
+    return Estimate(
+        **known,
+        queries=round(trial.queries * items * left) if made.classifiers else None,
+        gradients=round(trial.gradients * items * left) if made.classifiers else None,
+        seconds=round(trial.once + trial.each * items * left, 1),
+        memory=peak_memory(),
+        requests=0,
+        notes=("measured on a few items in this process; several processes divide the time",),
+    )
+
+
+def merged_evidence(run: Run, shards: Iterable[int], name: str, without: Sequence[str] = ()) -> Evidence:
+    """The evidence of this name in some shards, without what only shards hold: columns of pictures."""
+    parts: list[Evidence] = []
+    for shard in shards:
+        part = run.shard_evidence(shard, name)
+        if len(part):
+            kept = [column for column in part.table.column_names if column not in without]
+            parts.append(Evidence(part.table.select(kept), part.spent, part.assumptions, part.control))
+    return Evidence.merge(parts)
 
 
 def write_evidence(evidence: Evidence, folder: Path) -> None:

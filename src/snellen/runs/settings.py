@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 from snellen.core.errors import InputError
-from snellen.core.images import ImageSet
 from snellen.core.method import Attack, Certifier, Editing, Explainer, Method, Scanner, Shift, build
 from snellen.data.privacy.nameless import nameless_record
 from snellen.data.privacy.pseudonyms import Pseudonyms
@@ -116,33 +115,11 @@ class Setting:
 Methods: TypeAlias = "Method | str | Mapping[str, Any] | Sequence[Method | str | Mapping[str, Any]]"
 
 
-def settings_of(
-    method: Methods,
-    images: ImageSet,
-    names: Pseudonyms | None = None,
-    *,
-    segmented: bool = False,
-) -> list[Setting]:
-    """Check methods and name them.
+def named_settings(method: Methods, area: str = "shifts", *, names: Pseudonyms | None = None) -> list[Setting]:
+    """Name methods, and check what can be checked without images.
 
     A setting is called after the field ``kind`` where the method has one, else after the method, and where that names
-    two, after the parameters in which they differ. ``segmented``: a segmenter finds the objects, masks are not needed.
-
-    Raises:
-        InputError: no method, one that does not shift, one that occurs twice, or one that needs what the images lack.
-    """
-    settings = named_settings(method, names=names)
-    for setting in settings:
-        lacking = setting.method.missing(images=None if segmented else images)
-        if lacking is not None:
-            masked = "masks" not in setting.method.needs or any(mask is not None for mask in images.column("mask"))
-            hint = "" if masked else "; give them, or what finds objects: --segmenter isnet:FILE.onnx (segmenter=)"
-            raise InputError(f"{setting.method.name} {lacking}{hint}")
-    return settings
-
-
-def named_settings(method: Methods, area: str = "shifts", *, names: Pseudonyms | None = None) -> list[Setting]:
-    """Name methods, and check what can be checked without images; see :func:`settings_of`.
+    two, after the parameters in which they differ.
 
     Args:
         method: one or more, as objects, names or records.
@@ -177,6 +154,16 @@ def named_settings(method: Methods, area: str = "shifts", *, names: Pseudonyms |
     folders = folder_names(texts)
     named = zip(texts, methods, records, strict=True)
     return [Setting(folders[text], one, record) for text, one, record in named]
+
+
+def settings_record(settings: Sequence[Setting]) -> list[dict[str, Any]]:
+    """Settings as JSON values, from which :func:`settings_again` makes the same."""
+    return [{"name": one.name, "method": one.method.record(), "record": one.record} for one in settings]
+
+
+def settings_again(area: str, recorded: Sequence[Mapping[str, Any]]) -> list[Setting]:
+    """The settings that :func:`settings_record` wrote down."""
+    return [Setting(one["name"], build(area, one["method"]), one["record"]) for one in recorded]
 
 
 def checked_severities(severities: Sequence[float]) -> tuple[float, ...]:

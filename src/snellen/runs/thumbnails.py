@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -37,3 +39,10 @@ def cut(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | Ima
     while shown and draw.textlength(f"{shown}…", font) > width:
         shown = shown[:-1]
     return f"{shown}…"
+
+
+def png(picture: Image.Image) -> bytes:
+    """A picture as the bytes of a PNG file."""
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return stream.getvalue()

@@ -67,17 +67,23 @@ def forget_fruitless(folder: Path) -> None:
 
 
 @contextmanager
-def opened(folder: Path, plan: Mapping[str, Any]) -> Iterator[Run]:
+def opened(folder: Path, plan: Mapping[str, Any], *, shared: bool = False) -> Iterator[Run]:
     """The run inside a folder, new or gone on with; a new one that fails before its first shard leaves nothing.
 
     What leaves this machine inside the block is told in ``sent.jsonl`` of the folder, which stays in any case.
+
+    Args:
+        folder: of the call.
+        plan: of the call.
+        shared: whether others of the same plan may write there at the same time.
 
     Raises:
         RunConflictError: the folder holds an unfinished call of another plan, or another call is writing there.
     """
     new, parts = not folder.exists(), folder / UNFINISHED
-    with only_writer(folder):
-        forget_fruitless(folder)
+    with only_writer(folder, shared=shared):
+        if not shared:
+            forget_fruitless(folder)
         try:
             run = Run.open(parts, plan)
             with sent_log() as sent:
@@ -85,7 +91,7 @@ def opened(folder: Path, plan: Mapping[str, Any]) -> Iterator[Run]:
                 yield run
         except Exception:
             # What this call wrote is of no use to the next one, which would do it again.
-            if new and not any_shard(parts):
+            if new and not shared and not any_shard(parts):
                 _empty(folder)
             raise
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from snellen.runs.measuring import Put
 from snellen.runs.settings import Setting
 
 
@@ -33,27 +35,51 @@ class Row(BaseModel):
     masks: tuple[str, ...] = ()
 
 
+class Part(Protocol):
+    """Takes the images of one shard under one setting."""
+
+    def add(self, index: int, position: int, pixels: NDArray[np.uint8]) -> str:
+        """Take one image, uint8 (h, w, 3), at the severity of that position; returns the hash of what is written."""
+        ...
+
+    def add_mask(self, index: int, position: int, mask: NDArray[np.bool_]) -> str | None:
+        """Take where the object of an image is, (h, w); returns the hash, None where the format holds no masks."""
+        ...
+
+    def close(self) -> None:
+        """Write what is not written yet."""
+        ...
+
+
 class Writer(Protocol):
     """A format."""
 
-    def write(self, setting: Setting, index: int, position: int, pixels: NDArray[np.uint8]) -> str:
-        """Write one image, uint8 (h, w, 3), at the severity of that position; returns the hash of what was written."""
+    def part(self, setting: Setting, members: range, put: Put) -> Part:
+        """What takes the images at these positions under a setting, and writes files by ``put``."""
         ...
 
-    def write_mask(self, setting: Setting, index: int, position: int, mask: NDArray[np.bool_]) -> str | None:
-        """Write where the object of an image is, (h, w); returns the hash, None where the format holds no masks."""
-        ...
-
-    def holds(self, setting: Setting, row: Row) -> bool:
-        """Whether an image is there with the bytes that were written."""
-        ...
-
-    def discard(self, setting: Setting, row: Row) -> None:
+    def discard(self, setting: Setting, row: Row, folder: Path) -> None:
         """Take back an image that was written."""
         ...
 
-    def conclude(self, settings: Sequence[Setting], rows: Mapping[str, Sequence[Row]]) -> list[str]:
-        """Write what needs all images, given the rows by name of setting; returns paths relative to the folder."""
+    def conclude(
+        self,
+        settings: Sequence[Setting],
+        rows: Mapping[str, Sequence[Row]],
+        members: Mapping[str, Sequence[range]],
+        folder: Path,
+    ) -> list[str]:
+        """Write what needs all images.
+
+        Args:
+            settings: in order.
+            rows: by name of setting.
+            members: positions of the images that were written together, by name of setting.
+            folder: of the data set.
+
+        Returns:
+            Paths relative to the folder.
+        """
         ...
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
 from snellen.core import index
 from snellen.core.errors import InputError, ModelError
 from snellen.core.evidence import Evidence
 from snellen.core.method import ViewAttack
 from snellen.core.progress import Progress, Silent
-from snellen.core.randomness import Randomness
 from snellen.core.run import Run, canonical_json, write_atomically
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.data.files.labels import align_labels
@@ -21,14 +21,14 @@ from snellen.methods.attacks.goal import RECORD, WHAT, goal_of, labels_of
 from snellen.methods.attacks.reliability import doubts_after
 from snellen.methods.attacks.robustbench_record import robustbench_record
 from snellen.runs.given import Images, Model, given_classifier, given_images
-from snellen.runs.record import EVIDENCE, RejectedImage, ShownResult
-from snellen.runs.runner import Call, asked_of, carry_out, write_evidence
+from snellen.runs.record import EVIDENCE, RejectedImage, RunResult
+from snellen.runs.runner import Call, Running, asked_of, batches, carry_out, write_evidence
 from snellen.runs.settings import Methods, named_settings
 from snellen.verbs.attack_batches import CLEAN, UNUSABLE
 from snellen.verbs.attack_figures import attack_figures, clean_accuracy
 from snellen.verbs.attack_pictures import write_adversarial_images
 from snellen.verbs.attack_record import as_attacked
-from snellen.verbs.attack_shards import Work, measure, merged
+from snellen.verbs.attack_shards import TASK, Work, merged
 from snellen.verbs.attacked_set import AttackedSet
 
 
@@ -48,7 +48,8 @@ def attack(
     labels: Array | Sequence[int] | None = None,
     class_names: Sequence[str] | None = None,
     progress: Progress | None = None,
-) -> AttackedSet | ShownResult:
+    **running: Unpack[Running],
+) -> AttackedSet | RunResult:
     """Attack every image that the classifier gets right, and tell what was found.
 
     Images that are wrong from the start count in the accuracies and not in success rates; images that cannot be used
@@ -92,7 +93,8 @@ def attack(
             of the data and of files of models are replaced before anything is written, and can be looked up in it.
         labels: of images that are an array or tensor.
         class_names: in the order of the outputs, where the model does not name them and the images name others.
-        progress: who hears of progress.
+        progress: callback that receives progress updates.
+        running: engine, part, budget: see :class:`~snellen.runs.runner.Running`.
 
     Returns:
         Figures by setting, with the evidence; of an attack on the camera those of objects.
@@ -112,7 +114,7 @@ def attack(
     if any(isinstance(setting.method, ViewAttack) for setting in named):
         if pseudonyms is not None:
             raise InputError("objects under pseudonyms cannot be looked at again; leave --pseudonyms out")
-        of_views: ShownResult = index.form("attack", "views").load()(
+        of_views: RunResult = index.form("attack", "views").load()(
             classifier,
             images,
             named,
@@ -122,52 +124,51 @@ def attack(
             seed=seed,
             save_images=save_images,
             progress=progress or Silent(),
+            running=running,
         )
         return of_views
     listener = progress or Silent()
     goal = goal_of(classifier, target)
     asked = asked_of(classifier, images, method, "attacks", out=out, pseudonyms=pseudonyms, limit=limit, seed=seed)
-    classifier, settings = asked.classifier, asked.settings
-    images = align_labels(asked.images, classifier.class_names)
-    labels = labels_of(images, goal, len(classifier.class_names))
-    work = Work(
-        classifier=classifier,
-        images=images,
-        labels=labels,
-        settings=settings,
-        goal=goal,
-        batch_size=batch_size,
-        workers=workers,
-        rng=Randomness(seed),
-        keep=save_images and out is not None,
-    )
-    call = Call(
-        what=WHAT,
-        record=RECORD,
-        result=AttackedSet,
-        plan=lambda: {
-            "kind": "attack",
-            "model": describe_model(classifier),
-            "data": describe_data(images, listener),
-            **asked.in_plan(),
-            "goal": goal.record(classifier.class_names),
-            "batch_size": batch_size,
-            "seed": seed,
-            "save_images": save_images,
-            **describe_machine(classifier),
-        },
-        measure=lambda run: measure(work, run, listener),
-        conclude=lambda run, folder: _conclude(work, run, folder),
-        classifier=classifier,
-    )
-    return carry_out(call, out)
+
+    def call(count: int) -> Call[AttackedSet]:
+        shown = align_labels(asked.images.limit(count, seed), asked.classifier.class_names)
+        keep = save_images and out is not None
+        work = Work(asked.classifier, shown, asked.settings, goal.target, workers, seed, keep)
+        labels_of(shown, goal, len(asked.classifier.class_names))  # refuses labels of another kind
+        return Call(
+            what=WHAT,
+            record=RECORD,
+            result=AttackedSet,
+            plan=lambda: {
+                "kind": "attack",
+                "model": describe_model(work.classifier),
+                "data": describe_data(shown, listener),
+                **asked.in_plan(),
+                "goal": goal.record(work.classifier.class_names),
+                "batch_size": batch_size,
+                "seed": seed,
+                "save_images": save_images,
+                **describe_machine(work.classifier),
+            },
+            work=lambda _: work,
+            shards=batches(len(shown), batch_size),
+            task=TASK,
+            amount=lambda items: len(items) * len(work.settings),
+            conclude=lambda run, folder: _conclude(work, batches(len(shown), batch_size), run, folder),
+            images=shown,
+            classifiers=[work.classifier],
+            again=work.reopening(),
+        )
+
+    return carry_out(call, len(asked.images), out, listener, running)
 
 
-def _conclude(work: Work, run: Run, folder: Path) -> AttackedSet:
+def _conclude(work: Work, shards: Sequence[range], run: Run, folder: Path) -> AttackedSet:
     """Write what needs all images, and make the record."""
-    extras = [run.shard_extra(shard) for shard in range(work.shards)]
+    extras = [run.shard_extra(shard) for shard in range(len(shards))]
     rejected = tuple(RejectedImage(**row) for extra in extras for row in extra["rejected"])
-    evidence = {name: merged(run, work.shards, name) for name in work.names}
+    evidence = {name: merged(run, len(shards), name) for name in work.names}
     if not len(evidence[CLEAN]):
         shutil.rmtree(run.folder)
         _refuse(work, rejected)
@@ -175,9 +176,7 @@ def _conclude(work: Work, run: Run, folder: Path) -> AttackedSet:
     write_evidence(Evidence.merge(evidence.values()), folder)
     if work.keep:
         preparation = work.classifier.preparation
-        files += write_adversarial_images(
-            run, work.shards, work.settings, work.images, preparation, work.rng.seed, folder
-        )
+        files += write_adversarial_images(run, len(shards), work.settings, work.images, preparation, work.seed, folder)
     figures = {}
     for setting in work.settings:
         before: list[str] = [doubt for extra in extras for doubt in extra["doubts"]]
@@ -186,7 +185,7 @@ def _conclude(work: Work, run: Run, folder: Path) -> AttackedSet:
             before += doubts_after(attacked)
             if work.goal.target is None:
                 record = robustbench_record(
-                    attacked, setting.method, model=work.classifier.name, dataset=work.images.name, seed=work.rng.seed
+                    attacked, setting.method, model=work.classifier.name, dataset=work.images.name, seed=work.seed
                 )
                 files.append(f"robustbench-{setting.name}.json")
                 write_atomically(folder / files[-1], canonical_json(record))

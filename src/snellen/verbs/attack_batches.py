@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
-from snellen.core.errors import NotFiniteError
 from snellen.core.evidence import Evidence
 from snellen.core.outcomes import NOT_FINITE, PIXELS, Attacked
 from snellen.core.randomness import Randomness
@@ -60,14 +59,12 @@ class AttackBatch:
 class _Rows:
     """Columns of the evidence of one attack, filled image by image."""
 
-    count: int
-    status: list[str] = field(default_factory=list)
-    reason: list[str | None] = field(default_factory=list)
+    status: list[str]
+    reason: list[str | None]
     columns: dict[str, list[object]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.status, self.reason = ["ok"] * self.count, [None] * self.count
-        self.columns = {name: [None] * self.count for name in _COLUMNS}
+        self.columns = {name: [None] * len(self.status) for name in _COLUMNS}
 
 
 #: What the evidence of an attack says beside the columns that all evidence has. Sizes of the change are those of
@@ -126,14 +123,33 @@ def clean_rows(batch: AttackBatch, classifier: Classifier, goal: Goal) -> Eviden
     )
 
 
-def attacked_rows(
-    batch: AttackBatch, classifier: Classifier, goal: Goal, setting: Setting, *, start: Tensor | None, keep: bool
-) -> Evidence:
-    """One row for each image under one attack.
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """Images of a batch that one attack is made on: those that are right and, under a target, of another class.
 
-    Attacked are the images that are right and, under a target, of another class. ``value`` is the distance of the
-    adversarial image in the attack's own norm, null where none was found; ``prediction`` is null where the search was
-    lost to scores that are not finite.
+    Attributes:
+        positions: in the batch, int64 (m,).
+        images: (m, 3, h, w).
+        labels: that the attack is handed, (m,) or (m, k).
+        rng: bound to these images.
+        further: arguments of the attack, such as the images that a search by decisions alone begins with.
+        status: of every image of the batch, as it is without the attack.
+        reason: why an image is not tried.
+    """
+
+    positions: Tensor
+    images: Tensor
+    labels: Tensor
+    rng: Randomness
+    further: Mapping[str, Tensor]
+    status: list[str]
+    reason: list[str | None]
+
+
+def tried_images(
+    batch: AttackBatch, classifier: Classifier, goal: Goal, setting: Setting, start: Tensor | None
+) -> Tried:
+    """Which images an attack is made on, and why not on the others.
 
     Args:
         batch: n images.
@@ -141,33 +157,70 @@ def attacked_rows(
         goal: what counts as success.
         setting: the attack and its name.
         start: adversarial image (3, h, w) that a search by decisions alone begins with.
-        keep: also keep the adversarial images, column :data:`IMAGE`.
     """
-    rows = _Rows(len(batch.ids))
+    status, reason = ["ok"] * len(batch.ids), list[str | None]([None] * len(batch.ids))
     known, right = batch.known(), goal.right(classifier, batch.scores, batch.labels)
     tried = known & right
     for row in (~right).nonzero().flatten().tolist():
-        rows.reason[row] = WRONG
+        reason[row] = WRONG
     if goal.target is not None:
         for row in (known & (batch.labels == goal.target)).nonzero().flatten().tolist():
-            rows.status[row], rows.reason[row] = "skipped", OF_TARGET
+            status[row], reason[row] = "skipped", OF_TARGET
         tried &= batch.labels != goal.target
     for row in (~known).nonzero().flatten().tolist():
-        rows.status[row], rows.reason[row] = "skipped", NO_LABEL
-    predictions = _classes(classifier.predict(batch.scores), goal)
-    values: list[float | None] = [None] * rows.count
-    pictures: list[bytes | None] = [None] * rows.count
+        status[row], reason[row] = "skipped", NO_LABEL
     positions = tried.nonzero().flatten()
-    attacked = _attacked(batch, classifier, goal, setting, positions, start) if len(positions) else None
+    images = batch.images[positions]
+    # A start of another size than these images is left out: the attack tries noise instead.
+    fits = start is not None and start.shape == images.shape[1:]
+    further = {"starts": start.expand_as(images).contiguous()} if start is not None and fits else {}
+    return Tried(
+        positions,
+        images,
+        goal.references(batch.labels[positions]),
+        batch.rng[positions],
+        further,
+        status,
+        reason,
+    )
+
+
+def attacked_rows(
+    batch: AttackBatch,
+    classifier: Classifier,
+    goal: Goal,
+    setting: Setting,
+    tried: Tried,
+    attacked: Attacked | None,
+    *,
+    keep: bool,
+) -> Evidence:
+    """One row for each image under one attack.
+
+    ``value`` is the distance of the adversarial image in the attack's own norm, null where none was found;
+    ``prediction`` is null where the search was lost to scores that are not finite.
+
+    Args:
+        batch: n images.
+        classifier: the model under attack.
+        goal: what counts as success.
+        setting: the attack and its name.
+        tried: the images that it was made on.
+        attacked: what it found for them; None where it could search for none.
+        keep: also keep the adversarial images, column :data:`IMAGE`.
+    """
+    rows = _Rows(tried.status, tried.reason)
+    predictions = _classes(classifier.predict(batch.scores), goal)
+    values: list[float | None] = [None] * len(batch.ids)
+    pictures: list[bytes | None] = [None] * len(batch.ids)
     if attacked is None:
-        for row in positions.tolist():
+        for row in tried.positions.tolist():
             rows.status[row], rows.reason[row], predictions[row] = "failed", NOT_FINITE, None
     else:
-        references = goal.references(batch.labels[positions])
-        saved = rounded_success(classifier, attacked, references, criterion=goal.criterion)
-        _fill(rows, predictions, values, attacked, saved, classifier, goal, positions, batch.images[positions])
+        saved = rounded_success(classifier, attacked, tried.labels, criterion=goal.criterion)
+        _fill(rows, predictions, values, attacked, saved, classifier, goal, tried.positions, tried.images)
         if keep and attacked.place == PIXELS:
-            for row, at in zip(positions.tolist(), range(len(positions)), strict=True):
+            for at, row in enumerate(tried.positions.tolist()):
                 if attacked.status[at] == "found":
                     pictures[row] = attacked.images[at].detach().cpu().float().numpy().tobytes()
     extra = {name: pa.array(rows.columns[name], kind) for name, kind in _COLUMNS.items()}
@@ -178,7 +231,7 @@ def attacked_rows(
         setting=setting.name,
         model=classifier.name,
         unit_ids=batch.unit_ids,
-        label=_classes(batch.labels, goal, known.tolist()),
+        label=_classes(batch.labels, goal, batch.known().tolist()),
         prediction=predictions,
         value=values,
         status=rows.status,
@@ -191,27 +244,6 @@ def attacked_rows(
             *(f"{setting.name}: {fact}" for fact in (attacked.facts if attacked is not None else ())),
         ],
     )
-
-
-def _attacked(
-    batch: AttackBatch, classifier: Classifier, goal: Goal, setting: Setting, positions: Tensor, start: Tensor | None
-) -> Attacked | None:
-    """What the attack found for the images at these positions; None where it can search for none of them."""
-    images = batch.images[positions]
-    further = {} if start is None else {"starts": start.expand_as(images).contiguous()}
-    if start is not None and start.shape != images.shape[1:]:
-        further = {}  # of another size than these images: noise is tried instead
-    try:
-        return setting.attack.attack(
-            classifier,
-            images,
-            goal.references(batch.labels[positions]),
-            criterion=goal.criterion,
-            rng=batch.rng[positions],
-            **further,
-        )
-    except NotFiniteError:
-        return None
 
 
 def _fill(

@@ -53,10 +53,11 @@ def adversarial_images(run: Run, shards: int, setting: Setting, images: ImageSet
     place = {example_id: index for index, example_id in enumerate(images.ids)}
     for shard in range(shards):
         size = run.shard_extra(shard)["size"]
+        shape = (3, size["height"], size["width"])
         for row in run.shard_evidence(shard, setting.name).table.to_pylist():
             content = row.pop(IMAGE)
             if content is not None:
-                pixels = np.frombuffer(content, dtype="<f4").reshape(3, *size)
+                pixels = np.frombuffer(content, dtype="<f4").reshape(shape)
                 yield Adversarial(place[row["example_id"]], pixels, row)
 
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from snellen.core.evidence import Evidence
 from snellen.methods.attacks.goal import RECORD
-from snellen.runs.record import Figure, RejectedImage, Summary, Table, figure_row
+from snellen.runs.record import Figure, RejectedImage, RunResult, Summary, Table, figure_row
 from snellen.verbs.attack_figures import AttackFigures
 
 
-class AttackedSet(BaseModel):
+class AttackedSet(RunResult):
     """What attacks found on a set of images. Holds no clock reading: equal inputs give equal bytes.
 
     Attributes:
@@ -22,33 +18,21 @@ class AttackedSet(BaseModel):
         settings: figures of each attack, by name.
         rejected: images that could not be used.
         files: evidence, manifest, archives of adversarial images and pictures of examples, relative to the folder.
-        folder: where the files are; None where nothing was kept.
-        evidence: the table with a row for each image and setting, in memory.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-    plan: dict[str, Any]
     clean_accuracy: Figure
     settings: dict[str, AttackFigures]
     rejected: tuple[RejectedImage, ...] = ()
-    files: tuple[str, ...] = ()
-    folder: Path | None = Field(None, exclude=True)
-    evidence: Evidence | None = Field(None, exclude=True, repr=False)
 
     @property
     def manifest(self) -> Path | None:
         """The manifest of the adversarial images as files, which :func:`snellen.load_images` reads."""
-        return self._file(".csv")
+        return self.path_of(".csv")
 
     @property
     def archives(self) -> tuple[Path, ...]:
         """The adversarial images without loss, as NumPy archives."""
-        return () if self.folder is None else tuple(self.folder / file for file in self.files if file.endswith(".npz"))
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return self.model_dump(mode="json")
+        return self.paths_of(".npz")
 
     def summary(self) -> Summary:
         """Accuracies, distances, what was spent, verdicts and doubts."""
@@ -70,13 +54,3 @@ class AttackedSet(BaseModel):
             files=self.files,
             record=RECORD,
         )
-
-    def _file(self, ending: str) -> Path | None:
-        found = [file for file in self.files if file.endswith(ending)]
-        return self.folder / found[0] if found and self.folder is not None else None
-
-    def __repr__(self) -> str:
-        told = "; ".join(f"{name}: {figures.verdict}" for name, figures in self.settings.items())
-        return f"AttackedSet({told})"
-
-    __str__ = __repr__

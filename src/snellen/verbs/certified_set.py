@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from snellen.core.evidence import Evidence
 from snellen.metrics.clustered import clustered_mean, clustered_share
 from snellen.metrics.units import unit_codes
 from snellen.runs.record import EVIDENCE as EVIDENCE
-from snellen.runs.record import Figure, RejectedImage
+from snellen.runs.record import Figure, RejectedImage, RunResult, Summary, Table, figure_row
 
 RECORD = "certify.json"
 
@@ -68,35 +66,40 @@ class CertifiedFigures(BaseModel):
     verdict: str
 
 
-class CertifiedSet(BaseModel):
+class CertifiedSet(RunResult):
     """What was certified of a set of images. Holds no clock reading: equal inputs give equal bytes.
 
     Attributes:
         plan: model, data, settings with their methods, batch size, seed, machine, versions.
         settings: figures of each method, by name.
         rejected: images that could not be used.
-        files: evidence, relative to the folder.
-        folder: where the files are; None where nothing was kept.
-        evidence: the table with a row for each image and setting, in memory.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-    plan: dict[str, Any]
     settings: dict[str, CertifiedFigures]
     rejected: tuple[RejectedImage, ...] = ()
-    files: tuple[str, ...] = ()
-    folder: Path | None = Field(None, exclude=True)
-    evidence: Evidence | None = Field(None, exclude=True, repr=False)
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return self.model_dump(mode="json")
-
-    def __repr__(self) -> str:
-        return f"CertifiedSet({'; '.join(f'{name}: {found.verdict}' for name, found in self.settings.items())})"
-
-    __str__ = __repr__
+    def summary(self) -> Summary:
+        """Shares, radii and curves, verdicts with what they rest on; what is not proven is not called certified."""
+        rows: list[tuple[str, ...]] = []
+        lines: list[str] = []
+        for name, figures in self.settings.items():
+            word = "certified" if figures.guarantee else "claimed"
+            shown = {word: figures.certified}
+            if figures.certified_accuracy.n:
+                shown |= {f"{word}_accuracy": figures.certified_accuracy, "average_radius": figures.average_radius}
+                shown |= {f"{word}_accuracy at {point.radius:.3g}": point.share for point in figures.curve}
+            rows += [figure_row(f"{name}.{metric}", figure) for metric, figure in shown.items()]
+            rows.append((f"{name}.samples_per_image", f"{figures.samples_per_image:.0f}", "", ""))
+            lines += [f"\n{name}: {figures.verdict}", *(f"- {assumption}" for assumption in figures.assumptions)]
+            if figures.votes_lost:
+                lines.append(f"{figures.votes_lost} noisy images had scores that are not finite and no vote")
+        return Summary(
+            f"{self.plan['model']['name']} on {self.plan['data']['name']}",
+            (Table(("metric", "value", "95 % interval", "images"), tuple(rows), frozenset({1, 2, 3})), *lines),
+            rejected=self.rejected,
+            files=self.files,
+            record=RECORD,
+        )
 
 
 def certified_figures(

@@ -6,26 +6,28 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, Unpack, cast
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
-from snellen.core.images import ImageSet
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.data.files.labels import align_labels
-from snellen.data.loading import PreparedBatch, prepared_batches
+from snellen.data.loading import prepared_batch
 from snellen.data.references import Array
 from snellen.methods.smoothing.by_votes import VoteCertificate
 from snellen.methods.smoothing.outcome import CertifiedByVotes
 from snellen.runs.given import Images, Model, given_classifier, given_images
+from snellen.runs.measuring import Put
+from snellen.runs.method_work import MethodWork
 from snellen.runs.record import RejectedImage
-from snellen.runs.runner import Call, asked_of, carry_out, write_evidence
+from snellen.runs.runner import Call, Running, asked_of, batches, carry_out, merged_evidence, write_evidence
 from snellen.runs.settings import Methods, Setting
+from snellen.runs.shard import Shard
 from snellen.verbs.certified_set import EVIDENCE, RECORD, WHAT, CertifiedSet, certified_figures
 
 #: What progress calls it.
@@ -33,20 +35,51 @@ TASK = "certifying"
 
 
 @dataclass(frozen=True, eq=False)
-class _Work:
-    """One call: what is certified with what."""
+class Work(MethodWork):
+    """What is certified by what.
 
-    classifier: Classifier
-    images: ImageSet
-    settings: Sequence[Setting]
-    batch_size: int
+    Attributes:
+        workers: threads that read images ahead.
+        seed: of everything random.
+    """
+
+    area: ClassVar[str] = "certificates"
+
     workers: int
-    rng: Randomness
+    seed: int
 
-    @property
-    def shards(self) -> int:
-        """A shard is one batch: certificates are dear, and what a killed call does again is one of them."""
-        return -(-len(self.images) // self.batch_size)
+    def measure(self, of: str, items: range, put: Put, progress: Progress) -> Shard:
+        """Certify the images at these positions; see :class:`~snellen.runs.measuring.Work`."""
+        loaded = prepared_batch(self.images, items, self.classifier.preparation, workers=self.workers)
+        evidence = {setting.name: Evidence.merge([]) for setting in self.settings}
+        said: dict[str, Any] = {}
+        rejected = [{"id": key, "reason": reason} for key, reason in loaded.rejected]
+        units, labels = self.images.column("unit_id"), self.images.known_labels
+        images = to_unit(loaded.pixels).to(self.classifier.device)
+        for setting in self.settings if loaded.ids else ():
+            reasons = cast(VoteCertificate, setting.method).unusable(self.classifier, images)
+            rows = [row for row, reason in enumerate(reasons) if reason is None]
+            rejected += [{"id": loaded.ids[row], "reason": why} for row, why in enumerate(reasons) if why is not None]
+            progress.advance(TASK, len(loaded.ids) - len(rows), "rejected")
+            if not rows:
+                continue
+            ids, where = [loaded.ids[row] for row in rows], [loaded.indices[row] for row in rows]
+            rng = Randomness(self.seed).for_examples(ids).child(setting.name)
+            found = setting.certifier.certify(self.classifier, images[rows], rng=rng)
+            assert isinstance(found, CertifiedByVotes)
+            evidence[setting.name] = found.evidence(
+                self.classifier,
+                ids,
+                [None if labels[at] < 0 else int(labels[at]) for at in where],
+                setting=setting.name,
+                unit_ids=[None if units[at] is None else str(units[at]) for at in where],
+            )
+            said[setting.name] = {
+                "sigma": found.sigma, "largest": found.largest, "assumptions": list(found.assumptions)
+            }  # fmt: skip
+            progress.advance(TASK, len(rows), setting.name)
+        progress.advance(TASK, len(loaded.rejected) * len(self.settings), "rejected")
+        return Shard(evidence, {"rejected": rejected, "said": said})
 
 
 def certify(
@@ -63,6 +96,7 @@ def certify(
     labels: Array | Sequence[int] | None = None,
     class_names: Sequence[str] | None = None,
     progress: Progress | None = None,
+    **running: Unpack[Running],
 ) -> CertifiedSet:
     """Certify the decision for every image, and tell how far it holds.
 
@@ -96,7 +130,8 @@ def certify(
             of the data and of files of models are replaced before anything is written, and can be looked up in it.
         labels: of images that are an array or tensor.
         class_names: in the order of the outputs, where the model does not name them and the images name others.
-        progress: who hears of progress.
+        progress: callback that receives progress updates.
+        running: engine, part, budget: see :class:`~snellen.runs.runner.Running`.
 
     Returns:
         Figures by setting, with the evidence.
@@ -123,27 +158,35 @@ def certify(
         seed=seed,
         check=_by_votes,
     )
-    classifier, settings = asked.classifier, asked.settings
-    images = align_labels(asked.images, classifier.class_names)
-    work = _Work(classifier, images, settings, batch_size, workers, Randomness(seed))
-    call = Call(
-        what=WHAT,
-        record=RECORD,
-        result=CertifiedSet,
-        plan=lambda: {
-            "kind": "certify",
-            "model": describe_model(classifier),
-            "data": describe_data(images, listener),
-            **asked.in_plan(),
-            "batch_size": batch_size,
-            "seed": seed,
-            **describe_machine(classifier),
-        },
-        measure=lambda run: _measure(work, run, listener),
-        conclude=lambda run, folder: _conclude(work, run, folder),
-        classifier=classifier,
-    )
-    return carry_out(call, out)
+
+    def call(count: int) -> Call[CertifiedSet]:
+        shown = align_labels(asked.images.limit(count, seed), asked.classifier.class_names)
+        work = Work(asked.classifier, shown, asked.settings, workers, seed)
+        shards = batches(len(shown), batch_size)
+        return Call(
+            what=WHAT,
+            record=RECORD,
+            result=CertifiedSet,
+            plan=lambda: {
+                "kind": "certify",
+                "model": describe_model(work.classifier),
+                "data": describe_data(shown, listener),
+                **asked.in_plan(),
+                "batch_size": batch_size,
+                "seed": seed,
+                **describe_machine(work.classifier),
+            },
+            work=lambda _: work,
+            shards=shards,
+            task=TASK,
+            amount=lambda items: len(items) * len(work.settings),
+            conclude=lambda run, folder: _conclude(work, len(shards), run, folder),
+            images=shown,
+            classifiers=[work.classifier],
+            again=work.reopening(),
+        )
+
+    return carry_out(call, len(asked.images), out, listener, running)
 
 
 def _by_votes(setting: Setting) -> None:
@@ -152,78 +195,19 @@ def _by_votes(setting: Setting) -> None:
         raise InputError(f"{setting.method.name} certifies by other means than votes, which is not written yet")
 
 
-def _measure(work: _Work, run: Run, progress: Progress) -> None:
-    """Certify what is not done yet, shard by shard."""
-    progress.begin(TASK, len(work.images) * len(work.settings))
-    for shard in range(work.shards):
-        first = shard * work.batch_size
-        members = range(first, min(first + work.batch_size, len(work.images)))
-        if run.done(shard):
-            progress.advance(TASK, len(members) * len(work.settings), "already done")
-            continue
-        part = work.images.select(list(members))
-        for loaded in prepared_batches(part, work.classifier.preparation, work.batch_size, workers=work.workers):
-            _measure_batch(work, run, shard, part, loaded, progress)
-    progress.finish(TASK)
-
-
-def _measure_batch(
-    work: _Work, run: Run, shard: int, part: ImageSet, loaded: PreparedBatch, progress: Progress
-) -> None:
-    evidence = {setting.name: Evidence.merge([]) for setting in work.settings}
-    told: dict[str, Any] = {}
-    rejected = [{"id": key, "reason": reason} for key, reason in loaded.rejected]
-    if loaded.ids:
-        units = part.column("unit_id")
-        labels = part.labels.tolist() if part.has_labels else [-1] * len(part)
-        own = [None if labels[at] < 0 else int(labels[at]) for at in loaded.indices]
-        images = to_unit(loaded.pixels).to(work.classifier.device)
-        for setting in work.settings:
-            reasons = cast(VoteCertificate, setting.method).unusable(work.classifier, images)
-            rows = [row for row, reason in enumerate(reasons) if reason is None]
-            rejected += [{"id": loaded.ids[row], "reason": why} for row, why in enumerate(reasons) if why is not None]
-            progress.advance(TASK, len(loaded.ids) - len(rows), "rejected")
-            if not rows:
-                continue
-            ids = [loaded.ids[row] for row in rows]
-            found = setting.certifier.certify(
-                work.classifier, images[rows], rng=work.rng.for_examples(ids).child(setting.name)
-            )
-            assert isinstance(found, CertifiedByVotes)
-            where = [loaded.indices[row] for row in rows]
-            evidence[setting.name] = found.evidence(
-                work.classifier,
-                ids,
-                [own[row] for row in rows],
-                setting=setting.name,
-                unit_ids=[None if units[at] is None else str(units[at]) for at in where],
-            )
-            told[setting.name] = {
-                "sigma": found.sigma, "largest": found.largest, "assumptions": list(found.assumptions)
-            }  # fmt: skip
-            progress.advance(TASK, len(rows), setting.name)
-    progress.advance(TASK, len(loaded.rejected) * len(work.settings), "rejected")
-    run.write_shard(shard, evidence, {"rejected": rejected, "told": told})
-
-
-def _conclude(work: _Work, run: Run, folder: Path) -> CertifiedSet:
+def _conclude(work: Work, shards: int, run: Run, folder: Path) -> CertifiedSet:
     """Write what needs all images, and make the record."""
-    extras = [run.shard_extra(shard) for shard in range(work.shards)]
+    extras = [run.shard_extra(shard) for shard in range(shards)]
     reasons = {(row["id"], row["reason"]): None for extra in extras for row in extra["rejected"]}
     rejected = tuple(RejectedImage(id=key, reason=reason) for key, reason in reasons)
-    evidence = {
-        setting.name: Evidence.merge(
-            part for shard in range(work.shards) if len(part := run.shard_evidence(shard, setting.name))
-        )
-        for setting in work.settings
-    }
-    told: dict[str, Any] = {}
+    evidence = {setting.name: merged_evidence(run, range(shards), setting.name) for setting in work.settings}
+    said: dict[str, Any] = {}
     for extra in extras:
-        told |= extra["told"]
-    if len(told) < len(work.settings):
+        said |= extra["said"]
+    if len(said) < len(work.settings):
         shutil.rmtree(run.folder)
         first = f"first: {rejected[0].id}: {rejected[0].reason}"
-        lost = ", ".join(setting.name for setting in work.settings if setting.name not in told)
+        lost = ", ".join(setting.name for setting in work.settings if setting.name not in said)
         raise InputError(
             f"none of the {len(work.images)} images of {work.images.name} could be used for {lost}; {first}"
         )
@@ -235,9 +219,9 @@ def _conclude(work: _Work, run: Run, folder: Path) -> CertifiedSet:
             setting.name: certified_figures(
                 evidence[setting.name],
                 setting.record,
-                sigma=told[setting.name]["sigma"],
-                largest=told[setting.name]["largest"],
-                assumptions=told[setting.name]["assumptions"],
+                sigma=said[setting.name]["sigma"],
+                largest=said[setting.name]["largest"],
+                assumptions=said[setting.name]["assumptions"],
             )
             for setting in work.settings
         },

@@ -5,15 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, Unpack, cast
 
 import torch
 
-from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
-from snellen.core.images import ImageSet
 from snellen.core.method import Describer, Explainer
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
@@ -21,12 +20,15 @@ from snellen.core.randomness import Randomness
 from snellen.core.run import Run
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.data.files.labels import align_labels
-from snellen.data.loading import PreparedBatch, prepared_batches
+from snellen.data.loading import PreparedBatch, prepared_batch
 from snellen.data.references import Array
 from snellen.methods.attacks.goal import class_number
 from snellen.runs.given import Images, Model, given_classifier, given_images
-from snellen.runs.runner import Call, asked_of, carry_out, write_evidence
+from snellen.runs.measuring import Put
+from snellen.runs.method_work import MethodWork
+from snellen.runs.runner import Call, Running, asked_of, batches, carry_out, merged_evidence, write_evidence
 from snellen.runs.settings import Methods, Setting
+from snellen.runs.shard import Shard
 from snellen.runs.whole_file import whole_file
 from snellen.verbs.attack_batches import UNUSABLE
 from snellen.verbs.explained_batches import HEADS, PICTURES, REGIONS, ExplainBatch, described_rows, explained_rows
@@ -39,37 +41,96 @@ TASK = "explaining"
 
 
 @dataclass(frozen=True, eq=False)
-class _Work:
-    """One call: what is explained by what."""
+class Work(MethodWork):
+    """What is explained by what. Items are the images, and behind them the methods that describe the model.
 
-    classifier: Classifier
-    images: ImageSet
-    settings: Sequence[Setting]
+    Attributes:
+        target: class that is explained, by position; None: the one that each image is taken for.
+        workers: threads that read images ahead.
+        seed: of everything random.
+        keep: whether pictures are kept.
+    """
+
+    area: ClassVar[str] = "explanations"
+
     target: int | None
-    batch_size: int
     workers: int
-    rng: Randomness
+    seed: int
     keep: bool
 
-    @property
+    @cached_property
     def of_images(self) -> list[Setting]:
         """Methods that explain one image at a time."""
         return [setting for setting in self.settings if isinstance(setting.method, Explainer)]
 
-    @property
+    @cached_property
     def of_model(self) -> list[Setting]:
-        """Methods that describe the model."""
-        return [setting for setting in self.settings if isinstance(setting.method, Describer)]
+        """Methods that describe the model, and look at all images."""
+        return [setting for setting in self.settings if not isinstance(setting.method, Explainer)]
 
-    @property
-    def batches(self) -> int:
-        """Of images; each is a shard, because explanations are dear. A description is a shard of its own after them."""
-        return -(-len(self.images) // self.batch_size) if self.of_images else 0
+    def shards(self, batch_size: int) -> list[range]:
+        """Batches of images, and one shard for each method that describes the model."""
+        count = len(self.images)
+        described = [range(count + place, count + place + 1) for place in range(len(self.of_model))]
+        return [*(batches(count, batch_size) if self.of_images else ()), *described]
 
-    @property
-    def shards(self) -> int:
-        """All of them."""
-        return self.batches + len(self.of_model)
+    def shards_of(self, setting: Setting, batch_size: int) -> Sequence[int]:
+        """Numbers of the shards in which the rows of one method are."""
+        images = len(batches(len(self.images), batch_size)) if self.of_images else 0
+        return range(images) if setting in self.of_images else [images + self.of_model.index(setting)]
+
+    def measure(self, of: str, items: range, put: Put, progress: Progress) -> Shard:
+        """Explain the images at these positions, or describe the model; see :class:`~snellen.runs.measuring.Work`."""
+        if items.start >= len(self.images):
+            return self._describe(self.of_model[items.start - len(self.images)], progress)
+        loaded = prepared_batch(self.images, items, self.classifier.preparation, workers=self.workers)
+        evidence = {setting.name: Evidence.merge([]) for setting in self.of_images}
+        rejected = [{"id": key, "reason": reason} for key, reason in loaded.rejected]
+        batch, lost = self._usable(loaded)
+        rejected += lost
+        if batch is not None:
+            for setting in self.of_images:
+                evidence[setting.name] = explained_rows(batch, self.classifier, setting, keep=self.keep)
+                progress.advance(TASK, len(batch.ids), setting.name)
+        progress.advance(TASK, len(rejected) * len(self.of_images), "rejected")
+        return Shard(evidence, {"rejected": rejected})
+
+    def _describe(self, setting: Setting, progress: Progress) -> Shard:
+        rng = Randomness(self.seed).child(setting.name)
+        found = cast(Describer, setting.method).describe(self.classifier, self.images, rng=rng, progress=progress)
+        rows = described_rows(found, self.classifier, setting, keep=self.keep)
+        rejected = [{"id": key, "reason": reason} for key, reason in found.rejected]
+        return Shard({setting.name: rows}, {"rejected": rejected})
+
+    def _usable(self, loaded: PreparedBatch) -> tuple[ExplainBatch | None, list[dict[str, str]]]:
+        """Look at images once; those whose scores are not finite are set aside by name, None when none is left."""
+        if not loaded.ids:
+            return None, []
+        images = to_unit(loaded.pixels).to(self.classifier.device)
+        with torch.no_grad():
+            scores = self.classifier(images)
+        finite = scores.isfinite().flatten(1).all(1)
+        lost = [{"id": loaded.ids[row], "reason": UNUSABLE} for row in (~finite).nonzero().flatten().tolist()]
+        kept = finite.nonzero().flatten()
+        if not len(kept):
+            return None, lost
+        where = [loaded.indices[row] for row in kept.tolist()]
+        ids = tuple(loaded.ids[row] for row in kept.tolist())
+        units, labels = self.images.column("unit_id"), self.images.known_labels.tolist()
+        # Decoded once more, for the size alone: batches hold prepared images.
+        sizes = tuple(self.images.read(at).size for at in where)
+        decided = scores[kept].argmax(1)
+        return ExplainBatch(
+            ids=ids,
+            unit_ids=tuple(None if units[at] is None else str(units[at]) for at in where),
+            images=images[kept],
+            labels=tuple(None if labels[at] < 0 else int(labels[at]) for at in where),
+            scores=scores[kept],
+            targets=decided if self.target is None else torch.full_like(decided, self.target),
+            sizes=sizes,
+            placements=tuple(self.classifier.preparation.placement(*size) for size in sizes),
+            rng=Randomness(self.seed).for_examples(ids),
+        ), lost
 
 
 def explain(
@@ -88,6 +149,7 @@ def explain(
     labels: Array | Sequence[int] | None = None,
     class_names: Sequence[str] | None = None,
     progress: Progress | None = None,
+    **running: Unpack[Running],
 ) -> ExplainedSet:
     """Explain the decision for every image, or describe what the model is made of.
 
@@ -125,7 +187,8 @@ def explain(
             and of files of models are replaced before anything is written, and can be looked up in it.
         labels: of images that are an array or tensor.
         class_names: in the order of the outputs, where the model does not name them and the images name others.
-        progress: who hears of progress.
+        progress: callback that receives progress updates.
+        running: engine, part, budget: see :class:`~snellen.runs.runner.Running`.
 
     Returns:
         Figures by setting, with the evidence.
@@ -143,112 +206,51 @@ def explain(
     listener = progress or Silent()
     number = None if target is None else class_number(classifier, target)
     asked = asked_of(classifier, images, method, "explanations", out=out, pseudonyms=pseudonyms, limit=limit, seed=seed)
-    classifier, images, settings = asked.classifier, asked.images, asked.settings
-    if not all(isinstance(setting.method, Describer) for setting in settings):
-        # Images that a model is only looked at with may be of any classes.
-        images = align_labels(images, classifier.class_names)
-    keep = save_images and out is not None
-    work = _Work(classifier, images, settings, number, batch_size, workers, Randomness(seed), keep)
-    call = Call(
-        what=WHAT,
-        record=RECORD,
-        result=ExplainedSet,
-        plan=lambda: {
-            "kind": "explain",
-            "model": describe_model(classifier),
-            "data": describe_data(images, listener),
-            **asked.in_plan(),
-            "target": None if number is None else classifier.class_names[number],
-            "batch_size": batch_size,
-            "seed": seed,
-            "save_images": save_images,
-            **describe_machine(classifier),
-        },
-        measure=lambda run: _measure(work, run, listener),
-        conclude=lambda run, folder: _conclude(work, run, folder),
-        classifier=classifier,
-    )
-    return carry_out(call, out)
+    model, keep = asked.classifier, save_images and out is not None
+    # Images that a model is only looked at with may be of any classes.
+    fitted = not all(isinstance(setting.method, Describer) for setting in asked.settings)
+
+    def call(count: int) -> Call[ExplainedSet]:
+        few = asked.images.limit(count, seed)
+        shown = align_labels(few, model.class_names) if fitted else few
+        work = Work(model, shown, asked.settings, number, workers, seed, keep)
+        return Call(
+            what=WHAT,
+            record=RECORD,
+            result=ExplainedSet,
+            plan=lambda: {
+                "kind": "explain",
+                "model": describe_model(model),
+                "data": describe_data(shown, listener),
+                **asked.in_plan(),
+                "target": None if number is None else model.class_names[number],
+                "batch_size": batch_size,
+                "seed": seed,
+                "save_images": save_images,
+                **describe_machine(model),
+            },
+            work=lambda _: work,
+            shards=work.shards(batch_size),
+            task=TASK,
+            amount=lambda items: len(items) * (len(work.of_images) if items.start < len(shown) else 0),
+            conclude=lambda run, folder: _conclude(work, batch_size, run, folder),
+            images=shown,
+            seen=lambda items: items if items.start < len(shown) else range(len(shown)),
+            classifiers=[model],
+            again=work.reopening(),
+        )
+
+    return carry_out(call, len(asked.images), out, listener, running)
 
 
-def _measure(work: _Work, run: Run, progress: Progress) -> None:
-    """Explain what is not done yet, shard by shard."""
-    if work.batches:
-        progress.begin(TASK, len(work.images) * len(work.of_images))
-        for shard in range(work.batches):
-            first = shard * work.batch_size
-            members = range(first, min(first + work.batch_size, len(work.images)))
-            if run.done(shard):
-                progress.advance(TASK, len(members) * len(work.of_images), "already done")
-                continue
-            part = work.images.select(list(members))
-            for loaded in prepared_batches(part, work.classifier.preparation, work.batch_size, workers=work.workers):
-                _measure_batch(work, run, shard, part, loaded, progress)
-        progress.finish(TASK)
-    for number, setting in enumerate(work.of_model, work.batches):
-        if not run.done(number):
-            describer = cast(Describer, setting.method)
-            found = describer.describe(
-                work.classifier, work.images, rng=work.rng.child(setting.name), progress=progress
-            )
-            rows = described_rows(found, work.classifier, setting, keep=work.keep)
-            rejected = [{"id": key, "reason": reason} for key, reason in found.rejected]
-            run.write_shard(number, {setting.name: rows}, {"rejected": rejected})
-
-
-def _measure_batch(
-    work: _Work, run: Run, shard: int, part: ImageSet, loaded: PreparedBatch, progress: Progress
-) -> None:
-    evidence = {setting.name: Evidence.merge([]) for setting in work.of_images}
-    rejected = [{"id": key, "reason": reason} for key, reason in loaded.rejected]
-    batch, lost = _usable(work, part, loaded)
-    rejected += lost
-    if batch is not None:
-        for setting in work.of_images:
-            evidence[setting.name] = explained_rows(batch, work.classifier, setting, keep=work.keep)
-            progress.advance(TASK, len(batch.ids), setting.name)
-    progress.advance(TASK, len(rejected) * len(work.of_images), "rejected")
-    run.write_shard(shard, evidence, {"rejected": rejected})
-
-
-def _usable(work: _Work, part: ImageSet, loaded: PreparedBatch) -> tuple[ExplainBatch | None, list[dict[str, str]]]:
-    """Look at the images once; those whose scores are not finite are set aside by name, None when none is left."""
-    if not loaded.ids:
-        return None, []
-    images = to_unit(loaded.pixels).to(work.classifier.device)
-    with torch.no_grad():
-        scores = work.classifier(images)
-    finite = scores.isfinite().flatten(1).all(1)
-    lost = [{"id": loaded.ids[row], "reason": UNUSABLE} for row in (~finite).nonzero().flatten().tolist()]
-    kept = finite.nonzero().flatten()
-    if not len(kept):
-        return None, lost
-    rows = kept.tolist()
-    where = [loaded.indices[row] for row in rows]
-    ids = tuple(loaded.ids[row] for row in rows)
-    units, labels = part.column("unit_id"), part.labels.tolist() if part.has_labels else [-1] * len(part)
-    # Decoded once more, for the size alone: batches hold prepared images.
-    sizes = tuple(part.read(at).size for at in where)
-    decided = scores[kept].argmax(1)
-    return ExplainBatch(
-        ids=ids,
-        unit_ids=tuple(None if units[at] is None else str(units[at]) for at in where),
-        images=images[kept],
-        labels=tuple(None if labels[at] < 0 else int(labels[at]) for at in where),
-        scores=scores[kept],
-        targets=decided if work.target is None else torch.full_like(decided, work.target),
-        sizes=sizes,
-        placements=tuple(work.classifier.preparation.placement(*size) for size in sizes),
-        rng=work.rng.for_examples(ids),
-    ), lost
-
-
-def _conclude(work: _Work, run: Run, folder: Path) -> ExplainedSet:
+def _conclude(work: Work, batch_size: int, run: Run, folder: Path) -> ExplainedSet:
     """Write what needs all images, and make the record."""
-    extras = [run.shard_extra(shard) for shard in range(work.shards)]
+    extras = [run.shard_extra(shard) for shard in range(len(work.shards(batch_size)))]
     reasons = {(row["id"], row["reason"]): None for extra in extras for row in extra["rejected"]}
     rejected = tuple(RejectedImage(id=key, reason=reason) for key, reason in reasons)
-    evidence = {setting.name: _merged(work, run, setting) for setting in work.settings}
+    shards = {setting.name: work.shards_of(setting, batch_size) for setting in work.settings}
+    pictured = (PICTURES, HEADS, REGIONS)
+    evidence = {name: merged_evidence(run, numbers, name, without=pictured) for name, numbers in shards.items()}
     for setting in work.settings:
         if not len(evidence[setting.name]):
             shutil.rmtree(run.folder)
@@ -271,34 +273,16 @@ def _conclude(work: _Work, run: Run, folder: Path) -> ExplainedSet:
     files = [EVIDENCE]
     if work.keep:
         for setting in work.settings:
-            files += write_pictures(run, _shards_of(work, setting), setting.name, folder)
+            files += write_pictures(run, shards[setting.name], setting.name, folder)
     result = ExplainedSet(
         plan=dict(run.plan), settings=figures, rejected=rejected, files=(*files, PAGE), folder=folder, evidence=whole
     )
-    shown = {setting.name: _with_pictures(work, run, setting) for setting in work.settings}
+    shown = {name: _with_pictures(run, numbers, name) for name, numbers in shards.items()}
     with whole_file(folder / PAGE) as stream:
         stream.write(render_explanations(result, shown, work.classifier.class_names).encode("utf-8", "replace"))
     return result
 
 
-def _shards_of(work: _Work, setting: Setting) -> Sequence[int]:
-    """Where the rows of one method are."""
-    if setting in work.of_images:
-        return range(work.batches)
-    return [work.batches + work.of_model.index(setting)]
-
-
-def _merged(work: _Work, run: Run, setting: Setting) -> Evidence:
-    """The evidence of one method without pictures."""
-    parts = []
-    for shard in _shards_of(work, setting):
-        part = run.shard_evidence(shard, setting.name)
-        if len(part):
-            kept = [column for column in part.table.column_names if column not in (PICTURES, HEADS, REGIONS)]
-            parts.append(Evidence(part.table.select(kept), part.spent, part.assumptions, part.control))
-    return Evidence.merge(parts)
-
-
-def _with_pictures(work: _Work, run: Run, setting: Setting) -> Iterator[Evidence]:
-    """The same with pictures, shard by shard, read when they are asked for."""
-    return (run.shard_evidence(shard, setting.name) for shard in _shards_of(work, setting))
+def _with_pictures(run: Run, shards: Sequence[int], name: str) -> Iterator[Evidence]:
+    """The evidence of one method with pictures, shard by shard, read when they are asked for."""
+    return (run.shard_evidence(shard, name) for shard in shards)

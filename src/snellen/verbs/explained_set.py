@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from snellen.core.evidence import Evidence
 from snellen.metrics.clustered import clustered_mean
 from snellen.metrics.units import unit_codes
 from snellen.runs.record import EVIDENCE as EVIDENCE
-from snellen.runs.record import Figure, RejectedImage
+from snellen.runs.record import Figure, RejectedImage, RunResult, Summary, Table
 from snellen.verbs.explained_batches import CONTROL, FIGURE
 
 RECORD = "explain.json"
 
 #: How messages call it.
 WHAT = "set of explanations"
+
+#: Sentences that a summary shows; all are in the evidence.
+_SENTENCES = 5
 
 #: What the figures of methods mean, in a sentence; others are shown by their name alone.
 FIGURE_WORDS: Mapping[str, str] = {
@@ -84,7 +85,7 @@ class ExplanationFigures(BaseModel):
     verdict: str
 
 
-class ExplainedSet(BaseModel):
+class ExplainedSet(RunResult):
     """What was explained. Holds no clock reading: equal inputs give equal bytes.
 
     Attributes:
@@ -92,27 +93,33 @@ class ExplainedSet(BaseModel):
         settings: figures of each method, by name.
         rejected: images that could not be used.
         files: evidence, page and folders of sheets, relative to the folder.
-        folder: where the files are; None where nothing was kept.
-        evidence: the table with a row for each image, or part, and setting, in memory.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-    plan: dict[str, Any]
     settings: dict[str, ExplanationFigures]
     rejected: tuple[RejectedImage, ...] = ()
-    files: tuple[str, ...] = ()
-    folder: Path | None = Field(None, exclude=True)
-    evidence: Evidence | None = Field(None, exclude=True, repr=False)
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return self.model_dump(mode="json")
-
-    def __repr__(self) -> str:
-        return f"ExplainedSet({'; '.join(f'{name}: {found.verdict}' for name, found in self.settings.items())})"
-
-    __str__ = __repr__
+    def summary(self) -> Summary:
+        """Figures beside those of random parts, verdicts, and the first sentences."""
+        rows, lines = list[tuple[str, ...]](), list[str]()
+        for name, figures in self.settings.items():
+            for metric, figure in figures.figures.items():
+                ends = () if figure.difference is None else (figure.difference.low, figure.difference.high)
+                values = (_number(one) for one in (figure.found, figure.control, figure.difference))
+                interval = " – ".join("–" if end is None else f"{end:.4f}" for end in ends)
+                rows.append((f"{name}.{metric}", *values, interval, str(figure.found.n)))
+            lines.append(f"\n{name}: {figures.verdict}")
+            lines += [f"{count} without an explanation: {reason}" for reason, count in figures.reasons.items()]
+        texts = self.evidence.table.select(["example_id", "text"]).to_pylist() if self.evidence else []
+        lines += [f"- {row['example_id']}: {row['text']}" for row in texts if row["text"]][:_SENTENCES]
+        columns = ("figure", "found", "random part", "difference", "95 % interval of it", "n")
+        table = (Table(columns, tuple(rows), frozenset(range(1, 6))),) if rows else ()
+        return Summary(
+            f"{self.plan['model']['name']} on {self.plan['data']['name']}",
+            (*table, *lines),
+            rejected=self.rejected,
+            files=self.files,
+            record=RECORD,
+        )
 
 
 def explanation_figures(evidence: Evidence, method: dict[str, object], *, of: str) -> ExplanationFigures:
@@ -142,6 +149,11 @@ def explanation_figures(evidence: Evidence, method: dict[str, object], *, of: st
         assumptions=evidence.assumptions,
         verdict=_verdict(of, explained, asked),
     )
+
+
+def _number(figure: Figure | None) -> str:
+    """A mean, or a dash where there is none."""
+    return "–" if figure is None or figure.value is None else f"{figure.value:.4f}"
 
 
 def _verdict(of: str, explained: int, asked: int) -> str:

@@ -7,12 +7,14 @@ import io
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, Self, Unpack, cast, runtime_checkable
 
 import PIL
 import torch
 
+from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.core.method import GeneratorMethod, Method, build
@@ -20,25 +22,98 @@ from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run
 from snellen.data.files.manifest import load_manifest
+from snellen.data.privacy.nameless import nameless_record
+from snellen.data.privacy.pseudonyms import Pseudonyms
 from snellen.runs.class_grid import class_grid
 from snellen.runs.image_sheet import image_sheet
 from snellen.runs.layout import classes_of
 from snellen.runs.manifest_columns import label_columns, text_columns
-from snellen.runs.runner import Call, carry_out
+from snellen.runs.measuring import Put
+from snellen.runs.record import RejectedImage
+from snellen.runs.reopening import Reopening
+from snellen.runs.runner import Call, Running, batches, carry_out
 from snellen.runs.safe_names import file_names
+from snellen.runs.shard import Shard
+from snellen.runs.thumbnails import png
 from snellen.runs.whole_file import whole_file
 from snellen.verbs.contact_sheet import choose_examples
-from snellen.verbs.generated_set import RECORD, WHAT, GeneratedSet, RejectedRequest
-from snellen.verbs.requests import ListedRequests, Requests
+from snellen.verbs.generated_set import RECORD, WHAT, GeneratedSet
+from snellen.verbs.requests import ImageRequests, ListedRequests, Requests
 from snellen.version import __version__
 
 MANIFEST, SHEET, GRID = "manifest.csv", "sheet.png", "grid.png"
+
+#: What progress calls it.
+TASK = "generating"
 
 #: Columns that come first in the manifest.
 _FIRST = ("path", "id", "label", "labels", "caption")
 
 #: Images on the sheet of examples.
 EXAMPLES = 18
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A method that fits something before its first image."""
+
+    def check(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse requests that cannot be fulfilled."""
+
+    def make_ready(self, progress: Progress) -> None:
+        """Fit it, unless that was done."""
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What is asked of which method; an item is a request.
+
+    Attributes:
+        method: of the area ``generation`` or ``synthesis``.
+        requests: that it is to fulfil.
+        seed: of everything random.
+    """
+
+    method: Method
+    requests: Requests
+    seed: int
+
+    @classmethod
+    def again(cls, _: Sequence[Classifier], sets: Mapping[str, ImageSet], arguments: Mapping[str, Any]) -> Self:
+        """The same work in another process, from what :meth:`reopening` says."""
+        method = build("generation", arguments["method"])
+        if isinstance(method, Prepares):
+            method.make_ready(Silent())
+        listed = arguments["listed"]
+        requests = ImageRequests(sets[""]) if listed is None else ListedRequests(listed["name"], listed["rows"])
+        return cls(method, requests, arguments["seed"])
+
+    def reopening(self) -> Reopening:
+        """From what a worker makes the same work."""
+        listed = self.requests if isinstance(self.requests, ListedRequests) else None
+        return Reopening(
+            maker="snellen.verbs.generate:Work.again",
+            sets={"": self.requests.images} if isinstance(self.requests, ImageRequests) else {},
+            methods={"generation": [self.method]},
+            arguments={
+                "method": self.method.record(),
+                "listed": None if listed is None else {"name": listed.name, "rows": [dict(row) for row in listed.rows]},
+                "seed": self.seed,
+            },
+        )
+
+    def measure(self, of: str, items: range, put: Put, progress: Progress) -> Shard:
+        """Fulfil some requests; see :class:`~snellen.runs.measuring.Work`."""
+        asked, rejected = list[Mapping[str, Any]](), list[dict[str, str]]()
+        for index in items:
+            try:
+                asked.append(self.requests.read(index))
+            except RejectedImageError as error:
+                rejected.append({"id": self.requests.ids[index], "reason": str(error)})
+        maker = cast(GeneratorMethod, self.method)
+        rows = _write(maker.generate(asked, rng=Randomness(self.seed)), put) if asked else []
+        progress.advance(TASK, len(items))
+        return Shard(extra={"rows": rows, "rejected": rejected})
 
 
 def generate(
@@ -49,7 +124,9 @@ def generate(
     batch_size: int = 32,
     seed: int = 0,
     sheet: bool = True,
+    pseudonyms: Path | str | None = None,
     progress: Progress | None = None,
+    **running: Unpack[Running],
 ) -> GeneratedSet:
     """Fulfil every request and write what came: PNG files, ``manifest.csv`` and, last, ``generate.json``.
 
@@ -66,7 +143,10 @@ def generate(
         batch_size: requests that the method gets at once, and what a killed call does again at most.
         seed: of everything random.
         sheet: also draw examples, and the grid.
-        progress: hears of each request.
+        pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, groups, of the
+            list and of files are replaced before anything is written, and can be looked up in it. Prompts stay.
+        progress: callback that receives progress updates.
+        running: engine, part, budget: see :class:`~snellen.runs.runner.Running`. A budget takes the first requests.
 
     Raises:
         InputError: another kind of method, ``out`` holds something else, no request can be read, or the method gives
@@ -80,33 +160,52 @@ def generate(
     lacking = method.missing()
     if lacking is not None:
         raise InputError(f"{method.name} {lacking}")
-    listener, shards = progress or Silent(), -(-len(requests.ids) // batch_size)
+    listener, names = progress or Silent(), None
+    if pseudonyms is not None:
+        names = Pseudonyms.open(pseudonyms, outside=Path(out))
+        requests = requests.under(names)
+        names.write()
 
-    def plan() -> dict[str, Any]:
-        # What a method fits before its first image takes its time, and is part of the plan.
-        make_ready, check = getattr(method, "make_ready", None), getattr(method, "check", None)
-        if make_ready is not None:
-            if check is not None and isinstance(requests, ListedRequests):
-                check(requests.rows)
-            make_ready(listener)
-        return _plan(method, requests, batch_size, seed, sheet, listener)
+    def call(count: int) -> Call[GeneratedSet]:
+        few = requests.first(count)
+        work = Work(method, few, seed)
 
-    call = Call(
-        what=WHAT,
-        record=RECORD,
-        result=GeneratedSet,
-        plan=plan,
-        measure=lambda run: _fulfil(
-            run, cast(GeneratorMethod, method), requests, batch_size, Randomness(seed), listener
-        ),
-        conclude=lambda run, _: _conclude(run, shards, requests, sheet),
-        with_evidence=False,
-    )
-    return carry_out(call, out)
+        def plan() -> dict[str, Any]:
+            # What a method fits before its first image takes its time, and is part of the plan.
+            if isinstance(method, Prepares):
+                if isinstance(few, ListedRequests):
+                    method.check(few.rows)
+                method.make_ready(listener)
+            return _plan(method, few, batch_size, seed, sheet, names, listener)
+
+        shards = batches(len(few.ids), batch_size)
+        images = few.images if isinstance(few, ImageRequests) else None
+        return Call(
+            what=WHAT,
+            record=RECORD,
+            result=GeneratedSet,
+            plan=plan,
+            work=lambda _: work,
+            shards=shards,
+            task=TASK,
+            conclude=lambda run, folder: _conclude(run, len(shards), few, sheet, folder),
+            images=images,
+            seen=None if images is not None else lambda _: range(0),
+            again=work.reopening(),
+        )
+
+    made = carry_out(call, len(requests.ids), out, listener, running)
+    return made.model_copy(update={"notes": tuple(getattr(method, "notes", tuple)())})
 
 
 def _plan(
-    method: Method, requests: Requests, batch_size: int, seed: int, sheet: bool, progress: Progress
+    method: Method,
+    requests: Requests,
+    batch_size: int,
+    seed: int,
+    sheet: bool,
+    names: Pseudonyms | None,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Everything that can change a byte; of models that the method names, their weights too, where it tells them."""
     identities = getattr(method, "identities", None)
@@ -117,7 +216,8 @@ def _plan(
             "fingerprint": requests.fingerprint(progress),
             "count": len(requests.ids),
         },
-        "method": method.record(),
+        "method": method.record() if names is None else nameless_record(method.record(), names),
+        **({} if names is None else {"pseudonyms": names.key_id}),
         "models": {} if identities is None else dict(identities()),
         "batch_size": batch_size,
         "seed": seed,
@@ -131,30 +231,7 @@ def _plan(
     }
 
 
-def _fulfil(
-    run: Run, method: GeneratorMethod, requests: Requests, batch_size: int, rng: Randomness, progress: Progress
-) -> None:
-    """Generate and write what is not there yet, shard by shard."""
-    starts = range(0, len(requests.ids), batch_size)
-    progress.begin("generating", len(requests.ids))
-    for shard, start in enumerate(starts):
-        members = range(start, min(start + batch_size, len(requests.ids)))
-        if run.done(shard) and all((run.folder.parent / row["path"]).is_file() for row in _rows(run, shard)):
-            progress.advance("generating", len(members), "already done")
-            continue
-        asked, rejected = [], []
-        for index in members:
-            try:
-                asked.append(requests.read(index))
-            except RejectedImageError as error:
-                rejected.append({"id": requests.ids[index], "reason": str(error)})
-        rows = _write(run.folder.parent, method.generate(asked, rng=rng)) if asked else []
-        run.write_shard(shard, {}, {"rows": rows, "rejected": rejected})
-        progress.advance("generating", len(members))
-    progress.finish("generating")
-
-
-def _write(folder: Path, images: ImageSet) -> list[dict[str, str]]:
+def _write(images: ImageSet, put: Put) -> list[dict[str, str]]:
     """Write the images of one shard; a row of the manifest for each."""
     known = [
         column for column in images.table.column_names if column not in ("id", "label", "labels", "bag_label", "mask")
@@ -163,24 +240,16 @@ def _write(folder: Path, images: ImageSet) -> list[dict[str, str]]:
     rows = []
     for index, (key, name) in enumerate(zip(images.ids, file_names(images.ids, ".png"), strict=True)):
         path = f"images/{name}"
-        with whole_file(folder / path) as stream:
-            images.read(index).save(stream, "PNG")
+        put(path, png(images.read(index)))
         rows.append({"path": path, "id": key, **{column: values[index] for column, values in columns.items()}})
     return rows
 
 
-def _rows(run: Run, shard: int) -> list[dict[str, str]]:
-    rows: list[dict[str, str]] = run.shard_extra(shard)["rows"]
-    return rows
-
-
-def _conclude(run: Run, shards: int, requests: Requests, sheet: bool) -> GeneratedSet:
+def _conclude(run: Run, shards: int, requests: Requests, sheet: bool, folder: Path) -> GeneratedSet:
     """Write what needs all images, and make the record."""
-    folder = run.folder.parent
-    rows = [row for shard in range(shards) for row in _rows(run, shard)]
-    rejected = tuple(
-        RejectedRequest(**found) for shard in range(shards) for found in run.shard_extra(shard)["rejected"]
-    )
+    extras = [run.shard_extra(shard) for shard in range(shards)]
+    rows: list[dict[str, str]] = [row for extra in extras for row in extra["rows"]]
+    rejected = tuple(RejectedImage(**found) for extra in extras for found in extra["rejected"])
     if not rows:
         shutil.rmtree(run.folder)
         told = f"; first: {rejected[0].id}: {rejected[0].reason}" if rejected else ""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from snellen.runs.record import RejectedImage, RunResult, Summary
 
 RECORD = "generate.json"
 
@@ -13,16 +14,7 @@ RECORD = "generate.json"
 WHAT = "generated data set"
 
 
-class RejectedRequest(BaseModel):
-    """A request that could not be read, and why."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: str
-    reason: str
-
-
-class GeneratedSet(BaseModel):
+class GeneratedSet(RunResult):
     """Images with captions and provenance, as files. Holds no clock reading: equal inputs give equal bytes.
 
     Attributes:
@@ -30,26 +22,28 @@ class GeneratedSet(BaseModel):
         written: images that were written.
         rejected: requests that could not be read.
         files: manifest, sheet and grid, relative to the folder.
+        notes: what the method says of itself.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    plan: dict[str, Any]
     written: int
-    rejected: tuple[RejectedRequest, ...] = ()
-    files: tuple[str, ...] = ()
-    folder: Path = Field(Path(), exclude=True, description="where the files are")
+    rejected: tuple[RejectedImage, ...] = ()
+    notes: tuple[str, ...] = Field((), exclude=True)
 
     @property
     def manifest(self) -> Path:
         """What :func:`snellen.load_images` reads."""
-        return self.folder / "manifest.csv"
+        return (self.folder or Path()) / "manifest.csv"
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return self.model_dump(mode="json")
+    def summary(self) -> Summary:
+        """How many images, and what the method says of them."""
+        return Summary(
+            self.plan["requests"]["name"],
+            (f"{self.written} images",),
+            rejected=self.rejected,
+            files=self.files,
+            record=RECORD,
+            last=tuple(f"note: {note}" for note in self.notes),
+        )
 
-    def __repr__(self) -> str:
-        return f"GeneratedSet({self.written} images in {str(self.folder)!r}, {self.plan['method']['method']})"
-
-    __str__ = __repr__
+    def _verdict(self) -> str:
+        return f"{self.written} images in {str(self.folder)!r}, {self.plan['method']['method']}"

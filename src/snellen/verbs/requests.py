@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.data.files.held_images import CARRIED
+from snellen.data.privacy.nameless import without_names
+from snellen.data.privacy.pseudonyms import Pseudonyms
 from snellen.data.references import load_images
 from snellen.runs.layout import classes_of
 
@@ -41,6 +43,12 @@ class Requests(Protocol):
 
     def fingerprint(self, progress: Progress | None = None) -> str:
         """Hash of everything that is asked for (sha256, hex)."""
+
+    def first(self, count: int) -> Self:
+        """At most so many of them."""
+
+    def under(self, pseudonyms: Pseudonyms) -> Self:
+        """The same under other names; prompts and captions stay what they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +82,14 @@ class ImageRequests:
         """That of the set, and of what goes with each request."""
         carried = json.dumps([self._carried(index) for index in range(len(self.images))], sort_keys=True)
         return hashlib.sha256(f"{self.images.fingerprint(progress)}\n{carried}".encode()).hexdigest()
+
+    def first(self, count: int) -> ImageRequests:
+        """The first so many."""
+        return ImageRequests(self.images.select(range(min(count, len(self.images)))))
+
+    def under(self, pseudonyms: Pseudonyms) -> ImageRequests:
+        """The same images under pseudonyms."""
+        return ImageRequests(without_names(self.images, pseudonyms))
 
     @cached_property
     def _columns(self) -> dict[str, list[object]]:
@@ -122,6 +138,16 @@ class ListedRequests:
     def fingerprint(self, progress: Progress | None = None) -> str:
         """Hash of the rows as JSON."""
         return hashlib.sha256(json.dumps([*self.rows], sort_keys=True).encode()).hexdigest()
+
+    def first(self, count: int) -> ListedRequests:
+        """The first so many."""
+        return ListedRequests(self.name, self.rows[:count])
+
+    def under(self, pseudonyms: Pseudonyms) -> ListedRequests:
+        """The same requests with a pseudonym for each id, and for the name of the list."""
+        ids = pseudonyms.all_of(self.ids)
+        rows = [{**row, "id": key} for row, key in zip(self.rows, ids, strict=True)]
+        return ListedRequests(pseudonyms.of(self.name), rows)
 
 
 def load_requests(reference: str, classes: Sequence[str] = ()) -> Requests:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, Unpack, runtime_checkable
 
 import pyarrow.compute as pc
 
-from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
-from snellen.core.images import ImageSet
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.data.files.labels import align_labels
 from snellen.runs.given import Images, Model, given_classifier, given_images
-from snellen.runs.runner import Call, asked_of, carry_out, write_evidence
+from snellen.runs.measuring import Put
+from snellen.runs.method_work import MethodWork
+from snellen.runs.runner import Call, Running, asked_of, batches, carry_out, write_evidence
 from snellen.runs.settings import Methods, Setting
+from snellen.runs.shard import Shard
 from snellen.verbs.scanned_pictures import write_pictures
 from snellen.verbs.scanned_set import EVIDENCE, RECORD, WHAT, ScannedFigures, ScannedSet, scanned_figures
 
@@ -33,20 +35,55 @@ class NamesReferences(Protocol):
         ...
 
 
+#: What progress calls it.
+TASK = "scanning"
+
 #: What a method needs that only a classifier has.
 OF_A_CLASSIFIER = frozenset({"scores", "gradients", "logits", "layers"})
 
 
+@dataclass(frozen=True, eq=False)
+class Work(MethodWork):
+    """What is scanned with what. An item is a method, which looks at all images.
+
+    Attributes:
+        seed: of everything random.
+    """
+
+    area: ClassVar[str] = "scans"
+
+    seed: int
+
+    def measure(self, of: str, items: range, put: Put, progress: Progress) -> Shard:
+        """Scan with one method; see :class:`~snellen.runs.measuring.Work`."""
+        (setting,) = self.settings[items.start : items.stop]
+        found = setting.scanner.scan(
+            self.images, classifier=self.classifier, rng=Randomness(self.seed).child(setting.name), progress=progress
+        )
+        statuses = found.evidence.table["status"]
+        if not len(found.evidence) or pc.all(pc.equal(statuses, "rejected")).as_py():
+            first = found.evidence.table.slice(0, 1).to_pylist()
+            reason = "".join(f"; first: {row['example_id']}: {row['reason']}" for row in first)
+            raise InputError(
+                f"none of the {len(self.images)} images of {self.images.name} could be used for {setting.name}{reason}"
+            )
+        title = f"{setting.name}  ({self.images.name})"
+        pictures = write_pictures(found.pictures, setting.name, title, put)
+        figures = scanned_figures(found, setting.record, pictures)
+        return Shard({setting.name: found.evidence}, {"figures": figures.model_dump(mode="json")})
+
+
 def scan(
+    classifier: Model | None,
     images: Images,
     method: Methods,
     *,
-    classifier: Model | None = None,
     out: Path | str | None = None,
     limit: int | None = None,
     seed: int = 0,
     pseudonyms: Path | str | None = None,
     progress: Progress | None = None,
+    **running: Unpack[Running],
 ) -> ScannedSet:
     """Scan images, or a classifier by means of images, and tell what was found.
 
@@ -58,15 +95,16 @@ def scan(
     everything is there, it writes nothing.
 
     Args:
+        classifier: see :func:`snellen.load_classifier`; None for methods that look at images alone.
         images: see :func:`snellen.load_images`. With a classifier, labels are matched to its classes by name.
         method: one or more methods of the area ``scans``, as objects, names or records.
-        classifier: see :func:`snellen.load_classifier`; None for methods that look at images alone.
         out: a new or empty folder, or one in which the same call was interrupted; None: nothing is kept.
         limit: scan at most so many images, drawn at random by the seed.
         seed: of everything random.
         pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, groups, bags,
             of the data and of files of models are replaced before anything is written, and can be looked up in it.
-        progress: who hears of progress.
+        progress: callback that receives progress updates.
+        running: engine, part, budget: see :class:`~snellen.runs.runner.Running`.
 
     Returns:
         What each method found, with the evidence.
@@ -89,37 +127,40 @@ def scan(
         seed=seed,
         check=lambda setting: needs_classifier(setting, classifier is not None),
     )
-    model, settings, shown = asked.classifier, asked.settings, asked.images
-    if model is not None:
-        shown = align_labels(shown, model.class_names)
+    model, settings = asked.classifier, asked.settings
 
-    def measure(run: Run) -> None:
-        for number, setting in enumerate(settings):
-            if not run.done(number):
-                _scan(setting, number, shown, model, Randomness(seed), run, run.folder.parent, listener)
-
-    call = Call(
-        what=WHAT,
-        record=RECORD,
-        result=ScannedSet,
-        plan=lambda: {
-            "kind": "scan",
-            "model": None if model is None else describe_model(model),
-            "data": describe_data(shown, listener),
-            **asked.in_plan(),
-            "references": {
-                one.name: dict(one.method.reference_hashes())
-                for one in settings
-                if isinstance(one.method, NamesReferences)
+    def call(count: int) -> Call[ScannedSet]:
+        few = asked.images.limit(count, seed)
+        shown = few if model is None else align_labels(few, model.class_names)
+        work = Work(model, shown, settings, seed)
+        return Call(
+            what=WHAT,
+            record=RECORD,
+            result=ScannedSet,
+            plan=lambda: {
+                "kind": "scan",
+                "model": None if model is None else describe_model(model),
+                "data": describe_data(shown, listener),
+                **asked.in_plan(),
+                "references": {
+                    one.name: dict(one.method.reference_hashes())
+                    for one in settings
+                    if isinstance(one.method, NamesReferences)
+                },
+                "seed": seed,
+                **describe_machine(model),
             },
-            "seed": seed,
-            **describe_machine(model),
-        },
-        measure=measure,
-        conclude=lambda run, folder: _conclude(settings, run, folder),
-        classifier=model,
-    )
-    return carry_out(call, out)
+            work=lambda _: work,
+            shards=batches(len(settings), 1),
+            task=TASK,
+            conclude=lambda run, folder: _conclude(settings, run, folder),
+            images=shown,
+            seen=lambda _: range(len(shown)),
+            classifiers=() if model is None else (model,),
+            again=work.reopening(),
+        )
+
+    return carry_out(call, len(asked.images), out, listener, running)
 
 
 def needs_classifier(setting: Setting, given: bool) -> None:
@@ -130,37 +171,16 @@ def needs_classifier(setting: Setting, given: bool) -> None:
     """
     wanted = sorted(OF_A_CLASSIFIER & setting.method.needs)
     if wanted and not given:
-        raise InputError(f"{setting.method.name} needs a classifier that gives {', '.join(wanted)}: name --classifier")
-
-
-def _scan(
-    setting: Setting,
-    number: int,
-    images: ImageSet,
-    classifier: Classifier | None,
-    rng: Randomness,
-    run: Run,
-    folder: Path,
-    progress: Progress,
-) -> None:
-    """Run one method and write what it found; the pictures first, so that a shard that is there is whole."""
-    found = setting.scanner.scan(images, classifier=classifier, rng=rng.child(setting.name), progress=progress)
-    statuses = found.evidence.table["status"]
-    if not len(found.evidence) or pc.all(pc.equal(statuses, "rejected")).as_py():
-        first = found.evidence.table.slice(0, 1).to_pylist()
-        told = "".join(f"; first: {row['example_id']}: {row['reason']}" for row in first)
-        raise InputError(f"none of the {len(images)} images of {images.name} could be used for {setting.name}{told}")
-    pictures = write_pictures(found.pictures, setting.name, f"{setting.name}  ({images.name})", folder)
-    figures = scanned_figures(found, setting.record, pictures)
-    run.write_shard(number, {setting.name: found.evidence}, figures.model_dump(mode="json"))
+        raise InputError(
+            f"{setting.method.name} needs a classifier that gives {', '.join(wanted)}: name it before the images"
+        )
 
 
 def _conclude(settings: Sequence[Setting], run: Run, folder: Path) -> ScannedSet:
     """Write the rows of all methods, and make the record."""
     whole = Evidence.merge(run.shard_evidence(number, setting.name) for number, setting in enumerate(settings))
     write_evidence(whole, folder)
-    found = {
-        setting.name: ScannedFigures.model_validate(run.shard_extra(number)) for number, setting in enumerate(settings)
-    }
+    figures = (run.shard_extra(number)["figures"] for number in range(len(settings)))
+    found = {setting.name: ScannedFigures.model_validate(one) for setting, one in zip(settings, figures, strict=True)}
     pictures = [file for figures in found.values() for file in figures.pictures]
     return ScannedSet(plan=dict(run.plan), settings=found, files=(EVIDENCE, *pictures), folder=folder, evidence=whole)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -11,22 +10,23 @@ from torch import Tensor
 from snellen.core.errors import InputError
 from snellen.core.outcomes import Shown
 from snellen.core.preparation import to_image
+from snellen.runs.measuring import Put
 from snellen.runs.picture_grid import picture_grid
 from snellen.runs.safe_names import file_names, slug
-from snellen.runs.whole_file import whole_file
+from snellen.runs.thumbnails import png
 
 #: Rows of a sheet, at most.
 ROWS = 12
 
 
-def write_pictures(shown: Sequence[Shown], setting: str, title: str, out: Path) -> tuple[str, ...]:
+def write_pictures(shown: Sequence[Shown], setting: str, title: str, put: Put) -> tuple[str, ...]:
     """Write ``SETTING/NAME-WHAT.png`` for every picture, and ``sheet-SETTING.png``.
 
     Args:
         shown: rows; all hold pictures of the same things.
         setting: name of the setting, which is that of a folder.
         title: of the sheet.
-        out: the folder.
+        put: writes a file.
 
     Returns:
         Paths relative to the folder, the sheet first; nothing where there are no rows.
@@ -42,13 +42,11 @@ def write_pictures(shown: Sequence[Shown], setting: str, title: str, out: Path) 
             raise InputError(f"{row.name} shows {list(row.pictures)}, {shown[0].name} {heads}: rows must show the same")
     files = [f"sheet-{setting}.png"]
     rows = [([_bytes(picture) for picture in row.pictures.values()], row.text) for row in shown[:ROWS]]
-    with whole_file(out / files[0]) as stream:
-        picture_grid(title, heads, rows).save(stream, "PNG")
+    put(files[0], png(picture_grid(title, heads, rows)))
     for row, stem in zip(shown, file_names([row.name for row in shown], ""), strict=True):
         for what, picture in row.pictures.items():
             files.append(f"{setting}/{stem}-{slug(what)}.png")
-            with whole_file(out / files[-1]) as stream:
-                to_image(_bytes(picture)).save(stream, "PNG")
+            put(files[-1], png(to_image(_bytes(picture))))
     return tuple(files)
 
 

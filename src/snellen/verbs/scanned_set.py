@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from snellen.core.evidence import Evidence
 from snellen.core.outcomes import Scanned
 from snellen.runs.record import EVIDENCE as EVIDENCE
-from snellen.runs.record import RejectedImage
+from snellen.runs.record import RejectedImage, RunResult, Summary, Table
 
 RECORD = "scan.json"
 
@@ -44,33 +42,33 @@ class ScannedFigures(BaseModel):
     pictures: tuple[str, ...]
 
 
-class ScannedSet(BaseModel):
+class ScannedSet(RunResult):
     """What scans found. Holds no clock reading: equal inputs give equal bytes.
 
     Attributes:
         plan: model (None without one), data, settings with their methods, seed, machine, versions.
         settings: what each method found, by name.
         files: evidence and pictures, relative to the folder.
-        folder: where the files are; None where nothing was kept.
-        evidence: the table with the rows of all methods, in memory.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-    plan: dict[str, Any]
     settings: dict[str, ScannedFigures]
-    files: tuple[str, ...] = ()
-    folder: Path | None = Field(None, exclude=True)
-    evidence: Evidence | None = Field(None, exclude=True, repr=False)
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return self.model_dump(mode="json")
-
-    def __repr__(self) -> str:
-        return f"ScannedSet({'; '.join(f'{name}: {found.verdict}' for name, found in self.settings.items())})"
-
-    __str__ = __repr__
+    def summary(self) -> Summary:
+        """Figures of each method, verdicts with what they rest on."""
+        model = self.plan["model"]
+        rows, lines = list[tuple[str, str]](), list[str]()
+        for name, found in self.settings.items():
+            rows += [(f"{name}.{figure}", _shown(value)) for figure, value in found.figures.items()]
+            lines += [f"\n{name}: {found.verdict}", *(f"- {assumption}" for assumption in found.assumptions)]
+            lines += [] if found.control is None else [f"- control: {found.control}"]
+        table = (Table(("figure", "value"), tuple(rows), frozenset({1})),) if rows else ()
+        return Summary(
+            f"{self.plan['data']['name']}{'' if model is None else ' before ' + model['name']}",
+            (*table, *lines),
+            rejected=tuple(one for found in self.settings.values() for one in found.rejected),
+            files=self.files,
+            record=RECORD,
+        )
 
 
 def scanned_figures(scanned: Scanned, method: dict[str, Any], pictures: tuple[str, ...]) -> ScannedFigures:
@@ -87,6 +85,13 @@ def scanned_figures(scanned: Scanned, method: dict[str, Any], pictures: tuple[st
         rejected=tuple(RejectedImage(id=key, reason=reason or "") for key, reason in zip(ids, reasons, strict=True)),
         pictures=pictures,
     )
+
+
+def _shown(value: float | None) -> str:
+    """A figure with four decimals; a count, or the whole, with none."""
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if value >= 1 and value == int(value) else f"{value:.4f}"
 
 
 def _finite(value: float | None) -> float | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, Unpack, get_args
 
 import numpy as np
 import PIL
@@ -17,17 +19,18 @@ from snellen.core.images import ImageSet
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run
-from snellen.data.privacy.nameless import without_names
-from snellen.data.privacy.pseudonyms import Pseudonyms
 from snellen.methods.edits.edited_objects import EditedObjects
 from snellen.models.segmenters.object_masks import fitting_segmenter
 from snellen.models.segmenters.protocol import Segmenter
 from snellen.runs.archive_writer import ArchiveWriter, common_size
 from snellen.runs.folder_writer import FolderWriter
 from snellen.runs.given import Images, given_images
-from snellen.runs.runner import Call, carry_out
-from snellen.runs.settings import Methods, Setting, checked_severities, settings_of
-from snellen.runs.unfinished import UNFINISHED, check_free
+from snellen.runs.measuring import Put
+from snellen.runs.method_work import MethodWork
+from snellen.runs.runner import Asked, Call, Running, asked_of, batches, carry_out
+from snellen.runs.settings import Methods, Setting, checked_severities
+from snellen.runs.shard import Shard
+from snellen.runs.unfinished import check_free
 from snellen.runs.whole_file import whole_file
 from snellen.runs.writer import Row, Writer
 from snellen.verbs.contact_sheet import choose_examples, sheets
@@ -40,8 +43,114 @@ Format = Literal["folder", "medmnist-c"]
 #: Severities where none are given; of edits of objects the last one alone, which is the published edit.
 SEVERITIES = (1.0, 2.0, 3.0, 4.0, 5.0)
 
+#: What progress calls it.
+TASK = "shifting"
+
 #: Images that are written before they are recorded: what a killed call does again at most, for one setting.
 IMAGES_PER_SHARD = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Work(MethodWork):
+    """What is shifted by what. Items are the images under the first method, then under the second, and so on.
+
+    Attributes:
+        severities: in order.
+        size: height and width of all images, for archives; None: a folder is written.
+        batch_size: images that are shifted in one pass.
+        workers: threads that read ahead.
+        segmenter: reference of what finds objects; None: masks, where a method needs them.
+        seed: of everything random.
+    """
+
+    area: ClassVar[str] = "shifts"
+
+    severities: Sequence[float]
+    size: Sequence[int] | None
+    batch_size: int
+    workers: int
+    segmenter: str | None
+    seed: int
+
+    @cached_property
+    def writer(self) -> Writer:
+        """The format."""
+        if self.size is None:
+            return FolderWriter(self.images, self.severities, self.seed)
+        height, width = self.size
+        return ArchiveWriter(self.images, self.severities, (height, width))
+
+    @cached_property
+    def finder(self) -> Segmenter | None:
+        """What finds objects."""
+        return None if self.segmenter is None else fitting_segmenter(self.segmenter)
+
+    @cached_property
+    def objects(self) -> EditedObjects | None:
+        """Objects and backgrounds of the whole set, where a method edits them."""
+        if not any(setting.edits for setting in self.settings):
+            return None
+        return EditedObjects(self.images, Randomness(self.seed), self.finder)
+
+    @cached_property
+    def loaded(self) -> Sequence[Setting]:
+        """The methods, with what their references name."""
+        for setting in self.settings:
+            setting.method.load()
+        return self.settings
+
+    @property
+    def members(self) -> list[range]:
+        """Positions of the images of each shard of a setting."""
+        return batches(len(self.images), IMAGES_PER_SHARD)
+
+    @property
+    def shards(self) -> list[range]:
+        """Items of each shard: a setting, and some images."""
+        starts = (place * len(self.images) for place in range(len(self.settings)))
+        return [range(start + some.start, start + some.stop) for start in starts for some in self.members]
+
+    def seen(self, items: range) -> range:
+        """Positions of the images of some items; of edits, which may borrow a background, all."""
+        if self.objects is not None:
+            return range(len(self.images))
+        return range(items.start % len(self.images), (items.stop - 1) % len(self.images) + 1)
+
+    def measure(self, of: str, items: range, put: Put, progress: Progress) -> Shard:
+        """Shift some images under one setting; see :class:`~snellen.runs.measuring.Work`."""
+        count = len(self.images)
+        setting = self.loaded[items.start // count]
+        members = range(items.start % count, (items.stop - 1) % count + 1)
+        rows, rejected = list[Row](), list[tuple[str, str]]()
+        shown, part = self.images.select(list(members)), self.writer.part(setting, members, put)
+        for batch in shifted_batches(
+            shown,
+            setting,
+            self.severities,
+            Randomness(self.seed),
+            batch_size=self.batch_size,
+            workers=self.workers,
+            objects=self.objects,
+        ):
+            rejected += batch.rejected
+            pixels, strengths = batch.shifted.permute(0, 1, 3, 4, 2).numpy(), range(len(self.severities))
+            for row, (at, grey) in enumerate(zip(batch.indices, batch.grey, strict=True)):
+                index = members[at]
+                hashes = tuple(part.add(index, position, pixels[position, row]) for position in strengths)
+                places = [] if batch.masks is None else [mask.numpy() for mask in batch.masks[:, row]]
+                masks = [part.add_mask(index, position, mask) for position, mask in enumerate(places)]
+                known = tuple(key for key in masks if key is not None)
+                rows.append(Row(index=index, hashes=hashes, published=batch.published, grey=grey, masks=known))
+            progress.advance(TASK, len(batch.indices) + len(batch.rejected), setting.name)
+        part.close()
+        # Images of one size were shifted together; what is recorded does not depend on that.
+        rows.sort(key=lambda row: row.index)
+        place = {key: index for index, key in enumerate(shown.ids)}
+        rejected.sort(key=lambda refusal: place[refusal[0]])
+        extra = {
+            "rows": [row.model_dump() for row in rows], "rejected": rejected, "members": [[members.start, members.stop]]
+        }  # fmt: skip
+        return Shard(extra=extra)
 
 
 def shift(
@@ -59,6 +168,7 @@ def shift(
     pseudonyms: Path | str | None = None,
     segmenter: str | None = None,
     progress: Progress | None = None,
+    **running: Unpack[Running],
 ) -> ShiftedSet:
     """Write the same images under nuisances.
 
@@ -100,7 +210,8 @@ def shift(
             and of the data are replaced before anything is written, and can be looked up in it.
         segmenter: reference of what finds the objects that a method edits, in place of masks; see
             :func:`snellen.models.segmenters.references.load_segmenter`.
-        progress: who hears of progress.
+        progress: callback that receives progress updates.
+        running: engine, part, budget: see :class:`~snellen.runs.runner.Running`.
 
     Raises:
         InputError: nothing to do, ``out`` holds something else, no image is usable, or the images do not fit the
@@ -112,72 +223,71 @@ def shift(
         raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
     if format not in get_args(Format):
         raise InputError(f"unknown format {format!r}; known: {', '.join(get_args(Format))}")
-    images = given_images(images)
-    if limit is not None:
-        images = images.limit(limit, seed)
-    if not len(images):
-        raise InputError(f"{images.name} holds no images")
-    names = None if pseudonyms is None else Pseudonyms.open(pseudonyms, outside=Path(out))
-    chosen = settings_of(method, images, names, segmented=segmenter is not None)
-    editing = [setting for setting in chosen if setting.edits]
+    held, listener = given_images(images), progress or Silent()
+    asked = asked_of(
+        None,
+        held,
+        method,
+        "shifts",
+        out=out,
+        pseudonyms=pseudonyms,
+        limit=limit,
+        seed=seed,
+        check=lambda setting: _check_masks(setting, held, segmenter),
+        masked=segmenter is None,
+    )
+    editing = [setting for setting in asked.settings if setting.edits]
+    if segmenter is not None and not editing:
+        raise InputError(f"segmenter={segmenter!r} finds objects, and no method that was given edits any")
     if severities is None:
-        severities = SEVERITIES[-1:] if len(editing) == len(chosen) else SEVERITIES
-    strengths, finder = checked_severities(severities), _finder(segmenter, chosen)
-    if names is not None:
-        images = without_names(images, names)
-        names.write()
-    listener, folder, rng = progress or Silent(), Path(out), Randomness(seed)
-    check_free(folder, RECORD, WHAT)
-    writer: Writer = (
-        FolderWriter(folder, images, strengths, seed)
-        if format == "folder"
-        else ArchiveWriter(folder, folder / UNFINISHED / "pixels", images, strengths, common_size(images))
-    )
-    objects = EditedObjects(images, rng, finder) if editing else None
+        severities = SEVERITIES[-1:] if len(editing) == len(asked.settings) else SEVERITIES
+    strengths = checked_severities(severities)
+    check_free(Path(out), RECORD, WHAT)
 
-    def plan() -> dict[str, Any]:
-        made = _plan(images, chosen, strengths, seed, format, contact_sheet, listener)
-        if finder is not None:
-            made["segmenter"] = {"name": finder.name, "identity": finder.identity()}
-        if editing:
-            made["same_images"] = [setting.name for setting in editing]
-        if names is not None:
-            made["pseudonyms"] = names.key_id
-        return made
+    def call(count: int) -> Call[ShiftedSet]:
+        shown = asked.images.limit(count, seed)
+        size = common_size(shown) if format == "medmnist-c" else None
+        work = Work(None, shown, asked.settings, strengths, size, batch_size, workers, segmenter, seed)
+        if size is not None:
+            work.writer  # noqa: B018 - refuses images without a label
+        finder = work.finder
+        return Call(
+            what=WHAT,
+            record=RECORD,
+            result=ShiftedSet,
+            plan=lambda: {
+                **_plan(shown, asked, strengths, seed, format, contact_sheet, listener),
+                **({} if finder is None else {"segmenter": {"name": finder.name, "identity": finder.identity()}}),
+                **({"same_images": [setting.name for setting in editing]} if editing else {}),
+            },
+            work=lambda _: work,
+            shards=work.shards,
+            task=TASK,
+            conclude=lambda run, folder: _conclude(run, work, folder, contact_sheet),
+            images=shown,
+            seen=work.seen,
+            again=work.reopening(),
+        )
 
-    def measure(run: Run) -> None:
-        for setting in chosen:
-            setting.method.load()
-        _write(run, writer, images, chosen, strengths, rng, batch_size, workers, objects, listener)
-
-    call = Call(
-        what=WHAT,
-        record=RECORD,
-        result=ShiftedSet,
-        plan=plan,
-        measure=measure,
-        conclude=lambda run, _: _conclude(run, writer, images, chosen, strengths, rng, contact_sheet, objects),
-        with_evidence=False,
-    )
-    return carry_out(call, out)
+    return carry_out(call, len(asked.images), out, listener, running)
 
 
-def _finder(segmenter: str | None, settings: Sequence[Setting]) -> Segmenter | None:
-    """The segmenter of a reference.
+def _check_masks(setting: Setting, images: ImageSet, segmenter: str | None) -> None:
+    """Refuse an edit of objects whose places nobody knows.
 
     Raises:
-        InputError: it cannot be used, or nothing edits objects.
+        InputError: so it is.
     """
-    if segmenter is None:
-        return None
-    if not any(setting.edits for setting in settings):
-        raise InputError(f"segmenter={segmenter!r} finds objects, and no method that was given edits any")
-    return fitting_segmenter(segmenter)
+    lacking = setting.method.missing(images=None if segmenter is not None else images)
+    if lacking is not None:
+        masked = "masks" not in setting.method.needs or any(mask is not None for mask in images.column("mask"))
+        hint = "" if masked else "; give them, or what finds objects: --segmenter isnet:FILE.onnx (segmenter=)"
+        raise InputError(f"{setting.method.name} {lacking}{hint}")
 
 
 def _plan(
     images: ImageSet,
-    settings: Sequence[Setting],
+    asked: Asked[Any],
     severities: Sequence[float],
     seed: int,
     format: Format,
@@ -193,7 +303,8 @@ def _plan(
             "images": len(images),
             "class_names": None if images.hidden or images.class_names is None else list(images.class_names),
         },
-        "settings": [{"setting": setting.name, **setting.record} for setting in settings],
+        "settings": asked.in_plan()["settings"],
+        **({} if asked.names is None else {"pseudonyms": asked.names.key_id}),
         "severities": list(severities),
         "seed": seed,
         "format": format,
@@ -208,86 +319,26 @@ def _plan(
     }
 
 
-def _shards(images: ImageSet, settings: Sequence[Setting]) -> Iterator[tuple[int, Setting, range]]:
-    """Number, setting and images of each shard."""
-    starts = range(0, len(images), IMAGES_PER_SHARD)
-    for place, setting in enumerate(settings):
-        for number, start in enumerate(starts):
-            members = range(start, min(start + IMAGES_PER_SHARD, len(images)))
-            yield place * len(starts) + number, setting, members
-
-
-def _write(
-    run: Run,
-    writer: Writer,
-    images: ImageSet,
-    settings: Sequence[Setting],
-    severities: Sequence[float],
-    rng: Randomness,
-    batch_size: int,
-    workers: int,
-    objects: EditedObjects | None,
-    progress: Progress,
-) -> None:
-    """Shift and write what is not there yet, shard by shard."""
-    progress.begin("shifting", len(settings) * len(images))
-    for shard, setting, members in _shards(images, settings):
-        if run.done(shard) and all(writer.holds(setting, row) for row in _rows(run, shard)):
-            progress.advance("shifting", len(members), "already done")
-            continue
-        rows: list[Row] = []
-        rejected: list[tuple[str, str]] = []
-        part = images.select(list(members))
-        for batch in shifted_batches(
-            part, setting, severities, rng, batch_size=batch_size, workers=workers, objects=objects
-        ):
-            rejected += batch.rejected
-            pixels = batch.shifted.permute(0, 1, 3, 4, 2).numpy()
-            for row, (index, grey) in enumerate(zip(batch.indices, batch.grey, strict=True)):
-                position = members.start + index
-                hashes = [writer.write(setting, position, at, pixels[at, row]) for at in range(len(severities))]
-                places = [] if batch.masks is None else [mask.numpy() for mask in batch.masks[:, row]]
-                masks = [writer.write_mask(setting, position, at, mask) for at, mask in enumerate(places)]
-                told = tuple(key for key in masks if key is not None)
-                rows.append(Row(index=position, hashes=tuple(hashes), published=batch.published, grey=grey, masks=told))
-            progress.advance("shifting", len(batch.indices) + len(batch.rejected), setting.name)
-        # Images of one size were shifted together; what is recorded does not depend on that.
-        rows.sort(key=lambda row: row.index)
-        place = {key: index for index, key in enumerate(part.ids)}
-        rejected.sort(key=lambda refusal: place[refusal[0]])
-        run.write_shard(shard, {}, {"rows": [row.model_dump() for row in rows], "rejected": rejected})
-    progress.finish("shifting")
-
-
-def _rows(run: Run, shard: int) -> list[Row]:
-    return [Row.model_validate(row) for row in run.shard_extra(shard)["rows"]]
-
-
-def _conclude(
-    run: Run,
-    writer: Writer,
-    images: ImageSet,
-    settings: Sequence[Setting],
-    severities: Sequence[float],
-    rng: Randomness,
-    contact_sheets: bool,
-    objects: EditedObjects | None,
-) -> ShiftedSet:
+def _conclude(run: Run, work: Work, folder: Path, contact_sheets: bool) -> ShiftedSet:
     """Write what needs all images, and make the record."""
-    folder = run.folder.parent
+    images, settings = work.images, work.settings
     rows: dict[str, list[Row]] = {setting.name: [] for setting in settings}
     refused: dict[str, dict[tuple[str, str], None]] = {setting.name: {} for setting in settings}
-    for shard, setting, _ in _shards(images, settings):
-        rows[setting.name] += _rows(run, shard)
-        refused[setting.name] |= dict.fromkeys((key, reason) for key, reason in run.shard_extra(shard)["rejected"])
+    members: dict[str, list[range]] = {setting.name: [] for setting in settings}
+    for shard, items in enumerate(work.shards):
+        name, extra = settings[items.start // len(images)].name, run.shard_extra(shard)
+        members[name] += [range(*ends) for ends in extra["members"]]
+        rows[name] += [Row.model_validate(row) for row in extra["rows"]]
+        refused[name] |= dict.fromkeys((key, reason) for key, reason in extra["rejected"])
     rejected = _rejected(refused)
-    _same_images(writer, [setting for setting in settings if setting.edits], rows)
+    _keep_same_images(work, [setting for setting in settings if setting.edits], rows, folder)
     if not any(rows.values()):
         shutil.rmtree(run.folder)
         first = f"first: {rejected[0].id}: {rejected[0].reason}"
         raise InputError(f"none of the {len(images)} images of {images.name} could be used; {first}")
-    files = writer.conclude(settings, rows)
-    for name, first, draw in sheets(images, settings, severities, rng, objects) if contact_sheets else ():
+    files = work.writer.conclude(settings, rows, members, folder)
+    drawn = sheets(images, settings, work.severities, Randomness(work.seed), work.objects) if contact_sheets else ()
+    for name, first, draw in drawn:
         examples = choose_examples(images, [row.index for row in rows[first]])
         if examples:
             files.append(f"contact-sheet-{name}.png")
@@ -297,13 +348,13 @@ def _conclude(
     return ShiftedSet(plan=dict(run.plan), written=written, rejected=rejected, files=tuple(files), folder=folder)
 
 
-def _same_images(writer: Writer, editing: Sequence[Setting], rows: dict[str, list[Row]]) -> None:
+def _keep_same_images(work: Work, editing: Sequence[Setting], rows: dict[str, list[Row]], folder: Path) -> None:
     """Take back what was written of images that not every edit could do."""
     kept = set.intersection(*({row.index for row in rows[setting.name]} for setting in editing)) if editing else set()
     for setting in editing:
         for row in rows[setting.name]:
             if row.index not in kept:
-                writer.discard(setting, row)
+                work.writer.discard(setting, row, folder)
         rows[setting.name] = [row for row in rows[setting.name] if row.index in kept]
 
 

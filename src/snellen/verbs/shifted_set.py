@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
+
+from snellen.runs.record import RejectedImage, RunResult, Summary, Table
 
 RECORD = "shift.json"
 
@@ -23,7 +24,7 @@ class Rejected(BaseModel):
     reason: str
 
 
-class ShiftedSet(BaseModel):
+class ShiftedSet(RunResult):
     """The same images under nuisances, as files. Holds no clock reading: equal inputs give equal bytes.
 
     Attributes:
@@ -34,35 +35,42 @@ class ShiftedSet(BaseModel):
         files: manifest or archives, and contact sheets, relative to the folder.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    plan: dict[str, Any]
     written: dict[str, int]
     rejected: tuple[Rejected, ...] = ()
-    files: tuple[str, ...] = ()
-    folder: Path = Field(Path(), exclude=True, description="where the files are")
 
     @property
     def manifest(self) -> Path | None:
         """The manifest that :func:`snellen.load_images` reads, in the format ``folder``."""
-        return next((self.folder / file for file in self.files if file.endswith(".csv")), None)
+        return self.path_of(".csv")
 
     @property
     def archives(self) -> tuple[Path, ...]:
         """The archives, in the format ``medmnist-c``."""
-        return tuple(self.folder / file for file in self.files if file.endswith(".npz"))
+        return self.paths_of(".npz")
 
     @property
     def contact_sheets(self) -> tuple[Path, ...]:
         """Pictures of examples."""
-        return tuple(self.folder / file for file in self.files if file.endswith(".png"))
+        return self.paths_of(".png")
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return self.model_dump(mode="json")
+    def summary(self) -> Summary:
+        """Images by setting and severity."""
+        severities = self.plan["severities"]
+        shown = " ".join(f"{severity:g}" for severity in severities)
+        rows = tuple((name, shown, f"{len(severities)} × {count}") for name, count in self.written.items())
+        left_out = any(one.setting is not None for one in self.rejected) and self.plan.get("same_images")
+        return Summary(
+            self.plan["data"]["name"],
+            (Table(("setting", "severities", "images"), rows, frozenset({2})),),
+            rejected=tuple(
+                RejectedImage(id=one.id if one.setting is None else f"{one.id} under {one.setting}", reason=one.reason)
+                for one in self.rejected
+            ),
+            files=self.files,
+            record=RECORD,
+            last=("An image that one edit cannot be made of is left out of all edits.",) if left_out else (),
+        )
 
-    def __repr__(self) -> str:
+    def _verdict(self) -> str:
         images = sum(self.written.values()) * len(self.plan["severities"])
-        return f"ShiftedSet({images} images in {str(self.folder)!r}, {', '.join(self.written)})"
-
-    __str__ = __repr__
+        return f"{images} images in {str(self.folder)!r}, {', '.join(self.written)}"

@@ -96,10 +96,10 @@ def test_false_alarms_are_counted_on_benign_images(denoiser, tmp_path):
 def test_false_alarms_need_a_classifier(denoiser, tmp_path):
     snellen.write_images(images(250, 250), tmp_path / "calm")
     method = Perturbation(denoiser=denoiser, benign=str(tmp_path / "calm"))
-    with pytest.raises(InputError, match=r"counts false alarms .* name --classifier, or leave --benign out"):
+    with pytest.raises(InputError, match=r"counts false alarms .* name it before the images, or leave --benign out"):
         scan(method, images(153))
     told = " ".join(scan(Perturbation(denoiser=denoiser), images(153)).evidence.assumptions)
-    assert "count them before yours with --classifier MODEL --benign IMAGES" in told
+    assert "count them before yours with MODEL before the images, and --benign IMAGES" in told
 
 
 def test_one_image_beside_benign_ones(denoiser, tmp_path):
@@ -192,7 +192,7 @@ def test_images_without_finite_scores_are_named(denoiser):
     rows = found.evidence.table.to_pylist()
     assert [(row["example_id"], row["status"]) for row in rows] == [("000001", "ok"), ("000000", "rejected")]
     with pytest.raises(InputError, match="none of the 1 images"):
-        snellen.scan(images(250), Perturbation(denoiser=denoiser), classifier=broken)
+        snellen.scan(broken, images(250), Perturbation(denoiser=denoiser))
 
 
 def test_estimates_that_are_not_finite_count_nowhere(tmp_path):
@@ -221,9 +221,9 @@ def test_estimates_that_are_not_finite_count_nowhere(tmp_path):
 def test_without_a_denoiser_the_command_that_trains_one_is_told(denoiser, tmp_path):
     command = "snellen train perturbation-denoiser IMAGES --surrogate MODEL --victims MODEL --out FOLDER"
     with pytest.raises(InputError, match=command):
-        snellen.scan(images(3), Perturbation())
+        snellen.scan(None, images(3), Perturbation())
     several = Classifier(nn.Flatten(), class_names=["a"] * 192, task="multilabel", name="tags")
     with pytest.raises(InputError, match="tags is of the task 'multilabel'"):
-        snellen.scan(images(3), Perturbation(denoiser=denoiser), classifier=several)
+        snellen.scan(several, images(3), Perturbation(denoiser=denoiser))
     with pytest.raises(InputError, match="is not an artifact"):
-        snellen.scan(images(3), Perturbation(denoiser=str(tmp_path)), classifier=brightness())
+        snellen.scan(brightness(), images(3), Perturbation(denoiser=str(tmp_path)))

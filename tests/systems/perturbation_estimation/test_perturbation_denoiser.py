@@ -95,7 +95,7 @@ def test_it_is_delivered_as_a_denoiser_and_scanned_with(data, tmp_path):
     assert {path.name for path in delivered.folder.iterdir()} == {"weights.safetensors", "card.json", "README.md"}
     assert delivered.notes == ("neither model.onnx nor an audit: a denoiser decides nothing",)
     card = (delivered.folder / "README.md").read_text()
-    assert "snellen scan perturbation IMAGES --classifier MODEL --denoiser artifact:FOLDER" in card
+    assert "snellen scan perturbation MODEL IMAGES --denoiser artifact:FOLDER" in card
     assert "Classifies images" not in card
     assert "it is no defence" in card
     assert "pipeline_tag: image-to-image" in card
@@ -104,9 +104,9 @@ def test_it_is_delivered_as_a_denoiser_and_scanned_with(data, tmp_path):
     with pytest.raises(InputError, match="holds a denoiser, not a classifier"):
         snellen.load_classifier(f"artifact:{delivered.folder}")
     scanned = snellen.scan(
+        snellen.load_classifier("bundled:fashion-cnn"),
         data.limit(3),
         Perturbation(denoiser=f"artifact:{delivered.folder}"),
-        classifier=snellen.load_classifier("bundled:fashion-cnn"),
     )
     assert len(scanned.evidence) == 3
 

@@ -37,7 +37,7 @@ def test_it_conforms():
 
 
 def test_a_planted_class_is_called_suspicious_and_shown(tmp_path):
-    scanned = snellen.scan(image_set(80), Backdoor(**QUICK), classifier=classifier(), out=tmp_path / "out")
+    scanned = snellen.scan(classifier(), image_set(80), Backdoor(**QUICK), out=tmp_path / "out")
     found = scanned.settings["backdoor"]
     assert found.verdict.startswith("suspicious: class 'one'")
     rows = scanned.evidence.table.to_pylist()
@@ -55,7 +55,7 @@ def test_a_planted_class_is_called_suspicious_and_shown(tmp_path):
 
 @pytest.mark.covers("33.8")
 def test_a_clean_model_is_told_as_no_outlier_within_the_budget():
-    found = snellen.scan(image_set(80), Backdoor(**QUICK), classifier=classifier(0.0)).settings["backdoor"]
+    found = snellen.scan(classifier(0.0), image_set(80), Backdoor(**QUICK)).settings["backdoor"]
     assert found.verdict.startswith("no outlier within budget: epsilon 0.9")
     assert "clean" not in found.verdict
     assert "is clean" not in " ".join(found.assumptions)
@@ -70,7 +70,7 @@ def test_clean_models_are_scanned_alike_and_their_number_bounds_the_p_value(monk
 
     monkeypatch.setattr(references, "load_classifier", load)
     method = Backdoor(**QUICK, clean=("artifact:a", "artifact:b", "artifact:c"))
-    found = snellen.scan(image_set(80), method, classifier=classifier()).settings["backdoor"]
+    found = snellen.scan(classifier(), image_set(80), method).settings["backdoor"]
     assert loaded == ["artifact:a", "artifact:b", "artifact:c"] * 2  # to be told apart, then to be asked
     assert found.verdict.startswith("suspicious: class 'one'")
     assert "above the same class of clean models" in found.verdict
@@ -82,9 +82,9 @@ def test_clean_models_of_other_classes_or_one_alone_are_refused(monkeypatch):
     other = Classifier(classifier().module, class_names=["a", "b", "c", "d"], preparation=classifier().preparation)
     monkeypatch.setattr(references, "load_classifier", lambda *_, **__: other)
     with pytest.raises(InputError, match="of the same task"):
-        snellen.scan(image_set(80), Backdoor(**QUICK, clean=("a", "b")), classifier=classifier())
+        snellen.scan(classifier(), image_set(80), Backdoor(**QUICK, clean=("a", "b")))
     with pytest.raises(InputError, match="two clean models"):
-        snellen.scan(image_set(80), Backdoor(**QUICK, clean=("a",)), classifier=classifier())
+        snellen.scan(classifier(), image_set(80), Backdoor(**QUICK, clean=("a",)))
 
 
 def test_what_cannot_be_asked_is_refused():
@@ -93,9 +93,9 @@ def test_what_cannot_be_asked_is_refused():
     asked = Classifier(lambda images: images.flatten(1)[:, :4], class_names=NAMES, name="by-url")
     assert "needs" in Backdoor().missing(asked)
     with pytest.raises(InputError, match="--classifier"):
-        snellen.scan(image_set(80), Backdoor(**QUICK))
+        snellen.scan(None, image_set(80), Backdoor(**QUICK))
     with pytest.raises(InputError, match="at least 20 others"):
-        snellen.scan(image_set(12), Backdoor(**QUICK), classifier=classifier())
+        snellen.scan(classifier(), image_set(12), Backdoor(**QUICK))
 
 
 def test_without_labels_the_decisions_stand_in_and_a_seed_gives_the_same():
@@ -125,7 +125,7 @@ def test_the_denoiser_is_made_for_each_sigma_and_not_asked_without_noise(monkeyp
     monkeypatch.setattr("snellen.models.diffusion.loading.load_generator", load)
     monkeypatch.setattr("snellen.methods.smoothing.one_shot.one_shot_denoiser", one_shot)
     method = Backdoor(**{**QUICK, "screened": (0.0,), "sigmas": (0.0, 0.2)}, denoiser="bundled:any")
-    snellen.scan(image_set(60), method, classifier=classifier())
+    snellen.scan(classifier(), image_set(60), method)
     assert made == [("bundled:any", 0.2, False, (8, 8))]
     before = method.reference_hashes()
     nn.init.zeros_(network.weight)
@@ -139,8 +139,8 @@ def test_another_clean_model_of_the_same_reference_is_another_scan(monkeypatch, 
     method = Backdoor(**QUICK, clean=("one", "two"))
     before = method.reference_hashes()
     assert set(before) == {"clean one", "clean two"}
-    snellen.scan(image_set(60), method, classifier=classifier(), out=tmp_path / "out")
+    snellen.scan(classifier(), image_set(60), method, out=tmp_path / "out")
     models["two"] = classifier(0.5)
     assert method.reference_hashes()["clean two"] != before["clean two"]
     with pytest.raises(RunConflictError, match="differs in: references"):
-        snellen.scan(image_set(60), method, classifier=classifier(), out=tmp_path / "out")
+        snellen.scan(classifier(), image_set(60), method, out=tmp_path / "out")

@@ -103,7 +103,7 @@ def backdoor_inversion(scale: Scale, seed: int, progress: Progress) -> Mapping[s
     if scale == "full":
         raise InputError(
             "system 33 has no full experiment: the published networks are files that their authors hand out; choose "
-            "small, or scan a network of your own with 'snellen scan backdoor IMAGES --classifier MODEL'"
+            "small, or scan a network of your own with 'snellen scan backdoor MODEL IMAGES'"
         )
     amount, prefix = (SMOKE, "smoke.") if scale == "smoke" else (SMALL, "")
     rng, figures = Randomness(seed), dict[str, Figure]()

@@ -8,6 +8,7 @@ everything that it needs from names.
 from __future__ import annotations
 
 import importlib
+import operator
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -38,6 +39,11 @@ class Engine(Protocol):
 
 def open_work(work: str, setup: Mapping[str, Any]) -> Work:
     """Find the function of this name and call it with the setup."""
-    module, _, function = work.partition(":")
-    opened: Work = getattr(importlib.import_module(module), function)(setup)
+    opened: Work = attribute_of(work)(setup)
     return opened
+
+
+def attribute_of(name: str) -> Any:  # noqa: ANN401 - whatever the attribute is
+    """Import what ``module:attribute`` names, such as ``snellen.verbs.attack_shards:Work.again``."""
+    module, _, path = name.partition(":")
+    return operator.attrgetter(path)(importlib.import_module(module))

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from snellen.core.command import Option
 from snellen.core.errors import InputError
-from snellen.runs.record import ShownResult
+from snellen.runs.record import RunResult
 
 if TYPE_CHECKING:
     from snellen.core.method import Method
     from snellen.core.progress import Progress
+    from snellen.runs.runner import Running
 
 
 def nuisance(
@@ -53,8 +54,10 @@ def nuisance(
     out: Path,
     device: str,
     seed: int,
-    progress: Progress,
-) -> ShownResult:
+    pseudonyms: Path | None,
+    running: Running,
+    progress: Progress | None = None,
+) -> RunResult:
     """Your classes under nuisances of any words, generated at rising strength; where classifiers break (CNS-Bench)."""
     if len(methods) > 1:
         raise InputError("make trajectories with one setting at a time: give each option of the method once")
@@ -84,5 +87,7 @@ def nuisance(
         reference_model=reference_model,
         seed=seed,
         contact_sheet=contact_sheet,
+        pseudonyms=pseudonyms,
         progress=progress,
+        **running,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ COLUMNS = ("path", "id", "label", "group", "unit_id", "caption", "attributes", "
 SHOWN, SHOWN_REJECTED = 6, 2
 
 
-def write_manifests(work: NuisanceWork, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def write_manifests(work: NuisanceWork, rows: Sequence[Mapping[str, Any]], folder: Path) -> list[str]:
     """Write the list of kept images, and that of rejected ones where there are any; returns their names.
 
     Ids are ``SHIFT/STRENGTH/CLASS/NUMBER``, the group is the shift, and the unit the thing: its images under all shifts
@@ -36,7 +37,7 @@ def write_manifests(work: NuisanceWork, rows: Sequence[Mapping[str, Any]]) -> li
         chosen = [row for row in rows if (row["reason"] is None) == kept]
         if not chosen and not kept:
             continue
-        with whole_file(work.folder / name) as stream:
+        with whole_file(folder / name) as stream:
             text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
             table = csv.writer(text)
             table.writerow(COLUMNS)
@@ -47,21 +48,21 @@ def write_manifests(work: NuisanceWork, rows: Sequence[Mapping[str, Any]]) -> li
     return written
 
 
-def write_sheet(work: NuisanceWork, concept: str, rows: Sequence[Mapping[str, Any]]) -> str:
+def write_sheet(work: NuisanceWork, concept: str, rows: Sequence[Mapping[str, Any]], folder: Path) -> str:
     """Draw trajectories of one shift, spread over the classes, and a few that the filter rejected; returns the name."""
     kept = [row for row in rows if row["reason"] is None]
     lost = [row for row in rows if row["reason"] is not None]
     chosen = [*_spread(kept, SHOWN), *_spread(lost, SHOWN_REJECTED)]
     pictures = [
         (
-            [_read(work, row, strength) for strength in work.method.strengths],
+            [_read(work, row, strength, folder) for strength in work.method.strengths],
             str(row["class"]) if row["reason"] is None else f"{row['class']}, rejected: {row['reason']}",
         )
         for row in chosen
     ]
     name = f"contact-sheet-{folder_names([concept])[concept]}.png"
     heads = [f"strength {severity_name(strength)}" for strength in work.method.strengths]
-    with whole_file(work.folder / name) as stream:
+    with whole_file(folder / name) as stream:
         picture_grid(f"{concept}  ({work.method.generator})", heads, pictures).save(stream, "PNG")
     return name
 
@@ -91,7 +92,7 @@ def _spread(rows: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, 
     return [rows[place] for _, place in sorted(order)[:count]]
 
 
-def _read(work: NuisanceWork, row: Mapping[str, Any], strength: float) -> torch.Tensor:
-    path = work.folder / work.path(row["concept"], strength, Thing(str(row["class"]), int(row["number"])))
+def _read(work: NuisanceWork, row: Mapping[str, Any], strength: float, folder: Path) -> torch.Tensor:
+    path = folder / work.path(row["concept"], strength, Thing(str(row["class"]), int(row["number"])))
     with Image.open(path) as picture:
         return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)

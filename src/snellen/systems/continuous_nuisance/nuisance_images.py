@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Unpack, get_args
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
@@ -13,8 +13,10 @@ from snellen.core.evidence import Evidence
 from snellen.core.progress import Progress, Silent
 from snellen.core.run import Run, canonical_json, write_atomically
 from snellen.core.run_plan import describe_machine, describe_model
-from snellen.runs.runner import Call, carry_out
-from snellen.runs.unfinished import check_free, check_recognisable
+from snellen.data.privacy.nameless import nameless_record, with_other_name
+from snellen.data.privacy.pseudonyms import Pseudonyms
+from snellen.runs.runner import Call, Running, batches, carry_out, write_evidence
+from snellen.runs.unfinished import check_free
 from snellen.systems.continuous_nuisance.filtering import SCORES
 from snellen.systems.continuous_nuisance.loaded_models import filter_of
 from snellen.systems.continuous_nuisance.method import ContinuousNuisance
@@ -34,7 +36,7 @@ from snellen.systems.continuous_nuisance.nuisance_set import (
     NuisanceSet,
     RejectedTrajectory,
 )
-from snellen.systems.continuous_nuisance.nuisance_work import NuisanceWork
+from snellen.systems.continuous_nuisance.nuisance_work import TASK, NuisanceWork
 from snellen.systems.continuous_nuisance.presets import Preset, filled_in
 from snellen.systems.continuous_nuisance.things import check_calibration, thresholds_for
 
@@ -42,8 +44,6 @@ ThresholdsFrom = Literal["others", "given"]
 
 #: Things that are done before they are recorded: what a killed call does again at most.
 THINGS_PER_SHARD = 8
-
-_TASK = "trajectories"
 
 
 def shift_nuisance(
@@ -58,7 +58,9 @@ def shift_nuisance(
     reference_model: str | None = None,
     seed: int = 0,
     contact_sheet: bool = True,
+    pseudonyms: Path | str | None = None,
     progress: Progress | None = None,
+    **running: Unpack[Running],
 ) -> NuisanceSet:
     """Generate things of each class under every shift at every strength, and ask classifiers where they break.
 
@@ -85,7 +87,10 @@ def shift_nuisance(
         reference_model: name of the classifier whose losses the relative errors are measured in.
         seed: of everything random.
         contact_sheet: also draw a few trajectories of each shift, ``contact-sheet-SHIFT.png``.
-        progress: hears of sliders and trajectories.
+        pseudonyms: file with a key, made if it is not there, outside of ``out``: names of files of models are replaced
+            before anything is written, and can be looked up in it. Words and classes stay.
+        progress: callback that receives progress updates, on sliders and trajectories.
+        running: engine, part, budget: see :class:`~snellen.runs.runner.Running`. A budget makes fewer things.
 
     Raises:
         InputError: no shift or class; a word that the generator does not know; a class that a classifier does not
@@ -101,8 +106,6 @@ def shift_nuisance(
     if thresholds_from not in get_args(ThresholdsFrom):
         raise InputError(f"thresholds come from {' or '.join(get_args(ThresholdsFrom))}; got {thresholds_from!r}")
     check_free(folder, RECORD, WHAT)
-    for classifier in classifiers:
-        check_recognisable(folder, RECORD, classifier, WHAT)
     asked = filled_in(
         method,
         preset,
@@ -110,28 +113,41 @@ def shift_nuisance(
         sliders=folder.with_name(f"{folder.name}-sliders"),
         filter=filter,
     )
-    work = NuisanceWork(asked, tuple(classifiers), folder, seeds, seed)
-    _check(work, thresholds_from, reference_model)
+    names = None
+    if pseudonyms is not None:
+        names = Pseudonyms.open(pseudonyms, outside=folder)
+        classifiers = [with_other_name(classifier, names) for classifier in classifiers]
+        reference_model = None if reference_model is None else names.of_model(reference_model)
+        names.write()
+    finds_thresholds = asked.text_image is not None and thresholds_from == "others"
 
-    def plan() -> dict[str, Any]:
-        asked.make_ready(listener)
-        return _plan(work, thresholds_from, reference_model, contact_sheet)
+    def call(count: int) -> Call[NuisanceSet]:
+        work = NuisanceWork(asked, tuple(classifiers), count, seed)
+        _check(work, thresholds_from, reference_model)
 
-    def ready(run: Run) -> NuisanceWork:
-        if asked.text_image is not None and thresholds_from == "others":
-            return work.with_thresholds(_thresholds_in(run.folder, work))
-        return work
+        def plan() -> dict[str, Any]:
+            asked.make_ready(listener)
+            return _plan(work, thresholds_from, reference_model, contact_sheet, names)
 
-    call = Call(
-        what=WHAT,
-        record=RECORD,
-        result=NuisanceSet,
-        plan=plan,
-        measure=lambda run: _work(ready(run), run, listener),
-        conclude=lambda run, _: _conclude(ready(run), run, reference_model, contact_sheet),
-        with_evidence=False,
-    )
-    return carry_out(call, folder).model_copy(update={"sliders": asked.sliders})
+        def ready(run: Run) -> NuisanceWork:
+            return work.with_thresholds(_thresholds_in(run.folder, work)) if finds_thresholds else work
+
+        shards = batches(len(work.things), THINGS_PER_SHARD)
+        return Call(
+            what=WHAT,
+            record=RECORD,
+            result=NuisanceSet,
+            plan=plan,
+            work=ready,
+            shards=shards,
+            task=TASK,
+            amount=lambda items: len(items) * len(work.concepts) * len(asked.strengths),
+            conclude=lambda run, where: _conclude(ready(run), len(shards), run, reference_model, contact_sheet, where),
+            classifiers=classifiers,
+            again=work.reopening(finds_thresholds),
+        )
+
+    return carry_out(call, seeds, folder, listener, running).model_copy(update={"sliders": asked.sliders})
 
 
 def _check(work: NuisanceWork, thresholds_from: str, reference_model: str | None) -> None:
@@ -174,9 +190,15 @@ def _thresholds_in(folder: Path, work: NuisanceWork) -> dict[str, float]:
     return found
 
 
-def _plan(work: NuisanceWork, thresholds_from: str, reference_model: str | None, contact_sheet: bool) -> dict[str, Any]:
+def _plan(
+    work: NuisanceWork,
+    thresholds_from: str,
+    reference_model: str | None,
+    contact_sheet: bool,
+    names: Pseudonyms | None,
+) -> dict[str, Any]:
     """Everything that can change a byte."""
-    method = work.method.record()
+    method = work.method.record() if names is None else nameless_record(work.method.record(), names)
     if thresholds_from == "others":
         del method["thresholds"]  # they follow from the rest
     # Where sliders lie says nothing of what they are: their hashes do.
@@ -186,6 +208,7 @@ def _plan(work: NuisanceWork, thresholds_from: str, reference_model: str | None,
     return {
         "kind": "nuisance",
         "method": method,
+        **({} if names is None else {"pseudonyms": names.key_id}),
         "models": work.method.identities(),
         "thresholds_from": thresholds_from,
         "classifiers": [describe_model(classifier) for classifier in work.classifiers],
@@ -197,35 +220,19 @@ def _plan(work: NuisanceWork, thresholds_from: str, reference_model: str | None,
     }
 
 
-def _work(work: NuisanceWork, run: Run, progress: Progress) -> None:
-    """Do what is not there yet, shard by shard."""
-    things = work.things
-    starts = range(0, len(things), THINGS_PER_SHARD)
-    each = len(work.concepts) * len(work.method.strengths)
-    progress.begin(_TASK, len(things) * each)
-    for shard, start in enumerate(starts):
-        part = things[start : start + THINGS_PER_SHARD]
-        if run.done(shard) and work.holds(run.shard_extra(shard)["rows"]):
-            progress.advance(_TASK, len(part) * each, "already done")
-            continue
-        evidence, rows = work.done(part)
-        run.write_shard(shard, {"nuisance": evidence} if work.classifiers else {}, {"rows": rows})
-        progress.advance(_TASK, len(part) * each)
-    progress.finish(_TASK)
-
-
-def _conclude(work: NuisanceWork, run: Run, reference: str | None, contact_sheet: bool) -> NuisanceSet:
+def _conclude(
+    work: NuisanceWork, shards: int, run: Run, reference: str | None, contact_sheet: bool, folder: Path
+) -> NuisanceSet:
     """Write what needs all trajectories, and make the record."""
-    shards = -(-len(work.things) // THINGS_PER_SHARD)
     rows = [row for shard in range(shards) for row in run.shard_extra(shard)["rows"]]
-    files = write_manifests(work, rows)
+    files = write_manifests(work, rows, folder)
     for concept in work.concepts if contact_sheet else ():
-        files.append(write_sheet(work, concept, [row for row in rows if row["concept"] == concept]))
+        files.append(write_sheet(work, concept, [row for row in rows if row["concept"] == concept], folder))
     names, strengths = [classifier.name for classifier in work.classifiers], work.method.strengths
     evidence = Evidence.merge(run.shard_evidence(shard, "nuisance") for shard in range(shards) if work.classifiers)
     measured: list[str] = []
     if names:
-        evidence.write(work.folder / EVIDENCE)
+        write_evidence(evidence, folder)
         files.append(EVIDENCE)
         measured = [
             concept
@@ -265,6 +272,7 @@ def _conclude(work: NuisanceWork, run: Run, reference: str | None, contact_sheet
             ),
             *([f"{failed} answers had scores that are not finite; they count nowhere, see {EVIDENCE}"] * bool(failed)),
         ),
-        files=tuple(file for file in files if file not in (MANIFEST, REJECTED) or (work.folder / file).is_file()),
-        folder=work.folder,
+        files=tuple(file for file in files if file not in (MANIFEST, REJECTED) or (folder / file).is_file()),
+        folder=folder,
+        evidence=evidence if names else None,
     )

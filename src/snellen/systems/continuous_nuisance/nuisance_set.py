@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from snellen.core.evidence import Evidence
-from snellen.runs.record import RejectedImage, Summary, Table
+from snellen.runs.record import EVIDENCE as EVIDENCE
+from snellen.runs.record import RejectedImage, RunResult, Summary, Table
 
-RECORD, EVIDENCE, MANIFEST, REJECTED = "nuisance.json", "evidence.parquet", "manifest.csv", "rejected.csv"
+RECORD, MANIFEST, REJECTED = "nuisance.json", "manifest.csv", "rejected.csv"
 
 #: How messages call it.
 WHAT = "set of nuisance trajectories"
@@ -73,7 +72,7 @@ class RejectedTrajectory(_Part):
     reason: str
 
 
-class NuisanceSet(_Part):
+class NuisanceSet(RunResult):
     """Trajectories as files. Holds no clock reading: equal inputs give equal bytes.
 
     Attributes:
@@ -85,12 +84,9 @@ class NuisanceSet(_Part):
         mean_relative_error: rCE of each classifier over the shifts, where there is a reference model.
         orders: by shift; empty for fewer than two classifiers.
         notes: what a reader must know.
-        files: relative to the folder.
-        folder: where the files are.
         sliders: folder of the sliders that drew them.
     """
 
-    plan: dict[str, Any]
     thresholds: dict[str, float]
     kept: dict[str, int]
     rejected: tuple[RejectedTrajectory, ...] = ()
@@ -98,23 +94,12 @@ class NuisanceSet(_Part):
     mean_relative_error: dict[str, float | None] = Field(default_factory=dict)
     orders: dict[str, Orders] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-    folder: Path = Field(Path(), exclude=True, description="where the files are")
     sliders: str | None = Field(None, exclude=True, description="folder of the sliders")
 
     @property
     def manifest(self) -> Path:
         """What :func:`snellen.load_images` reads: the trajectories that are kept."""
-        return self.folder / MANIFEST
-
-    @property
-    def evidence(self) -> Evidence:
-        """A row for each trajectory, strength and classifier; read from the folder."""
-        return Evidence.read(self.folder / EVIDENCE)
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return self.model_dump(mode="json")
+        return (self.folder or Path()) / MANIFEST
 
     def summary(self) -> Summary:
         """Trajectories that are kept, where classifiers break, and who changes places."""
@@ -147,10 +132,8 @@ class NuisanceSet(_Part):
             last=() if self.sliders is None else (f"Sliders: {self.sliders}",),
         )
 
-    def __repr__(self) -> str:
-        return f"NuisanceSet({sum(self.kept.values())} trajectories in {str(self.folder)!r}, {', '.join(self.kept)})"
-
-    __str__ = __repr__
+    def _verdict(self) -> str:
+        return f"{sum(self.kept.values())} trajectories in {str(self.folder)!r}, {', '.join(self.kept)}"
 
 
 def _cells(found: NuisanceFigures) -> tuple[str, ...]:

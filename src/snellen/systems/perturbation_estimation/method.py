@@ -130,7 +130,7 @@ class Perturbation(Method):
         if self.benign is not None and classifier is None:
             raise InputError(
                 f"{self.name} counts false alarms on benign images by the decisions of a classifier: name "
-                f"--classifier, or leave --benign out"
+                f"it before the images, or leave --benign out"
             )
         assert self.denoiser is not None
         loaded = load_denoiser(self.denoiser, None if classifier is None else classifier.device)
@@ -226,7 +226,7 @@ class Perturbation(Method):
                 f"attacked image's"
             )
         if benign is None and "tune.false_alarms" in metrics:
-            asked = "--classifier MODEL " if classifier is None else ""
+            asked = "MODEL before the images, and " if classifier is None else ""
             told.append(
                 f"false alarms: in its training it changed the decision about {metrics['tune.false_alarms']:.1%} of "
                 f"{metrics.get('tune.images', 0):.0f} held out images that nobody attacked, before the classifiers of "

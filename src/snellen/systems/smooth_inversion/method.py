@@ -152,7 +152,7 @@ class Backdoor(Method):
             InputError: no classifier, too few images, or outputs so saturated that there are no gradients.
         """
         if classifier is None:
-            raise InputError(f"{self.name} scans a classifier: name --classifier")
+            raise InputError(f"{self.name} scans a classifier: name it before the images")
         order = np.random.default_rng(rng.generator("order").initial_seed()).permutation(len(images))
         chosen = images.select(order[: self.images])
         pixels, labels, ids, rejected = read_prepared(chosen, classifier)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from snellen.core.evidence import Evidence
 from snellen.methods.attacks.goal import RECORD
 from snellen.metrics.clustered import clustered_share
 from snellen.metrics.units import unit_codes
-from snellen.runs.record import Figure, RejectedImage, Summary, Table, figure_row
+from snellen.runs.record import Figure, RejectedImage, RunResult, Summary, Table, figure_row
 
 #: Settings of the evidence beside those of attacks: the set's own viewpoints, and random ones.
 NATURAL, RANDOM = "natural", "random"
@@ -86,7 +84,7 @@ class ViewAttackFigures(BaseModel):
     verdict: str
 
 
-class AttackedViewSet(BaseModel):
+class AttackedViewSet(RunResult):
     """What attacks on the camera found on the objects of a set of views. Equal inputs give equal bytes.
 
     Attributes:
@@ -96,24 +94,12 @@ class AttackedViewSet(BaseModel):
         settings: figures of each attack, by name.
         rejected: objects that could not be used.
         files: evidence, page, maps and sheets, relative to the folder.
-        folder: where the files are; None where nothing was kept.
-        evidence: the table with a row for each view that is judged, in memory.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-    plan: dict[str, Any]
     natural_accuracy: Figure
     random_accuracy: Figure
     settings: dict[str, ViewAttackFigures]
     rejected: tuple[RejectedImage, ...] = ()
-    files: tuple[str, ...] = ()
-    folder: Path | None = Field(None, exclude=True)
-    evidence: Evidence | None = Field(None, exclude=True, repr=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return self.model_dump(mode="json")
 
     def summary(self) -> Summary:
         """Accuracies, verdicts, and the objects that lose most."""
@@ -146,12 +132,6 @@ class AttackedViewSet(BaseModel):
             files=self.files,
             record=RECORD,
         )
-
-    def __repr__(self) -> str:
-        told = "; ".join(f"{name}: {figures.verdict}" for name, figures in self.settings.items())
-        return f"AttackedViewSet({told})"
-
-    __str__ = __repr__
 
 
 def share_of(evidence: Evidence, column: str = "right") -> Figure:

@@ -6,8 +6,9 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -26,11 +27,14 @@ from snellen.core.run_plan import describe_data, describe_machine, describe_mode
 from snellen.data.files.labels import align_labels
 from snellen.data.worlds.recorded_renderer import RecordedRenderer
 from snellen.data.worlds.solids.viewpoint_ranges import draw_viewpoints
-from snellen.data.worlds.viewed_objects import ViewedObject, viewed_objects
+from snellen.data.worlds.viewed_objects import ViewedObject, ViewedObjects, viewed_objects
 from snellen.methods.attacks.goal import RECORD, WHAT, Goal, goal_of
+from snellen.runs.measuring import Put
+from snellen.runs.method_work import MethodWork
 from snellen.runs.record import EVIDENCE, RejectedImage
-from snellen.runs.runner import Call, carry_out, write_evidence
+from snellen.runs.runner import Call, Running, batches, carry_out, write_evidence
 from snellen.runs.settings import Setting
+from snellen.runs.shard import Shard
 from snellen.systems.viewpoints.attacked_view_set import (
     NATURAL,
     RANDOM,
@@ -52,17 +56,45 @@ TASK = "attacking the camera"
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
-    """One call: what is attacked with what."""
+class Work(MethodWork):
+    """What is attacked with what; an item is an object.
 
-    classifier: Classifier
-    images: ImageSet
-    renderer: RecordedRenderer
-    objects: Sequence[ViewedObject]
-    settings: Sequence[Setting]
-    goal: Goal
+    Attributes:
+        target: class to be taken for, by position; None: any mistake.
+        count: objects at most, drawn by the seed.
+        seed: of everything random.
+        save_images: whether sheets are drawn.
+    """
+
+    area: ClassVar[str] = "attacks"
+
+    target: int | None
+    count: int
     seed: int
     save_images: bool
+
+    @cached_property
+    def found(self) -> ViewedObjects:
+        """The set as objects, with its renderer."""
+        return viewed_objects(self.images)
+
+    @property
+    def renderer(self) -> RecordedRenderer:
+        """Looks at the objects from anywhere."""
+        return self.found.renderer
+
+    @cached_property
+    def objects(self) -> tuple[ViewedObject, ...]:
+        """Those that are attacked, drawn by their ids, in the order of the set."""
+        every = self.found.objects
+        drawn = sorted(every, key=lambda one: derive_seed(self.seed, "limit", one.object_id))[: self.count]
+        kept = {one.object_id for one in drawn}
+        return tuple(one for one in every if one.object_id in kept)
+
+    @cached_property
+    def goal(self) -> Goal:
+        """What counts as success."""
+        return goal_of(self.classifier, self.target)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -73,6 +105,13 @@ class Work:
     def samples(self) -> int:
         """Random views of each object: as many as the attacks are judged by."""
         return max(int(getattr(setting.method, "samples", SAMPLES)) for setting in self.settings)
+
+    def measure(self, of: str, items: range, put: Put, progress: Progress) -> Shard:
+        """Attack the camera for one object; see :class:`~snellen.runs.measuring.Work`."""
+        (one,) = self.objects[items.start : items.stop]
+        evidence, extra = _measured(self, one)
+        progress.advance(TASK, 1, one.object_id)
+        return Shard(evidence, extra)
 
 
 def attack_view_set(
@@ -86,6 +125,7 @@ def attack_view_set(
     seed: int,
     save_images: bool,
     progress: Progress,
+    running: Running,
 ) -> AttackedViewSet:
     """Attack the camera for every object of a set of views; see :func:`snellen.attack`.
 
@@ -105,51 +145,36 @@ def attack_view_set(
         raise InputError(f"{classifier.name} gives several labels an image; the camera is attacked for one class each")
     viewed_objects(images)  # what are no views is refused first, whatever their labels
     images = align_labels(images, classifier.class_names)
-    found = viewed_objects(images)
-    objects = _limited(found.objects, limit, seed)
-    work = Work(classifier, images, found.renderer, objects, settings, goal, seed, save_images and out is not None)
-    call = Call(
-        what=WHAT,
-        record=RECORD,
-        result=AttackedViewSet,
-        plan=lambda: {
-            "kind": "attack of the camera",
-            "model": describe_model(classifier),
-            "data": {**describe_data(images, progress), "objects": len(found.objects)},
-            "settings": [{"setting": setting.name, **setting.record} for setting in settings],
-            "goal": goal.record(classifier.class_names),
-            "limit": limit,
-            "seed": seed,
-            "save_images": save_images,
-            **describe_machine(classifier),
-        },
-        measure=lambda run: _measure(work, run, progress),
-        conclude=lambda run, folder: _conclude(work, run, folder, pictured=out is not None),
-        classifier=classifier,
-    )
-    return carry_out(call, out)
+    count = len(viewed_objects(images).objects)
 
+    def call(most: int) -> Call[AttackedViewSet]:
+        work = Work(classifier, images, settings, goal.target, most, seed, save_images and out is not None)
+        return Call(
+            what=WHAT,
+            record=RECORD,
+            result=AttackedViewSet,
+            plan=lambda: {
+                "kind": "attack of the camera",
+                "model": describe_model(classifier),
+                "data": {**describe_data(images, progress), "objects": count},
+                "settings": [{"setting": setting.name, **setting.record} for setting in settings],
+                "goal": goal.record(classifier.class_names),
+                "limit": limit,
+                "seed": seed,
+                "save_images": save_images,
+                **describe_machine(classifier),
+            },
+            work=lambda _: work,
+            shards=batches(len(work.objects), 1),
+            task=TASK,
+            conclude=lambda run, folder: _conclude(work, run, folder, pictured=out is not None),
+            images=images,
+            seen=lambda _: range(len(images)),
+            classifiers=[classifier],
+            again=work.reopening(),
+        )
 
-def _limited(objects: Sequence[ViewedObject], limit: int | None, seed: int) -> tuple[ViewedObject, ...]:
-    """At most so many objects, drawn by their ids, in the order of the set."""
-    if limit is None or limit >= len(objects):
-        return tuple(objects)
-    drawn = sorted(objects, key=lambda one: derive_seed(seed, "limit", one.object_id))[:limit]
-    kept = {one.object_id for one in drawn}
-    return tuple(one for one in objects if one.object_id in kept)
-
-
-def _measure(work: Work, run: Run, progress: Progress) -> None:
-    """Attack what is not done yet, object by object."""
-    progress.begin(TASK, len(work.objects))
-    for shard, one in enumerate(work.objects):
-        if run.done(shard):
-            progress.advance(TASK, 1, "already done")
-            continue
-        evidence, extra = _measured(work, one)
-        run.write_shard(shard, evidence, extra)
-        progress.advance(TASK, 1, one.object_id)
-    progress.finish(TASK)
+    return carry_out(call, count if limit is None else min(limit, count), out, progress, running)
 
 
 def _measured(work: Work, one: ViewedObject) -> tuple[dict[str, Evidence], dict[str, Any]]:

@@ -1,0 +1,268 @@
+"""What a call will cost, measured on a few of its images: for a plan that is only shown, and for a budget of time."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, ParamSpec
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from snellen.core.budget import Spent, time_words
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError
+from snellen.core.progress import Silent
+from snellen.runs.measuring import Work, measure_items
+
+#: Seconds after which a plan that is only shown stops measuring, and the share of a budget for the same.
+TRIAL_SECONDS, TRIAL_SHARE = 10.0, 0.05
+
+#: Share of a budget that is planned with: pages, pictures and what was not measured take the rest.
+PLANNED_SHARE = 0.9
+
+Arguments = ParamSpec("Arguments")
+
+_planning: ContextVar[bool] = ContextVar("planning", default=False)
+
+
+class Choice(BaseModel):
+    """What fits into a budget; a part of the plan.
+
+    Attributes:
+        seconds: the budget.
+        items: images, requests or objects that are taken.
+        of: as many there were.
+        estimated: seconds that they were estimated to take.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: float
+    items: int
+    of: int
+    estimated: float
+
+
+class Estimate(BaseModel):
+    """What a call will cost.
+
+    Attributes:
+        what: it writes.
+        folder: where; None where nothing is kept.
+        items: images, requests or objects.
+        shards: pieces of work, and how many of them are there already.
+        done: of these.
+        queries: images through the model, in all; None where no model is asked, or nothing was measured.
+        gradients: the same for gradients.
+        seconds: for what is left; None where nothing was measured.
+        memory: largest memory of this process while measuring, bytes.
+        requests: to a server; 0 where the model runs here.
+        skipped: what will not run, with the reason.
+        notes: what the figures rest on.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    what: str
+    folder: Path | None
+    items: int
+    shards: int
+    done: int = 0
+    queries: int | None = None
+    gradients: int | None = None
+    seconds: float | None = None
+    memory: int | None = None
+    requests: int | None = None
+    skipped: dict[str, str] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        where = "" if self.folder is None else f" into {self.folder}"
+        lines = [f"{self.what}{where}: {self.items:,} items in {self.shards:,} shards, {self.done:,} of them done"]
+        if self.queries is not None:
+            lines.append(f"passes: about {self.queries:,} images forward, {self.gradients or 0:,} backward")
+        if self.seconds is not None:
+            lines.append(f"time: about {time_words(self.seconds)}")
+        if self.memory is not None:
+            lines.append(f"memory: {self.memory / 2**30:.1f} GiB at most while measuring")
+        if self.requests is not None:
+            lines.append(f"requests to a server: {self.requests:,}")
+        lines += [f"skipped: {name}: {reason}" for name, reason in self.skipped.items()]
+        return "\n".join([*lines, *self.notes])
+
+
+class Planned(Exception):  # noqa: N818 - no error: how a call that is only planned ends
+    """Ends a call once it is known what it would cost."""
+
+    def __init__(self, estimate: Estimate) -> None:
+        super().__init__(str(estimate))
+        self.estimate = estimate
+
+
+def plan(verb: Callable[Arguments, object], *arguments: Arguments.args, **options: Arguments.kwargs) -> Estimate:
+    """Say what a call would cost, without doing it: nothing is written, and no image leaves this machine.
+
+    A few images are measured, for some ten seconds.
+
+    >>> import snellen
+    >>> classifier = snellen.load_classifier("bundled:fashion-cnn")
+    >>> images = snellen.load_images("bundled:fashion-mnist").limit(50)
+    >>> snellen.plan(snellen.attack, classifier, images, "fgsm").items
+    50
+
+    Args:
+        verb: a function of this package, such as ``snellen.attack``.
+        arguments: that it is called with.
+        options: the same.
+
+    Raises:
+        SnellenError: whatever the call itself refuses.
+    """
+    token = _planning.set(True)
+    try:
+        verb(*arguments, **options)
+    except Planned as planned:
+        return planned.estimate
+    finally:
+        _planning.reset(token)
+    raise InputError(f"{getattr(verb, '__name__', verb)} is no verb that can be planned")
+
+
+def planning() -> bool:
+    """Whether this call is to be planned, not done."""
+    return _planning.get()
+
+
+class Trial(BaseModel):
+    """What a few items took: a share that comes once, and one for each item.
+
+    >>> Trial(once=2.0, each=0.5, queries=10.0, gradients=0.0).seconds(100)
+    52.0
+    """
+
+    once: float
+    each: float
+    queries: float
+    gradients: float
+
+    def seconds(self, items: int) -> float:
+        """Of so many items."""
+        return self.once + self.each * items
+
+
+def try_out(
+    loaded: Callable[[int], tuple[Work, Sequence[range]]],
+    count: int,
+    classifiers: Sequence[Classifier],
+    seconds: float,
+) -> Trial:
+    """Measure one item, two, four and so on with a clock beside them; what comes of it is thrown away.
+
+    Args:
+        loaded: the work on so many items, and its shards.
+        count: items that there are.
+        classifiers: whose passes are counted.
+        seconds: after which no more items are measured.
+
+    Returns:
+        The line through the last two measurements; the only one where there are no more.
+    """
+    started, taken = time.perf_counter(), list[tuple[int, float, Spent]]()
+    items = 1
+    while True:
+        before, clock = _spent(classifiers), time.perf_counter()
+        try:
+            work, shards = loaded(items)
+            for shard in shards:
+                measure_items(work, "", shard, lambda _path, _content: None, Silent())
+        except InputError:  # some methods need more images than a few
+            if items >= count:
+                raise
+            items = min(2 * items, count)
+            continue
+        now, spent = time.perf_counter(), _spent(classifiers)
+        used = Spent(queries=spent.queries - before.queries, gradients=spent.gradients - before.gradients)
+        taken.append((items, now - clock, used))
+        # The first measurement warms up, so that two more are made unless they would take too long by far.
+        patience = seconds if len(taken) > 2 else 4 * seconds
+        if items >= count or now - started + 2 * (now - clock) > patience:
+            break
+        items = min(2 * items, count)
+    last, took, used = taken[-1]
+    each = took / last
+    if len(taken) > 2:
+        fewer, took_before, _ = taken[-2]
+        each = min(max((took - took_before) / (last - fewer), 0.0), each)
+    return Trial(once=took - each * last, each=each, queries=used.queries / last, gradients=used.gradients / last)
+
+
+def choose(seconds: float, count: int, trial: Trial, spent: float, processes: int = 1) -> Choice:
+    """How many items fit.
+
+    >>> choose(60, 1000, Trial(once=0, each=0.5, queries=1, gradients=0), spent=4).items
+    100
+
+    Args:
+        seconds: the budget.
+        count: items that there are.
+        trial: what a few took.
+        spent: seconds that are gone.
+        processes: that work side by side.
+
+    Raises:
+        InputError: not a single item fits.
+    """
+    room, each = PLANNED_SHARE * seconds - spent - trial.once, trial.each / processes
+    fitting = count if not each else min(math.floor(room / each), count)
+    if fitting < 1 or room <= 0:
+        raise InputError(
+            f"the budget of {time_words(seconds)} is too small: a single item takes about "
+            f"{time_words((spent + trial.seconds(1)) / PLANNED_SHARE)}; give more time"
+        )
+    estimated = round(spent + trial.once + each * fitting, 1)
+    return Choice(seconds=seconds, items=fitting, of=count, estimated=estimated)
+
+
+def recorded_choice(plan: dict[str, Any], seconds: float, count: int) -> Choice | None:
+    """What a call with this plan chose for the same budget among as many items; None where it had another."""
+    found = plan.get("budget")
+    choice = None if found is None else Choice.model_validate(found)
+    return choice if choice is not None and (choice.seconds, choice.of) == (seconds, count) else None
+
+
+def recorded_plan(folder: Path, *names: str) -> dict[str, Any]:
+    """The plan of a call that was begun or finished in a folder; empty where there is none that can be read.
+
+    Args:
+        folder: of the call.
+        names: files in it that may hold one: the record, the manifest of what is unfinished.
+    """
+    for name in names:
+        try:
+            found = json.loads((folder / name).read_bytes())
+            plan = found.get("plan", found)
+            if isinstance(plan, dict):
+                return plan
+        except (OSError, ValueError, AttributeError):
+            continue
+    return {}
+
+
+def peak_memory() -> int | None:
+    """Largest memory of this process so far, bytes; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _spent(classifiers: Sequence[Classifier]) -> Spent:
+    return Spent(
+        queries=sum(one.spent.queries for one in classifiers), gradients=sum(one.spent.gradients for one in classifiers)
+    )

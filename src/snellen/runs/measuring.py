@@ -1,0 +1,265 @@
+"""Shards that are measured, here or by workers, and written one by one, each whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from snellen.core.errors import InputError
+from snellen.core.images import ImageSet
+from snellen.core.progress import Progress
+from snellen.core.run import Run
+from snellen.models.remote.sent_log import append
+from snellen.runs.engines.engine import Engine, Numbered
+from snellen.runs.shard import Shard
+from snellen.runs.whole_file import whole_file
+
+#: What an engine calls in each worker.
+WORK = "snellen.runs.reopening:open_work"
+
+#: Writes a file: path relative to the folder of the call, and its content.
+Put = Callable[[str, bytes], None]
+
+_PART = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
+
+#: Where the hashes of the files of a shard stand in its JSON.
+_FILES = "files"
+
+
+class Work(Protocol):
+    """What is measured, with everything loaded."""
+
+    def measure(self, of: str, items: range, put: Put, progress: Progress) -> Shard:
+        """Measure some items of a set.
+
+        Args:
+            of: name of the set, where there are several.
+            items: numbers of images, objects, methods: whatever the shards of this work consist of.
+            put: writes a file.
+            progress: hears of every step, in the units in which the pieces state their amounts.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """One shard on its way into a run.
+
+    Attributes:
+        run: where it goes.
+        shard: its number there.
+        items: that are measured.
+        task: what progress calls it.
+        amount: of progress.
+        of: name of the set, where there are several.
+        images: the set; a worker must find the same bytes.
+        seen: positions of its images that the items look at.
+    """
+
+    run: Run
+    shard: int
+    items: range
+    task: str
+    amount: float
+    of: str = ""
+    images: ImageSet | None = None
+    seen: range = range(0)
+
+    def done(self, folder: Path) -> bool:
+        """Whether the shard is there, and so is every file that was written with it."""
+        if not self.run.done(self.shard):
+            return False
+        files = self.run.shard_extra(self.shard).get(_FILES, {})
+        return all(_hash_of(folder / path) == recorded for path, recorded in files.items())
+
+    def job(self) -> Job:
+        """What a worker is given."""
+        if self.images is None:
+            return Job(self.of, self.items)
+        contents = hash_of(self.images.content_hashes[self.seen.start : self.seen.stop])
+        return Job(self.of, self.items, self.seen, contents)
+
+    def write(self, shard: Shard, files: Files) -> None:
+        """Write what was measured, and which files belong to it."""
+        extra = {**shard.extra, _FILES: files.hashes} if files.hashes else shard.extra
+        self.run.write_shard(self.shard, shard.evidence, extra, timing=shard.seconds)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Items that a worker measures.
+
+    Attributes:
+        of: name of the set.
+        items: that are measured.
+        seen: positions of the images that these look at.
+        contents: hash of the hashes of their stored bytes; None where it need not be compared.
+    """
+
+    of: str
+    items: range
+    seen: range = range(0)
+    contents: str | None = None
+
+    def to_bytes(self) -> bytes:
+        """As JSON."""
+        ends = [self.items.start, self.items.stop, self.seen.start, self.seen.stop]
+        return json.dumps([self.of, *ends, self.contents]).encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Job:
+        """Read what :meth:`to_bytes` made."""
+        of, first, last, first_seen, last_seen, contents = json.loads(content)
+        return cls(of, range(first, last), range(first_seen, last_seen), contents)
+
+
+class Files:
+    """Writes the files of one shard, each whole or not at all, and remembers their hashes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.hashes: dict[str, str] = {}
+
+    def put(self, path: str, content: bytes) -> None:
+        """Write a file at a path relative to the folder."""
+        with whole_file(self._folder / path) as stream:
+            stream.write(content)
+        self.hashes[path] = hashlib.sha256(content).hexdigest()
+
+
+def measure(
+    pieces: Sequence[Piece],
+    work: Callable[[], Work],
+    folder: Path,
+    progress: Progress,
+    *,
+    engine: Engine | None = None,
+    setup: Callable[[], dict[str, Any]] = dict,
+    part: tuple[int, int] = (1, 1),
+) -> None:
+    """Measure what is not done yet. Workers are started once; without anything to do, not at all.
+
+    Args:
+        pieces: all shards, in their order.
+        work: loads what is measured here; called only where something is left to do and no engine does it.
+        folder: of the call, for files and the record of what was sent.
+        progress: hears of every step that is done here, of every shard that is done elsewhere.
+        engine: who measures; None: this process.
+        setup: of the work in a worker.
+        part: which of how many parts of the shards to measure.
+
+    Raises:
+        SnellenError: what a worker raised, or that it died. What was written stays.
+    """
+    mine = pieces[part[0] - 1 :: part[1]]
+    tasks = {task: sum(piece.amount for piece in mine if piece.task == task) for task in _tasks(mine)}
+    for task, amount in tasks.items():
+        progress.begin(task, amount)
+    waiting = list(_left(mine, folder, progress))
+    if waiting and engine is None:
+        loaded = work()
+        for piece in waiting:
+            files, shard = Files(folder), None
+            with _shortage_passed_over(piece.items):
+                shard = loaded.measure(piece.of, piece.items, files.put, progress)
+            piece.write(shard or _in_halves(loaded, piece.of, piece.items, files.put, progress), files)
+    elif waiting and engine is not None:
+        jobs = ((number, piece.job().to_bytes()) for number, piece in enumerate(waiting))
+        with closing(engine.run(WORK, setup(), jobs)) as results:
+            _write_results(results, waiting, folder, progress)
+    for task in tasks:
+        progress.finish(task)
+
+
+def measure_items(work: Work, of: str, items: range, put: Put, progress: Progress) -> Shard:
+    """Measure items; one half after the other where memory is short, and smaller halves where it still is.
+
+    Whatever a method draws at random depends on the ids of the images, not on the batch, so that the same is measured.
+
+    Raises:
+        RuntimeError: as the work, or memory is short for a single item.
+    """
+    shard = None
+    with _shortage_passed_over(items):
+        shard = work.measure(of, items, put, progress)
+    return shard or _in_halves(work, of, items, put, progress)
+
+
+def _in_halves(work: Work, of: str, items: range, put: Put, progress: Progress) -> Shard:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    middle = (items.start + items.stop + 1) // 2
+    halves = (range(items.start, middle), range(middle, items.stop))
+    return Shard.joined([measure_items(work, of, half, put, progress) for half in halves])
+
+
+@contextmanager
+def _shortage_passed_over(items: range) -> Iterator[None]:
+    """Go on behind the block where memory is short, and there are items to divide: what the block held is free then."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # RuntimeError: how the allocator of torch says so on a CPU.
+        short = isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error)
+        if not short or len(items) < 2:
+            raise
+
+
+def _tasks(pieces: Iterable[Piece]) -> list[str]:
+    return list(dict.fromkeys(piece.task for piece in pieces))
+
+
+def _left(pieces: Iterable[Piece], folder: Path, progress: Progress) -> Iterator[Piece]:
+    for piece in pieces:
+        if piece.done(folder):
+            progress.advance(piece.task, piece.amount, "already done")
+        else:
+            yield piece
+
+
+def _write_results(results: Iterable[Numbered], waiting: Sequence[Piece], folder: Path, progress: Progress) -> None:
+    for number, content in results:
+        piece, shard, files = waiting[number], Shard.from_bytes(content), Files(folder)
+        append(folder, shard.sent)
+        for path, written in shard.files.items():
+            files.put(path, written)
+        piece.write(shard, files)
+        progress.advance(piece.task, piece.amount, f"shard {piece.shard + 1}")
+
+
+def hash_of(contents: Iterable[str]) -> str:
+    """Hash of the hashes of some images, in order (sha256, hex)."""
+    return hashlib.sha256("\n".join(contents).encode()).hexdigest()
+
+
+def read_part(part: str | None) -> tuple[int, int]:
+    """Which of how many parts: ``2/8`` is the second of eight, None the first of one.
+
+    >>> read_part("2/8")
+    (2, 8)
+
+    Raises:
+        InputError: not of that form, or no such part.
+    """
+    if part is None:
+        return 1, 1
+    found = _PART.fullmatch(part.strip())
+    which, parts = (int(number) for number in found.groups()) if found else (0, 0)
+    if not 1 <= which <= parts:
+        raise InputError(f"a part is I/N with I from 1 to N, such as 2/8 for the second of eight; got {part!r}")
+    return which, parts
+
+
+def _hash_of(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
