@@ -99,7 +99,8 @@ class APGD(BallAttack):
         search.judge_clean()
         step_rule = AutoStep(search.projection, partial(uphill, self.norm), 2 * self.epsilon, self.steps)
         stop = self._stop(search)
-        for search.evaluate, starts in self._objectives(search, rng.child(self.loss)):
+        for evaluate, starts in self._objectives(search, rng.child(self.loss)):
+            search.evaluate = evaluate
             for restart in range(self.restarts):
                 start = starts.child("restart", restart)
                 ascend(search, start, step_rule=step_rule, steps=self.steps, random_start=True, stop=stop)
@@ -118,6 +119,4 @@ class APGD(BallAttack):
     def _stop(self, search: Search) -> Stopping | None:
         if self.patience is None:
             return None
-        return Hopeless(
-            len(search.images), steps=self.steps, share=self.patience, direction=search.criterion.direction
-        )
+        return Hopeless(len(search.images), steps=self.steps, share=self.patience, direction=search.criterion.direction)

@@ -38,8 +38,8 @@ class FAB(SearchAttack):
     """The smallest change that alters the decision, found by projections onto decision hyperplanes.
 
     Without ``epsilon`` it searches to the end and returns the nearest success: its distance is the figure of interest.
-    With ``epsilon``, an image leaves at its first success within it, and that distance is not the smallest. A projection
-    costs two queries and a gradient.
+    With ``epsilon``, an image leaves at its first success within it, and that distance is not the smallest. Each
+    projection costs two queries and a gradient.
 
     >>> import torch
     >>> from torch import nn

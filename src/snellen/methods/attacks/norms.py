@@ -24,7 +24,7 @@ def refuse_levels(norm: str, epsilon: float | None) -> None:
 
     >>> refuse_levels("linf", 8)
     Traceback (most recent call last):
-    snellen.core.errors.InputError: epsilon 8 is above 1, and pixel values lie in [0, 1]; write 8/255 for 8 levels of 255
+    snellen.core.errors.InputError: epsilon 8 is above 1, but pixels lie in [0, 1]; write 8/255 for 8 levels of 255
 
     Raises:
         InputError: such a size.
@@ -32,7 +32,7 @@ def refuse_levels(norm: str, epsilon: float | None) -> None:
     if norm == "linf" and epsilon is not None and epsilon > 1:
         levels = f"{epsilon:g}" if epsilon <= 255 else "8"
         raise InputError(
-            f"epsilon {epsilon:g} is above 1, and pixel values lie in [0, 1]; write {levels}/255 for {levels} levels of 255"
+            f"epsilon {epsilon:g} is above 1, but pixels lie in [0, 1]; write {levels}/255 for {levels} levels of 255"
         )
 
 

@@ -46,7 +46,7 @@ class RandomizedEnsemble(BallAttack):
     One that answers twice alike is deterministic and is asked once each; ``standard_ensemble`` is the stronger attack
     on it.
 
-    An image and stage cost at most ``(steps + 1) · (draws + confirming_draws)`` queries and ``steps · draws`` gradients.
+    An image costs at most ``(steps + 1) · (draws + confirming_draws)`` queries and ``steps · draws`` gradients a stage.
     Confirming passes are spent on clean images, on candidates that look like a success, and once more on each success
     at the end, which alone decides.
 

@@ -81,9 +81,7 @@ class SearchAttack(Method):
         )
         with begun as (search, rng):
             if (why := self.missing(classifier)) is not None:
-                raise UnsupportedError(
-                    f"{self.name} {why}; square needs scores and no gradients, hop_skip_jump decisions alone"
-                )
+                raise UnsupportedError(f"{self.name} {why}; hop_skip_jump attacks by decisions alone")
             return self._search(search, rng)
 
     @abstractmethod

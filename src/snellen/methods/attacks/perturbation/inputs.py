@@ -18,12 +18,13 @@ def checked_inputs(classifier: Classifier, images: Tensor, labels: Tensor) -> tu
         labels: integers (n,) in [0, k), or 0/1 of any type (n, k) where the task is multilabel; on the same device.
 
     Raises:
-        InputError: a bare model in place of a classifier, or anything else; coarser floats too, whose rounding alone would carry candidates out of a ball.
+        InputError: anything else, a bare model too; coarser floats too, whose rounding alone would carry candidates out
+            of a ball.
     """
     if not isinstance(classifier, Classifier):
         raise InputError(
-            f"an attack takes a classifier with its class names and preprocessing; got a {type(classifier).__name__}. "
-            f"Wrap it: snellen.load_classifier(model, [\"cat\", \"dog\"])"
+            f"an attack takes a snellen classifier, which knows its classes and its preprocessing; got a "
+            f'{type(classifier).__name__}. Wrap it: snellen.load_classifier(model, ["cat", "dog"])'
         )
     name, classes = classifier.name, len(classifier.class_names)
     precise = isinstance(images, Tensor) and images.dtype in (torch.float32, torch.float64)

@@ -147,11 +147,8 @@ class Search:
         self.gradients[positions] += calls_per_candidate(self.evaluate)
         return gradient
 
-    def absorb(self, positions: Tensor, part: Attacked) -> Tensor:
-        """Take over the result of another attack on some of the images; returns which of them it broke: bool (m,).
-
-        An image of which the other attack says ``not finite`` is left with that.
-        """
+    def charge(self, positions: Tensor, part: Attacked) -> None:
+        """Take over what another attack spent on some of the images, and how it ended where scores were not finite."""
         self.looked = True
         self.queries[positions] += part.queries
         self.gradients[positions] += part.gradients
@@ -159,6 +156,13 @@ class Search:
         self.sloped[positions] |= (part.gradients > 0) & ~part.zero_gradient
         lost = torch.tensor([status == "not finite" for status in part.status], device=positions.device)
         self.not_finite[positions] |= lost.bool()
+
+    def absorb(self, positions: Tensor, part: Attacked) -> Tensor:
+        """Take over the result of another attack on some of the images; returns which of them it broke: bool (m,).
+
+        An image of which the other attack says ``not finite`` is left with that.
+        """
+        self.charge(positions, part)
         new = part.success & ~self.success[positions]
         if self.keep == "closest":
             new |= part.success & (part.distance < self.distance[positions])
