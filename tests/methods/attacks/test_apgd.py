@@ -105,7 +105,7 @@ def test_errors_name_the_cause():
     _, images, labels = small_problem()
     blind = Classifier(lambda x: x.flatten(1)[:, :5], class_names="abcde", name="blind")
     for loss in LOSSES:
-        with pytest.raises(UnsupportedError, match="blind gives no gradients"):
+        with pytest.raises(UnsupportedError, match="needs gradients, and blind gives none"):
             APGD(loss=loss).attack(blind, images, labels)
     three = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), class_names="abc")
     with pytest.raises(InputError, match="needs k >= 4 classes; got k = 3"):

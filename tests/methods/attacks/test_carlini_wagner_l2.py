@@ -197,10 +197,12 @@ def test_what_it_cannot_attack_is_refused_with_a_way_out():
     with pytest.raises(InputError, match="soft gives probabilities, and carlini_wagner_l2 works on logits"):
         CarliniWagnerL2().attack(soft, images, labels)
     told = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), class_names=["a", "b"], output="labels")
-    with pytest.raises(UnsupportedError, match="attack it with hop_skip_jump"):
+    with pytest.raises(
+        UnsupportedError, match="needs scores, and classifier gives none; hop_skip_jump attacks by decisions alone"
+    ):
         CarliniWagnerL2().attack(told, images, labels)
     blind = Classifier(lambda x: x.flatten(1)[:, :2], class_names=["a", "b"], name="blind")
-    with pytest.raises(UnsupportedError, match="blind gives no gradients"):
+    with pytest.raises(UnsupportedError, match="needs gradients, and blind gives none"):
         CarliniWagnerL2().attack(blind, images, blind(images).argmax(1), criterion=Misclassified())
     for wrong in ({"steps": 0}, {"confidence": -1}, {"learning_rate": 0}, {"c": 1}):
         with pytest.raises(ValidationError):

@@ -150,10 +150,10 @@ def test_targets_and_no_images():
 def test_errors_name_the_cause():
     _, images, labels = small_problem()
     blind = Classifier(lambda x: x.flatten(1)[:, :5], class_names="abcde", name="blind")
-    with pytest.raises(UnsupportedError, match="blind gives no gradients, which three of the four attacks need"):
+    with pytest.raises(UnsupportedError, match="standard_ensemble needs gradients, and blind gives none"):
         StandardEnsemble().attack(blind, images, labels)
     several = Classifier(nn.Flatten(), class_names="abcde", task="multilabel", name="several")
     with pytest.raises(UnsupportedError, match="standard_ensemble plays classes against each other"):
-        StandardEnsemble().attack(several, images, labels)
+        StandardEnsemble().attack(several, images, nn.functional.one_hot(labels, 5))
     with pytest.raises(ValidationError):
         StandardEnsemble(version="rand")

@@ -130,7 +130,7 @@ def test_double_precision_stays_double():
 def test_errors_name_the_cause():
     _, images, labels = small_problem()
     blind = Classifier(lambda x: x.flatten(1)[:, :5], class_names="abcde", name="blind")
-    with pytest.raises(UnsupportedError, match="blind gives no gradients"):
+    with pytest.raises(UnsupportedError, match="needs gradients, and blind gives none"):
         FAB().attack(blind, images, labels)
     for wrong in ({"backward": 1.0}, {"overshoot": 0.9}, {"bias": 1.1}, {"epsilon": -1}, {"steps": 0}):
         with pytest.raises(ValidationError):

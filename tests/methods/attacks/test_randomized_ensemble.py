@@ -128,7 +128,7 @@ def test_targets_two_classes_and_refusals():
     assert (mean > -0.02).all()
     two = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), class_names="ab")
     assert len(RandomizedEnsemble(epsilon=0.3, steps=5).attack(two, images, two(images).argmax(1)).found_by) == 16
-    with pytest.raises(UnsupportedError, match="gives no gradients"):
+    with pytest.raises(UnsupportedError, match="randomized_ensemble needs gradients, and classifier gives none"):
         RandomizedEnsemble().attack(Classifier(lambda x: x.flatten(1), class_names=["a"] * 192), images, labels)
 
 

@@ -84,7 +84,9 @@ def test_bad_parameters_and_models_are_refused():
     images, labels = torch.rand(1, 3, 2, 2), torch.tensor([0])
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     with pytest.raises(UnsupportedError, match="several labels an image"):
-        SaliencyMap().attack(Classifier(model, class_names=["a", "b"], task="multilabel"), images, labels)
+        SaliencyMap().attack(
+            Classifier(model, class_names=["a", "b"], task="multilabel"), images, torch.tensor([[0, 1]])
+        )
     blind = Classifier(lambda x: x.flatten(1)[:, :2], class_names=["a", "b"], name="blind")
-    with pytest.raises(UnsupportedError, match="blind gives no gradients"):
+    with pytest.raises(UnsupportedError, match="needs gradients, and blind gives none"):
         SaliencyMap().attack(blind, images, labels)

@@ -158,7 +158,7 @@ def test_images_of_any_shape(norm, shape):
 def test_errors_name_the_cause():
     _, images, labels = small_problem()
     labels_only = Classifier(lambda x: x.flatten(1)[:, :5], class_names="abcde", output="labels", name="oracle")
-    with pytest.raises(UnsupportedError, match="oracle gives labels only; square compares scores"):
+    with pytest.raises(UnsupportedError, match="square needs scores, and oracle gives none"):
         Square().attack(labels_only, images, labels)
     for wrong in ({"queries": 0}, {"first_share": 0}, {"first_share": 1.1}, {"norm": "l1"}, {"epsilon": -0.1}):
         with pytest.raises(ValidationError):

@@ -6,42 +6,38 @@ Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar, Literal, Self
 
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 
-from snellen.core.classifier import Classifier
-from snellen.core.criterion import Criterion, Misclassified
-from snellen.core.errors import UnsupportedError
-from snellen.core.method import Method, Need
+from snellen.core.method import Need
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
-from snellen.methods.attacks.norms import Norm, ball, uphill
+from snellen.methods.attacks.norms import uphill
 from snellen.methods.attacks.perturbation import (
+    Search,
+    ascend,
     cross_entropy,
     difference_of_logits_ratio,
     negative_margin,
     on_scores,
-    perturb,
 )
 from snellen.methods.attacks.perturbation.auto_step import AutoStep
 from snellen.methods.attacks.perturbation.contested_classes import (
-    classes_to_lower,
     classes_to_raise,
+    on_pairs,
     refuse_without_pairs,
 )
-from snellen.methods.attacks.perturbation.inputs import checked_inputs
-from snellen.methods.attacks.perturbation.loop import ascend
 from snellen.methods.attacks.perturbation.objectives import (
     Evaluation,
+    no_objective,
     targeted_difference_of_logits_ratio,
     targeted_margin,
 )
-from snellen.methods.attacks.perturbation.search import Search
 from snellen.methods.attacks.perturbation.stopping import Hopeless, Stopping
+from snellen.methods.attacks.search_attack import BallAttack
 
 Loss = Literal["cross_entropy", "dlr", "margin", "targeted_dlr", "targeted_margin"]
 
@@ -49,15 +45,18 @@ _LOSSES = {"cross_entropy": cross_entropy, "dlr": difference_of_logits_ratio, "m
 _TARGETED = {"targeted_dlr": targeted_difference_of_logits_ratio, "targeted_margin": targeted_margin}
 
 
-class APGD(Method):
+class APGD(BallAttack):
     """Projected gradient ascent without a step size to choose: each image halves its own at fixed checkpoints.
 
     The targeted losses attack one other class after another, nearest first, each with its own random start; only images
     that stand go on to the next. With ``criterion=Targeted()`` they play the target against whichever other class is
     best. The clean images are looked at first, so that those that meet the criterion already are returned unchanged.
 
+    An image costs at most ``restarts · (steps + 1) + 1`` queries, with a targeted loss that many for each target class.
+
     >>> import torch
     >>> from torch import nn
+    >>> from snellen.core.classifier import Classifier
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 5))
     >>> classifier = Classifier(model, class_names=list("abcde"))
     >>> images, labels = torch.rand(4, 3, 4, 4), torch.tensor([0, 1, 0, 1])
@@ -68,10 +67,7 @@ class APGD(Method):
 
     name: ClassVar[str] = "apgd"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "gradients"})
-    finds: ClassVar[tuple[str, ...]] = ("adversarial",)
 
-    epsilon: float = Field(8 / 255, ge=0, description="largest change, in [0, 1] pixel units of the norm")
-    norm: Norm = Field("linf", description="norm of the change")
     loss: Loss = Field(
         "cross_entropy",
         description="what is climbed; dlr (difference of logits ratio) needs 3 classes, targeted_dlr 4",
@@ -96,74 +92,31 @@ class APGD(Method):
             )
         return self
 
-    def attack(
-        self,
-        classifier: Classifier,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        criterion: Criterion | None = None,
-        rng: Randomness | None = None,
-    ) -> Attacked:
-        """Attack prepared images (n, 3, h, w) in [0, 1].
-
-        At most ``restarts · (steps + 1) + 1`` queries an image, with a targeted loss that many for each target class.
-        """
-        criterion, rng = criterion or Misclassified(), (rng or Randomness(0)).child("apgd", self.loss)
-        projection = ball(self.norm, self.epsilon)
-        step_rule = AutoStep(projection, partial(uphill, self.norm), 2 * self.epsilon, self.steps)
+    def _search(self, search: Search, rng: Randomness) -> Attacked:
         if self.loss != "cross_entropy":
-            refuse_without_pairs(classifier, f"apgd with loss={self.loss!r}")
-        if self.loss in _LOSSES:
-            return perturb(
-                classifier,
-                images,
-                labels,
-                evaluate=on_scores(classifier, _LOSSES[self.loss]),
-                projection=projection,
-                step_rule=step_rule,
-                criterion=criterion,
-                steps=self.steps,
-                rng=rng,
-                random_start=True,
-                restarts=self.restarts,
-                stop=self._stop(images, criterion),
-            )
-        if not classifier.differentiable:
-            raise UnsupportedError(f"{classifier.name} gives no gradients, which this attack needs")
-        with torch.inference_mode(False), torch.no_grad():
-            images, labels = checked_inputs(classifier, images, labels)
-            rng = rng.bind(len(images))
-            look_first = on_scores(classifier, negative_margin)
-            search = Search(classifier, images, labels, evaluate=look_first, criterion=criterion, projection=projection)
-            search.judge_clean()
-            targets = classes_to_raise(search.scores, labels, criterion, self.target_classes)
-            stop = self._stop(images, criterion)
-            for rank in range(targets.shape[1]):
-                search.evaluate = self._towards(classifier, targets[:, rank], criterion)
-                for restart in range(self.restarts):
-                    positions = search.open_positions()
-                    if len(positions):
-                        start = rng.child("target", rank, "restart", restart)
-                        ascend(
-                            search, positions, step_rule=step_rule, steps=self.steps, rng=start, random_start=True,
-                            stop=stop,
-                        )  # fmt: skip
-            return search.result()
+            refuse_without_pairs(search.classifier, f"apgd with loss={self.loss!r}")
+        search.evaluate = on_scores(search.classifier, _LOSSES.get(self.loss, no_objective))
+        search.judge_clean()
+        step_rule = AutoStep(search.projection, partial(uphill, self.norm), 2 * self.epsilon, self.steps)
+        stop = self._stop(search)
+        for evaluate, starts in self._objectives(search, rng.child(self.loss)):
+            search.evaluate = evaluate
+            for restart in range(self.restarts):
+                start = starts.child("restart", restart)
+                ascend(search, start, step_rule=step_rule, steps=self.steps, random_start=True, stop=stop)
+        return search.result()
 
-    def _stop(self, images: Tensor, criterion: Criterion) -> Stopping | None:
+    def _objectives(self, search: Search, rng: Randomness) -> Sequence[tuple[Evaluation, Randomness]]:
+        """What is climbed, one after the other, and the randomness of its starts."""
+        if self.loss in _LOSSES:
+            return [(search.evaluate, rng)]
+        targets = classes_to_raise(search.scores, search.labels, search.criterion, self.target_classes)
+        return [
+            (on_pairs(search.classifier, _TARGETED[self.loss], target, search.criterion), rng.child("target", rank))
+            for rank, target in enumerate(targets.T)
+        ]
+
+    def _stop(self, search: Search) -> Stopping | None:
         if self.patience is None:
             return None
-        return Hopeless(len(images), steps=self.steps, share=self.patience, direction=criterion.direction)
-
-    def _towards(self, classifier: Classifier, targets: Tensor, criterion: Criterion) -> Evaluation:
-        """Evaluate the targeted loss for one target class of each image of the batch, (n,)."""
-        objective = _TARGETED[self.loss]
-
-        def evaluate(candidates: Tensor, labels: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-            scores = classifier(candidates)
-            lowered = classes_to_lower(scores.detach(), labels, criterion)
-            # The loop turns values round for a criterion that asks to come nearer; this loss knows the way itself.
-            return scores, criterion.direction * objective(scores, lowered, targets[positions])
-
-        return evaluate
+        return Hopeless(len(search.images), steps=self.steps, share=self.patience, direction=search.criterion.direction)

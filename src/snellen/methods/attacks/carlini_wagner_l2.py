@@ -9,37 +9,37 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
-from snellen.core.classifier import Classifier
-from snellen.core.criterion import Criterion, Misclassified
-from snellen.core.method import Method, Need
+from snellen.core.method import Need
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
-from snellen.methods.attacks.perturbation import TanhSpace, perturb
+from snellen.methods.attacks.perturbation import Search, TanhSpace, perturb
 from snellen.methods.attacks.perturbation.adam_step import AdamStep
-from snellen.methods.attacks.perturbation.confidence import Confident, asked_confidence
+from snellen.methods.attacks.perturbation.confidence import Confident
 from snellen.methods.attacks.perturbation.given_start import GivenStart, WholeBox
-from snellen.methods.attacks.perturbation.inputs import checked_inputs
 from snellen.methods.attacks.perturbation.penalty_search import Weights, penalised, rows, squared_length
-from snellen.methods.attacks.perturbation.search import Search
+from snellen.methods.attacks.perturbation.projections import Projection
 from snellen.methods.attacks.perturbation.stopping import Stalled
-from snellen.methods.attacks.refusals import refuse_labels, refuse_probabilities
+from snellen.methods.attacks.refusals import refuse_probabilities
+from snellen.methods.attacks.search_attack import SearchAttack
 
 #: The upper bound of the weight before any search has succeeded.
 LARGEST_WEIGHT = 1e10
 
 
-class CarliniWagnerL2(Method):
+class CarliniWagnerL2(SearchAttack):
     """The smallest Euclidean change that fools the classifier, by Adam on logits, without a bound on its size.
 
     Of all steps of all searches the nearest success is kept. ``abort_early`` is the authors' rule, applied to each
     image on its own: a search whose loss has not fallen below 99.99 % of what it was a tenth of the steps ago ends.
-    Their code applies it to the sum over a batch, so that its results depend on the batch; ours do not.
+    Their code applies it to the sum over a batch, so that its results depend on the batch; ours do not. Distances are
+    Euclidean. An image costs at most ``(searches + 1) · (steps + 1) + 1`` queries, one more a search with
+    ``warm_start``.
 
     >>> from torch import nn
+    >>> from snellen.core.classifier import Classifier
     >>> _ = torch.manual_seed(0)
     >>> classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), class_names=["a", "b"])
     >>> images = torch.rand(4, 3, 4, 4)
@@ -51,7 +51,6 @@ class CarliniWagnerL2(Method):
 
     name: ClassVar[str] = "carlini_wagner_l2"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "gradients", "scores"})
-    finds: ClassVar[tuple[str, ...]] = ("adversarial",)
 
     steps: int = Field(1000, ge=1, description="Adam steps of each search; the authors take 1,000 to 10,000")
     searches: int = Field(9, ge=1, description="searches of each image, one for each weight of the bisection")
@@ -66,50 +65,30 @@ class CarliniWagnerL2(Method):
         False, description="start each search from the best image so far (not in the original) instead of the clean one"
     )
 
-    def attack(
-        self,
-        classifier: Classifier,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        criterion: Criterion | None = None,
-        rng: Randomness | None = None,
-    ) -> Attacked:
-        """Attack prepared images (n, 3, h, w) in [0, 1]; distances are Euclidean, in [0, 1] pixel units.
+    def _allowed(self) -> Projection:
+        return WholeBox()
 
-        At most ``(searches + 1) · (steps + 1) + 1`` queries an image; one more a search with ``warm_start``.
+    def _search(self, search: Search, rng: Randomness) -> Attacked:
+        goal = search.criterion = Confident.at_least(search.criterion, self.confidence)
+        search.keep = "closest"
+        search.judge_clean()
+        refuse_probabilities(search.scores, search.classifier, self.name)
+        weights = Weights.starting(
+            len(search.images), first=self.first_weight, largest=LARGEST_WEIGHT, like=search.images
+        )
+        for _ in range(self.searches):
+            # A success can still be beaten by a nearer one.
+            positions = (~(search.already | search.not_finite)).nonzero().flatten()
+            if not len(positions):
+                break
+            found = self._descend(search, positions, goal, weights[positions].current, rng[positions])
+            weights = weights.put(positions, weights[positions].after(found))
+        positions = search.open_positions()
+        if self.last_resort and len(positions):
+            self._descend(search, positions, goal, weights[positions].at_upper().current, rng[positions])
+        return search.result()
 
-        Raises:
-            UnsupportedError: the classifier gives no gradients, or labels only.
-            InputError: the classifier gives probabilities.
-        """
-        refuse_labels(classifier, self.name)
-        criterion = criterion or Misclassified()
-        goal = Confident(criterion, asked_confidence(criterion, self.confidence))
-        with torch.inference_mode(False), torch.no_grad():
-            images, labels = checked_inputs(classifier, images, labels)
-            rng = (rng or Randomness(0)).child("carlini-wagner-l2").bind(len(images))
-            weights = Weights.starting(len(images), first=self.first_weight, largest=LARGEST_WEIGHT, like=images)
-            search = Search(
-                classifier, images, labels, criterion=goal, projection=WholeBox(), keep="closest",
-                evaluate=penalised(classifier, None, weights.current, goal=goal),
-            )  # fmt: skip
-            search.judge_clean()
-            refuse_probabilities(search.scores, classifier, self.name)
-            for _ in range(self.searches):
-                # A success can still be beaten by a nearer one.
-                positions = (~(search.already | search.not_finite)).nonzero().flatten()
-                if not len(positions):
-                    break
-                found = self._search(search, positions, weights[positions].current, rng[positions])
-                weights = weights.put(positions, weights[positions].after(found))
-            positions = search.open_positions()
-            if self.last_resort and len(positions):
-                upper = weights[positions].at_upper().current
-                self._search(search, positions, upper, rng[positions])
-            return search.result()
-
-    def _search(self, search: Search, positions: Tensor, weights: Tensor, rng: Randomness) -> Tensor:
+    def _descend(self, search: Search, positions: Tensor, goal: Confident, weights: Tensor, rng: Randomness) -> Tensor:
         """One search at fixed weights (m,), absorbed; returns for which images it found something: bool (m,)."""
         images, space = search.images[positions], TanhSpace()
         # What the variable starts at: without the rounding, so that the pull back is exactly zero there.
@@ -118,8 +97,7 @@ class CarliniWagnerL2(Method):
         def size(candidates: Tensor, chosen: Tensor) -> Tensor:
             return squared_length(candidates, rows(centre, chosen))
 
-        goal = search.criterion
-        assert isinstance(goal, Confident)
+        stalled = Stalled(len(images), interval=max(self.steps // 10, 1), direction=goal.direction)
         part = perturb(
             search.classifier,
             images,
@@ -133,9 +111,7 @@ class CarliniWagnerL2(Method):
             space=space,
             random_start=self.warm_start,
             keep="closest",
-            stop=Stalled(len(images), interval=max(self.steps // 10, 1), direction=goal.direction)
-            if self.abort_early
-            else None,
+            stop=stalled if self.abort_early else None,
         )
         search.absorb(positions, part)
         return part.success

@@ -13,29 +13,28 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from snellen.core.classifier import Classifier
-from snellen.core.criterion import Criterion, Misclassified
-from snellen.core.method import Method, Need
+from snellen.core.method import Need
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
-from snellen.methods.attacks.perturbation import LinfBall, TanhSpace, perturb
+from snellen.methods.attacks.perturbation import LinfBall, Search, TanhSpace, perturb
 from snellen.methods.attacks.perturbation.adam_step import AdamStep
-from snellen.methods.attacks.perturbation.confidence import Confident, asked_confidence
+from snellen.methods.attacks.perturbation.confidence import Confident
 from snellen.methods.attacks.perturbation.given_start import GivenStart
-from snellen.methods.attacks.perturbation.inputs import checked_inputs
 from snellen.methods.attacks.perturbation.penalty_search import penalised, rows
-from snellen.methods.attacks.perturbation.search import Search
+from snellen.methods.attacks.perturbation.projections import Projection
 from snellen.methods.attacks.perturbation.stopping import Stalled
-from snellen.methods.attacks.refusals import refuse_labels, refuse_probabilities
+from snellen.methods.attacks.refusals import refuse_probabilities
+from snellen.methods.attacks.search_attack import SearchAttack
 
 
-class CarliniWagnerLinf(Method):
+class CarliniWagnerLinf(SearchAttack):
     """A small largest change of any value that fools the classifier, by a penalty on changes above a shrinking limit.
 
     Each search of an image ends with its first success inside the limit, as in the authors' code. ``abort_early`` is
-    not theirs for this norm: it ends a search whose loss no longer falls.
+    not theirs for this norm: it ends a search whose loss no longer falls. Distances are the largest change of a value.
 
     >>> from torch import nn
+    >>> from snellen.core.classifier import Classifier
     >>> _ = torch.manual_seed(0)
     >>> classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), class_names=["a", "b"])
     >>> images = torch.rand(4, 3, 4, 4)
@@ -46,7 +45,6 @@ class CarliniWagnerLinf(Method):
 
     name: ClassVar[str] = "carlini_wagner_linf"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "gradients", "scores"})
-    finds: ClassVar[tuple[str, ...]] = ("adversarial",)
 
     steps: int = Field(200, ge=1, description="Adam steps of each search; the authors take up to 1,000")
     first_weight: float = Field(1e-5, gt=0, description="weight of the misclassification term in the first search")
@@ -60,49 +58,31 @@ class CarliniWagnerLinf(Method):
     confidence: float = Field(0.0, ge=0, description="score by which another class has to lead (kappa)")
     abort_early: bool = Field(True, description="end the search of an image whose loss no longer falls")
 
-    def attack(
-        self,
-        classifier: Classifier,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        criterion: Criterion | None = None,
-        rng: Randomness | None = None,
-    ) -> Attacked:
-        """Attack prepared images (n, 3, h, w) in [0, 1]; distances are the largest change of a value.
+    def _allowed(self) -> Projection:
+        return LinfBall(1.0)
 
-        Raises:
-            UnsupportedError: the classifier gives no gradients, or labels only.
-            InputError: the classifier gives probabilities.
-        """
-        refuse_labels(classifier, self.name)
-        criterion = criterion or Misclassified()
-        goal = Confident(criterion, asked_confidence(criterion, self.confidence))
-        with torch.inference_mode(False), torch.no_grad():
-            images, labels = checked_inputs(classifier, images, labels)
-            rng = (rng or Randomness(0)).child("carlini-wagner-linf").bind(len(images))
-            weights = torch.full((len(images),), self.first_weight, dtype=torch.float64, device=images.device)
-            limits = torch.ones_like(weights)
-            search = Search(
-                classifier, images, labels, criterion=goal, projection=LinfBall(1.0), keep="closest",
-                evaluate=penalised(classifier, None, weights, goal=goal),
-            )  # fmt: skip
-            search.judge_clean()
-            refuse_probabilities(search.scores, classifier, self.name)
-            wanting = search.open_positions()
-            while len(wanting):
-                reached = self._search(search, wanting, weights[wanting], limits[wanting], rng[wanting])
-                nearest = torch.minimum(limits[wanting], search.distance[wanting].double())
-                limits[wanting] = torch.where(reached, self.shrink * nearest, limits[wanting])
-                weights[wanting] *= torch.where(reached, 1.0, self.weight_factor)
-                going_on = (limits >= self.smallest_limit) & (weights <= self.largest_weight) & ~search.not_finite
-                wanting = wanting[going_on[wanting]]
-            return search.result()
+    def _search(self, search: Search, rng: Randomness) -> Attacked:
+        goal = search.criterion = Confident.at_least(search.criterion, self.confidence)
+        search.keep = "closest"
+        search.judge_clean()
+        refuse_probabilities(search.scores, search.classifier, self.name)
+        weights = torch.full_like(search.distance, self.first_weight, dtype=torch.float64)
+        limits = torch.ones_like(weights)
+        wanting = search.open_positions()
+        while len(wanting):
+            reached = self._descend(search, wanting, goal, weights[wanting], limits[wanting], rng[wanting])
+            nearest = torch.minimum(limits[wanting], search.distance[wanting].double())
+            limits[wanting] = torch.where(reached, self.shrink * nearest, limits[wanting])
+            weights[wanting] *= torch.where(reached, 1.0, self.weight_factor)
+            going_on = (limits >= self.smallest_limit) & (weights <= self.largest_weight) & ~search.not_finite
+            wanting = wanting[going_on[wanting]]
+        return search.result()
 
-    def _search(self, search: Search, positions: Tensor, weights: Tensor, limits: Tensor, rng: Randomness) -> Tensor:
+    def _descend(
+        self, search: Search, positions: Tensor, goal: Confident, weights: Tensor, limits: Tensor, rng: Randomness
+    ) -> Tensor:
         """One search at fixed weights and limits (m,), absorbed; returns who got inside its limit: bool (m,)."""
-        clean, goal = search.images[positions], search.criterion
-        assert isinstance(goal, Confident)
+        clean = search.images[positions]
         excess_over = limits.to(clean.dtype)[:, None]
         largest = torch.full_like(excess_over[:, 0], torch.inf)
 

@@ -11,32 +11,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from snellen.core.classifier import Classifier
-from snellen.core.criterion import Criterion, Misclassified
-from snellen.core.errors import InputError, UnsupportedError
-from snellen.core.method import Method, Need
+from snellen.core.errors import InputError
+from snellen.core.method import Need
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.apgd import APGD
 from snellen.methods.attacks.fab import FAB
-from snellen.methods.attacks.norms import Norm, ball
-from snellen.methods.attacks.perturbation import negative_margin, on_scores
+from snellen.methods.attacks.perturbation import Search
 from snellen.methods.attacks.perturbation.contested_classes import refuse_without_pairs
-from snellen.methods.attacks.perturbation.inputs import checked_inputs
-from snellen.methods.attacks.perturbation.search import Search
+from snellen.methods.attacks.reliability import changed_scores
+from snellen.methods.attacks.search_attack import BallAttack
 from snellen.methods.attacks.square import Square
-
-#: Two passes over the same images differ by more than this share of the largest score: the model draws at random.
-_SAME_SCORES = 1e-3
 
 Stage = APGD | FAB | Square
 
 
-class StandardEnsemble(Method):
+class StandardEnsemble(BallAttack):
     """Four attacks in a row, each on what the others left: the worst case of all for every image.
 
     The defaults are those of AutoAttack's version "standard", in which the squares keep the schedule of 10,000 queries;
@@ -44,8 +36,12 @@ class StandardEnsemble(Method):
     changes no outcome. Below four classes the targeted difference of logits ratio is not defined, and the difference of
     the two scores takes its place.
 
+    Each stage costs at most what it costs alone. The first two queries show whether the model is deterministic: one
+    that gives other scores the second time is refused, because on it this ensemble measures luck.
+
     >>> import torch
     >>> from torch import nn
+    >>> from snellen.core.classifier import Classifier
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 5))
     >>> classifier = Classifier(model, class_names=list("abcde"))
     >>> images = torch.rand(4, 3, 4, 4)
@@ -56,10 +52,7 @@ class StandardEnsemble(Method):
 
     name: ClassVar[str] = "standard_ensemble"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "gradients", "scores"})
-    finds: ClassVar[tuple[str, ...]] = ("adversarial",)
 
-    epsilon: float = Field(8 / 255, ge=0, description="largest change, in [0, 1] pixel units of the norm")
-    norm: Norm = Field("linf", description="norm of the change")
     steps: int = Field(100, ge=1, description="steps of both kinds of Auto-PGD and of FAB")
     target_classes: int = Field(9, ge=1, description="other classes of the targeted attacks, at most all there are")
     queries: int = Field(5000, ge=1, description="queries of Square for each image")
@@ -87,63 +80,25 @@ class StandardEnsemble(Method):
             "square": Square(epsilon=size, norm=norm, queries=self.queries, rescale=False, patience=rest),
         }
 
-    def attack(
-        self,
-        classifier: Classifier,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        criterion: Criterion | None = None,
-        rng: Randomness | None = None,
-    ) -> Attacked:
-        """Attack prepared images (n, 3, h, w) in [0, 1].
-
-        Each stage costs at most what it costs alone; the first two queries tell whether the model is deterministic.
-
-        Raises:
-            InputError: the same images got other scores the second time: on a random model this ensemble measures luck.
-        """
-        if not classifier.differentiable:
-            raise UnsupportedError(f"{classifier.name} gives no gradients, which three of the four attacks need")
+    def _search(self, search: Search, rng: Randomness) -> Attacked:
+        classifier, images, labels = search.classifier, search.images, search.labels
         refuse_without_pairs(classifier, self.name)
-        criterion = criterion or Misclassified()
-        with torch.inference_mode(False), torch.no_grad():
-            images, labels = checked_inputs(classifier, images, labels)
-            rng = (rng or Randomness(0)).child(self.name).bind(len(images))
-            search = Search(
-                classifier,
-                images,
-                labels,
-                evaluate=on_scores(classifier, negative_margin),
-                criterion=criterion,
-                projection=ball(self.norm, self.epsilon),
-            )
-            search.judge_clean()
-            self._refuse_random(search)
-            found_by = ["clean" if already else "" for already in search.already.tolist()]
-            for name, stage in self.stages(len(classifier.class_names)).items():
-                positions = search.open_positions()
-                if not len(positions):
-                    break
-                part = stage.attack(
-                    classifier, images[positions], labels[positions], criterion=criterion, rng=rng[positions]
-                )
-                for position in positions[search.absorb(positions, part)].tolist():
-                    found_by[position] = name
-            return replace(search.result(), found_by=tuple(found_by))
-
-    def _refuse_random(self, search: Search) -> None:
-        """Ask for the clean scores once more and refuse a model that answers differently."""
-        if not len(search.images):
-            return
-        everyone = torch.arange(len(search.images), device=search.images.device)
-        again, _, finite = search.ask(search.images, everyone)
-        first, second = search.scores[finite], again[finite].to(search.scores.dtype)
-        largest = torch.maximum(first.abs(), second.abs()).amax(1)
-        changed = (first - second).abs().amax(1) > _SAME_SCORES * largest
+        search.judge_clean()
+        changed = changed_scores(search)
         if bool(changed.any()):
             raise InputError(
-                f"{search.classifier.name} gave {int(changed.sum())} of {len(first)} images other scores when asked a "
+                f"{classifier.name} gave {int(changed.sum())} of {len(changed)} images other scores when asked a "
                 f"second time: it draws at random, and {self.name} is for deterministic models. Attack the expectation "
                 f"over its draws (EOT, Athalye et al. 2018) with apgd, or fix its draws"
             )
+        found_by = ["clean" if already else "" for already in search.already.tolist()]
+        for name, stage in self.stages(len(classifier.class_names)).items():
+            positions = search.open_positions()
+            if not len(positions):
+                break
+            part = stage.attack(
+                classifier, images[positions], labels[positions], criterion=search.criterion, rng=rng[positions]
+            )
+            for position in positions[search.absorb(positions, part)].tolist():
+                found_by[position] = name
+        return replace(search.result(), found_by=tuple(found_by))

@@ -14,37 +14,36 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from snellen.core.classifier import Classifier
-from snellen.core.criterion import Criterion, Misclassified
-from snellen.core.errors import UnsupportedError
-from snellen.core.method import Method, Need
+from snellen.core.method import Need
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
-from snellen.methods.attacks.norms import Norm, ball, uphill
-from snellen.methods.attacks.perturbation import negative_margin, on_scores
+from snellen.methods.attacks.norms import Norm, ball, refuse_levels, uphill
+from snellen.methods.attacks.perturbation import Search
 from snellen.methods.attacks.perturbation.contested_classes import (
-    classes_to_lower,
     classes_to_raise,
+    on_pairs,
     refuse_without_pairs,
 )
 from snellen.methods.attacks.perturbation.hyperplane import smallest_change
-from snellen.methods.attacks.perturbation.inputs import checked_inputs
 from snellen.methods.attacks.perturbation.objectives import targeted_margin
-from snellen.methods.attacks.perturbation.search import Search
+from snellen.methods.attacks.perturbation.projections import Projection
 from snellen.methods.attacks.perturbation.stopping import Hopeless
+from snellen.methods.attacks.search_attack import SearchAttack
 
 #: Length of a random start where no success is known yet and no epsilon is given: the sizes of the paper's experiments.
 _USUAL = {"linf": 0.3, "l2": 1.0}
 
 
-class FAB(Method):
+class FAB(SearchAttack):
     """The smallest change that alters the decision, found by projections onto decision hyperplanes.
 
     Without ``epsilon`` it searches to the end and returns the nearest success: its distance is the figure of interest.
-    With ``epsilon``, an image leaves at its first success within it, and that distance is not the smallest.
+    With ``epsilon``, an image leaves at its first success within it, and that distance is not the smallest. Each
+    projection costs two queries and a gradient.
 
     >>> import torch
     >>> from torch import nn
+    >>> from snellen.core.classifier import Classifier
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2))
     >>> classifier = Classifier(model, class_names=["a", "b"])
     >>> images = torch.full((1, 3, 4, 4), 0.5)
@@ -57,7 +56,6 @@ class FAB(Method):
 
     name: ClassVar[str] = "fab"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "gradients"})
-    finds: ClassVar[tuple[str, ...]] = ("adversarial",)
 
     epsilon: float | None = Field(
         None, ge=0, description="largest change that counts, in [0, 1] pixel units of the norm; by default any, nearest"
@@ -78,7 +76,8 @@ class FAB(Method):
     )
 
     @model_validator(mode="after")
-    def _patience_knows_its_goal(self) -> Self:
+    def _parameters_fit(self) -> Self:
+        refuse_levels(self.norm, self.epsilon)
         if self.patience is not None and self.epsilon is None:
             raise ValueError(
                 "patience asks whether a search will still come within epsilon, and without epsilon the nearest "
@@ -86,47 +85,19 @@ class FAB(Method):
             )
         return self
 
-    def attack(
-        self,
-        classifier: Classifier,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        criterion: Criterion | None = None,
-        rng: Randomness | None = None,
-    ) -> Attacked:
-        """Attack prepared images (n, 3, h, w) in [0, 1]; two queries and a gradient for each projection."""
-        if not classifier.differentiable:
-            raise UnsupportedError(f"{classifier.name} gives no gradients, which this attack needs")
-        refuse_without_pairs(classifier, "fab")
-        criterion = criterion or Misclassified()
-        with torch.inference_mode(False), torch.no_grad():
-            images, labels = checked_inputs(classifier, images, labels)
-            rng = (rng or Randomness(0)).child("fab").bind(len(images))
-            search = Search(
-                classifier,
-                images,
-                labels,
-                evaluate=on_scores(classifier, negative_margin),
-                criterion=criterion,
-                projection=ball(self.norm, torch.inf if self.epsilon is None else self.epsilon),
-                keep="closest" if self.epsilon is None else "first",
-            )
-            search.judge_clean()
-            targets = classes_to_raise(search.scores, labels, criterion, self.target_classes)
-            for rank in range(targets.shape[1]):
+    def _allowed(self) -> Projection:
+        return ball(self.norm, torch.inf if self.epsilon is None else self.epsilon)
 
-                def evaluate(
-                    candidates: Tensor, labels: Tensor, positions: Tensor, target: Tensor = targets[:, rank]
-                ) -> tuple[Tensor, Tensor]:
-                    scores = classifier(candidates)
-                    lowered = classes_to_lower(scores.detach(), labels, criterion)
-                    return scores, targeted_margin(scores, lowered, target[positions])
-
-                search.evaluate = evaluate
-                for restart in range(self.restarts):
-                    self._approach(search, restart, rng.child("target", rank, "restart", restart))
-            return search.result()
+    def _search(self, search: Search, rng: Randomness) -> Attacked:
+        refuse_without_pairs(search.classifier, self.name)
+        search.keep = "closest" if self.epsilon is None else "first"
+        search.judge_clean()
+        targets = classes_to_raise(search.scores, search.labels, search.criterion, self.target_classes)
+        for rank, target in enumerate(targets.T):
+            search.evaluate = on_pairs(search.classifier, targeted_margin, target, search.criterion)
+            for restart in range(self.restarts):
+                self._approach(search, restart, rng.child("target", rank, "restart", restart))
+        return search.result()
 
     def _approach(self, search: Search, restart: int, rng: Randomness) -> None:
         """All steps towards one target class, for every image that is not done."""

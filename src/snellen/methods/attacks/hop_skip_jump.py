@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
-from snellen.core.criterion import Criterion, Misclassified
+from snellen.core.criterion import Criterion
 from snellen.core.errors import InputError
 from snellen.core.method import Method, Need
 from snellen.core.outcomes import Attacked
@@ -23,9 +23,8 @@ from snellen.core.randomness import Randomness
 from snellen.methods.attacks.norms import Norm
 from snellen.methods.attacks.perturbation import L2Ball, LinfBall
 from snellen.methods.attacks.perturbation.boundary import bisect
-from snellen.methods.attacks.perturbation.inputs import checked_inputs
 from snellen.methods.attacks.perturbation.projections import l2_norm
-from snellen.methods.attacks.perturbation.search import Search
+from snellen.methods.attacks.perturbation.search import Search, start_search
 
 #: Directions that are drawn and asked about at once; a constant, so that no draw depends on the batch.
 _CHUNK = 64
@@ -89,23 +88,22 @@ class HopSkipJump(Method):
         Raises:
             InputError: images, labels or starts that do not fit.
         """
-        with torch.inference_mode(False), torch.no_grad():
-            images, labels = checked_inputs(classifier, images, labels)
-            if starts is not None and starts.shape != images.shape:
+        begun = start_search(
+            classifier,
+            images,
+            labels,
+            projection=L2Ball(torch.inf) if self.norm == "l2" else LinfBall(1.0),
+            criterion=criterion,
+            rng=(rng or Randomness(0)).child("hop-skip-jump"),
+            keep="closest",
+        )
+        with begun as (search, rng):
+            if starts is not None and starts.shape != search.images.shape:
                 raise InputError(
                     f"starts {tuple(starts.shape)} for images {tuple(images.shape)}; give one starting image for each"
                 )
-
-            def decide(candidates: Tensor, _labels: Tensor, _positions: Tensor) -> tuple[Tensor, Tensor]:
-                scores = classifier(candidates)
-                return scores, scores.new_zeros(len(scores))
-
-            search = Search(
-                classifier, images, labels, evaluate=decide, criterion=criterion or Misclassified(), keep="closest",
-                projection=L2Ball(torch.inf) if self.norm == "l2" else LinfBall(1.0),
-            )  # fmt: skip
             search.judge_clean()
-            walk = _Walk(self, search, (rng or Randomness(0)).child("hop-skip-jump").bind(len(images)))
+            walk = _Walk(self, search, rng)
             positions, current = walk.start(search.open_positions(), starts)
             for iteration in range(1, self.iterations + 1):
                 if not len(positions):

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from snellen.core.errors import InputError
 from snellen.methods.attacks.perturbation import L2Ball, LinfBall, NormalizedStep, SignStep
 from snellen.methods.attacks.perturbation.projections import Projection, l2_norm
 from snellen.methods.attacks.perturbation.steps import StepRule
@@ -16,6 +17,23 @@ Norm = Literal["linf", "l2"]
 def ball(norm: Norm, epsilon: float) -> Projection:
     """The allowed set of this norm and size."""
     return LinfBall(epsilon) if norm == "linf" else L2Ball(epsilon)
+
+
+def refuse_levels(norm: str, epsilon: float | None) -> None:
+    """Refuse an L-infinity size above 1, which is a number of the 255 levels of a byte and not a pixel value.
+
+    >>> refuse_levels("linf", 8)
+    Traceback (most recent call last):
+    snellen.core.errors.InputError: epsilon 8 is above 1, but pixels lie in [0, 1]; write 8/255 for 8 levels of 255
+
+    Raises:
+        InputError: such a size.
+    """
+    if norm == "linf" and epsilon is not None and epsilon > 1:
+        levels = f"{epsilon:g}" if epsilon <= 255 else "8"
+        raise InputError(
+            f"epsilon {epsilon:g} is above 1, but pixels lie in [0, 1]; write {levels}/255 for {levels} levels of 255"
+        )
 
 
 def steepest(norm: Norm, size: float) -> StepRule:

@@ -10,27 +10,27 @@ from __future__ import annotations
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
-from torch import Tensor
 
-from snellen.core.classifier import Classifier
-from snellen.core.criterion import Criterion, Misclassified
-from snellen.core.method import Method, Need
+from snellen.core.method import Need
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
-from snellen.methods.attacks.norms import Norm, ball, steepest
-from snellen.methods.attacks.perturbation import cross_entropy, on_scores, perturb
+from snellen.methods.attacks.norms import steepest
+from snellen.methods.attacks.perturbation import Search, ascend, cross_entropy, on_scores
+from snellen.methods.attacks.search_attack import BallAttack
 
 
-class PGD(Method):
+class PGD(BallAttack):
     """Steps of steepest ascent on cross-entropy inside a norm ball; an image leaves at its first success.
 
     Targeted attacks pass ``criterion=Targeted()`` and the target classes as labels.
 
-    With a random start the clean images are looked at first, so that those that meet the criterion already are returned
-    unchanged: one query in ``restarts · (steps + 1) + 1``, also for a caller who knows the clean scores.
+    An image costs at most ``restarts · (steps + 1) + 1`` queries. With a random start the clean images are looked at
+    first, so that those that meet the criterion already are returned unchanged: one query of these, also for a caller
+    who knows the clean scores.
 
     >>> import torch
     >>> from torch import nn
+    >>> from snellen.core.classifier import Classifier
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2))
     >>> classifier = Classifier(model, class_names=["a", "b"])
     >>> images, labels = torch.rand(4, 3, 4, 4), torch.tensor([0, 1, 0, 1])
@@ -41,10 +41,7 @@ class PGD(Method):
 
     name: ClassVar[str] = "pgd"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "gradients"})
-    finds: ClassVar[tuple[str, ...]] = ("adversarial",)
 
-    epsilon: float = Field(8 / 255, ge=0, description="largest change, in [0, 1] pixel units of the norm")
-    norm: Norm = Field("linf", description="norm of the change")
     steps: int = Field(20, ge=1, description="gradient steps of each restart")
     step_size: float | None = Field(
         None, gt=0, description="length of a step, in the units of epsilon; by default 2.5 · epsilon / steps"
@@ -61,26 +58,12 @@ class PGD(Method):
             )
         return self
 
-    def attack(
-        self,
-        classifier: Classifier,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        criterion: Criterion | None = None,
-        rng: Randomness | None = None,
-    ) -> Attacked:
-        """Attack prepared images (n, 3, h, w) in [0, 1]; at most ``restarts · (steps + 1) + 1`` queries an image."""
-        return perturb(
-            classifier,
-            images,
-            labels,
-            evaluate=on_scores(classifier, cross_entropy),
-            projection=ball(self.norm, self.epsilon),
-            step_rule=steepest(self.norm, self.step_size or 2.5 * self.epsilon / self.steps),
-            criterion=criterion or Misclassified(),
-            steps=self.steps,
-            rng=(rng or Randomness(0)).child("pgd"),
-            random_start=self.random_start,
-            restarts=self.restarts,
-        )
+    def _search(self, search: Search, rng: Randomness) -> Attacked:
+        search.evaluate = on_scores(search.classifier, cross_entropy)
+        step_rule = steepest(self.norm, self.step_size or 2.5 * self.epsilon / self.steps)
+        if self.random_start:
+            search.judge_clean()
+        for restart in range(self.restarts):
+            start = rng.child("restart", restart)
+            ascend(search, start, step_rule=step_rule, steps=self.steps, random_start=self.random_start)
+        return search.result()

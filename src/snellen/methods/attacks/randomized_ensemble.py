@@ -17,24 +17,27 @@ from pydantic import Field
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
-from snellen.core.criterion import Criterion, Misclassified
-from snellen.core.errors import UnsupportedError
-from snellen.core.method import Method, Need
+from snellen.core.method import Need
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
-from snellen.methods.attacks.norms import Norm, ball, uphill
-from snellen.methods.attacks.perturbation import cross_entropy, difference_of_logits_ratio, negative_margin, on_scores
+from snellen.methods.attacks.norms import uphill
+from snellen.methods.attacks.perturbation import (
+    Search,
+    ascend,
+    cross_entropy,
+    difference_of_logits_ratio,
+    negative_margin,
+    on_scores,
+)
 from snellen.methods.attacks.perturbation.auto_step import AutoStep
 from snellen.methods.attacks.perturbation.contested_classes import refuse_without_pairs
 from snellen.methods.attacks.perturbation.expectation import over_transformations
-from snellen.methods.attacks.perturbation.inputs import checked_inputs
-from snellen.methods.attacks.perturbation.loop import ascend
 from snellen.methods.attacks.perturbation.objectives import Evaluation, Objective
-from snellen.methods.attacks.perturbation.search import Search
-from snellen.methods.attacks.reliability import differs
+from snellen.methods.attacks.reliability import changed_scores
+from snellen.methods.attacks.search_attack import BallAttack
 
 
-class RandomizedEnsemble(Method):
+class RandomizedEnsemble(BallAttack):
     """Two kinds of Auto-PGD in a row on the mean over a classifier's draws, each on what the other left.
 
     Scores that judge, and gradients that are followed, are means over ``draws`` passes. A candidate counts only when
@@ -42,6 +45,10 @@ class RandomizedEnsemble(Method):
     AutoAttack judges by one pass each. The classifier's draws are its own, so that a run is not repeated to the bit.
     One that answers twice alike is deterministic and is asked once each; ``standard_ensemble`` is the stronger attack
     on it.
+
+    An image costs at most ``(steps + 1) · (draws + confirming_draws)`` queries and ``steps · draws`` gradients a stage.
+    Confirming passes are spent on clean images, on candidates that look like a success, and once more on each success
+    at the end, which alone decides.
 
     >>> from torch import nn
     >>> _ = torch.manual_seed(0)
@@ -55,10 +62,7 @@ class RandomizedEnsemble(Method):
 
     name: ClassVar[str] = "randomized_ensemble"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "gradients", "scores"})
-    finds: ClassVar[tuple[str, ...]] = ("adversarial",)
 
-    epsilon: float = Field(8 / 255, ge=0, description="largest change, in [0, 1] pixel units of the norm")
-    norm: Norm = Field("linf", description="norm of the change")
     steps: int = Field(100, ge=1, description="steps of both kinds of Auto-PGD")
     draws: int = Field(20, ge=1, description="passes that a score and a gradient are the mean of")
     confirming_draws: int = Field(
@@ -75,69 +79,42 @@ class RandomizedEnsemble(Method):
         last = ("apgd-dlr", difference_of_logits_ratio) if classes > 2 else ("apgd-margin", negative_margin)
         return dict([("apgd-ce", cross_entropy), last])
 
-    def attack(
-        self,
-        classifier: Classifier,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        criterion: Criterion | None = None,
-        rng: Randomness | None = None,
-    ) -> Attacked:
-        """Attack prepared images (n, 3, h, w) in [0, 1].
-
-        At most ``(steps + 1) · (draws + confirming_draws)`` queries an image and stage, and ``steps · draws``
-        gradients; confirming passes are spent on clean images, on candidates that look like a success, and once more on
-        each success at the end, which alone decides.
-        """
-        if not classifier.differentiable:
-            raise UnsupportedError(f"{classifier.name} gives no gradients, which this attack needs")
+    def _search(self, search: Search, rng: Randomness) -> Attacked:
+        classifier = search.classifier
         refuse_without_pairs(classifier, self.name)
-        criterion = criterion or Misclassified()
-        projection = ball(self.norm, self.epsilon)
-        with torch.inference_mode(False), torch.no_grad():
-            images, labels = checked_inputs(classifier, images, labels)
-            rng = (rng or Randomness(0)).child(self.name).bind(len(images))
-            search = Search(
-                classifier, images, labels, evaluate=on_scores(classifier, negative_margin), criterion=criterion,
-                projection=projection,
-            )  # fmt: skip
+        search.judge_clean()
+        draws = self.draws if bool(changed_scores(search).any()) else 1
+        if draws > 1:
+            search.evaluate = _mean(classifier, negative_margin, self.confirming_draws, rng)
             search.judge_clean()
-            draws = self.draws if _is_random(search) else 1
-            if draws > 1:
-                search.evaluate = _mean(classifier, negative_margin, self.confirming_draws, rng)
-                search.judge_clean()
-            clean = search.scores.clone()
-            found_by = ["clean" if already else "" for already in search.already.tolist()]
-            for name, objective in self.stages(len(classifier.class_names)).items():
-                positions = search.open_positions()
-                if not len(positions):
-                    break
-                mean = _mean(classifier, objective, draws, rng)
-                again = _mean(classifier, objective, self.confirming_draws, rng.child("confirming"))
-                search.evaluate = _Confirmed(mean, again, search, draws, self.confirming_draws) if draws > 1 else mean
-                step_rule = AutoStep(projection, partial(uphill, self.norm), 2 * self.epsilon, self.steps)
-                start = rng.child(name)
-                ascend(search, positions, step_rule=step_rule, steps=self.steps, rng=start, random_start=True)
-                for position in positions[search.success[positions]].tolist():
-                    found_by[position] = name
-            result = replace(search.result(), found_by=tuple(found_by))
-            if draws == 1:
-                return result
-            last = _mean(classifier, negative_margin, self.confirming_draws, rng.child("at last"))
-            return _stood(result, last, self.confirming_draws, search, images, clean)
+        clean = search.scores.clone()
+        found_by = ["clean" if already else "" for already in search.already.tolist()]
+        for name, objective in self.stages(len(classifier.class_names)).items():
+            positions = search.open_positions()
+            mean = _mean(classifier, objective, draws, rng)
+            again = _mean(classifier, objective, self.confirming_draws, rng.child("confirming"))
+            search.evaluate = _Confirmed(mean, again, search, draws, self.confirming_draws) if draws > 1 else mean
+            step_rule = AutoStep(search.projection, partial(uphill, self.norm), 2 * self.epsilon, self.steps)
+            ascend(search, rng.child(name), step_rule=step_rule, steps=self.steps, random_start=True)
+            for position in positions[search.success[positions]].tolist():
+                found_by[position] = name
+        result = replace(search.result(), found_by=tuple(found_by))
+        if draws == 1:
+            return result
+        last = _mean(classifier, negative_margin, self.confirming_draws, rng.child("at last"))
+        return _stood(result, last, self.confirming_draws, search, clean)
 
 
-def _stood(result: Attacked, last: Evaluation, more: int, search: Search, images: Tensor, clean: Tensor) -> Attacked:
+def _stood(result: Attacked, last: Evaluation, more: int, search: Search, clean: Tensor) -> Attacked:
     """Ask for each success once more: of many looks one confirms by luck, and this one was not chosen among many."""
-    found = torch.tensor([status == "found" for status in result.status]).nonzero().flatten().to(images.device)
+    found = torch.tensor([status == "found" for status in result.status]).nonzero().flatten().to(clean.device)
     if not len(found):
         return result
     scores, _ = last(result.images[found], search.labels[found], found)
     fallen = found[~search.criterion.success(scores, search.labels[found])]
     kept, fell = result.images.clone(), set(fallen.tolist())
     success, distance, queries = result.success.clone(), result.distance.clone(), result.queries.clone()
-    kept[fallen], success[fallen], distance[fallen] = images[fallen], False, 0.0
+    kept[fallen], success[fallen], distance[fallen] = search.images[fallen], False, 0.0
     queries[found] += more
     judged = result.scores.clone()
     judged[found] = scores.to(judged.dtype)
@@ -176,11 +153,3 @@ class _Confirmed:
 def _mean(classifier: Classifier, objective: Objective, draws: int, rng: Randomness) -> Evaluation:
     """The mean over the classifier's own draws."""
     return over_transformations(on_scores(classifier, objective), None, draws=draws, rng=rng)
-
-
-def _is_random(search: Search) -> bool:
-    """Ask for the clean scores once more: whether some differ."""
-    if not len(search.images):
-        return False
-    again, _, finite = search.ask(search.images, torch.arange(len(search.images), device=search.images.device))
-    return bool(differs(search.scores[finite], again[finite].to(search.scores.dtype)).any())

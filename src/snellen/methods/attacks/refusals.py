@@ -5,22 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
-from snellen.core.errors import InputError, UnsupportedError
-
-
-def refuse_labels(classifier: Classifier, attack: str) -> None:
-    """Refuse a classifier that gives labels only: an attack on logits needs scores whose differences are margins.
-
-    Logarithms of probabilities will do: their differences are those of the logits.
-
-    Raises:
-        UnsupportedError: the classifier gives labels only.
-    """
-    if classifier.output == "labels":
-        raise UnsupportedError(
-            f"{classifier.name} gives labels only, and {attack} works on logits; attack it with hop_skip_jump, which "
-            f"needs decisions alone"
-        )
+from snellen.core.errors import InputError
 
 
 def refuse_probabilities(scores: Tensor, classifier: Classifier, attack: str) -> None:

@@ -14,6 +14,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.outcomes import Attacked
 from snellen.methods.attacks.gradient_sizes import gradient_sizes
+from snellen.methods.attacks.perturbation import Search
 from snellen.methods.attacks.perturbation.inputs import checked_inputs
 from snellen.methods.attacks.perturbation.objectives import cross_entropy
 from snellen.methods.attacks.refusals import refuse_probabilities
@@ -97,6 +98,14 @@ def _pass(classifier: Classifier, images: Tensor, labels: Tensor) -> tuple[Tenso
         scores = classifier(variables)
         (gradient,) = torch.autograd.grad(cross_entropy(scores, labels).sum(), variables)
     return scores.detach(), gradient.flatten(1)
+
+
+def changed_scores(search: Search) -> Tensor:
+    """Ask for the scores of the clean images once more: whether each differs, where it is finite, bool (m,)."""
+    if not len(search.images):
+        return torch.zeros_like(search.success)
+    again, _, finite = search.ask(search.images, torch.arange(len(search.images), device=search.images.device))
+    return differs(search.scores[finite], again[finite].to(search.scores.dtype))
 
 
 def differs(first: Tensor, second: Tensor) -> Tensor:

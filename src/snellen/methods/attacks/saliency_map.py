@@ -13,28 +13,27 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from snellen.core.classifier import Classifier
-from snellen.core.criterion import Criterion, Misclassified
 from snellen.core.errors import UnsupportedError
-from snellen.core.method import Method, Need
+from snellen.core.method import Need
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
-from snellen.methods.attacks.perturbation import negative_margin, on_scores
-from snellen.methods.attacks.perturbation.inputs import checked_inputs
+from snellen.methods.attacks.perturbation import Search
 from snellen.methods.attacks.perturbation.pair_search import best_pairs
 from snellen.methods.attacks.perturbation.pixel_count import ValueCount
-from snellen.methods.attacks.perturbation.search import Search
-from snellen.methods.attacks.refusals import refuse_labels
+from snellen.methods.attacks.perturbation.projections import Projection
+from snellen.methods.attacks.search_attack import SearchAttack
 
 
-class SaliencyMap(Method):
+class SaliencyMap(SearchAttack):
     """Two values at a time are pushed to their limit, those that help the wanted class most and the others least.
 
     A pair counts only where both sums, over the wanted score and over all others, have the right sign; an image with no
     such pair left ends as a failure. A value that has reached 0 or 1 is not touched again. The best pair is found
-    exactly, without looking at all pairs.
+    exactly, without looking at all pairs. Distances are numbers of changed values, of 3·h·w. An image costs at most
+    ``largest_share · 3·h·w / 2 · ceil(1 / |step|)`` steps, each of one query and two gradients.
 
     >>> from torch import nn
+    >>> from snellen.core.classifier import Classifier
     >>> _ = torch.manual_seed(0)
     >>> classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), class_names=["a", "b"])
     >>> images = torch.rand(4, 3, 4, 4)
@@ -46,7 +45,6 @@ class SaliencyMap(Method):
 
     name: ClassVar[str] = "saliency_map"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "gradients", "scores"})
-    finds: ClassVar[tuple[str, ...]] = ("adversarial",)
 
     step: float = Field(
         1.0, ge=-1, le=1, description="change of a value in one step (theta), in [0, 1] units; negative darkens"
@@ -61,51 +59,32 @@ class SaliencyMap(Method):
             )
         return self
 
-    def attack(
-        self,
-        classifier: Classifier,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        criterion: Criterion | None = None,
-        rng: Randomness | None = None,
-    ) -> Attacked:
-        """Attack prepared images (n, 3, h, w) in [0, 1]; distances are numbers of changed values, of 3·h·w.
+    def _allowed(self) -> Projection:
+        return ValueCount()
 
-        At most ``largest_share · 3·h·w / 2 · ceil(1 / |step|)`` steps, each of one query and two gradients an image.
-
-        Raises:
-            UnsupportedError: the classifier gives no gradients, labels only, or several labels an image.
-        """
-        refuse_labels(classifier, self.name)
-        if not classifier.differentiable or classifier.task == "multilabel":
-            why = "several labels an image" if classifier.differentiable else "no gradients"
-            raise UnsupportedError(f"{classifier.name} gives {why}; {self.name} needs gradients and one class an image")
-        criterion = criterion or Misclassified()
-        with torch.inference_mode(False), torch.no_grad():
-            images, labels = checked_inputs(classifier, images, labels)
-            search = Search(
-                classifier, images, labels, evaluate=on_scores(classifier, negative_margin), criterion=criterion,
-                projection=ValueCount(),
-            )  # fmt: skip
-            search.judge_clean()
-            positions = search.open_positions()
-            variables = images[positions]
-            largest = int(self.largest_share * images[0].numel()) if len(images) else 0
-            while len(positions):
-                alpha, beta, done = self._slopes(search, variables, positions)
-                flat, clean = variables.flatten(1), images[positions].flatten(1)
-                free = flat < 1 if self.step > 0 else flat > 0
-                # A pair of new values has to fit into what may still change.
-                full = (flat != clean).sum(1, keepdim=True) + 2 > largest
-                free &= ~full | (flat != clean)
-                pairs, exists = best_pairs(alpha, beta, free)
-                left = exists & ~done
-                rows, pairs = left.nonzero().flatten(), pairs[left]
-                search.stepped[positions[rows]] = True
-                flat = flat[rows].scatter_add(1, pairs, torch.full_like(pairs, self.step, dtype=flat.dtype))
-                variables, positions = flat.clamp_(0, 1).view(-1, *images.shape[1:]), positions[rows]
-            return search.result()
+    def _search(self, search: Search, rng: Randomness) -> Attacked:
+        if search.classifier.task == "multilabel":
+            raise UnsupportedError(
+                f"{search.classifier.name} gives several labels an image; {self.name} needs one class an image"
+            )
+        search.judge_clean()
+        positions = search.open_positions()
+        variables = search.images[positions]
+        largest = int(self.largest_share * search.images.shape[1:].numel())
+        while len(positions):
+            alpha, beta, done = self._slopes(search, variables, positions)
+            flat, clean = variables.flatten(1), search.images[positions].flatten(1)
+            free = flat < 1 if self.step > 0 else flat > 0
+            # A pair of new values has to fit into what may still change.
+            full = (flat != clean).sum(1, keepdim=True) + 2 > largest
+            free &= ~full | (flat != clean)
+            pairs, exists = best_pairs(alpha, beta, free)
+            left = exists & ~done
+            rows, pairs = left.nonzero().flatten(), pairs[left]
+            search.stepped[positions[rows]] = True
+            flat = flat[rows].scatter_add(1, pairs, torch.full_like(pairs, self.step, dtype=flat.dtype))
+            variables, positions = flat.clamp_(0, 1).view(-1, *search.images.shape[1:]), positions[rows]
+        return search.result()
 
     def _slopes(self, search: Search, variables: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Judge candidates (m, 3, h, w); what a value gains for the goal and costs elsewhere (m, d), and who is done.

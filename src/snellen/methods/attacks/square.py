@@ -12,17 +12,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from snellen.core.classifier import Classifier
-from snellen.core.criterion import Criterion, Misclassified
-from snellen.core.errors import UnsupportedError
-from snellen.core.method import Method, Need
+from snellen.core.method import Need
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
-from snellen.methods.attacks.norms import Norm, ball, uphill
-from snellen.methods.attacks.perturbation import negative_margin, on_scores
+from snellen.methods.attacks.norms import uphill
+from snellen.methods.attacks.perturbation import Search, negative_margin, on_scores
 from snellen.methods.attacks.perturbation.contested_classes import refuse_without_pairs
-from snellen.methods.attacks.perturbation.inputs import checked_inputs
-from snellen.methods.attacks.perturbation.search import Search
 from snellen.methods.attacks.perturbation.squares import (
     Windows,
     bump,
@@ -33,16 +28,20 @@ from snellen.methods.attacks.perturbation.squares import (
     with_squares_at_bounds,
 )
 from snellen.methods.attacks.perturbation.stopping import Hopeless
+from snellen.methods.attacks.search_attack import BallAttack
 
 #: Queries whose draws are made at once: 100 · 8 numbers an image, 32 MB for 10,000 images.
 _BLOCK = 100
 
 
-class Square(Method):
+class Square(BallAttack):
     """Random squares of shrinking size, each kept where it lowers the margin: no gradients are asked for.
+
+    An image costs at most ``restarts · queries + 1`` queries.
 
     >>> import torch
     >>> from torch import nn
+    >>> from snellen.core.classifier import Classifier
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2))
     >>> scores_only = Classifier(model, class_names=["a", "b"], differentiable=False)
     >>> images, labels = torch.rand(4, 3, 4, 4), torch.tensor([0, 1, 0, 1])
@@ -53,10 +52,7 @@ class Square(Method):
 
     name: ClassVar[str] = "square"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
-    finds: ClassVar[tuple[str, ...]] = ("adversarial",)
 
-    epsilon: float = Field(8 / 255, ge=0, description="largest change, in [0, 1] pixel units of the norm")
-    norm: Norm = Field("linf", description="norm of the change")
     queries: int = Field(5000, ge=1, description="candidates of each restart, beside one look at the clean image")
     first_share: float = Field(0.8, gt=0, le=1, description="share of the pixels that the first squares cover (p)")
     rescale: bool = Field(
@@ -71,36 +67,13 @@ class Square(Method):
         "the image by its last query (not in the paper; can lose a success); by default never",
     )
 
-    def attack(
-        self,
-        classifier: Classifier,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        criterion: Criterion | None = None,
-        rng: Randomness | None = None,
-    ) -> Attacked:
-        """Attack prepared images (n, 3, h, w) in [0, 1]; at most ``restarts · queries + 1`` queries an image."""
-        if classifier.output == "labels":
-            raise UnsupportedError(
-                f"{classifier.name} gives labels only; square compares scores, so that every candidate would look alike"
-            )
-        refuse_without_pairs(classifier, "square")
-        with torch.inference_mode(False), torch.no_grad():
-            images, labels = checked_inputs(classifier, images, labels)
-            rng = (rng or Randomness(0)).child("square").bind(len(images))
-            search = Search(
-                classifier,
-                images,
-                labels,
-                evaluate=on_scores(classifier, negative_margin),
-                criterion=criterion or Misclassified(),
-                projection=ball(self.norm, self.epsilon),
-            )
-            search.judge_clean()
-            for restart in range(self.restarts):
-                self._try_squares(search, rng.child("restart", restart))
-            return search.result()
+    def _search(self, search: Search, rng: Randomness) -> Attacked:
+        refuse_without_pairs(search.classifier, self.name)
+        search.evaluate = on_scores(search.classifier, negative_margin)
+        search.judge_clean()
+        for restart in range(self.restarts):
+            self._try_squares(search, rng.child("restart", restart))
+        return search.result()
 
     def _try_squares(self, search: Search, rng: Randomness) -> None:
         """One search, for every image that is not done."""

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
-from snellen.core.criterion import Criterion, Misclassified
+from snellen.core.criterion import Criterion
 from snellen.core.errors import InputError
 from snellen.core.method import Attack, Method, Need, method_field
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
-from snellen.methods.attacks.perturbation.inputs import checked_inputs
 from snellen.methods.attacks.perturbation.projections import LinfBall
-from snellen.methods.attacks.perturbation.search import Search
+from snellen.methods.attacks.perturbation.search import start_search
 from snellen.models.classifiers.references import load_classifier
 
 if TYPE_CHECKING:
@@ -100,23 +98,17 @@ def transferred(
     Raises:
         InputError: the surrogate has other classes.
     """
-    criterion, rng = criterion or Misclassified(), (rng or Randomness(0)).child("transfer")
-    if surrogate.class_names != classifier.class_names:
-        raise InputError(
-            f"the surrogate {surrogate.name} has the classes {_told(surrogate)}, {classifier.name} has "
-            f"{_told(classifier)}; transfer needs the same classes in the same order"
-        )
-    if surrogate is classifier:
-        return attack.attack(classifier, images, labels, criterion=criterion, rng=rng)
-    with torch.inference_mode(False), torch.no_grad():
-        images, labels = checked_inputs(classifier, images, labels)
-        rng = rng.bind(len(images))
-
-        def judge(candidates: Tensor, _labels: Tensor, _positions: Tensor) -> tuple[Tensor, Tensor]:
-            scores = classifier(candidates)
-            return scores, scores.new_zeros(len(scores))
-
-        search = Search(classifier, images, labels, evaluate=judge, criterion=criterion, projection=LinfBall(1.0))
+    rng = (rng or Randomness(0)).child("transfer")
+    begun = start_search(classifier, images, labels, projection=LinfBall(1.0), criterion=criterion, rng=rng)
+    with begun as (search, rng):
+        if surrogate.class_names != classifier.class_names:
+            raise InputError(
+                f"the surrogate {surrogate.name} has the classes {_told(surrogate)}, {classifier.name} has "
+                f"{_told(classifier)}; transfer needs the same classes in the same order"
+            )
+        images, labels, criterion = search.images, search.labels, search.criterion
+        if surrogate is classifier:
+            return attack.attack(classifier, images, labels, criterion=criterion, rng=rng)
         search.judge_clean()
         positions = search.open_positions()
         if not len(positions):

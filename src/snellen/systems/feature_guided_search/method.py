@@ -11,25 +11,23 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from snellen.core.classifier import Classifier
-from snellen.core.criterion import Criterion, Misclassified
 from snellen.core.errors import UnsupportedError
-from snellen.core.method import Method, Need
+from snellen.core.method import Need
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
-from snellen.methods.attacks.perturbation import L2Ball, LinfBall
+from snellen.methods.attacks.norms import refuse_levels
+from snellen.methods.attacks.perturbation import L2Ball, LinfBall, Search
 from snellen.methods.attacks.perturbation.absolute_sum import AbsoluteSum
-from snellen.methods.attacks.perturbation.inputs import checked_inputs
 from snellen.methods.attacks.perturbation.pixel_count import PixelCount
 from snellen.methods.attacks.perturbation.projections import Projection
-from snellen.methods.attacks.perturbation.search import Search
+from snellen.methods.attacks.search_attack import SearchAttack
 from snellen.systems.feature_guided_search.features import Detector, detect
 from snellen.systems.feature_guided_search.image_game import ImageGame
 from snellen.systems.feature_guided_search.manipulation import Manipulation, manipulated
@@ -72,7 +70,7 @@ class GameAttacked(Attacked):
         )
 
 
-class FeatureGuidedSearch(Method):
+class FeatureGuidedSearch(SearchAttack):
     """Few pixels around keypoints, by queries alone: a game of two players, searched by Monte Carlo trees.
 
     The first player picks a feature, the second pixels inside its Gaussian; the reward is 1 / severity. The second
@@ -80,7 +78,12 @@ class FeatureGuidedSearch(Method):
     chance (``random``). Visits of the tree run side by side, and those of all images share their batches. The image
     that is returned is looked at once more at the end, within the budget.
 
+    Decisions are enough, and no gradient is taken; the shaped reward needs probabilities of one class. Distances are
+    severities in the norm of the game, and what comes back is a :class:`GameAttacked`. The detector of OpenCV needs its
+    extra.
+
     >>> from torch import nn
+    >>> from snellen.core.classifier import Classifier
     >>> _ = torch.manual_seed(0)
     >>> classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), class_names=["a", "b"])
     >>> images = torch.rand(2, 3, 8, 8)
@@ -92,7 +95,6 @@ class FeatureGuidedSearch(Method):
 
     name: ClassVar[str] = "feature_guided_search"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
-    finds: ClassVar[tuple[str, ...]] = ("adversarial",)
 
     queries: int = Field(2000, ge=3, description="largest number of queries an image, all looks included")
     norm: SeverityNorm = Field("l0", description="norm of the severity: changed pixels, or a norm of all values")
@@ -141,61 +143,45 @@ class FeatureGuidedSearch(Method):
     )
     batch_size: int = Field(512, ge=1, description="images sent through the classifier at once, at most")
 
-    def attack(
-        self,
-        classifier: Classifier,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        criterion: Criterion | None = None,
-        rng: Randomness | None = None,
-    ) -> GameAttacked:
-        """Attack prepared images (n, 3, h, w) in [0, 1]; distances are severities in the norm of the game.
+    @model_validator(mode="after")
+    def _epsilon_is_in_pixel_units(self) -> Self:
+        refuse_levels(self.norm, self.epsilon)
+        return self
 
-        Decisions are enough, and no gradient is taken; the shaped reward needs probabilities.
-
-        Raises:
-            UnsupportedError: the shaped reward on a classifier that gives labels only, or several labels an image.
-            MissingExtraError: OpenCV's detector was asked for and is not installed.
-        """
-        if self.shaped and (classifier.output == "labels" or classifier.task == "multilabel"):
-            raise UnsupportedError(
-                f"{classifier.name} gives no probability of one class; the shaped reward needs it: use shaped=False"
-            )
-        with torch.inference_mode(False), torch.no_grad():
-            images, labels = checked_inputs(classifier, images, labels)
-            projection, log = self._projection(), list[int]()
-
-            def decide(candidates: Tensor, _labels: Tensor, _positions: Tensor) -> tuple[Tensor, Tensor]:
-                scores = classifier(candidates)
-                log.append(len(candidates))
-                return scores, scores.new_zeros(len(scores))
-
-            search = Search(
-                classifier, images, labels, evaluate=decide, criterion=criterion or Misclassified(),
-                projection=projection, keep="closest",
-            )  # fmt: skip
-            search.judge_clean()
-            positions = search.open_positions()
-            changes = manipulated(images[positions], self.manipulation, step=self.step)
-            oracle = Oracle(
-                classifier, changes, labels[positions], criterion=search.criterion, budget=self.queries - 2,
-                severity=Severity(changes, self.norm), batch_size=self.batch_size, confidence=self.shaped,
-            )  # fmt: skip
-            games = self._games(search, positions, oracle, (rng or Randomness(0)).bind(len(images)))
-            play_all(games, oracle)
-            log += oracle.batch_sizes
-            search.queries[positions] += torch.from_numpy(oracle.queries).to(search.queries)
-            self._verify(search, positions, games, oracle)
-            return _result(search, positions, games, log)
-
-    def _projection(self) -> Projection:
+    def _allowed(self) -> Projection:
         largest = math.inf if self.epsilon is None else self.epsilon
         if self.norm == "l0":
             return PixelCount(largest)
         if self.norm == "l1":
             return AbsoluteSum(largest)
         return L2Ball(largest) if self.norm == "l2" else LinfBall(largest)
+
+    def _search(self, search: Search, rng: Randomness) -> GameAttacked:
+        classifier, log = search.classifier, list[int]()
+        if self.shaped and (classifier.output == "labels" or classifier.task == "multilabel"):
+            raise UnsupportedError(
+                f"{classifier.name} gives no probability of one class; the shaped reward needs it: use shaped=False"
+            )
+
+        def decide(candidates: Tensor, _labels: Tensor, _positions: Tensor) -> tuple[Tensor, Tensor]:
+            log.append(len(candidates))
+            scores = classifier(candidates)
+            return scores, scores.new_zeros(len(scores))
+
+        search.evaluate, search.keep = decide, "closest"
+        search.judge_clean()
+        positions = search.open_positions()
+        changes = manipulated(search.images[positions], self.manipulation, step=self.step)
+        oracle = Oracle(
+            classifier, changes, search.labels[positions], criterion=search.criterion, budget=self.queries - 2,
+            severity=Severity(changes, self.norm), batch_size=self.batch_size, confidence=self.shaped,
+        )  # fmt: skip
+        games = self._games(search, positions, oracle, rng)
+        play_all(games, oracle)
+        log += oracle.batch_sizes
+        search.queries[positions] += torch.from_numpy(oracle.queries).to(search.queries)
+        self._verify(search, positions, games, oracle)
+        return _result(search, positions, games, log)
 
     def _play(self) -> Play:
         return Play(
@@ -222,7 +208,7 @@ class FeatureGuidedSearch(Method):
         if self.shaped:
             own = search.classifier.probabilities(search.scores[positions])
             confidences = own.gather(1, search.labels[positions][:, None]).squeeze(1).tolist()
-        seeds = rng.child(self.name)[positions].integers("game", (1,), 0, 2**62).squeeze(1).tolist()
+        seeds = rng[positions].integers("game", (1,), 0, 2**62).squeeze(1).tolist()
         games = []
         for row in range(len(positions)):
             found = None

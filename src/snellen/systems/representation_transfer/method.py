@@ -15,16 +15,18 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
-from snellen.core.criterion import Criterion, Misclassified
+from snellen.core.criterion import Criterion
 from snellen.core.errors import InputError
-from snellen.core.method import Method, Need
+from snellen.core.images import ImageSet
+from snellen.core.method import Need, missing_needs
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
 from snellen.data.references import load_images
-from snellen.methods.attacks.norms import Norm
-from snellen.methods.attacks.perturbation.inputs import checked_inputs
+from snellen.methods.attacks.norms import Norm, ball, refuse_levels
 from snellen.methods.attacks.perturbation.open_balls import OpenL2Ball, OpenLinfBall
+from snellen.methods.attacks.perturbation.projections import Projection
 from snellen.methods.attacks.perturbation.search import Keep, Search
+from snellen.methods.attacks.search_attack import SearchAttack
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.layers.split_classifier import PIXELS, SplitClassifier
 from snellen.systems.representation_transfer.representation_attack import Scope, as_maps, craft, relative_size, summed
@@ -59,13 +61,17 @@ class RepresentationAttacked(Attacked):
         return (size, f"map with a held-out residual of {self.channel_map.held_out_residual:.3g}")
 
 
-class RepresentationTransfer(Method):
+class RepresentationTransfer(SearchAttack):
     """Tensors found in the representation of a surrogate, added to that of the classifier, which gives no gradients.
 
     At the layer ``pixels`` this is the data-space attack: PGD on the surrogate, judged on the classifier. Without a
     ``surrogate`` the classifier attacks itself. A size of a representation is told in units of the root mean square of
     the surrogate's activations there (``l2``: of the length of such a vector); compare transfer at equal success on the
     surrogate, not at equal size (:func:`snellen.methods.attacks.calibrated_strength.calibrate`).
+
+    With a surrogate, all steps are taken and the tensors are added to the classifier once; its gradient is never asked
+    for. Where the classifier attacks itself, an image leaves with its first success. What comes back is a
+    :class:`RepresentationAttacked`.
 
     >>> from torch import nn
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -79,7 +85,8 @@ class RepresentationTransfer(Method):
 
     name: ClassVar[str] = "representation_transfer"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "gradients"})
-    finds: ClassVar[tuple[str, ...]] = ("adversarial",)
+    # Random starts in pixels are those of PGD.
+    _stream: ClassVar[str | None] = "pgd"
 
     surrogate: str | None = Field(
         None, description="reference of the classifier that tensors are made in; by default the one under attack"
@@ -107,48 +114,39 @@ class RepresentationTransfer(Method):
     )
 
     @model_validator(mode="after")
-    def _fits_on_something(self) -> Self:
+    def _parameters_fit(self) -> Self:
         wants = ["scope='universal'"] if self.scope == "universal" else []
         wants += [f"map={self.map!r}"] if self.map != "none" else []
         if wants and self.fit_on is None:
             raise ValueError(f"{' and '.join(wants)} needs fit_on: images that are not attacked")
+        if self.layer == PIXELS:
+            refuse_levels(self.norm, self.epsilon)
         if self.map != "none" and (self.surrogate is None or self.layer == PIXELS):
             raise ValueError("a map carries tensors between hidden layers of two classifiers: set surrogate and layer")
         return self
 
-    def attack(
-        self,
-        classifier: Classifier,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        criterion: Criterion | None = None,
-        rng: Randomness | None = None,
-    ) -> RepresentationAttacked:
-        """Attack prepared images (n, 3, h, w) in [0, 1].
+    def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
+        """Say why this method cannot run on these inputs; gradients are those of the surrogate, if there is one."""
+        needs = self.needs if self.surrogate is None else self.needs - {"gradients"}
+        return missing_needs(needs, classifier, images)
 
-        With a surrogate, all steps are taken and the tensors are added to the classifier once; its gradient is never
-        asked for. Where the classifier attacks itself, an image leaves with its first success.
+    def _allowed(self) -> Projection:
+        # Of images. What is done at a layer has an account of its own.
+        return ball(self.norm, self.epsilon)
 
-        Raises:
-            InputError: a surrogate with other classes, or a representation of another shape there.
-        """
-        criterion, rng = criterion or Misclassified(), (rng or Randomness(0)).child("pgd")
-        with torch.inference_mode(False), torch.no_grad():
-            images, labels = checked_inputs(classifier, images, labels)
-            rng = rng.bind(len(images))
-            surrogate = classifier if self.surrogate is None else load_classifier(self.surrogate)
-            if surrogate.class_names != classifier.class_names:
-                raise InputError(
-                    f"the surrogate {surrogate.name} has other classes ({len(surrogate.class_names)}) than "
-                    f"{classifier.name} ({len(classifier.class_names)}); transfer needs the same classes in the same "
-                    f"order"
-                )
-            source = self._cut(surrogate, images)
-            if surrogate is classifier and self.scope == "per-image":
-                found = self._craft(source, images, labels, criterion=criterion, rng=rng, keep="first")
-                return _told(found.search, images, found.changes, source, found.epsilon, found.relative)
-            return self._carried(source, self._cut(classifier, images), images, labels, criterion, rng)
+    def _search(self, search: Search, rng: Randomness) -> RepresentationAttacked:
+        classifier, images, labels, criterion = search.classifier, search.images, search.labels, search.criterion
+        surrogate = classifier if self.surrogate is None else load_classifier(self.surrogate)
+        if surrogate.class_names != classifier.class_names:
+            raise InputError(
+                f"the surrogate {surrogate.name} has other classes ({len(surrogate.class_names)}) than "
+                f"{classifier.name} ({len(classifier.class_names)}); transfer needs the same classes in the same order"
+            )
+        source = self._cut(surrogate, images)
+        if surrogate is classifier and self.scope == "per-image":
+            found = self._craft(source, images, labels, criterion=criterion, rng=rng, keep="first")
+            return _told(found.search, images, found.changes, source, found.epsilon, found.relative)
+        return self._carried(source, self._cut(classifier, images), images, labels, criterion, rng)
 
     def _cut(self, classifier: Classifier, images: Tensor) -> SplitClassifier:
         # Nothing can be learnt about a cut from no image, and nothing is attacked then.

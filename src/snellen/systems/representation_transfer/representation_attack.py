@@ -148,17 +148,14 @@ def craft(
         )
         if random_start and keep != "last":
             search.judge_clean()
-        positions = search.open_positions()
-        if len(positions):
-            ascend(
-                search,
-                positions,
-                step_rule=steepest(norm, step_size or 2.5 * epsilon / steps),
-                steps=steps,
-                rng=rng.child("restart", 0),
-                space=space,
-                random_start=random_start,
-            )
+        ascend(
+            search,
+            rng.child("restart", 0),
+            step_rule=steepest(norm, step_size or 2.5 * epsilon / steps),
+            steps=steps,
+            space=space,
+            random_start=random_start,
+        )
         found = search.result()
         if space is not None:
             changes = torch.zeros_like(as_maps(clean)[:1]) if space.change is None else space.change

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snellen.core.criterion import Margin, Misclassified, MultilabelChanged, Targeted
-from snellen.methods.attacks.perturbation.confidence import Confident, asked_confidence, gap, hinge
+from snellen.methods.attacks.perturbation.confidence import Confident, gap, hinge
 
 SCORES = torch.tensor([[3.0, 1.0, 2.5], [0.0, 5.0, 4.0]])
 
@@ -46,6 +46,6 @@ def test_confident_success_needs_the_lead():
 
 
 def test_the_larger_confidence_is_asked():
-    assert asked_confidence(Margin(confidence=3.0), 1.0) == 3.0
-    assert asked_confidence(Margin(confidence=0.5), 1.0) == 1.0
-    assert asked_confidence(Misclassified(), 1.0) == 1.0
+    assert Confident.at_least(Margin(confidence=3.0), 1.0).confidence == 3.0
+    assert Confident.at_least(Margin(confidence=0.5), 1.0).confidence == 1.0
+    assert Confident.at_least(Misclassified(), 1.0).confidence == 1.0

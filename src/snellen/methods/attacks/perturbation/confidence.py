@@ -36,11 +36,6 @@ def hinge(scores: Tensor, labels: Tensor, criterion: Criterion, confidence: floa
     return gap(scores, labels, criterion).clamp(min=-confidence)
 
 
-def asked_confidence(criterion: Criterion, confidence: float) -> float:
-    """The larger of an attack's own confidence and that of a :class:`~snellen.core.criterion.Margin` criterion."""
-    return max(confidence, criterion.confidence) if isinstance(criterion, Margin) else confidence
-
-
 @dataclass(frozen=True)
 class Confident:
     """A criterion met by at least ``confidence`` in score units (κ of Carlini and Wagner 2017).
@@ -54,6 +49,11 @@ class Confident:
 
     criterion: Criterion
     confidence: float = 0.0
+
+    @classmethod
+    def at_least(cls, criterion: Criterion, confidence: float) -> Confident:
+        """With the larger of this confidence and that of a :class:`~snellen.core.criterion.Margin` criterion."""
+        return cls(criterion, max(confidence, criterion.confidence) if isinstance(criterion, Margin) else confidence)
 
     @property
     def direction(self) -> int:

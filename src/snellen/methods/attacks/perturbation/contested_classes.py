@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.criterion import Criterion
 from snellen.core.errors import UnsupportedError
+from snellen.methods.attacks.perturbation.objectives import Evaluation
 
 
 def classes_to_raise(scores: Tensor, labels: Tensor, criterion: Criterion, count: int) -> Tensor:
@@ -40,6 +43,20 @@ def classes_to_lower(scores: Tensor, labels: Tensor, criterion: Criterion) -> Te
     [3]
     """
     return labels if criterion.direction > 0 else _others(scores, labels).argmax(1)
+
+
+def on_pairs(
+    classifier: Classifier, objective: Callable[[Tensor, Tensor, Tensor], Tensor], targets: Tensor, criterion: Criterion
+) -> Evaluation:
+    """Evaluate a targeted objective for one class to raise of each image of the batch, (n,): one query a candidate."""
+
+    def evaluate(candidates: Tensor, labels: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        scores = classifier(candidates)
+        lowered = classes_to_lower(scores.detach(), labels, criterion)
+        # Searches turn values round for a criterion that asks to come nearer; this objective knows the way itself.
+        return scores, criterion.direction * objective(scores, lowered, targets[positions])
+
+    return evaluate
 
 
 def _others(scores: Tensor, labels: Tensor) -> Tensor:

@@ -13,13 +13,19 @@ def checked_inputs(classifier: Classifier, images: Tensor, labels: Tensor) -> tu
     """Refuse images and labels that cannot be searched; give them back without the caller's graph, classes as int64.
 
     Args:
-        classifier: tells the task and the number k of classes.
+        classifier: says the task and the number k of classes.
         images: float32 or float64 (n, 3, h, w); n may be 0. The classifier itself checks the range.
         labels: integers (n,) in [0, k), or 0/1 of any type (n, k) where the task is multilabel; on the same device.
 
     Raises:
-        InputError: anything else; coarser floats too, whose rounding alone would carry candidates out of a ball.
+        InputError: anything else, a bare model too; coarser floats too, whose rounding alone would carry candidates out
+            of a ball.
     """
+    if not isinstance(classifier, Classifier):
+        raise InputError(
+            f"an attack takes a snellen classifier, which knows its classes and its preprocessing; got a "
+            f'{type(classifier).__name__}. Wrap it: snellen.load_classifier(model, ["cat", "dog"])'
+        )
     name, classes = classifier.name, len(classifier.class_names)
     precise = isinstance(images, Tensor) and images.dtype in (torch.float32, torch.float64)
     if not precise or images.ndim != 4 or images.shape[1] != 3:

@@ -15,10 +15,9 @@ from snellen.core.criterion import Criterion
 from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
-from snellen.methods.attacks.perturbation.inputs import checked_inputs
 from snellen.methods.attacks.perturbation.objectives import Evaluation
 from snellen.methods.attacks.perturbation.projections import Projection, largest_entry
-from snellen.methods.attacks.perturbation.search import Keep, Search
+from snellen.methods.attacks.perturbation.search import Keep, Search, start_search
 from snellen.methods.attacks.perturbation.spaces import PixelSpace, Space
 from snellen.methods.attacks.perturbation.steps import StepRule, WatchingStepRule
 from snellen.methods.attacks.perturbation.stopping import Stopping
@@ -71,31 +70,17 @@ def perturb(
     if restarts > 1 and (keep == "last" or not random_start):
         why = "each would overwrite the last iterate" if keep == "last" else "without a random start all are the same"
         raise InputError(f"got {restarts} restarts, but {why}; use restarts=1, or a random start with another keep")
-    # The caller's grad mode is not ours: gradients are taken in one place only, and there they must work.
-    with torch.inference_mode(False), torch.no_grad():
-        images, labels = checked_inputs(classifier, images, labels)
-        rng = rng.bind(len(images))
-        search = Search(
-            classifier,
-            images,
-            labels,
-            evaluate=evaluate,
-            criterion=criterion,
-            projection=projection,
-            keep=keep,
-        )
+    with start_search(
+        classifier, images, labels, projection=projection, criterion=criterion, rng=rng, keep=keep, evaluate=evaluate
+    ) as (search, rng):
         if random_start and keep != "last":
             search.judge_clean()
         for restart in range(restarts):
-            positions = search.open_positions()
-            if not len(positions):
-                break
             ascend(
                 search,
-                positions,
+                rng.child("restart", restart),
                 step_rule=step_rule,
                 steps=steps,
-                rng=rng.child("restart", restart),
                 space=space,
                 random_start=random_start,
                 stop=stop,
@@ -105,37 +90,44 @@ def perturb(
 
 def ascend(
     search: Search,
-    positions: Tensor,
+    rng: Randomness,
     *,
     step_rule: StepRule,
     steps: int,
-    rng: Randomness,
     space: Space | None = None,
     random_start: bool = False,
     stop: Stopping | None = None,
 ) -> None:
-    """One start and its steps, for the images at these positions. Call it under ``torch.no_grad``.
+    """One start and its steps, for the images that still want a search. Call it under ``torch.no_grad``.
 
     Args:
         search: the account that is kept; its evaluation and criterion say what is climbed.
-        positions: int64 (m,), which images of the batch to search for; at least one.
+        rng: randomness of the start, bound to the whole batch.
         step_rule: how variables move.
         steps: gradient steps.
-        rng: randomness of the start, bound to the whole batch.
         space: what the variable is; pixels by default.
         random_start: start from a random allowed candidate instead of the clean image.
         stop: which images are given up before the last step.
     """
+    positions = search.open_positions()
+    if not len(positions):
+        return
     space = space or PixelSpace()
     images = search.images[positions]
     start = search.projection.sample(images, rng[positions]) if random_start else images
     variables = space.encode(start, images)
     memory = step_rule.start(variables)
-    for iteration in range(steps):
-        with torch.enable_grad():
-            variables = variables.detach().requires_grad_(True)
+    for iteration in range(steps + 1):
+        # After the last step, candidates are judged and no gradient is taken.
+        last = iteration == steps
+        with torch.set_grad_enabled(not last):
+            variables = variables.detach().requires_grad_(not last)
             candidates = space.decode(variables, images)
-            values, done = search.look(candidates, positions, clean=iteration == 0 and not random_start)
+            scores, values = search.evaluate(candidates, search.labels[positions], positions)
+            clean = iteration == 0 and not random_start
+            done = search.judge(candidates, positions, scores, values, clean=clean)
+            if last:
+                return
             if stop is not None:
                 done = done | stop(values.detach(), positions, iteration)
             if bool(done.all()):
@@ -162,4 +154,3 @@ def ascend(
             memory = step_rule.watch(values, images, memory)
         variables, memory = step_rule.step(variables, gradient, memory, iteration)
         variables = space.constrain(variables, images, search.projection)
-    search.look(space.decode(variables, images), positions, clean=steps == 0 and not random_start)

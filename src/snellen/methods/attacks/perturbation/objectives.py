@@ -21,6 +21,11 @@ Objective = Callable[[Tensor, Tensor], Tensor]
 Evaluation = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
+def no_objective(scores: Tensor, labels: Tensor) -> Tensor:
+    """Zero for every image, where decisions alone guide a search: (n, k), labels → (n,)."""
+    return scores.new_zeros(len(scores))
+
+
 def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy: (n, k), (n,) → (n,); with 0/1 labels (n, k), the sum of k binary cross-entropies."""
     if labels.ndim == 2:

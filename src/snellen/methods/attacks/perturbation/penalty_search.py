@@ -71,13 +71,13 @@ class Weights:
 
 
 def penalised(
-    classifier: Classifier, size: Callable[[Tensor, Tensor], Tensor] | None, weights: Tensor, *, goal: Confident
+    classifier: Classifier, size: Callable[[Tensor, Tensor], Tensor], weights: Tensor, *, goal: Confident
 ) -> Evaluation:
     """Evaluate −(size of the change + weight · hinge) with one weight per image, in the criterion's direction.
 
     Args:
         classifier: the model under attack; one query a candidate.
-        size: (candidates (m, 3, h, w), positions (m,)) → penalty (m,) on the change; None: no penalty.
+        size: (candidates (m, 3, h, w), positions (m,)) → penalty (m,) on the change.
         weights: (n,), one for each image of the batch.
         goal: what counts as success, and by which score.
     """
@@ -85,9 +85,7 @@ def penalised(
     def evaluate(candidates: Tensor, labels: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         scores = classifier(candidates)
         missing = hinge(scores, labels, goal.criterion, goal.confidence)
-        loss = weights[positions].to(missing.dtype) * missing
-        if size is not None:
-            loss = loss + size(candidates, positions)
+        loss = weights[positions].to(missing.dtype) * missing + size(candidates, positions)
         return scores, -goal.direction * loss
 
     return evaluate

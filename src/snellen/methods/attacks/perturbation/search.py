@@ -7,16 +7,20 @@ ends its own search, never that of its neighbours.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
-from snellen.core.criterion import Criterion
+from snellen.core.criterion import Criterion, Misclassified
 from snellen.core.errors import NotFiniteError
 from snellen.core.outcomes import Attacked
-from snellen.methods.attacks.perturbation.objectives import Evaluation, calls_per_candidate
+from snellen.core.randomness import Randomness
+from snellen.methods.attacks.perturbation.inputs import checked_inputs
+from snellen.methods.attacks.perturbation.objectives import Evaluation, calls_per_candidate, no_objective, on_scores
 from snellen.methods.attacks.perturbation.projections import Projection
 
 #: first: an image leaves with its first success. closest: all steps are taken, the nearest success is kept. last: all
@@ -32,10 +36,11 @@ class Search:
         classifier: the model under attack.
         images: checked images (n, 3, h, w), see :func:`snellen.methods.attacks.perturbation.inputs.checked_inputs`.
         labels: checked labels (n,) or (n, k).
-        evaluate: what :meth:`look` asks; an attack with several objectives sets it anew before each.
         criterion: what counts as success.
         projection: where a success must lie, and the norm of the distance.
         keep: which candidate of an image is kept.
+        evaluate: gives scores and values to climb; by default scores alone. An attack with several objectives sets it
+            anew before each.
     """
 
     def __init__(
@@ -44,13 +49,14 @@ class Search:
         images: Tensor,
         labels: Tensor,
         *,
-        evaluate: Evaluation,
         criterion: Criterion,
         projection: Projection,
         keep: Keep = "first",
+        evaluate: Evaluation | None = None,
     ) -> None:
         self.classifier, self.images, self.labels = classifier, images, labels
-        self.evaluate, self.criterion, self.projection, self.keep = evaluate, criterion, projection, keep
+        self.criterion, self.projection, self.keep = criterion, projection, keep
+        self.evaluate = evaluate or on_scores(classifier, no_objective)
         count = len(images)
         self.looked = False
         self.best = images.clone()
@@ -71,25 +77,40 @@ class Search:
     def judge_clean(self) -> None:
         """Look at the clean images first: those that meet the criterion already need no search."""
         if len(self.images):
-            self.look(self.images, torch.arange(len(self.images), device=self.images.device), clean=True)
+            everyone = torch.arange(len(self.images), device=self.images.device)
+            scores, values = self.evaluate(self.images, self.labels, everyone)
+            self.judge(self.images, everyone, scores, values, clean=True)
 
-    def look(self, candidates: Tensor, positions: Tensor, *, clean: bool = False) -> tuple[Tensor, Tensor]:
+    def look(self, candidates: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate candidates once, judge and keep them: values to climb, and which images are done, (m,) each.
 
         Args:
             candidates: (m, 3, h, w) in [0, 1].
             positions: which images of the batch they are candidates of, each at most once.
-            clean: the candidates are the clean images themselves.
 
         Raises:
             NotFiniteError: at the first look, no image of the batch has finite scores and a finite objective.
         """
-        scores, values, finite = self.ask(candidates, positions)
-        return values, self.record(positions, candidates.detach(), scores.detach(), finite, clean=clean)
+        scores, values = self.evaluate(candidates, self.labels[positions], positions)
+        return values, self.judge(candidates, positions, scores, values)
 
     def ask(self, candidates: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Evaluate candidates once: scores (m, k), values to climb (m,), and where both are finite, bool (m,)."""
         scores, values = self.evaluate(candidates, self.labels[positions], positions)
+        return scores, values, self._count(positions, scores, values)
+
+    def judge(
+        self, candidates: Tensor, positions: Tensor, scores: Tensor, values: Tensor, *, clean: bool = False
+    ) -> Tensor:
+        """Count, judge and keep candidates that were evaluated; returns which images are done: bool (m,).
+
+        ``clean``: the candidates are the clean images themselves.
+        """
+        finite = self._count(positions, scores, values)
+        return self.record(positions, candidates.detach(), scores.detach(), finite, clean=clean)
+
+    def _count(self, positions: Tensor, scores: Tensor, values: Tensor) -> Tensor:
+        """Count one evaluation; returns where its scores and values are finite: bool (m,)."""
         self.queries[positions] += calls_per_candidate(self.evaluate)
         # NaN compares as success with every label but one.
         finite = scores.detach().isfinite().flatten(1).all(1) & values.detach().isfinite()
@@ -99,7 +120,7 @@ class Search:
                 f"all {len(finite)} images inside the attack; attack a numerically stable model, in float32"
             )
         self.looked = True
-        return scores, values, finite
+        return finite
 
     def record(
         self, positions: Tensor, candidates: Tensor, scores: Tensor, finite: Tensor, *, clean: bool = False
@@ -126,11 +147,8 @@ class Search:
         self.gradients[positions] += calls_per_candidate(self.evaluate)
         return gradient
 
-    def absorb(self, positions: Tensor, part: Attacked) -> Tensor:
-        """Take over the result of another attack on some of the images; returns which of them it broke: bool (m,).
-
-        An image of which the other attack says ``not finite`` is left with that.
-        """
+    def charge(self, positions: Tensor, part: Attacked) -> None:
+        """Take over what another attack spent on some of the images, and how it ended where scores were not finite."""
         self.looked = True
         self.queries[positions] += part.queries
         self.gradients[positions] += part.gradients
@@ -138,6 +156,13 @@ class Search:
         self.sloped[positions] |= (part.gradients > 0) & ~part.zero_gradient
         lost = torch.tensor([status == "not finite" for status in part.status], device=positions.device)
         self.not_finite[positions] |= lost.bool()
+
+    def absorb(self, positions: Tensor, part: Attacked) -> Tensor:
+        """Take over the result of another attack on some of the images; returns which of them it broke: bool (m,).
+
+        An image of which the other attack says ``not finite`` is left with that.
+        """
+        self.charge(positions, part)
         new = part.success & ~self.success[positions]
         if self.keep == "closest":
             new |= part.success & (part.distance < self.distance[positions])
@@ -188,3 +213,46 @@ class Search:
 def _rows(values: Tensor, chosen: Tensor) -> Tensor:
     """Rows at rising positions without repeats; no copy while they are all of them."""
     return values if len(chosen) == len(values) else values[chosen]
+
+
+@contextmanager
+def start_search(
+    classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    projection: Projection,
+    criterion: Criterion | None = None,
+    rng: Randomness | None = None,
+    keep: Keep = "first",
+    evaluate: Evaluation | None = None,
+) -> Iterator[tuple[Search, Randomness]]:
+    """The beginning of every attack: the account of a search, and randomness bound to the images.
+
+    The caller's grad mode is not ours: gradients are taken in a few places only, and there they must work.
+
+    Args:
+        classifier: the model under attack.
+        images: see :func:`snellen.methods.attacks.perturbation.inputs.checked_inputs`.
+        labels: see there.
+        projection: see :class:`Search`, as for ``keep`` and ``evaluate``.
+        criterion: what counts as success, by default misclassification.
+        rng: by default that of seed 0.
+        keep: which candidate of an image is kept.
+        evaluate: gives scores and values to climb.
+
+    Raises:
+        InputError: no classifier, or images or labels that do not fit.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        images, labels = checked_inputs(classifier, images, labels)
+        search = Search(
+            classifier,
+            images,
+            labels,
+            criterion=criterion or Misclassified(),
+            projection=projection,
+            keep=keep,
+            evaluate=evaluate,
+        )
+        yield search, (rng or Randomness(0)).bind(len(images))

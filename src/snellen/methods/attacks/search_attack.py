@@ -1,0 +1,113 @@
+"""What all attacks on images share: how a call begins, what is refused, and the norm ball of most of them.
+
+An attack is its parameters, its mathematics and one method, ``_search``. Success, failure and counts mean the same for
+all, because all keep their account in a :class:`~snellen.methods.attacks.perturbation.search.Search`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, Self
+
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from snellen.core.classifier import Classifier
+from snellen.core.criterion import Criterion
+from snellen.core.errors import UnsupportedError
+from snellen.core.method import Method
+from snellen.core.outcomes import Attacked
+from snellen.core.randomness import Randomness
+from snellen.methods.attacks.norms import Norm, ball, refuse_levels
+from snellen.methods.attacks.perturbation.projections import Projection
+from snellen.methods.attacks.perturbation.search import Search, start_search
+
+
+class SearchAttack(Method):
+    """A search for a changed image, one for each image of a batch.
+
+    >>> import torch
+    >>> from snellen.methods.attacks.perturbation import LinfBall
+    >>> class Darker(SearchAttack):
+    ...     name = "darker"
+    ...     def _allowed(self):
+    ...         return LinfBall(0.1)
+    ...     def _search(self, search, rng):
+    ...         positions = search.open_positions()
+    ...         search.look((search.images[positions] - 0.1).clamp(0, 1), positions)
+    ...         return search.result()
+    >>> bright = Classifier(lambda images: images.flatten(1)[:, :2] - torch.tensor([0.0, 0.45]), class_names=["a", "b"])
+    >>> Darker().attack(bright, torch.full((1, 3, 1, 1), 0.5), torch.tensor([0])).status
+    ('not found',)
+    """
+
+    finds: ClassVar[tuple[str, ...]] = ("adversarial",)
+
+    #: Stream of the draws, where it is not the attack's name.
+    _stream: ClassVar[str | None] = None
+
+    def attack(
+        self,
+        classifier: Classifier,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        criterion: Criterion | None = None,
+        rng: Randomness | None = None,
+    ) -> Attacked:
+        """Attack prepared images.
+
+        Args:
+            classifier: the model under attack; its query and gradient counts go up.
+            images: float32 or float64 (n, 3, h, w) in [0, 1]; n may be 0.
+            labels: integers (n,), or 0/1 (n, k) for a multilabel classifier, on the device of the images; targets for a
+                targeted criterion.
+            criterion: what counts as success, by default misclassification.
+            rng: randomness of each image, by default that of seed 0.
+
+        Raises:
+            InputError: a bare model in place of a classifier, images or labels that do not fit, or probabilities where
+                logits are needed.
+            UnsupportedError: the classifier lacks what the attack needs, such as gradients.
+            NotFiniteError: at the first look, no image of the batch has finite scores and a finite objective.
+        """
+        begun = start_search(
+            classifier,
+            images,
+            labels,
+            projection=self._allowed(),
+            criterion=criterion,
+            rng=(rng or Randomness(0)).child(self._stream or self.name),
+        )
+        with begun as (search, rng):
+            if (why := self.missing(classifier)) is not None:
+                raise UnsupportedError(f"{self.name} {why}; hop_skip_jump attacks by decisions alone")
+            return self._search(search, rng)
+
+    @abstractmethod
+    def _allowed(self) -> Projection:
+        """Where a success must lie, and the norm of its distance."""
+
+    @abstractmethod
+    def _search(self, search: Search, rng: Randomness) -> Attacked:
+        """Search for all images. Runs without gradients; nothing was looked at yet.
+
+        Args:
+            search: the account to keep, on checked images and labels; by default its evaluation gives scores alone.
+            rng: of this attack, bound to the images.
+        """
+
+
+class BallAttack(SearchAttack):
+    """A search inside a norm ball."""
+
+    epsilon: float = Field(8 / 255, ge=0, description="largest change, in [0, 1] pixel units of the norm")
+    norm: Norm = Field("linf", description="norm of the change")
+
+    @model_validator(mode="after")
+    def _epsilon_is_in_pixel_units(self) -> Self:
+        refuse_levels(self.norm, self.epsilon)
+        return self
+
+    def _allowed(self) -> Projection:
+        return ball(self.norm, self.epsilon)
