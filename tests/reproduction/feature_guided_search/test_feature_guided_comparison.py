@@ -9,11 +9,13 @@ import torch
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.progress import Silent
-from snellen.core.randomness import Randomness
 from snellen.core.system import find_system
+from snellen.methods.attacks.saliency_map import SaliencyMap
 from snellen.reproduction.feature_guided_search import experiment as module
 from snellen.reproduction.feature_guided_search.experiment import feature_guided_comparison
-from snellen.reproduction.shared.severity_figures import changed_pixels, pair_figures, share_on
+from snellen.reproduction.sample import mean_of
+from snellen.reproduction.seed_file import named_figures
+from snellen.reproduction.shared.severity_figures import changed_pixels, pair_figures, shares_on
 from snellen.reproduction.shared.traffic_lights import traffic_lights
 from snellen.systems.feature_guided_search.method import FeatureGuidedSearch
 from snellen.testing.conformance import small_problem
@@ -26,9 +28,9 @@ def test_smoke_runs_every_stage_on_vgg16(monkeypatch):
     figures = feature_guided_comparison("smoke", 0, Silent())
     assert type(seen[0].classifier.module).__name__ == "VGG"
     assert tuple(seen[0].images.shape) == (2, 3, 224, 224)
-    assert all(np.isfinite(value) for value in figures.values())
-    for name in ("guided", "uniform", "random", "jsma", "cw_l0"):
-        assert 0 <= figures[f"large.{name}.success"] <= 1
+    assert all(value is not None and np.isfinite(mean_of(value)) for value in figures.values())
+    for name in ("guided", "uniform", "random", "published", "jsma", "cw_l0"):
+        assert set(figures[f"large.{name}.success"].values) <= {0.0, 1.0}
     assert figures["large.guided.queries"] <= 4
 
 
@@ -39,13 +41,12 @@ def test_small_gives_what_the_claims_name(monkeypatch):
     monkeypatch.setattr(module, "SMALL", tiny)
     monkeypatch.setattr(module, "SMALL_PLAN", TrainingPlan(epochs=2, batch_size=10, learning_rate=2e-3))
     figures = feature_guided_comparison("small", 0, Silent())
-    claims = find_system("15").claims
-    named = {name for claim in claims for name in (claim.metric, claim.baseline, *claim.controls) if name}
-    assert named <= set(figures)
-    assert all(np.isfinite(value) for value in figures.values())
+    assert set(named_figures(find_system("15"), "small")) <= set(figures)
+    assert len(figures["scenes.ratio_to_uniform.log2"].values) == 3
+    assert all(value is not None and np.isfinite(mean_of(value)) for value in figures.values())
     assert figures["scenes.guided.queries"] <= 40
     full = module.Sizes()
-    assert (full.queries, full.scenes) == (2000, 60)
+    assert (full.queries, full.scenes, full.textures, full.lights) == (2000, 30, 40, 48)
 
 
 def test_full_says_what_it_lacks():
@@ -57,7 +58,21 @@ def test_the_searches_differ_in_guidance_and_tree_alone():
     base = FeatureGuidedSearch().model_dump()
     changed = {name: FeatureGuidedSearch(**fields).model_dump() for name, fields in module.SEARCHES.items()}
     differing = {name: {key for key in base if fields[key] != base[key]} for name, fields in changed.items()}
-    assert differing == {"guided": set(), "uniform": {"choice"}, "random": {"choice", "depth"}}
+    published = {"every_move", "adapting", "overshoot"}
+    assert differing == {
+        "guided": set(), "uniform": {"choice"}, "random": {"choice", "depth"}, "published": published
+    }  # fmt: skip
+
+
+def test_jsma_makes_the_moves_of_the_game():
+    classifier, images, labels = small_problem(count=6)
+    attacked = module._with_our_moves(SaliencyMap(largest_share=1.0), classifier, images, labels)
+    assert bool(attacked.success.any())
+    assert torch.equal(classifier(attacked.images).argmax(1) != labels, attacked.success)
+    moved = (images < 0.5).float()
+    changed = (attacked.images != images).any(1, keepdim=True)
+    assert bool(changed.any())
+    assert torch.allclose(attacked.images, torch.where(changed, moved, images))
 
 
 def lamps_alone(lights):
@@ -107,7 +122,7 @@ def test_guidance_puts_pixels_on_lamps():
     shares = {}
     for choice in ("features", "uniform"):
         method = FeatureGuidedSearch(queries=300, leaves=16, choice=choice, backtracking=0)
-        shares[choice] = share_on(method.attack(classifier, one[0], labels), one[0], lights.lamps[[0]])
+        shares[choice] = float(shares_on(method.attack(classifier, one[0], labels), one[0], lights.lamps[[0]]))
     assert shares["features"] > 2 * max(shares["uniform"], float(lights.lamps[0].double().mean()))
 
 
@@ -118,7 +133,8 @@ def test_figures_count_what_withstood_with_all_its_pixels():
     assert (changed[~attacked.success] == 64).all()
     assert (changed[attacked.success] == 1).all()
     ours = torch.tensor([2.0, 8.0, 4.0, 4.0])
-    found = pair_figures(ours, torch.full((4,), 8.0), "r", Randomness(0))
+    found = pair_figures(ours, torch.full((4,), 8.0), "r")
     assert found["r"] == pytest.approx(0.5)
-    assert found["r.low"] < 0.5 < found["r.high"]
+    assert found["r.log2"].values == pytest.approx((-2.0, 0.0, -1.0, -1.0))
+    assert shares_on(attacked, images, torch.ones(6, 8, 8, dtype=torch.bool)).isnan().equal(~attacked.success)
     assert dataclasses.is_dataclass(module.SMALL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from snellen.models.layers.split_classifier import PIXELS
 from snellen.reproduction.representation_transfer import experiment as module
 from snellen.reproduction.representation_transfer.between import measure_layer
 from snellen.reproduction.representation_transfer.controls import control_figures
-from snellen.reproduction.representation_transfer.depth_figures import layer_figures, study_figures
+from snellen.reproduction.representation_transfer.depth_figures import alignment_figures, layer_figures, study_figures
 from snellen.reproduction.representation_transfer.known_outcomes import KnownOutcomes
 from snellen.reproduction.representation_transfer.networks import (
     SAME_ARCHITECTURE,
@@ -32,6 +33,7 @@ from snellen.reproduction.representation_transfer.tau_figures import tau_figures
 from snellen.reproduction.representation_transfer.theory import effect_ratios, theory_figures
 from snellen.reproduction.representation_transfer.token_targets import target_scores
 from snellen.reproduction.runner import reproduce
+from snellen.reproduction.sample import Figure, mean_of
 from snellen.systems.representation_transfer.representation_attack import add
 from snellen.training.acceleration import seeded
 
@@ -82,9 +84,10 @@ def test_one_network_in_two_bases(small: ImageStudy) -> None:
     figures = control_figures(small, "base_1")
     for control in ("basis", "symmetry"):
         assert figures[f"{control}.difference"] < 1e-5
-        assert figures[f"{control}.data.tau"] == pytest.approx(1, abs=1e-9)
-        assert figures[f"{control}.corrected.tau"] == pytest.approx(1, abs=0.03)
-        assert figures[f"{control}.raw.tau"] < 0.6
+        assert mean_of(figures[f"{control}.data.tau"]) == pytest.approx(1, abs=1e-9)
+        assert mean_of(figures[f"{control}.corrected.tau"]) == pytest.approx(1, abs=0.03)
+        assert mean_of(figures[f"{control}.raw.tau"]) < 0.6
+    assert len(set(figures["basis.raw.tau"].values)) > 5, "ten rotations, each of its own"
 
 
 @pytest.mark.covers("16.4")
@@ -139,6 +142,31 @@ def test_a_study_tells_transfer_by_depth_beside_alignment_and_counts(small: Imag
     assert 1 <= figures["counts.least_common"] <= figures["counts.measured"] == 70
     assert figures["headline.data.tau"] == figures["pixels.none.tau"]
     assert all(np.isfinite(value) for value in figures.values())
+
+
+@pytest.mark.covers("16.6")
+def test_only_images_that_both_models_of_a_pair_get_right_count(small: ImageStudy) -> None:
+    measured = small.data.measure
+    decided = {name: model(measured.images).argmax(1) for name, model in small.models.items()}
+    # Of some images the label is what the one model says, of some what the other says, of the rest what neither does.
+    labels = torch.where(torch.arange(70) < 40, decided["base_1"], decided["base_2"])
+    labels[60:] = (decided["base_1"][60:] + 1) % 4
+    data = replace(small.data, measure=Pictures(measured.images, labels))
+    few = replace(small, data=data, strength=Strength(steps=1, least_common=0, evaluations=2))
+    right = {name: said == labels for name, said in decided.items()}
+    assert bool((right["base_1"] != right["base_2"]).any())
+    for carried in measure_layer(few, "stage1", few.cuts("stage1")).pairs["none"]:
+        assert carried.common.tolist() == (right["base_1"] & right["base_2"]).tolist()
+
+
+@pytest.mark.covers("16.12")
+def test_the_scale_of_activations_is_no_residual(small: ImageStudy) -> None:
+    cuts = small.cuts("stage1")
+    layer = measure_layer(small, "stage1", cuts)
+    (plain, points) = alignment_figures(small, layer, cuts)
+    cuts["base_1"].encoded["fit"] = 50 * cuts["base_1"].encoded["fit"]
+    assert alignment_figures(small, layer, cuts)[0]["identity_residual"] == pytest.approx(plain["identity_residual"])
+    assert len(points) <= 1, "two models are one point, in both directions"
 
 
 @pytest.mark.covers("16.6")
@@ -230,7 +258,7 @@ def test_the_other_norm_and_universal_tensors_stand_apart() -> None:
 
 
 def test_smoke_runs_every_stage_with_the_real_classes(monkeypatch: pytest.MonkeyPatch) -> None:
-    found: list[Mapping[str, float]] = []
+    found: list[Mapping[str, Figure]] = []
     run, classes, cut = module.adversarial_transfer, set(), module.study_figures
 
     def looked_at(chosen: ImageStudy, progress: Silent) -> dict[str, float]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from snellen.core.progress import Progress
 from snellen.metrics.alignment import channel_correlation, identity_residual, linear_cka, neighbour_overlap
@@ -32,21 +33,22 @@ def study_figures(study: ImageStudy, progress: Progress) -> dict[str, float]:
     Returns:
         By depth: ``DEPTH.MAP.tau`` with ``low`` and ``high`` of its bootstrap interval over images and pairs,
         ``same_architecture`` (τ among the seeds of one architecture), shares of success, floors and of the same wrong
-        class; sizes; alignment. The ``headline``: data, raw and corrected over all hidden layers, with intervals and
-        the gaps between the nearer ends of two of them (negative where they overlap). ``rank_correlation`` of τ with
-        the identity residual over pairs and hidden layers. ``counts``: common images of the pairs, and pairs. A τ that
-        no pair has, and what follows from it, are left out.
+        class; sizes; alignment. The ``headline``: data, raw and corrected over all hidden layers, with intervals.
+        ``rank_correlation`` of τ with the identity residual, over the pairs of a layer, averaged over the hidden
+        layers. ``counts``: common images of the pairs, and pairs. A τ that no pair has, and what follows from it, are
+        left out.
     """
     figures, layers = dict[str, float](), dict[str, Layer]()
-    points = list[tuple[float, float]]()
+    correlations = list[float]()
     progress.begin("layers", len(study.depths))
     for depth in study.depths:
         cuts = study.cuts(depth)
         layers[depth] = measure_layer(study, depth, cuts)
         figures |= {f"{depth}.{name}": value for name, value in layer_figures(study, layers[depth]).items()}
         if depth != PIXELS:
-            alignment, found = alignment_figures(study, layers[depth], cuts)
-            points += found
+            alignment, points = alignment_figures(study, layers[depth], cuts)
+            if len(points) > 2:
+                correlations.append(rank_correlation(*zip(*points, strict=True)))
             figures |= {f"{depth}.{name}": value for name, value in alignment.items()}
         figures |= {f"{depth}.{name}": value for name, value in sweep_figures(study, layers[depth], cuts).items()}
         progress.advance("layers", 1)
@@ -55,7 +57,7 @@ def study_figures(study: ImageStudy, progress: Progress) -> dict[str, float]:
     return {
         **figures,
         **headline_figures(study, layers),
-        **({"rank_correlation": rank_correlation(*zip(*points, strict=True))} if len(points) > 2 else {}),
+        **({"rank_correlation": float(np.mean(correlations))} if correlations else {}),
         "counts.least_common": float(min(counts)),
         "counts.pairs": float(len(counts)),
         "counts.measured": float(len(study.data.measure.labels)),
@@ -95,11 +97,15 @@ def layer_figures(study: ImageStudy, layer: Layer) -> dict[str, float]:
 def alignment_figures(
     study: ImageStudy, layer: Layer, cuts: Mapping[str, Cut]
 ) -> tuple[dict[str, float], list[tuple[float, float]]]:
-    """Mean alignment over the pairs, and (identity residual, τ) of each pair that has a τ."""
+    """Mean alignment over the pairs, and (identity residual, τ) of each two models that have a τ.
+
+    Residuals are of representations at a root mean square of 1: otherwise they tell the scale of the activations. The
+    two directions of a pair then share one, and count once, with their mean τ.
+    """
     measured: dict[str, list[float]] = {}
-    points = []
+    taus: dict[frozenset[str], tuple[float, list[float]]] = {}
     for pair in layer.pairs["none"]:
-        first, second = (channel_rows(cuts[name].encoded["fit"]) for name in (pair.source, pair.target))
+        first, second = (_scaled(channel_rows(cuts[name].encoded["fit"])) for name in (pair.source, pair.target))
         residual = identity_residual(first, second)
         for name, value in (
             ("identity_residual", residual),
@@ -111,8 +117,15 @@ def alignment_figures(
             measured.setdefault(name, []).append(value)
         tau = transfer_rates(pair, least_common=study.strength.least_common).tau
         if tau is not None:
-            points.append((residual, tau))
+            taus.setdefault(frozenset((pair.source, pair.target)), (residual, []))[1].append(tau)
+    points = [(residual, float(np.mean(both))) for residual, both in taus.values()]
     return {name: float(np.mean(values)) for name, values in measured.items()}, points
+
+
+def _scaled(rows: Tensor) -> Tensor:
+    """Rows (n, d) that are centred, at a root mean square of 1."""
+    centred = rows - rows.mean(0)
+    return centred / centred.square().mean().sqrt()
 
 
 def _overlap(first: Cut, second: Cut) -> float:
@@ -134,20 +147,13 @@ def sweep_figures(study: ImageStudy, layer: Layer, cuts: Mapping[str, Cut]) -> d
 
 def headline_figures(study: ImageStudy, layers: Mapping[str, Layer]) -> dict[str, float]:
     """Data-space transfer beside that of representations, as they are and rotated, over all hidden layers."""
-    figures, ends = dict[str, float](), dict[str, tuple[float, float]]()
+    figures = dict[str, float]()
     for name, (pixels, kind) in HEADLINE.items():
         pairs = [
             pair for depth, layer in layers.items() if (depth == PIXELS) == pixels for pair in layer.pairs.get(kind, ())
         ]
         found = tau_figures(pairs, study.strength)
-        if "tau" in found:
-            ends[name] = found["low"], found["high"]
         figures |= {f"headline.{name}.{key}": value for key, value in found.items()}
-    for first, second in (("data", "raw"), ("corrected", "raw"), ("data", "corrected")):
-        if first not in ends or second not in ends:
-            continue
-        gap = max(ends[first][0] - ends[second][1], ends[second][0] - ends[first][1])
-        figures[f"headline.gap.{first}.{second}"] = gap
     figures["headline.least_source_success"] = min(min(layer.diagonal.values()) for layer in layers.values())
     means = [float(np.mean(list(layer.diagonal.values()))) for layer in layers.values()]
     figures["headline.least_mean_source_success"] = min(means)

@@ -28,19 +28,20 @@ from snellen.reproduction.representation_transfer.speaking_figures import (
 )
 from snellen.reproduction.representation_transfer.studies import fashion_study, scenes_study, smoke_studies
 from snellen.reproduction.representation_transfer.theory import theory_figures
+from snellen.reproduction.sample import Figure
 from snellen.training.plan import TrainingPlan
 
 #: The middle layer, at which the second norm and universal tensors are tried.
 MIDDLE = "stage2"
 
 
-def adversarial_transfer(scale: Scale, seed: int, progress: Progress) -> Mapping[str, float]:
+def adversarial_transfer(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
     """Measure the claims of system 16.
 
     Returns:
         ``theory``: the theorem by dimension. ``scenes`` and ``fashion``: by depth and map, see
         :func:`~snellen.reproduction.representation_transfer.depth_figures.study_figures`. ``basis`` and ``symmetry``:
-        one network in two bases. ``l2``: two seeds under the other norm. ``universal``: one tensor for all images.
+        one network in other bases. ``l2``: two seeds under the other norm. ``universal``: one tensor for all images.
         ``language`` and ``vision``: models that speak.
 
     Raises:
@@ -53,7 +54,7 @@ def adversarial_transfer(scale: Scale, seed: int, progress: Progress) -> Mapping
             "system 16 has no full experiment: it needs CIFAR-10 and ImageNet with trained networks and several large "
             "vision-language models; choose small"
         )
-    figures = dict(theory_figures(seed))
+    figures: dict[str, Figure] = dict(theory_figures(seed))
     scenes = scenes_study(seed, progress)
     figures |= _prefixed("scenes", study_figures(scenes, progress))
     figures |= _prefixed("scenes", _split_difference(scenes))
@@ -84,7 +85,7 @@ adversarial_transfer.stand_ins = {  # type: ignore[attr-defined]
 }
 
 
-def _prefixed(name: str, figures: Mapping[str, float]) -> dict[str, float]:
+def _prefixed(name: str, figures: Mapping[str, Figure]) -> dict[str, Figure]:
     return {f"{name}.{key}": value for key, value in figures.items()}
 
 
@@ -122,9 +123,9 @@ def _other_ways(study: ImageStudy) -> dict[str, float]:
     return figures
 
 
-def _smoke(seed: int, progress: Progress) -> Mapping[str, float]:
+def _smoke(seed: int, progress: Progress) -> Mapping[str, Figure]:
     """Every stage with the real classes; no figure of it means anything."""
-    figures = dict(theory_figures(seed, dimensions=(8,), draws=50))
+    figures: dict[str, Figure] = dict(theory_figures(seed, dimensions=(8,), draws=50))
     strength = Strength()
     for family, study in smoke_studies(seed).items():
         strength = study.strength

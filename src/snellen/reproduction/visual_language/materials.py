@@ -1,4 +1,4 @@
-"""Scenes whose objects, attributes and sentences are known, and garments."""
+"""Scenes of several objects, each with a known mask and known attributes, and garments."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from torch import Tensor
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.preparation import to_unit
+from snellen.core.randomness import Randomness
 from snellen.data.loading import prepared_batches
 from snellen.data.references import load_images
-from snellen.data.worlds.optotypes.captions import caption
 from snellen.data.worlds.optotypes.described import Described, described
 from snellen.data.worlds.optotypes.parser import parse
 from snellen.data.worlds.optotypes.rendering import render
+from snellen.data.worlds.optotypes.scene import Scene
 from snellen.data.worlds.optotypes.small_world import SIZE, WORLD, scenes
 
 #: Attributes of the object that sentences are judged by.
 ATTRIBUTES = ("shape", "colour", "texture")
 
-#: Reference sentences of each scene.
-REFERENCES = 4
+#: Two or three objects in a scene, of shapes and colours that differ, so that a region is right or wrong.
+OBJECTS = (2, 3)
+
+#: Least probability of a decision: below it nobody can say which object it is about.
+SURE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,39 +38,57 @@ class Pictures:
     Attributes:
         images: (n, 3, h, w) in [0, 1].
         targets: int64 (n,), the decisions.
-        masks: bool (n, h, w), the object; None where it is not known.
-        truths: attributes of the object of each image.
-        references: sentences about each image.
+        masks: bool (n, h, w), the object that the decision names; None where it is not known.
+        any_object: bool (n, h, w), one of the objects, each as likely as the others; None where they are not known.
+        absent: int64 (n,), a class that is not in the image; None where it is not known.
+        truths: attributes of the object that the decision names.
     """
 
     images: Tensor
     targets: Tensor
     masks: Tensor | None = None
+    any_object: Tensor | None = None
+    absent: Tensor | None = None
     truths: Sequence[dict[str, str]] = ()
-    references: Sequence[Sequence[str]] = ()
 
 
 def drawn_scenes(classifier: Classifier, count: int, seed: int) -> Pictures:
-    """Scenes of combinations that no embedded model was fitted to, which the classifier gets right.
+    """Scenes of combinations that no embedded model was fitted to, in which the classifier names one of the objects.
 
-    One object each, clear sight; what covers at least half of a pixel is its mask.
+    Two or three small objects whose shapes and colours differ, clear sight; what covers at least half of a pixel is
+    the mask of an object. Scenes in which the decision names no object, or is not sure, are left out.
     """
-    world = WORLD.model_copy(update={"nuisance_share": 0.0, "seed": seed})
-    drawn = scenes(world, "test", count=2 * count, seen=False)
+    world = WORLD.model_copy(update={"nuisance_share": 0.0, "seed": seed, "objects": OBJECTS, "sizes": ("small",)})
+    drawn = [scene for scene in scenes(world, "test", count=5 * count, seen=False) if _differ(scene)]
     rendered = render(drawn, SIZE)
     images = to_unit(rendered.pixels)
     with torch.no_grad():
-        decided = classifier.predict(classifier(images))
-    shapes = [scene.objects[0].shape for scene in drawn]
-    right = [row for row, shape in enumerate(shapes) if classifier.class_names[int(decided[row])] == shape][:count]
-    known = [described(drawn[row]) for row in right]
+        probability, decided = classifier.probabilities(classifier(images)).max(1)
+    names = [classifier.class_names[target] for target in decided.tolist()]
+    shapes = [[one.shape for one in scene.objects] for scene in drawn]
+    named = [row for row, name in enumerate(names) if name in shapes[row] and float(probability[row]) > SURE][:count]
+    rng = Randomness(seed).bind(len(named))
+    which = (rng.uniform("any object", ()) * torch.tensor([len(shapes[row]) for row in named])).long()
+    other = rng.uniform("absent class", ())
+    absent = []
+    for place, row in enumerate(named):
+        left = [name for name in classifier.class_names if name not in shapes[row]]
+        absent.append(classifier.class_names.index(left[int(other[place] * len(left))]))
+    own = [shapes[row].index(names[row]) for row in named]
     return Pictures(
-        images=images[right],
-        targets=decided[right],
-        masks=rendered.coverage[right, 0] > 0.5,
-        truths=[stated(one) for one in known],
-        references=[[caption(one, seed=seed + number) for number in range(REFERENCES)] for one in known],
+        images=images[named],
+        targets=decided[named],
+        masks=rendered.coverage[named, own] > 0.5,
+        any_object=rendered.coverage[named, which] > 0.5,
+        absent=torch.tensor(absent),
+        truths=[stated(described(drawn[row]), place) for row, place in zip(named, own, strict=True)],
     )
+
+
+def _differ(scene: Scene) -> bool:
+    """Whether no two objects share a shape or a colour."""
+    every = scene.objects
+    return len({one.shape for one in every}) == len({one.colour for one in every}) == len(every)
 
 
 def garments(classifier: Classifier, count: int, seed: int) -> Pictures:
@@ -80,9 +102,9 @@ def garments(classifier: Classifier, count: int, seed: int) -> Pictures:
     return Pictures(images[right], decided[right])
 
 
-def stated(said: Described) -> dict[str, str]:
-    """What a description says of its first object."""
-    known = {name: getattr(said.objects[0], name) for name in ATTRIBUTES} if said.objects else {}
+def stated(said: Described, place: int = 0) -> dict[str, str]:
+    """What a description says of one of its objects, the first if not said otherwise."""
+    known = {name: getattr(said.objects[place], name) for name in ATTRIBUTES} if said.objects else {}
     return {name: value for name, value in known.items() if value is not None}
 
 
