@@ -23,6 +23,7 @@ from snellen.core import package
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
+from snellen.core.formats import FORMATS
 from snellen.core.images import ImageSet
 from snellen.core.run import Run, canonical_json, write_atomically
 from snellen.core.unwritable import unwritable_told
@@ -166,7 +167,8 @@ def carry_out(call: Call[Result], out: Path | str | None) -> Result:
         with opened(folder, plan) as run:
             call.measure(run)
         result = call.conclude(run, folder)
-        write_atomically(folder / call.record, canonical_json(result.model_dump(mode="json")))
+        record = FORMATS[call.record].stamped(result.model_dump(mode="json"))
+        write_atomically(folder / call.record, canonical_json(record))
         shutil.rmtree(run.folder)
         return result.model_copy(update={"folder": folder if out is not None else None})
 

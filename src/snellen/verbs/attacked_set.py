@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.core.evidence import Evidence
+from snellen.core.formats import FORMATS
 from snellen.methods.attacks.goal import RECORD
 from snellen.runs.record import Figure, RejectedImage, Summary, Table, figure_row
 from snellen.verbs.attack_figures import AttackFigures
@@ -47,8 +48,8 @@ class AttackedSet(BaseModel):
         return () if self.folder is None else tuple(self.folder / file for file in self.files if file.endswith(".npz"))
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return self.model_dump(mode="json")
+        """JSON values, as the file holds them."""
+        return FORMATS[RECORD].stamped(self.model_dump(mode="json"))
 
     def summary(self) -> Summary:
         """Accuracies, distances, what was spent, verdicts and doubts."""

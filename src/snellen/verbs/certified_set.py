@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.core.evidence import Evidence
+from snellen.core.formats import FORMATS
 from snellen.metrics.clustered import clustered_mean, clustered_share
 from snellen.metrics.units import unit_codes
 from snellen.runs.record import EVIDENCE as EVIDENCE
@@ -90,8 +91,8 @@ class CertifiedSet(BaseModel):
     evidence: Evidence | None = Field(None, exclude=True, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return self.model_dump(mode="json")
+        """JSON values, as the file holds them."""
+        return FORMATS[RECORD].stamped(self.model_dump(mode="json"))
 
     def __repr__(self) -> str:
         return f"CertifiedSet({'; '.join(f'{name}: {found.verdict}' for name, found in self.settings.items())})"

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from snellen.core.formats import FORMATS
+
 RECORD = "generate.json"
 
 #: How messages call it.
@@ -46,8 +48,8 @@ class GeneratedSet(BaseModel):
         return self.folder / "manifest.csv"
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return self.model_dump(mode="json")
+        """JSON values, as the file holds them."""
+        return FORMATS[RECORD].stamped(self.model_dump(mode="json"))
 
     def __repr__(self) -> str:
         return f"GeneratedSet({self.written} images in {str(self.folder)!r}, {self.plan['method']['method']})"

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.core.evidence import Evidence
+from snellen.core.formats import FORMATS
 from snellen.core.outcomes import Scanned
 from snellen.runs.record import EVIDENCE as EVIDENCE
 from snellen.runs.record import RejectedImage
@@ -64,8 +65,8 @@ class ScannedSet(BaseModel):
     evidence: Evidence | None = Field(None, exclude=True, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return self.model_dump(mode="json")
+        """JSON values, as the file holds them."""
+        return FORMATS[RECORD].stamped(self.model_dump(mode="json"))
 
     def __repr__(self) -> str:
         return f"ScannedSet({'; '.join(f'{name}: {found.verdict}' for name, found in self.settings.items())})"

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from snellen.core.formats import FORMATS
+
 RECORD = "shift.json"
 
 #: How messages call it.
@@ -58,8 +60,8 @@ class ShiftedSet(BaseModel):
         return tuple(self.folder / file for file in self.files if file.endswith(".png"))
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return self.model_dump(mode="json")
+        """JSON values, as the file holds them."""
+        return FORMATS[RECORD].stamped(self.model_dump(mode="json"))
 
     def __repr__(self) -> str:
         images = sum(self.written.values()) * len(self.plan["severities"])

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.core.evidence import Evidence
+from snellen.core.formats import FORMATS
 from snellen.runs.record import RejectedImage, Summary, Table
 
 RECORD, EVIDENCE, MANIFEST, REJECTED = "nuisance.json", "evidence.parquet", "manifest.csv", "rejected.csv"
@@ -113,8 +114,8 @@ class NuisanceSet(_Part):
         return Evidence.read(self.folder / EVIDENCE)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return self.model_dump(mode="json")
+        """JSON values, as the file holds them."""
+        return FORMATS[RECORD].stamped(self.model_dump(mode="json"))
 
     def summary(self) -> Summary:
         """Trajectories that are kept, where classifiers break, and who changes places."""

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.core.evidence import Evidence
+from snellen.core.formats import FORMATS
 from snellen.methods.attacks.goal import RECORD
 from snellen.metrics.clustered import clustered_share
 from snellen.metrics.units import unit_codes
@@ -112,8 +113,8 @@ class AttackedViewSet(BaseModel):
     evidence: Evidence | None = Field(None, exclude=True, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return self.model_dump(mode="json")
+        """JSON values, as the file holds them."""
+        return FORMATS[RECORD].stamped(self.model_dump(mode="json"))
 
     def summary(self) -> Summary:
         """Accuracies, verdicts, and the objects that lose most."""
