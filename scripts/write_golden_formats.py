@@ -2,8 +2,8 @@
 
     python scripts/write_golden_formats.py FOLDER
 
-Run it when the version of a format rises, before the change, and commit the folder as tests/formats/NAME. Later versions
-must read it.
+Run it when the version of a format rises, before the change, and commit the folder as tests/formats/NAME. Later
+versions must read it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ FILES = (
     "audit/manifest.json",
     "audit/evidence/clean.parquet",
 )
+
+#: A certificate of a few votes.
+QUICK_CERTIFICATE = {"method": "smoothing", "sigma": 0.25, "samples": 200, "selection": 20}
 
 #: A scan that finds nothing, for it hardly looks.
 QUICK_SCAN = {"method": "backdoor", "samples": 1, "steps": 1, "refined_samples": 1, "refined_steps": 1, "images": 100}
@@ -56,11 +59,12 @@ def write_records(work: Path) -> None:
     images = every.limit(6)
     snellen.audit(classifier, images, checks=["clean"], out=work / "audit")
     snellen.attack(classifier, images, "fgsm", save_images=False, out=work / "attack")
-    snellen.certify(classifier, images, {"method": "smoothing", "sigma": 0.25, "samples": 200, "selection": 20}, out=work / "certify")
+    snellen.certify(classifier, images, QUICK_CERTIFICATE, out=work / "certify")
     snellen.explain(classifier, images, "gradient", out=work / "explain")
     snellen.shift(images, {"method": "corruption", "kind": "contrast"}, severities=(1.0,), out=work / "shift")
     snellen.scan(every, QUICK_SCAN, classifier=classifier, limit=100, out=work / "scan")
-    generate(Sample(generator="bundled:scene-diffusion", steps=2), load_requests("classes:star", ("star",)), out=work / "generate", sheet=False)
+    sample, requests = Sample(generator="bundled:scene-diffusion", steps=2), load_requests("classes:star", ("star",))
+    generate(sample, requests, out=work / "generate", sheet=False)
 
 
 def write_artifact(folder: Path) -> None:

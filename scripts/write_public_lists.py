@@ -1,7 +1,7 @@
 """Write what is public, for the test that compares it: ``python scripts/write_public_lists.py``.
 
-``tests/public_names.txt`` holds the names that the packages export, ``tests/public_options.txt`` the arguments and options
-of every command. CONTRIBUTING.md, "Stability", says what a removed line needs.
+``tests/public_names.txt`` holds the names that the packages export, ``tests/public_options.txt`` the arguments and
+options of every command. CONTRIBUTING.md, "Stability", says what a removed line needs.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def newer(tmp_path):
     return copy
 
 
-# -- versions that were written -----------------------------------------------------------------------------------------
+# -- versions that were written ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("file", KEPT)
@@ -111,7 +111,7 @@ def test_an_artifact_is_read(folder):
     assert artifact.card.class_names == ("left", "right")
 
 
-# -- the schemas --------------------------------------------------------------------------------------------------------
+# -- the schemas -------------------------------------------------------------------------------------------------------
 
 
 def test_every_format_has_a_schema(schemas):
@@ -143,7 +143,7 @@ def test_every_system_follows_the_schema(schemas):
         assert not jsonschema.Draft202012Validator(schemas["system.toml"]).is_valid({**table, "titel": "?"})
 
 
-# -- newer versions -----------------------------------------------------------------------------------------------------
+# -- newer versions ----------------------------------------------------------------------------------------------------
 
 NEWER = r"format version 9, written by Snellen 7\.1\.0; Snellen .* reads versions up to 1: upgrade"
 

@@ -1,9 +1,9 @@
 """The formats of the files that Snellen writes: their versions, and how a reader takes up an older one.
 
 Each file holds two keys whose names and meaning never change: ``schema_version``, an integer, and ``written_by``, the
-version of Snellen. A file without them is of version 1. A reader refuses a newer version and migrates an older one, step
-by step. A migration is a pure function of the content: ``migrations[0]`` makes version 2 of version 1. The version of a
-format is one more than the number of its migrations, so that none can rise without one.
+version of Snellen. A file without them is of version 1. A reader refuses a newer version and migrates an older one,
+step by step. A migration is a pure function of the content: ``migrations[0]`` makes version 2 of version 1. The version
+of a format is one more than the number of its migrations, so that none can rise without one.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class RunRecord:
         """Read a run directory.
 
         Raises:
-            InputError: no such folder, no run, another kind of run, an unfinished one, or one that a newer Snellen wrote.
+            InputError: no such folder, no run, another kind of run, an unfinished one, or one of a newer Snellen.
         """
         place = Path(folder)
         plan = MANIFEST.read(_read_json(place, "manifest.json"), place / "manifest.json")
