@@ -31,7 +31,18 @@ FOLDER = Path(__file__).parents[1] / "tests" / "baseline"
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | float | bool | None"
 
 #: What may differ between two versions of the code that decide the same.
-UNSTABLE = ("code_hash", "code", "versions", "version", "seconds", "duration_s", "created", "started", "finished")
+UNSTABLE = (
+    "code_hash",
+    "code",
+    "versions",
+    "version",
+    "written_by",
+    "seconds",
+    "duration_s",
+    "created",
+    "started",
+    "finished",
+)
 
 #: Figures of smoke runs that are seconds, or ratios of them.
 TIMED = ("step_cost",)

@@ -3,9 +3,10 @@
     python scripts/write_tables.py [--check] [NAME ...]
 
 NAME is a published system, or one of ``systems`` (the table in README.md), ``attributions``, ``optotypes``,
-``embedded`` and ``guided_generation``; without a name, all are written. The claims of a system come from
-results/NAME.json, everything else from docs/measured. ``--check`` writes nothing, and fails with the name of each stale
-block. Two blocks take long and have scripts of their own: write_audit_figures.py and simulate_audits.py.
+``embedded``, ``schemas`` (docs/schemas, with its JSON files) and ``guided_generation``; without a name, all are written.
+The claims of a system come from results/NAME.json, everything else from docs/measured. ``--check`` writes nothing, and
+fails with the name of each stale block. Two blocks take long and have scripts of their own: write_audit_figures.py and
+simulate_audits.py.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from format_schemas import write_schemas
 from reproduction_modules import find_modules
 
 from snellen.core.system import System, list_systems
@@ -25,7 +27,12 @@ from snellen.reproduction.shared.documents import Tables, markdown_table
 ROOT = Path(__file__).parents[1]
 
 #: Tables that belong to no published system: name → module beside this one.
-OTHERS = {"attributions": "attribution_tables", "optotypes": "optotype_tables", "embedded": "embedded_tables"}
+OTHERS = {
+    "attributions": "attribution_tables",
+    "optotypes": "optotype_tables",
+    "embedded": "embedded_tables",
+    "schemas": "format_schemas",
+}
 
 
 def systems_table(known: Sequence[System]) -> str:
@@ -91,7 +98,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> None:
     options = parser.parse_args(arguments)
     if unknown := sorted(set(options.names) - set(tables)):
         parser.error(f"there are no tables of {', '.join(unknown)}; there are: {', '.join(tables)}")
-    stale = []
+    stale = write_schemas(root, check=options.check) if "schemas" in (options.names or tables) else []
     for name in options.names or tables:
         for pages in tables[name]:
             for page, blocks in pages.items():

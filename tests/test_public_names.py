@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-LIST = Path(__file__).with_name("public_names.txt")
+HERE = Path(__file__).parent
 PACKAGES = (
     "snellen",
     "snellen.methods.attacks.perturbation",
@@ -15,6 +15,7 @@ PACKAGES = (
     "snellen.testing",
     "snellen.training",
 )
+REMEDY = "see 'Stability' in CONTRIBUTING.md, then run: python scripts/write_public_lists.py"
 
 
 def exported():
@@ -26,7 +27,17 @@ def run(code, *arguments):
 
 
 def test_the_list_is_what_the_packages_export():
-    assert LIST.read_text(encoding="utf-8").split() == exported()
+    assert (HERE / "public_names.txt").read_text(encoding="utf-8").split() == exported(), REMEDY
+
+
+def test_the_list_is_what_the_commands_take(monkeypatch):
+    monkeypatch.syspath_prepend(str(HERE.parent / "scripts"))
+    lists = importlib.import_module("write_public_lists")
+    assert lists.PACKAGES == PACKAGES
+    found = lists.public_options()
+    assert any(line.startswith("snellen audit: MODEL DATA --address ") for line in found)
+    assert any(line.startswith("snellen attack pgd: ") and " --step-size " in line for line in found)
+    assert (HERE / "public_options.txt").read_text(encoding="utf-8").splitlines() == found, REMEDY
 
 
 @pytest.mark.parametrize("name", exported())

@@ -59,7 +59,6 @@ def test_models_of_the_other_distribution_are_found_or_the_distribution_is_named
     [
         "auditing/templates/report.html.j2",
         "auditing/compare/templates/comparison.html.j2",
-        "auditing/compare/report.schema.json",
         "verbs/templates/explain.html.j2",
         "systems/viewpoints/templates/views.html.j2",
         "methods/corruptions/imagenet_c.toml",

@@ -8,7 +8,6 @@ down to :data:`LEAST`. What was chosen is part of the plan and is never chosen a
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -26,6 +25,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.randomness import Randomness
+from snellen.core.run import read_manifest
 from snellen.data.loading import prepared_batches
 
 #: Images below which figures say little: an accuracy of 90 % is then known to ± 2 points at best. Of fewer, all.
@@ -89,7 +89,7 @@ class Rates(BaseModel):
 def recorded_choice(folder: Path, seconds: float, images: int) -> Choice | None:
     """What a run in this folder chose for the same budget among as many images; None where there is no such run."""
     try:
-        choice = Choice.model_validate(json.loads((folder / "manifest.json").read_bytes())["budget"])
+        choice = Choice.model_validate(read_manifest(folder)["budget"])
     except (OSError, ValueError, KeyError, TypeError, ValidationError):
         return None
     return choice if (choice.seconds, choice.of) == (seconds, images) else None

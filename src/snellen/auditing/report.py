@@ -12,6 +12,7 @@ from snellen.checks.check import Measured
 from snellen.checks.eye_chart import EyeChart
 from snellen.checks.panels import Panel
 from snellen.core.finding import Finding
+from snellen.core.formats import REPORT
 
 #: Names of pictures are hashes, never paths.
 HASH = re.compile("[0-9a-f]{64}")
@@ -66,14 +67,14 @@ class AuditReport(BaseModel):
     folder: Path | None = Field(None, exclude=True, description="the run directory, when the audit wrote one")
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values, each finding with its level and key."""
+        """JSON values, each finding with its level and key, as the file holds them."""
         record = self.model_dump(mode="json")
         for row, finding in zip(record["findings"], self.findings, strict=True):
             row |= {"level": finding.level, "key": finding.key}
         for panel in record["panels"]:
             if not panel["heat"]:  # said only where there are such pictures
                 del panel["heat"]
-        return record
+        return REPORT.stamped(record)
 
     def __repr__(self) -> str:
         accuracy = self.metrics.get("clean.accuracy")

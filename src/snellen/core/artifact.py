@@ -15,6 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from snellen.core.errors import InputError
+from snellen.core.formats import CARD
 
 Kind = Literal[
     "classifier", "judge", "adapter", "embedding", "sae", "flow", "denoiser", "segmenter", "captioner", "other"
@@ -81,7 +82,9 @@ class Artifact:
         weights.write_bytes(save({name: tensor.contiguous() for name, tensor in self.tensors.items()}))
         card = self.card.model_copy(update={"sha256": hashlib.sha256(weights.read_bytes()).hexdigest()})
         unsaid = None if card.bag_decision else {"bag_decision"}
-        (folder / "card.json").write_text(card.model_dump_json(indent=1, exclude=unsaid) + "\n", encoding="utf-8")
+        fields = CARD.stamped(json.loads(card.model_dump_json(exclude=unsaid)))
+        text = json.dumps(fields, indent=1, ensure_ascii=False)
+        (folder / "card.json").write_text(text + "\n", encoding="utf-8")
         return Artifact(self.tensors, card)
 
     @classmethod
@@ -89,14 +92,17 @@ class Artifact:
         """Read a folder and check the hash.
 
         Raises:
-            InputError: files are missing or damaged, or the weights are not those of the card.
+            InputError: files are missing or damaged, the weights are not those of the card, or a newer version of
+                Snellen wrote the card.
         """
         weights, card_path = folder / "weights.safetensors", folder / "card.json"
         for path in (weights, card_path):
             if not path.is_file():
                 raise InputError(f"{folder} is not an artifact: {path.name} is missing")
         try:
-            card = Card(**json.loads(card_path.read_text(encoding="utf-8")))
+            card = Card(**CARD.read(json.loads(card_path.read_text(encoding="utf-8")), card_path))
+        except InputError:
+            raise
         except (ValueError, TypeError) as error:
             raise InputError(f"{card_path}: not an artifact card: {error}") from error
         content = weights.read_bytes()

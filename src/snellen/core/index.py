@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.core import package
 from snellen.core.errors import InputError, UnknownNameError, unknown_name
+from snellen.core.formats import SYSTEM
 
 #: The verb of each area.
 AREAS: dict[str, str] = {
@@ -216,7 +217,7 @@ def system_tables() -> Mapping[str, Mapping[str, Any]]:
     found = {}
     for path in sorted((package.root() / "systems").glob("*/system.toml")):
         try:
-            found[path.parent.name] = tomllib.loads(path.read_text(encoding="utf-8"))
+            found[path.parent.name] = SYSTEM.read(tomllib.loads(path.read_text(encoding="utf-8")), path)
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"{path}: not a system description: {error}") from error
     return found

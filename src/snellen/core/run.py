@@ -21,10 +21,9 @@ from typing import Any
 
 from snellen.core.errors import InputError, RunConflictError
 from snellen.core.evidence import Evidence
+from snellen.core.formats import MANIFEST, writer_of
 from snellen.core.unwritable import unwritable
-
-#: File of a run that holds its plan.
-MANIFEST = "manifest.json"
+from snellen.version import __version__
 
 #: Times that a shard is put at its place while other processes may do the same.
 _ATTEMPTS = 5
@@ -102,6 +101,17 @@ def canonical_json(value: object) -> bytes:
     return (json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The plan of the run in a folder.
+
+    Raises:
+        OSError: there is none.
+        ValueError: it is not JSON; as an InputError, no manifest, or that of a newer version of Snellen.
+    """
+    path = folder / "manifest.json"
+    return MANIFEST.read(json.loads(path.read_bytes()), path)
+
+
 class Run:
     """One run directory.
 
@@ -121,12 +131,13 @@ class Run:
         """Start a run, or go on with one of the same plan.
 
         Raises:
-            RunConflictError: the folder holds a run of another plan; the message names what differs.
-            InputError: the folder cannot be written, or holds files that are no run.
+            RunConflictError: the folder holds a run of another plan, and the message names what differs; or a run of
+                an older format.
+            InputError: the folder cannot be written, holds files that are no run, or a run of a newer format.
         """
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file, not a folder; choose another --out")
-        manifest = folder / MANIFEST
+        manifest = folder / MANIFEST.file
         plan = json.loads(canonical_json(plan))
         # A start that was killed leaves at most an unfinished manifest behind.
         if not manifest.is_file() and folder.is_dir():
@@ -136,7 +147,7 @@ class Run:
                 raise InputError(f"{folder} is not empty and holds no run; choose another --out")
         if not manifest.is_file():
             try:
-                write_atomically(manifest, canonical_json(plan), new=True)
+                write_atomically(manifest, canonical_json(MANIFEST.stamped(plan)), new=True)
                 return cls(folder, plan)
             except OSError as error:
                 # Another process was first: what it wrote is compared like any other.
@@ -148,6 +159,14 @@ class Run:
             raise InputError(f"{manifest} is not readable JSON ({error}); choose another --out") from error
         if not isinstance(recorded, dict):
             raise InputError(f"{manifest} is not the manifest of a run; choose another --out")
+        # Shards are read as they were written: a run of an older format cannot be continued, only read when finished.
+        if (version := MANIFEST.known_version(recorded, manifest)) != MANIFEST.version:
+            raise RunConflictError(
+                f"{folder} holds a run of format version {version}, written by {writer_of(recorded) or 'Snellen 0.1'}; "
+                f"Snellen {__version__} continues runs of version {MANIFEST.version}: finish it with the Snellen that "
+                f"began it, or choose another --out"
+            )
+        recorded = MANIFEST.read(recorded, manifest)
         if recorded != plan:
             absent = object()
             differing = sorted(k for k in {*recorded, *plan} if recorded.get(k, absent) != plan.get(k, absent))

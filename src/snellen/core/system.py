@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from snellen.core import package
 from snellen.core.errors import InputError, unknown_name
+from snellen.core.formats import SYSTEM
 from snellen.core.index import normalise, system_tables
 
 Scale = Literal["smoke", "small", "full"]
@@ -264,7 +265,7 @@ def load_system(folder: Path, claims: Path | None = None) -> System:
     """
     path = folder / "system.toml"
     try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+        fields = SYSTEM.read(tomllib.loads(path.read_text(encoding="utf-8")), path)
         own = [f"{area}.{name}" for area, rows in fields.pop("methods", {}).items() for name in rows]
         for elsewhere in ("architectures", "checks", "commands", "forms", "heads"):
             fields.pop(elsewhere, None)
@@ -273,6 +274,8 @@ def load_system(folder: Path, claims: Path | None = None) -> System:
             return system
         path = claims
         return System(**system.model_dump(exclude=_OF_CLAIMS), **tomllib.loads(claims.read_text(encoding="utf-8")))
+    except InputError:
+        raise
     except (OSError, tomllib.TOMLDecodeError, ValueError) as error:
         raise InputError(f"{path}: not a system description: {error}") from error
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.core.evidence import Evidence
+from snellen.core.formats import FORMATS
 
 #: The table with a row for each image and setting.
 EVIDENCE = "evidence.parquet"
@@ -82,6 +83,9 @@ class RunResult(BaseModel):
         note: of a part of a call, how far all of it is.
     """
 
+    #: Name of the file that holds the record.
+    file: ClassVar[str]
+
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     plan: dict[str, Any]
@@ -96,10 +100,10 @@ class RunResult(BaseModel):
         return cast(Self, cls.model_construct(plan=dict(plan), note=note, folder=folder))
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values."""
+        """JSON values, as the file holds them."""
         if self.note is not None:
             return {"plan": self.plan, "note": self.note}
-        return self.model_dump(mode="json")
+        return FORMATS[self.file].stamped(self.model_dump(mode="json"))
 
     def summary(self) -> Summary:
         """What a terminal shows."""

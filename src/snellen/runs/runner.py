@@ -23,9 +23,10 @@ from snellen.core.budget import seconds_of
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
+from snellen.core.formats import MANIFEST
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
-from snellen.core.run import MANIFEST, Run, canonical_json, write_atomically
+from snellen.core.run import Run, canonical_json, write_atomically
 from snellen.core.unwritable import unwritable_told
 from snellen.data.privacy.nameless import with_other_name, without_names
 from snellen.data.privacy.pseudonyms import Pseudonyms
@@ -169,7 +170,6 @@ class Call(Generic[Result]):
 
     Attributes:
         what: it writes, in words: "attack", "set of certificates".
-        record: name of the file that a complete folder holds.
         result: class of the record.
         plan: makes everything that can change a byte; called once the folder is known to be free.
         work: loads what measures.
@@ -184,7 +184,6 @@ class Call(Generic[Result]):
     """
 
     what: str
-    record: str
     result: type[Result]
     plan: Callable[[], Mapping[str, Any]]
     work: Callable[[Run], Work]
@@ -196,6 +195,11 @@ class Call(Generic[Result]):
     seen: Callable[[range], range] | None = None
     classifiers: Sequence[Classifier] = ()
     again: Reopening | None = None
+
+    @property
+    def record(self) -> str:
+        """Name of the file that a complete folder holds."""
+        return self.result.file
 
     def pieces(self, run: Run) -> list[Piece]:
         """The shards on their way into a run."""
@@ -246,7 +250,7 @@ def carry_out(
         check_free(folder, made.record, made.what)
         for classifier in made.classifiers:
             check_recognisable(folder, made.record, classifier, made.what)
-        earlier = recorded_plan(folder, made.record, f"{UNFINISHED}/{MANIFEST}")
+        earlier = recorded_plan(folder, made.record, f"{UNFINISHED}/{MANIFEST.file}")
         crew = where.crew(made, earlier.get("threads"))
         stack.enter_context(crew.threads_set())
         choice = None
@@ -283,7 +287,7 @@ def carry_out(
             )
             return made.result.of_part(plan, note, folder)
         result = made.conclude(run, folder)
-        write_atomically(folder / made.record, canonical_json(result.model_dump(mode="json")))
+        write_atomically(folder / made.record, canonical_json(result.to_json()))
         shutil.rmtree(run.folder)
         return result.model_copy(update={"folder": folder if out is not None else None})
 
@@ -360,7 +364,7 @@ def _estimate(
     known: dict[str, Any] = {"what": made.what, "folder": folder, "items": items, "shards": len(made.shards), "done": 0}
     if folder is not None and (folder / made.record).exists():
         return Estimate(**known | {"done": len(made.shards)}, notes=("everything is there; nothing is left to do",))
-    if folder is not None and (folder / UNFINISHED / MANIFEST).exists():
+    if folder is not None and (folder / UNFINISHED / MANIFEST.file).exists():
         known["done"] = sum(piece.done(folder) for piece in made.pieces(Run(folder / UNFINISHED, {})))
     remote = next((one.sent_to for one in made.classifiers if one.sent_to is not None), None)
     if remote is not None:

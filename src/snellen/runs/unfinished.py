@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RunConflictError
+from snellen.core.formats import FORMATS
 from snellen.core.run import Run
 from snellen.models.remote.sent_log import SENT, sent_log
 from snellen.runs.folder_lock import only_writer
@@ -108,14 +109,17 @@ def complete(folder: Path, record: str, kind: type[Record], plan: Mapping[str, A
 
     Raises:
         RunConflictError: it is of another plan.
-        InputError: it cannot be read.
+        InputError: it cannot be read, or a newer version of Snellen wrote it.
     """
     path = folder / record
     if not path.is_file():
         return None
     try:
-        found = kind.model_validate_json(path.read_bytes()).model_copy(update={"folder": folder})
-    except (OSError, ValidationError) as error:
+        written = json.loads(path.read_bytes())
+        found = kind.model_validate(FORMATS[record].read(written, path)).model_copy(update={"folder": folder})
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} is no record of {_article(what)} {what}; choose another --out") from error
     held, wanted = found.model_dump()["plan"], json.loads(json.dumps(plan))
     if held != wanted:

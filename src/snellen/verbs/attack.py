@@ -17,7 +17,7 @@ from snellen.core.run_plan import describe_data, describe_machine, describe_mode
 from snellen.data.files.labels import align_labels
 from snellen.data.references import Array
 from snellen.methods.attacks.ensemble import StandardEnsemble
-from snellen.methods.attacks.goal import RECORD, WHAT, goal_of, labels_of
+from snellen.methods.attacks.goal import WHAT, goal_of, labels_of
 from snellen.methods.attacks.reliability import doubts_after
 from snellen.methods.attacks.robustbench_record import robustbench_record
 from snellen.runs.given import Images, Model, given_classifier, given_images
@@ -138,7 +138,6 @@ def attack(
         labels_of(shown, goal, len(asked.classifier.class_names))  # refuses labels of another kind
         return Call(
             what=WHAT,
-            record=RECORD,
             result=AttackedSet,
             plan=lambda: {
                 "kind": "attack",

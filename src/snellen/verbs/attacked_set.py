@@ -14,7 +14,9 @@ class AttackedSet(RunResult):
 
     Attributes:
         plan: model, data, settings with their methods, goal, batch size, seed, machine, versions.
-        clean_accuracy: of the unchanged images.
+        file: ClassVar[str] = RECORD
+
+    clean_accuracy: of the unchanged images.
         settings: figures of each attack, by name.
         rejected: images that could not be used.
         files: evidence, manifest, archives of adversarial images and pictures of examples, relative to the folder.

@@ -71,7 +71,9 @@ class CertifiedSet(RunResult):
 
     Attributes:
         plan: model, data, settings with their methods, batch size, seed, machine, versions.
-        settings: figures of each method, by name.
+        file: ClassVar[str] = RECORD
+
+    settings: figures of each method, by name.
         rejected: images that could not be used.
     """
 

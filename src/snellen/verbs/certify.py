@@ -28,7 +28,7 @@ from snellen.runs.record import RejectedImage
 from snellen.runs.runner import Call, Running, asked_of, batches, carry_out, merged_evidence, write_evidence
 from snellen.runs.settings import Methods, Setting
 from snellen.runs.shard import Shard
-from snellen.verbs.certified_set import EVIDENCE, RECORD, WHAT, CertifiedSet, certified_figures
+from snellen.verbs.certified_set import EVIDENCE, WHAT, CertifiedSet, certified_figures
 
 #: What progress calls it.
 TASK = "certifying"
@@ -165,7 +165,6 @@ def certify(
         shards = batches(len(shown), batch_size)
         return Call(
             what=WHAT,
-            record=RECORD,
             result=CertifiedSet,
             plan=lambda: {
                 "kind": "certify",

@@ -34,7 +34,7 @@ from snellen.verbs.attack_batches import UNUSABLE
 from snellen.verbs.explained_batches import HEADS, PICTURES, REGIONS, ExplainBatch, described_rows, explained_rows
 from snellen.verbs.explained_files import write_pictures
 from snellen.verbs.explained_page import PAGE, render_explanations
-from snellen.verbs.explained_set import EVIDENCE, RECORD, WHAT, ExplainedSet, RejectedImage, explanation_figures
+from snellen.verbs.explained_set import EVIDENCE, WHAT, ExplainedSet, RejectedImage, explanation_figures
 
 #: What progress calls it.
 TASK = "explaining"
@@ -216,7 +216,6 @@ def explain(
         work = Work(model, shown, asked.settings, number, workers, seed, keep)
         return Call(
             what=WHAT,
-            record=RECORD,
             result=ExplainedSet,
             plan=lambda: {
                 "kind": "explain",

@@ -90,7 +90,9 @@ class ExplainedSet(RunResult):
 
     Attributes:
         plan: model, data, settings with their methods, target, batch size, seed, machine, versions.
-        settings: figures of each method, by name.
+        file: ClassVar[str] = RECORD
+
+    settings: figures of each method, by name.
         rejected: images that could not be used.
         files: evidence, page and folders of sheets, relative to the folder.
     """

@@ -37,7 +37,7 @@ from snellen.runs.shard import Shard
 from snellen.runs.thumbnails import png
 from snellen.runs.whole_file import whole_file
 from snellen.verbs.contact_sheet import choose_examples
-from snellen.verbs.generated_set import RECORD, WHAT, GeneratedSet
+from snellen.verbs.generated_set import WHAT, GeneratedSet
 from snellen.verbs.requests import ImageRequests, ListedRequests, Requests
 from snellen.version import __version__
 
@@ -182,7 +182,6 @@ def generate(
         images = few.images if isinstance(few, ImageRequests) else None
         return Call(
             what=WHAT,
-            record=RECORD,
             result=GeneratedSet,
             plan=plan,
             work=lambda _: work,

@@ -19,7 +19,9 @@ class GeneratedSet(RunResult):
 
     Attributes:
         plan: requests (name, fingerprint, number), method, models, seed, versions.
-        written: images that were written.
+        file: ClassVar[str] = RECORD
+
+    written: images that were written.
         rejected: requests that could not be read.
         files: manifest, sheet and grid, relative to the folder.
         notes: what the method says of itself.

@@ -23,7 +23,7 @@ from snellen.runs.runner import Call, Running, asked_of, batches, carry_out, wri
 from snellen.runs.settings import Methods, Setting
 from snellen.runs.shard import Shard
 from snellen.verbs.scanned_pictures import write_pictures
-from snellen.verbs.scanned_set import EVIDENCE, RECORD, WHAT, ScannedFigures, ScannedSet, scanned_figures
+from snellen.verbs.scanned_set import EVIDENCE, WHAT, ScannedFigures, ScannedSet, scanned_figures
 
 
 @runtime_checkable
@@ -135,7 +135,6 @@ def scan(
         work = Work(model, shown, settings, seed)
         return Call(
             what=WHAT,
-            record=RECORD,
             result=ScannedSet,
             plan=lambda: {
                 "kind": "scan",

@@ -47,7 +47,9 @@ class ScannedSet(RunResult):
 
     Attributes:
         plan: model (None without one), data, settings with their methods, seed, machine, versions.
-        settings: what each method found, by name.
+        file: ClassVar[str] = RECORD
+
+    settings: what each method found, by name.
         files: evidence and pictures, relative to the folder.
     """
 

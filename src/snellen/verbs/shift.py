@@ -253,7 +253,6 @@ def shift(
         finder = work.finder
         return Call(
             what=WHAT,
-            record=RECORD,
             result=ShiftedSet,
             plan=lambda: {
                 **_plan(shown, asked, strengths, seed, format, contact_sheet, listener),

@@ -30,7 +30,9 @@ class ShiftedSet(RunResult):
     Attributes:
         plan: data (name, fingerprint, number of images, class names), settings with their methods, severities, seed,
             format, versions.
-        written: images at each severity, by setting.
+        file: ClassVar[str] = RECORD
+
+    written: images at each severity, by setting.
         rejected: images that were left out.
         files: manifest or archives, and contact sheets, relative to the folder.
     """

@@ -243,7 +243,7 @@ def test_what_is_no_finished_audit_is_refused_with_the_reason(audits, tmp_path):
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read as JSON"):
         snellen.compare(tmp_path, audits / "a")
-    with pytest.raises(InputError, match="not a report of this version"):
+    with pytest.raises(InputError, match="not the report of an audit"):
         report_from_json({"findings": []}, "here")
     report = RunRecord.read(audits / "a").report
     with pytest.raises(InputError, match="the first report kept no run directory"):

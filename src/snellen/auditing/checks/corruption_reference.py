@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from snellen.core.errors import InputError, unknown_name
+from snellen.core.formats import REPORT
+from snellen.core.run import read_manifest
 from snellen.metrics.corruption_error import Reference
 from snellen.metrics.stored_references import stored_reference, stored_reference_names
 
@@ -31,8 +33,8 @@ def find_reference(given: object) -> object:
 
 def _from_run(folder: Path) -> Reference:
     try:
-        report = json.loads((folder / "report.json").read_text("utf-8"))
-        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+        report = REPORT.read(json.loads((folder / "report.json").read_bytes()), folder / "report.json")
+        manifest = read_manifest(folder)
         figures = {name: figure["value"] for name, figure in report["metrics"].items()}
         source = f"audited on {report['data']['name']}"
         name, data = str(report["model"]["name"]), str(report["data"]["fingerprint"])

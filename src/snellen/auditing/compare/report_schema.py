@@ -1,16 +1,16 @@
-"""JSON schema of report.json, made from the report's own model and shipped as ``report.schema.json``."""
+"""JSON Schema of report.json, made of the report's own model."""
 
 from __future__ import annotations
 
 from typing import Any, get_args
 
 from snellen.auditing.report import AuditReport
-from snellen.core import package
 from snellen.core.finding import Level
+from snellen.core.formats import REPORT
 
 
 def report_schema() -> dict[str, Any]:
-    """The schema (JSON Schema 2020-12) of what :meth:`AuditReport.to_json` gives.
+    """The schema of what :meth:`AuditReport.to_json` gives.
 
     >>> sorted(report_schema()["$defs"]["Finding"]["required"])[:4]
     ['examples', 'facts', 'harm', 'key']
@@ -27,9 +27,4 @@ def report_schema() -> dict[str, Any]:
         "type": "string",
     }
     finding["required"] = sorted({*finding["properties"]})
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Snellen audit report"}
-
-
-def shipped_schema() -> bytes:
-    """The file that comes with the package."""
-    return package.content("auditing/compare/report.schema.json")
+    return REPORT.schema(schema)

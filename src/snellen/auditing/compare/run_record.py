@@ -17,6 +17,7 @@ from snellen.auditing.shard_work import CLEAN
 from snellen.checks.per_image import PerImage
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
+from snellen.core.formats import MANIFEST, REPORT
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +41,11 @@ class RunRecord:
         """Read a run directory.
 
         Raises:
-            InputError: no such folder, no run, another kind of run, an unfinished one, or one of another version.
+            InputError: no such folder, no run, another kind of run, an unfinished one, or one of a newer Snellen.
         """
         place = Path(folder)
-        plan, report = _read_json(place, "manifest.json"), _read_json(place, "report.json")
+        plan = MANIFEST.read(_read_json(place, "manifest.json"), place / "manifest.json")
+        report = _read_json(place, "report.json")
         if plan.get("kind") != "audit":
             raise InputError(f"{place} holds a run of the kind {plan.get('kind')!r}; only audits can be compared")
         try:
@@ -87,16 +89,17 @@ def report_from_json(record: Mapping[str, Any], where: Path | str) -> AuditRepor
     """The report that :meth:`AuditReport.to_json` wrote.
 
     Raises:
-        InputError: it is not one, or that of another version.
+        InputError: it is not one, or a newer version of Snellen wrote it.
     """
     computed = ("level", "key")
+    record = REPORT.read(record, Path(where) / "report.json")
     try:
         findings = [{k: v for k, v in row.items() if k not in computed} for row in record["findings"]]
         return AuditReport.model_validate({**record, "findings": findings})
     except (ValidationError, KeyError, TypeError, AttributeError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else repr(error)
         raise InputError(
-            f"{where}: report.json is not a report of this version ({reason}); run the audit again"
+            f"{where}: report.json is not the report of an audit ({reason}); run the audit again"
         ) from error
 
 

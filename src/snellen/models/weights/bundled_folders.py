@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.core.artifact import Lineage
 from snellen.core.errors import InputError, unknown_name
+from snellen.core.formats import FORMATS
 from snellen.core.package import EMBEDDED, asset, asset_folders
 
 FolderKind = Literal[
@@ -92,11 +93,14 @@ def read_card(folder: Path) -> FolderCard:
     """The card of a folder whose files are those of the card.
 
     Raises:
-        InputError: no card, not a card, or files that are not those that it lists.
+        InputError: no card, not a card, one of a newer version, or files that are not those that it lists.
     """
     path = folder / CARD
     try:
-        card = FolderCard.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        written = json.loads(path.read_text(encoding="utf-8"))
+        card = FolderCard.model_validate(FORMATS[CARD].read(written, path))
+    except InputError:
+        raise
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: not the card of a folder of files: {error}") from error
     found = hashes(folder)
@@ -142,7 +146,8 @@ def write_card(
         licence=licence,
         lineage=lineage,
     )
-    (folder / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(FORMATS[CARD].stamped(card.model_dump(mode="json")), indent=1, ensure_ascii=False)
+    (folder / CARD).write_text(text + "\n", encoding="utf-8")
     return card
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 
 from snellen.core.errors import InputError, unknown_name
+from snellen.core.run import read_manifest
 from snellen.runs.engines.engine import Engine
 from snellen.runs.engines.local import Local
 from snellen.runs.engines.ray_cluster import Ray
@@ -100,7 +100,7 @@ def choose_engine(
 def recorded(folder: Path) -> tuple[int | None, dict[str, int]]:
     """Threads, and shards by set, of a run in this folder; of none where there is no run that says so."""
     try:
-        plan = json.loads((folder / "manifest.json").read_bytes())
+        plan = read_manifest(folder)
         threads, shards = plan["threads"], plan["shards"]
         return int(threads), {str(name): int(count) for name, count in shards.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

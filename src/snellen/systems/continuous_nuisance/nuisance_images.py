@@ -135,7 +135,6 @@ def shift_nuisance(
         shards = batches(len(work.things), THINGS_PER_SHARD)
         return Call(
             what=WHAT,
-            record=RECORD,
             result=NuisanceSet,
             plan=plan,
             work=ready,

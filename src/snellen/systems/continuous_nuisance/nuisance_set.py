@@ -77,7 +77,9 @@ class NuisanceSet(RunResult):
 
     Attributes:
         plan: method, models, sliders, classifiers, seeds, versions.
-        thresholds: of the filter; empty without one.
+        file: ClassVar[str] = RECORD
+
+    thresholds: of the filter; empty without one.
         kept: trajectories that are kept, by shift.
         rejected: those that are not.
         figures: by classifier, then by shift.

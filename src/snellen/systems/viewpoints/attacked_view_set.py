@@ -89,7 +89,9 @@ class AttackedViewSet(RunResult):
 
     Attributes:
         plan: model, data, settings with their methods, goal, seed, machine, versions.
-        natural_accuracy: of the set's own viewpoints, before the renderer's own background.
+        file: ClassVar[str] = RECORD
+
+    natural_accuracy: of the set's own viewpoints, before the renderer's own background.
         random_accuracy: of viewpoints from anywhere, as many as each attack is judged by.
         settings: figures of each attack, by name.
         rejected: objects that could not be used.

@@ -28,7 +28,7 @@ from snellen.data.files.labels import align_labels
 from snellen.data.worlds.recorded_renderer import RecordedRenderer
 from snellen.data.worlds.solids.viewpoint_ranges import draw_viewpoints
 from snellen.data.worlds.viewed_objects import ViewedObject, ViewedObjects, viewed_objects
-from snellen.methods.attacks.goal import RECORD, WHAT, Goal, goal_of
+from snellen.methods.attacks.goal import WHAT, Goal, goal_of
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
 from snellen.runs.record import EVIDENCE, RejectedImage
@@ -151,7 +151,6 @@ def attack_view_set(
         work = Work(classifier, images, settings, goal.target, most, seed, save_images and out is not None)
         return Call(
             what=WHAT,
-            record=RECORD,
             result=AttackedViewSet,
             plan=lambda: {
                 "kind": "attack of the camera",
