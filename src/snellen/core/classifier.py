@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from PIL import Image
@@ -16,17 +16,11 @@ from torch import Tensor, nn
 from snellen.core.budget import Spent
 from snellen.core.errors import InputError, ModelError, UnsupportedError
 from snellen.core.layer_hooks import EditHook, find_layer, is_edited
+from snellen.core.preparation import Normalization as Normalization
 from snellen.core.preparation import Preparation
 
 Task = Literal["single", "multilabel", "ordinal", "segment", "score"]
 Output = Literal["logits", "log-probabilities", "labels"]
-
-
-class Normalization(NamedTuple):
-    """Per-channel mean and standard deviation, in [0, 1] units: (x − mean) / std. Applied inside the classifier."""
-
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
 
 @dataclass
