@@ -148,7 +148,7 @@ class Classifier:
         if scores.shape[1] != len(self.class_names):
             raise ModelError(
                 f"{self.name} gives {scores.shape[1]} scores per image, but {len(self.class_names)} class names are "
-                f"known; pass the right list with --classes FILE (one name a line) or classes=[...]"
+                f"known; pass the right list with --classes FILE (one name a line) or class_names=[...]"
             )
         return scores
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import COLUMNS, ImageSet, Split
+from snellen.core.preparation import Preparation, Stated
 from snellen.data.files.class_labels import label_columns
 from snellen.data.files.grey_range import SIXTEEN_BIT, checked_range, grey_to_bytes
 from snellen.data.objects.pictures import Values
@@ -50,7 +51,7 @@ class ArraySource:
 
 def load_arrays(
     images: NDArray[np.generic] | Tensor,
-    labels: NDArray[np.generic] | Tensor | Sequence[int] | None = None,
+    labels: NDArray[np.generic] | Tensor | Sequence[int] | Sequence[str] | None = None,
     *,
     class_names: Sequence[str] | None = None,
     name: str | None = None,
@@ -85,7 +86,10 @@ def load_arrays(
     made = array_set(
         pixels, given, ids, name=name or "arrays", class_names=class_names, what="labels", grey_range=grey_range
     )
-    return replace(made, notes=tuple(notes))
+    first = pixels is not held and held.ndim == 4 and held.shape[1] in (1, 3)
+    height, width = pixels.shape[1:3]
+    stated = Stated("the tensors", Preparation(size=(height, width))) if first else None
+    return replace(made, notes=tuple(notes), stated=stated)
 
 
 def _rounded(images: NDArray[np.generic], values: Values) -> tuple[NDArray[np.uint8], list[str]]:
@@ -178,7 +182,7 @@ def image_array(images: NDArray[np.generic], *, what: str, labelled: bool = True
 _EXPECTED = "expected (n, h, w), (n, h, w, c) or (n, c, h, w) with 1 or 3 channels c"
 
 
-def _numpy(values: NDArray[np.generic] | Tensor | Sequence[int]) -> NDArray[np.generic]:
+def _numpy(values: NDArray[np.generic] | Tensor | Sequence[int] | Sequence[str]) -> NDArray[np.generic]:
     if isinstance(values, Tensor):
         if values.dtype == torch.bfloat16:
             values = values.float()

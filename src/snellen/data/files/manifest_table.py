@@ -136,6 +136,6 @@ def _check_header(path: Path, header: Sequence[str], needed: str) -> None:
         held = ", ".join(header[:12]) or "nothing"
         hint = "; separate columns by commas" if len(header) == 1 and ("\t" in held or ";" in held) else ""
         raise InputError(
-            f"{path} has no column {needed!r} (relative to the folder of the manifest); it has: {held}{hint}. Say which "
-            f'column holds the paths: columns={{"image": "..."}}, --column image=...'
+            f"{path} has no column {needed!r} (relative to the folder of the manifest); it has: {held}{hint}. "
+            f'Say which one holds the paths: columns={{"image": "..."}}, --column image=...'
         )

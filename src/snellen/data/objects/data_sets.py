@@ -14,7 +14,7 @@ from torch import Tensor
 
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Stated
+from snellen.core.preparation import Preparation, Stated
 from snellen.data.files.contained_file import printable, told_apart
 from snellen.data.objects.column_names import SHORT, renamed
 from snellen.data.objects.item_source import item_set
@@ -165,7 +165,7 @@ class _Items:
             return None  # it is read with the other columns
         typed = [name for name, kind in self._features.items() if type(kind).__name__ == "ClassLabel"]
         named = [name for name in _LABEL if name in self.first]
-        return (typed or named or [None])[0]
+        return next(iter(typed or named), None)
 
     @property
     def _features(self) -> Mapping[str, object]:
@@ -271,8 +271,10 @@ class _Items:
     def stated(self, values: Values | None) -> Stated | None:
         """What the set says about how a model takes its images."""
         first = self.image(0)
-        if values is not None and (scale := normalization_of(values)) is not None:
-            return Stated("the transform of the images", normalization=scale)
+        if values is not None:
+            width, height = picture_of(first, values).size
+            size = Preparation(size=(height, width))
+            return Stated("the transform of the images", size, normalization_of(values))
         whole = hasattr(first, "dtype") and str(first.dtype).endswith("uint8")
         maite = _metadata(self.first) is not None
         return Stated("the images, which are bytes", whole_bytes=True) if maite and whole else None
@@ -280,7 +282,7 @@ class _Items:
 
 def _of_loader(loader: Any) -> tuple[Any, Sequence[int] | None]:  # noqa: ANN401
     """The data set of a loader, and the numbers of the items that it gives."""
-    sampler = getattr(loader, "sampler", None)
+    sampler: Any = getattr(loader, "sampler", None)
     kind = type(sampler).__name__
     if kind in _WHOLE:
         return loader.dataset, None

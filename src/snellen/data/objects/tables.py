@@ -78,7 +78,7 @@ def load_table(
         known["label"] = labels
     pictures = list(known.pop("path"))
     if "id" not in known and all(isinstance(value, str | os.PathLike) for value in pictures):
-        known["id"] = [printable(os.fspath(value)) for value in pictures]  # type: ignore[arg-type]
+        known["id"] = [printable(str(value)) for value in pictures]
     here = Path(root)
     used = {*meaning, *known, "image", "path"}
     return item_set(
