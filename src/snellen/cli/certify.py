@@ -12,7 +12,7 @@ from snellen.cli.privacy_options import AllowRemoteOption, PseudonymsOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.run_options import ClassesOption, DeviceOption, SeedOption, WorkersOption
 from snellen.cli.stopping import stopped_told
-from snellen.cli.text import markup
+from snellen.cli.text import markup, terminal
 
 if TYPE_CHECKING:
     from snellen.core.method import Method
@@ -95,10 +95,9 @@ _NAMED = 5
 
 
 def _show(certified: CertifiedSet, folder: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = terminal()
     plan = certified.plan
     console.print(f"[bold]{markup(plan['model']['name'])}[/] on {markup(plan['data']['name'])}\n")
     table = Table("metric", "value", "95 % interval", "images", box=None, pad_edge=False)

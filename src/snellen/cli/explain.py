@@ -12,7 +12,7 @@ from snellen.cli.privacy_options import AllowRemoteOption, PseudonymsOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.run_options import ClassesOption, DeviceOption, SeedOption, WorkersOption
 from snellen.cli.stopping import stopped_told
-from snellen.cli.text import markup
+from snellen.cli.text import markup, terminal
 
 if TYPE_CHECKING:
     from snellen.core.method import Method
@@ -103,12 +103,11 @@ _NAMED, _SENTENCES = 5, 5
 
 
 def _show(explained: ExplainedSet, folder: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from snellen.models.remote.sent_log import SENT
 
-    console = Console(highlight=False)
+    console = terminal()
     plan = explained.plan
     console.print(f"[bold]{markup(plan['model']['name'])}[/] on {markup(plan['data']['name'])}\n")
     table = Table("figure", "found", "random part", "difference", "95 % interval of it", "n", box=None, pad_edge=False)

@@ -12,7 +12,7 @@ from snellen.cli.privacy_options import AllowRemoteOption, PseudonymsOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.run_options import ClassesOption, DeviceOption, SeedOption
 from snellen.cli.stopping import stopped_told
-from snellen.cli.text import markup
+from snellen.cli.text import markup, terminal
 
 if TYPE_CHECKING:
     from snellen.core.method import Method
@@ -88,10 +88,9 @@ _NAMED = 5
 
 
 def _show(scanned: ScannedSet, folder: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = terminal()
     plan = scanned.plan
     before = "" if plan["model"] is None else f" before [bold]{markup(plan['model']['name'])}[/]"
     console.print(f"[bold]{markup(plan['data']['name'])}[/]{before}\n")

@@ -13,7 +13,7 @@ from snellen.cli.privacy_options import PseudonymsOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.run_options import SeedOption, WorkersOption
 from snellen.cli.stopping import stopped_told
-from snellen.cli.text import markup
+from snellen.cli.text import markup, terminal
 
 if TYPE_CHECKING:
     from snellen.core.method import Method
@@ -108,10 +108,9 @@ _NAMED = 5
 
 
 def _show(written: ShiftedSet) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = terminal()
     severities = written.plan["severities"]
     table = Table("setting", "severities", "images", box=None, pad_edge=False)
     table.columns[2].justify = "right"

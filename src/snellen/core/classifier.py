@@ -114,6 +114,18 @@ class Classifier:
         kind = "differentiable" if self.differentiable else "no gradients"
         return f"Classifier({self.name!r}, {len(self.class_names)} classes, {size}, {self.task}, {self.output}, {kind})"
 
+    @property
+    def preprocessing(self) -> str:
+        """What is done to an image before the model sees it, in words.
+
+        >>> Classifier(nn.Flatten(), class_names=["a", "b"], preparation=Preparation(size=(8, 8))).preprocessing
+        'cut or padded to 8x8 pixels; values in [0, 1], not normalised'
+        """
+        if self._normalization is None:
+            return f"{self.preparation.words}; values in [0, 1], not normalised"
+        mean, std = (", ".join(f"{value:.3g}" for value in values) for values in self.normalization)
+        return f"{self.preparation.words}; normalised by mean ({mean}) and std ({std})"
+
     # -- running -------------------------------------------------------------------------------------------------
 
     def prepare(self, image: Image.Image) -> Tensor:

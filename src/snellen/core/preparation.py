@@ -100,6 +100,26 @@ class Preparation(BaseModel):
             )
         return self
 
+    @property
+    def words(self) -> str:
+        """What is done, in words.
+
+        >>> Preparation(size=(224, 224), resize="shorter", resize_to=(256, 256)).words
+        'shorter edge scaled to 256 pixels (bilinear), centre crop of 224x224'
+        """
+        size = None if self.size is None else f"{self.size[0]}x{self.size[1]}"
+        if self.resize_to is None:
+            return f"cut or padded to {size} pixels" if size else "images as they are"
+        height, width = self.resize_to
+        aim = f"{height}" if height == width else f"{height}x{width}"
+        scaled = {
+            "exact": f"scaled to {height}x{width} pixels ({self.interpolation})",
+            "shorter": f"shorter edge scaled to {aim} pixels ({self.interpolation})",
+            "longer": f"longer edge scaled to {aim} pixels ({self.interpolation})",
+        }[self.resize]
+        cut = size is not None and (self.resize != "exact" or self.size != self.resize_to)
+        return f"{scaled}, centre crop of {size}" if cut else scaled
+
     def pixels(self, image: Image.Image) -> Tensor:
         """Prepare one image as bytes: uint8 (3, h, w). Exact, and a quarter of the memory of :meth:`__call__`."""
         prepared = self._cut(self._scale(image if image.mode == "RGB" else image.convert("RGB")))
