@@ -73,7 +73,7 @@ def measure(data: Path, train: Path, profile: Path | None) -> dict[str, float]:
     torch.set_num_threads(1)
     classifier = snellen.load_classifier("bundled:fashion-cnn")
     names = [name.replace("/", " or ") for name in classifier.class_names]
-    classifier = snellen.load_classifier("bundled:fashion-cnn", classes=names)
+    classifier = snellen.load_classifier("bundled:fashion-cnn", class_names=names)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     profiler = cProfile.Profile()
     with tempfile.TemporaryDirectory() as out:

@@ -26,7 +26,7 @@ from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run
 from snellen.core.unwritable import unwritable_told
-from snellen.data.references import Array
+from snellen.data.references import Labels
 from snellen.models.remote.sent_log import sent_log
 from snellen.runs.engines.choosing import choose_engine, recorded
 from snellen.runs.engines.engine import Engine
@@ -57,16 +57,18 @@ def audit(
     shards: int | None = None,
     threads: int | None = None,
     part: str | None = None,
-    labels: Array | Sequence[int] | None = None,
+    labels: Labels | None = None,
     class_names: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    allow_rejected: bool = False,
     progress: Progress | None = None,
 ) -> AuditReport:
     """Audit a classifier on images.
 
     Args:
-        classifier: a classifier, or what :func:`snellen.load_classifier` takes: a reference, a torch module (which
-            stays as it is), a callable.
-        images: an image set, or what :func:`snellen.load_images` takes: a folder, file, arrays.
+        classifier: a classifier, or what :func:`snellen.load_classifier` takes: a reference or path, a model of any
+            library (a torch module stays as it is), a callable, (model, transform).
+        images: an image set, or what :func:`snellen.load_images` takes: a folder, file, arrays, a table, a data set.
             Labels are matched to the classifier's classes by name.
         out: run directory. An unfinished or finished run of the same plan in it is taken up, another plan is an error.
             A model that cannot be hashed (a plain callable, an edited model) is not taken up. None: nothing is kept.
@@ -97,15 +99,18 @@ def audit(
             divided among the processes, or as the run in ``out`` has it.
         part: "2/8" measures the second of eight parts into ``out``, which all parts share, and stops; the same call
             without it does what is left and makes the report.
-        labels: of images that are an array or tensor.
+        labels: of images in memory that bring none: numbers or names, one for each.
         class_names: in the order of the outputs, where the model does not name them and the images name others.
+        columns: what the columns of a table, or the fields of a data set, mean: ``{"image": "file", "label": "dx",
+            "unit": "patient"}``.
+        allow_rejected: report also where more than 5 % of the images cannot be used.
         progress: who hears of progress.
 
     Returns:
         The report; ``report.folder`` is the run directory. That of a part has no figures.
 
     Raises:
-        InputError: the data is empty, all images are unusable, or the labels do not fit the classes.
+        InputError: the data is empty, more than 5 % of the images are unusable, or the labels do not fit the classes.
         ModelError: the model gives scores that cannot be used.
         UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
         RunConflictError: ``out`` holds a run of another plan.
@@ -124,7 +129,7 @@ def audit(
         "train": None if train is None else given_images(train),
         "tune": None if tune is None else given_images(tune),
     }
-    audited = given_images(images, labels)
+    audited = given_images(images, labels, columns)
     model = given_classifier(classifier, audited, class_names)
     asked = ResolvedAudit.of(model, audited, given, checks, threats, privacy=privacy, limit=limit, seed=seed)
     rng, listener = Randomness(seed), progress or Silent()
@@ -185,7 +190,16 @@ def audit(
         measure(pieces, lambda: work, folder, listener, engine=crew.engine, setup=setup, part=mine)
         if part is not None:
             return report_of_part(run, part, pieces)
-        report, seconds = finish(run, asked, sets, privacy=privacy, choice=choice, rng=rng, workers=workers)
+        report, seconds = finish(
+            run,
+            asked,
+            sets,
+            privacy=privacy,
+            choice=choice,
+            rng=rng,
+            workers=workers,
+            allow_rejected=allow_rejected,
+        )
         seconds["total"] = time.perf_counter() - started
         run.write_json("timing.json", {name: round(value, 3) for name, value in seconds.items()})
         return report.model_copy(update={"folder": folder if out is not None else None})

@@ -25,6 +25,7 @@ from snellen.core.finding import Finding, rank
 from snellen.core.images import ImageSet
 from snellen.core.randomness import Randomness
 from snellen.core.run_plan import describe
+from snellen.data.rejections import counted_reasons
 
 NOTES = (
     "Intervals are 95 %. Where images come in units (column unit_id: patient, lot, video), units count as independent "
@@ -49,6 +50,7 @@ class Gathered:
         skipped: why each check could not run, or None.
         wholes: training and tuning images before they were limited in size.
         notes: what else a reader must know.
+        drawn_from: images that the audited ones were drawn from; None where nobody knows.
     """
 
     evidence: Mapping[str, Evidence]
@@ -57,6 +59,7 @@ class Gathered:
     skipped: Mapping[str, str | None]
     wholes: Mapping[Companion, WholeSet] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    drawn_from: int | None = None
 
 
 def conclude(
@@ -114,6 +117,8 @@ def conclude(
             "units": len(set(known.unit_ids)),
             "rejected": len(gathered.rejected),
             "labelled": images.has_labels,
+            **_why_rejected(gathered.rejected),
+            **({} if gathered.drawn_from in (None, len(images)) else {"drawn_from": gathered.drawn_from}),
         },
         metrics={name: figure for found in conclusions.values() for name, figure in found.metrics.items()},
         findings=tuple(findings),
@@ -134,6 +139,11 @@ def conclude(
         pictures |= {key: blob for found in conclusions.values() for key, blob in found.pictures.items()}
     lists = {name: list(rows) for found in conclusions.values() for name, rows in found.lists.items()}
     return report, pictures, lists
+
+
+def _why_rejected(rejected: Sequence[Mapping[str, str]]) -> dict[str, dict[str, int]]:
+    """How many images were rejected for which reason; nothing where none was."""
+    return {"rejected_reasons": counted_reasons(row["reason"] for row in rejected)} if rejected else {}
 
 
 def _with_features(known: PerImage) -> tuple[PerImage, int]:

@@ -20,6 +20,7 @@ from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run, write_atomically
+from snellen.data.rejections import check_rejected
 
 
 def finish(
@@ -31,18 +32,30 @@ def finish(
     choice: Choice | None,
     rng: Randomness,
     workers: int,
+    allow_rejected: bool,
 ) -> tuple[AuditReport, dict[str, float]]:
     """Merge the shards of all sets and write report, lists and pictures.
+
+    Args:
+        run: that was measured.
+        asked: what was asked.
+        sets: what was measured, by set.
+        privacy: what may be kept.
+        choice: what a budget chose.
+        rng: of the run.
+        workers: threads that read ahead.
+        allow_rejected: report however many images were rejected.
 
     Returns:
         The report, and seconds by what was done.
 
     Raises:
-        InputError: no image could be used.
+        InputError: no image could be used, or too many could not.
         ModelError: no scores could.
     """
     evidence, rejected = sets["audit"].gathered()
     _check_usable(asked.classifier, asked.images, evidence[CLEAN], rejected)
+    check_rejected((row["reason"] for row in rejected), len(asked.images), asked.images.name, allowed=allow_rejected)
     seconds = sets["audit"].seconds()
     beside, beside_rejected = dict[Companion, tuple[Evidence, ImageSet]](), list[dict[str, str]]()
     for name, other in asked.companions.items():
@@ -52,11 +65,14 @@ def finish(
         seconds[name] = sum(sets[name].seconds().values())
     cleans = [evidence[CLEAN], *(found for found, _ in beside.values())]
     notes = [
+        *asked.images.notes,
         *privacy.notes(),
         *(choice.notes() if choice is not None else ()),
         *sent_note(asked.classifier, cleans, [*rejected, *beside_rejected]),
     ]
-    gathered = Gathered(evidence, beside, rejected, asked.skipped, asked.wholes, notes)
+    gathered = Gathered(
+        evidence, beside, rejected, asked.skipped, asked.wholes, notes, drawn_from=len(asked.drawn_from)
+    )
     report, pictures, lists = conclude(
         asked.classifier, asked.images, run.plan, asked.checks, gathered, rng, workers=workers
     )

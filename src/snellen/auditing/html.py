@@ -25,6 +25,7 @@ from snellen.checks.charts import line_chart
 from snellen.checks.eye_chart import EyeChart
 from snellen.core import package
 from snellen.core.finding import FIGURES_OF_BAGS, LEVELS, OF_BAGS, Finding
+from snellen.data.rejections import listed_reasons
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
@@ -149,6 +150,7 @@ def _parts(report: AuditReport, pictures: Mapping[str, bytes], picture_bytes: in
         "figures_of_bags": FIGURES_OF_BAGS,
         "groups": picture_groups,
         "evidence": evidence,
+        "reasons": listed_reasons,
     }
 
 
@@ -159,6 +161,7 @@ def _environment() -> Environment:
     )
     environment.filters["percent"] = lambda value: f"{value:.1%}"
     environment.filters["fact"] = _fact
+    environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     return environment
 
 

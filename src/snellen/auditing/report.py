@@ -13,6 +13,7 @@ from snellen.checks.eye_chart import EyeChart
 from snellen.checks.panels import Panel
 from snellen.core.finding import Finding
 from snellen.core.formats import REPORT
+from snellen.data.rejections import listed_reasons
 
 #: Names of pictures are hashes, never paths.
 HASH = re.compile("[0-9a-f]{64}")
@@ -79,7 +80,11 @@ class AuditReport(BaseModel):
     def __repr__(self) -> str:
         accuracy = self.metrics.get("clean.accuracy")
         clean = f"clean accuracy {accuracy.value:.3f}, " if accuracy else ""
-        return f"AuditReport({self.model['name']} on {self.data['name']}: {clean}{len(self.findings)} findings)"
+        lost, reasons = self.data.get("rejected", 0), self.data.get("rejected_reasons", {})
+        rejected = f", {lost} of {self.data['images']} images rejected ({listed_reasons(reasons)})" if lost else ""
+        return (
+            f"AuditReport({self.model['name']} on {self.data['name']}: {clean}{len(self.findings)} findings{rejected})"
+        )
 
     __str__ = __repr__
 

@@ -32,7 +32,14 @@ from snellen.cli.gate_options import (
 )
 from snellen.cli.privacy_options import AllowRemoteOption, BudgetOption, PseudonymsOption, SaveImagesOption
 from snellen.cli.progress import TerminalProgress, loading
-from snellen.cli.run_options import ClassesOption, DeviceOption, SeedOption, WorkersOption
+from snellen.cli.run_options import (
+    ClassesOption,
+    ColumnOption,
+    DeviceOption,
+    SeedOption,
+    WorkersOption,
+    read_columns,
+)
 from snellen.cli.stopping import stopped_told
 from snellen.core import index
 from snellen.core.errors import InputError
@@ -62,6 +69,10 @@ def audit(
         typer.Option(help="Run directory; the same plan goes on where it stopped.", show_default="snellen-audit-N"),
     ] = None,
     classes: ClassesOption = None,
+    column: ColumnOption = None,
+    allow_rejected: Annotated[
+        bool, typer.Option("--allow-rejected", help="Report also where more than 5 % of the images cannot be used.")
+    ] = False,
     checks: Annotated[
         str | None, typer.Option(help=f"Comma-separated: {', '.join(index.checks())}.", show_default="all")
     ] = None,
@@ -162,7 +173,7 @@ def audit(
             seconds_of(budget)
         chosen = _with_parameters(names, parameters)
         earlier = check_gate_options(asked, resolve_checks(chosen, threats), folder)
-        images = load_images(data, progress=spinner)
+        images = load_images(data, columns=read_columns(column), progress=spinner)
         training = None if train is None else load_images(train, progress=spinner)
         tuning = None if tune is None else load_images(tune, progress=spinner)
         classifier = load_classifier(model or DEFAULT_MODEL, classes, device=device)
@@ -186,6 +197,7 @@ def audit(
         "shards": shards,
         "threads": threads,
         "part": part,
+        "allow_rejected": allow_rejected,
     }
     if dry_run:
         typer.echo(plan(run_audit, classifier, images, **options))

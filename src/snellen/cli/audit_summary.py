@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snellen.cli.text import markup
+from snellen.cli.text import markup, terminal
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
@@ -13,13 +13,19 @@ if TYPE_CHECKING:
 
 def show_report(report: AuditReport, folder: Path) -> None:
     """Print figures, findings, what was skipped, and where the page is."""
-    from rich.console import Console
     from rich.table import Table
 
     from snellen.core.finding import FIGURES_OF_BAGS
+    from snellen.data.rejections import listed_reasons
 
-    console = Console(highlight=False)
-    console.print(f"[bold]{markup(report.model['name'])}[/] on {markup(report.data['name'])}\n")
+    console = terminal()
+    drawn = report.data.get("drawn_from")
+    limited = f": {report.data['images']} of {drawn} images, drawn at random" if drawn else ""
+    console.print(f"[bold]{markup(report.model['name'])}[/] on {markup(report.data['name'])}{limited}")
+    console.print(f"[dim]preprocessing:[/] {markup(report.model['preprocessing'])}")
+    for note in report.model["notes"]:
+        console.print(f"[dim]model:[/] {markup(note)}")
+    console.print()
     single = Table("metric", "value", "95 % interval", "images", box=None, pad_edge=False)
     for column in single.columns[1:]:
         column.justify = "right"
@@ -54,7 +60,7 @@ def show_report(report: AuditReport, folder: Path) -> None:
         if check.status != "done":
             console.print(f"\n[dim]check {check.name} {check.status}:[/] {markup(check.reason or '')}")
     if report.data["rejected"]:
-        console.print(f"\n{report.data['rejected']} images rejected, see {markup(str(folder / 'rejected.json'))}")
-    for note in report.model["notes"]:
-        console.print(f"\n[dim]model:[/] {markup(note)}")
+        why = markup(listed_reasons(report.data["rejected_reasons"]))
+        lost = f"{report.data['rejected']} of {report.data['images']} images rejected"
+        console.print(f"\n{lost}: {why}; see {markup(str(folder / 'rejected.json'))}")
     console.print(f"\nReport: {markup(str(folder / 'report.html'))}", soft_wrap=True)

@@ -10,7 +10,7 @@ import typer
 
 from snellen.cli.gate_options import EXIT_GATE
 from snellen.cli.progress import loading
-from snellen.cli.text import harmless, markup
+from snellen.cli.text import harmless, markup, terminal
 from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,12 +62,11 @@ _COLOURS = {"worse": "red", "new": "red", "better": "green", "mended": "green", 
 
 
 def _show(comparison: Comparison, out: Path | None, *, every: bool) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from snellen.auditing.compare.comparison import percent, shown
 
-    console = Console(highlight=False)
+    console = terminal()
     first, second = comparison.first, comparison.second
     console.print(f"[bold]{markup(first.model)}[/] → [bold]{markup(second.model)}[/] on {markup(second.data)}")
     how = "each compared with itself" if comparison.paired else "[yellow]not paired[/]"

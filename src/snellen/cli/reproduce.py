@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snellen.cli.progress import TerminalProgress
-from snellen.cli.text import markup
+from snellen.cli.text import markup, terminal
 from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,10 +94,9 @@ def _tell(name: str, result: Result | None) -> None:
 
 
 def _show(result: Result) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = terminal()
     seeds = "1 seed" if result.seeds == 1 else f"{result.seeds} seeds"
     console.print(f"[bold]{markup(result.title)}[/] at scale {result.scale}, {seeds}", highlight=False)
     if not result.claims:

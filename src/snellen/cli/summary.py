@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snellen.cli.text import markup
+from snellen.cli.text import markup, terminal
 
 if TYPE_CHECKING:
     from snellen.runs.record import Summary
@@ -16,12 +16,11 @@ _NAMED = 5
 
 def show_summary(summary: Summary, folder: Path) -> None:
     """Print a summary; everything in it is data and is escaped."""
-    from rich.console import Console
     from rich.table import Table
 
     from snellen.models.remote.sent_log import SENT
 
-    console = Console(highlight=False)
+    console = terminal()
     console.print(f"[bold]{markup(summary.heading)}[/]\n")
     for part in summary.parts:
         if isinstance(part, str):

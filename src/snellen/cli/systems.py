@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from snellen.cli.text import markup
+from snellen.cli.text import markup, terminal
 
 
 def systems(
@@ -21,7 +21,6 @@ def systems(
         rows = [{**s.model_dump(mode="json", exclude={"claims", "acceptance"}), "state": s.state} for s in known]
         typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("", "name", "system", "what it does", "state", box=None, pad_edge=False)
@@ -29,4 +28,4 @@ def systems(
         table.add_row(
             str(system.number), system.name, markup(system.acronym), markup(system.summary), markup(system.state)
         )
-    Console().print(table)
+    terminal().print(table)

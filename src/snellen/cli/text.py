@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: Width, in characters, of a line that goes into a file or another program.
+_UNBROKEN = 10_000
 
 
 def harmless(text: str) -> str:
@@ -12,6 +19,14 @@ def harmless(text: str) -> str:
     'cat�[31m.png\n'
     """
     return "".join("�" if unicodedata.category(c) in {"Cc", "Cf", "Cs"} and c != "\n" else c for c in text)
+
+
+def terminal() -> Console:
+    """Where a summary is printed: as wide as the terminal, and as wide as its lines where there is none."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_UNBROKEN)
 
 
 def markup(text: str) -> str:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from PIL import Image
@@ -16,17 +16,11 @@ from torch import Tensor, nn
 from snellen.core.budget import Spent
 from snellen.core.errors import InputError, ModelError, UnsupportedError
 from snellen.core.layer_hooks import EditHook, find_layer, is_edited
+from snellen.core.preparation import Normalization as Normalization
 from snellen.core.preparation import Preparation
 
 Task = Literal["single", "multilabel", "ordinal", "segment", "score"]
 Output = Literal["logits", "log-probabilities", "labels"]
-
-
-class Normalization(NamedTuple):
-    """Per-channel mean and standard deviation, in [0, 1] units: (x − mean) / std. Applied inside the classifier."""
-
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
 
 @dataclass
@@ -120,6 +114,18 @@ class Classifier:
         kind = "differentiable" if self.differentiable else "no gradients"
         return f"Classifier({self.name!r}, {len(self.class_names)} classes, {size}, {self.task}, {self.output}, {kind})"
 
+    @property
+    def preprocessing(self) -> str:
+        """What is done to an image before the model sees it, in words.
+
+        >>> Classifier(nn.Flatten(), class_names=["a", "b"], preparation=Preparation(size=(8, 8))).preprocessing
+        'cut or padded to 8x8 pixels; values in [0, 1], not normalised'
+        """
+        if self._normalization is None:
+            return f"{self.preparation.words}; values in [0, 1], not normalised"
+        mean, std = (", ".join(f"{value:.3g}" for value in values) for values in self.normalization)
+        return f"{self.preparation.words}; normalised by mean ({mean}) and std ({std})"
+
     # -- running -------------------------------------------------------------------------------------------------
 
     def prepare(self, image: Image.Image) -> Tensor:
@@ -154,7 +160,7 @@ class Classifier:
         if scores.shape[1] != len(self.class_names):
             raise ModelError(
                 f"{self.name} gives {scores.shape[1]} scores per image, but {len(self.class_names)} class names are "
-                f"known; pass the right list with --classes FILE (one name a line) or classes=[...]"
+                f"known; pass the right list with --classes FILE (one name a line) or class_names=[...]"
             )
         return scores
 

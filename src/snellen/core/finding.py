@@ -12,6 +12,7 @@ from snellen.core.errors import unknown_name
 #: Every kind of finding; plugins add names that begin with ``x-``.
 KINDS: dict[str, str] = {
     "accuracy": "the classifier is often wrong",
+    "class_order": "the classes of the model and of the labels are in another order",
     "worst_class": "one class is much worse than the others",
     "slice": "a hidden subgroup is much worse than the rest",
     "group_gap": "a known group is much worse than another",
@@ -48,6 +49,9 @@ KINDS: dict[str, str] = {
     "bag_contradiction": "labels of bags contradict those of their images",
     "aliasing": "decisions or outputs change with sub-pixel position",
 }
+
+#: Kinds that come first whatever their harm: they make every other figure doubtful.
+FIRST = frozenset({"class_order"})
 
 #: Kinds of which harm is a share of the bags; of all others it is one of the images.
 OF_BAGS = frozenset(
@@ -114,9 +118,9 @@ class Finding(BaseModel):
 
 
 def rank(findings: Iterable[Finding]) -> list[Finding]:
-    """Order by harm, largest first; ties by kind and title, so that the order is reproducible.
+    """Order by harm, largest first, after :data:`FIRST`; ties by kind and title, so that the order is reproducible.
 
     >>> [f.harm for f in rank([Finding(kind="drift", harm=0.1, title="a"), Finding(kind="drift", harm=0.3, title="b")])]
     [0.3, 0.1]
     """
-    return sorted(findings, key=lambda finding: (-finding.harm, finding.kind, finding.title))
+    return sorted(findings, key=lambda finding: (finding.kind not in FIRST, -finding.harm, finding.kind, finding.title))

@@ -15,6 +15,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.core.errors import InputError, LabelsHiddenError
+from snellen.core.preparation import Stated
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 
@@ -122,6 +123,9 @@ class ImageSet:
         split: the split that the whole set is; None when unknown or mixed.
         hidden: labels raise (see :meth:`unlabelled`).
         opened: what the source was loaded from; set by ``load_images``.
+        stated: what the images say about the preprocessing of a model that is used on them, such as a data set with a
+            transform.
+        notes: what was done to the pixels when they were loaded; shown in reports.
     """
 
     source: ImageSource
@@ -132,6 +136,8 @@ class ImageSet:
     split: Split | None = None
     hidden: bool = False
     opened: Opened | None = field(default=None, repr=False)
+    stated: Stated | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if "id" not in self.table.column_names:

@@ -7,7 +7,7 @@ both resize the PIL image, cut it with the same rounding, and divide bytes by 25
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -19,6 +19,13 @@ from torch import Tensor
 CropStart = Literal["round", "floor"]
 Resize = Literal["none", "shorter", "longer", "exact"]
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+
+
+class Normalization(NamedTuple):
+    """Per-channel mean and standard deviation, in [0, 1] units: (x − mean) / std. Applied inside the classifier."""
+
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,26 @@ class Preparation(BaseModel):
             )
         return self
 
+    @property
+    def words(self) -> str:
+        """What is done, in words.
+
+        >>> Preparation(size=(224, 224), resize="shorter", resize_to=(256, 256)).words
+        'shorter edge scaled to 256 pixels (bilinear), centre crop of 224x224'
+        """
+        size = None if self.size is None else f"{self.size[0]}x{self.size[1]}"
+        if self.resize_to is None:
+            return f"cut or padded to {size} pixels" if size else "images as they are"
+        height, width = self.resize_to
+        aim = f"{height}" if height == width else f"{height}x{width}"
+        scaled = {
+            "exact": f"scaled to {height}x{width} pixels ({self.interpolation})",
+            "shorter": f"shorter edge scaled to {aim} pixels ({self.interpolation})",
+            "longer": f"longer edge scaled to {aim} pixels ({self.interpolation})",
+        }[self.resize]
+        cut = size is not None and (self.resize != "exact" or self.size != self.resize_to)
+        return f"{scaled}, centre crop of {size}" if cut else scaled
+
     def pixels(self, image: Image.Image) -> Tensor:
         """Prepare one image as bytes: uint8 (3, h, w). Exact, and a quarter of the memory of :meth:`__call__`."""
         prepared = self._cut(self._scale(image if image.mode == "RGB" else image.convert("RGB")))
@@ -152,6 +179,24 @@ class Preparation(BaseModel):
         if self.crop_start == "floor":
             return (length - crop) // 2
         return round((length - crop) / 2.0) if length >= crop else -((crop - length) // 2)
+
+
+class Stated(NamedTuple):
+    """What whoever made a model or a set of images says about the way from the one to the other.
+
+    Attributes:
+        source: who says it, for notes: "the transform of the images".
+        preparation: resize and crop; None where nothing is said of them.
+        normalization: mean and std; None where nothing is said of them.
+        class_names: in the order of the outputs; None where nothing is said of them.
+        whole_bytes: the model takes values from 0 to 255.
+    """
+
+    source: str
+    preparation: Preparation | None = None
+    normalization: Normalization | None = None
+    class_names: tuple[str, ...] | None = None
+    whole_bytes: bool = False
 
 
 def to_unit(pixels: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ def describe(classifier: Classifier) -> dict[str, Any]:
         "output": classifier.output,
         "differentiable": classifier.differentiable,
         "preparation": classifier.preparation.model_dump(mode="json"),
+        "preprocessing": classifier.preprocessing,
         "notes": list(classifier.notes),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ from snellen.data.files.single_image import is_image_file, load_single_image
 from snellen.data.files.split_names import SPELLINGS, split_of
 from snellen.data.files.tar_shards import loading as tar_shards
 from snellen.data.files.whole_slides import loading as whole_slides
+from snellen.data.objects.data_sets import is_data_set, load_data_set
+from snellen.data.objects.pictures import Values
+from snellen.data.objects.tables import is_table, load_table
 from snellen.data.privacy.nameless import nameless_source
 from snellen.data.worlds.meshes import mesh_set as meshes
 from snellen.data.worlds.references import SCHEME, load_world
@@ -43,13 +46,21 @@ _FORMS = (
     "and test/ of class subfolders), a manifest FILE.csv or FILE.parquet with a column 'path', a FILE.parquet with "
     "images inside or a folder of such files, tar shards as FILE.tar, tar:FOLDER or tar:FOLDER/NAME-{0000..0146}.tar, "
     "a MedMNIST-style FILE.npz, a folder of IDX files, one image FILE.png (.jpg …); each may end in #train, #tune or "
-    "#test; in Python also images or (images, labels) as uint8 arrays"
+    "#test; in Python also images or (images, labels) as arrays or tensors, a list of paths or pictures, a table of "
+    "pandas, polars or pyarrow, a data set of torch, torchvision, Hugging Face or MAITE"
 )
+
+#: Labels as a call takes them: numbers or names, one for each image.
+Labels = Array | Sequence[int] | Sequence[str]
 
 
 def load_images(
-    ref: str | os.PathLike[str] | ImageSet | Array | tuple[Array, Array],
+    ref: str | os.PathLike[str] | ImageSet | Array | tuple[Array, Array] | object,
+    labels: Labels | None = None,
     *,
+    class_names: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    value_range: tuple[float, float] | None = None,
     name: str | None = None,
     progress: Progress | None = None,
 ) -> ImageSet:
@@ -72,26 +83,51 @@ def load_images(
             (:func:`~snellen.data.files.medmnist.load_npz`); a folder of IDX files as MNIST and Fashion-MNIST come in
             (:func:`~snellen.data.files.idx.load_idx`); one image file, a set of one without labels
             (:func:`~snellen.data.files.single_image.load_single_image`); ``images`` or ``(images, labels)`` as arrays
-            or tensors (:func:`~snellen.data.files.arrays.load_arrays`); or an image set, which is passed through. A
-            text reference that ends in ``#train``, ``#tune`` or ``#test`` means that split only. Use these to change
-            limits, grey ranges or class names.
+            or tensors (:func:`~snellen.data.files.arrays.load_arrays`); a table of pandas, polars or pyarrow
+            (:func:`~snellen.data.objects.tables.load_table`); a data set of torch, torchvision, Hugging Face or MAITE,
+            a data loader, or a list of paths, pictures or arrays
+            (:func:`~snellen.data.objects.data_sets.load_data_set`); or an image set, which is passed through. A
+            text reference that ends in ``#train``, ``#tune`` or ``#test`` means that split only. Use these functions
+            to change limits or grey ranges.
+        labels: of images in memory that bring none: numbers or names, one for each.
+        class_names: of images in memory whose labels are numbers.
+        columns: which column means what, for a table, a manifest, or items with fields:
+            ``{"image": "file", "label": "dx", "unit": "patient"}``.
+        value_range: values of black and white, where pixels are floating-point numbers; they are rounded to bytes.
         name: shown in reports.
         progress: hears of every slide of ``slides:``; everything else is looked at in a moment, or when it is read.
 
     Raises:
         InputError: nothing there, or not usable; the message says what was expected.
     """
-    if isinstance(ref, ImageSet):
-        return ref if name is None else replace(ref, name=name)
-    if isinstance(ref, str | os.PathLike):
-        images = _from_text(os.fspath(ref), name, progress)
-        return replace(images, opened=Opened(images.source, {"ref": os.fspath(ref), "folder": os.getcwd()}))
-    if isinstance(ref, tuple):
+    values = None if value_range is None else Values(*value_range)
+    if isinstance(ref, tuple) and not hasattr(ref, "_fields"):
         if len(ref) != 2:
             raise InputError(f"a tuple of arrays is (images, labels); got {len(ref)} values")
-        return load_arrays(ref[0], ref[1], name=name)
+        if labels is not None:
+            raise InputError("labels come twice: beside the images, and as labels=")
+        ref, labels = ref
+    if isinstance(ref, ImageSet | str | os.PathLike):
+        if labels is not None or class_names is not None or values is not None:
+            raise InputError(
+                "labels, class_names and value_range go with images in memory; folders and files tell their own"
+            )
+        if isinstance(ref, ImageSet):
+            if columns is not None:
+                raise InputError("columns go with a table or a data set; this is an image set already")
+            return ref if name is None else replace(ref, name=name)
+        images = _from_text(os.fspath(ref), name, progress, columns)
+        reference = {"ref": os.fspath(ref), "folder": os.getcwd()} | ({"columns": dict(columns)} if columns else {})
+        return replace(images, opened=Opened(images.source, reference))
     if isinstance(ref, np.ndarray | Tensor):
-        return load_arrays(ref, name=name)
+        if columns is not None:
+            raise InputError("columns go with a table or a data set; arrays have none")
+        return load_arrays(ref, labels, class_names=class_names, name=name, values=values)
+    beside = None if labels is None else list(labels)
+    if is_table(ref):
+        return load_table(ref, columns=columns, class_names=class_names, labels=beside, values=values, name=name)
+    if is_data_set(ref):
+        return load_data_set(ref, columns=columns, class_names=class_names, labels=beside, values=values, name=name)
     raise InputError(f"images cannot be loaded from {type(ref).__name__}; known forms: {_FORMS}")
 
 
@@ -107,12 +143,14 @@ def load_images_again(reference: Mapping[str, Any]) -> ImageSet:
     if not os.path.isdir(folder):
         raise InputError(f"{folder}, the folder from which {ref} is read, is not there")
     os.chdir(folder)
-    images = load_images(ref)
+    images = load_images(ref, columns=reference.get("columns"))
     return replace(images, source=nameless_source(images)) if reference.get("nameless") else images
 
 
-def _from_text(ref: str, name: str | None, progress: Progress | None) -> ImageSet:
+def _from_text(ref: str, name: str | None, progress: Progress | None, columns: Mapping[str, str] | None) -> ImageSet:
     place, split = _split_suffix(ref)
+    if columns is not None and not place.lower().endswith((".csv", ".parquet")):
+        raise InputError(f"columns say what those of a table mean, FILE.csv or FILE.parquet; {place} is none")
     if place.startswith("bundled:"):
         return _only(load_bundled(place.removeprefix("bundled:"), name=name), split)
     if not place or "\0" in place:
@@ -146,7 +184,7 @@ def _from_text(ref: str, name: str | None, progress: Progress | None) -> ImageSe
         raise InputError(f"{place} is {what}; known forms: {_FORMS}")
     if suffix == ".npz":
         return load_npz(path, split=split, name=name)
-    return _only(load_manifest(path, name=name), split, name)
+    return _only(load_manifest(path, columns=columns, name=name), split, name)
 
 
 def _split_suffix(ref: str) -> tuple[str, Split | None]:

@@ -1,48 +1,35 @@
-"""What a call is handed, as a classifier and an image set: references, modules, callables; folders, files, arrays."""
+"""What a call is handed, as a classifier and an image set: references, models of any library; folders, files, data."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-import numpy as np
 from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError, RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation
-from snellen.data.references import Array, load_images
+from snellen.data.references import Array, Labels, load_images
+from snellen.models.classifiers.own_models import own_model
 from snellen.models.classifiers.references import load_classifier
 
 #: A classifier as a call takes it: see :func:`snellen.load_classifier`.
-Model: TypeAlias = "Classifier | str | Path | nn.Module | Callable[[Tensor], Tensor]"
+Model: TypeAlias = "Classifier | str | Path | nn.Module | Callable[[Tensor], Tensor] | object"
 
 #: Images as a call takes them: see :func:`snellen.load_images`.
-Images: TypeAlias = "ImageSet | str | os.PathLike[str] | Array | tuple[Array, Array]"
+Images: TypeAlias = "ImageSet | str | os.PathLike[str] | Array | tuple[Array, Array] | object"
 
 #: Images whose size is compared before a model is run that does not resize.
 _SIZED = 16
 
 
-def given_images(images: Images, labels: Array | Sequence[int] | None = None) -> ImageSet:
-    """An image set from whatever names or holds images.
-
-    Args:
-        images: a set, which is returned unchanged; a reference, path, array or tensor; or (images, labels).
-        labels: of images that are an array or tensor.
-
-    Raises:
-        InputError: what :func:`snellen.load_images` refuses, or labels beside something that has its own.
-    """
-    if labels is None:
-        return load_images(images)
-    if not isinstance(images, np.ndarray | Tensor):
-        raise InputError("labels are given beside images that are an array or tensor; folders and files tell their own")
-    held: Array = labels if isinstance(labels, np.ndarray | Tensor) else np.asarray(labels)
-    return load_images((images, held))
+def given_images(images: Images, labels: Labels | None = None, columns: Mapping[str, str] | None = None) -> ImageSet:
+    """An image set from whatever names or holds images; arguments and errors as :func:`snellen.load_images`."""
+    return load_images(images, labels, columns=columns)
 
 
 def given_classifier(
@@ -50,11 +37,11 @@ def given_classifier(
 ) -> Classifier:
     """A classifier from whatever is one; the caller's own module stays as it is.
 
-    What a module or callable does not say is taken from the images, and stands in its notes: the class names, in their
+    What a model in memory does not say is taken from the images, and stands in its notes: the class names, in their
     order, and the size. That it wants no normalisation is assumed, and noted as well.
 
     Args:
-        model: a classifier, which is returned unchanged; a reference or path; a torch module; a callable.
+        model: a classifier, which is returned unchanged; or what :func:`snellen.load_classifier` takes.
         images: that it is used on.
         class_names: in the order of the model's outputs.
 
@@ -65,20 +52,21 @@ def given_classifier(
     """
     if isinstance(model, Classifier | str | Path) or images is None:
         return load_classifier(model, class_names)
-    borrowed = class_names is None and images.class_names is not None
+    stated = images.stated
+    own = own_model(model, stated)
+    borrowed = class_names is None and own.class_names is None and images.class_names is not None
     names = images.class_names if borrowed else class_names
     notes = ["the model names no classes: they are taken to be those of the images, in that order"] if borrowed else []
+    preparation = None
+    if own.preparation is not None and own.preparation.size is None and own.preparation.resize == "none":
+        height, width = _one_size(own.name, images)
+        preparation = Preparation(size=(height, width))
+        notes.append(f"the model does not say which size it takes: that of the images, {height}x{width}, is assumed")
+    whole_bytes = stated is not None and stated.whole_bytes
+    if own.normalization is None and "normalization" not in own.assumed and not whole_bytes:
+        notes.append("the model does not say how images are normalised: values in [0, 1] are given to it as they are")
     try:
-        classifier = load_classifier(model, names)
-        if classifier.preparation.size is None:
-            height, width = _one_size(classifier, images)
-            classifier = load_classifier(model, names, preparation=Preparation(size=(height, width)))
-            notes.append(
-                f"the model does not say which size it takes: that of the images, {height}x{width}, is assumed"
-            )
-            notes.append(
-                "the model does not say how images are normalised: values in [0, 1] are given to it as they are"
-            )
+        classifier = load_classifier(model, names, preparation=preparation, stated=stated)
     except (InputError, ModelError) as error:
         if not borrowed or "class names came" not in str(error):
             raise
@@ -87,7 +75,7 @@ def given_classifier(
     return classifier
 
 
-def _one_size(classifier: Classifier, images: ImageSet) -> tuple[int, int]:
+def _one_size(name: str, images: ImageSet) -> tuple[int, int]:
     """Height and width of the first images, which must have one."""
     sizes: dict[tuple[int, int], None] = {}
     for row in range(min(len(images), _SIZED)):
@@ -101,8 +89,9 @@ def _one_size(classifier: Classifier, images: ImageSet) -> tuple[int, int]:
     if len(sizes) > 1:
         shown = ", ".join(f"{height}x{width}" for height, width in list(sizes)[:3])
         raise InputError(
-            f"the images of {images.name} have several sizes ({shown}, …), and nobody said which one {classifier.name} "
-            f"takes: use snellen.load_classifier(model, class_names, preparation=snellen.Preparation(size=(224, 224)), "
+            f"the images of {images.name} have several sizes ({shown}, …), and nobody said which one {name} "
+            f"takes: give (model, transform) with the transform that it was evaluated with, or "
+            f"snellen.load_classifier(model, class_names, preparation=snellen.Preparation(size=(224, 224)), "
             f"normalization=snellen.Normalization(mean, std)) with the model's own numbers"
         )
     return next(iter(sizes))

@@ -9,9 +9,16 @@ from snellen.models.classifiers.class_names import read_class_names
 
 def test_names_are_read_in_order_with_their_inner_spaces(tmp_path: Path) -> None:
     path = tmp_path / "names.txt"
-    path.write_bytes("﻿great white shark\r\n  crane \r\ncrane\r\nœuf\r\n\r\n".encode())
-    assert read_class_names(path) == ("great white shark", "crane", "crane", "œuf")
+    path.write_bytes("﻿great white shark\r\n  crane \r\nœuf\r\n\r\n".encode())
+    assert read_class_names(path) == ("great white shark", "crane", "œuf")
     assert read_class_names(str(path)) == read_class_names(path)
+
+
+def test_names_may_occur_twice_among_a_thousand_alone() -> None:
+    thousand = [*(str(number) for number in range(998)), "crane", "crane"]
+    assert read_class_names(thousand)[-2:] == ("crane", "crane")
+    with pytest.raises(InputError, match="'crane' occurs twice"):
+        read_class_names(thousand[-3:])
 
 
 def test_a_list_is_taken_as_it_is() -> None:

@@ -11,6 +11,7 @@ from snellen.core.classifier import Classifier, Normalization, hash_tensors
 from snellen.core.errors import InputError, MissingExtraError, ModelError, UnknownNameError
 from snellen.core.preparation import Preparation
 from snellen.models.classifiers.assembly import probe_images
+from snellen.models.classifiers.loaded_model import LoadedModel
 from snellen.models.classifiers.references import SCHEMES, load_classifier
 
 SIZE = Preparation(size=(4, 4))
@@ -214,22 +215,36 @@ def test_a_near_scheme_is_suggested() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "suggestion"),
+    ("make", "loader"),
     [
-        ("model.onnx", "onnx:"),
-        ("model.safetensors", "timm:NAME@"),
-        ("folder/config.json", "hf:"),
-        ("folder/card.json", "artifact:"),
+        ("model.onnx", "onnx_models"),
+        ("folder/config.json", "hugging_face_models"),
+        ("folder/card.json", "artifact_models"),
     ],
 )
-def test_a_bare_path_gets_its_prefix_suggested(tmp_path: Path, make: str, suggestion: str) -> None:
+def test_a_bare_path_is_loaded_by_what_lies_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: str, loader: str
+) -> None:
     path = tmp_path / make
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"")
-    bare = path if "/" not in make else path.parent
+    bare, asked = (path if "/" not in make else path.parent), list[str]()
+
+    def load(rest: str, device: torch.device) -> LoadedModel:
+        asked.append(rest)
+        return LoadedModel(network=nn.Flatten(), name="x", preparation=Preparation(size=(2, 2)))
+
+    monkeypatch.setattr(f"snellen.models.classifiers.{loader}.load", load)
     for reference in (bare, str(bare)):
-        with pytest.raises(InputError, match=f"lacks its scheme; write {suggestion}"):
-            load_classifier(reference)
+        assert load_classifier(reference, list("abcdefghijkl")).name == "x"
+    assert asked == [str(bare)] * 2
+
+
+def test_weights_alone_name_no_architecture(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"lacks its scheme; write timm:NAME@.*or torchvision:NAME@"):
+        load_classifier(path)
 
 
 def test_something_that_is_no_model() -> None:

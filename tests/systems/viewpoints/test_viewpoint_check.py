@@ -114,7 +114,7 @@ def test_photos_need_a_set_of_views(tmp_path):
     with pytest.raises(InputError, match=r"renderer=bundled:fashion-mnist: .* not views whose renderer is known"):
         audit(fashion, photos, checks=["clean", {"check": "viewpoint", "renderer": "bundled:fashion-mnist"}])
     names = ("car", "mug", *(f"other {number}" for number in range(8)))
-    other = snellen.load_classifier("bundled:fashion-cnn", classes=names)
+    other = snellen.load_classifier("bundled:fashion-cnn", class_names=names)
     numbered = snellen.load_images((np.stack([np.array(photos.read(row)) for row in range(12)]), photos.labels))
     given = {
         "check": "viewpoint",

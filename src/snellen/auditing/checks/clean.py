@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
+from snellen.auditing.class_order import OtherOrder, constant_answer
 from snellen.auditing.gaps import error_gap
 from snellen.auditing.training_curves import training_curves
 from snellen.checks.check import Check, Conclusion, Kept, Measured, Reading
@@ -55,9 +56,15 @@ class Clean(Check):
         curves = training_curves(reading.classifier.history, check=self.name)
         if not len(known):
             return Conclusion(panels=curves)
+        order = OtherOrder.of(known, len(reading.names))
         return Conclusion(
             metrics=_metrics(known, len(reading.names)),
-            hypotheses=[self._guessing(known, reading.names), *self._classes(known, reading.names)],
+            hypotheses=(
+                # In another order no class is what its name says, so that nothing is said of single ones.
+                [self._guessing(known, reading.names), *self._classes(known, reading.names)]
+                if order is None
+                else [order.hypothesis(reading.names)]
+            ),
             panels=[*_confusions(known, reading.names), *curves],
         )
 
@@ -68,13 +75,17 @@ class Clean(Check):
         balanced, _, high = stratified_interval(known.correct.astype(np.float64), known.labels, known.units)
         # Where nothing is known of the spread, the interval is infinite, and the p value ½.
         p_value = NormalDist().cdf((balanced - bar) / ((high - balanced) / TWO_SIDED))
+        always = constant_answer(known)
+        title = f"Balanced accuracy of {balanced:.1%} is hardly above guessing ({guessing:.1%})"
+        if always is not None:
+            title = f"The classifier answers {names[always]} for every image; check its preprocessing and its weights"
 
         def finding(harm: float) -> Finding:
             return Finding(
                 kind="accuracy",
                 harm=harm,
                 p_value=p_value,
-                title=f"Balanced accuracy of {balanced:.1%} is hardly above guessing ({guessing:.1%})",
+                title=title,
                 facts={
                     "balanced_accuracy": balanced,
                     "guessing": guessing,

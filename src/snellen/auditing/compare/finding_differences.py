@@ -27,6 +27,7 @@ LACKS = {
     "bag_group_gap": "both runs have no such group of bags with the same bags inside and outside of it",
     "backdoor": "it has no test of a difference",
     "gradient_masking": "it has no test of a difference",
+    "class_order": "figures of classes in another order are not those of the same classes",
     "multi_label": "it has no test of a difference",
     "group_gap": "the evidence of both runs has no such group with images inside and outside of it",
     "data_quality": "which images are meant depends on the features of each model, or on other images",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import COLUMNS, ImageSet, Split
+from snellen.core.preparation import Preparation, Stated
 from snellen.data.files.class_labels import label_columns
 from snellen.data.files.grey_range import SIXTEEN_BIT, checked_range, grey_to_bytes
+from snellen.data.objects.pictures import Values
 
 
 class ArraySource:
@@ -48,11 +51,12 @@ class ArraySource:
 
 def load_arrays(
     images: NDArray[np.generic] | Tensor,
-    labels: NDArray[np.generic] | Tensor | Sequence[int] | None = None,
+    labels: NDArray[np.generic] | Tensor | Sequence[int] | Sequence[str] | None = None,
     *,
     class_names: Sequence[str] | None = None,
     name: str | None = None,
     grey_range: tuple[int, int] = SIXTEEN_BIT,
+    values: Values | None = None,
 ) -> ImageSet:
     """Make an image set of arrays. Ids are positions: "000000", "000001" and so on.
 
@@ -60,21 +64,57 @@ def load_arrays(
     ImageSet('arrays', 2 images, 2 classes, split=None)
 
     Args:
-        images: uint8 (n, h, w), (n, h, w, 3) or (n, 3, h, w), or uint16 grey (n, h, w); NumPy or torch.
-        labels: integers (n,) or (n, 1), −1 where unknown; or 0/1 (n, k).
+        images: uint8 or floats (n, h, w), (n, h, w, c) or (n, c, h, w) with c of 1 or 3, or uint16 grey (n, h, w);
+            NumPy or torch.
+        labels: integers (n,) or (n, 1), −1 where unknown; 0/1 (n, k); or names (n,).
         class_names: names of the classes; None names them "0" … "k−1".
         name: shown in reports.
         grey_range: values of black and white in uint16 images.
+        values: what floating-point pixels mean; they are rounded to bytes.
 
     Raises:
-        InputError: another type or shape, or one that can be read in two ways.
+        InputError: another type or shape, one that can be read in two ways, or floats that leave the declared range.
     """
-    pixels = image_array(_numpy(images), what="images", labelled=labels is not None)
+    held, notes = _numpy(images), list[str]()
+    if values is not None and held.dtype.kind == "f":
+        held, notes = _rounded(held, values)
+    pixels = image_array(held, what="images", labelled=labels is not None)
     ids = [f"{position:06d}" for position in range(len(pixels))]
     given = None if labels is None else _numpy(labels)
-    return array_set(
+    if given is not None and given.dtype.kind in "UO" and all(isinstance(label, str) for label in given.flat):
+        given, class_names = _numbered(given, class_names)
+    made = array_set(
         pixels, given, ids, name=name or "arrays", class_names=class_names, what="labels", grey_range=grey_range
     )
+    first = pixels is not held and held.ndim == 4 and held.shape[1] in (1, 3)
+    height, width = pixels.shape[1:3]
+    stated = Stated("the tensors", Preparation(size=(height, width))) if first else None
+    return replace(made, notes=tuple(notes), stated=stated)
+
+
+def _rounded(images: NDArray[np.generic], values: Values) -> tuple[NDArray[np.uint8], list[str]]:
+    """Floating-point images as bytes, and what to note where they were none before."""
+    try:
+        whole = np.stack([values.to_bytes(one) for one in images]) if len(images) else images.astype(np.uint8)
+    except RejectedImageError as error:
+        raise InputError(f"images: {error}") from error
+    first = images[:16].astype(np.float64)
+    back = whole[:16] / 255 * (values.high - values.low) + values.low
+    exact = bool(np.abs(first - back).max(initial=0.0) <= 1e-5 * (values.high - values.low))
+    return whole, [] if exact else ["floating-point pixels of the images are rounded to bytes"]
+
+
+def _numbered(
+    labels: NDArray[np.generic], class_names: Sequence[str] | None
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Names of classes as numbers, and the names that these index: those given, or those that occur, sorted."""
+    flat = [str(label) for label in labels.flat]
+    names = tuple(class_names) if class_names is not None else tuple(sorted(set(flat)))
+    index = {name: number for number, name in enumerate(names)}
+    strange = next((label for label in flat if label not in index), None)
+    if strange is not None:
+        raise InputError(f"labels: {strange!r} is none of the class names: {', '.join(names[:10])}")
+    return np.array([index[label] for label in flat], dtype=np.int64), names
 
 
 def array_set(
@@ -111,8 +151,8 @@ def image_array(images: NDArray[np.generic], *, what: str, labelled: bool = True
     came = f"{what}: got {images.dtype} {images.shape}"
     if images.dtype.kind == "f":
         raise InputError(
-            f"{came}; pass bytes (uint8, 0 to 255). Rounding floating-point images here would change them silently: "
-            f"for values in [0, 1], pass (images * 255).round().astype('uint8')"
+            f"{came}; pass bytes (uint8, 0 to 255), or say what floats mean: snellen.load_images(images, "
+            f"value_range=(0, 1)), with the values of black and white. Rounding them here would change them silently"
         )
     sixteen_bit = images.dtype.kind == "u" and images.dtype.itemsize == 2
     if images.dtype != np.uint8 and not sixteen_bit:
@@ -130,18 +170,19 @@ def image_array(images: NDArray[np.generic], *, what: str, labelled: bool = True
         return images
     if sixteen_bit:
         raise InputError(f"{came}; 16 bits are read for grey images (n, h, w) only")
-    last, first = images.shape[3] == 3, images.shape[1] == 3
+    last, first = images.shape[3] in (1, 3), images.shape[1] in (1, 3)
     if last and first:
         raise InputError(f"{came}, in which either axis may be the channels; pass images that are not 3 pixels high")
     if not last and not first:
-        raise InputError(f"{came}; {_EXPECTED}. Drop a single channel or an alpha channel first")
-    return images if last else images.transpose(0, 2, 3, 1)
+        raise InputError(f"{came}; {_EXPECTED}. Drop an alpha channel first")
+    ordered = images if last else images.transpose(0, 2, 3, 1)
+    return ordered[..., 0] if ordered.shape[3] == 1 else ordered
 
 
-_EXPECTED = "expected (n, h, w), (n, h, w, 3) or (n, 3, h, w)"
+_EXPECTED = "expected (n, h, w), (n, h, w, c) or (n, c, h, w) with 1 or 3 channels c"
 
 
-def _numpy(values: NDArray[np.generic] | Tensor | Sequence[int]) -> NDArray[np.generic]:
+def _numpy(values: NDArray[np.generic] | Tensor | Sequence[int] | Sequence[str]) -> NDArray[np.generic]:
     if isinstance(values, Tensor):
         if values.dtype == torch.bfloat16:
             values = values.float()

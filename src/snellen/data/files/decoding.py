@@ -85,7 +85,7 @@ def decode(
             _check_frames(image, limits)
             image.load()
             _check_shape(image, limits)  # a frame may be larger than its file announced
-            return _to_rgb(image, grey_range)
+            return to_rgb(image, grey_range)
     except RejectedImageError:
         raise
     except UnidentifiedImageError as error:
@@ -118,7 +118,8 @@ def _check_frames(image: Image.Image, limits: DecodingLimits) -> None:
         )
 
 
-def _to_rgb(image: Image.Image, grey_range: tuple[int, int]) -> Image.Image:
+def to_rgb(image: Image.Image, grey_range: tuple[int, int] = SIXTEEN_BIT) -> Image.Image:
+    """A decoded image in RGB, as :func:`decode` says. Raises RejectedImageError for floating-point or odd pixels."""
     if image.mode in _GREY_MODES:
         return Image.fromarray(grey_to_bytes(np.asarray(image), grey_range)).convert("RGB")
     if image.mode == "F":

@@ -62,7 +62,7 @@ def align_labels(images: ImageSet, class_names: Sequence[str]) -> ImageSet:
         raise InputError(
             f"the classifier's classes are only numbered, those of {images.name} are named ({_listed(own)}); give the "
             f"classifier its class names with --classes FILE (one name a line, in the order of its scores) or "
-            f"classes=[...]"
+            f"class_names=[...]"
         )
     mapping = _match([own[position] for position in _occurring(images, len(own))], target, images.name)
     table = images.table

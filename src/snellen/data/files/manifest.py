@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from snellen.core.errors import InputError
@@ -16,6 +17,7 @@ from snellen.data.files.manifest_table import read_csv, read_parquet
 def load_manifest(
     path: Path,
     *,
+    columns: Mapping[str, str] | None = None,
     name: str | None = None,
     limits: DecodingLimits = DEFAULT_LIMITS,
     grey_range: tuple[int, int] = SIXTEEN_BIT,
@@ -31,10 +33,18 @@ def load_manifest(
     A path that is absolute, leads out of the folder, or names no file makes that image rejected, by name, when it is
     read; it does not spoil the others. Anything else that is wrong in a row is an error that names the row.
 
+    Args:
+        path: of the table.
+        columns: what columns of other names mean, as ``{"image": "file", "label": "dx", "unit": "patient"}``.
+        name: shown in reports.
+        limits: of the files.
+        grey_range: values of black and white in grey images of more than 8 bits.
+
     Raises:
         InputError: the table cannot be read, or a row says something that cannot be.
     """
-    written = read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path)
+    read = read_parquet if path.suffix.lower() == ".parquet" else read_csv
+    written = read(path, columns=columns)
     if not written.rows:
         raise InputError(f"{path} lists no images")
     table, class_names, split = meaning(str(path), written)

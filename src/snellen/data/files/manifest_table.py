@@ -14,6 +14,7 @@ import pyarrow as pa
 from snellen.core.errors import InputError
 from snellen.core.images import COLUMNS
 from snellen.data.files.parquet_tables import UNREADABLE, open_parquet, read_columns
+from snellen.data.objects.column_names import renamed
 
 #: Largest manifest that is read: bytes of text or of unpacked Parquet, and rows.
 MAX_BYTES = 2 * 2**30
@@ -37,13 +38,20 @@ class Written:
     rows: Sequence[str]
 
 
-def read_csv(path: Path, *, needed: str = "path", meant: Collection[str] = _MEANT) -> Written:
+def read_csv(
+    path: Path,
+    *,
+    needed: str = "path",
+    meant: Collection[str] = _MEANT,
+    columns: Mapping[str, str] | None = None,
+) -> Written:
     """Read UTF-8 text with commas and a header. Empty fields are None; everything else is text.
 
     Args:
         path: of the file.
         needed: the column that must be there; it names a file, relative to the folder of the manifest.
         meant: columns that mean something; others are kept as they are.
+        columns: what columns of other names mean; see :func:`~snellen.data.objects.column_names.renamed`.
 
     Raises:
         InputError: not such a file, a row of another length than the header, or a column that occurs twice.
@@ -62,7 +70,7 @@ def read_csv(path: Path, *, needed: str = "path", meant: Collection[str] = _MEAN
     rows: list[list[str]] = []
     names: list[str] = []
     try:
-        header = [name.strip() for name in next(reader, [])]
+        header = _meant_names(columns, [name.strip() for name in next(reader, [])], path)
         _check_header(path, header, needed)
         for fields in reader:
             if not fields:
@@ -76,13 +84,20 @@ def read_csv(path: Path, *, needed: str = "path", meant: Collection[str] = _MEAN
             names.append(f"line {reader.line_num}")
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: not readable as CSV: {error}") from error
-    columns = {name: [row[position] or None for row in rows] for position, name in enumerate(header)}
-    further = {name: pa.array(values, pa.string()) for name, values in columns.items() if name not in meant}
-    return Written({name: values for name, values in columns.items() if name in meant}, further, names)
+    held = {name: [row[position] or None for row in rows] for position, name in enumerate(header)}
+    further = {name: pa.array(values, pa.string()) for name, values in held.items() if name not in meant}
+    return Written({name: values for name, values in held.items() if name in meant}, further, names)
 
 
-def read_parquet(path: Path) -> Written:
-    """Read a Parquet file.
+def _meant_names(columns: Mapping[str, str] | None, header: Sequence[str], path: Path) -> list[str]:
+    """The header with the names that columns mean; one whose name another column takes is kept as unused."""
+    meaning = renamed(columns, header, str(path))
+    taken = set(meaning.values())
+    return [meaning.get(name, f"{name} (unused)" if name in taken else name) for name in header]
+
+
+def read_parquet(path: Path, *, columns: Mapping[str, str] | None = None) -> Written:
+    """Read a Parquet file; ``columns`` as in :func:`read_csv`.
 
     Raises:
         InputError: not such a file, or too large.
@@ -94,9 +109,10 @@ def read_parquet(path: Path) -> Written:
             _check_size(path, sum(file.metadata.row_group(group).total_byte_size for group in groups))
             if file.metadata.num_rows > MAX_ROWS:
                 raise InputError(f"{path} has {file.metadata.num_rows} rows, more than {MAX_ROWS}; split it")
-            _check_header(path, file.schema_arrow.names, "path")
-            table = read_columns(stream, file.schema_arrow.names, MAX_BYTES, str(path))
-        columns = {name: table[name].to_pylist() for name in table.column_names if name in _MEANT}
+            header = _meant_names(columns, file.schema_arrow.names, path)
+            _check_header(path, header, "path")
+            table = read_columns(stream, file.schema_arrow.names, MAX_BYTES, str(path)).rename_columns(header)
+        held = {name: table[name].to_pylist() for name in table.column_names if name in _MEANT}
     except InputError:
         raise
     except UNREADABLE as error:
@@ -104,7 +120,7 @@ def read_parquet(path: Path) -> Written:
             f"{path} is not a readable Parquet file: {(str(error).splitlines() or ['?'])[0][:200]}"
         ) from error
     further = {name: table[name] for name in table.column_names if name not in _MEANT}
-    return Written(columns, further, [f"row {number}" for number in range(1, len(table) + 1)])
+    return Written(held, further, [f"row {number}" for number in range(1, len(table) + 1)])
 
 
 def _check_size(path: Path, size: int) -> None:
@@ -120,5 +136,6 @@ def _check_header(path: Path, header: Sequence[str], needed: str) -> None:
         held = ", ".join(header[:12]) or "nothing"
         hint = "; separate columns by commas" if len(header) == 1 and ("\t" in held or ";" in held) else ""
         raise InputError(
-            f"{path} has no column {needed!r} (relative to the folder of the manifest); it has: {held}{hint}"
+            f"{path} has no column {needed!r} (relative to the folder of the manifest); it has: {held}{hint}. "
+            f'Say which one holds the paths: columns={{"image": "..."}}, --column image=...'
         )

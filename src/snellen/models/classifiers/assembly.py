@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from snellen.core.errors import InputError, ModelError
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.models.classifiers.class_names import read_class_names
+from snellen.models.classifiers.grey_models import NOTE, of_one_channel, one_channel, takes_one_channel
 from snellen.models.classifiers.loaded_model import LoadedModel, Network
 from snellen.models.classifiers.output_kind import OutputKind, output_kind
 from snellen.models.classifiers.score_forms import log_probabilities, one_hot, one_hot_of_labels
@@ -20,7 +22,7 @@ from snellen.models.classifiers.score_forms import log_probabilities, one_hot, o
 #: Images that a model is shown at loading to learn what it returns; one is enough where that is known.
 PROBES = 4
 
-_FIX = "pass the right list with --classes FILE (one name a line) or classes=[...]"
+_FIX = "pass the right list with --classes FILE (one name a line) or class_names=[...]"
 
 
 def assemble(
@@ -37,7 +39,7 @@ def assemble(
         raise InputError(f"{loaded.name} does not tell how large its images are: {loaded.advice}")
     if isinstance(loaded.network, nn.Module):
         loaded.network.eval().to(device)
-    probed = _probe(loaded, loaded.preparation, device)
+    loaded, probed = _probe(loaded, loaded.preparation, device)
     kind, outputs, note = _inspect(loaded, probed)
     names = _names(loaded, outputs, given)
     if probed is not None and kind == "labels" and outputs is None:
@@ -67,22 +69,51 @@ def probe_images(size: tuple[int, int], count: int = PROBES) -> Tensor:
     return noise * ((torch.arange(count) + 1.0) / count).view(-1, 1, 1, 1)
 
 
-def _probe(loaded: LoadedModel, preparation: Preparation, device: torch.device) -> Tensor | None:
-    """Outputs for a few images; None when the input size is not known."""
+def _probe(loaded: LoadedModel, preparation: Preparation, device: torch.device) -> tuple[LoadedModel, Tensor | None]:
+    """Outputs for a few images, None when the input size is not known; a model of one channel is made one of three."""
     if preparation.size is None:
-        return None
+        looked = isinstance(loaded.network, nn.Module) and takes_one_channel(loaded.network)
+        return (_of_one_channel(loaded) if looked else loaded), None
     images = probe_images(preparation.size, PROBES if loaded.output is None else 1).to(device)
-    mean, std = (
-        torch.tensor(values, device=device).view(-1, 1, 1) for values in loaded.normalization or Normalization()
-    )
     try:
-        with torch.no_grad():
-            outputs = loaded.network((images - mean) / std)
+        outputs = _outputs(loaded, images)
     except ModelError:
         raise
     except Exception as error:
-        size = "x".join(map(str, preparation.size))
-        raise ModelError(f"{loaded.name} fails on {size} images: {type(error).__name__}: {error}") from error
+        grey = _of_one_channel(loaded)
+        try:
+            loaded, outputs = grey, _outputs(grey, images)
+        except Exception:
+            size = "x".join(map(str, preparation.size))
+            raise ModelError(f"{loaded.name} fails on {size} images: {type(error).__name__}: {error}") from error
+    return loaded, _checked(loaded, outputs, images)
+
+
+def _outputs(loaded: LoadedModel, images: Tensor) -> object:
+    mean, std = (
+        torch.tensor(values, device=images.device).view(-1, 1, 1) for values in loaded.normalization or Normalization()
+    )
+    with torch.no_grad():
+        return loaded.network((images - mean) / std)
+
+
+def _of_one_channel(loaded: LoadedModel) -> LoadedModel:
+    """The model of one channel as one of three, with its weights' identity and the name of its feature layer."""
+    module = loaded.network if isinstance(loaded.network, nn.Module) else None
+    own = loaded.identity if loaded.identity is not None or module is None else hash_tensors(module.state_dict())
+    inside = module is not None and loaded.feature_layer is not None
+    return replace(
+        loaded,
+        network=one_channel(loaded.network),
+        normalization=None if loaded.normalization is None else of_one_channel(loaded.normalization),
+        identity=own,
+        feature_layer=f"model.{loaded.feature_layer}" if inside else loaded.feature_layer,
+        notes=(*loaded.notes, NOTE),
+    )
+
+
+def _checked(loaded: LoadedModel, outputs: object, images: Tensor) -> Tensor:
+    """The outputs, where they are a tensor for these images."""
     if not isinstance(outputs, Tensor) or not outputs.ndim or len(outputs) != len(images):
         shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise ModelError(f"{loaded.name} returned {shape} for {len(images)} images; expected one tensor (n, k)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,17 +11,21 @@ from snellen.core.errors import InputError
 #: Largest file of class names that is read, bytes.
 MAX_BYTES = 16 * 2**20
 
+#: From so many names on, one may occur twice.
+MANY = 1000
+
 
 def read_class_names(classes: Sequence[str] | str | Path) -> tuple[str, ...]:
     """Read class names from a list, or from a UTF-8 text file with one name a line (empty lines at the end ignored).
 
-    Names may occur twice: ImageNet has two kinds of crane.
+    Among many, names may occur twice: ImageNet has two kinds of crane.
 
     >>> read_class_names(["cat", "dog"])
     ('cat', 'dog')
 
     Raises:
-        InputError: no such file, not text, no names, or an empty name in between.
+        InputError: no such file, not text, no names, an empty name in between, or a name that occurs twice among fewer
+            than :data:`MANY`.
     """
     if not isinstance(classes, str | Path):
         names, source = list(classes), "the list of class names"
@@ -34,6 +39,9 @@ def read_class_names(classes: Sequence[str] | str | Path) -> tuple[str, ...]:
     stripped = tuple(name.strip() for name in names)
     if "" in stripped:
         raise InputError(f"{source}: name {stripped.index('') + 1} is empty; expected one name a line")
+    twice = next((name for name, times in Counter(stripped).items() if times > 1), None)
+    if twice is not None and len(stripped) < MANY:
+        raise InputError(f"{source}: {twice!r} occurs twice; classes of one name cannot be told apart")
     return stripped
 
 

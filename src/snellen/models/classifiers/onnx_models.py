@@ -46,11 +46,11 @@ def load(rest: str, device: torch.device) -> LoadedModel:
             f"{sidecar}: preparation.size is {preparation.size}, but the model takes {size} (height, width)"
         )
     if preparation is None and size is not None:
-        preparation = Preparation(size=size, resize="shorter", resize_to=size, interpolation="bilinear")
-        assumed["preparation"] = f"preparation assumed: shorter edge to {min(size)} pixels (bilinear), centre crop"
+        preparation = _to_size(size)
+        assumed["preparation"] = _scaled(size)
     scale = record.normalization
     if scale is None:
-        assumed["normalization"] = "input assumed to be RGB in [0, 1] without normalisation"
+        assumed["normalization"] = _UNIT
     return LoadedModel(
         network=network,
         name=f"onnx:{path.name}",
@@ -65,6 +65,36 @@ def load(rest: str, device: torch.device) -> LoadedModel:
         advice=f'its input size is dynamic; write {sidecar.name} beside it: {{"preparation": {{"size": [224, 224], '
         f'"resize": "shorter", "resize_to": [256, 256]}}}}, or pass preparation=Preparation(...)',
     )
+
+
+def described(session: Any) -> LoadedModel:  # noqa: ANN401 - an InferenceSession, of an extra
+    """A session that the caller opened; what the model does not say is assumed as for a file without a record.
+
+    Raises:
+        InputError: a model of another kind.
+    """
+    network, size, notes = wrap_session(session, Path("the session"))
+    assumed: dict[Field, str] = {"normalization": _UNIT}
+    if size is not None:
+        assumed["preparation"] = _scaled(size)
+    return LoadedModel(
+        network=network,
+        name="onnx session",
+        preparation=Preparation() if size is None else _to_size(size),
+        notes=tuple(notes),
+        assumed=assumed,
+    )
+
+
+_UNIT = "input assumed to be RGB in [0, 1] without normalisation"
+
+
+def _to_size(size: tuple[int, int]) -> Preparation:
+    return Preparation(size=size, resize="shorter", resize_to=size, interpolation="bilinear")
+
+
+def _scaled(size: tuple[int, int]) -> str:
+    return f"preparation assumed: shorter edge to {min(size)} pixels (bilinear), centre crop"
 
 
 def read_model(path: Path) -> bytes:

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from snellen.core.classifier import Classifier, Normalization, Task
 from snellen.core.errors import InputError, unknown_name
-from snellen.core.preparation import Preparation
+from snellen.core.preparation import Preparation, Stated
 from snellen.models.classifiers.assembly import assemble
 from snellen.models.classifiers.class_names import read_class_names
 from snellen.models.classifiers.loaded_model import LoadedModel
 from snellen.models.classifiers.output_kind import OutputKind
-from snellen.models.layers.shared_copy import shared_copy
+from snellen.models.classifiers.own_models import device_of, own_model
 from snellen.models.remote.permission import AllowRemote, permitted, permitting
 from snellen.models.weights.devices import resolve_device
 
@@ -43,8 +43,8 @@ _FORMS = (
 
 
 def load_classifier(
-    ref: str | Path | nn.Module | Callable[[Tensor], Tensor],
-    classes: Sequence[str] | str | Path | None = None,
+    ref: str | Path | nn.Module | Callable[[Any], Any] | object,
+    class_names: Sequence[str] | str | Path | None = None,
     *,
     device: str | None = None,
     preparation: Preparation | None = None,
@@ -52,12 +52,13 @@ def load_classifier(
     task: Task | None = None,
     output: OutputKind | None = None,
     name: str | None = None,
+    stated: Stated | None = None,
     allow_remote: AllowRemote = (),
 ) -> Classifier:
     """Load a classifier, with its own preprocessing and class names, from wherever it lives.
 
     >>> from torch import nn
-    >>> from snellen.core.preparation import Preparation
+    >>> from snellen.core.preparation import Preparation, Stated
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2), nn.Softmax(1))
     >>> classifier = load_classifier(model, ["cat", "dog"], preparation=Preparation(size=(4, 4)), name="pets")
     >>> classifier
@@ -68,11 +69,15 @@ def load_classifier(
     Args:
         ref: ``bundled:NAME``, ``artifact:FOLDER``, ``timm:NAME[@FILE.safetensors]``,
             ``torchvision:NAME[@FILE.safetensors]``, ``hf:FOLDER``, ``onnx:FILE``, ``http://HOST:PORT/v2/models/NAME``
-            (:func:`~snellen.models.classifiers.served.loading.load_http`); or a torch module, or any callable that
-            takes normalised images (n, 3, h, w) and returns scores (n, k) or labels (n,). A module stays as it is: a
-            copy that shares its weights is used. One of timm brings its preparation and, where it tells them, its
-            class names. A :class:`Classifier` is returned unchanged.
-        classes: names of the outputs, or a text file with one name a line; needed where the model brings none.
+            (:func:`~snellen.models.classifiers.served.loading.load_http`); a path ``FILE.onnx`` or that of a folder of
+            transformers or of an artifact; or a model in memory: a torch module, also of timm or transformers; a
+            pipeline of transformers; a session of ONNX Runtime; a model of MAITE; or any callable that takes
+            normalised images (n, 3, h, w) as a tensor or array and returns scores (n, k) or labels (n,). ``(model,
+            beside)`` is a model with what says how its images are prepared: weights or a transform of torchvision, a
+            transform of timm, an image processor of transformers. A module stays as it is: a copy that shares its
+            weights is used. One of timm brings its preparation and, where it tells them, its class names. Models of
+            one channel are fed with the mean of three. A :class:`Classifier` is returned unchanged.
+        class_names: of the outputs, or a text file with one name a line; needed where the model brings none.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; None: where a module is already, else ``cpu``.
         preparation: resize and crop, instead of the model's own.
         normalization: mean and std, instead of the model's own.
@@ -80,6 +85,7 @@ def load_classifier(
         output: what the model returns, instead of what a probe with a few noise images tells. ``probabilities`` are
             turned into log-probabilities.
         name: shown in reports, instead of the reference.
+        stated: what the images say about preprocessing that a model in memory is used on.
         allow_remote: other machines that may be reached, each by its exact name: that of a server that images are sent
             to, or that of the hub from which timm or torchvision fetch weights; True allows any.
 
@@ -98,23 +104,23 @@ def load_classifier(
     }
     chosen = {key: value for key, value in overrides.items() if value is not None}
     if isinstance(ref, Classifier):
-        if classes is not None or chosen or device is not None:
+        if class_names is not None or chosen or device is not None:
             raise InputError("this is a Classifier already; give its model to change how it is read")
         return ref
-    device = device or _device_of(ref)
+    device = device or device_of(ref)
     where = resolve_device(device)
-    names = None if classes is None else read_class_names(classes)
+    names = None if class_names is None else read_class_names(class_names)
     with permitting(allow_remote):
         reached = permitted()
-        loaded = _load(str(ref), where) if isinstance(ref, str | Path) else _own(ref)
-    given = {*chosen, *(() if classes is None else ("class_names",))}
+        loaded = _load(str(ref), where) if isinstance(ref, str | Path) else own_model(ref, stated)
+    given = {*chosen, *(() if class_names is None else ("class_names",))}
     assumed = {field: note for field, note in loaded.assumed.items() if field not in given}
     classifier = assemble(replace(loaded, **chosen, assumed=assumed), classes=names, device=where)  # type: ignore[arg-type]
     if isinstance(ref, str | Path):
         classifier.reference = {
             "ref": str(ref),
             "folder": os.getcwd(),
-            "classes": None if names is None else list(names),
+            "class_names": None if names is None else list(names),
             "device": device,
             "preparation": None if preparation is None else preparation.model_dump(mode="json"),
             "normalization": None if normalization is None else [list(values) for values in normalization],
@@ -140,28 +146,8 @@ def load_classifier_again(reference: Mapping[str, Any]) -> Classifier:
         return load_classifier(ref, **recorded)
 
 
-def _own(model: nn.Module | Callable[[Tensor], Tensor]) -> LoadedModel:
-    """A module or callable that the user built."""
-    if not callable(model):
-        raise InputError(f"a model is a reference ({_FORMS}), a torch module or a callable; got {type(model).__name__}")
-    if not isinstance(model, nn.Module):
-        name = getattr(model, "__name__", type(model).__name__)
-        return LoadedModel(network=model, name=name, preparation=Preparation())
-    network = shared_copy(model, type(model).__name__)
-    if isinstance(getattr(model, "pretrained_cfg", None), Mapping):
-        timm = importlib.import_module("snellen.models.classifiers.timm_models")
-        of_timm: LoadedModel = timm.described(network, type(model).__name__)
-        return of_timm
-    return LoadedModel(network=network, name=type(model).__name__, preparation=Preparation())
-
-
-def _device_of(ref: object) -> str:
-    """Where a module is; ``cpu`` for anything else."""
-    first = next(ref.parameters(), None) if isinstance(ref, nn.Module) else None
-    return "cpu" if first is None else str(first.device)
-
-
 def _load(reference: str, device: torch.device) -> LoadedModel:
+    reference = (reference and _of_path(Path(reference))) or reference
     scheme, colon, rest = reference.partition(":")
     if scheme not in SCHEMES or not colon:
         raise _not_a_reference(reference, scheme if colon else "")
@@ -173,21 +159,21 @@ def _load(reference: str, device: torch.device) -> LoadedModel:
 
 
 def _not_a_reference(reference: str, scheme: str) -> InputError:
-    suggestion = _suggest(Path(reference))
-    if suggestion:
-        return InputError(f"{reference!r} lacks its scheme; write {suggestion}")
+    if reference.endswith(".safetensors") and os.path.isfile(reference):
+        return InputError(
+            f"{reference!r} lacks its scheme; write timm:NAME@{reference} or torchvision:NAME@{reference}, with NAME "
+            f"the architecture"
+        )
     if scheme:
         return unknown_name("kind of model", scheme, SCHEMES)
     return InputError(f"{reference!r} is not a model reference; expected one of: {_FORMS}")
 
 
-def _suggest(path: Path) -> str:
-    """The reference that an existing path was probably meant to be, or an empty string."""
+def _of_path(path: Path) -> str:
+    """The reference that an existing path means: an ONNX file, an artifact, a folder of transformers; else nothing."""
     try:
         if path.suffix == ".onnx" and path.is_file():
             return f"onnx:{path}"
-        if path.suffix == ".safetensors" and path.is_file():
-            return f"timm:NAME@{path} or torchvision:NAME@{path}, with NAME the architecture"
         if (path / "card.json").is_file():
             return f"artifact:{path}"
         return f"hf:{path}" if (path / "config.json").is_file() else ""

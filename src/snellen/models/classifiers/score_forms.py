@@ -52,7 +52,7 @@ def one_hot_of_labels(labels: Tensor, classes: int, *, name: str = "the model") 
     if low < 0 or high >= classes:
         raise ModelError(
             f"{name} returned label {low if low < 0 else high}, but {classes} class names are known (labels 0 to "
-            f"{classes - 1}); pass the right list with --classes FILE (one name a line) or classes=[...]"
+            f"{classes - 1}); pass the right list with --classes FILE (one name a line) or class_names=[...]"
         )
     return nn.functional.one_hot(flat, classes).float()
 

@@ -154,7 +154,7 @@ def test_what_nobody_tells_is_assumed_and_said(server: InferenceServer) -> None:
     assert settings.normalization == Normalization((0.5,) * 3, (0.1, 0.2, 0.4))
     assert settings.preparation == Preparation(size=(4, 6), resize="exact", resize_to=(4, 6), interpolation="bicubic")
     assert not any("assumed" in note for note in settings.notes)
-    given = load(server, classes=["x", "y", "z"], normalization=Normalization((0.5,) * 3, (0.5,) * 3))
+    given = load(server, class_names=["x", "y", "z"], normalization=Normalization((0.5,) * 3, (0.5,) * 3))
     assert given.class_names == ("x", "y", "z")
     assert not any("RGB" in note for note in given.notes)
 

@@ -1,0 +1,84 @@
+"""Images that are made one by one, by a function of their number."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+
+import pyarrow as pa
+from PIL import Image
+
+from snellen.core.errors import InputError, RejectedImageError
+from snellen.core.images import ImageSet
+from snellen.core.preparation import Stated
+from snellen.data.files.manifest_columns import meaning
+from snellen.data.files.manifest_table import Written
+
+
+class ItemSource:
+    """Images by number.
+
+    Args:
+        picture: number → RGB picture; whatever it raises makes that image rejected, by name.
+    """
+
+    def __init__(self, picture: Callable[[int], Image.Image]) -> None:
+        self._picture = picture
+
+    def read(self, index: int) -> Image.Image:
+        """One image as RGB. Raises RejectedImageError with the reason when it cannot be made."""
+        try:
+            return self._picture(index)
+        except RejectedImageError:
+            raise
+        except Exception as error:  # a data set of the user raises what it likes
+            text = " ".join(str(error).split())[:120]
+            raise RejectedImageError(f"the data set fails on it: {type(error).__name__}: {text}") from error
+
+    def content_hash(self, index: int) -> str:
+        """Hash of size and pixels of one image (sha256, hex), or of the reason why there are none."""
+        try:
+            picture = self.read(index)
+        except RejectedImageError as error:
+            return hashlib.sha256(f"rejected: {error}".encode()).hexdigest()
+        return hashlib.sha256(f"{picture.size} ".encode() + picture.tobytes()).hexdigest()
+
+
+def item_set(
+    picture: Callable[[int], Image.Image],
+    columns: Mapping[str, Sequence[object]],
+    count: int,
+    *,
+    name: str,
+    told: str,
+    class_names: Sequence[str] | None = None,
+    further: Mapping[str, pa.Array] | None = None,
+    stated: Stated | None = None,
+    notes: Sequence[str] = (),
+) -> ImageSet:
+    """An image set of ``count`` pictures, with what is known about them.
+
+    Args:
+        picture: number → RGB picture.
+        columns: of :data:`snellen.core.images.COLUMNS`, as Python values; without ``id``, images are numbered.
+        count: how many images there are.
+        name: shown in reports.
+        told: how errors name the whole.
+        class_names: names of classes that are numbered.
+        further: other columns, as they are kept.
+        stated: what the images say about preprocessing.
+        notes: what was done to the pixels.
+
+    Raises:
+        InputError: no images, or a column that says what cannot be.
+    """
+    if not count:
+        raise InputError(f"{told} holds no images")
+    known = dict(columns)
+    known.setdefault("id", [f"{number:06d}" for number in range(count)])
+    for column, values in known.items():
+        if len(values) != count:
+            raise InputError(f"{told}: {len(values)} values of {column} for {count} images")
+    rows = [f"image {number}" for number in range(count)]
+    table, names, split = meaning(told, Written(known, dict(further or {}), rows), class_names)
+    return ImageSet(ItemSource(picture), table, names, name, split=split, stated=stated, notes=tuple(notes))
