@@ -21,10 +21,9 @@ from snellen.data.files.splits import as_split
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.classifiers.untrained import untrained
 from snellen.training.batches import ImageStore
-from snellen.training.fitting.classifiers import fit_classifier
-from snellen.training.fitting.label_tables import label_figures, label_table
+from snellen.training.fitting.groundwork import label_figures, label_table
+from snellen.training.fitting.recipe import ClassifierRecipe
 from snellen.training.plan import TrainingPlan
-from snellen.training.transforms import random_flips
 
 PLAN = TrainingPlan(epochs=2, batch_size=8, learning_rate=3e-3, schedule="constant")
 #: Long enough for the averages of BatchNorm.
@@ -45,12 +44,15 @@ def squares(count: int, *, seed: int = 0, several: bool = False, side: int = 28)
     return load_arrays(pixels.astype(np.uint8), labels, class_names=names, name="squares")
 
 
+class Squares(ClassifierRecipe):
+    """Nothing special."""
+
+    name = "squares"
+
+
 def fit(data: ImageSet, *, seed: int = 0, base: Artifact | None = None, **changes: object) -> Artifact:
-    options: dict[str, object] = {
-        "name": "squares", "architecture": "fashion_cnn", "side": 28, "plan": PLAN, "transform": None,
-        "recipe": {"method": "plain"},
-    }  # fmt: skip
-    return fit_classifier(data, base=base, rng=Randomness(seed), **{**options, **changes})  # type: ignore[arg-type]
+    options: dict[str, object] = {"architecture": "fashion_cnn", "side": 28, "plan": PLAN, **changes}
+    return Squares(**options).fit(data, base=base, rng=Randomness(seed))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,8 @@ def test_one_label_an_image(trained: Artifact, tmp_path: Path) -> None:
         {"name": "fashion_cnn", "class_count": 2},
     )
     assert card.metrics == {}, "without a tune split nothing is measured"
-    assert card.lineage.recipe == {"method": "plain", "rejected": 0}
+    recipe = Squares(architecture="fashion_cnn", side=28, plan=LONGER)
+    assert card.lineage.recipe == {**recipe.record(), "rejected": 0}
     assert (card.lineage.seed, card.lineage.parent) == (0, None)
     assert card.lineage.environment["torch"] == torch.__version__
 
@@ -113,7 +116,7 @@ def test_the_callers_generator_and_network_settings_are_left_alone() -> None:
 
 
 def test_the_transform_is_used() -> None:
-    assert not same(fit(squares(16), transform=random_flips), fit(squares(16)))
+    assert not same(fit(squares(16), flips=True), fit(squares(16)))
 
 
 def same(one: Artifact, other: Artifact) -> bool:
@@ -167,7 +170,7 @@ def test_a_tune_split_alone_is_nothing_to_train_on() -> None:
 def test_labels_are_needed() -> None:
     pixels = np.zeros((4, 28, 28), dtype=np.uint8)
     for images in (load_arrays(pixels), squares(8).unlabelled(), load_arrays(pixels, [-1] * 4, class_names=["a", "b"])):
-        with pytest.raises(InputError, match="needs images with labels, and it has none"):
+        with pytest.raises(InputError, match="squares needs labels, and"):
             fit(images)
 
 
