@@ -28,8 +28,8 @@ from snellen.data.files.catalogue.placement import Placement
 from snellen.data.files.catalogue.stamps import load_stamps
 from snellen.metrics.intervals import mean_interval
 from snellen.metrics.mask_overlap import intersection_over_union
+from snellen.models.references import load_segmenter
 from snellen.models.segmenters.protocol import Segmenter
-from snellen.models.segmenters.references import load_segmenter
 
 COUNT, CUTOUTS = 400, 40
 

@@ -24,8 +24,8 @@ from snellen.core.method import Need
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.models.dual_encoders.protocol import TwoTower
-from snellen.models.dual_encoders.references import load_two_tower
 from snellen.models.language.references import load_language_model
+from snellen.models.references import load_two_tower
 from snellen.systems.concept_bottleneck.bottleneck import ConceptBottleneck, architecture
 from snellen.systems.concept_bottleneck.concept_scores import Pooling, Scoring, check_questions, concept_vectors
 from snellen.systems.concept_bottleneck.concept_source import Concepts, read_concepts

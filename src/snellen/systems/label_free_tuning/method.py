@@ -23,12 +23,11 @@ from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.core.run import canonical_json
 from snellen.models.dual_encoders.prompted import architecture, prompted_classifier
-from snellen.models.dual_encoders.references import load_two_tower
 from snellen.models.dual_encoders.zero_shot import TEMPLATE
-from snellen.models.encoders.extracting import frozen_features
-from snellen.models.encoders.feature_store import FrozenFeatures
+from snellen.models.encoders.feature_store import FrozenFeatures, frozen_features
 from snellen.models.encoders.references import load_encoder
 from snellen.models.language.references import load_language_model
+from snellen.models.references import load_two_tower
 from snellen.systems.label_free_tuning.class_matrix import class_matrix
 from snellen.systems.label_free_tuning.descriptions import class_texts, count_described
 from snellen.systems.label_free_tuning.label_head import HEAD_PLAN

@@ -15,10 +15,9 @@ from snellen.core.artifact import Artifact, Card, rounded
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet, Split
 from snellen.core.method import Need
-from snellen.models.encoders.extracting import frozen_features
+from snellen.models.encoders.feature_store import frozen_features
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
-from snellen.models.encoders.head_on_encoder import architecture, build_head, encoder_at
-from snellen.models.layers.instance_head import Standardise
+from snellen.models.encoders.head_on_encoder import Standardise, architecture, build_head, encoder_at
 from snellen.systems.multiple_instance.bag_instances import BagInstances
 from snellen.training.acceleration import check_one_process, seeded
 from snellen.training.fitting.frame import FittedMethod, Fitting

@@ -15,7 +15,7 @@ from snellen.core.artifact import Artifact
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.models.layers.instance_head import InstanceHead
+from snellen.models.encoders.head_on_encoder import InstanceHead
 from snellen.systems.multiple_instance.bag_figures import bag_scores, best_threshold
 from snellen.systems.multiple_instance.bag_recipe import BagRecipe, part_of
 from snellen.systems.multiple_instance.feature_views import feature_views

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from snellen.core.errors import InputError
 from snellen.metrics.linear_maps import map_residual, orthogonal_map, ridge_map
-from snellen.models.layers.channels import channel_rows
+from snellen.models.layers.split_classifier import channel_rows
 
 #: none: the same tensor. orthogonal: the nearest rotation (Procrustes). ridge: any linear map.
 MapKind = Literal["none", "orthogonal", "ridge"]
