@@ -72,5 +72,5 @@ def test_what_it_cannot_learn_from_is_told(scenes):
         SMALL.fit(scenes.select([0, 1, 2]), rng=Randomness(0))
     lineage = Lineage(recipe={}, data="-", seed=0, code_version="0")
     base = Artifact({}, Card(name="base", kind="captioner", architecture={"name": "neuron_describer"}, lineage=lineage))
-    with pytest.raises(InputError, match="leave out the base"):
+    with pytest.raises(InputError, match="starts from initial weights and takes no base"):
         SMALL.fit(scenes, base=base, rng=Randomness(0))
