@@ -20,7 +20,7 @@ from snellen.data.worlds.optotypes.described import Described, DescribedObject, 
 from snellen.data.worlds.optotypes.parser import parse
 from snellen.data.worlds.optotypes.rendering import render
 from snellen.data.worlds.optotypes.scenes import Scenes
-from snellen.data.worlds.planting.scene_rows import scenes_of, with_scenes
+from snellen.data.worlds.planting.scene_shortcuts import scenes_of, with_scenes
 from snellen.metrics.mask_overlap import intersection_over_union
 from snellen.models.classifiers.factor_judge import load_judge
 from snellen.models.classifiers.references import load_classifier

@@ -19,7 +19,7 @@ from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
-from snellen.data.worlds.planting.scene_rows import scenes_of, with_scenes
+from snellen.data.worlds.planting.scene_shortcuts import scenes_of, with_scenes
 from snellen.models.classifiers.references import load_classifier
 from snellen.systems.neuron_descriptions.captioner import Regions
 from snellen.systems.neuron_descriptions.drawn_units import drawn_units

@@ -26,7 +26,7 @@ from snellen.core.preparation import to_image
 from snellen.core.randomness import Randomness
 from snellen.data.files.labels import align_labels
 from snellen.data.references import load_images
-from snellen.data.worlds.viewed_objects import ViewedObject, ViewedObjects, is_view_set, viewed_objects
+from snellen.data.worlds.view_set import ViewedObject, ViewedObjects, is_view_set, viewed_objects
 from snellen.metrics.clustered import ClusteredMean, clustered_mean, clustered_share
 from snellen.systems.viewpoints.map_picture import map_picture
 from snellen.systems.viewpoints.method import ViewpointAttack
