@@ -8,14 +8,16 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snellen.core.errors import InputError, unknown_name
-from snellen.models.captioners.protocol import Captioner, QuestionAnswerer
-from snellen.models.dual_encoders.protocol import TwoTower
-from snellen.models.segmenters.protocol import Segmenter
 from snellen.models.weights.bundled_folders import bundled_folder
 from snellen.models.weights.devices import resolve_device
+
+if TYPE_CHECKING:
+    from snellen.models.captioners.protocol import Captioner, QuestionAnswerer
+    from snellen.models.dual_encoders.protocol import TwoTower
+    from snellen.models.segmenters.protocol import Segmenter
 
 
 @dataclass(frozen=True)
