@@ -1,4 +1,4 @@
-"""A folder of images: class subfolders, splits of class subfolders, or images alone; and an image file as a set of one."""
+"""A folder of images: class subfolders, splits of class subfolders, or images alone; or one image, a set of one."""
 
 from __future__ import annotations
 

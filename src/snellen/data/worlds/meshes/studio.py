@@ -1,4 +1,4 @@
-"""Where camera and light stand before a mesh, the same for every renderer, and averaging of pictures drawn too large."""
+"""Where camera and light stand before a mesh, the same for every renderer; averages of pictures drawn too large."""
 
 from __future__ import annotations
 
