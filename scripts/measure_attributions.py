@@ -33,8 +33,7 @@ from snellen.methods.explanations.faithfulness.sensitivity import max_sensitivit
 from snellen.methods.explanations.maps import moved, strongest, top_part
 from snellen.methods.explanations.pointed_region import pointed_region
 from snellen.methods.explanations.score import TargetScore
-from snellen.metrics.mask_overlap import intersection_over_union
-from snellen.metrics.pointing_game import pointing_game
+from snellen.metrics.mask_overlap import intersection_over_union, pointing_game
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.references import load_segmenter
 

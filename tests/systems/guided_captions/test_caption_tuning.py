@@ -21,8 +21,7 @@ from snellen.systems.guided_captions.caption_tuning import (
     tune_captioner,
 )
 from snellen.training.batches import Batch
-from snellen.training.plan import TrainingPlan
-from snellen.training.schedules import learning_rate_factor
+from snellen.training.plan import TrainingPlan, learning_rate_factor
 
 CAPTIONS = [["a red star", "a star on grass"], ["a blue ring", "a ring"], ["a green heart", "a small heart"]]
 PLAN = TrainingPlan(epochs=20, batch_size=3, learning_rate=1e-2, weight_decay=0.0, schedule="linear")

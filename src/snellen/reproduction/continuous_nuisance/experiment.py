@@ -23,7 +23,7 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import derive_seed
 from snellen.core.system import Scale
 from snellen.data.worlds.optotypes.small_world import SHAPES
-from snellen.metrics.sweep.views import first_failures
+from snellen.metrics.sweep import first_failures
 from snellen.models.classifiers.factor_judge import load_judge
 from snellen.models.diffusion.loading import load_generator
 from snellen.models.diffusion.sampler import Sampler

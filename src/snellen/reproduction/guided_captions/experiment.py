@@ -20,7 +20,7 @@ from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
-from snellen.metrics.caption_words import caption_words
+from snellen.metrics.caption_measures import caption_words
 from snellen.metrics.pareto import knee, pareto_front
 from snellen.models.captioners.captioner import CrossAttentionCaptioner
 from snellen.models.captioners.protocol import Captioner

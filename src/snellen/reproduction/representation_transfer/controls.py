@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
-from snellen.metrics.linear_maps import random_orthogonal
+from snellen.metrics.alignment import random_orthogonal
 from snellen.metrics.transfer_rates import transfer_rates
 from snellen.models.layers.split_classifier import PIXELS, SplitClassifier, channel_dim
 from snellen.reproduction.representation_transfer.between import attack_source, pair_of, random_outcomes

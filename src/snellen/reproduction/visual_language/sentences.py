@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.randomness import Randomness
-from snellen.metrics.caption_bleu import bleu
+from snellen.metrics.caption_measures import bleu
 from snellen.models.captioners.protocol import Captioner
 from snellen.reproduction.visual_language.materials import ATTRIBUTES, Pictures, likeliest, read
 from snellen.systems.visual_language.method import on_black, prepared_for

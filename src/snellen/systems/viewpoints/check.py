@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from snellen.checks.check import Check, Companion, Conclusion, Measured, Reading
-from snellen.checks.halves import halves
 from snellen.checks.hypothesis import Hypothesis
-from snellen.checks.panels import HeatPicture, Panel
-from snellen.checks.pictures import keep_file, keep_picture
+from snellen.checks.independent import halves
+from snellen.checks.panels import HeatPicture, Panel, keep_file, keep_picture
 from snellen.checks.treatments import treatments
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError

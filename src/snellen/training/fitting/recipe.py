@@ -15,14 +15,13 @@ from snellen.core.errors import SnellenError
 from snellen.core.images import ImageSet
 from snellen.core.method import Need
 from snellen.models.classifiers.untrained import architecture_of
-from snellen.training.crops import random_resized_crops
 from snellen.training.evaluation import Evaluate, accuracy
 from snellen.training.fitting.frame import FittedMethod, Fitting, laid_over
 from snellen.training.fitting.groundwork import Groundwork, label_figures, lay_groundwork
 from snellen.training.loop import Trained, train
 from snellen.training.objectives import Objective, classify, label_cross_entropy, on_scores
 from snellen.training.plan import TrainingPlan
-from snellen.training.transforms import BatchTransform, in_sequence, random_flips
+from snellen.training.transforms import BatchTransform, in_sequence, random_flips, random_resized_crops
 
 #: Of recipes whose papers leave the numbers to the task.
 PLAN = TrainingPlan(epochs=30, batch_size=128, learning_rate=1e-3, weight_decay=0.05, clip_norm=1.0)
