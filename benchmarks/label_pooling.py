@@ -23,7 +23,7 @@ from torchvision.ops import roi_align
 from snellen.core.randomness import Randomness
 from snellen.systems.label_maps.pooling import crop_targets
 from snellen.systems.label_maps.sparse import SparseMaps, keep_largest
-from snellen.training.crops import draw_boxes
+from snellen.training.transforms import draw_boxes
 
 CLASSES, KEPT, SIDE = 1000, 5, 15
 

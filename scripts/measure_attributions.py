@@ -33,10 +33,9 @@ from snellen.methods.explanations.faithfulness.sensitivity import max_sensitivit
 from snellen.methods.explanations.maps import moved, strongest, top_part
 from snellen.methods.explanations.pointed_region import pointed_region
 from snellen.methods.explanations.score import TargetScore
-from snellen.metrics.mask_overlap import intersection_over_union
-from snellen.metrics.pointing_game import pointing_game
+from snellen.metrics.mask_overlap import intersection_over_union, pointing_game
 from snellen.models.classifiers.references import load_classifier
-from snellen.models.segmenters.references import load_segmenter
+from snellen.models.references import load_segmenter
 
 RECORD = Path(__file__).parents[1] / "docs" / "measured" / "attributions.json"
 METHODS = ("gradient", "smooth_grad", "integrated_gradients", "grad_cam", "occlusion", "rise", "partition_shap")

@@ -20,7 +20,7 @@ from snellen import audit
 from snellen.core.classifier import Classifier
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
-from snellen.data.worlds.planting.background_shortcut import BackgroundShortcut
+from snellen.data.worlds.planting.scene_shortcuts import BackgroundShortcut
 
 RESULT = Path(__file__).parents[1] / "docs" / "measured" / "background-check.json"
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from snellen.data.files.catalogue import finding
+from snellen.data.files.catalogue import known_set as catalogue
 from snellen.data.files.catalogue.known_set import PackageSource, known_set
 from snellen.reproduction.shared.fashion_mnist import FASHION_MNIST_VARIABLE
 from tests.shapes import enforce
@@ -61,19 +61,19 @@ def _system_data(pytestconfig: pytest.Config) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         if pytestconfig.getoption("--system-data") == "hide":
             monkeypatch.setenv(FASHION_MNIST_VARIABLE, NOWHERE)
-            looked = finding.find_source
+            looked = catalogue.find_source
 
             def hidden(source: PackageSource, *, path: Path | None = None) -> Path | None:
                 found = looked(source, path=path)
                 return None if path is None and found is not None and found.is_relative_to("/usr/share") else found
 
-            monkeypatch.setattr(finding, "find_source", hidden)
+            monkeypatch.setattr(catalogue, "find_source", hidden)
         yield
 
 
 def installed(name: str) -> bool:
     """Whether the files of a set of the catalogue are installed."""
-    return all(finding.find_source(source) is not None for source in known_set(name).sources)
+    return all(catalogue.find_source(source) is not None for source in known_set(name).sources)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -20,17 +20,15 @@ from snellen.data.worlds.optotypes.described import Described, DescribedObject, 
 from snellen.data.worlds.optotypes.parser import parse
 from snellen.data.worlds.optotypes.rendering import render
 from snellen.data.worlds.optotypes.scenes import Scenes
-from snellen.data.worlds.planting.scene_rows import scenes_of, with_scenes
+from snellen.data.worlds.planting.scene_shortcuts import scenes_of, with_scenes
 from snellen.metrics.mask_overlap import intersection_over_union
-from snellen.models.captioners.references import load_captioner
 from snellen.models.classifiers.factor_judge import load_judge
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.diffusion.generate import generate
 from snellen.models.diffusion.loading import load_generator
 from snellen.models.diffusion.sampler import Sampler
-from snellen.models.dual_encoders.references import load_two_tower
 from snellen.models.dual_encoders.zero_shot import zero_shot_classifier
-from snellen.models.segmenters.references import load_segmenter
+from snellen.models.references import load_captioner, load_segmenter, load_two_tower
 from snellen.models.weights.bundled_folders import bundled_folder, bundled_folders, read_card
 from snellen.systems.neuron_descriptions.describer import load_describer
 from snellen.systems.neuron_descriptions.drawn_units import drawn_units

@@ -28,8 +28,7 @@ from snellen.methods.generation.classifier_scores import off_the_shelf, on_the_e
 from snellen.methods.generation.following import Following
 from snellen.methods.generation.teachers import classifier_teacher
 from snellen.models.diffusion.generate import Steer, Steering, generate
-from snellen.models.diffusion.guidance import ReferenceGuidance, autoguidance, classifier_free
-from snellen.models.diffusion.rescaling import Rescaled
+from snellen.models.diffusion.guidance import ReferenceGuidance, Rescaled, autoguidance, classifier_free
 from snellen.reproduction.shared.guided_generation.setups import Setup, small_scenes, thumbnails
 from snellen.reproduction.shared.guided_generation.weak_denoiser import narrower
 from snellen.systems.gradient_free_guidance.method import GradientFreeGuidance, GradientFreeSteer

@@ -20,7 +20,7 @@ from snellen.core.errors import InputError
 from snellen.core.preparation import to_unit
 from snellen.data.worlds.optotypes.described import Described, described
 from snellen.data.worlds.optotypes.parser import parse
-from snellen.models.captioners.references import load_captioner
+from snellen.models.references import load_captioner
 
 COUNT = 1000
 OF_OBJECTS = ("shape", "colour", "texture", "size", "place")

@@ -18,8 +18,7 @@ from measured import share_by, write
 from snellen.core.package import asset
 from snellen.core.preparation import to_unit
 from snellen.data.files.bundled import FASHION_CLASSES
-from snellen.metrics.coverage import coverage, density
-from snellen.metrics.frechet_distance import frechet_distance
+from snellen.metrics.generated_images import coverage, density, frechet_distance
 from snellen.models.classifiers.artifact_models import load_artifact
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.diffusion.generate import generate

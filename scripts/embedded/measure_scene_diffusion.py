@@ -21,8 +21,7 @@ from snellen.data.worlds.optotypes.captions import caption
 from snellen.data.worlds.optotypes.described import described
 from snellen.data.worlds.optotypes.scene import Scene
 from snellen.data.worlds.optotypes.scene_set import LABELS
-from snellen.metrics.coverage import coverage, density
-from snellen.metrics.frechet_distance import frechet_distance
+from snellen.metrics.generated_images import coverage, density, frechet_distance
 from snellen.models.classifiers.factor_judge import FactorJudge, load_judge
 from snellen.models.diffusion.generate import generate
 from snellen.models.diffusion.loading import load_generator

@@ -23,13 +23,12 @@ from train_scene_segmenter import SIZE, asked_masks, inside
 import snellen
 from snellen.core.errors import RejectedImageError
 from snellen.core.preparation import Preparation, to_unit
-from snellen.data.files.catalogue.backgrounds import Background, background_images, plain_background
-from snellen.data.files.catalogue.placement import Placement
+from snellen.data.files.catalogue.cutout_source import Background, Placement, background_images, plain_background
 from snellen.data.files.catalogue.stamps import load_stamps
 from snellen.metrics.intervals import mean_interval
 from snellen.metrics.mask_overlap import intersection_over_union
+from snellen.models.references import load_segmenter
 from snellen.models.segmenters.protocol import Segmenter
-from snellen.models.segmenters.references import load_segmenter
 
 COUNT, CUTOUTS = 400, 40
 

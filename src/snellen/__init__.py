@@ -39,16 +39,16 @@ _PUBLIC = {
     "explain": "snellen.verbs.explain",
     "export_onnx": "snellen.models.classifiers.onnx_export",
     "list_systems": "snellen.core.system",
-    "load_captioner": "snellen.models.captioners.references",
+    "load_captioner": "snellen.models.references",
     "load_classifier": "snellen.models.classifiers.references",
     "load_generator": "snellen.models.diffusion.loading",
     "load_images": "snellen.data.references",
     "load_judge": "snellen.models.classifiers.factor_judge",
     "load_language_model": "snellen.models.language.references",
-    "load_question_answerer": "snellen.models.captioners.references",
-    "load_segmenter": "snellen.models.segmenters.references",
-    "load_text_encoder": "snellen.models.encoders.sentence_references",
-    "load_two_tower": "snellen.models.dual_encoders.references",
+    "load_question_answerer": "snellen.models.references",
+    "load_segmenter": "snellen.models.references",
+    "load_text_encoder": "snellen.models.encoders.sentence_encoder",
+    "load_two_tower": "snellen.models.references",
     "register": "snellen.verbs.register",
     "reproduce": "snellen.reproduction.runner",
     "scan": "snellen.verbs.scan",
@@ -91,16 +91,16 @@ if TYPE_CHECKING:
     from snellen.core.run import Run as Run
     from snellen.core.system import list_systems as list_systems
     from snellen.data.references import load_images as load_images
-    from snellen.models.captioners.references import load_captioner as load_captioner
-    from snellen.models.captioners.references import load_question_answerer as load_question_answerer
     from snellen.models.classifiers.factor_judge import load_judge as load_judge
     from snellen.models.classifiers.onnx_export import export_onnx as export_onnx
     from snellen.models.classifiers.references import load_classifier as load_classifier
     from snellen.models.diffusion.loading import load_generator as load_generator
-    from snellen.models.dual_encoders.references import load_two_tower as load_two_tower
-    from snellen.models.encoders.sentence_references import load_text_encoder as load_text_encoder
+    from snellen.models.encoders.sentence_encoder import load_text_encoder as load_text_encoder
     from snellen.models.language.references import load_language_model as load_language_model
-    from snellen.models.segmenters.references import load_segmenter as load_segmenter
+    from snellen.models.references import load_captioner as load_captioner
+    from snellen.models.references import load_question_answerer as load_question_answerer
+    from snellen.models.references import load_segmenter as load_segmenter
+    from snellen.models.references import load_two_tower as load_two_tower
     from snellen.reproduction.runner import reproduce as reproduce
     from snellen.systems.continuous_nuisance.nuisance_images import shift_nuisance as shift_nuisance
     from snellen.verbs.attack import attack as attack

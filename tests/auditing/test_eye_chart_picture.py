@@ -4,8 +4,7 @@ import re
 
 import pytest
 
-from snellen.auditing.eye_chart_picture import FAINTEST, SMALLEST, eye_chart_picture
-from snellen.auditing.optotype_picture import STROKES, optotype_at
+from snellen.auditing.eye_chart_picture import FAINTEST, SMALLEST, STROKES, eye_chart_picture, optotype_at
 from snellen.checks.eye_chart import Cell, EyeChart, column
 from snellen.core.errors import InputError
 from tests.auditing.parsed_page import Page

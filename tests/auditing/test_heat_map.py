@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from snellen.auditing.bag_table import BagTable
-from snellen.auditing.heat_map import grid_boxes, heat_picture, outlined_picture
-from snellen.auditing.heat_page import HEAT_SHARE, embed_heat, heat_scale
-from snellen.auditing.heat_panel import chosen_bags, heat_panel
+from snellen.auditing.finding_picture import HEAT_SHARE, embed_heat, heat_scale
+from snellen.auditing.heat_map import chosen_bags, grid_boxes, heat_panel, heat_picture, outlined_picture
 from snellen.auditing.html import render_report
 from snellen.checks.panels import HeatPicture, Panel
 from snellen.methods.explanations.colour_scale import SCALE, scale_colours

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
-from snellen.auditing.masking_signs import (
+from snellen.auditing.masking import (
     Sign,
     binomial_tail,
     breaks_more,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snellen.auditing.training_curves import training_curves
+from snellen.auditing.checks.clean import training_curves
 
 ROWS = [
     {

@@ -22,7 +22,7 @@ from snellen.data.references import load_images
 from snellen.data.worlds.slides.slides import Slides
 from snellen.data.worlds.slides.writing import write_slide
 from snellen.models.classifiers.fashion_cnn import FashionCNN
-from snellen.models.encoders.extracting import frozen_features
+from snellen.models.encoders.feature_store import frozen_features
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
 
 tifffile = pytest.importorskip("tifffile")

@@ -8,7 +8,7 @@ import torch
 
 from snellen.auditing.clean_evidence import LARGEST_WIDTH, clean_evidence, score_batch
 from snellen.checks.check import Batch
-from snellen.checks.halves import halves
+from snellen.checks.independent import halves
 from snellen.checks.per_image import ABSENT, RIGHT, WRONG, PerImage, rows_of
 from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence

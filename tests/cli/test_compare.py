@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from snellen.auditing.compare.verdicts import MARGIN
+from snellen.auditing.compare.comparison import MARGIN
 from snellen.cli.compare import folded
 
 

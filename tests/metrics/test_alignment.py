@@ -4,8 +4,16 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError
-from snellen.metrics.alignment import channel_correlation, identity_residual, linear_cka, neighbour_overlap
-from snellen.metrics.linear_maps import map_residual, orthogonal_map, random_orthogonal, ridge_map
+from snellen.metrics.alignment import (
+    channel_correlation,
+    identity_residual,
+    linear_cka,
+    map_residual,
+    neighbour_overlap,
+    orthogonal_map,
+    random_orthogonal,
+    ridge_map,
+)
 
 
 @pytest.fixture(scope="module")

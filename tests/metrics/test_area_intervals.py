@@ -10,7 +10,7 @@ from snellen.metrics.auroc import macro_auroc
 from snellen.metrics.auroc_interval import macro_auroc_interval
 from snellen.metrics.selective import RiskCoverage
 from snellen.metrics.selective_intervals import area_interval, coverage_interval
-from snellen.metrics.weighted_adaptive import weighted_adaptive_calibration_error
+from snellen.metrics.weighted import weighted_adaptive_calibration_error
 
 
 def two_classes(rng, n, shift, units=None):

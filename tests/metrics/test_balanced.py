@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snellen.core.errors import InputError, UnknownNameError
-from snellen.metrics.balanced import balanced_accuracy
+from snellen.metrics.classification import balanced_accuracy
 
 
 def expected_of(labels, decisions) -> float:

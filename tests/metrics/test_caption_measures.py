@@ -6,11 +6,18 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError
-from snellen.metrics.caption_bleu import bleu
-from snellen.metrics.caption_cider import cider, cider_scores
-from snellen.metrics.caption_overlap import aligned, longest_common, meteor, rouge_l
+from snellen.metrics.caption_measures import (
+    aligned,
+    bleu,
+    caption_words,
+    cider,
+    cider_scores,
+    longest_common,
+    meteor,
+    repetition,
+    rouge_l,
+)
 from snellen.metrics.caption_retrieval import clip_scores, ranks, ref_clip_scores, reference_scores, retrieval_recall
-from snellen.metrics.caption_words import caption_words, repetition
 from snellen.metrics.pareto import knee, pareto_front
 
 CANDIDATES = [

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snellen.core.errors import InputError
-from snellen.metrics.classification import ConfusionCounts
-from snellen.metrics.confusion_pairs import confusion_pairs
+from snellen.metrics.classification import ConfusionCounts, confusion_pairs
 
 pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60)
 

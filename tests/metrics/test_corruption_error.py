@@ -16,8 +16,9 @@ from snellen.metrics.corruption_error import (
     corruption_error,
     normalise,
     relative_corruption_error,
+    stored_reference,
+    stored_reference_names,
 )
-from snellen.metrics.stored_references import stored_reference, stored_reference_names
 
 BASELINE = Reference.measured("baseline", 0.25, {"fog": [0.5, 0.75], "snow": [0.25, 1.0]}, source="here")
 #: Set → clean error, kinds, and sum of the mean errors, of the table of four digits.

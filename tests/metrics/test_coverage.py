@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError
-from snellen.metrics.coverage import coverage, density
+from snellen.metrics.generated_images import coverage, density
 
 
 def drawn(count: int, seed: int, spread: float = 1.0) -> torch.Tensor:

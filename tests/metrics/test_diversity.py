@@ -3,7 +3,7 @@ import torch
 from scipy.spatial.distance import pdist
 
 from snellen.core.errors import InputError
-from snellen.metrics.diversity import within_class_distance
+from snellen.metrics.generated_images import within_class_distance
 
 
 def drawn(count: int, seed: int) -> torch.Tensor:

@@ -4,7 +4,7 @@ import torch
 from scipy.linalg import sqrtm
 
 from snellen.core.errors import InputError
-from snellen.metrics.frechet_distance import frechet_distance
+from snellen.metrics.generated_images import frechet_distance
 
 
 def drawn(count: int, width: int, seed: int) -> torch.Tensor:

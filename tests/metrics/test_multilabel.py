@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from snellen.core.errors import InputError
-from snellen.metrics.balanced import balanced_accuracy
+from snellen.metrics.classification import balanced_accuracy
 from snellen.metrics.multilabel import MultilabelCounts
 from snellen.metrics.operating_point import OperatingPoint
 

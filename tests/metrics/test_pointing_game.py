@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from snellen.core.errors import InputError
-from snellen.metrics.pointing_game import pointing_game
+from snellen.metrics.mask_overlap import pointing_game
 
 MASKS = np.zeros((1, 20, 30), dtype=bool)
 MASKS[0, 5:8, 20:25] = True

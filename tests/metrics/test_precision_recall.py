@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError
-from snellen.metrics.precision_recall import precision, recall
+from snellen.metrics.generated_images import precision, recall
 
 
 def drawn(count: int, seed: int, spread: float = 1.0) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.training.blending import (
+from snellen.training.mixing import (
     Draw,
     blend_images,
     blend_targets,

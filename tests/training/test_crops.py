@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import RandomResizedCrop
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.training.crops import cut_boxes, draw_boxes, random_resized_crops
+from snellen.training.transforms import cut_boxes, draw_boxes, random_resized_crops
 
 MANY = Randomness(0).for_examples([str(number) for number in range(4000)])
 

@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional as reference
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.training.perspectives import random_perspectives, warp
+from snellen.training.transforms import random_perspectives, warp
 
 
 def test_a_warped_image_is_torchvisions_up_to_the_place_of_pixel_centres() -> None:

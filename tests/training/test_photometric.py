@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional as reference
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.training.photometric import colour_jitter, gaussian_blur, grey, random_blur, turn_hue
+from snellen.training.transforms import colour_jitter, gaussian_blur, grey, random_blur, turn_hue
 
 
 def images(count: int = 4, side: int = 9, seed: int = 0) -> torch.Tensor:

@@ -7,8 +7,7 @@ import torch
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.training.mixing import partners
-from snellen.training.saliency import saliency_mix, salient_pixels, spectral_residual
+from snellen.training.mixing import partners, saliency_mix, salient_pixels, spectral_residual
 
 COUNT = 40
 RNG = Randomness(4).for_examples([str(number) for number in range(COUNT)])

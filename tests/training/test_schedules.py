@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError
-from snellen.training.schedules import learning_rate_factor
+from snellen.training.plan import learning_rate_factor
 
 
 def course(schedule: str, total: int, warmup: int) -> list[float]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from snellen.training.averaging import average_into, warmed_decay
+from snellen.training.optimizers import average_into, warmed_decay
 
 
 def test_average_is_the_closed_form() -> None:

@@ -1,4 +1,4 @@
-"""The bags of an audit, such as slides of tiles: one score each, pooled from the clean scores of their images."""
+"""The bags of an audit, such as slides of tiles: one pooled score each, their figures, and each of them by name."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.checks.per_image import PerImage, rows_of
+from snellen.checks.check import Measured
+from snellen.checks.per_image import BAG, BAG_LABEL, GROUP, PerImage, rows_of
 from snellen.core.errors import InputError
+from snellen.core.finding import Finding, FindingExample
+from snellen.core.images import ImageSet
+from snellen.metrics.auroc import auroc
+from snellen.metrics.auroc_interval import macro_auroc_interval
 from snellen.metrics.bag_pooling import Pooling, pooled
+from snellen.metrics.clustered import clustered_share
 from snellen.metrics.temperature import tempered_probabilities
 from snellen.metrics.units import unit_codes
 
@@ -149,3 +155,180 @@ def one_each(bag: str, column: str, values: Sequence[Value | None], unknown: Val
 def _common(values: Sequence[str | None]) -> str | None:
     said = {value for value in values if value is not None}
     return said.pop() if len(said) == 1 else None
+
+
+def bag_figures(bags: BagTable) -> dict[str, Measured]:
+    """Area, accuracy, sensitivity and specificity over the bags of known label, by name; n counts bags.
+
+    Of one class only, there is no area, and the figure of the other class is missing.
+    """
+    kept = bags.labelled
+    if not kept.any():
+        return {}
+    found = {"accuracy": _share(bags.correct[kept], bags.units_of(kept))}
+    positive, negative = kept & bags.truth, kept & ~bags.truth
+    if positive.any() and negative.any():
+        found = {"auroc": _area(bags.truth[kept], bags.scores[kept], bags.units_of(kept)), **found}
+    if positive.any():
+        found["sensitivity"] = _share(bags.correct[positive], bags.units_of(positive))
+    if negative.any():
+        found["specificity"] = _share(bags.correct[negative], bags.units_of(negative))
+    return found
+
+
+def instance_figures(bags: BagTable, known: PerImage) -> dict[str, Measured]:
+    """What is known of single images, by name; n counts images, units are those of their bags.
+
+    =========================  ========================================================================================
+    ``instance_auroc``         area of the probability of the positive class over images with labels of their own
+    ``positives_found``        share of the positive images that are called positive
+    ``false_in_negative_bags``  share of the images of negative bags that are called positive: none of them is, whatever
+                               is known of single images
+    =========================  ========================================================================================
+    """
+    placed = bags.of_image >= 0
+    units = np.where(placed, bags.unit_codes[bags.of_image], -1)
+    called = known.predictions == bags.positive
+    labelled = placed & known.labelled
+    positive = labelled & (known.labels == bags.positive)
+    found = {}
+    if positive.any() and (labelled & ~positive).any():
+        area = _area(positive[labelled], bags.probabilities[labelled], units[labelled])
+        found["instance_auroc"] = area
+    if positive.any():
+        found["positives_found"] = _share(called[positive], units[positive])
+    healthy = placed & (bags.labelled & ~bags.truth)[bags.of_image]
+    if healthy.any():
+        found["false_in_negative_bags"] = _share(called[healthy], units[healthy])
+    return found
+
+
+def _share(right: NDArray[np.bool_], units: NDArray[np.int64] | None) -> Measured:
+    low, high = clustered_share(right, units)
+    return Measured(value=float(right.mean()), low=low, high=high, n=len(right))
+
+
+def _area(truth: NDArray[np.bool_], scores: NDArray[np.float64], units: NDArray[np.int64] | None) -> Measured:
+    low, high = macro_auroc_interval(truth.astype(np.int64), np.stack([-scores, scores], axis=1), units)
+    return Measured(value=auroc(truth, scores), low=low, high=high, n=len(truth))
+
+
+@dataclass(frozen=True)
+class WholeBag:
+    """A bag of the image set, whether or not its images could be used.
+
+    Attributes:
+        images: how many it has.
+        label: its class; None where unknown.
+        unit: its patient; None where unknown.
+        group: of its first image that has one.
+    """
+
+    images: int
+    label: int | None
+    unit: str | None
+    group: str | None
+
+
+def whole_bags(images: ImageSet) -> dict[str, WholeBag]:
+    """The bags of a set by id, in the order in which their first images come.
+
+    Raises:
+        InputError: a bag of two labels or two units.
+    """
+    labels, units, groups = (images.column(name) for name in (BAG_LABEL, "unit_id", GROUP))
+    found = {}
+    for bag, rows in rows_of([None if bag is None else str(bag) for bag in images.column(BAG)]).items():
+        label = one_each(bag, BAG_LABEL, [None if labels[row] is None else int(str(labels[row])) for row in rows], -1)
+        unit = one_each(bag, "unit_id", [None if units[row] is None else str(units[row]) for row in rows])
+        group = next((str(groups[row]) for row in rows if groups[row] is not None), None)
+        found[bag] = WholeBag(len(rows), label, unit, group)
+    return found
+
+
+def bag_rows(
+    bags: BagTable, known: PerImage, whole: dict[str, WholeBag], names: tuple[str, ...]
+) -> list[dict[str, object]]:
+    """What becomes ``lists/bags.json``: a row for each bag, worst first, then the right ones, then those without score.
+
+    A bag of which no image could be used has no score, no decision, and 0 images used.
+    """
+    place_of = {bag: place for place, bag in enumerate(bags.ids)}
+    rows = []
+    for bag, about in whole.items():
+        row: dict[str, object] = {
+            "id": bag,
+            "unit": about.unit,
+            "group": about.group,
+            "label": None if about.label is None else names[about.label],
+            "images": about.images,
+            "used": 0,
+            "score": None,
+            "called_positive": None,
+            "right": None,
+        }
+        if bag in place_of:
+            row |= _scored(place_of[bag], bags, known)
+        rows.append(row)
+    return sorted(rows, key=lambda row: _order(row, bags.threshold))
+
+
+def contradictions(
+    bags: BagTable, known: PerImage, whole: dict[str, WholeBag], names: tuple[str, ...], examples: int
+) -> Finding | None:
+    """Negative bags with images labelled positive, and positive bags of which every image is labelled negative.
+
+    Counted, not inferred: harm is the share of the labelled bags. A positive bag counts only where all of its images
+    could be used and have labels: the positive one may be among the others.
+    """
+    name, found = names[bags.positive], list[tuple[int, int, str]]()
+    for place in np.flatnonzero(bags.labelled).tolist():
+        rows = bags.members[place]
+        positive = rows[known.labels[rows] == bags.positive]
+        if not bags.truth[place] and len(positive):
+            found.append((place, int(positive[0]), f"labelled {name}, in bag {bags.ids[place]}, which is not"))
+        complete = len(rows) == whole[bags.ids[place]].images and bool(known.labelled[rows].all())
+        if bags.truth[place] and complete and not len(positive):
+            found.append((place, int(bags.strongest[place]), f"in {name} bag {bags.ids[place]}, none of which is"))
+    if not found:
+        return None
+    healthy = sum(not bags.truth[place] for place, _, _ in found)
+    count, all_of = len(found), int(bags.labelled.sum())
+    return Finding(
+        kind="bag_contradiction",
+        harm=count / all_of,
+        title=f"{count} of {all_of} bags {'has' if count == 1 else 'have'} a label that their images contradict",
+        facts={"bags": all_of, f"not_{name}_but_with_such_images": healthy, f"{name}_without": count - healthy},
+        examples=tuple(
+            FindingExample(example_id=known.ids[row], caption=caption) for _, row, caption in found[:examples]
+        ),
+        treatments=("correct the column bag_label, or the labels of the images: see lists/bags.json",),
+    )
+
+
+def _scored(place: int, bags: BagTable, known: PerImage) -> dict[str, object]:
+    rows = bags.members[place]
+    labelled = bool(bags.labelled[place])
+    row: dict[str, object] = {
+        "used": len(rows),
+        "score": round(float(bags.scores[place]), 6),
+        "called_positive": bool(bags.called[place]),
+        "right": bool(bags.correct[place]) if labelled else None,
+        "strongest_image": known.ids[bags.strongest[place]],
+        "its_probability": round(float(bags.probabilities[bags.strongest[place]]), 6),
+        "images_called_positive": int((known.predictions[rows] == bags.positive).sum()),
+    }
+    if known.labelled[rows].any():
+        positive = known.labels[rows] == bags.positive
+        row["positive_images"] = int(positive.sum())
+        row["positive_images_found"] = int((positive & (known.predictions[rows] == bags.positive)).sum())
+    return row
+
+
+def _order(row: dict[str, object], threshold: float) -> tuple[int, float, str]:
+    score = row["score"]
+    if not isinstance(score, float):
+        return 3, 0.0, str(row["id"])
+    rank = {False: 0, True: 1, None: 2}[row["right"] if isinstance(row["right"], bool) else None]
+    # Wrong bags furthest from the threshold first.
+    return rank, -abs(score - threshold), str(row["id"])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from snellen.checks.check import Batch, Kept
-from snellen.checks.kept_columns import (
+from snellen.checks.per_image import (
     FEATURES,
     PIXEL_HASH,
     SCORES,

@@ -1,31 +1,116 @@
-"""From merged evidence to a report: what each check concludes, judged together."""
+"""From merged evidence to a report: what each check concludes, judged together, with the pictures of findings.
+
+A fingerprint holds a thumbnail of 16 × 16 pixels, which is a picture of the image. Where none may be kept, the images
+that were used are read a second time instead; how images are batched does not change a fingerprint.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from snellen.auditing.fingerprints_again import with_fingerprints
-from snellen.auditing.illustrating import illustrate_findings
 from snellen.auditing.report import AuditReport, CheckStatus, Judged
-from snellen.auditing.shard_work import CLEAN
-from snellen.checks.check import Check, Companion, Conclusion, Reading, WholeSet
+from snellen.auditing.shard_work import CLEAN, make_batch
+from snellen.checks.check import Batch, Check, Companion, Conclusion, Reading, WholeSet
 from snellen.checks.eye_chart import EyeChart, chance_level
 from snellen.checks.hypothesis import FALSE_DISCOVERY_RATE, confirmed
+from snellen.checks.panels import keep_picture
 from snellen.checks.per_image import PerImage
 from snellen.checks.treatments import treatments
 from snellen.core.classifier import Classifier
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding, rank
 from snellen.core.images import ImageSet
+from snellen.core.preparation import to_unit
 from snellen.core.randomness import Randomness
 from snellen.core.run_plan import describe
+from snellen.data.loading import prepared_batches
 from snellen.data.rejections import counted_reasons
+from snellen.metrics.inspection.fingerprints import Fingerprints, fingerprint
+
+
+def with_fingerprints(
+    known: PerImage, images: ImageSet, classifier: Classifier, *, batch_size: int, workers: int
+) -> PerImage:
+    """What is known of the usable images, with their fingerprints; as it is where no check asked for any.
+
+    Batches are those of the audit, so that the same images are usable again, and come in the same order.
+
+    Raises:
+        InputError: an image that was readable before is not any more.
+    """
+    if known.fingerprints is not None or known.pixel_hashes is None:
+        return known
+    wanted, parts = set(known.ids), list[Fingerprints]()
+    for loaded in prepared_batches(images, classifier.preparation, batch_size, workers=workers):
+        # Images that were set aside for their scores are read again, but are not among the used ones.
+        used = [at for at, key in enumerate(loaded.ids) if key in wanted]
+        if used:
+            parts.append(fingerprint(to_unit(loaded.pixels[used]).to(classifier.device)))
+    lost = len(known) - sum(map(len, parts))
+    if lost:
+        raise InputError(f"{lost} of {len(known)} images of {images.name} were readable before and are not any more")
+    return replace(known, fingerprints=Fingerprints.joined(parts))
+
+
+def illustrate_findings(
+    findings: Sequence[Finding],
+    makers: Mapping[int, Check],
+    classifier: Classifier,
+    images: ImageSet,
+    rng: Randomness,
+) -> tuple[list[Finding], dict[str, bytes]]:
+    """Add pictures to the examples of findings.
+
+    Args:
+        makers: for each finding, by position, the check that made it.
+
+    Returns:
+        The findings with picture names (sha256), and the pictures by name.
+    """
+    blobs: dict[str, bytes] = {}
+    position = {key: index for index, key in enumerate(images.ids)}
+    illustrated = []
+    for number, finding in enumerate(findings):
+        # What a check has drawn itself, before and after, is of no audited image.
+        if all(example.image is not None for example in finding.examples):
+            illustrated.append(finding)
+            continue
+        try:
+            batch = _batch(classifier, images, [position[e.example_id] for e in finding.examples], rng)
+        except RejectedImageError:
+            # A file that was readable before is not any more: the finding stands on its evidence, without pictures.
+            illustrated.append(finding)
+            continue
+        changed = makers[number].illustrate(finding, batch)
+        examples = []
+        for row, example in enumerate(finding.examples):
+            before = keep_picture(blobs, batch.images[row])
+            # A search that is made again may fail where scores differ in the last digit: then there is no picture.
+            same = changed is None or torch.equal(changed[row], batch.images[row])
+            # Where a check changes nothing again, what it showed itself stays.
+            after = example.after if changed is None or same else keep_picture(blobs, changed[row])
+            examples.append(example.model_copy(update={"image": before, "after": after}))
+        illustrated.append(finding.model_copy(update={"examples": tuple(examples)}))
+    return illustrated, blobs
+
+
+def _batch(classifier: Classifier, images: ImageSet, rows: Sequence[int], rng: Randomness) -> Batch:
+    chosen = images.select(np.asarray(rows))
+    pixels = torch.stack([classifier.preparation.pixels(chosen.read(row)) for row in range(len(chosen))])
+    batch, lost = make_batch(
+        classifier, chosen.ids, chosen.column("unit_id"), pixels, chosen.known_labels, rng, originals=chosen
+    )
+    if batch is None or lost:
+        raise RejectedImageError(f"an image changed while the audit ran: {chosen.ids}")
+    return batch
+
 
 NOTES = (
     "Intervals are 95 %. Where images come in units (column unit_id: patient, lot, video), units count as independent "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from snellen.auditing.budgeting import Choice
 from snellen.auditing.concluding import Gathered, conclude
@@ -11,7 +11,6 @@ from snellen.auditing.html import render_report
 from snellen.auditing.privacy import Privacy
 from snellen.auditing.report import AuditReport
 from snellen.auditing.resolved_audit import ResolvedAudit
-from snellen.auditing.sent_note import sent_note
 from snellen.auditing.shard_work import CLEAN, NOT_FINITE
 from snellen.checks.check import Companion
 from snellen.core.classifier import Classifier
@@ -21,6 +20,30 @@ from snellen.core.images import ImageSet
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run, write_atomically
 from snellen.data.rejections import check_rejected
+from snellen.models.remote.sent_log import SENT
+
+
+def sent_note(
+    classifier: Classifier,
+    evidence: Iterable[Evidence],
+    rejected: Iterable[Mapping[str, str]],
+) -> list[str]:
+    """To which host how many images were sent; nothing where the model runs in this process.
+
+    Images are counted once, however often they were sent: how often depends on where a run was stopped.
+
+    Args:
+        classifier: the model.
+        evidence: clean evidence of every set of images.
+        rejected: images of every set that could not be used. Those without usable scores had been sent.
+    """
+    if classifier.sent_to is None:
+        return []
+    images = sum(map(len, evidence)) + sum(row["reason"] == NOT_FINITE for row in rejected)
+    return [
+        f"{images} images were sent to {classifier.sent_to}, prepared as the model takes them, and so were the copies "
+        f"of them that checks changed; {SENT} in the run directory has a line for each request."
+    ]
 
 
 def finish(

@@ -19,8 +19,14 @@ from snellen.auditing.figure_picture import (
     leading_figures,
     severity_panels,
 )
-from snellen.auditing.finding_picture import PICTURE_BYTES, arrange_findings, embed_pictures, picture_groups
-from snellen.auditing.heat_page import embed_heat, heat_scale
+from snellen.auditing.finding_picture import (
+    PICTURE_BYTES,
+    arrange_findings,
+    embed_heat,
+    embed_pictures,
+    heat_scale,
+    picture_groups,
+)
 from snellen.checks.charts import line_chart
 from snellen.checks.eye_chart import EyeChart
 from snellen.core import package

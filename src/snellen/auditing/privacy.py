@@ -13,7 +13,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
 from snellen.data.privacy.nameless import nameless_record, with_other_name, without_names
 from snellen.data.privacy.pseudonyms import Pseudonyms
-from snellen.metrics.stored_references import stored_reference_names
+from snellen.metrics.corruption_error import stored_reference_names
 
 NO_PICTURES = "No picture of an image was kept, no thumbnail and no heat map."
 NO_NAMES = (

@@ -1,4 +1,4 @@
-"""Images, or bags, that may be counted as independent."""
+"""Images, or bags, that may be counted as independent, and two halves that share no unit."""
 
 from __future__ import annotations
 
@@ -9,6 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.checks.per_image import PerImage
+
+
+def halves(unit_ids: Sequence[str]) -> NDArray[np.bool_]:
+    """Which images are in the first half: bool (n,), the same for all images of a unit.
+
+    Units go by the hash of their name, so that neither order nor number of images matters; of an odd number of units
+    the second half has one more.
+
+    >>> first = halves(["a", "b", "c", "d", "a"])
+    >>> int(first[:4].sum()), bool(first[0] == first[4])
+    (2, True)
+    """
+    ordered = sorted(set(unit_ids), key=lambda unit: hashlib.sha256(unit.encode()).digest())
+    chosen = set(ordered[: len(ordered) // 2])
+    return np.array([unit in chosen for unit in unit_ids], dtype=bool)
 
 
 def one_of_each_unit(known: PerImage) -> NDArray[np.bool_]:

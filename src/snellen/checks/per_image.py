@@ -1,9 +1,9 @@
-"""What is known about every usable image: the clean evidence, as arrays in one order."""
+"""What is known about every usable image: the clean evidence as arrays in one order, and images that show a finding."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,19 +12,62 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from snellen.checks.kept_columns import (
-    FEATURES,
-    PIXEL_HASH,
-    SCORES,
-    read_array,
-    read_fingerprints,
-    read_properties,
-)
 from snellen.core.evidence import Evidence
+from snellen.core.finding import FindingExample
 from snellen.core.images import ImageSet
 from snellen.metrics.inspection.fingerprints import Fingerprints
 from snellen.metrics.inspection.properties import ImageProperties
 from snellen.metrics.units import unit_codes
+
+SCORES, FEATURES, PIXEL_HASH = "scores", "features", "pixel_hash"
+PROPERTY, FINGERPRINT = "property.", "fingerprint."
+
+
+def array_column(values: NDArray) -> pa.Array:
+    """An array (n, …) as a column: numbers for (n,), lists of equal length for more axes."""
+    if values.ndim == 1:
+        return pa.array(values)
+    width = int(np.prod(values.shape[1:]))
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).reshape(-1)), width)
+
+
+def read_array(table: pa.Table, name: str, shape: tuple[int, ...] = ()) -> NDArray | None:
+    """The column as an array (n, *shape), (n, d) when no shape is given for lists; None without the column or rows."""
+    if name not in table.column_names or not len(table):
+        return None
+    column = table[name]
+    if not pa.types.is_fixed_size_list(column.type):
+        return column.to_numpy()
+    return pc.list_flatten(column).to_numpy().reshape(len(table), *(shape or (column.type.list_size,)))
+
+
+def fingerprint_columns(found: Fingerprints) -> dict[str, pa.Array]:
+    """One column for each part of the fingerprints."""
+    return {FINGERPRINT + part.name: array_column(getattr(found, part.name)) for part in fields(Fingerprints)}
+
+
+def read_fingerprints(table: pa.Table) -> Fingerprints | None:
+    """Fingerprints from their columns; None where they were not kept."""
+    shapes = {"thumbnails": (16, 16), "chroma": (2, 4, 4)}
+    parts = {
+        part.name: read_array(table, FINGERPRINT + part.name, shapes.get(part.name, ()))
+        for part in fields(Fingerprints)
+    }
+    known = {name: values for name, values in parts.items() if values is not None}
+    return Fingerprints(**known) if len(known) == len(parts) else None
+
+
+def property_columns(found: ImageProperties) -> dict[str, pa.Array]:
+    """One column for each property."""
+    return {PROPERTY + name: array_column(values) for name, values in found.by_name().items()}
+
+
+def read_properties(table: pa.Table) -> ImageProperties | None:
+    """Properties from their columns; None where they were not kept."""
+    parts = {part.name: read_array(table, PROPERTY + part.name) for part in fields(ImageProperties)}
+    known = {name: values for name, values in parts.items() if values is not None}
+    return ImageProperties(**known) if len(known) == len(parts) else None
+
 
 #: Columns of the clean evidence, and of image sets: each image's group, its bag, and the label of its bag.
 GROUP, BAG, BAG_LABEL = "group", "bag_id", "bag_label"
@@ -217,3 +260,31 @@ def _of_ids(images: ImageSet | None, column: str, ids: Sequence[str]) -> tuple[s
         return (None,) * len(ids)
     values = dict(zip(images.ids, images.column(column), strict=True))
     return tuple(None if values[key] is None else str(values[key]) for key in ids)
+
+
+def confident_mistakes(
+    images: PerImage,
+    names: tuple[str, ...],
+    count: int,
+    *,
+    predictions: NDArray[np.int64] | None = None,
+    confidence: NDArray[np.float64] | None = None,
+) -> tuple[FindingExample, ...]:
+    """Images whose prediction is not the label, most confident first, ties by id.
+
+    Args:
+        images: those to choose from.
+        names: class names.
+        count: how many at most.
+        predictions: (n,) decisions to judge, −1 where there is none; by default those on the clean images.
+        confidence: (n,) of those decisions, NaN where there is none.
+    """
+    decided = images.predictions if predictions is None else predictions
+    sure = images.confidence if predictions is None else confidence
+    wrong = np.flatnonzero(images.labelled & (decided >= 0) & (decided != images.labels))
+    weight = np.zeros(len(images)) if sure is None else np.nan_to_num(sure)
+    ranked = sorted(wrong.tolist(), key=lambda row: (-weight[row], images.ids[row]))
+    return tuple(
+        FindingExample(example_id=images.ids[row], caption=f"{names[images.labels[row]]} → {names[decided[row]]}")
+        for row in ranked[:count]
+    )

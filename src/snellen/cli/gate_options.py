@@ -87,7 +87,7 @@ def check_gate_options(options: GateOptions, checks: Sequence[Check], out: Path)
     Raises:
         InputError: what is wrong, and how to mend it.
     """
-    from snellen.auditing.compare.measurable import check_names
+    from snellen.auditing.compare.requirement import check_names
     from snellen.auditing.compare.run_record import RunRecord
 
     check_names(options.requirements, checks)
@@ -129,7 +129,7 @@ def judge_audit(options: GateOptions, report: AuditReport, baseline: RunRecord |
     if not options.asked:
         return Gate()
     from snellen.auditing.compare.compare import compare_records
-    from snellen.auditing.compare.junit import junit_xml
+    from snellen.auditing.compare.gate import junit_xml
     from snellen.auditing.compare.run_record import RunRecord
     from snellen.core.run import write_atomically
 

@@ -112,3 +112,8 @@ class Artifact:
             return cls(load(content), card)
         except SafetensorError as error:
             raise InputError(f"{weights}: not a safetensors file: {error}") from error
+
+
+def rounded(figures: Mapping[str, float]) -> dict[str, float]:
+    """Figures as cards hold them, to six decimals."""
+    return {name: round(float(value), 6) for name, value in figures.items()}

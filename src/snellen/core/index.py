@@ -296,7 +296,7 @@ def heads() -> Mapping[str, Target]:
 
     Each takes the length of a vector and the width of its hidden layer, and arguments of its own.
     """
-    rows = _rows("heads", {"instance": {"target": "snellen.models.layers.instance_head:InstanceHead"}}, "heads")
+    rows = _rows("heads", {"instance": {"target": "snellen.models.encoders.head_on_encoder:InstanceHead"}}, "heads")
     return {name: Target(**rows[name]) for name in sorted(rows)}
 
 

@@ -21,13 +21,12 @@ from snellen.data.files.arrays import load_arrays
 from snellen.data.files.bundled import load_bundled
 from snellen.data.files.catalogue import loading as known_sets
 from snellen.data.files.contained_file import printable
-from snellen.data.files.folder import load_folder
+from snellen.data.files.folder import is_image_file, load_folder, load_single_image
 from snellen.data.files.idx import holds_idx, load_idx
 from snellen.data.files.manifest import load_manifest
 from snellen.data.files.medmnist import load_npz
 from snellen.data.files.parquet_images.loading import load_parquet_images, stored_images_below
-from snellen.data.files.single_image import is_image_file, load_single_image
-from snellen.data.files.split_names import SPELLINGS, split_of
+from snellen.data.files.splits import SPELLINGS, split_of
 from snellen.data.files.tar_shards import loading as tar_shards
 from snellen.data.files.whole_slides import loading as whole_slides
 from snellen.data.objects.data_sets import is_data_set, load_data_set
@@ -82,7 +81,7 @@ def load_images(
             (:func:`~snellen.data.files.tar_shards.loading.load_tar`); an ``.npz`` archive
             (:func:`~snellen.data.files.medmnist.load_npz`); a folder of IDX files as MNIST and Fashion-MNIST come in
             (:func:`~snellen.data.files.idx.load_idx`); one image file, a set of one without labels
-            (:func:`~snellen.data.files.single_image.load_single_image`); ``images`` or ``(images, labels)`` as arrays
+            (:func:`~snellen.data.files.folder.load_single_image`); ``images`` or ``(images, labels)`` as arrays
             or tensors (:func:`~snellen.data.files.arrays.load_arrays`); a table of pandas, polars or pyarrow
             (:func:`~snellen.data.objects.tables.load_table`); a data set of torch, torchvision, Hugging Face or MAITE,
             a data loader, or a list of paths, pictures or arrays

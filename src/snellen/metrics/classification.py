@@ -1,13 +1,14 @@
-"""Which class is taken for which: counts that merge, and accuracy, recall and their averages."""
+"""Which class is taken for which: counts that merge, accuracy, recall, their averages, and the worst confusions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, unknown_name
 from snellen.metrics.intervals import Interval, wilson
 
 
@@ -134,3 +135,125 @@ def _classes(values: ArrayLike, classes: int, what: str) -> NDArray[np.int64]:
 
 def _share(part: NDArray[np.int64], whole: NDArray[np.int64], empty: float) -> NDArray[np.float64]:
     return np.divide(part, whole, out=np.full(len(whole), empty), where=whole > 0)
+
+
+class ConfusionPair(NamedTuple):
+    """One way of being wrong.
+
+    Attributes:
+        label: the true class.
+        prediction: the class it was taken for.
+        times: how many images.
+        share: of the label's images, in (0, 1].
+    """
+
+    label: int
+    prediction: int
+    times: int
+    share: float
+
+
+def confusion_pairs(counts: ConfusionCounts, most: int = 10) -> list[ConfusionPair]:
+    """The most frequent confusions, by number of images; among equal ones the larger share, then the lower classes.
+
+    >>> confusion_pairs(ConfusionCounts.of([0, 0, 0, 0, 1], [1, 1, 0, 0, 0], 2))
+    [ConfusionPair(label=0, prediction=1, times=2, share=0.5), ConfusionPair(label=1, prediction=0, times=1, share=1.0)]
+
+    Args:
+        counts: confusion counts of k classes.
+        most: at most so many pairs, at least 1.
+
+    Returns:
+        Pairs that occurred, the most frequent first; none when every prediction is right.
+
+    Raises:
+        InputError: most below 1.
+    """
+    if most < 1:
+        raise InputError(f"at least one pair must be asked for, got most={most}")
+    wrong = counts.table - np.diag(counts.correct)
+    labels, predictions = np.nonzero(wrong)
+    times = wrong[labels, predictions]
+    share = times / counts.support[labels]
+    order = np.lexsort((predictions, labels, -share, -times))[:most]
+    return [ConfusionPair(int(labels[one]), int(predictions[one]), int(times[one]), float(share[one])) for one in order]
+
+
+BalancedTask = Literal["multi-class", "ordinal-regression", "binary-class", "multi-label"]
+
+
+def balanced_accuracy(
+    labels: ArrayLike, scores: ArrayLike, *, task: BalancedTask, threshold: float | ArrayLike = 0.5
+) -> float:
+    """Mean recall over the classes that occur (Brodersen et al. 2010), as MedMNIST-C measures it for each task.
+
+    Di Salvo, Doerrich and Ledig, "MedMNIST-C", arXiv 2406.17536; its balanced error is one minus this.
+
+    - ``multi-class`` and ``ordinal-regression``: the class of the largest probability is the decision.
+    - ``binary-class``: the last column above the threshold is class 1.
+    - ``multi-label``: each label is decided by its own threshold; the figure is the mean of the labels' balanced
+      accuracies. A label whose truth has one value only counts with the recall of that value.
+
+    >>> balanced_accuracy([0, 0, 0, 1], [0.1, 0.2, 0.9, 0.5], task="binary-class", threshold=0.4)
+    0.8333333333333333
+
+    Args:
+        labels: integers (n,) in 0 … k−1; 0 and 1 (or bool) (n,) for ``binary-class`` and (n, l) for ``multi-label``.
+        scores: probabilities in [0, 1], (n, k); (n,) or (n, 2) for ``binary-class``; (n, l) for ``multi-label``.
+        task: the task, as MedMNIST names it.
+        threshold: probability in [0, 1] that must be exceeded; for ``multi-label`` one for all labels, or (l,). The
+            tasks decided by the largest probability do not use it.
+
+    Returns:
+        A share in [0, 1]; NaN when there are no examples.
+
+    Raises:
+        InputError: wrong shapes, labels, probabilities or thresholds.
+        UnknownNameError: no such task.
+    """
+    if task not in get_args(BalancedTask):
+        raise unknown_name("task", task, get_args(BalancedTask))
+    truth, sure = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    # Written so that NaN fails too.
+    if not ((sure >= 0) & (sure <= 1)).all():
+        raise InputError("scores must lie in [0, 1]; pass probabilities (a softmax or sigmoid), not logits")
+    if task == "binary-class":
+        return _binary(truth, sure, threshold)
+    if task == "multi-label":
+        return _multilabel(truth, sure, threshold)
+    if truth.ndim != 1 or sure.ndim != 2 or len(truth) != len(sure) or not sure.shape[1]:
+        raise InputError(f"{task} needs labels (n,) and scores (n, k), got {truth.shape} and {sure.shape}")
+    return ConfusionCounts.of(truth, sure.argmax(1), sure.shape[1]).balanced_accuracy
+
+
+def _binary(truth: NDArray[np.generic], sure: NDArray[np.float64], threshold: float | ArrayLike) -> float:
+    if truth.ndim != 1 or sure.shape not in ((len(truth),), (len(truth), 2)):
+        raise InputError(
+            f"binary-class needs labels (n,) and scores (n,) or (n, 2), got {truth.shape} and {sure.shape}"
+        )
+    limit = _thresholds(threshold)
+    if limit.ndim:
+        raise InputError(f"binary-class has one threshold, got {limit.shape}")
+    return _two_classes(truth, (sure if sure.ndim == 1 else sure[:, -1]) > limit)
+
+
+def _multilabel(truth: NDArray[np.generic], sure: NDArray[np.float64], threshold: float | ArrayLike) -> float:
+    if truth.ndim != 2 or truth.shape != sure.shape or not sure.shape[1]:
+        raise InputError(f"multi-label needs labels and scores (n, l), got {truth.shape} and {sure.shape}")
+    limits = _thresholds(threshold)
+    if limits.shape not in ((), sure.shape[1:]):
+        raise InputError(f"{sure.shape[1]} labels need one threshold or {sure.shape[1]}, got {limits.shape}")
+    decided = sure > limits
+    return float(np.mean([_two_classes(truth[:, one], decided[:, one]) for one in range(sure.shape[1])]))
+
+
+def _two_classes(truth: NDArray[np.generic], decided: NDArray[np.bool_]) -> float:
+    known = truth.astype(np.int64) if truth.dtype.kind == "b" else truth
+    return ConfusionCounts.of(known, decided.astype(np.int64), 2).balanced_accuracy
+
+
+def _thresholds(threshold: float | ArrayLike) -> NDArray[np.float64]:
+    limits = np.asarray(threshold, dtype=np.float64)
+    if not ((limits >= 0) & (limits <= 1)).all():
+        raise InputError(f"thresholds are probabilities in [0, 1], got {limits.tolist()}")
+    return limits

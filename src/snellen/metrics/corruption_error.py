@@ -13,6 +13,7 @@ the two figures BE and rBE.
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -20,7 +21,8 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import ArrayLike
 
-from snellen.core.errors import InputError
+from snellen.core import package
+from snellen.core.errors import InputError, unknown_name
 
 #: Mean degradations up to this are rounding: errors are shares of images, which differ by far more or not at all.
 _ROUNDING = 1e-12
@@ -298,3 +300,38 @@ def _share(value: float, what: str) -> float:
     if not 0 <= value <= 1:
         raise InputError(f"{what} must lie in [0, 1] (a share, not percent), got {value}")
     return value
+
+
+_FILE = tomllib.loads(package.text("metrics/references.toml"))
+
+
+def stored_reference_names() -> tuple[str, ...]:
+    """Names of all stored references, sorted."""
+    return tuple(sorted(_FILE["references"]))
+
+
+def stored_reference(name: str) -> Reference:
+    """The published errors of a reference model, by name (``MODEL/BENCHMARK``).
+
+    Those of ``alexnet/imagenet-c`` are one minus accuracy; those of AlexNet on the MedMNIST sets one minus balanced
+    accuracy (see :func:`snellen.metrics.classification.balanced_accuracy`).
+
+    >>> reference = stored_reference("alexnet/imagenet-c")
+    >>> reference.clean_error, reference.mean_errors["fog"], reference.severities
+    (0.4348, 0.819324, 5)
+
+    Raises:
+        UnknownNameError: no such reference; the message lists the nearest names.
+    """
+    if name not in _FILE["references"]:
+        raise unknown_name("reference", name, stored_reference_names())
+    row = _FILE["references"][name]
+    return Reference(
+        name=name,
+        clean_error=row["clean_error"],
+        mean_errors=dict(row["mean_errors"]),
+        severities=row["severities"],
+        extra=tuple(row.get("extra", ())),
+        source=_FILE["sources"][row["source"]],
+        conditions={"benchmark": name.partition("/")[2], "severities": [1, 2, 3, 4, 5]},
+    )

@@ -105,7 +105,7 @@ class MultilabelCounts:
     def balanced_accuracy(self) -> NDArray[np.float64]:
         """Mean of sensitivity and specificity, (l,); the one that exists where all images are alike.
 
-        Its mean over labels is :func:`snellen.metrics.balanced.balanced_accuracy` for the task ``multi-label``.
+        Its mean over labels is :func:`snellen.metrics.classification.balanced_accuracy` for the task ``multi-label``.
         """
         both = np.stack((self.sensitivity, self.specificity))
         known = ~np.isnan(both)

@@ -29,15 +29,12 @@ from snellen.core.errors import InputError, ModelError
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.training.acceleration import part_of_process, seeded, start_accelerator
-from snellen.training.averaging import average_into, warmed_decay
 from snellen.training.batches import Batch, Examples, cut_steps, epoch_order, load_batch
 from snellen.training.checkpoints import Checkpoint, TrainingState, restore_optimizer
-from snellen.training.evaluation import Evaluate, accuracy
+from snellen.training.evaluation import Evaluate, accuracy, beats_best
 from snellen.training.objectives import Objective, check_losses, classify
-from snellen.training.optimizers import build_optimizer
-from snellen.training.plan import TrainingPlan
-from snellen.training.schedules import learning_rate_factor
-from snellen.training.selection import beats_best
+from snellen.training.optimizers import average_into, build_optimizer, warmed_decay
+from snellen.training.plan import TrainingPlan, learning_rate_factor
 from snellen.training.transforms import BatchTransform
 
 

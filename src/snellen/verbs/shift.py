@@ -209,7 +209,7 @@ def shift(
         pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, groups, bags
             and of the data are replaced before anything is written, and can be looked up in it.
         segmenter: reference of what finds the objects that a method edits, in place of masks; see
-            :func:`snellen.models.segmenters.references.load_segmenter`.
+            :func:`snellen.models.references.load_segmenter`.
         progress: callback that receives progress updates.
         running: engine, part, budget: see :class:`~snellen.runs.runner.Running`.
 

@@ -10,8 +10,7 @@ from PIL import Image
 from torch import nn
 
 from snellen.auditing.audit import audit
-from snellen.auditing.background_swaps import evidence_outside
-from snellen.auditing.checks.background import Background
+from snellen.auditing.checks.background import Background, evidence_outside
 from snellen.auditing.compare.compare import compare
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError

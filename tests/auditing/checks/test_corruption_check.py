@@ -15,14 +15,14 @@ from snellen.auditing.audit import audit
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.checks.check import Batch
-from snellen.checks.corruption_figures import (
+from snellen.checks.per_image import PerImage
+from snellen.checks.strengths import (
     class_breaks,
     error_metrics,
     failure_severities,
     half_lost_at,
     outcomes_by_kind,
 )
-from snellen.checks.per_image import PerImage
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, UnknownNameError
 from snellen.core.evidence import Evidence
@@ -30,9 +30,8 @@ from snellen.core.randomness import Randomness
 from snellen.core.run import canonical_json
 from snellen.methods.corruptions.benchmarks import benchmark
 from snellen.methods.corruptions.corruption import Corruption
-from snellen.metrics.corruption_error import Reference
+from snellen.metrics.corruption_error import Reference, stored_reference
 from snellen.metrics.intervals import clopper_pearson
-from snellen.metrics.stored_references import stored_reference
 from snellen.testing.conformance import small_problem
 from tests.auditing.readings import conclusion, findings
 

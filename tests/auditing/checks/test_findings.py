@@ -7,14 +7,13 @@ from pydantic import ValidationError
 from torch import nn
 
 from snellen.auditing.audit import audit
-from snellen.auditing.calibration import calibration_error, calibration_test
 from snellen.auditing.checks.adversarial import Adversarial
-from snellen.auditing.checks.calibration import Calibration
+from snellen.auditing.checks.calibration import Calibration, calibration_error, calibration_test
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.threat import Threat
 from snellen.checks.check import Batch
-from snellen.checks.kept_columns import SCORES, array_column
+from snellen.checks.per_image import SCORES, array_column
 from snellen.core.errors import ModelError
 from snellen.core.evidence import Evidence
 from snellen.core.randomness import Randomness

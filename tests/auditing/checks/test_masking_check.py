@@ -11,7 +11,7 @@ from torch import nn
 from snellen import audit, load_images
 from snellen.auditing.checks import CHECKS, resolve_checks
 from snellen.auditing.checks.masking import Masking
-from snellen.auditing.masking_attacks import masking_attacks
+from snellen.auditing.masking import masking_attacks
 from snellen.auditing.threat import Threat
 from snellen.core import index
 from snellen.core.classifier import Classifier

@@ -8,8 +8,7 @@ from snellen.auditing.report import AuditReport, CheckStatus
 from snellen.auditing.report import Judged as Counted
 from snellen.checks.check import Measured
 from snellen.checks.eye_chart import EyeChart, chance_level, column, retained
-from snellen.checks.kept_columns import array_column
-from snellen.checks.per_image import GROUP
+from snellen.checks.per_image import GROUP, array_column
 from snellen.core.evidence import Evidence
 
 NAMES = ("cat", "dog", "owl", "fox")

@@ -9,7 +9,7 @@ import torch
 from snellen.auditing.compare.compare import compare_records
 from snellen.auditing.report import CheckStatus
 from snellen.checks.check import Measured
-from snellen.checks.kept_columns import property_columns
+from snellen.checks.per_image import property_columns
 from snellen.core.finding import Finding
 from snellen.metrics.inspection.properties import image_properties
 from tests.auditing.compare.simulated_runs import run_of

@@ -8,7 +8,7 @@ import pytest
 from snellen.auditing.compare.compare import compare_records
 from snellen.auditing.compare.figures import direction
 from snellen.checks.check import Measured
-from snellen.checks.kept_columns import array_column
+from snellen.checks.per_image import array_column
 from snellen.core.evidence import Evidence
 from tests.auditing.compare.simulated_runs import run_of
 from tests.auditing.compare.test_compare import outcomes, verdicts

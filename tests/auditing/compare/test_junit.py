@@ -5,8 +5,7 @@ from xml.etree import ElementTree
 import pytest
 
 from snellen.auditing.compare.compare import compare_records
-from snellen.auditing.compare.gate import gate
-from snellen.auditing.compare.junit import junit_xml
+from snellen.auditing.compare.gate import gate, junit_xml
 from snellen.auditing.compare.requirement import parse_requirement
 from snellen.auditing.report import CheckStatus
 from snellen.core.finding import Finding

@@ -5,8 +5,7 @@ import pytest
 from scipy.stats import binom
 
 from snellen.auditing.checks import resolve_checks
-from snellen.auditing.compare.measurable import check_names
-from snellen.auditing.compare.requirement import at_level, judge, parse_requirement
+from snellen.auditing.compare.requirement import at_level, check_names, judge, parse_requirement
 from snellen.auditing.report import AuditReport, CheckStatus, Judged
 from snellen.checks.check import Measured
 from snellen.checks.eye_chart import Acuity, Cell, Column, EyeChart

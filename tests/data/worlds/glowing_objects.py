@@ -10,7 +10,7 @@ from snellen.core.errors import RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import derive_seed
-from snellen.data.worlds.solids.viewpoint_ranges import draw_viewpoints
+from snellen.data.worlds.solids.solid_set import draw_viewpoints
 from snellen.data.worlds.view_set import view_set
 
 SIDE = 8

@@ -12,7 +12,7 @@ import torch
 import snellen
 from snellen.core.errors import InputError
 from snellen.data.files.labels import align_labels
-from snellen.data.worlds.viewed_objects import is_view_set, viewed_objects
+from snellen.data.worlds.view_set import is_view_set, viewed_objects
 from tests.data.worlds.glowing_objects import glowing_set
 
 

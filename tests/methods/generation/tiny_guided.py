@@ -12,7 +12,7 @@ from snellen.core.randomness import Randomness
 from snellen.methods.generation.synthetic_images import SyntheticImages
 from snellen.models.diffusion.denoiser import Denoiser
 from snellen.models.diffusion.generator import Generator
-from snellen.models.diffusion.noise_schedule import alphas_cumprod
+from snellen.models.diffusion.solver import alphas_cumprod
 from snellen.systems.plug_and_play_guidance.expert_fitting import TransferFit
 from snellen.training.batches import load_batch
 

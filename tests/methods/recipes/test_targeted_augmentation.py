@@ -26,8 +26,9 @@ from snellen.methods.recipes.targeted_augmentation import PAPER_PLAN, TargetedAu
 from snellen.models.classifiers.references import load_classifier
 from snellen.reproduction.shared.corruption_benchmark import corruption_benchmark
 from snellen.testing import check_method
-from snellen.training.fitting.classifiers import fit_classifier
+from snellen.training.fitting.recipe import ClassifierRecipe
 from snellen.training.plan import TrainingPlan
+from snellen.training.transforms import BatchTransform
 
 PLAN = TrainingPlan(epochs=1, batch_size=8, learning_rate=1e-3)
 
@@ -151,12 +152,12 @@ def test_it_is_a_plain_fit_with_the_corruptions_as_the_transform() -> None:
     made = chosen.fit(images(), rng=Randomness(1))
 
     def by_hand(kinds: tuple[str, ...]) -> dict[str, torch.Tensor]:
-        transform = targeted_augmentation(benchmark("bloodmnist"), kinds)
-        fitted = fit_classifier(
-            images(), name="x", architecture="fashion_cnn", side=28, plan=PLAN, transform=transform, base=None,
-            rng=Randomness(1), recipe={},
-        )  # fmt: skip
-        return dict(fitted.tensors)
+        class ByHand(ClassifierRecipe):
+            def transform(self, class_count: int) -> BatchTransform:
+                return targeted_augmentation(benchmark("bloodmnist"), kinds)
+
+        made = ByHand(architecture="fashion_cnn", side=28, plan=PLAN).fit(images(), rng=Randomness(1))
+        return dict(made.tensors)
 
     expected, other = by_hand(chosen.kinds), by_hand(chosen.kinds[:1])
     assert all(torch.equal(tensor, expected[name]) for name, tensor in made.tensors.items())

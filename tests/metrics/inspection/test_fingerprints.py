@@ -11,7 +11,7 @@ import torch
 from snellen.core.errors import InputError
 from snellen.metrics.inspection.fingerprints import Fingerprints, fingerprint, pixel_hashes
 from snellen.metrics.inspection.hamming import hamming_distances
-from snellen.metrics.inspection.pixels import area_means, eight_bits, unit_luma
+from snellen.metrics.inspection.properties import area_means, eight_bits, unit_luma
 from tests.metrics.inspection.planted import KINDS, pictures, planted
 
 IMAGES = pictures(40)

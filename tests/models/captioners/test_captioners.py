@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from snellen.core.artifact import Lineage
 from snellen.core.errors import InputError
-from snellen.models.captioners import references
+from snellen.models import references
 from snellen.models.captioners.captioner import CrossAttentionCaptioner
 from snellen.models.captioners.greedy import sequence_log_probabilities
-from snellen.models.captioners.references import load_captioner
+from snellen.models.references import load_captioner
 from snellen.models.weights.bundled_folders import bundled_folder, write_card
 from snellen.models.weights.quiet_loading import quiet_loading
 
@@ -305,7 +305,7 @@ def test_a_bundled_captioner(blip: Path, tmp_path: Path, images: torch.Tensor, m
 @pytest.mark.parametrize(
     ("reference", "says"),
     [
-        ("blip", "is not a captioner; expected hf:FOLDER or bundled:NAME"),
+        ("blip", "is not a captioner; expected one of: hf:FOLDER, bundled:NAME"),
         ("timm:blip", "unknown kind of captioner 'timm'"),
         ("hf:Salesforce/blip-image-captioning-base", "hf download"),
         ("bundled:no-such", "unknown bundled model"),

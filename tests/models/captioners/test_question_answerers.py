@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError, MissingExtraError
-from snellen.models.captioners.references import load_captioner, load_question_answerer
+from snellen.models.references import load_captioner, load_question_answerer
 from snellen.models.weights.quiet_loading import quiet_loading
 
 QUESTIONS = ["is it red", "how many dogs are there on the grass", "what", "is this a cat or a dog ?", "which"]

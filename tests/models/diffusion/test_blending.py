@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError
-from snellen.models.diffusion.blending import Blending
-from snellen.models.diffusion.latent_hooks import LatentHook
-from snellen.models.diffusion.sampler import Sampler, initial_noise, seeded
+from snellen.models.diffusion.editor_blended import Blending
+from snellen.models.diffusion.sampler import LatentHook, Sampler, initial_noise, seeded
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import torch
 
 from snellen.core.errors import InputError
 from snellen.models.diffusion.editor_inpainting import InpaintingEditor, inpainting_generator, load_inpainting_generator
-from snellen.models.diffusion.editor_smoke_folder import write_inpainting_smoke_folder
 from snellen.models.diffusion.generate import Steering
 from snellen.models.diffusion.loading import load_generator, load_unchecked
 from snellen.models.diffusion.sampler import Sampler, initial_noise, seeded
+from snellen.models.diffusion.smoke import write_inpainting_smoke_folder
 from snellen.models.diffusion.step_adapters import StepEdit
 from snellen.models.layers.layer_changes import scale
 from snellen.models.weights.quiet_loading import quiet_loading

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from snellen.core.errors import InputError, ModelError
 from snellen.core.randomness import Randomness
-from snellen.models.diffusion.chosen_reference import Choice, ChosenReferenceGuidance
 from snellen.models.diffusion.condition import Condition
 from snellen.models.diffusion.denoiser import Denoiser
 from snellen.models.diffusion.gradient_guidance import GradientGuidance
 from snellen.models.diffusion.guidance import (
+    Choice,
+    ChosenReferenceGuidance,
     ReferenceGuidance,
     autoguidance,
     classifier_free,
@@ -23,7 +24,7 @@ from snellen.models.diffusion.guidance import (
 from snellen.models.diffusion.loading import load_generator
 from snellen.models.diffusion.sampler import Sampler, seeded
 from snellen.models.diffusion.smoke import write_smoke_folder
-from snellen.models.diffusion.step_context import NetworkCall
+from snellen.models.diffusion.step_view import NetworkCall
 
 STEPS = 3
 

@@ -5,8 +5,7 @@ import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 
 from snellen.core.errors import InputError
-from snellen.models.diffusion.guidance import classifier_free
-from snellen.models.diffusion.rescaling import Rescaled, rescaled
+from snellen.models.diffusion.guidance import Rescaled, classifier_free, rescaled
 from snellen.models.diffusion.sampler import Sampler, seeded
 
 

@@ -8,8 +8,7 @@ from safetensors.torch import load_file
 
 from snellen.core.errors import UnknownNameError
 from snellen.models.diffusion.sampler import Sampler, seeded
-from snellen.models.diffusion.smoke import SMOKE_FOLDERS, write_smoke_folder
-from snellen.models.diffusion.t5_tokenizer import t5_tokenizer
+from snellen.models.diffusion.smoke import SMOKE_FOLDERS, t5_tokenizer, write_smoke_folder
 from snellen.models.tokens.small_tokenizers import WORDS, clip_tokenizer
 
 #: Blocks of the public configurations.

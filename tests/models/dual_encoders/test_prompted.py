@@ -13,7 +13,7 @@ from snellen.core.errors import InputError, UnsupportedError
 from snellen.models.dual_encoders import prompted
 from snellen.models.dual_encoders.prompted import PromptedClassifier, PromptedTower, prompted_classifier
 from snellen.models.dual_encoders.protocol import TwoTower
-from snellen.models.dual_encoders.references import load_two_tower
+from snellen.models.references import load_two_tower
 
 
 @pytest.fixture(scope="module", params=["hf", "openclip"])

@@ -15,9 +15,8 @@ from PIL import Image
 import snellen
 from snellen.core.artifact import Lineage
 from snellen.core.errors import InputError
-from snellen.models.dual_encoders import references
+from snellen.models import references
 from snellen.models.dual_encoders.random_towers import write_random_clip
-from snellen.models.dual_encoders.references import load_two_tower
 from snellen.models.dual_encoders.zero_shot import (
     class_vectors,
     fill_templates,
@@ -25,6 +24,7 @@ from snellen.models.dual_encoders.zero_shot import (
     scaled_cosines,
     zero_shot_classifier,
 )
+from snellen.models.references import load_two_tower
 from snellen.models.weights.bundled_folders import bundled_folder, write_card
 from snellen.models.weights.quiet_loading import quiet_loading
 

@@ -16,8 +16,7 @@ from snellen.core.preparation import Preparation, to_unit
 from snellen.core.run import write_atomically
 from snellen.data.files.arrays import load_arrays
 from snellen.data.loading import prepared_batches
-from snellen.models.encoders.extracting import NOT_FINITE, frozen_features
-from snellen.models.encoders.feature_store import FILES, FrozenFeatures
+from snellen.models.encoders.feature_store import FILES, NOT_FINITE, FrozenFeatures, frozen_features
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
 from snellen.models.encoders.row_file import UNFINISHED
 

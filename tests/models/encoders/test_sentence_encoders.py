@@ -11,11 +11,9 @@ import transformers
 
 from snellen.core.artifact import Lineage
 from snellen.core.errors import InputError, MissingExtraError, UnknownNameError
-from snellen.models.encoders import sentence_references as references
-from snellen.models.encoders.minilm import PACKAGE, check_weights
+from snellen.models.encoders import sentence_encoder as references
 from snellen.models.encoders.random_sentence_encoder import write_random_bert
-from snellen.models.encoders.sentence_encoder import SentenceEncoder, pool
-from snellen.models.encoders.sentence_references import load_text_encoder
+from snellen.models.encoders.sentence_encoder import PACKAGE, SentenceEncoder, check_weights, load_text_encoder, pool
 from snellen.models.weights.bundled_folders import bundled_folder, write_card
 from snellen.models.weights.quiet_loading import quiet_loading
 

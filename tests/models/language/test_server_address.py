@@ -3,7 +3,7 @@
 import pytest
 
 from snellen.core.errors import InputError
-from snellen.models.language.server_address import read_address
+from snellen.models.language.server_requests import read_address
 
 HERE = [
     "http://127.0.0.1:8000/v1",

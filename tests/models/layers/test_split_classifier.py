@@ -8,7 +8,7 @@ from torch import nn
 
 from snellen.core.classifier import Classifier, Normalization
 from snellen.core.errors import InputError, ModelError, UnknownNameError, UnsupportedError
-from snellen.metrics.linear_maps import random_orthogonal
+from snellen.metrics.alignment import random_orthogonal
 from snellen.models.layers.split_classifier import PIXELS, SplitClassifier
 from snellen.testing.conformance import small_problem
 

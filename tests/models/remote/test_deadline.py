@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from snellen.models.remote.deadline import Deadline
+from snellen.models.remote.connection import Deadline
 from tests.models.remote.timers_by_hand import TimersByHand
 
 

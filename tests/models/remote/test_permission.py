@@ -5,8 +5,7 @@ import pytest
 from snellen.core.errors import InputError
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.language.references import load_language_model
-from snellen.models.remote.address import ask_permission, read_url
-from snellen.models.remote.permission import hosts_of, may_reach, permitted, permitting
+from snellen.models.remote.permission import ask_permission, hosts_of, may_reach, permitted, permitting, read_url
 
 
 @pytest.mark.parametrize(

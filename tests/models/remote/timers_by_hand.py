@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from snellen.models.remote import deadline
+from snellen.models.remote import connection
 
 
 class TimersByHand:
@@ -16,7 +16,7 @@ class TimersByHand:
         self.seconds: list[float] = []
         self._ends: list[Callable[[], None]] = []
         names = {"Event": threading.Event, "Lock": threading.Lock, "Timer": self._timer}
-        monkeypatch.setattr(deadline, "threading", SimpleNamespace(**names))
+        monkeypatch.setattr(connection, "threading", SimpleNamespace(**names))
 
     def _timer(self, seconds: float, end: Callable[[], None]) -> SimpleNamespace:
         self.seconds.append(seconds)

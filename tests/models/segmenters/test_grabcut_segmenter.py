@@ -10,8 +10,8 @@ from skimage import data
 
 from snellen.core.errors import InputError, MissingExtraError
 from snellen.metrics.mask_overlap import intersection_over_union
+from snellen.models.references import load_segmenter
 from snellen.models.segmenters import grabcut_segmenter
-from snellen.models.segmenters.references import load_segmenter
 
 cv2 = pytest.importorskip("cv2")
 

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from snellen.core.errors import InputError, MissingExtraError, ModelError
-from snellen.models.segmenters.references import load_segmenter
+from snellen.models.references import load_segmenter
 
 WEIGHT = np.array([0.5, -1.0, 2.0], dtype=np.float32)
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError, UnknownNameError
-from snellen.models.segmenters.prompts import checked_prompts, image_bytes
-from snellen.models.segmenters.references import load_segmenter
+from snellen.models.references import load_segmenter
+from snellen.models.segmenters.protocol import checked_prompts, image_bytes
 
 IMAGES = torch.zeros(1, 3, 20, 30)
 POINT = torch.tensor([[[4.0, 5.0]]])

@@ -19,11 +19,10 @@ from torch import Tensor
 from snellen.core.artifact import Lineage
 from snellen.core.errors import InputError, MissingExtraError, ModelError, UnknownNameError
 from snellen.core.preparation import to_image
-from snellen.models.segmenters import references
+from snellen.models import references
+from snellen.models.references import load_segmenter
 from snellen.models.segmenters.random_sam import write_random_sam
-from snellen.models.segmenters.references import load_segmenter
-from snellen.models.segmenters.sam_preparation import translate
-from snellen.models.segmenters.sam_segmenters import SamSegmenter
+from snellen.models.segmenters.sam_segmenters import SamSegmenter, translate
 from snellen.models.weights.bundled_folders import bundled_folder, write_card
 from snellen.models.weights.quiet_loading import quiet_loading
 

@@ -4,7 +4,7 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snellen.models.tokens.byte_pairs import join, learn_merges
+from snellen.models.tokens.small_tokenizers import join, learn_merges
 
 WORDS = st.lists(st.text("abcd", min_size=1, max_size=7), min_size=1, max_size=8)
 

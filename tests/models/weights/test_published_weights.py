@@ -10,8 +10,7 @@ from safetensors.torch import save_file
 
 from snellen.core.errors import InputError
 from snellen.models.classifiers.references import load_classifier
-from snellen.models.weights.published_weights import cached_by_torch, hub_host
-from snellen.models.weights.quiet_loading import hub_offline, quiet_loading
+from snellen.models.weights.quiet_loading import cached_by_torch, hub_host, hub_offline, quiet_loading
 from tests.models.remote.asked_hosts import asked_hosts
 
 with quiet_loading():

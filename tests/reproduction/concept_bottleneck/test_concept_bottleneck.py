@@ -12,8 +12,8 @@ from snellen.core.errors import InputError
 from snellen.core.progress import Silent
 from snellen.core.system import find_system
 from snellen.data.worlds.optotypes.scene import Scene, SceneObject
-from snellen.data.worlds.planting.scene_rows import scenes_of
-from snellen.models.dual_encoders.references import load_two_tower
+from snellen.data.worlds.planting.scene_shortcuts import scenes_of
+from snellen.models.references import load_two_tower
 from snellen.reproduction.concept_bottleneck import scales
 from snellen.reproduction.concept_bottleneck.arms import Arms
 from snellen.reproduction.concept_bottleneck.experiment import SMOKE_PLAN, concept_bottleneck

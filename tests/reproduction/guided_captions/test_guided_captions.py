@@ -6,8 +6,7 @@ import torch
 from snellen.core.errors import InputError, ModelError
 from snellen.core.progress import Silent
 from snellen.core.system import find_system
-from snellen.models.captioners.references import load_captioner
-from snellen.models.dual_encoders.references import load_two_tower
+from snellen.models.references import load_captioner, load_two_tower
 from snellen.reproduction.guided_captions import experiment as study
 from snellen.reproduction.guided_captions.experiment import ALPHAS, FEWER, SCALES, guided_captions
 from snellen.reproduction.guided_captions.judging import Judge, self_recall

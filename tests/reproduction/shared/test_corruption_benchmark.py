@@ -22,8 +22,7 @@ from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.methods.corruptions.apply import corrupt
 from snellen.methods.corruptions.benchmarks import benchmark
-from snellen.metrics.corruption_error import Reference
-from snellen.metrics.stored_references import stored_reference
+from snellen.metrics.corruption_error import Reference, stored_reference
 from snellen.reproduction.shared.corruption_benchmark import CorruptionErrors, corruption_benchmark
 
 #: Grey values of dark images (class 0) and bright ones (class 1).

@@ -20,7 +20,7 @@ from snellen.systems.adversarial_mixup.adversarial_mixing import (
     weighted_cosine,
 )
 from snellen.systems.adversarial_mixup.two_heads import TwoScores
-from snellen.training.blending import blend_images, blend_targets
+from snellen.training.mixing import blend_images, blend_targets
 from snellen.training.objectives import cross_entropy
 
 COUNT, CLASSES, SIDE = 8, 4, 12

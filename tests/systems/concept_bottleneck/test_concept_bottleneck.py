@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from snellen.core.errors import InputError, UnknownNameError, UnsupportedError
 from snellen.models.dual_encoders.protocol import TwoTower
-from snellen.models.dual_encoders.references import load_two_tower
+from snellen.models.references import load_two_tower
 from snellen.systems.concept_bottleneck.bottleneck import ConceptBottleneck, architecture, build
 from snellen.systems.concept_bottleneck.concept_scores import (
     ConceptScores,

@@ -10,8 +10,8 @@ from PIL import Image
 from torch import nn
 
 from snellen.auditing.audit import audit
+from snellen.auditing.concluding import illustrate_findings
 from snellen.auditing.figure_picture import evidence_of, finding_evidence
-from snellen.auditing.illustrating import illustrate_findings
 from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding, FindingExample

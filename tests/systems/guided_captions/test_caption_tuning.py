@@ -7,10 +7,10 @@ import torch
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.models.captioners.references import load_captioner
-from snellen.models.captioners.writing import write_captioner
+from snellen.models.captioners.hugging_face_captioners import write_captioner
 from snellen.models.language.causal import load_causal_language_model
 from snellen.models.language.small_causal import small_causal_model, write_causal_model
+from snellen.models.references import load_captioner
 from snellen.models.tokens.small_tokenizers import gpt2_tokenizer
 from snellen.systems.guided_captions.caption_tuning import (
     CaptionRows,
@@ -21,8 +21,7 @@ from snellen.systems.guided_captions.caption_tuning import (
     tune_captioner,
 )
 from snellen.training.batches import Batch
-from snellen.training.plan import TrainingPlan
-from snellen.training.schedules import learning_rate_factor
+from snellen.training.plan import TrainingPlan, learning_rate_factor
 
 CAPTIONS = [["a red star", "a star on grass"], ["a blue ring", "a ring"], ["a green heart", "a small heart"]]
 PLAN = TrainingPlan(epochs=20, batch_size=3, learning_rate=1e-2, weight_decay=0.0, schedule="linear")

@@ -11,7 +11,7 @@ from snellen.core.method import build
 from snellen.core.preparation import to_image
 from snellen.core.randomness import Randomness
 from snellen.data.references import load_images
-from snellen.models.captioners.references import load_captioner
+from snellen.models.references import load_captioner
 from snellen.runs.layout import classes_of
 from snellen.systems.guided_captions.method import GuidedCaptions
 from snellen.verbs.generate import generate

@@ -11,7 +11,7 @@ import torch
 from snellen.core.errors import InputError, RunConflictError
 from snellen.core.randomness import Randomness
 from snellen.metrics.auroc import auroc
-from snellen.models.layers.instance_head import InstanceHead
+from snellen.models.encoders.head_on_encoder import InstanceHead
 from snellen.systems.multiple_instance.attention_heads import AttentionHead
 from snellen.systems.multiple_instance.bag_head import PooledHead
 from snellen.systems.multiple_instance.bag_recipe import part_of

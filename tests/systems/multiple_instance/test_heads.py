@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snellen.models.layers.instance_head import InstanceHead, Standardise
+from snellen.models.encoders.head_on_encoder import InstanceHead, Standardise
 from snellen.systems.multiple_instance.attention_heads import AttentionHead, ClusteringAttentionHead
 from snellen.systems.multiple_instance.bag_head import BagHead, PooledHead
 from snellen.systems.multiple_instance.dual_stream_head import DualStreamHead

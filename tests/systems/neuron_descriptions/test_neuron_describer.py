@@ -12,6 +12,7 @@ from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.systems.neuron_descriptions.describer import describer_of
 from snellen.systems.neuron_descriptions.recipe import NeuronDescriber
 from snellen.systems.neuron_descriptions.region_sentences import said_attributes
+from snellen.training.fitting.frame import Fitting
 from snellen.training.plan import TrainingPlan
 from snellen.verbs.model_card import model_card
 
@@ -49,7 +50,7 @@ def test_an_artifact_is_trained_that_names_its_encoder_and_can_be_made_again(sce
     assert made.card.kind == "captioner"
     assert made.card.architecture["encoder"] == "bundled:scene-cnn"
     assert made.card.lineage.recipe["units used"] == len(units.sentences)
-    again = SMALL.fit_units(units, scenes, rng=Randomness(0))
+    again = SMALL.fit_units(units, Fitting(scenes, Randomness(0)))
     assert all(torch.equal(value, again.tensors[name]) for name, value in made.tensors.items())
     describer = describer_of(made, source="made")
     assert describer.encoder.classifier.identity == made.card.lineage.parent
@@ -71,5 +72,5 @@ def test_what_it_cannot_learn_from_is_told(scenes):
         SMALL.fit(scenes.select([0, 1, 2]), rng=Randomness(0))
     lineage = Lineage(recipe={}, data="-", seed=0, code_version="0")
     base = Artifact({}, Card(name="base", kind="captioner", architecture={"name": "neuron_describer"}, lineage=lineage))
-    with pytest.raises(InputError, match="leave out the base"):
+    with pytest.raises(InputError, match="starts from initial weights and takes no base"):
         SMALL.fit(scenes, base=base, rng=Randomness(0))

@@ -30,6 +30,7 @@ from snellen.systems.perception.recipe import (
     reconstruction,
 )
 from snellen.training.batches import Batch, ImageStore
+from snellen.training.fitting import recipe as frame
 from snellen.training.plan import TrainingPlan
 from snellen.verbs.train import train as deliver
 
@@ -94,7 +95,8 @@ def test_the_classifier_learns_what_is_seen_of_training_images(
         learnt.append(examples.images)
         return real(network, examples, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "train", watched)
+    for trains in (module, frame):
+        monkeypatch.setattr(trains, "train", watched)
     made = PerceptualAutoencoderRecipe(**SMALL).fit(images, rng=Randomness(0))
     network = _network(made)
     shown = ImageStore.of_images(images, _preparation(made)).images
@@ -137,7 +139,8 @@ def test_the_second_stage_keeps_the_epoch_of_the_lowest_error(monkeypatch: pytes
         tuned.append(options["tune"])
         return real(network, examples, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "train", watched)
+    for trains in (module, frame):
+        monkeypatch.setattr(trains, "train", watched)
     store = ImageStore.of_tensors(torch.rand(3, 1, 8, 8), torch.arange(3))
     recipe = PerceptualAutoencoderRecipe(**SMALL)
     plan = TrainingPlan(epochs=20, batch_size=2, learning_rate=0.05)
@@ -194,7 +197,8 @@ def test_the_epoch_is_chosen_by_what_is_seen_of_tune_images(images: ImageSet, mo
         tuned.append(options["tune"])
         return real(network, examples, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "train", watched)
+    for trains in (module, frame):
+        monkeypatch.setattr(trains, "train", watched)
     both = join([as_split(images.limit(4), "train"), as_split(images.select([4, 5]), "tune")])
     made = PerceptualAutoencoderRecipe(**SMALL).fit(both, rng=Randomness(0))
     network, held = _network(made), tuned[-1]
@@ -211,7 +215,7 @@ def test_the_epoch_is_chosen_by_what_is_seen_of_tune_images(images: ImageSet, mo
 
 
 def test_what_cannot_be_learnt_is_refused(images: ImageSet, artifact: Artifact) -> None:
-    with pytest.raises(InputError, match="starts from no base"):
+    with pytest.raises(InputError, match="and takes no base"):
         PerceptualAutoencoderRecipe(**SMALL).fit(images, base=artifact, rng=Randomness(0))
     empty = load_arrays(np.zeros((2, 8, 8), np.uint8), [0, 0], class_names=["left", "top"])
     with pytest.raises(InputError, match="no image to remember of 'top'"):

@@ -24,6 +24,7 @@ from snellen.systems.viewpoints.recipe import ViewpointTraining
 from snellen.systems.viewpoints.view_augmentation import RandomViews, ViewAugmentation
 from snellen.systems.viewpoints.view_training import WithSupply, training_objects
 from snellen.training.batches import ImageStore, load_batch
+from snellen.training.fitting.frame import Fitting
 from snellen.training.fitting.groundwork import lay_groundwork
 from tests.data.worlds.glowing_objects import glowing_set
 
@@ -169,7 +170,7 @@ def test_what_is_followed_is_the_classifier_as_it_is_by_then_in_evaluation_mode(
 def test_the_loss_is_the_mean_over_images_and_renderings_and_views_seen_are_counted(views):
     recipe = ViewAugmentation(**COMMON, clean_epochs=0, plan=plan())
     source = views.source
-    ground = lay_groundwork(views, architecture="fashion_cnn", side=16, plan=recipe.plan, base=None, rng=Randomness(0))
+    ground = lay_groundwork(Fitting(views, Randomness(0)), architecture="fashion_cnn", side=16, plan=recipe.plan)
     objects = training_objects(views, ground.examples.ids)
     module = WithSupply(ground.network, recipe.supply(objects)).eval()
     rng = Randomness(ground.plan.seed)

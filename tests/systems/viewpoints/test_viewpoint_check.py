@@ -13,7 +13,7 @@ from snellen.auditing.compare.compare import compare
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.preparation import Preparation
-from snellen.data.worlds.viewed_objects import ViewedObject
+from snellen.data.worlds.view_set import ViewedObject
 from snellen.systems.viewpoints.check import Viewpoint
 from snellen.systems.viewpoints.seen_objects import Seen, SeenObject, worst_region
 from tests.data.worlds.glowing_objects import SIDE, glowing_set, reader

@@ -8,11 +8,17 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field, ValidationError
 
-from snellen.auditing.bag_figures import bag_figures, instance_figures
 from snellen.auditing.bag_hypotheses import bag_hypotheses
-from snellen.auditing.bag_list import WholeBag, bag_rows, contradictions, whole_bags
-from snellen.auditing.bag_table import BagTable
-from snellen.auditing.heat_panel import heat_panel
+from snellen.auditing.bag_table import (
+    BagTable,
+    WholeBag,
+    bag_figures,
+    bag_rows,
+    contradictions,
+    instance_figures,
+    whole_bags,
+)
+from snellen.auditing.heat_map import heat_panel
 from snellen.checks.check import Check, Companion, Conclusion, Kept, Reading
 from snellen.checks.panels import Panel
 from snellen.checks.per_image import BAG_LABEL, PerImage

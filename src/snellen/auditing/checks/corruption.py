@@ -12,19 +12,21 @@ from torch import Tensor
 
 from snellen.auditing.checks.corruption_reference import check_conditions, find_reference
 from snellen.checks.check import Batch, Check, Conclusion, Measured, Reading
-from snellen.checks.corruption_figures import (
+from snellen.checks.eye_chart import Column
+from snellen.checks.hypothesis import Hypothesis
+from snellen.checks.per_image import ABSENT, confident_mistakes
+from snellen.checks.strengths import (
+    Lost,
+    accuracy_at,
+    chart_column,
     class_breaks,
     error_metrics,
     failure_severities,
     half_lost_at,
+    lost_over,
     normalised_errors,
     outcomes_by_kind,
 )
-from snellen.checks.examples import confident_mistakes
-from snellen.checks.eye_chart import Column
-from snellen.checks.hypothesis import Hypothesis
-from snellen.checks.per_image import ABSENT
-from snellen.checks.strengths import Lost, accuracy_at, chart_column, lost_over
 from snellen.checks.treatments import treatments
 from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence

@@ -9,8 +9,7 @@ from pathlib import Path
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.formats import REPORT
 from snellen.core.run import read_manifest
-from snellen.metrics.corruption_error import Reference
-from snellen.metrics.stored_references import stored_reference, stored_reference_names
+from snellen.metrics.corruption_error import Reference, stored_reference, stored_reference_names
 
 #: Parameters of the check that the reference must share.
 CONDITIONS = ("benchmark", "severities", "strict", "parity", "textures")

@@ -11,9 +11,8 @@ from pydantic import Field
 from torch import Tensor
 
 from snellen.checks.check import Check, Conclusion, Reading
-from snellen.checks.examples import confident_mistakes
-from snellen.checks.panels import HeatPicture, Panel
-from snellen.checks.pictures import keep_file
+from snellen.checks.panels import HeatPicture, Panel, keep_file
+from snellen.checks.per_image import confident_mistakes
 from snellen.core.errors import RejectedImageError
 from snellen.core.method import Need
 from snellen.core.preparation import to_image, to_unit

@@ -9,10 +9,9 @@ from pydantic import Field
 
 from snellen.auditing.gaps import error_gap
 from snellen.checks.check import Check, Conclusion, Measured, Reading
-from snellen.checks.examples import confident_mistakes
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Panel
-from snellen.checks.per_image import PerImage, rows_of
+from snellen.checks.per_image import PerImage, confident_mistakes, rows_of
 from snellen.core.finding import Finding
 from snellen.core.method import Need
 from snellen.metrics.clustered import clustered_share

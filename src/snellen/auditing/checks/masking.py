@@ -10,8 +10,15 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from snellen.auditing.checks.adversarial import AnyThreat
-from snellen.auditing.masking_attacks import masking_attacks, surrogate_model
-from snellen.auditing.masking_signs import Sign, breaks_more, established, joint_p_value, share_above
+from snellen.auditing.masking import (
+    Sign,
+    breaks_more,
+    established,
+    joint_p_value,
+    masking_attacks,
+    share_above,
+    surrogate_model,
+)
 from snellen.auditing.threat import Threat, check_distinct
 from snellen.checks.check import Batch, Check, Companion, Conclusion, Measured, Reading
 from snellen.checks.hypothesis import Hypothesis
@@ -49,7 +56,7 @@ class Masking(Check):
     """Evidence that resistance to gradient attacks comes from useless gradients.
 
     A sign is told when it holds beyond ``tolerance`` of the images that the model gets right, by exact tests, see
-    :mod:`snellen.auditing.masking_signs`. No sign means that these attacks found none, not that the model is robust.
+    :mod:`snellen.auditing.masking`. No sign means that these attacks found none, not that the model is robust.
     """
 
     name: ClassVar[str] = "masking"

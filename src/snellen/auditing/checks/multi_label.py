@@ -12,8 +12,7 @@ from pydantic import Field
 from snellen.checks.check import Batch, Check, Conclusion, Measured, Reading
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.independent import one_of_each_unit
-from snellen.checks.kept_columns import array_column, read_array
-from snellen.checks.per_image import PerImage
+from snellen.checks.per_image import PerImage, array_column, read_array
 from snellen.checks.treatments import treatments
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding, FindingExample
@@ -21,7 +20,7 @@ from snellen.core.method import Need
 from snellen.metrics.incomplete_beta import regularised_incomplete_beta
 from snellen.metrics.inspection.shown_classes import FEWEST, shown_classes, windows
 from snellen.metrics.intervals import clopper_pearson
-from snellen.training.crops import cut_boxes
+from snellen.training.transforms import cut_boxes
 
 WINDOWS = "windows"
 

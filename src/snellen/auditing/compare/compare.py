@@ -7,12 +7,16 @@ from pathlib import Path
 
 from snellen.auditing.compare.acuity_differences import compare_acuities
 from snellen.auditing.compare.comparison import (
+    MARGIN,
     ComparedAcuity,
     ComparedFigure,
     ComparedFinding,
     ComparedRun,
     Comparison,
     FindingVerdict,
+    believed,
+    figure_verdict,
+    finding_verdict,
 )
 from snellen.auditing.compare.data_findings import compare_data_findings
 from snellen.auditing.compare.difference import Difference
@@ -21,7 +25,6 @@ from snellen.auditing.compare.figures import FigureDifference, compare_figures, 
 from snellen.auditing.compare.finding_differences import compare_quantities, unmeasurable
 from snellen.auditing.compare.pairing import Pair, pair_runs
 from snellen.auditing.compare.run_record import RunRecord
-from snellen.auditing.compare.verdicts import MARGIN, believed, figure_verdict, finding_verdict
 from snellen.auditing.report import AuditReport
 from snellen.core.errors import InputError
 from snellen.core.finding import Finding

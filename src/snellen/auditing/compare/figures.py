@@ -12,16 +12,46 @@ from snellen.auditing.compare.bag_differences import BAGS, BagPair, compare_bag_
 from snellen.auditing.compare.difference import Difference, paired_difference, unpaired_difference
 from snellen.auditing.compare.estimate import Estimate, FromInterval, Mean, OfWeights, Stratified, Units
 from snellen.auditing.compare.pairing import Pair, Side, absence, differing_parameters
-from snellen.auditing.compare.tempered_confidence import tempered_confidence
+from snellen.auditing.compare.run_record import RunRecord
 from snellen.checks.check import Measured
+from snellen.checks.independent import halves
 from snellen.checks.per_image import ABSENT, RIGHT, PerImage
 from snellen.core import index
 from snellen.methods.corruptions.benchmarks import IMAGENET_C
 from snellen.metrics.adaptive_calibration import adaptive_calibration_error
 from snellen.metrics.selective import RiskCoverage
 from snellen.metrics.sweep import setting_name
-from snellen.metrics.temperature import tempered_probabilities
+from snellen.metrics.temperature import fit_temperature, tempered_probabilities
 from snellen.metrics.weighted import WeightedStatistic, weighted_calibration_error, weighted_macro_auroc
+
+
+def tempered_confidence(record: RunRecord, images: PerImage) -> NDArray[np.float64] | None:
+    """Largest probability (n,) with a temperature of other images; None without scores, or without those images.
+
+    As the check does it: the tuning images where the run had some, else the other half of the images, in turn. The
+    temperature is then taken as given.
+
+    Args:
+        record: the run.
+        images: labelled images of it, (n,).
+    """
+    if images.scores is None:
+        return None
+    if "tune" in record.plan.get("companions", {}):
+        tuning = record.tuning
+        if tuning is None or tuning.scores is None:
+            return None
+        if tuning.labelled.any():
+            rows = tuning.labelled
+            fitted = fit_temperature(tuning.scores[rows], tuning.labels[rows]).temperature
+            return tempered_probabilities(images.scores, fitted).max(1)
+    first, sure = halves(images.unit_ids), np.empty(len(images))
+    for fitted_on in (first, ~first):
+        labels = images.labels[fitted_on]
+        temperature = fit_temperature(images.scores[fitted_on], labels).temperature if len(labels) else 1.0
+        sure[~fitted_on] = tempered_probabilities(images.scores[~fitted_on], temperature).max(1)
+    return sure
+
 
 #: Last parts of names of figures of which more, or less, is better; of no other is a loss told.
 MORE = (

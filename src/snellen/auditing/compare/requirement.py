@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from snellen.auditing.checks import CHECKS
+from snellen.auditing.checks.corruption import CommonCorruptions
+from snellen.checks.check import Check
 from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -219,3 +223,40 @@ def _why(group: str, rest: str, report: AuditReport) -> str:
 def _of(check: str, report: AuditReport) -> list[str]:
     names = [name for name in report.metrics if name.partition(".")[0] == check]
     return names if len(names) <= 6 else [*names[:6], "…"]
+
+
+def check_names(requirements: Sequence[Requirement], checks: Sequence[Check]) -> None:
+    """Refuse a requirement on what this audit cannot measure, before it runs.
+
+    >>> from snellen.auditing.compare.requirement import parse_requirement
+    >>> from snellen.auditing.checks.clean import Clean
+    >>> check_names([parse_requirement("clean.accurcy>=0.9")], [Clean()])
+    Traceback (most recent call last):
+    snellen.core.errors.InputError: requirement 'clean.accurcy>=0.9': no figure of this audit has that name; did you
+    mean 'clean.accuracy' or 'clean.balanced_accuracy'?
+
+    Raises:
+        InputError: a name that is none, with the nearest ones, or one of a check that does not run.
+    """
+    running = {check.name: check for check in checks}
+    acuities = [kind for one in checks if isinstance(one, CommonCorruptions) for kind in one.chosen]
+    names = {name for check in checks for name in check.figure_names() or ()}
+    names |= {f"{ACUITY}.{kind}" for kind in acuities} | {f"{FINDINGS}.{level}" for level in LEVELS}
+    for requirement in requirements:
+        name = requirement.name
+        group = name.partition(".")[0]
+        if name in names or (group in running and running[group].figure_names() is None):
+            continue
+        owner = "corruption" if group == ACUITY else group
+        if owner in CHECKS and owner not in running:
+            raise InputError(
+                f"requirement {str(requirement)!r}: the check {owner} does not run in this audit; it runs "
+                f"{', '.join(running)}"
+            )
+        near = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"these are: {_listed(sorted(names))}"
+        raise InputError(f"requirement {str(requirement)!r}: no figure of this audit has that name; {hint}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:20]) + (f", … ({len(names)} in all)" if len(names) > 20 else "")

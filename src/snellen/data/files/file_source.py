@@ -1,16 +1,51 @@
-"""Pixels from files below one folder."""
+"""Pixels from stored files: one way to decode them, to hash them and to refuse them, and files below one folder."""
 
 from __future__ import annotations
 
+import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
 
+from snellen.core.errors import RejectedImageError
 from snellen.data.files.contained_file import read_file
 from snellen.data.files.decoding import DEFAULT_LIMITS, DecodingLimits, decode
-from snellen.data.files.encoded_source import EncodedSource
-from snellen.data.files.grey_range import SIXTEEN_BIT
+from snellen.data.files.grey_range import SIXTEEN_BIT, checked_range
+
+
+class EncodedSource(ABC):
+    """Images of which each row has the bytes of one file; subclasses say where these are.
+
+    Args:
+        refused: row → reason, for rows that must not even be looked at.
+        limits: see :class:`~snellen.data.files.decoding.DecodingLimits`.
+        grey_range: values of black and white in grey images of more than 8 bits.
+    """
+
+    def __init__(self, refused: Mapping[int, str] | None, limits: DecodingLimits, grey_range: tuple[int, int]) -> None:
+        self.refused, self.limits, self.grey_range = dict(refused or {}), limits, checked_range(grey_range)
+
+    @abstractmethod
+    def stored(self, index: int) -> bytes:
+        """The bytes of one row's file. Raises RejectedImageError with the reason when they cannot be had."""
+
+    def read(self, index: int) -> Image.Image:
+        """Decode one image to RGB. Raises RejectedImageError with the reason when it cannot."""
+        return decode(self._content(index), limits=self.limits, grey_range=self.grey_range)
+
+    def content_hash(self, index: int) -> str:
+        """Hash of the stored bytes (sha256, hex), or of the reason why they cannot be had."""
+        try:
+            return hashlib.sha256(self._content(index)).hexdigest()
+        except RejectedImageError as error:
+            return hashlib.sha256(f"rejected: {error}".encode()).hexdigest()
+
+    def _content(self, index: int) -> bytes:
+        if index in self.refused:
+            raise RejectedImageError(self.refused[index])
+        return self.stored(index)
 
 
 class FileSource(EncodedSource):

@@ -1,4 +1,4 @@
-"""A folder of images: class subfolders, splits of class subfolders, or images alone."""
+"""A folder of images: class subfolders, splits of class subfolders, or images alone; or one image, a set of one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from snellen.data.files.contained_file import is_within, kind_of_file, locate, p
 from snellen.data.files.decoding import DEFAULT_LIMITS, DecodingLimits
 from snellen.data.files.file_source import FileSource
 from snellen.data.files.grey_range import SIXTEEN_BIT
-from snellen.data.files.split_names import split_of
+from snellen.data.files.splits import split_of
 
 #: Endings that are looked for, in any case.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -192,3 +192,23 @@ def _within_split(parts: tuple[str, ...], labelled: set[str]) -> Place | None:
     if parts[0] not in labelled:
         return split, None
     return (split, parts[1]) if len(parts) > 2 else None
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether a path names a file that ends like an image."""
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+def load_single_image(path: Path, *, name: str | None = None) -> ImageSet:
+    """One image without a label, called after its file. A link is followed: whoever names a file means it.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    try:
+        found = path.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{path} cannot be found: {error}") from error
+    shown = printable(path.name)
+    table = pa.table({"id": pa.array([shown], COLUMNS["id"])})
+    return ImageSet(FileSource(found.parent, [found.name]), table, name=name or shown)

@@ -12,7 +12,7 @@ from snellen.core.errors import InputError
 from snellen.core.images import COLUMNS, Provenance, Split
 from snellen.data.files.class_labels import MAX_CLASSES, checked_class_count, numbered_class_names
 from snellen.data.files.manifest_table import Written
-from snellen.data.files.split_names import SPELLINGS, split_of
+from snellen.data.files.splits import SPELLINGS, split_of
 
 #: Columns that name a class in each row, all of the same classes.
 OF_CLASSES = ("label", "bag_label")

@@ -1,12 +1,45 @@
-"""Say of a whole image set which split it is."""
+"""Splits: how folders, archives and manifests call them, and what makes a whole image set one of them."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pyarrow as pa
 
 from snellen.core.images import COLUMNS, ImageSet, Split
+
+#: Spelling → split. What others call validation is what models are tuned on.
+SPELLINGS: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "tune": "tune",
+    "val": "tune",
+    "valid": "tune",
+    "validation": "tune",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def split_of(name: str) -> Split | None:
+    """The split that a name stands for, or None.
+
+    >>> split_of("Val"), split_of("cat")
+    ('tune', None)
+    """
+    return SPELLINGS.get(name.strip().lower())
+
+
+def split_of_file(name: str) -> Split | None:
+    """The split that the name of a shard begins with, or None.
+
+    >>> split_of_file("train-00000-of-00012.parquet"), split_of_file("val_3.tar"), split_of_file("training.tar")
+    ('train', 'tune', 'train')
+    >>> split_of_file("testimony-0.tar")
+    """
+    found = re.match(r"[A-Za-z]+", name)
+    return None if found is None else split_of(found[0])
 
 
 def as_split(images: ImageSet, split: Split) -> ImageSet:

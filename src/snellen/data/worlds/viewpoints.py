@@ -1,4 +1,4 @@
-"""Where a camera stands: six numbers, as in the attack over viewpoints.
+"""Where a camera stands: six numbers, as in the attack over viewpoints, and renderers whose pictures follow from it.
 
 Source: Ruan et al., "Towards Viewpoint-Invariant Visual Recognition via Adversarial Training" (2023): a viewpoint is
 roll, azimuth, elevation, distance and two shifts, each the image of an unbounded number under a · tanh(u) + b. The
@@ -9,6 +9,7 @@ roll after the elevation, about the world's axis; here the roll turns about the 
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -66,3 +67,21 @@ def _turned(angle: Tensor, first: int, second: int) -> Tensor:
     matrix[:, first, first] = matrix[:, second, second] = angle.cos()
     matrix[:, second, first], matrix[:, first, second] = angle.sin(), -angle.sin()
     return matrix
+
+
+class RecordedRenderer(ViewRenderer, Protocol):
+    """A renderer whose views can be told apart without rendering them."""
+
+    @property
+    def size(self) -> int:
+        """Height and width of its images, pixels."""
+        ...
+
+    @property
+    def recipe(self) -> str:
+        """Text that says everything, besides object and viewpoint, that a picture follows from; versions included."""
+        ...
+
+    def content_hash(self, object_id: str) -> str:
+        """Hash of everything that an object was made from (hex)."""
+        ...

@@ -14,7 +14,7 @@ from snellen.methods.generation.classifier_scores import Reading, log_probabilit
 from snellen.methods.generation.mean_shift import MeanShiftGuidance
 from snellen.models.diffusion.generate import Steering
 from snellen.models.diffusion.gradient_guidance import DroppedGradients, GradientGuidance
-from snellen.models.diffusion.noise_schedule import SolverName
+from snellen.models.diffusion.solver import SolverName
 
 
 @dataclass(frozen=True, eq=False)

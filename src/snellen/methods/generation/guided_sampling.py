@@ -24,8 +24,8 @@ from snellen.methods.generation.asked import BLANK, NO_CLASS, Asked, names_of
 from snellen.methods.generation.made_images import generator_of, identities_of, made_set, seeds_of
 from snellen.models.diffusion.condition import Condition
 from snellen.models.diffusion.generate import Steer, Steering, generate
-from snellen.models.diffusion.noise_schedule import SolverName
 from snellen.models.diffusion.sampler import Sampler
+from snellen.models.diffusion.solver import SolverName
 
 #: The most images that are sampled together.
 _TOGETHER = 32

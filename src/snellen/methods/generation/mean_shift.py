@@ -19,7 +19,7 @@ from torch import Tensor
 from snellen.methods.generation.classifier_scores import Score
 from snellen.models.diffusion.gradient_guidance import DroppedGradients, score_gradient
 from snellen.models.diffusion.guidance import ALWAYS, Interval, Scale, acts_at, check_interval, row_scales
-from snellen.models.diffusion.latent_hooks import LatentHook, Moment
+from snellen.models.diffusion.sampler import LatentHook, Moment
 from snellen.models.diffusion.step_view import Branch, StepView
 
 

@@ -19,8 +19,7 @@ from snellen.methods.generation.guided_sampling import GuidedSampling
 from snellen.methods.generation.made_images import generator_of, identities_of
 from snellen.models.diffusion.condition import Condition
 from snellen.models.diffusion.generate import Steer, Steering
-from snellen.models.diffusion.guidance import ALWAYS, ReferenceGuidance
-from snellen.models.diffusion.rescaling import Rescaled
+from snellen.models.diffusion.guidance import ALWAYS, ReferenceGuidance, Rescaled
 
 
 class Sample(GuidedSampling):

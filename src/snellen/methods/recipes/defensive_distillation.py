@@ -17,17 +17,18 @@ from torch import nn
 
 from snellen.core.artifact import Artifact
 from snellen.core.classifier import Classifier
-from snellen.core.errors import InputError, SnellenError
+from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.method import Method, Need
+from snellen.core.method import Need
 from snellen.core.preparation import Preparation
-from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.models.classifiers.artifact_models import build_network
 from snellen.models.classifiers.untrained import architecture_of
 from snellen.models.weights.state_dict_file import load_strictly
 from snellen.training.distillation import distil, scale_last_layer
+from snellen.training.fitting.frame import FittedMethod, Fitting
 from snellen.training.fitting.groundwork import Groundwork, check_classes, initial_network, lay_groundwork
+from snellen.training.fitting.recipe import lacking_architecture
 from snellen.training.plan import TrainingPlan
 
 PLAN = TrainingPlan(epochs=20, batch_size=128, learning_rate=3e-3)
@@ -36,7 +37,7 @@ PLAN = TrainingPlan(epochs=20, batch_size=128, learning_rate=3e-3)
 TRAINED = "artifact:"
 
 
-class DefensiveDistillation(Method):
+class DefensiveDistillation(FittedMethod):
     """Train a teacher and a student at one temperature; the student is the result, to be used at temperature 1.
 
     The teacher looks at each training image once, in evaluation mode and as it is stored, and these probabilities stay
@@ -69,58 +70,33 @@ class DefensiveDistillation(Method):
 
     def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
         """Say why this cannot run: an architecture that does not exist."""
-        try:
-            for reference in {self.architecture, self.teacher or self.architecture}:
-                if not reference.startswith(TRAINED):
-                    architecture_of(reference, 2)
-        except SnellenError as error:
-            return f"cannot train: {error}"
+        for reference in (self.architecture, self.teacher or self.architecture):
+            if not reference.startswith(TRAINED) and (reason := lacking_architecture(reference, images)) is not None:
+                return reason
         return super().missing(classifier, images)
 
-    def fit(
-        self,
-        data: ImageSet,
-        *,
-        base: Artifact | None = None,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> Artifact:
-        """Distil on images with one label each; with a ``split`` column, "tune" chooses the epochs of both.
+    def fitted(self, fitting: Fitting) -> Artifact:
+        """Distil on images with one label each; "tune" chooses the epochs of both trainings.
 
-        Args:
-            data: images, none of them test images.
-            base: a classifier of the same classes whose architecture, preparation and weights the student starts from.
-            rng: seeds initial weights and order.
-            checkpoint: file to save the student's training to, and to go on from; the teacher's lies beside it.
-            progress: hears of every step.
+        The student starts from the base, if there is one. The teacher's checkpoint lies beside the student's.
 
         Raises:
-            InputError: test images, images without one label each, or a base or teacher of other classes.
+            InputError: images without one label each, or a teacher of other classes.
         """
-        ground = lay_groundwork(
-            data,
-            architecture=self.architecture,
-            side=self.side,
-            plan=self.plan,
-            base=base,
-            rng=rng,
-            several_labels=False,
-            progress=progress,
-        )
-        teacher, fixed = self._teacher(ground, rng.child("teacher"))
-        student = ground.network
+        ground = lay_groundwork(fitting, architecture=self.architecture, side=self.side, plan=self.plan)
+        teacher, fixed = self._teacher(ground, fitting.rng.child("teacher"))
+        scaled = self.scaled_start and fitting.base is None
         trained = distil(
             teacher,
-            scale_last_layer(student, self.temperature) if self.scaled_start and base is None else student,
+            scale_last_layer(ground.network, self.temperature) if scaled else ground.network,
             ground.examples,
             temperature=self.temperature,
             hard_share=self.hard_share,
             plan=ground.plan,
             teacher_is_trained=fixed,
             tune=ground.tune,
-            checkpoint=checkpoint,
-            progress=progress,
+            checkpoint=fitting.checkpoint,
+            progress=fitting.progress,
         ).student
         return ground.artifact(trained, name=f"defensive-distillation-{self.temperature:g}", recipe=self.record())
 

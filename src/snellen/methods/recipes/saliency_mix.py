@@ -12,7 +12,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from snellen.training.fitting.recipe import ClassifierRecipe
-from snellen.training.saliency import saliency_mix
+from snellen.training.mixing import saliency_mix
 from snellen.training.transforms import BatchTransform
 
 

@@ -14,7 +14,8 @@ from pydantic import Field, model_validator
 from snellen.core.errors import InputError
 from snellen.methods.corruptions.augmentation import targeted_augmentation
 from snellen.methods.corruptions.benchmarks import BenchmarkName, benchmark
-from snellen.training.fitting.recipe import ClassifierRecipe, laid_over
+from snellen.training.fitting.frame import laid_over
+from snellen.training.fitting.recipe import ClassifierRecipe
 from snellen.training.plan import TrainingPlan
 from snellen.training.transforms import BatchTransform
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -14,9 +13,7 @@ from torch import Tensor, nn
 
 from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError
-from snellen.core.images import ImageSet
 from snellen.core.preparation import to_unit
-from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.methods.smoothing.branches import Branch
 from snellen.methods.smoothing.halves import HALVES, View, check_even
@@ -24,11 +21,10 @@ from snellen.methods.smoothing.smoothed_network import NoiseRecord, SmoothedNetw
 from snellen.methods.smoothing.votes import soft_noise, soft_votes
 from snellen.training.batches import Batch, Examples
 from snellen.training.evaluation import Evaluate
-from snellen.training.fitting.groundwork import Groundwork, initial_network, lay_groundwork
-from snellen.training.fitting.recipe import PLAN, ClassifierRecipe, laid_over
-from snellen.training.loop import train
+from snellen.training.fitting.frame import Fitting
+from snellen.training.fitting.groundwork import Groundwork, initial_network
+from snellen.training.fitting.recipe import ClassifierRecipe, Course
 from snellen.training.objectives import Objective, cross_entropy
-from snellen.training.plan import TrainingPlan
 
 #: Scores of noisy copies (n, copies, k) and targets (n,) → losses (n,).
 CopiesLoss = Callable[[Tensor, Tensor], Tensor]
@@ -50,9 +46,6 @@ class NoisyTraining(ClassifierRecipe):
     halves: bool = Field(False, description="two networks, each of one half of the pixels, for dual smoothing")
     view: View = Field("contrast", description="how a network is shown its half")
     grey: bool = Field(False, description="one noise for all three channels, for grey images")
-    plan: Annotated[TrainingPlan, laid_over(PLAN)] = Field(
-        PLAN, description="numbers of the training; those that a mapping leaves out are the recipe's"
-    )
 
     @property
     def noise(self) -> NoiseRecord:
@@ -63,48 +56,22 @@ class NoisyTraining(ClassifierRecipe):
     def objective(self) -> Objective:
         """What is minimised."""
 
-    def fit(
-        self,
-        data: ImageSet,
-        *,
-        base: Artifact | None = None,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> Artifact:
-        """Train on labelled images; the epoch is chosen by tune images under noise.
+    def ground(self, fitting: Fitting) -> Groundwork:
+        """One network, or two; each starts from the base, if there is one.
 
         Raises:
-            InputError: images that cannot be trained on, a base of other classes or of halves, or images of an odd
-                height or width for halves.
+            InputError: a base of other classes or of halves, or images of an odd height or width for halves.
         """
-        plain = _unwrapped(base)
-        ground = lay_groundwork(
-            data,
-            architecture=self.architecture,
-            side=self.side,
-            plan=self.plan,
-            base=plain,
-            rng=rng,
-            several_labels=False,
-            progress=progress,
-        )
+        plain = _unwrapped(fitting.base)
+        ground = super().ground(replace(fitting, base=plain))
         if self.halves:
             check_even(*ground.examples.read(torch.tensor([0]))[0].shape[2:])
-        network = wrapped(ground, self.noise, rng, started=plain is not None)
-        trained = train(
-            network.network,
-            ground.examples,
-            plan=ground.plan,
-            objective=self.objective(),
-            transform=self.views(self.transform(len(ground.class_names))),
-            tune=ground.tune,
-            evaluate=under_noise(self.noise, Randomness(ground.plan.seed)),
-            checkpoint=checkpoint,
-            recipe=self.recipe(),
-            progress=progress,
-        )
-        return replace(network, base=base).artifact(trained, name=self.title(), recipe=self.recipe())
+        return replace(wrapped(ground, self.noise, fitting.rng, started=plain is not None), fitting=fitting)
+
+    def course(self, fitting: Fitting) -> Course:
+        """The training; the epoch is chosen by tune images under noise."""
+        course = super().course(fitting)
+        return replace(course, evaluate=under_noise(self.noise, Randomness(course.ground.plan.seed)))
 
 
 def wrapped(ground: Groundwork, noise: NoiseRecord, rng: Randomness, *, started: bool) -> Groundwork:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.core.errors import InputError
-from snellen.metrics.inspection.pixels import area_means, deviation, eight_bits, unit_luma
+from snellen.metrics.inspection.properties import area_means, deviation, eight_bits, unit_luma
 
 #: Side of the thumbnails, pixels.
 THUMBNAIL = 16

@@ -1,8 +1,11 @@
-"""The contract of a captioner over an image encoder and a decoder with cross-attention."""
+"""Captioners over an image encoder and a decoder with cross-attention, and their texts as tokens."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,13 +13,149 @@ from torch import Tensor, nn
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError
 from snellen.core.preparation import Preparation
-from snellen.models.captioners.cross_attention import CrossAttentionDecoder, KeyValueCache
 from snellen.models.captioners.greedy import decode_greedily, sequence_log_probabilities
 from snellen.models.captioners.protocol import Captions, DecoderCache
-from snellen.models.captioners.word_pieces import WordPieces
-from snellen.models.classifiers.image_checks import check_prepared
-from snellen.models.tokens.token_rows import pad
+from snellen.models.classifiers.prepared_images import check_prepared
+from snellen.models.tokens.token_rows import check_texts, fit, pad
 from snellen.models.weights.weights_identity import WeightsIdentity
+
+
+class KeyValueCache:
+    """Keys and values that a decoder has computed: of its tokens, and of the states it reads."""
+
+    def __init__(self, inner: Any) -> None:  # noqa: ANN401 - transformers.EncoderDecoderCache
+        self.inner = inner
+
+    @property
+    def length(self) -> int:
+        """Number of tokens it holds for each row."""
+        return int(self.inner.get_seq_length())
+
+    def select(self, rows: Tensor) -> KeyValueCache:
+        """The rows with these indices (m,), in this order. The cache it is called on must not be used any more."""
+        self.inner.batch_select_indices(rows)
+        return self
+
+
+class CrossAttentionDecoder:
+    """Logits of the next token, from a prefix and states; with a cache, or for all positions at once.
+
+    Every state is read: there is no mask for padding among them, because the library's BLIP passes over it.
+
+    Args:
+        transformers: the library.
+        decoder: its language model with cross-attention and a head over the vocabulary.
+    """
+
+    def __init__(self, transformers: ModuleType, decoder: nn.Module) -> None:
+        # Classes, not the library itself: a module cannot be copied, and a captioner is copied to be fine-tuned.
+        self._cache_classes, self._decoder = (transformers.EncoderDecoderCache, transformers.DynamicCache), decoder
+        # Newer versions of the library call the argument "cache".
+        named = inspect.signature(decoder.forward).parameters
+        self._argument = "cache" if "cache" in named else "past_key_values"
+
+    @torch.no_grad()
+    def logits(
+        self, tokens: Tensor, states: Tensor, cache: KeyValueCache | None = None
+    ) -> tuple[Tensor, KeyValueCache]:
+        """Whole prefix int64 (n, t), states (n, s, w) → logits of the next token (n, v), and the cache.
+
+        Raises:
+            InputError: a cache that holds the whole prefix already.
+        """
+        if cache is None:
+            joint, dynamic = self._cache_classes
+            cache = KeyValueCache(joint(dynamic(), dynamic()))
+        if cache.length >= tokens.shape[1]:
+            raise InputError(
+                f"the cache holds {cache.length} tokens, and the prefix has {tokens.shape[1]}: nothing is left to read"
+            )
+        output = self._decoder(
+            input_ids=tokens[:, cache.length :],
+            encoder_hidden_states=states,
+            use_cache=True,
+            **{self._argument: cache.inner},
+        )
+        return output.logits[:, -1], cache
+
+    def sequence_logits(self, tokens: Tensor, states: Tensor) -> Tensor:
+        """Tokens int64 (n, t), states (n, s, w) → logits after each token (n, t, v). Differentiable."""
+        logits: Tensor = self._decoder(input_ids=tokens, encoder_hidden_states=states, use_cache=False).logits
+        return logits
+
+
+class WordPieces:
+    """A tokenizer of transformers with the marks that a decoder wants, which may not be the tokenizer's own.
+
+    Args:
+        tokenizer: of transformers.
+        begin: the token before a sentence.
+        end: the token after it.
+        filler: what pads short sentences.
+        size: number of tokens that the decoder knows, marks included.
+        context_length: most tokens of a sentence, marks included.
+        name: for messages.
+
+    Raises:
+        InputError: a mark that the decoder does not know.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,  # noqa: ANN401 - of an extra
+        *,
+        begin: int | None,
+        end: int | None,
+        filler: int | None,
+        size: int,
+        context_length: int,
+        name: str,
+    ) -> None:
+        for what, mark in (("begins", begin), ("ends", end), ("pads", filler)):
+            if mark is None or not 0 <= mark < size:
+                raise InputError(
+                    f"{name}: the token that {what} a sentence is {mark}, but the decoder knows 0 to {size - 1}; set "
+                    f"it in config.json"
+                )
+        assert begin is not None and end is not None and filler is not None  # noqa: PT018 - one condition
+        self.begin, self.end, self.filler = begin, end, filler
+        self.size, self.context_length, self.name = size, context_length, name
+        self._tokenizer = tokenizer
+
+    def __deepcopy__(self, memo: dict[int, object]) -> WordPieces:
+        """Itself: nothing in it changes, and a copied CLIPTokenizer writes marks where words end ("a</w>red</w>")."""
+        return self
+
+    def tokenise(self, texts: Sequence[str], *, ended: bool = True) -> list[Tensor]:
+        """Texts → tokens (t,) of each: beginning, words, and the end mark where ``ended``.
+
+        Raises:
+            InputError: a text that is longer than the context.
+        """
+        check_texts(texts, name=self.name)
+        words = self._tokenizer(list(texts), add_special_tokens=False, truncation=False, padding=False, verbose=False)[
+            "input_ids"
+        ]
+        rows = [[self.begin, *row, *([self.end] if ended else [])] for row in words]
+        fitted = fit(rows, texts, context=self.context_length, truncate=False, name=self.name)
+        return [torch.tensor(row, dtype=torch.long) for row in fitted]
+
+    def texts(self, tokens: Tensor) -> tuple[str, ...]:
+        """Tokens (n, t), from the beginning mark on → texts, up to the first end mark, without marks."""
+        texts = []
+        for row in tokens.tolist():
+            words = row[1:]
+            words = words[: words.index(self.end)] if self.end in words else words
+            texts.append(self._tokenizer.decode(words, skip_special_tokens=True).strip())
+        return tuple(texts)
+
+    def vocabulary(self) -> tuple[str, ...]:
+        """The pieces of text that tokens stand for, by their number; empty for marks that the tokenizer has not."""
+        pieces = [""] * self.size
+        for piece, number in self._tokenizer.get_vocab().items():
+            pieces[number] = piece
+        return tuple(pieces)
+
 
 #: Images that are captioned, and texts that are scored, at a time.
 BATCH = 32

@@ -1,4 +1,4 @@
-"""``hf:FOLDER``: captioners of the transformers library.
+"""``hf:FOLDER``: captioners of the transformers library, read and written.
 
 BLIP (Li et al., ICML 2022, ``BlipForConditionalGeneration``), and any image encoder joined to a language model with
 cross-attention (``VisionEncoderDecoderModel``, such as ViT with GPT-2).
@@ -6,6 +6,7 @@ cross-attention (``VisionEncoderDecoderModel``, such as ViT with GPT-2).
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,11 +15,9 @@ import torch
 from torch import Tensor
 
 from snellen.core.errors import InputError
-from snellen.models.captioners.captioner import CrossAttentionCaptioner
-from snellen.models.captioners.cross_attention import CrossAttentionDecoder
-from snellen.models.captioners.generation_settings import ignored_settings
+from snellen.models.captioners.captioner import CrossAttentionCaptioner, CrossAttentionDecoder, WordPieces
+from snellen.models.captioners.greedy import ignored_settings
 from snellen.models.captioners.protocol import Captioner
-from snellen.models.captioners.word_pieces import WordPieces
 from snellen.models.classifiers.hugging_face_models import translate
 from snellen.models.weights.hugging_face_folder import (
     check_folder,
@@ -29,6 +28,7 @@ from snellen.models.weights.hugging_face_folder import (
     load_network,
     load_tokenizer,
 )
+from snellen.models.weights.quiet_loading import quiet_loading
 
 #: Model classes of transformers by the ``model_type`` of the configuration.
 MODELS = {"blip": "BlipForConditionalGeneration", "vision-encoder-decoder": "VisionEncoderDecoderModel"}
@@ -162,3 +162,32 @@ def _mark(field: str, name: str, *configurations: Any) -> int | None:  # noqa: A
         if value is not None:
             return int(value)
     return None
+
+
+#: Files that are of the network, and are written anew.
+_OF_THE_NETWORK = ("config.json", "generation_config.json", "training.json", "card.json", "README.md")
+
+
+def write_captioner(captioner: Captioner, source: Path, out: Path) -> Path:
+    """Write a network with ``save_pretrained``, and its processor and tokenizer as they are in the source.
+
+    Args:
+        captioner: whose weights are written.
+        source: the folder it was loaded from.
+        out: a new or empty folder.
+
+    Raises:
+        InputError: ``out`` is not empty, or a network that is none of the transformers library.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} is not empty; name a new folder")
+    network: Any = captioner.module
+    if not hasattr(network, "save_pretrained"):
+        raise InputError(f"{captioner.name} is no network of transformers, and cannot be written as one")
+    with quiet_loading():
+        network.save_pretrained(out)
+    for path in sorted(source.iterdir()):
+        weights = path.suffix in (".safetensors", ".bin") or path.name.endswith(".index.json")
+        if path.is_file() and not weights and path.name not in _OF_THE_NETWORK:
+            shutil.copyfile(path, out / path.name)
+    return out

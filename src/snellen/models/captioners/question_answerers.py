@@ -18,14 +18,12 @@ from torch import Tensor
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError
 from snellen.core.preparation import Preparation
-from snellen.models.captioners.cross_attention import CrossAttentionDecoder
-from snellen.models.captioners.generation_settings import ignored_settings
-from snellen.models.captioners.greedy import decode_greedily, sequence_log_probabilities
+from snellen.models.captioners.captioner import CrossAttentionDecoder, WordPieces
+from snellen.models.captioners.greedy import decode_greedily, ignored_settings, sequence_log_probabilities
 from snellen.models.captioners.hugging_face_captioners import blip_pieces
 from snellen.models.captioners.protocol import QuestionAnswerer
-from snellen.models.captioners.word_pieces import WordPieces
 from snellen.models.classifiers.hugging_face_models import translate
-from snellen.models.classifiers.image_checks import check_prepared
+from snellen.models.classifiers.prepared_images import check_prepared
 from snellen.models.tokens.token_rows import check_texts, fit, pad
 from snellen.models.weights.hugging_face_folder import (
     check_folder,

@@ -19,7 +19,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.package import asset
 from snellen.core.preparation import Preparation
-from snellen.models.classifiers.image_checks import check_prepared
+from snellen.models.classifiers.prepared_images import check_prepared
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.weights.devices import resolve_device
 from snellen.models.weights.state_dict_file import load_strictly

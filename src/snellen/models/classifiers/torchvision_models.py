@@ -15,10 +15,8 @@ from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError, import_extra, unknown_name
 from snellen.core.preparation import Preparation
 from snellen.models.classifiers.loaded_model import Field, LoadedModel
-from snellen.models.remote.address import host_of
-from snellen.models.remote.permission import may_reach
-from snellen.models.weights.published_weights import cached_by_torch, no_weights
-from snellen.models.weights.quiet_loading import quiet_loading
+from snellen.models.remote.permission import host_of, may_reach
+from snellen.models.weights.quiet_loading import cached_by_torch, no_weights, quiet_loading
 from snellen.models.weights.state_dict_file import load_strictly, read_state_dict
 
 #: Classes whose ``avgpool`` output is what their last linear layer takes.

@@ -31,10 +31,9 @@ from snellen.models.diffusion.editor import (
 from snellen.models.diffusion.generate import Steer, Steering
 from snellen.models.diffusion.generator import Generator
 from snellen.models.diffusion.loading import load_unchecked
-from snellen.models.diffusion.sampler import Sampler, seeded
-from snellen.models.diffusion.sampling_state import SamplingState
+from snellen.models.diffusion.sampler import Sampler, SamplingState, seeded
 from snellen.models.diffusion.step_adapters import Together
-from snellen.models.diffusion.step_context import NetworkCall
+from snellen.models.diffusion.step_view import NetworkCall
 
 
 def load_inpainting_generator(
@@ -81,7 +80,7 @@ class MaskedInput:
 
     @contextmanager
     def active(self, call: NetworkCall) -> Iterator[None]:
-        """Add the channels for one call; see :class:`snellen.models.diffusion.step_context.StepContext`."""
+        """Add the channels for one call; see :class:`snellen.models.diffusion.step_view.StepContext`."""
         if call.denoiser.network is not self.network:
             yield
             return

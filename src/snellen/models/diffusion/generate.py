@@ -15,9 +15,8 @@ from snellen.core.randomness import Randomness
 from snellen.models.diffusion.condition import Condition
 from snellen.models.diffusion.generator import Generator
 from snellen.models.diffusion.guidance import GuidanceTerm, Scale, classifier_free, row_scales
-from snellen.models.diffusion.latent_hooks import LatentHook
-from snellen.models.diffusion.sampler import Sampler, seeded
-from snellen.models.diffusion.step_context import StepContext
+from snellen.models.diffusion.sampler import LatentHook, Sampler, seeded
+from snellen.models.diffusion.step_view import StepContext
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,12 +4,16 @@ One formula, D = D_c + (w − 1)(D_c − D_ref), serves three published rules, w
 *classifier-free guidance* (Ho and Salimans 2022: the same network without the prompt), *autoguidance* (Karras et al.
 2024: a weaker network with the same prompt), and guidance away from another class. The formula is linear, so it gives
 the same for predictions of noise, image and velocity. With w = 1 there is no guidance, and no reference is computed.
+
+Lin et al., *Common Diffusion Noise Schedules and Sample Steps Are Flawed*, WACV 2024 (arXiv 2305.08891), eq. 15 and 16:
+much guidance makes predictions of a larger standard deviation than those that the network learned, and images too
+light or too dark.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -164,3 +168,109 @@ def row_scales(scale: Scale, count: int) -> Tensor:
     if not bool(torch.isfinite(values).all()):
         raise InputError(f"guidance scales are finite numbers; got {values.tolist()}")
     return values.expand(count)
+
+
+def rescaled(guided: Tensor, conditional: Tensor, share: float) -> Tensor:
+    """φ · guided · std(conditional) / std(guided) + (1 − φ) · guided, with one deviation for each sample.
+
+    >>> rescaled(torch.tensor([[0.0, 4.0]]), torch.tensor([[0.0, 2.0]]), 0.5)
+    tensor([[0., 3.]])
+
+    Args:
+        guided: (n, …).
+        conditional: like ``guided``.
+        share: φ in [0, 1].
+    """
+    wanted, found = (part.flatten(1).std(1) for part in (conditional, guided))
+    # Written so that a sample whose deviation is right already is not touched to the bit.
+    ratio = torch.where(found > 0, wanted / found, torch.ones_like(found))
+    return guided * (1 + share * (ratio - 1)).view(-1, *(1,) * (guided.ndim - 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Rescaled:
+    """Terms, and what they make of the prediction rescaled. Terms that do nothing are not rescaled.
+
+    Args:
+        terms: guidance, all together.
+        share: φ; 0 is the terms alone, 1 brings the deviation wholly back; the paper uses 0.7.
+
+    Raises:
+        InputError: a share outside [0, 1].
+    """
+
+    terms: Sequence[GuidanceTerm]
+    share: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise InputError(f"guided predictions are rescaled by a share from 0 to 1; got {self.share}")
+
+    def branches(self, view: StepView) -> Sequence[Branch]:
+        """Those of the terms."""
+        return [branch for term in self.terms for branch in term.branches(view)]
+
+    def direction(self, view: StepView) -> Tensor | None:
+        """From the prediction to the guided and rescaled one."""
+        found = [term.direction(view) for term in self.terms]
+        directions = [direction for direction in found if direction is not None]
+        if not directions:
+            return None
+        total = directions[0]
+        for direction in directions[1:]:
+            total = total + direction
+        if not self.share:
+            return total
+        return rescaled(view.prediction + total, view.prediction, self.share) - view.prediction
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """A reference for one step.
+
+    Args:
+        scale: w for each sample; samples with w = 1 cost nothing.
+        condition: of the reference, a row for each sample; None is the batch's own.
+        denoiser: of the reference; None is the generator's own.
+    """
+
+    scale: Scale
+    condition: Condition | None = None
+    denoiser: Denoiser | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenReferenceGuidance:
+    """Guidance whose reference and scale are functions of the step: its predictions, its estimate of the image.
+
+    Args:
+        choose: what to guide away from; None is no guidance in this step. Called once a step, without gradients.
+        interval: timesteps at which it acts.
+        foresee: reference and samples of which it is known, before the step's own prediction is made, that ``choose``
+            will name them, with the same condition object; both predictions then share one call. None where that
+            cannot be told. By default it never can.
+
+    Raises:
+        InputError: an interval in which no timestep can lie.
+    """
+
+    choose: Callable[[StepView], Choice | None]
+    interval: Interval = ALWAYS
+    foresee: Callable[[StepView], Choice | None] = lambda view: None
+
+    def __post_init__(self) -> None:
+        check_interval(self.interval)
+
+    def branches(self, view: StepView) -> Sequence[Branch]:
+        """The reference that is foreseen; otherwise nothing is known before the step's own prediction is."""
+        foreseen = self.foresee(view) if acts_at(self.interval, view.timestep) else None
+        return [] if foreseen is None else _guidance(foreseen).branches(view)
+
+    def direction(self, view: StepView) -> Tensor | None:
+        """(w − 1)(D_c − D_ref) with the reference of this step."""
+        chosen = self.choose(view) if acts_at(self.interval, view.timestep) else None
+        return None if chosen is None else _guidance(chosen).direction(view)
+
+
+def _guidance(chosen: Choice) -> ReferenceGuidance:
+    return ReferenceGuidance(chosen.scale, chosen.condition, chosen.denoiser)

@@ -19,10 +19,8 @@ from snellen.core.randomness import Randomness
 from snellen.models.diffusion.condition import Condition
 from snellen.models.diffusion.guidance import GuidanceTerm, guide
 from snellen.models.diffusion.parametrisation import to_epsilon, to_x0
-from snellen.models.diffusion.sampler import Sampler
-from snellen.models.diffusion.sampling_state import SamplingState
-from snellen.models.diffusion.step_context import StepContext
-from snellen.models.diffusion.step_view import Calls
+from snellen.models.diffusion.sampler import Sampler, SamplingState
+from snellen.models.diffusion.step_view import Calls, StepContext
 
 
 def invert(

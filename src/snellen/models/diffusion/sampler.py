@@ -8,7 +8,7 @@ samples), so a prefix that several settings share is computed once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -18,13 +18,102 @@ from snellen.core.randomness import Randomness
 from snellen.models.diffusion.condition import Condition
 from snellen.models.diffusion.generator import Generator
 from snellen.models.diffusion.guidance import GuidanceTerm, guide
-from snellen.models.diffusion.latent_hooks import LatentHook, Moment
-from snellen.models.diffusion.noise_schedule import SolverName
 from snellen.models.diffusion.parametrisation import to_x0
-from snellen.models.diffusion.sampling_state import SamplingState
-from snellen.models.diffusion.solver import Solver
-from snellen.models.diffusion.step_context import StepContext
-from snellen.models.diffusion.step_view import Calls, StepView
+from snellen.models.diffusion.solver import Solver, SolverName
+from snellen.models.diffusion.step_view import Calls, StepContext, StepView
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """Where the sampler stands when a hook is called.
+
+    Args:
+        index: number of the step, from 0 (noise) up.
+        steps: number of steps.
+        timestep: of the latents, on the scale of the training schedule; −1 for the finished image.
+        latents: of the network's scale, float32 (n, c, h, w): alpha x0 + sigma eps.
+        alpha, sigma: level of the latents.
+        ids: of the samples.
+        first: this is the first step of the call of ``run``.
+        x0: after a step, the estimate of the clean latents from which it was made; None before it.
+    """
+
+    index: int
+    steps: int
+    timestep: float
+    latents: Tensor
+    alpha: float
+    sigma: float
+    ids: tuple[str, ...]
+    first: bool
+    x0: Tensor | None = None
+
+
+class LatentHook:
+    """Sees every step; a subclass overrides what it needs. Several hooks of a run are called in their order."""
+
+    def before(self, moment: Moment) -> Tensor | None:
+        """Called before the network; returns other latents, or None to leave them."""
+
+    def after(self, moment: Moment) -> Tensor | None:
+        """Called after a step, with the latents and the level of the *next* one; returns other latents, or None."""
+
+
+@dataclass(frozen=True, eq=False)
+class SamplingState:
+    """A run that can be continued, several times and with different settings: nothing changes it.
+
+    Args:
+        stored: latents of the solver's scale, float32 (n, c, h, w); see :attr:`latents`.
+        index: number of the next step.
+        solver: with the memory of earlier steps.
+        rng: bound to the samples.
+        calls: calls of networks so far.
+        rows: rows of these calls.
+    """
+
+    stored: Tensor
+    index: int
+    solver: Solver
+    rng: Randomness
+    calls: int = 0
+    rows: int = 0
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @property
+    def latents(self) -> Tensor:
+        """Latents of the network's scale, alpha x0 + sigma eps with alpha² + sigma² = 1; at the end the image's."""
+        return self.solver.copy().external(self.stored, self.index)
+
+    @property
+    def finished(self) -> bool:
+        """Whether no step is left."""
+        return self.index == self.solver.steps
+
+    def with_latents(self, latents: Tensor) -> SamplingState:
+        """The same state with other latents (n, c, h, w), of the network's scale.
+
+        Raises:
+            InputError: latents of another shape.
+        """
+        if latents.shape != self.stored.shape:
+            raise InputError(f"latents of shape {tuple(latents.shape)} cannot replace {tuple(self.stored.shape)}")
+        return replace(self, stored=self.solver.internal(latents.to(self.stored), self.index))
+
+    def select(self, rows: Sequence[int] | Tensor) -> SamplingState:
+        """The state of some samples, in this order; ``[0, 0, 0, 1, 1, 1]`` forks two samples into three each.
+
+        A repeated sample keeps its draws: its copies get the same noise in every step.
+        """
+        chosen = torch.as_tensor(rows, dtype=torch.int64)
+        return replace(
+            self,
+            stored=self.stored[chosen.to(self.stored.device)],
+            solver=self.solver.select(chosen),
+            rng=self.rng[chosen],
+        )
 
 
 def seeded(seeds: Sequence[int]) -> Randomness:

@@ -6,7 +6,9 @@ the pictures are small. They make noise, in seconds, through the code path of th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import string
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,9 +18,25 @@ from torch import nn
 
 from snellen.core.errors import import_extra, unknown_name
 from snellen.core.randomness import Randomness
-from snellen.models.diffusion.t5_tokenizer import t5_tokenizer
-from snellen.models.tokens.small_tokenizers import clip_tokenizer
+from snellen.models.tokens.small_tokenizers import WORDS, clip_tokenizer
 from snellen.models.weights.quiet_loading import quiet_loading
+
+
+def t5_tokenizer(words: Sequence[str] = WORDS, *, context_length: int = 512) -> Any:  # noqa: ANN401 - of an extra
+    """A ``T5Tokenizer`` (unigram) with these words and, less likely, all small letters, digits and punctuation.
+
+    >>> tokenizer = t5_tokenizer()
+    >>> tokenizer.convert_ids_to_tokens(tokenizer("a star").input_ids)
+    ['▁a', '▁star', '</s>']
+    """
+    transformers = import_extra("transformers", "diffusion", "a T5 tokenizer")
+    signs = (*string.ascii_lowercase, *string.digits, *string.punctuation)
+    pieces = [(f"▁{word}", -math.log(2 + rank)) for rank, word in enumerate(dict.fromkeys(words))]
+    pieces += [(piece, -12.0) for piece in ("▁", *signs)]
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *pieces]
+    with quiet_loading():
+        return transformers.T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=context_length)
+
 
 _LATENT_SCHEDULE = {
     "num_train_timesteps": 1000,
@@ -288,3 +306,29 @@ SMOKE_FOLDERS: dict[str, Callable[[ModuleType, ModuleType], Any]] = {
     "unconditional-unet": _unconditional_unet,
     "adm-256": _adm,
 }
+
+
+def write_inpainting_smoke_folder(folder: str | Path, *, seed: int = 0) -> Path:
+    """Write the smoke generator ``stable-diffusion-1.5`` with a network that takes nine channels.
+
+    The same seed gives the same bytes of weights. Needs the extra ``diffusion``.
+
+    Raises:
+        MissingExtraError: diffusers or transformers is not installed.
+    """
+    diffusers = import_extra("diffusers", "diffusion", "the smoke folder of an inpainting model")
+    transformers = import_extra("transformers", "diffusion", "the smoke folder of an inpainting model")
+    target = Path(folder)
+    with quiet_loading():
+        # Put back at the end of the block. Libraries draw biases, which are only moved a little below.
+        torch.default_generator.manual_seed(0)
+        plain = SMOKE_FOLDERS["stable-diffusion-1.5"](diffusers, transformers)
+        network = diffusers.UNet2DConditionModel.from_config({**plain.unet.config, "in_channels": 9})
+        parts = {**plain.components, "unet": network}
+        for name, part in sorted(parts.items()):
+            if isinstance(part, nn.Module):
+                fill(part, Randomness(seed).child("smoke", "inpainting", name))
+        parts.pop("image_encoder", None)
+        pipeline = diffusers.StableDiffusionInpaintPipeline(**parts, requires_safety_checker=False)
+        pipeline.save_pretrained(target, safe_serialization=True)
+    return target

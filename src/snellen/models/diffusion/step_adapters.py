@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from snellen.core.errors import InputError
 from snellen.models.diffusion.adapters import Adapters
-from snellen.models.diffusion.step_context import NetworkCall, StepContext
+from snellen.models.diffusion.step_view import NetworkCall, StepContext
 from snellen.models.layers.layer_changes import Change
 from snellen.models.layers.layer_edits import edited
 
@@ -64,7 +64,7 @@ class StepAdapters:
 
     @contextmanager
     def active(self, call: NetworkCall) -> Iterator[None]:
-        """Put the adapters in force for one call; see :class:`snellen.models.diffusion.step_context.StepContext`."""
+        """Put the adapters in force for one call; see :class:`snellen.models.diffusion.step_view.StepContext`."""
         if call.denoiser.network is not self.adapters.network:
             yield
             return
@@ -93,7 +93,7 @@ class StepEdit:
 
     @contextmanager
     def active(self, call: NetworkCall) -> Iterator[None]:
-        """Put the edit in force for one call; see :class:`snellen.models.diffusion.step_context.StepContext`."""
+        """Put the edit in force for one call; see :class:`snellen.models.diffusion.step_view.StepContext`."""
         change = self.change(call) if call.denoiser.network is self.network else None
         if change is None:
             yield

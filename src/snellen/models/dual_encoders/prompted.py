@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError, UnsupportedError
 from snellen.models.dual_encoders.protocol import TwoTower
-from snellen.models.dual_encoders.references import load_two_tower
 from snellen.models.dual_encoders.towers import ImageTower
+from snellen.models.references import load_two_tower
 
 
 class PromptedTower(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snellen.core.classifier import Normalization
 from snellen.core.errors import UnsupportedError
 from snellen.core.preparation import Preparation
-from snellen.models.classifiers.image_checks import check_prepared
+from snellen.models.classifiers.prepared_images import check_prepared
 from snellen.models.tokens.text_memory import TextMemory
 from snellen.models.tokens.token_rows import check_texts, fit, pad
 from snellen.models.weights.weights_identity import WeightsIdentity

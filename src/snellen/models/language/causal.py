@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.core.errors import InputError
-from snellen.models.captioners.cross_attention import KeyValueCache
-from snellen.models.captioners.word_pieces import WordPieces
+from snellen.models.captioners.captioner import KeyValueCache, WordPieces
 from snellen.models.weights.devices import resolve_device
 from snellen.models.weights.hugging_face_folder import (
     check_folder,

@@ -1,4 +1,4 @@
-"""One request to a server: which headers leave, what is logged, how often it is tried again, and what went wrong.
+"""Requests to a language model on a server: its address, which headers leave, how often one is tried again.
 
 No redirect is followed, no proxy is asked on the way to this machine, and no header but the few of
 :data:`snellen.models.remote.connection.HEADERS` leaves. Each request is logged with size and hash, never with its
@@ -15,12 +15,61 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from snellen.core.errors import ModelError
-from snellen.models.language.server_address import ServerAddress
-from snellen.models.remote.connection import client_options
-from snellen.models.remote.key import Key, shown
+from snellen.core.errors import InputError, ModelError
+from snellen.models.remote.connection import Key, client_options, shown
+from snellen.models.remote.permission import AllowRemote, ServerUrl, ask_permission, permitting, read_url
 from snellen.models.remote.retrying import FailedRequestError, Failure, Patience, answered, explained
 from snellen.models.remote.sent_log import SentRequest, tell
+
+_FORM = "http://127.0.0.1:8000/v1#MODEL"
+
+
+@dataclass(frozen=True)
+class ServerAddress:
+    """Where requests go.
+
+    Attributes:
+        server: base of the interface, without the model.
+        model: the model's name at the server.
+    """
+
+    server: ServerUrl
+    model: str
+
+    @property
+    def url(self) -> str:
+        """Base of the interface, in normal form."""
+        return self.server.url
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the host is this machine."""
+        return self.server.loopback
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the connection is."""
+        return self.server.encrypted
+
+
+def read_address(reference: str, *, allow_remote: AllowRemote = False) -> ServerAddress:
+    """Read ``http(s)://HOST:PORT/v1#MODEL``.
+
+    >>> address = read_address("http://127.0.0.1:8000/v1#llama")
+    >>> address.url, address.model, address.loopback
+    ('http://127.0.0.1:8000/v1', 'llama', True)
+
+    Raises:
+        InputError: not an address with a model; a user, password or query in it; another machine that is not allowed.
+    """
+    given, _, model = reference.partition("#")
+    server = read_url(given, form=_FORM)
+    if not model.strip():
+        raise InputError(f"{given} names no model; write {given}#MODEL, with the name that the server knows it by")
+    with permitting(allow_remote):
+        ask_permission(server, "prompts and pictures")
+    return ServerAddress(server, model)
+
 
 _log = logging.getLogger(__name__)
 

@@ -1,12 +1,112 @@
-"""How a client connects: no redirect, no proxy on the way to this machine, and no header but those that are listed."""
+"""How a client connects: its key, its headers, no redirect, no proxy on the way to this machine, and a whole time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import os
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
-from snellen.models.remote.address import ServerUrl
-from snellen.models.remote.key import Key
+from snellen.core.errors import InputError
+from snellen.models.remote.permission import ServerUrl
+
+#: How much of a text of a server a message shows, characters.
+SHOWN = 300
+
+
+@dataclass(frozen=True)
+class Key:
+    """A secret, and the environment variable that it came from; an empty text is none."""
+
+    variable: str
+    secret: str = field(default="", repr=False)
+
+    @property
+    def told(self) -> str:
+        """Where it comes from, for messages."""
+        state = "set" if self.secret else "not set"
+        return f"it is taken from the environment variable {self.variable}, which is {state}"
+
+    def hidden(self, text: str) -> str:
+        """A text of the server, short and without the key."""
+        return shown(text.replace(self.secret, "***") if self.secret else text)
+
+
+def read_key(variable: str, server: ServerUrl) -> Key:
+    """Take the key from the environment; where the variable is not set, there is none.
+
+    Raises:
+        InputError: it would travel to another machine without encryption, or holds what no header can.
+    """
+    secret = os.environ.get(variable, "").strip()
+    if secret and not (secret.isascii() and secret.isprintable()):
+        # A client would say what it cannot send, in a spelling in which the key is not found to be hidden.
+        raise InputError(f"the key in {variable} holds characters other than printable ones of ASCII; set it anew")
+    if secret and not (server.loopback or server.encrypted):
+        raise InputError(
+            f"the key in {variable} would travel to {server.url} without encryption; use https, or unset it"
+        )
+    return Key(variable, secret)
+
+
+def shown(text: str) -> str:
+    """A text as an error message shows it: its beginning, in one line."""
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")
+
+
+#: ``socket.SHUT_RDWR``, without the module: nothing here opens a connection.
+_BOTH_WAYS = 2
+
+
+class Deadline:
+    """Cuts the connection of a client that sends one request after another, when the time of one is over.
+
+    Whatever the client waits for then fails, or ends early: who opened the block looks whether its event is set.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._over: threading.Event | None = None
+        self._stream: Any = None
+
+    def seen(self, name: str, told: Mapping[str, Any]) -> None:
+        """The ``trace`` of httpcore: learn which connection the request takes; it may be an earlier one."""
+        if name.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            with self._lock:
+                self._stream = told["return_value"]
+                if self._over is not None and self._over.is_set():
+                    self._cut()
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[threading.Event]:
+        """A block that has so many seconds; the event tells whether they are over."""
+        over = threading.Event()
+
+        def end() -> None:
+            with self._lock:
+                if self._over is over:  # else it was over just now, and the connection serves the next request
+                    over.set()
+                    self._cut()
+
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        self._over = over
+        timer.start()
+        try:
+            yield over
+        finally:
+            timer.cancel()
+            with self._lock:
+                self._over = None
+
+    def _cut(self) -> None:
+        found = None if self._stream is None else self._stream.get_extra_info("socket")
+        if found is not None:
+            with suppress(OSError):  # closed already
+                found.shutdown(_BOTH_WAYS)
+
 
 #: The headers that leave. A client would add the system, versions and settings of the environment.
 HEADERS = frozenset(

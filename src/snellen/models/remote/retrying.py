@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from snellen.core.errors import InputError, ModelError, UnreachableError
-from snellen.models.remote.key import Key
+from snellen.models.remote.connection import Key
 
 #: Longest time that a server may ask us to wait (``Retry-After``), and longest back-off, seconds.
 LONGEST_WAIT = 60.0

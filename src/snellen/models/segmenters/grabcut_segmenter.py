@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.core.errors import InputError, import_extra
-from snellen.models.segmenters.prompts import Prompts, checked_prompts, image_bytes
-from snellen.models.segmenters.protocol import Prompt, Segmented
+from snellen.models.segmenters.protocol import Prompt, Prompts, Segmented, checked_prompts, image_bytes
 
 #: Rounds of fitting the two mixtures and cutting, as in OpenCV's example.
 ITERATIONS = 5

@@ -19,8 +19,7 @@ from snellen.core.errors import InputError, ModelError, import_extra
 from snellen.models.classifiers.onnx_external_data import hash_with_external_files
 from snellen.models.classifiers.onnx_models import open_session, read_model, wrap_session
 from snellen.models.classifiers.onnx_network import OnnxNetwork
-from snellen.models.segmenters.prompts import checked_prompts, image_bytes
-from snellen.models.segmenters.protocol import Prompt, Segmented
+from snellen.models.segmenters.protocol import Prompt, Segmented, checked_prompts, image_bytes
 
 #: Height and width of the published model, for files that do not tell a size.
 PUBLISHED_SIZE = (1024, 1024)

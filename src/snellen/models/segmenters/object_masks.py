@@ -11,8 +11,8 @@ from torch import Tensor
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation, to_unit
+from snellen.models.references import load_segmenter
 from snellen.models.segmenters.protocol import Segmenter
-from snellen.models.segmenters.references import load_segmenter
 
 #: Sides of a mask and of its image may differ in proportion by the rounding of one pixel.
 ROUNDING = 1.0

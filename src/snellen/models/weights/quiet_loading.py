@@ -1,4 +1,4 @@
-"""Build a model of another library without noise, without the network, and without a change of the random state."""
+"""Build a model of another library without noise, network or change of the random state; whether weights are here."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
+
+from snellen.core.errors import InputError
+from snellen.models.remote.permission import host_of
 
 _LOGGERS = ("timm", "transformers", "huggingface_hub", "torchvision")
 
@@ -103,3 +107,35 @@ def _no_progress_bars() -> Iterator[None]:
             transformers.enable_progress_bar()
         if hub is not None:
             (hub.enable_progress_bars if hub_shown else hub.disable_progress_bars)()
+
+
+def cached_by_torch(url: str) -> bool:
+    """Whether a file that ``torch.hub`` loads from an address lies in its cache; then it is not asked for again."""
+    return (Path(torch.hub.get_dir()) / "checkpoints" / url.partition("?")[0].rpartition("/")[2]).exists()
+
+
+def hub_host() -> str:
+    """The host that ``huggingface_hub`` asks: ``huggingface.co``, or the mirror of ``$HF_ENDPOINT``."""
+    constants: Any = importlib.import_module("huggingface_hub.constants")
+    return host_of(constants.ENDPOINT)
+
+
+def no_weights(reference: str, host: str | None, *, allowed: bool, error: Exception | None = None) -> InputError:
+    """The error for published weights that are not to be had.
+
+    Args:
+        reference: of the model, without a file.
+        host: that has them, if any has.
+        allowed: whether it could be asked.
+        error: what went wrong.
+    """
+    why = "" if error is None else f" ({type(error).__name__}: {first_line(error)})"
+    give = f"give a file: {reference}@FILE.safetensors"
+    if allowed or host is None:
+        return InputError(
+            f"the weights of {reference} could neither be read from the local cache nor downloaded{why}; {give}"
+        )
+    return InputError(
+        f"the weights of {reference} are not to be had from the local cache{why}, and {host} is not asked for them "
+        f"without permission; allow it with --allow-remote {host} (in Python: allow_remote=[{host!r}]), or {give}"
+    )

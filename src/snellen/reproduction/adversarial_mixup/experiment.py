@@ -37,9 +37,8 @@ from snellen.systems.adversarial_mixup.four_heads import HEADS, four_heads
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore
 from snellen.training.loop import train
-from snellen.training.mixing import cutmix, mixup
+from snellen.training.mixing import cutmix, mixup, saliency_mix
 from snellen.training.plan import TrainingPlan
-from snellen.training.saliency import saliency_mix
 from snellen.training.transforms import BatchTransform
 
 SIDE = 32

@@ -18,7 +18,7 @@ from snellen.reproduction.defensive_distillation.attack_figures import error_rat
 from snellen.reproduction.shared.corruption_benchmark import CorruptionErrors, corruption_benchmark
 from snellen.systems.adversarial_mixup.adversarial_mixing import AdversarialMixing
 from snellen.training.batches import Examples
-from snellen.training.blending import draw_blend, share_gap
+from snellen.training.mixing import draw_blend, share_gap
 
 #: One kind of corruption of each family of ImageNet-C, at its five severities.
 KINDS = ("gaussian_noise", "defocus_blur", "fog", "pixelate")

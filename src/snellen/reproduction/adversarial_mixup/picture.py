@@ -23,8 +23,8 @@ from snellen.systems.adversarial_mixup.adversarial_mixing import AdversarialMixi
 from snellen.systems.adversarial_mixup.blend_recipe import deployed, mixing_module
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore
-from snellen.training.blending import Draw
 from snellen.training.loop import train
+from snellen.training.mixing import Draw
 
 PAIRS, ENLARGED = 10, 3
 

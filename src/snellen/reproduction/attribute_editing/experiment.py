@@ -23,7 +23,7 @@ from snellen.core.system import Scale
 from snellen.methods.edits.backgrounds import lenders
 from snellen.metrics.mask_overlap import intersection_over_union
 from snellen.models.diffusion.loading import load_generator
-from snellen.models.segmenters.references import load_segmenter
+from snellen.models.references import load_segmenter
 from snellen.reproduction.attribute_editing.materials import Shown, before_another, drawn_anew, oracle, shown
 from snellen.reproduction.attribute_editing.networks import ARMS, trained
 from snellen.systems.attribute_editing.complexity import complexity

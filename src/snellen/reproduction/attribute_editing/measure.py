@@ -27,11 +27,8 @@ from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.run import write_atomically
-from snellen.data.files.catalogue.backgrounds import Background, plain_background
-from snellen.data.files.catalogue.file_sums import stored_sums
-from snellen.data.files.catalogue.finding import find_set
-from snellen.data.files.catalogue.known_set import known_set
-from snellen.data.files.catalogue.placement import Placement
+from snellen.data.files.catalogue.cutout_source import Background, Placement, plain_background
+from snellen.data.files.catalogue.known_set import find_set, known_set, stored_sums
 from snellen.data.files.catalogue.stamps import load_stamps
 from snellen.data.references import load_images
 from snellen.models.classifiers.references import load_classifier

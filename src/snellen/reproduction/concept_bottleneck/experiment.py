@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from snellen.core.progress import Progress
 from snellen.core.system import Scale
-from snellen.models.dual_encoders.references import load_two_tower
+from snellen.models.references import load_two_tower
 from snellen.reproduction.concept_bottleneck.arms import Arms
 from snellen.reproduction.concept_bottleneck.materials import scene_material
 from snellen.reproduction.concept_bottleneck.scales import full_material

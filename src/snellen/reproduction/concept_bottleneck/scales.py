@@ -7,8 +7,8 @@ import os
 from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.data.references import load_images
-from snellen.models.dual_encoders.references import load_two_tower
 from snellen.models.language.references import load_language_model
+from snellen.models.references import load_two_tower
 from snellen.reproduction.concept_bottleneck.materials import Material, encoded
 from snellen.systems.concept_bottleneck.concept_source import Concepts, read_concepts
 

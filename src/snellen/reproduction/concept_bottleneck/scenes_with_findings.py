@@ -22,7 +22,7 @@ from snellen.data.worlds.optotypes.factors import Background
 from snellen.data.worlds.optotypes.scene import Scene, SceneObject
 from snellen.data.worlds.optotypes.scene_set import scene_images
 from snellen.data.worlds.optotypes.small_world import COLOURS, SHAPES, SIZE, TEXTURES, WORLD
-from snellen.data.worlds.planting.background_shortcut import BackgroundShortcut
+from snellen.data.worlds.planting.scene_shortcuts import BackgroundShortcut
 from snellen.data.worlds.planting.truth import set_column
 from snellen.models.language.listed_answers import ListedAnswers
 from snellen.systems.concept_bottleneck.concept_source import Concepts, read_concepts

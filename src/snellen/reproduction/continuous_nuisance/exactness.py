@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from snellen.models.diffusion.generate import generate
-from snellen.models.diffusion.latent_hooks import LatentHook, Moment
-from snellen.models.diffusion.sampler import Sampler
+from snellen.models.diffusion.sampler import LatentHook, Moment, Sampler
 from snellen.reproduction.continuous_nuisance.scales import Budget
 from snellen.systems.continuous_nuisance.slider import Slider
 from snellen.systems.continuous_nuisance.trajectories import GATE, Trajectories, sampled_alone

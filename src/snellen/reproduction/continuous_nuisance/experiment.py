@@ -23,12 +23,12 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import derive_seed
 from snellen.core.system import Scale
 from snellen.data.worlds.optotypes.small_world import SHAPES
-from snellen.metrics.sweep.views import first_failures
+from snellen.metrics.sweep import first_failures
 from snellen.models.classifiers.factor_judge import load_judge
 from snellen.models.diffusion.loading import load_generator
 from snellen.models.diffusion.sampler import Sampler
-from snellen.models.dual_encoders.references import load_two_tower
 from snellen.models.encoders.references import load_encoder
+from snellen.models.references import load_two_tower
 from snellen.reproduction.continuous_nuisance.classifiers import ARMS, REFERENCE, trained_classifiers
 from snellen.reproduction.continuous_nuisance.exactness import exactness
 from snellen.reproduction.continuous_nuisance.oracle import Reading, read

@@ -18,8 +18,8 @@ from snellen.models.diffusion.condition import Condition
 from snellen.models.diffusion.denoiser import Denoiser
 from snellen.models.diffusion.generator import Generator
 from snellen.models.diffusion.guidance import GuidanceTerm, classifier_free
-from snellen.models.diffusion.noise_schedule import alphas_cumprod
 from snellen.models.diffusion.sampler import Sampler, seeded
+from snellen.models.diffusion.solver import alphas_cumprod
 from snellen.models.diffusion.step_view import StepView
 from snellen.systems.gradient_free_guidance.confusion import ReferencePolicy, ScalePolicy
 from snellen.systems.gradient_free_guidance.gradient_free import Deciding, GradientFreeRule, away_from_confusion

@@ -20,17 +20,16 @@ from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
-from snellen.metrics.caption_words import caption_words
+from snellen.metrics.caption_measures import caption_words
 from snellen.metrics.pareto import knee, pareto_front
 from snellen.models.captioners.captioner import CrossAttentionCaptioner
 from snellen.models.captioners.protocol import Captioner
 from snellen.models.captioners.random_captioners import write_random_vit_gpt2
-from snellen.models.captioners.references import load_captioner
 from snellen.models.dual_encoders.protocol import TwoTower
 from snellen.models.dual_encoders.random_towers import write_random_clip
-from snellen.models.dual_encoders.references import load_two_tower
 from snellen.models.language.causal import CausalLanguageModel, load_causal_language_model
 from snellen.models.language.small_causal import small_causal_model, write_causal_model
+from snellen.models.references import load_captioner, load_two_tower
 from snellen.models.tokens.small_tokenizers import WORDS
 from snellen.models.weights.bundled_folders import bundled_folder
 from snellen.models.weights.hugging_face_folder import import_transformers, load_tokenizer

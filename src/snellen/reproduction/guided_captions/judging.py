@@ -9,11 +9,8 @@ import torch
 from torch import Tensor
 
 from snellen.core.errors import ModelError
-from snellen.metrics.caption_bleu import bleu
-from snellen.metrics.caption_cider import cider
-from snellen.metrics.caption_overlap import meteor, rouge_l
+from snellen.metrics.caption_measures import bleu, caption_words, cider, meteor, repetition, rouge_l
 from snellen.metrics.caption_retrieval import clip_scores, ranks, ref_clip_scores, reference_scores
-from snellen.metrics.caption_words import caption_words, repetition
 from snellen.metrics.intervals import wilson
 from snellen.models.captioners.captioner import CrossAttentionCaptioner
 from snellen.models.captioners.greedy import sequence_log_probabilities

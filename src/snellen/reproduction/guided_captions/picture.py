@@ -16,7 +16,7 @@ from snellen.core.preparation import to_image
 from snellen.core.system import find_system
 from snellen.metrics.pareto import knee
 from snellen.models.captioners.captioner import CrossAttentionCaptioner
-from snellen.models.captioners.references import load_captioner
+from snellen.models.references import load_captioner
 from snellen.reproduction.guided_captions.experiment import ALPHAS, FEWER, SCALES, SMALL_PLAN, SMALL_SIZES, curve_of
 from snellen.reproduction.guided_captions.vague_world import captioned
 from snellen.reproduction.result import Result

@@ -21,16 +21,14 @@ from snellen.core.classifier import Classifier, Normalization, hash_tensors
 from snellen.core.errors import UnsupportedError
 from snellen.core.preparation import Preparation
 from snellen.models.dual_encoders.hugging_face_towers import ClipImageTower
-from snellen.models.dual_encoders.references import load_two_tower
-from snellen.models.encoders.sentence_protocol import TextEncoder
+from snellen.models.encoders.sentence_encoder import TextEncoder
+from snellen.models.references import load_two_tower
 from snellen.models.weights.weights_identity import WeightsIdentity
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Batch, ImageStore
-from snellen.training.crops import random_resized_crops
 from snellen.training.loop import train
-from snellen.training.photometric import colour_jitter
 from snellen.training.plan import TrainingPlan
-from snellen.training.transforms import in_sequence, random_flips
+from snellen.training.transforms import colour_jitter, in_sequence, random_flips, random_resized_crops
 
 #: Where the image side begins.
 BEGINNING = "bundled:scene-clip"

@@ -18,12 +18,12 @@ from snellen.core.preparation import Preparation, to_unit
 from snellen.core.progress import Progress
 from snellen.core.system import Scale
 from snellen.models.classifiers.references import load_classifier
-from snellen.models.dual_encoders.references import load_two_tower
 from snellen.models.dual_encoders.zero_shot import TEMPLATE
-from snellen.models.encoders.extracting import frozen_features
+from snellen.models.encoders.feature_store import frozen_features
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
 from snellen.models.encoders.references import load_encoder
-from snellen.models.encoders.sentence_references import load_text_encoder
+from snellen.models.encoders.sentence_encoder import load_text_encoder
+from snellen.models.references import load_two_tower
 from snellen.reproduction.label_free_tuning.arms import Setting, Study
 from snellen.reproduction.label_free_tuning.caption_towers import fit_caption_towers, imagenet_scores, named_vectors
 from snellen.reproduction.label_free_tuning.cutouts import LARGE, SENTENCES, Cutouts, load_cutouts

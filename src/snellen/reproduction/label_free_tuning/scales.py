@@ -21,13 +21,13 @@ from snellen.data.files.folder import load_folder
 from snellen.models.dual_encoders.hugging_face_towers import ClipImageTower, ClipTextTower
 from snellen.models.dual_encoders.prompted import prompted_classifier
 from snellen.models.dual_encoders.protocol import TwoTower
-from snellen.models.dual_encoders.references import load_two_tower
 from snellen.models.dual_encoders.towers import Tokeniser, Towers
 from snellen.models.dual_encoders.zero_shot import class_vectors, fill_templates
-from snellen.models.encoders.extracting import frozen_features
+from snellen.models.encoders.feature_store import frozen_features
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
 from snellen.models.encoders.references import load_encoder
 from snellen.models.language.references import load_language_model
+from snellen.models.references import load_two_tower
 from snellen.models.tokens.small_tokenizers import clip_tokenizer
 from snellen.models.weights.hugging_face_folder import import_transformers
 from snellen.models.weights.quiet_loading import quiet_loading

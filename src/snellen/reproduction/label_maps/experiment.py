@@ -35,10 +35,10 @@ from snellen.systems.label_maps.crop_training import CropPlan, Targets, box_targ
 from snellen.systems.label_maps.looked_up import LookedUp, look_up
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore
-from snellen.training.crops import draw_boxes, random_resized_crops
 from snellen.training.loop import train
 from snellen.training.objectives import Objective, classify, cross_entropy, on_scores
 from snellen.training.plan import TrainingPlan
+from snellen.training.transforms import draw_boxes, random_resized_crops
 
 #: Least share of a canvas that a student's crops show.
 SMALLEST = 0.08

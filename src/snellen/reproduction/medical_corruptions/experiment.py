@@ -19,6 +19,7 @@ from snellen.core.artifact import Artifact
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet, Split
+from snellen.core.method import Recipe, build
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
@@ -28,13 +29,11 @@ from snellen.data.files.joining import join
 from snellen.data.files.medmnist import load_npz
 from snellen.data.files.splits import as_split
 from snellen.methods.corruptions.benchmarks import MEDMNIST_C, benchmark
-from snellen.methods.recipes.targeted_augmentation import PAPER_PLAN, TargetedAugmentation
+from snellen.methods.recipes.targeted_augmentation import PAPER_PLAN
 from snellen.models.classifiers.references import load_classifier
 from snellen.reproduction.shared.corruption_benchmark import CorruptionErrors, corruption_benchmark
 from snellen.reproduction.shared.fashion_mnist import fashion_mnist
-from snellen.training.fitting.classifiers import fit_classifier
 from snellen.training.plan import TrainingPlan
-from snellen.training.transforms import BatchTransform, rand_augment
 
 #: Where the images are, and what says so if they are elsewhere.
 MEDMNIST_VARIABLE = "SNELLEN_MEDMNIST"
@@ -101,17 +100,16 @@ medmnist_c.stand_ins = {  # type: ignore[attr-defined]
 
 
 def _measure(setup: Setup, seed: int, progress: Progress) -> dict[str, float]:
-    chosen, rng = benchmark(setup.benchmark), Randomness(seed)
-    ways: dict[str, BatchTransform | None] = {"none": None, "randaugment": rand_augment()}
-    errors = {
-        way: _tested(_plain(setup, way, transform, rng, progress), setup, progress) for way, transform in ways.items()
-    }
-    errors["targeted"] = _tested(_targeted(setup, None, rng, progress), setup, progress)
+    chosen = benchmark(setup.benchmark)
+    targeted = {"method": "targeted_augmentation", "benchmark": setup.benchmark}
+    ways = {"none": {"method": "supervised"}, "randaugment": {"method": "rand_augment"}, "targeted": targeted}
+    errors = {way: _tested(_fitted(setup, seed, recipe, progress), setup, progress) for way, recipe in ways.items()}
     held_out: dict[str, float] = {}
     # A smoke run holds out one family: the others take the same way.
     families = dict(list(chosen.families.items())[: 1 if setup.plan is SMOKE_PLAN else None])
     for family, kinds in families.items():
-        artifact, tested = _targeted(setup, family, rng, progress), [kind for kind in kinds if kind in setup.kinds]
+        artifact = _fitted(setup, seed, {**targeted, "hold_out": family}, progress)
+        tested = [kind for kind in kinds if kind in setup.kinds]
         held_out[family] = _corrupted(_tested(artifact, setup, progress, tested))
     baseline = errors["none"].family_errors()
     figures = {}
@@ -132,30 +130,11 @@ def _measure(setup: Setup, seed: int, progress: Progress) -> dict[str, float]:
     }
 
 
-def _plain(setup: Setup, way: str, transform: BatchTransform | None, rng: Randomness, progress: Progress) -> Artifact:
-    return fit_classifier(
-        setup.fitting,
-        name=f"{setup.benchmark}-{way}",
-        architecture=setup.architecture,
-        side=setup.side,
-        plan=setup.plan,
-        transform=transform,
-        base=None,
-        rng=rng,
-        recipe={"augmentation": way},
-        progress=progress,
-    )
-
-
-def _targeted(setup: Setup, hold_out: str | None, rng: Randomness, progress: Progress) -> Artifact:
-    recipe = TargetedAugmentation(
-        benchmark=setup.benchmark,
-        hold_out=hold_out,
-        architecture=setup.architecture,
-        side=setup.side,
-        plan=setup.plan,
-    )
-    return recipe.fit(setup.fitting, rng=rng, progress=progress)
+def _fitted(setup: Setup, seed: int, recipe: Mapping[str, str], progress: Progress) -> Artifact:
+    how = {"architecture": setup.architecture, "side": setup.side, "plan": setup.plan}
+    made = build("recipes", {**recipe, **how})
+    assert isinstance(made, Recipe)
+    return made.fit(setup.fitting, rng=Randomness(seed), progress=progress)
 
 
 def _tested(

@@ -16,8 +16,7 @@ from snellen.core.images import Split
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
-from snellen.models.encoders.head_on_encoder import encoder_at
-from snellen.models.layers.instance_head import Standardise
+from snellen.models.encoders.head_on_encoder import Standardise, encoder_at
 from snellen.reproduction.multiple_instance.materials import RATES, WORLDS, Material, Sizes, material
 from snellen.reproduction.multiple_instance.smoke import smoke_task
 from snellen.reproduction.multiple_instance.ways import ABLATIONS, RIVALS, Budget, Task, measured

@@ -19,8 +19,7 @@ from snellen.core.images import COLUMNS, ImageSet, Split
 from snellen.core.progress import Progress
 from snellen.core.randomness import derive_seed
 from snellen.data.worlds.slides.slides import Slides
-from snellen.models.encoders.extracting import frozen_features
-from snellen.models.encoders.feature_store import FrozenFeatures
+from snellen.models.encoders.feature_store import FrozenFeatures, frozen_features
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
 from snellen.reproduction.shared.fashion_mnist import fashion_mnist
 from snellen.systems.multiple_instance.bag_instances import BagInstances

@@ -14,7 +14,7 @@ from snellen.core.progress import Progress
 from snellen.data.files.whole_slides.loading import load_reference
 from snellen.data.worlds.slides.slides import Slides
 from snellen.data.worlds.slides.writing import write_slide
-from snellen.models.encoders.extracting import frozen_features
+from snellen.models.encoders.feature_store import frozen_features
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
 from snellen.reproduction.multiple_instance.ways import Task
 from snellen.systems.multiple_instance.bag_instances import BagInstances

@@ -14,8 +14,7 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.metrics.auroc import auroc
 from snellen.metrics.bag_pooling import Pooling
-from snellen.models.encoders.head_on_encoder import build_head
-from snellen.models.layers.instance_head import InstanceHead
+from snellen.models.encoders.head_on_encoder import InstanceHead, build_head
 from snellen.systems.multiple_instance.bag_figures import bag_scores
 from snellen.systems.multiple_instance.bag_head import BagHead
 from snellen.systems.multiple_instance.bag_instances import BagInstances

@@ -20,7 +20,7 @@ from snellen.data.files.arrays import load_arrays
 from snellen.data.worlds.optotypes.scene import Scene
 from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.data.worlds.planting.correlation import Correlation
-from snellen.data.worlds.planting.lettering_shortcut import LetteringShortcut
+from snellen.data.worlds.planting.scene_shortcuts import LetteringShortcut
 from snellen.reproduction.neuron_descriptions.materials import SHAPES, SIDE, World, pictures
 from snellen.reproduction.neuron_descriptions.networks import LAYERS, shape_network
 from snellen.systems.neuron_descriptions.ablation import (

@@ -23,6 +23,7 @@ from snellen.systems.neuron_descriptions.exemplars import Exemplars
 from snellen.systems.neuron_descriptions.recipe import NeuronDescriber
 from snellen.systems.neuron_descriptions.region_truth import FactorMaps
 from snellen.systems.neuron_descriptions.regions_of_units import unit_regions
+from snellen.training.fitting.frame import Fitting
 
 #: The shapes that the embedded encoder knows; everything else varies over all its values.
 SHAPES: tuple[Shape, ...] = ("square", "triangle", "star", "cross", "ring", "heart")
@@ -91,5 +92,5 @@ def learnt_describer(
     drawn = varied_scenes(scenes, "train", seed=seed, purpose="describer")
     data = scene_images(drawn, size=SIDE, split="train", captions=False, name="scenes to learn from")
     units = recipe.described_units(data, rng, progress)
-    artifact = recipe.fit_units(units, data, rng=rng, progress=progress)
+    artifact = recipe.fit_units(units, Fitting(data, rng, progress=progress))
     return describer_of(artifact, source="describer of this seed"), units.sentences

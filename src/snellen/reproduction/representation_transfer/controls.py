@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
-from snellen.metrics.linear_maps import random_orthogonal
+from snellen.metrics.alignment import random_orthogonal
 from snellen.metrics.transfer_rates import transfer_rates
-from snellen.models.layers.channels import channel_dim
-from snellen.models.layers.split_classifier import PIXELS, SplitClassifier
+from snellen.models.layers.split_classifier import PIXELS, SplitClassifier, channel_dim
 from snellen.reproduction.representation_transfer.between import Source, attack_source, pair_of, random_outcomes
 from snellen.reproduction.representation_transfer.networks import permuted_stage
 from snellen.reproduction.representation_transfer.setting import Cut, ImageStudy

@@ -11,8 +11,7 @@ from torch import Tensor
 from snellen.core.progress import Progress
 from snellen.metrics.alignment import channel_correlation, identity_residual, linear_cka, neighbour_overlap
 from snellen.metrics.transfer_rates import transfer_rates
-from snellen.models.layers.channels import channel_rows
-from snellen.models.layers.split_classifier import PIXELS
+from snellen.models.layers.split_classifier import PIXELS, channel_rows
 from snellen.reproduction.representation_transfer.between import Layer, measure_layer, target_success
 from snellen.reproduction.representation_transfer.networks import SAME_ARCHITECTURE
 from snellen.reproduction.representation_transfer.setting import Cut, ImageStudy

@@ -14,8 +14,8 @@ from snellen.core.progress import Progress
 from snellen.core.system import Scale
 from snellen.models.captioners.captioner import CrossAttentionCaptioner
 from snellen.models.captioners.random_captioners import write_random_vit_gpt2
-from snellen.models.captioners.references import load_captioner
 from snellen.models.layers.split_classifier import PIXELS
+from snellen.models.references import load_captioner
 from snellen.reproduction.representation_transfer.between import Layer, measure_layer
 from snellen.reproduction.representation_transfer.controls import control_figures
 from snellen.reproduction.representation_transfer.depth_figures import layer_figures, study_figures

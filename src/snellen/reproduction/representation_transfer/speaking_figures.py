@@ -15,8 +15,8 @@ from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.metrics.transfer_rates import TransferPair, transfer_rates
 from snellen.models.captioners.captioner import CrossAttentionCaptioner
-from snellen.models.captioners.references import load_captioner
 from snellen.models.layers.split_classifier import PIXELS
+from snellen.models.references import load_captioner
 from snellen.reproduction.representation_transfer.between import attack_source, measure_layer, pair_of, random_outcomes
 from snellen.reproduction.representation_transfer.language_models import (
     END,

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from snellen.metrics.linear_maps import random_orthogonal
+from snellen.metrics.alignment import random_orthogonal
 
 DIMENSIONS = (8, 64, 512)
 CLASSES = 4

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from snellen.metrics.linear_maps import random_orthogonal, ridge_map
+from snellen.metrics.alignment import random_orthogonal, ridge_map
 from snellen.models.captioners.captioner import CrossAttentionCaptioner
-from snellen.models.layers.channels import channel_rows
-from snellen.models.layers.split_classifier import PIXELS
+from snellen.models.layers.split_classifier import PIXELS, channel_rows
 from snellen.reproduction.representation_transfer.token_targets import as_classifier, target_scores, teacher_forced
 
 #: Where a captioner of this kind is cut.

@@ -31,9 +31,8 @@ from snellen.methods.corruptions.benchmarks import Benchmark, ProtocolTask, benc
 from snellen.methods.corruptions.tables import SEVERITIES
 from snellen.methods.corruptions.textures import load_textures
 from snellen.metrics.auroc import auroc, macro_auroc, multilabel_auroc
-from snellen.metrics.balanced import balanced_accuracy
-from snellen.metrics.corruption_error import NormalisedErrors, Reference, normalise
-from snellen.metrics.stored_references import stored_reference
+from snellen.metrics.classification import balanced_accuracy
+from snellen.metrics.corruption_error import NormalisedErrors, Reference, normalise, stored_reference
 
 CLEAN = "clean"
 Scores = NDArray[np.float64]

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from snellen.core.images import ImageSet, Split
 from snellen.core.randomness import derive_seed
-from snellen.data.worlds.recorded_renderer import RecordedRenderer
 from snellen.data.worlds.solids.assemblies import SOLID_CLASSES
-from snellen.data.worlds.solids.solid_set import Solids
-from snellen.data.worlds.solids.viewpoint_ranges import ViewpointRange, draw_viewpoints
+from snellen.data.worlds.solids.solid_set import Solids, ViewpointRange, draw_viewpoints
 from snellen.data.worlds.view_set import view_set
+from snellen.data.worlds.viewpoints import RecordedRenderer
 
 #: Height and width of the views, pixels.
 SIDE = 32

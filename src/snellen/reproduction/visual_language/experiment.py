@@ -27,11 +27,9 @@ from snellen.methods.explanations.maps import moved, strongest
 from snellen.methods.explanations.partition_shap import PartitionSHAP
 from snellen.methods.explanations.pointed_region import pointed_region
 from snellen.methods.explanations.score import TargetScore
-from snellen.metrics.mask_overlap import intersection_over_union
-from snellen.metrics.pointing_game import pointing_game
-from snellen.models.captioners.references import load_captioner
+from snellen.metrics.mask_overlap import intersection_over_union, pointing_game
 from snellen.models.classifiers.references import load_classifier
-from snellen.models.segmenters.references import load_segmenter
+from snellen.models.references import load_captioner, load_segmenter
 from snellen.reproduction.sample import Figure, Sample
 from snellen.reproduction.visual_language.materials import Pictures, drawn_scenes, garments
 from snellen.reproduction.visual_language.sentences import sentence_figures

@@ -20,10 +20,10 @@ from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
 from snellen.systems.adversarial_mixup.mask_generator import MaskGenerator, Upsampling
 from snellen.systems.adversarial_mixup.two_heads import TwoHeads, TwoScores
-from snellen.training.averaging import warmed_decay
 from snellen.training.batches import Batch
-from snellen.training.blending import Draw, blend_images, blend_targets, draw_blend, plain_where_nearly_whole
+from snellen.training.mixing import Draw, blend_images, blend_targets, draw_blend, plain_where_nearly_whole
 from snellen.training.objectives import cross_entropy
+from snellen.training.optimizers import warmed_decay
 
 CosineSign = Literal["official", "intent"]
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError
-from snellen.core.images import ImageSet
-from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.systems.adversarial_mixup.adversarial_mixing import AdversarialMixing, MixSettings, mixing_objective
 from snellen.systems.adversarial_mixup.four_heads import four_heads
 from snellen.systems.adversarial_mixup.two_heads import middle_layer
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore, cut_steps, epoch_order
+from snellen.training.fitting.frame import Fitting, laid_over
 from snellen.training.fitting.groundwork import lay_groundwork
-from snellen.training.fitting.recipe import PLAN, ClassifierRecipe, laid_over
-from snellen.training.loop import Trained, train
+from snellen.training.fitting.recipe import PLAN, ClassifierRecipe, Course
+from snellen.training.loop import Trained
 from snellen.training.plan import TrainingPlan
 
 _PLAN = PLAN.model_copy(update={"drop_last": True})
@@ -66,64 +64,35 @@ class BlendRecipe(ClassifierRecipe):
         own = type(self).model_fields.keys() & MixSettings.model_fields.keys()
         return MixSettings(**{field: getattr(self, field) for field in own})
 
-    def fit(
-        self,
-        data: ImageSet,
-        *,
-        base: Artifact | None = None,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> Artifact:
-        """Train on images with one label each; with a ``split`` column, "tune" chooses the epoch by the deployed head.
-
-        Args:
-            data: images, none of them test images.
-            base: a classifier of the same classes, whose weights are gone on from.
-            rng: seeds initial weights, order, partners and shares.
-            checkpoint: file to save to, and to go on from if it exists.
-            progress: hears of every step.
+    def course(self, fitting: Fitting) -> Course:
+        """The training of teacher, student and generator; the deployed head chooses the epoch.
 
         Raises:
-            InputError: test images; images without one label each, or of one class; fewer images in a batch than in a
-                blend; a plan with accumulated batches or an average of its own.
+            InputError: fewer images in a batch than in a blend; a plan with accumulated batches or an average.
         """
-        ground = lay_groundwork(
-            data,
-            architecture=self.architecture,
-            side=self.side,
-            plan=self.plan,
-            base=base,
-            rng=rng,
-            several_labels=False,
-            progress=progress,
-        )
+        plain = lay_groundwork(fitting, architecture=self.architecture, side=self.side, plan=self.plan)
         module = mixing_module(
-            ground.network,
-            ground.examples,
-            class_count=len(ground.class_names),
+            plain.network,
+            plain.examples,
+            class_count=len(plain.class_names),
             settings=self.mixing(),
-            plan=ground.plan,
+            plan=plain.plan,
             feature_layer=self.feature_layer,
-            rng=rng,
+            rng=fitting.rng,
         )
-        trained = train(
-            module,
-            ground.examples,
-            plan=ground.plan,
+
+        def finish(trained: Trained) -> tuple[Mapping[str, Tensor], dict[str, int]]:
+            weights, skipped = deployed(module, trained)
+            return weights, {"skipped_generator_losses": skipped, "blends_without_masks": int(module.maskless)}
+
+        return Course(
+            replace(plain, network=module),
+            self.recipe(),
             objective=mixing_objective,
             transform=self.views(),
-            tune=ground.tune,
             evaluate=four_heads,
-            checkpoint=checkpoint,
-            recipe=self.recipe(),
-            progress=progress,
+            finish=finish,
         )
-        weights, skipped = deployed(module, trained)
-        recipe = {
-            **self.recipe(), "skipped_generator_losses": skipped, "blends_without_masks": int(module.maskless)
-        }  # fmt: skip
-        return ground.artifact(trained, name=self.title(), recipe=recipe, weights=weights)
 
 
 def mixing_module(

@@ -13,12 +13,10 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from snellen.checks.check import Batch, Check, Companion, Conclusion, Measured, Reading
-from snellen.checks.corruption_figures import outcomes_by_kind
-from snellen.checks.examples import confident_mistakes
 from snellen.checks.eye_chart import Column
 from snellen.checks.hypothesis import Hypothesis
-from snellen.checks.per_image import ABSENT, RIGHT
-from snellen.checks.strengths import accuracy_at, chart_column
+from snellen.checks.per_image import ABSENT, RIGHT, confident_mistakes
+from snellen.checks.strengths import accuracy_at, chart_column, outcomes_by_kind
 from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding

@@ -9,9 +9,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from snellen.methods.edits.masked_object import widened
-from snellen.models.diffusion.blending import Blending
 from snellen.models.diffusion.editor import covering_mask
-from snellen.models.diffusion.latent_hooks import LatentHook, Moment
+from snellen.models.diffusion.editor_blended import Blending
+from snellen.models.diffusion.sampler import LatentHook, Moment
 
 #: Steps that are left, and the window of the dilation in pixels of a picture of 256.
 WINDOWS = ((50, 51), (35, 31))
@@ -23,7 +23,7 @@ class CoarseToFine(LatentHook):
     Args:
         reference: latents of the pictures with the object, (n, c, h, w).
         masks: bool (n, 1, H, W), the object.
-        noise: of the run's start, as in :class:`snellen.models.diffusion.blending.Blending`.
+        noise: of the run's start, as in :class:`snellen.models.diffusion.editor_blended.Blending`.
         factor: pixels of a latent in each direction.
     """
 

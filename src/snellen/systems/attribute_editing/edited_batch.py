@@ -67,7 +67,7 @@ class EditedBatch:
         return cls(part, found, removed(part.images, found, editing.fill, ring=around), refused)
 
     def transformation(self, editing: AttributeEditing) -> Edits:
-        """An edit for :func:`snellen.metrics.sweep.measure`."""
+        """An edit for :func:`snellen.metrics.sweep`."""
         return Edits(self, editing)
 
 

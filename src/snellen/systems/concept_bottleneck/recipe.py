@@ -16,16 +16,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from snellen.core.artifact import Artifact, Card, Lineage
+from snellen.core.artifact import Artifact, Card, rounded
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.method import Method, Need
+from snellen.core.method import Need
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.models.dual_encoders.protocol import TwoTower
-from snellen.models.dual_encoders.references import load_two_tower
 from snellen.models.language.references import load_language_model
+from snellen.models.references import load_two_tower
 from snellen.systems.concept_bottleneck.bottleneck import ConceptBottleneck, architecture
 from snellen.systems.concept_bottleneck.concept_scores import Pooling, Scoring, check_questions, concept_vectors
 from snellen.systems.concept_bottleneck.concept_source import Concepts, read_concepts
@@ -37,8 +37,7 @@ from snellen.systems.concept_bottleneck.linear_head import LinearHead, choose_li
 from snellen.systems.concept_bottleneck.scored_images import ScoredImages, image_vectors, score_images
 from snellen.systems.concept_bottleneck.shift_figures import worst_group
 from snellen.systems.concept_bottleneck.sparse_head import few_concepts
-from snellen.training.environment import record_environment
-from snellen.version import __version__
+from snellen.training.fitting.frame import FittedMethod, Fitting
 
 #: Of the weights, where no images are held back to choose it by.
 PENALTY = 1e-3
@@ -61,7 +60,7 @@ class _Part:
     images: ImageSet
 
 
-class ConceptBottleneckRecipe(Method):
+class ConceptBottleneckRecipe(FittedMethod):
     """Fit a linear layer on how well named concepts describe each image, and on nothing else.
 
     The text–image model stays as it is. Of two splits, "train" is fitted to and "tune" chooses how strongly weights are
@@ -107,33 +106,19 @@ class ConceptBottleneckRecipe(Method):
             return "needs concepts: a file of phrases or a language model (--concepts)"
         return super().missing(classifier, images)
 
-    def fit(
-        self,
-        data: ImageSet,
-        *,
-        base: Artifact | None = None,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> Artifact:
-        """Score, fit, and fit the controls.
+    @property
+    def starts_from(self) -> str:
+        """The text–image model."""
+        return f"the text–image model ({self.tower})"
 
-        Args:
-            data: images with one label each, none of them test images.
-            base: refused: what is gone on from is the text–image model.
-            rng: of the controls, and of learned directions.
-            checkpoint: not written: what takes time is scoring, which ``keep`` keeps.
-            progress: hears of every image.
+    def fitted(self, fitting: Fitting) -> Artifact:
+        """Score, fit, and fit the controls; no checkpoint: what takes time is scoring, which ``keep`` keeps.
 
         Raises:
-            InputError: test images, no labels, a base, no usable concept, or a reference that cannot be used.
+            InputError: images without one label each, no usable concept, or a reference that cannot be used.
             UnsupportedError: pooling over patches by a tower that has none.
         """
-        if base is not None:
-            raise InputError(f"{self.name} starts from the text–image model ({self.tower}) and takes no base")
-        images = data.for_fitting()
-        if (reason := self.missing(images=images)) is not None:
-            raise InputError(f"{self.name} {reason}")
+        images, rng, progress = fitting.data, fitting.rng, fitting.progress
         names = _class_names(images)
         tower = load_two_tower(self.tower)
         concepts = self._concepts(names, progress)
@@ -169,13 +154,13 @@ class ConceptBottleneckRecipe(Method):
             figures[name] = fitted(name, places)[0].accuracy(scored(judged, name)[:, list(places)], judged.labels)
         if held is not None:
             _tell_if_words_do(figures)
-        rounded = {name: round(value, 6) for name, value in figures.items()}
+        told = rounded(figures)
         facts: dict[str, Any] = {
             "used_penalty": penalty,
             "used_concepts": len(places),
             "dropped": [f"{one.phrase} ({one.reason})" for one in concepts.dropped],
             "rejected": len(shown.scored.rejected) + (len(held.scored.rejected) if held else 0),
-            **({} if held else {"on_training_images": rounded}),
+            **({} if held else {"on_training_images": told}),
         }
         form: dict[str, Any] = {
             "scoring": self.scoring,
@@ -193,15 +178,9 @@ class ConceptBottleneckRecipe(Method):
             class_names=names,
             preparation=tower.preparation.model_dump(mode="json"),
             normalization={"mean": [0.0] * 3, "std": [1.0] * 3},
-            metrics={f"tune.{name}": value for name, value in rounded.items()} if held else {},
-            lineage=Lineage(
-                # Where things are kept does not matter to what is fitted.
-                recipe={**self.record(), "keep": None, **facts},
-                data=images.fingerprint(progress),
-                seed=rng.seed,
-                code_version=__version__,
-                environment=record_environment(),
-            ),
+            metrics={f"tune.{name}": value for name, value in told.items()} if held else {},
+            # Where things are kept does not matter to what is fitted.
+            lineage=fitting.lineage({**self.record(), "keep": None, **facts}, images.fingerprint(progress)),
         )
         return Artifact(dict(network.state_dict()), card)
 

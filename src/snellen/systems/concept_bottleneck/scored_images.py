@@ -17,8 +17,7 @@ from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.core.run import canonical_json
 from snellen.models.dual_encoders.protocol import TwoTower
-from snellen.models.encoders.extracting import contents_hash, frozen_features
-from snellen.models.encoders.feature_store import FrozenFeatures
+from snellen.models.encoders.feature_store import FrozenFeatures, contents_hash, frozen_features
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
 from snellen.systems.concept_bottleneck.concept_scores import (
     ConceptScores,

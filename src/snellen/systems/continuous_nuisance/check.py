@@ -12,11 +12,9 @@ from pydantic import Field, ValidationError, field_validator
 from torch import Tensor
 
 from snellen.checks.check import Batch, Check, Companion, Conclusion, Measured, Reading
-from snellen.checks.corruption_figures import outcomes_by_kind
-from snellen.checks.examples import confident_mistakes
 from snellen.checks.hypothesis import Hypothesis
-from snellen.checks.per_image import ABSENT
-from snellen.checks.strengths import chart_column
+from snellen.checks.per_image import ABSENT, confident_mistakes
+from snellen.checks.strengths import chart_column, outcomes_by_kind
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, SnellenError
 from snellen.core.evidence import Evidence

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from snellen.checks.pictures import keep_picture
+from snellen.checks.panels import keep_picture
 from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
 from snellen.core.finding import FindingExample

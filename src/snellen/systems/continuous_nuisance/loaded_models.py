@@ -11,8 +11,8 @@ from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.methods.generation.made_images import generator_of
 from snellen.models.diffusion.generator import Generator
-from snellen.models.dual_encoders.references import load_two_tower
 from snellen.models.encoders.references import load_encoder
+from snellen.models.references import load_two_tower
 from snellen.systems.continuous_nuisance.filter_scores import FilterEncoders
 from snellen.systems.continuous_nuisance.slider import Slider
 from snellen.systems.continuous_nuisance.slider_folder import sliders_in, sliders_of_class

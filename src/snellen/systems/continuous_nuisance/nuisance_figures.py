@@ -7,8 +7,7 @@ from dataclasses import asdict
 
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
-from snellen.metrics.sweep.measure import setting_name
-from snellen.metrics.sweep.views import first_failures
+from snellen.metrics.sweep import first_failures, setting_name
 from snellen.systems.continuous_nuisance.nuisance_set import CurvePoint, Failures, NuisanceFigures, Orders
 from snellen.systems.continuous_nuisance.robustness import (
     failure_summary,

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from snellen.checks.charts import LOOKS
 from snellen.checks.check import Measured
-from snellen.checks.corruption_figures import failure_severities, half_lost_at
 from snellen.checks.panels import Line, Panel, Point
 from snellen.checks.per_image import PerImage
-from snellen.checks.strengths import Lost, accuracy_at, lost_over
+from snellen.checks.strengths import Lost, accuracy_at, failure_severities, half_lost_at, lost_over
 from snellen.metrics.clustered import clustered_mean
 from snellen.systems.continuous_nuisance.strengths import beyond
 

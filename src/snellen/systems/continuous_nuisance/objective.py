@@ -20,8 +20,7 @@ from snellen.core.randomness import Randomness
 from snellen.models.diffusion.adapters import Adapters
 from snellen.models.diffusion.condition import Condition
 from snellen.models.diffusion.denoiser import Denoiser
-from snellen.models.diffusion.sampler import Sampler
-from snellen.models.diffusion.sampling_state import SamplingState
+from snellen.models.diffusion.sampler import Sampler, SamplingState
 from snellen.models.diffusion.solver import Solver
 from snellen.models.diffusion.step_adapters import StepAdapters
 

@@ -21,8 +21,7 @@ from snellen.metrics.bootstrap import cluster_bootstrap
 from snellen.metrics.corruption_error import relative_corruption_error
 from snellen.metrics.intervals import wilson
 from snellen.metrics.paired_test import mcnemar
-from snellen.metrics.sweep.measure import setting_name
-from snellen.metrics.sweep.views import strengths
+from snellen.metrics.sweep import setting_name, strengths
 from snellen.metrics.units import unit_codes
 from snellen.metrics.weighted import weighted_mean
 
@@ -118,7 +117,7 @@ def nuisance_curve(evidence: Evidence, name: str, model: str, *, seed: int = 0) 
 
 
 def failure_summary(points: Mapping[str, float], grid: Sequence[float], *, never: float = NEVER) -> FailureSummary:
-    """Summarise what :func:`snellen.metrics.sweep.views.first_failures` gives.
+    """Summarise what :func:`snellen.metrics.sweep.first_failures` gives.
 
     >>> failure_summary({"a": 0.5, "b": 3.0}, [0, 0.5])
     FailureSummary(n=2, failed=1, mean_of_failed=0.5, margin=1.25, histogram={0: 0, 0.5: 1, 3.0: 1})

@@ -18,9 +18,7 @@ from snellen.core.progress import Progress, Silent
 from snellen.models.diffusion.adapters import Adapters
 from snellen.models.diffusion.condition import Condition
 from snellen.models.diffusion.guidance import ReferenceGuidance, classifier_free
-from snellen.models.diffusion.latent_hooks import LatentHook
-from snellen.models.diffusion.sampler import Sampler, seeded
-from snellen.models.diffusion.sampling_state import SamplingState
+from snellen.models.diffusion.sampler import LatentHook, Sampler, SamplingState, seeded
 from snellen.models.diffusion.step_adapters import StepAdapters, TimeGate
 from snellen.systems.continuous_nuisance.slider import Slider, sliders_on
 from snellen.systems.continuous_nuisance.strengths import checked_strengths

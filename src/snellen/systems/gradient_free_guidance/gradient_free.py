@@ -17,9 +17,9 @@ from torch import Tensor
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.models.diffusion.chosen_reference import Choice, ChosenReferenceGuidance
 from snellen.models.diffusion.condition import Condition
 from snellen.models.diffusion.denoiser import Denoiser
+from snellen.models.diffusion.guidance import Choice, ChosenReferenceGuidance
 from snellen.models.diffusion.step_view import StepView
 from snellen.systems.gradient_free_guidance.confusion import Decision, ReferencePolicy, ScalePolicy, decide
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.errors import InputError
-from snellen.models.captioners.cross_attention import KeyValueCache
+from snellen.models.captioners.captioner import KeyValueCache
 from snellen.models.captioners.protocol import Captioner, DecoderCache
 from snellen.models.language.causal import CausalLanguageModel
 from snellen.systems.guided_captions.caption_rules import Rule

@@ -150,7 +150,7 @@ def tune_captioner(
 ) -> tuple[CrossAttentionCaptioner, Trained]:
     """Fine-tune a copy of a captioner; the given one stays as it is.
 
-    :func:`snellen.models.captioners.writing.write_captioner` makes a folder of the result as any other.
+    :func:`snellen.models.captioners.hugging_face_captioners.write_captioner` makes a folder of the result as any other.
 
     Args:
         captioner: to start from.

@@ -26,8 +26,8 @@ from snellen.core.preparation import to_unit
 from snellen.core.randomness import Randomness
 from snellen.data.files.held_images import CARRIED, held_set
 from snellen.models.captioners.protocol import Captioner
-from snellen.models.captioners.references import load_captioner
 from snellen.models.language.causal import CausalLanguageModel, load_causal_language_model
+from snellen.models.references import load_captioner
 from snellen.systems.guided_captions.caption_beams import beam_search
 from snellen.systems.guided_captions.caption_decoding import Decoded, decode, greedy, sampling
 from snellen.systems.guided_captions.caption_rules import ClassifierFree, LanguageGuided, Rule, Unconditional

@@ -16,22 +16,18 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import Field
 
-from snellen.core.artifact import Artifact, Card, Lineage
+from snellen.core.artifact import Artifact, Card, rounded
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.method import Method
 from snellen.core.progress import Progress
-from snellen.core.randomness import Randomness
 from snellen.core.run import canonical_json
 from snellen.models.dual_encoders.prompted import architecture, prompted_classifier
-from snellen.models.dual_encoders.protocol import TwoTower
-from snellen.models.dual_encoders.references import load_two_tower
 from snellen.models.dual_encoders.zero_shot import TEMPLATE
-from snellen.models.encoders.extracting import frozen_features
-from snellen.models.encoders.feature_store import FrozenFeatures
+from snellen.models.encoders.feature_store import FrozenFeatures, frozen_features
 from snellen.models.encoders.references import load_encoder
 from snellen.models.language.references import load_language_model
+from snellen.models.references import load_two_tower
 from snellen.systems.label_free_tuning.class_matrix import class_matrix
 from snellen.systems.label_free_tuning.descriptions import class_texts, count_described
 from snellen.systems.label_free_tuning.label_head import HEAD_PLAN
@@ -41,14 +37,11 @@ from snellen.systems.label_free_tuning.teaching import Teaching, class_probabili
 from snellen.systems.label_free_tuning.tuning import LABEL_SMOOTHING, TUNING_PLAN, Selection, agreement, tune
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore
-from snellen.training.environment import record_environment
-from snellen.training.fitting.recipe import laid_over
-from snellen.training.loop import Trained
+from snellen.training.fitting.frame import FittedMethod, Fitting, laid_over
 from snellen.training.plan import TrainingPlan
-from snellen.version import __version__
 
 
-class LabelFreePromptTuning(Method):
+class LabelFreePromptTuning(FittedMethod):
     """Tune a zero-shot classifier to unlabelled images, given only the names of classes.
 
     No label is read: the images are taken as :meth:`~snellen.core.images.ImageSet.unlabelled` gives them, whatever they
@@ -99,35 +92,22 @@ class LabelFreePromptTuning(Method):
             return f"needs the names of the classes (--classes), which {images.name} does not come with"
         return super().missing(classifier, images)
 
-    def fit(
-        self,
-        data: ImageSet,
-        *,
-        base: Artifact | None = None,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> Artifact:
-        """Tune on images whose labels, if they have any, are not read.
+    @property
+    def starts_from(self) -> str:
+        """The text–image model."""
+        return f"the text–image model ({self.tower})"
 
-        Args:
-            data: images, none of them test images; their splits make no difference.
-            base: refused: what is gone on from is the text–image model.
-            rng: seeds tokens, head, order and views.
-            checkpoint: file to save the student to, and to go on from if it exists; the teacher is trained anew.
-            progress: hears of every step.
+    def fitted(self, fitting: Fitting) -> Artifact:
+        """Tune on images whose labels and splits, if they have any, are not read.
+
+        A checkpoint is of the student; the teacher is trained anew.
 
         Raises:
-            InputError: test images, a base, no names of classes, or a reference that cannot be used.
+            InputError: no names of classes, or a reference that cannot be used.
             UnsupportedError: an image tower that takes no tokens, such as a residual network.
             ModelError: a class that the collection does not show.
         """
-        if base is not None:
-            raise InputError(f"{self.name} starts from the text–image model ({self.tower}) and takes no base")
-        images = data.for_fitting().unlabelled()
-        reason = self.missing(images=images)
-        if reason is not None:
-            raise InputError(f"{self.name} {reason}")
+        images, rng, progress = fitting.data.unlabelled(), fitting.rng, fitting.progress
         names = self.classes or images.class_names or ()
         tower = load_two_tower(self.tower)
         with seeded(rng.generator("prompts").initial_seed(), torch.device("cpu")):
@@ -165,33 +145,16 @@ class LabelFreePromptTuning(Method):
         trained = tune(
             network,
             examples,
-            plan=self.plan.model_copy(update={"seed": rng.generator("training").initial_seed() % 2**31}),
+            plan=fitting.seeded(self.plan),
             view=self.view,
             label_smoothing=self.label_smoothing,
             selection=self.selection,
-            checkpoint=checkpoint,
+            checkpoint=fitting.checkpoint,
             recipe=recipe,
             progress=progress,
         )
         network.load_state_dict(dict(trained.weights))
         agreed = agreement(network.eval(), examples)
-        return self._artifact(trained, tower, names, recipe, agreed, rng.seed)
-
-    def _texts(self, names: tuple[str, ...], progress: Progress | None) -> dict[str, tuple[str, ...]]:
-        source = None if self.descriptions is None else load_language_model(_source_reference(self.descriptions))
-        return class_texts(
-            names, source, templates=self.templates, beside_templates=self.beside_templates, progress=progress
-        )
-
-    def _artifact(
-        self,
-        trained: Trained,
-        tower: TwoTower,
-        names: tuple[str, ...],
-        recipe: Mapping[str, Any],
-        figures: Mapping[str, float],
-        seed: int,
-    ) -> Artifact:
         card = Card(
             name=self.name.replace("_", "-"),
             kind="classifier",
@@ -200,17 +163,17 @@ class LabelFreePromptTuning(Method):
             class_names=names,
             preparation=tower.preparation.model_dump(mode="json"),
             normalization={"mean": [0.0] * 3, "std": [1.0] * 3},
-            metrics={name: round(value, 6) for name, value in figures.items()},
-            history=tuple({key: round(value, 6) for key, value in row.items()} for row in trained.history),
-            lineage=Lineage(
-                recipe={**recipe, "rejected": len(trained.rejected)},
-                data=trained.data,
-                seed=seed,
-                code_version=__version__,
-                environment=record_environment(),
-            ),
+            metrics=rounded(agreed),
+            history=tuple(rounded(row) for row in trained.history),
+            lineage=fitting.lineage({**recipe, "rejected": len(trained.rejected)}, trained.data),
         )
         return Artifact(dict(trained.weights), card)
+
+    def _texts(self, names: tuple[str, ...], progress: Progress | None) -> dict[str, tuple[str, ...]]:
+        source = None if self.descriptions is None else load_language_model(_source_reference(self.descriptions))
+        return class_texts(
+            names, source, templates=self.templates, beside_templates=self.beside_templates, progress=progress
+        )
 
 
 def aligned(store: ImageStore, features: FrozenFeatures) -> tuple[ImageStore, list[int]]:
@@ -250,7 +213,7 @@ def _facts(
         warnings.warn(
             f"the teacher labels no image as {', '.join(lost[:5])}: the student will lose these classes",
             CollapsedClassesWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     report = teaching.selected.report(names)
     return {

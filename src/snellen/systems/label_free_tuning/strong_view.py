@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from snellen.training.crops import random_resized_crops
-from snellen.training.perspectives import random_perspectives
-from snellen.training.photometric import colour_jitter, random_blur
-from snellen.training.transforms import BatchTransform, in_sequence, random_flips
+from snellen.training.transforms import (
+    BatchTransform,
+    colour_jitter,
+    in_sequence,
+    random_blur,
+    random_flips,
+    random_perspectives,
+    random_resized_crops,
+)
 
 
 class StrongView(BaseModel):

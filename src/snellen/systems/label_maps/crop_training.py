@@ -16,10 +16,9 @@ from snellen.systems.label_maps.looked_up import LookedUp
 from snellen.systems.label_maps.pooling import pooled_scores, whole_boxes
 from snellen.systems.label_maps.sparse import Missing
 from snellen.training.batches import Batch
-from snellen.training.crops import cut_boxes, draw_boxes
 from snellen.training.mixing import cutmix
 from snellen.training.objectives import Objective, cross_entropy
-from snellen.training.transforms import random_flips
+from snellen.training.transforms import cut_boxes, draw_boxes, random_flips
 
 #: What a crop is to be called. localized_multi is ReLabel; the others are the arms of its ablation (table 6): the whole
 #: image's soft label for every crop; the crop's most likely class alone; the whole image's.

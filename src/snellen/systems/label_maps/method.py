@@ -13,22 +13,20 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from snellen.core.artifact import Artifact
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RunConflictError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation
 from snellen.core.progress import Progress
-from snellen.core.randomness import Randomness
 from snellen.models.classifiers.references import load_classifier
 from snellen.systems.label_maps.annotating import annotate
 from snellen.systems.label_maps.crop_training import CropPlan, Targets, on_label_maps
 from snellen.systems.label_maps.looked_up import LookedUp, MeasuredSource, look_up
 from snellen.systems.label_maps.sparse import Missing
 from snellen.systems.label_maps.store import RECORD, LabelMaps
+from snellen.training.fitting.frame import Fitting
 from snellen.training.fitting.groundwork import Groundwork, lay_groundwork
-from snellen.training.fitting.recipe import ClassifierRecipe
-from snellen.training.loop import train
+from snellen.training.fitting.recipe import ClassifierRecipe, Course
 from snellen.training.plan import TrainingPlan
 
 #: Of the paper's ResNet-50 without CutMix: 5 epochs of warm-up are 6,255 steps of 1,024 ImageNet images.
@@ -101,49 +99,26 @@ class LabelMapsRecipe(ClassifierRecipe):
             )
         return super().missing(classifier, images)
 
-    def fit(
-        self,
-        data: ImageSet,
-        *,
-        base: Artifact | None = None,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> Artifact:
-        """Train on images with one label each; with a ``split`` column, "tune" chooses the epoch by its labels.
-
-        Args:
-            data: images, none of them test images; the maps are of its images to train on.
-            base: a classifier of the same classes whose weights are gone on from.
-            rng: seeds initial weights, order, crops and CutMix.
-            checkpoint: file to save to, and to go on from if it exists.
-            progress: hears of every step.
+    def course(self, fitting: Fitting) -> Course:
+        """The training on crops of the images to train on; "tune" chooses the epoch by its labels.
 
         Raises:
-            InputError: no maps and no annotator; maps of other images or classes; images without a map; images that
-                were turned or changed since; test images, or images without one label each.
+            InputError: maps of other images or classes; images without a map; images that were turned or changed since.
             RunConflictError: the maps are of another annotator than is named, or keep another number of scores.
         """
-        reason = self.missing(images=data)
-        if reason is not None:
-            raise InputError(f"{self.name} {reason}")
-        measured = MeasuredSource(data.source)
-        data = replace(data.for_fitting(), source=measured)
+        measured, base = MeasuredSource(fitting.data.source), fitting.base
+        fitting = replace(fitting, data=replace(fitting.data, source=measured))
         side = self.side if base is None else _square(Preparation.model_validate(base.card.preparation))
         frame = self.frame or round(side * 8 / 7)
-        maps = self._maps(data, progress)
+        maps = self._maps(fitting.data, fitting.progress)
         ground = lay_groundwork(
-            data,
+            fitting,
             architecture=self.architecture,
             side=self.side,
             plan=self.plan,
-            base=base,
-            rng=rng,
-            several_labels=False,
             shown=Preparation(size=(frame, frame), resize="exact", resize_to=(frame, frame)),
-            progress=progress,
         )
-        looked_up = self._look_up(maps, data, measured, ground)
+        looked_up = self._look_up(maps, fitting.data, measured, ground)
         facts = {
             "agreement": round(looked_up.agreement, 6),
             "likeliest_agreement": round(looked_up.likeliest, 6),
@@ -152,17 +127,7 @@ class LabelMapsRecipe(ClassifierRecipe):
         }
         # Where the maps lie, and what would make them, do not matter to what is trained: their hash does.
         recipe = {**self.record(), "maps": None, "annotator": None, **facts}
-        trained = train(
-            ground.network,
-            ground.examples,
-            plan=ground.plan,
-            objective=on_label_maps(looked_up, self._crops(side)),
-            tune=ground.tune,
-            checkpoint=checkpoint,
-            recipe=recipe,
-            progress=progress,
-        )
-        return ground.artifact(trained, name=self.title(), recipe=recipe)
+        return Course(ground, recipe, objective=on_label_maps(looked_up, self._crops(side)))
 
     def _maps(self, data: ImageSet, progress: Progress | None) -> LabelMaps:
         assert self.maps is not None
@@ -205,7 +170,7 @@ class LabelMapsRecipe(ClassifierRecipe):
                 f"{self.least_agreement:.0%}), and its likeliest class in {found.likeliest:.0%}: the annotator is weak "
                 f"here, or made for other images, and its mistakes become labels",
                 FewLabelsFoundWarning,
-                stacklevel=3,
+                stacklevel=5,
             )
         return found
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from snellen.models.layers.instance_head import Standardise
+from snellen.models.encoders.head_on_encoder import Standardise
 
 
 class BagScores(NamedTuple):

@@ -7,7 +7,6 @@ Copied labels (SimpleMIL); mean and maximum pooling; attention (Ilse et al. 2018
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -15,17 +14,14 @@ from pydantic import Field
 
 from snellen.core.artifact import Artifact
 from snellen.core.classifier import Classifier
-from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.progress import Progress
-from snellen.core.randomness import Randomness
 from snellen.metrics.bag_pooling import Pooling
-from snellen.models.layers.instance_head import InstanceHead
+from snellen.models.encoders.head_on_encoder import InstanceHead
 from snellen.systems.multiple_instance.bag_figures import bag_scores, best_threshold
 from snellen.systems.multiple_instance.bag_head import BagHead
 from snellen.systems.multiple_instance.bag_recipe import BagRecipe, part_of
 from snellen.systems.multiple_instance.bag_training import learn_bags, learn_labels, pooling_of
-from snellen.training.fitting.recipe import laid_over
+from snellen.training.fitting.frame import Fitting, laid_over
 from snellen.training.plan import TrainingPlan
 
 #: Close to what the papers have: one bag a step, Adam at 2e-4.
@@ -69,24 +65,14 @@ class BagPooling(BagRecipe):
             return f"needs a width that 8 divides, for the heads of the transformer, and width is {self.width}"
         return super().missing(classifier, images)
 
-    def fit(
-        self,
-        data: ImageSet,
-        *,
-        base: Artifact | None = None,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> Artifact:
-        """Train on bags; arguments and errors as those of multiple_instance_learning."""
-        if base is not None:
-            raise InputError(f"{self.name} starts from an encoder ({self.encoder}) and takes no base")
-        ground = self.lay_ground(data, rng=rng, progress=progress)
+    def fitted(self, fitting: Fitting) -> Artifact:
+        """Train on bags; errors as those of multiple_instance_learning."""
+        ground = self.lay_ground(fitting)
         of_head = HEADS[self.aggregator]
         arguments = {name: value for name, value in of_head.items() if name != "head"}
-        head = self.initial_head(ground, str(of_head["head"]), rng, **arguments)
-        plan = self.plan.model_copy(update={"seed": ground.seed})
-        recipe = {**self.record(), "keep": None}
+        head = self.initial_head(ground, str(of_head["head"]), **arguments)
+        plan, recipe = fitting.seeded(self.plan), {**self.record(), "keep": None}
+        checkpoint, progress = fitting.checkpoint, fitting.progress
         instances, tune, pooling = ground.instances, ground.tune, self._own_pooling()
         if isinstance(head, InstanceHead):
             labels = instances.instance_labels
@@ -116,7 +102,6 @@ class BagPooling(BagRecipe):
             ),
             best_epoch=trained.best_epoch,
             bag_decision=decision,
-            rng=rng,
         )
 
     def _own_pooling(self) -> Pooling | None:

@@ -11,21 +11,16 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from snellen.core.artifact import Artifact, Card, Lineage
+from snellen.core.artifact import Artifact, Card, rounded
 from snellen.core.classifier import Classifier
-from snellen.core.errors import InputError
 from snellen.core.images import ImageSet, Split
-from snellen.core.method import Method, Need
-from snellen.core.progress import Progress
-from snellen.core.randomness import Randomness
-from snellen.models.encoders.extracting import frozen_features
+from snellen.core.method import Need
+from snellen.models.encoders.feature_store import frozen_features
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
-from snellen.models.encoders.head_on_encoder import architecture, build_head, encoder_at
-from snellen.models.layers.instance_head import Standardise
+from snellen.models.encoders.head_on_encoder import Standardise, architecture, build_head, encoder_at
 from snellen.systems.multiple_instance.bag_instances import BagInstances
 from snellen.training.acceleration import check_one_process, seeded
-from snellen.training.environment import record_environment
-from snellen.version import __version__
+from snellen.training.fitting.frame import FittedMethod, Fitting
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +33,7 @@ class BagGround:
         instances: standardised vectors of the train split.
         tune: of the tune split, by the figures of the train split; None where there is none.
         standardise: those figures, as the head will hold them.
-        seed: of the training.
+        fitting: the call of ``fit``.
     """
 
     class_names: tuple[str, ...]
@@ -46,7 +41,7 @@ class BagGround:
     instances: BagInstances
     tune: BagInstances | None
     standardise: Standardise
-    seed: int
+    fitting: Fitting
 
     @property
     def rejected(self) -> int:
@@ -54,7 +49,7 @@ class BagGround:
         return len(self.instances.rejected) + (len(self.tune.rejected) if self.tune is not None else 0)
 
 
-class BagRecipe(Method):
+class BagRecipe(FittedMethod):
     """Encoder and head; subclasses say how the head is trained.
 
     Labels of images are never read, only those of bags (columns ``bag_id`` and ``bag_label``). The first class is
@@ -83,24 +78,25 @@ class BagRecipe(Method):
             return f"needs two classes, negative and positive, and {images.name} has {len(images.class_names or ())}"
         return super().missing(classifier, images)
 
-    def lay_ground(self, data: ImageSet, *, rng: Randomness, progress: Progress | None = None) -> BagGround:
+    @property
+    def starts_from(self) -> str:
+        """The encoder."""
+        return f"an encoder ({self.encoder})"
+
+    def lay_ground(self, fitting: Fitting) -> BagGround:
         """Check the bags, and encode every image once.
 
         Raises:
-            InputError: test images; images without bags; bags without labels, of one class, or without a usable image;
-                several processes.
+            InputError: bags without labels, of one class, or without a usable image; several processes.
         """
         check_one_process(f"training on bags ({self.name})")
-        images = data.for_fitting().unlabelled()
-        reason = self.missing(images=images)
-        if reason is not None:
-            raise InputError(f"{self.name} {reason}")
+        images = fitting.data.unlabelled()
         encoder = encoder_at(self.encoder, layer=self.encoder_layer, side=self.encoder_side)
         parted = "tune" in images.column("split")
 
         def encoded(split: Split, shown: ImageSet) -> BagInstances:
             folder = self.keep and self.keep / split
-            return BagInstances.of(shown, frozen_features(shown, encoder, folder=folder, progress=progress))
+            return BagInstances.of(shown, frozen_features(shown, encoder, folder=folder, progress=fitting.progress))
 
         instances = encoded("train", images.of_split("train") if parted else images)
         tune = encoded("tune", images.of_split("tune")) if parted else None
@@ -113,12 +109,12 @@ class BagRecipe(Method):
             instances=instances.standardised(standardise.mean, standardise.deviation),
             tune=tune and tune.standardised(standardise.mean, standardise.deviation),
             standardise=standardise,
-            seed=rng.generator("training").initial_seed() % 2**31,
+            fitting=fitting,
         )
 
-    def initial_head(self, ground: BagGround, name: str, rng: Randomness, **arguments: object) -> nn.Module:
-        """A head whose weights follow from ``rng`` alone; it takes vectors that are standardised already."""
-        with seeded(rng.generator("initial weights").initial_seed(), torch.device("cpu")):
+    def initial_head(self, ground: BagGround, name: str, **arguments: object) -> nn.Module:
+        """A head whose weights follow from the seed alone; it takes vectors that are standardised already."""
+        with seeded(ground.fitting.rng.generator("initial weights").initial_seed(), torch.device("cpu")):
             return build_head(name, ground.encoder.dim, self.width, **arguments)
 
     def artifact(
@@ -130,7 +126,6 @@ class BagRecipe(Method):
         history: tuple[Mapping[str, float], ...],
         best_epoch: int,
         bag_decision: Mapping[str, Any],
-        rng: Randomness,
     ) -> Artifact:
         """The trained head with its card, for raw vectors of the encoder.
 
@@ -141,7 +136,6 @@ class BagRecipe(Method):
             history: one row for each epoch.
             best_epoch: the chosen one.
             bag_decision: pooling and threshold; empty where a bag is decided in another way.
-            rng: of the run.
         """
         tensors: dict[str, Tensor] = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
         tensors |= {f"head.standardise.{name}": tensor for name, tensor in ground.standardise.state_dict().items()}
@@ -157,16 +151,10 @@ class BagRecipe(Method):
             class_names=ground.class_names,
             preparation=ground.encoder.preparation.model_dump(mode="json"),
             normalization=ground.encoder.normalization._asdict(),
-            metrics={name: round(value, 6) for name, value in best.items() if name.startswith("tune.")},
-            history=tuple({name: round(value, 6) for name, value in row.items()} for row in history),
+            metrics=rounded({name: value for name, value in best.items() if name.startswith("tune.")}),
+            history=tuple(rounded(row) for row in history),
             bag_decision=dict(bag_decision),
-            lineage=Lineage(
-                recipe=recipe,
-                data=ground.instances.fingerprint(),
-                seed=rng.seed,
-                code_version=__version__,
-                environment=record_environment(),
-            ),
+            lineage=ground.fitting.lineage(recipe, ground.instances.fingerprint()),
         )
         return Artifact(tensors, card)
 

@@ -14,7 +14,7 @@ from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.metrics.auroc import auroc
 from snellen.metrics.bag_pooling import Pooling
-from snellen.models.layers.instance_head import InstanceHead
+from snellen.models.encoders.head_on_encoder import InstanceHead
 from snellen.systems.multiple_instance.bag_figures import best_pooling, by_auroc_then_epoch, pooled_figures
 from snellen.systems.multiple_instance.bag_head import BagHead, BagScores
 from snellen.systems.multiple_instance.bag_instances import BagInstances, check_both_classes

@@ -6,7 +6,6 @@ instance classifier is all you need", IEEE TCSVT 34(10), 2024, arXiv 2307.02249.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, ClassVar
 
 import torch
@@ -16,15 +15,13 @@ from snellen.core.artifact import Artifact
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.progress import Progress
-from snellen.core.randomness import Randomness
-from snellen.models.layers.instance_head import InstanceHead
+from snellen.models.encoders.head_on_encoder import InstanceHead
 from snellen.systems.multiple_instance.bag_figures import bag_scores, best_threshold
 from snellen.systems.multiple_instance.bag_recipe import BagRecipe, part_of
 from snellen.systems.multiple_instance.feature_views import feature_views
 from snellen.systems.multiple_instance.instance_training import PLAN, learn_instances, phases
 from snellen.systems.multiple_instance.settings import InstanceSettings
-from snellen.training.fitting.recipe import laid_over
+from snellen.training.fitting.frame import Fitting, laid_over
 from snellen.training.plan import TrainingPlan
 
 
@@ -57,33 +54,14 @@ class MultipleInstanceLearning(BagRecipe, InstanceSettings):
             return f"cannot train: {error}"
         return super().missing(classifier, images)
 
-    def fit(
-        self,
-        data: ImageSet,
-        *,
-        base: Artifact | None = None,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> Artifact:
-        """Train on bags; labels of images are not read.
-
-        Args:
-            data: images in bags with labels, none of them test images; with a ``split`` column, "train" is trained on
-                and the bags of "tune" choose epoch, pooling and threshold.
-            base: refused: what is gone on from is the encoder.
-            rng: seeds weights, order and views.
-            checkpoint: file to save to, and to go on from if it exists.
-            progress: hears of every step.
+    def fitted(self, fitting: Fitting) -> Artifact:
+        """Train on bags; labels of images are not read, and bags of "tune" choose epoch, pooling and threshold.
 
         Raises:
-            InputError: a base; test images; images without bags; bags without labels, of one class, or without a
-                usable image; too few epochs.
+            InputError: bags without labels, of one class, or without a usable image.
         """
-        if base is not None:
-            raise InputError(f"{self.name} starts from an encoder ({self.encoder}) and takes no base")
-        ground = self.lay_ground(data, rng=rng, progress=progress)
-        head = self.initial_head(ground, "instance", rng)
+        ground = self.lay_ground(fitting)
+        head = self.initial_head(ground, "instance")
         assert isinstance(head, InstanceHead)
         learnt = learn_instances(
             ground.instances,
@@ -92,10 +70,10 @@ class MultipleInstanceLearning(BagRecipe, InstanceSettings):
             classifier=head.scores,
             views=feature_views(noise=self.noise, hidden=self.hidden),
             settings=self,
-            plan=self.plan.model_copy(update={"seed": ground.seed}),
-            checkpoint=checkpoint,
+            plan=fitting.seeded(self.plan),
+            checkpoint=fitting.checkpoint,
             recipe={**self.record(), "keep": None},
-            progress=progress,
+            progress=fitting.progress,
         )
         head.hidden.load_state_dict(part_of(learnt.weights, "encoder."))
         head.scores.load_state_dict(part_of(learnt.weights, "classifier."))
@@ -111,5 +89,4 @@ class MultipleInstanceLearning(BagRecipe, InstanceSettings):
             history=learnt.history,
             best_epoch=learnt.best_epoch,
             bag_decision={"pooling": learnt.pooling, "threshold": round(threshold, 6)},
-            rng=rng,
         )

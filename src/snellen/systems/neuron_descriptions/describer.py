@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snellen.core.artifact import Artifact, Card, Lineage
+from snellen.core.artifact import Artifact, Card, Lineage, rounded
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.package import asset
 from snellen.models.classifiers.references import load_classifier
@@ -114,7 +114,7 @@ class Describer:
             architecture=architecture,
             description=description,
             metrics=dict(metrics),
-            history=tuple({key: round(value, 6) for key, value in row.items()} for row in history),
+            history=tuple(rounded(row) for row in history),
             lineage=lineage,
         )
         return Artifact(tensors, card)

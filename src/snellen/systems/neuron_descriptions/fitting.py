@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
-from snellen.metrics.caption_bleu import bleu
+from snellen.metrics.caption_measures import bleu
 from snellen.systems.neuron_descriptions.captioner import RegionCaptioner, Regions, caption_losses, word_losses
 from snellen.systems.neuron_descriptions.describer import Describer, scaled_like
 from snellen.systems.neuron_descriptions.describing import describe_regions

@@ -7,21 +7,19 @@ Hernandez, Schwettmann, Bau, Bagashvili, Torralba and Andreas, "Natural Language
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from pydantic import Field
 
-from snellen.core.artifact import Artifact, Lineage
+from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.method import Method
 from snellen.core.preparation import Preparation
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
-from snellen.data.worlds.planting.scene_rows import scenes_of, with_scenes
+from snellen.data.worlds.planting.scene_shortcuts import scenes_of, with_scenes
 from snellen.models.classifiers.references import load_classifier
 from snellen.systems.neuron_descriptions.captioner import Regions
 from snellen.systems.neuron_descriptions.drawn_units import drawn_units
@@ -32,15 +30,14 @@ from snellen.systems.neuron_descriptions.region_sentences import region_sentence
 from snellen.systems.neuron_descriptions.region_truth import FactorMaps, attributes_of_units
 from snellen.systems.neuron_descriptions.regions_of_units import reader, unit_regions
 from snellen.systems.neuron_descriptions.varied_letters import varied_letters
-from snellen.training.environment import record_environment
+from snellen.training.fitting.frame import FittedMethod, Fitting
 from snellen.training.plan import TrainingPlan
-from snellen.version import __version__
 
 PLAN = TrainingPlan(epochs=25, batch_size=64, learning_rate=3e-3)
 LANGUAGE_PLAN = TrainingPlan(epochs=12, batch_size=128, learning_rate=3e-3)
 
 
-class NeuronDescriber(Method):
+class NeuronDescriber(FittedMethod):
     """Train a describer on scenes of Optotypes.
 
     Units are drawn, put through the same choice of exemplars as units of networks, and described by what their regions
@@ -70,44 +67,22 @@ class NeuronDescriber(Method):
     plan: TrainingPlan = Field(PLAN, description="numbers of the captioner's training; the best epoch is kept")
     language_plan: TrainingPlan = Field(LANGUAGE_PLAN, description="numbers of the sentence model's training")
 
-    def fit(
-        self,
-        data: ImageSet,
-        *,
-        base: Artifact | None = None,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> Artifact:
-        """Train on scenes.
+    @property
+    def starts_from(self) -> str:
+        """A describer is trained from scratch."""
+        return "initial weights"
 
-        Args:
-            data: scenes of Optotypes, none of them test images; more than ``exemplars``, and some with lettering if it
-                is to know letters.
-            base: none: a describer is trained from scratch.
-            rng: seeds units, sentences, initial weights and order.
-            checkpoint: file to save the captioner's training to, and to go on from; the other's lies beside it.
-            progress: hears of every step.
+    def fitted(self, fitting: Fitting) -> Artifact:
+        """Train on scenes; the sentence model's checkpoint lies beside the captioner's.
 
         Raises:
-            InputError: test images, images that are no scenes, or a base.
+            InputError: images that are no scenes, or not more of them than ``exemplars``.
         """
-        if base is not None:
-            raise InputError("a describer of neurons is trained from scratch: leave out the base")
-        units = self.described_units(data, rng, progress)
-        return self.fit_units(units, data, rng=rng, checkpoint=checkpoint, progress=progress)
+        return self.fit_units(self.described_units(fitting.data, fitting.rng, fitting.progress), fitting)
 
-    def fit_units(
-        self,
-        units: UnitSentences,
-        data: ImageSet,
-        *,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> Artifact:
-        """Train on units that are described already; arguments as of :meth:`fit`."""
-        kept, held = split_units(units, self.held_out, rng)
+    def fit_units(self, units: UnitSentences, fitting: Fitting) -> Artifact:
+        """Train on units that are described already."""
+        kept, held = split_units(units, self.held_out, fitting.rng)
         encoder = self.region_encoder()
         describer, trained, alone = fit_describer(
             kept,
@@ -117,20 +92,13 @@ class NeuronDescriber(Method):
             plan=self.plan,
             language_plan=self.language_plan,
             length=self.length,
-            rng=rng,
-            checkpoint=checkpoint,
-            progress=progress,
+            rng=fitting.rng,
+            checkpoint=fitting.checkpoint,
+            progress=fitting.progress,
         )
         recipe: dict[str, Any] = {**self.record(), "units used": len(units.sentences)}
         return describer.artifact(
-            Lineage(
-                recipe=recipe,
-                data=data.fingerprint(),
-                seed=rng.seed,
-                code_version=__version__,
-                parent=encoder.classifier.identity,
-                environment=record_environment(),
-            ),
+            fitting.lineage(recipe, fitting.data.fingerprint(), parent=encoder.classifier.identity),
             name="neuron-describer",
             metrics={
                 "held_out.bleu": round(trained.history[trained.best_epoch - 1]["tune.bleu"], 6),
@@ -146,7 +114,6 @@ class NeuronDescriber(Method):
 
     def described_units(self, data: ImageSet, rng: Randomness, progress: Progress | None = None) -> UnitSentences:
         """Draw units on scenes, and say what their regions show; those that show nothing are left out."""
-        data = data.for_fitting()
         words = np.random.default_rng(rng.generator("sentences").initial_seed())
         data = with_scenes(data, varied_letters(scenes_of(data), words))
         if len(data) <= self.exemplars:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from snellen.data.worlds.optotypes.factors import BACKGROUNDS, COLOURS, SHAPES, TEXTURES
-from snellen.data.worlds.optotypes.glyphs import GAP, HEIGHT, WIDTH
+from snellen.data.worlds.optotypes.lettering import GAP, HEIGHT, WIDTH
 from snellen.data.worlds.optotypes.rendering import visible
 from snellen.data.worlds.optotypes.scene import Scene
 from snellen.systems.neuron_descriptions.exemplars import Exemplars

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from snellen.data.worlds.optotypes.factors import COLOURS
-from snellen.data.worlds.optotypes.glyphs import GAP, HEIGHT, WIDTH
+from snellen.data.worlds.optotypes.lettering import GAP, HEIGHT, WIDTH
 from snellen.data.worlds.optotypes.scene import Scene
 
 #: Heights of letters, in half sides of the image, and the share of white ones and of texts at an edge.

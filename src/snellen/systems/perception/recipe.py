@@ -17,23 +17,23 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from snellen.core.artifact import Artifact
+from snellen.core.artifact import Artifact, rounded
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.method import Method, Need
+from snellen.core.method import Need
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
-from snellen.models.classifiers.untrained import architecture_of
 from snellen.systems.perception.attractors import found_again, reconstruction_errors, spectral_radius
 from snellen.systems.perception.autoencoder import Kind, PerceptualAutoencoder, build
 from snellen.systems.perception.layer import PerceptualLayer, perceive
 from snellen.systems.perception.perceptualized import architecture, as_shown, observed
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Batch, Examples, ImageStore
+from snellen.training.fitting.frame import FittedMethod, Fitting, laid_over
 from snellen.training.fitting.groundwork import Groundwork, lay_groundwork
-from snellen.training.fitting.recipe import laid_over
+from snellen.training.fitting.recipe import Course, lacking_architecture
 from snellen.training.loop import Trained, train
 from snellen.training.plan import TrainingPlan
 
@@ -56,7 +56,7 @@ class NotOverfittedWarning(UserWarning):
     """The autoencoder does not reproduce its training images, so that they attract nothing."""
 
 
-class PerceptualAutoencoderRecipe(Method):
+class PerceptualAutoencoderRecipe(FittedMethod):
     """Train an autoencoder that remembers the images, and a classifier of what it sees.
 
     ``copies=1`` and ``strength=0`` make the vanilla layer, which the paper finds to hurt. The artifact's card says how
@@ -102,50 +102,33 @@ class PerceptualAutoencoderRecipe(Method):
 
     def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
         """Say why this cannot run: an architecture that does not exist."""
-        try:
-            architecture_of(self.architecture, 2)
-        except InputError as error:
-            return f"cannot train: {error}"
-        return super().missing(classifier, images)
+        return lacking_architecture(self.architecture, images) or super().missing(classifier, images)
 
-    def fit(
-        self,
-        data: ImageSet,
-        *,
-        base: Artifact | None = None,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> Artifact:
-        """Train both on images with one label each; with a ``split`` column, "tune" chooses the classifier's epoch.
+    @property
+    def starts_from(self) -> str:
+        """An autoencoder of other images does not remember these."""
+        return "an autoencoder that remembers the images it is given"
 
-        Args:
-            data: a few images of each class, none of them test images.
-            base: not taken: an autoencoder of other images does not remember these.
-            rng: seeds initial weights, order and the layer's draws.
-            checkpoint: file to save the classifier's training to; those of the autoencoder lie beside it.
-            progress: hears of every step.
+    def fitted(self, fitting: Fitting) -> Artifact:
+        """Train both on a few images of each class; "tune" chooses the classifier's epoch.
+
+        Checkpoints of the autoencoder lie beside the classifier's.
 
         Raises:
-            InputError: a base, test images, a class without images, or images without one label each.
+            InputError: a class without images, or images without one label each.
         """
-        if base is not None:
-            raise InputError(f"{self.name} starts from no base: its autoencoder remembers the images it is given")
-        ground = lay_groundwork(
-            data,
-            architecture=self.architecture,
-            side=self.side,
-            plan=self.plan,
-            base=None,
-            rng=rng,
-            several_labels=False,
-            progress=progress,
-        )
+        rng, progress = fitting.rng, fitting.progress
+        ground = lay_groundwork(fitting, architecture=self.architecture, side=self.side, plan=self.plan)
         _check_classes(ground)
         layer = self.layer(rng.generator("perception").initial_seed() % 2**31)
         remembered = self._seen_by(ground.examples)
         autoencoder = fit_autoencoder(
-            self.network(rng), remembered, plan=self.autoencoder_plan, rng=rng, checkpoint=checkpoint, progress=progress
+            self.network(rng),
+            remembered,
+            plan=self.autoencoder_plan,
+            rng=rng,
+            checkpoint=fitting.checkpoint,
+            progress=progress,
         )
         figures = memory_figures(autoencoder, remembered.images, steps=self.steps, tolerance=self.tolerance, rng=rng)
         if not figures["reconstruction_error"] <= self.largest_error:
@@ -154,22 +137,21 @@ class PerceptualAutoencoderRecipe(Method):
                 f"(Euclidean), and {self.largest_error:g} was asked for: they are hardly remembered; train longer "
                 f"(autoencoder_plan.epochs), at another learning_rate, or wider",
                 NotOverfittedWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-        recipe = {**self.record(), "memory": {name: round(value, 6) for name, value in figures.items()}}
-        trained = train(
-            ground.network,
-            self._perceived(autoencoder, ground.examples, layer, progress),
-            plan=ground.plan,
+
+        def finish(trained: Trained) -> tuple[dict[str, Tensor], dict[str, Any]]:
+            weights = {f"autoencoder.{name}": tensor for name, tensor in autoencoder.state_dict().items()}
+            return weights | {f"classifier.{name}": tensor for name, tensor in trained.weights.items()}, {}
+
+        whole = replace(
+            ground,
+            architecture=architecture(self._autoencoder_record(), layer, ground.architecture),
+            examples=self._perceived(autoencoder, ground.examples, layer, progress),
             tune=None if ground.tune is None else self._perceived(autoencoder, ground.tune, layer, progress),
-            checkpoint=checkpoint,
-            recipe=recipe,
-            progress=progress,
         )
-        whole = replace(ground, architecture=architecture(self._autoencoder_record(), layer, ground.architecture))
-        weights = {f"autoencoder.{name}": tensor for name, tensor in autoencoder.state_dict().items()}
-        weights |= {f"classifier.{name}": tensor for name, tensor in trained.weights.items()}
-        return whole.artifact(trained, name="perceptual-autoencoder", recipe=recipe, weights=weights)
+        course = Course(whole, {**self.record(), "memory": rounded(figures)}, finish=finish)
+        return course.run("perceptual-autoencoder")
 
     def network(self, rng: Randomness) -> PerceptualAutoencoder:
         """The autoencoder with initial weights that follow from ``rng``."""

@@ -6,14 +6,12 @@ Gong, Yao et al., "Reverse engineering of imperceptible adversarial image pertur
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
-from snellen.core.artifact import Artifact, Card, Lineage
+from snellen.core.artifact import Artifact, Card, rounded
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
@@ -33,10 +31,8 @@ from snellen.systems.perturbation_estimation.unbounded import Scores, in_batches
 from snellen.systems.perturbation_estimation.views import ViewName
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore
-from snellen.training.environment import record_environment
-from snellen.training.fitting.recipe import laid_over
+from snellen.training.fitting.frame import FittedMethod, Fitting, laid_over
 from snellen.training.plan import TrainingPlan
-from snellen.version import __version__
 
 if TYPE_CHECKING:
     AnyAttack = Method
@@ -51,7 +47,7 @@ PLAN = TrainingPlan(epochs=300, batch_size=4, learning_rate=1e-4, weight_decay=1
 HELD_OUT = 0.1
 
 
-class PerturbationDenoiser(Method):
+class PerturbationDenoiser(FittedMethod):
     """Attack victims, and train a denoiser on the pairs, aligned with the decisions of a surrogate.
 
     Weights choose between the published objectives: ``benign_weight`` and ``adversarial_weight`` 0 with no views make
@@ -110,33 +106,18 @@ class PerturbationDenoiser(Method):
             return f"chooses the epoch by one of {', '.join(FIGURES)} (plan.select), not by {self.plan.select!r}"
         return super().missing(classifier, images)
 
-    def fit(
-        self,
-        data: ImageSet,
-        *,
-        base: Artifact | None = None,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> Artifact:
-        """Make pairs and train on them.
+    def fitted(self, fitting: Fitting) -> Artifact:
+        """Make pairs and train on them; with a checkpoint, pairs are made again.
 
-        Args:
-            data: labelled images, none of them test images. Images of a split "tune" choose the epoch and give the
-                figures of the card; without one, a tenth of the images, drawn by the seed.
-            base: a denoiser of the same architecture whose weights are gone on from.
-            rng: of the attacks, initial weights, order and views.
-            checkpoint: file to save to, and to go on from if it exists; pairs are made again.
-            progress: hears of every attack and step.
+        Images of a split "tune" choose the epoch and give the figures of the card; without one, a tenth of the images,
+        drawn by the seed. A base is a denoiser of the same architecture.
 
         Raises:
-            InputError: no surrogate or victims, classifiers of another task, or of another size of images than the
-                surrogate, labels that do not fit, fewer successful attacks than a batch, or a base of another kind.
+            InputError: classifiers of another task, or of another size of images than the surrogate, labels that do
+                not fit, fewer successful attacks than a batch, or a base of another kind.
             UnsupportedError: a surrogate without gradients.
         """
-        reason = self.missing(images=data)
-        if reason is not None:
-            raise InputError(f"{self.name} {reason}")
+        rng, progress = fitting.rng, fitting.progress
         assert self.surrogate is not None
         surrogate = load_classifier(self.surrogate)
         scores = surrogate_scores(surrogate)
@@ -150,7 +131,7 @@ class PerturbationDenoiser(Method):
                     f"the victim {name} takes images of {victim.preparation.size}, the surrogate {self.surrogate} of "
                     f"{surrogate.preparation.size} (height, width); one denoiser works at one size"
                 )
-        train, tune = _split(data.for_fitting(), rng)
+        train, tune = _split(fitting.data, rng)
         cells = {
             part: self._cells(images, victims, surrogate, rng.child(part), progress)
             for part, images in (("train", train), ("tune", tune))
@@ -164,19 +145,19 @@ class PerturbationDenoiser(Method):
             )
         shares = kept_shares(joined(pairs), scores, self.views, rng.child("kept")) if pairs else {}
         judges = {name: unbounded_scores(victim) for name, victim in victims.items()}
-        recipe = {**self.record(), "pairs": _told(pairs), "kept": _rounded(shares), "rejected": rejected}
-        network = self._network(base, rng)
+        recipe = {**self.record(), "pairs": _told(pairs), "kept": rounded(shares), "rejected": rejected}
+        network = self._network(fitting.base, rng)
         trained = fit_denoiser(
             network,
             pairs,
             scores,
             views=self.views,
             weights=LossWeights(self.reconstruction_weight, self.benign_weight, self.adversarial_weight, self.squared),
-            plan=self.plan.model_copy(update={"seed": rng.generator("training").initial_seed() % 2**31}),
+            plan=fitting.seeded(self.plan),
             parity=self.parity,
             tune=held if any(cell.ids for cell in held) else (),
             victims=judges,
-            checkpoint=checkpoint,
+            checkpoint=fitting.checkpoint,
             recipe=recipe,
             progress=progress,
         )
@@ -193,16 +174,9 @@ class PerturbationDenoiser(Method):
             description="Estimates what an image was before an adversarial perturbation, at the size that its "
             "classifiers see.",
             preparation=surrogate.preparation.model_dump(mode="json"),
-            metrics=_rounded(figures),
-            history=tuple(_rounded(row) for row in trained.history),
-            lineage=Lineage(
-                recipe=recipe,
-                data=data.fingerprint(),
-                seed=rng.seed,
-                code_version=__version__,
-                parent=None if base is None else base.card.sha256,
-                environment=record_environment(),
-            ),
+            metrics=rounded(figures),
+            history=tuple(rounded(row) for row in trained.history),
+            lineage=fitting.lineage(recipe, fitting.data.fingerprint()),
         )
         return Artifact(dict(trained.weights), card)
 
@@ -280,7 +254,3 @@ def _named(method: Method, among: Sequence[Method]) -> str:
 
 def _told(cells: Sequence[Cell]) -> dict[str, Any]:
     return {f"{cell.attack} on {cell.victim}": f"{len(cell.ids)} of {cell.attacked} broken" for cell in cells}
-
-
-def _rounded(figures: Mapping[str, float | Tensor]) -> dict[str, float]:
-    return {name: round(float(value), 6) for name, value in figures.items()}

@@ -28,8 +28,7 @@ from snellen.methods.attacks.perturbation.open_balls import OpenL2Ball, OpenLinf
 from snellen.methods.attacks.perturbation.projections import Projection
 from snellen.methods.attacks.perturbation.search import Keep, Search
 from snellen.methods.attacks.perturbation.shared_change import SharedChange
-from snellen.models.layers.channels import apply_to_channels
-from snellen.models.layers.split_classifier import PIXELS
+from snellen.models.layers.split_classifier import PIXELS, apply_to_channels
 
 #: per-image: a tensor for each image. universal: one tensor for all images, which share their gradient.
 Scope = Literal["per-image", "universal"]

@@ -8,8 +8,8 @@ from typing import Literal
 from torch import Tensor
 
 from snellen.core.errors import InputError
-from snellen.metrics.linear_maps import map_residual, orthogonal_map, ridge_map
-from snellen.models.layers.channels import channel_rows
+from snellen.metrics.alignment import map_residual, orthogonal_map, ridge_map
+from snellen.models.layers.split_classifier import channel_rows
 
 #: none: the same tensor. orthogonal: the nearest rotation (Procrustes). ridge: any linear map.
 MapKind = Literal["none", "orthogonal", "ridge"]

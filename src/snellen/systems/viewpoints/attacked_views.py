@@ -25,9 +25,9 @@ from snellen.core.randomness import Randomness, derive_seed
 from snellen.core.run import Run
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.data.files.labels import align_labels
-from snellen.data.worlds.recorded_renderer import RecordedRenderer
-from snellen.data.worlds.solids.viewpoint_ranges import draw_viewpoints
-from snellen.data.worlds.viewed_objects import ViewedObject, ViewedObjects, viewed_objects
+from snellen.data.worlds.solids.solid_set import draw_viewpoints
+from snellen.data.worlds.view_set import ViewedObject, ViewedObjects, viewed_objects
+from snellen.data.worlds.viewpoints import RecordedRenderer
 from snellen.methods.attacks.goal import WHAT, Goal, goal_of
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork

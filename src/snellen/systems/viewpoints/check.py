@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from snellen.checks.check import Check, Companion, Conclusion, Measured, Reading
-from snellen.checks.halves import halves
 from snellen.checks.hypothesis import Hypothesis
-from snellen.checks.panels import HeatPicture, Panel
-from snellen.checks.pictures import keep_file, keep_picture
+from snellen.checks.independent import halves
+from snellen.checks.panels import HeatPicture, Panel, keep_file, keep_picture
 from snellen.checks.treatments import treatments
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError
@@ -26,7 +25,7 @@ from snellen.core.preparation import to_image
 from snellen.core.randomness import Randomness
 from snellen.data.files.labels import align_labels
 from snellen.data.references import load_images
-from snellen.data.worlds.viewed_objects import ViewedObject, ViewedObjects, is_view_set, viewed_objects
+from snellen.data.worlds.view_set import ViewedObject, ViewedObjects, is_view_set, viewed_objects
 from snellen.metrics.clustered import ClusteredMean, clustered_mean, clustered_share
 from snellen.systems.viewpoints.map_picture import map_picture
 from snellen.systems.viewpoints.method import ViewpointAttack

@@ -14,9 +14,9 @@ from snellen.core.classifier import Classifier
 from snellen.core.criterion import Misclassified
 from snellen.core.errors import RejectedImageError
 from snellen.core.randomness import Randomness, derive_seed
-from snellen.data.worlds.recorded_renderer import RecordedRenderer
-from snellen.data.worlds.solids.viewpoint_ranges import draw_viewpoints
-from snellen.data.worlds.viewed_objects import ViewedObject
+from snellen.data.worlds.solids.solid_set import draw_viewpoints
+from snellen.data.worlds.view_set import ViewedObject
+from snellen.data.worlds.viewpoints import RecordedRenderer
 from snellen.metrics.clustered import clustered_share
 from snellen.systems.viewpoints.search import judge, scores_of
 from snellen.systems.viewpoints.view_map import Region, view_map

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
-from snellen.data.worlds.solids.viewpoint_ranges import RANGES, ViewpointRange
+from snellen.data.worlds.solids.solid_set import RANGES, ViewpointRange
 from snellen.systems.viewpoints.pool import LabelledObjects
 from snellen.systems.viewpoints.search import Score
 from snellen.systems.viewpoints.view_training import ViewTraining

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from snellen.core.errors import RejectedImageError
 from snellen.core.evidence import Evidence
-from snellen.data.worlds.recorded_renderer import RecordedRenderer
+from snellen.data.worlds.viewpoints import RecordedRenderer
 from snellen.runs.picture_grid import picture_grid
 from snellen.runs.whole_file import whole_file
 from snellen.systems.viewpoints.attacked_view_set import NATURAL, RANDOM, AttackedObject, AttackedViewSet

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import ClassVar, Protocol, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from snellen.core.artifact import Artifact
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
@@ -26,9 +25,10 @@ from snellen.systems.viewpoints.pool import LabelledObjects
 from snellen.systems.viewpoints.search import Score
 from snellen.systems.viewpoints.views import Look, look_of
 from snellen.training.batches import Batch
+from snellen.training.fitting.frame import Fitting
 from snellen.training.fitting.groundwork import Groundwork, lay_groundwork
-from snellen.training.fitting.recipe import ClassifierRecipe
-from snellen.training.loop import train
+from snellen.training.fitting.recipe import ClassifierRecipe, Course
+from snellen.training.loop import Trained
 from snellen.training.objectives import Objective, cross_entropy
 
 
@@ -81,66 +81,48 @@ class ViewTraining(ClassifierRecipe):
     def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
         """Say why this cannot run: an architecture that does not exist, or images of which nothing can be rendered."""
         if images is not None and training_views(images) is None:
-            return f"needs a set of views, and {images.name} is none; {_EXAMPLES}"
+            return (
+                f"needs a set of views, to render its objects anew, and {images.name} is none; "
+                f"such as 'optotypes:solids?objects=20#train', or 'meshes:FOLDER'"
+            )
         return super().missing(classifier, images)
 
     @abstractmethod
     def supply(self, objects: LabelledObjects) -> nn.Module:
         """Make the supply (a :class:`ViewSupply`) of the training objects."""
 
-    def fit(
-        self,
-        data: ImageSet,
-        *,
-        base: Artifact | None = None,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> Artifact:
-        """Train on a set of views, whose source knows its renderer.
+    def course(self, fitting: Fitting) -> Course:
+        """The training on a set of views, whose source knows its renderer.
 
         In several processes, each adds the same renderings to its part of a batch.
 
         Raises:
-            InputError: images that are no views, or an object that is in two splits; what other recipes raise.
+            InputError: an object that is in two splits.
         """
-        views = training_views(data.for_fitting())
-        if views is None:
-            raise InputError(f"{data.name}: this recipe renders objects anew and needs a set of views; {_EXAMPLES}")
-        refuse_shared_objects(data)
-        ground = lay_groundwork(
-            data,
-            architecture=self.architecture,
-            side=self.side,
-            plan=self.plan,
-            base=base,
-            rng=rng,
-            several_labels=False,
-            progress=progress,
-        )
-        source, objects = cast(ViewSource, views.source), training_objects(views, ground.examples.ids)
-        module = WithSupply(ground.network, self.supply(objects))
-        trained = train(
-            module,
-            ground.examples,
-            plan=ground.plan,
-            objective=self.with_added_views(ground, source.renderer, objects, progress),
+        refuse_shared_objects(fitting.data)
+        plain = lay_groundwork(fitting, architecture=self.architecture, side=self.side, plan=self.plan)
+        views = training_views(fitting.data)
+        assert views is not None
+        source, objects = cast(ViewSource, views.source), training_objects(views, plain.examples.ids)
+        module = WithSupply(plain.network, self.supply(objects))
+
+        def finish(trained: Trained) -> tuple[Mapping[str, Tensor], dict[str, int]]:
+            module.load_state_dict(dict(trained.weights))
+            searched = getattr(module.supply, "renders", None)
+            # Both counts are those of the chosen epoch, like the weights.
+            return module.network.state_dict(), {
+                "objects": len(objects.ids),
+                "views_added": int(module.shown),
+                "views_searched": 0 if searched is None else int(searched),
+            }
+
+        return Course(
+            replace(plain, network=module),
+            self.recipe(),
+            objective=self.with_added_views(plain, source.renderer, objects, fitting.progress),
             transform=self.views(),
-            tune=ground.tune,
-            checkpoint=checkpoint,
-            recipe=self.recipe(),
-            progress=progress,
+            finish=finish,
         )
-        module.load_state_dict(dict(trained.weights))
-        searched = getattr(module.supply, "renders", None)
-        # Both counts are those of the chosen epoch, like the weights.
-        recipe = {
-            **self.recipe(),
-            "objects": len(objects.ids),
-            "views_added": int(module.shown),
-            "views_searched": 0 if searched is None else int(searched),
-        }
-        return ground.artifact(trained, name=self.title(), recipe=recipe, weights=module.network.state_dict())
 
     def with_added_views(
         self, ground: Groundwork, renderer: ViewRenderer, objects: LabelledObjects, progress: Progress | None = None
@@ -148,7 +130,7 @@ class ViewTraining(ClassifierRecipe):
         """Cross-entropy of a batch and of the renderings added to it, all with the same weight."""
         plan, alone, transform = ground.plan, self.clean_epochs, self.views()
         if alone is None:
-            alone = 0 if ground.base is not None else plan.epochs // 5
+            alone = 0 if ground.fitting.base is not None else plan.epochs // 5
         steps = -(-len(ground.examples) // plan.batch_size)
         made: dict[int, AddedViews] = {}
 
@@ -245,6 +227,3 @@ def evaluating(network: nn.Module, device: torch.device) -> Score:
         return scores
 
     return score
-
-
-_EXAMPLES = "such as 'optotypes:solids?objects=20#train', or 'meshes:FOLDER'"

@@ -34,9 +34,8 @@ from snellen.methods.explanations.maps import Select, moved, strongest
 from snellen.methods.explanations.pointed_region import Candidate, PointedRegion, pointed_region, points_of
 from snellen.methods.explanations.score import TargetScore
 from snellen.models.captioners.protocol import Captioner
-from snellen.models.captioners.references import load_captioner
+from snellen.models.references import load_captioner, load_segmenter
 from snellen.models.segmenters.protocol import Segmenter
-from snellen.models.segmenters.references import load_segmenter
 
 if TYPE_CHECKING:
     AnyExplanation = Method

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,21 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snellen.core.artifact import Artifact, Card, Lineage
+from snellen.core.artifact import Artifact, Card, rounded
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation
-from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
+from snellen.metrics.auroc import multilabel_auroc
 from snellen.models.classifiers.untrained import architecture_of, untrained
 from snellen.models.weights.state_dict_file import load_strictly
 from snellen.training.acceleration import seeded
-from snellen.training.batches import ImageStore
-from snellen.training.environment import record_environment
-from snellen.training.fitting.label_tables import label_table
+from snellen.training.batches import Examples, ImageStore
+from snellen.training.evaluation import score_examples
+from snellen.training.fitting.frame import Fitting
 from snellen.training.loop import Trained
+from snellen.training.objectives import label_cross_entropy
 from snellen.training.plan import TrainingPlan
-from snellen.version import __version__
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,7 @@ class Groundwork:
     """Everything a training of a classifier starts from.
 
     Args:
+        fitting: the call of ``fit`` that it was laid for.
         class_names: k of them, in the order of the scores.
         several: whether an image has several labels; targets are then a table (n, k) of 0 and 1.
         architecture: the record of it in a card.
@@ -39,11 +41,10 @@ class Groundwork:
         network: initial weights, on the CPU.
         examples: the train split, in memory.
         tune: chooses the epoch; None without a tune split.
-        plan: of the training, with a seed of ``rng``.
-        base: what is gone on from.
-        seed: of the run.
+        plan: of the training, with a seed of the fitting.
     """
 
+    fitting: Fitting
     class_names: tuple[str, ...]
     several: bool
     architecture: dict[str, Any]
@@ -53,8 +54,6 @@ class Groundwork:
     examples: ImageStore
     tune: ImageStore | None
     plan: TrainingPlan
-    base: Artifact | None
-    seed: int
 
     def artifact(
         self,
@@ -81,54 +80,39 @@ class Groundwork:
             task="multilabel" if self.several else "single",
             preparation=self.preparation.model_dump(mode="json"),
             normalization=self.normalization,
-            metrics={key: round(value, 6) for key, value in best.items() if key.startswith("tune.")},
-            history=tuple({key: round(value, 6) for key, value in row.items()} for row in trained.history),
-            lineage=Lineage(
-                recipe={**recipe, "rejected": len(trained.rejected)},
-                data=trained.data,
-                seed=self.seed,
-                code_version=__version__,
-                parent=self.base.card.sha256 if self.base is not None else None,
-                environment=record_environment(),
-            ),
+            metrics=rounded({key: value for key, value in best.items() if key.startswith("tune.")}),
+            history=tuple(rounded(row) for row in trained.history),
+            lineage=self.fitting.lineage({**recipe, "rejected": len(trained.rejected)}, trained.data),
         )
         return Artifact(dict(trained.weights if weights is None else weights), card)
 
 
 def lay_groundwork(
-    data: ImageSet,
+    fitting: Fitting,
     *,
     architecture: str,
     side: int,
     plan: TrainingPlan,
-    base: Artifact | None,
-    rng: Randomness,
-    several_labels: bool = True,
+    several_labels: bool = False,
     shown: Preparation | None = None,
-    progress: Progress | None = None,
 ) -> Groundwork:
     """Check the images, build the network, and read the images into memory.
 
     Args:
-        data: images with labels, one each or several each. With a ``split`` column, "train" is trained on and "tune"
-            chooses the epoch; without, all are trained on.
+        fitting: labelled images, one label each or several each, and where to start. With a ``split`` column, "train"
+            is trained on and "tune" chooses the epoch; without, all are trained on.
         architecture: ``fashion_cnn`` or ``timm:NAME``; a base brings its own.
         side: images are scaled and cropped to side × side pixels; a base brings its own preparation.
-        plan: numbers of the training; its seed is replaced by one of ``rng``.
-        base: a classifier artifact with the same classes, whose weights are gone on from.
-        rng: seeds initial weights, order and augmentation.
+        plan: numbers of the training; its seed is replaced by one of the fitting.
         several_labels: whether images with several labels each will do.
         shown: how training images are prepared, where that is not how the classifier prepares its own.
-        progress: hears of every image.
 
     Raises:
-        InputError: test images; no labels, or several where one is needed; a base that is no classifier of these
-            classes, or normalises its images.
+        InputError: several labels where one is needed, or one class; a base that is no classifier of these classes, or
+            normalises its images.
     """
-    data = data.for_fitting()
-    if data.class_names is None or not data.has_labels:
-        raise InputError(f"{data.name}: a classifier needs images with labels, and it has none")
-    classes, several = data.class_names, not (data.labels >= 0).any()
+    data, base, rng = fitting.data, fitting.base, fitting.rng
+    classes, several = data.class_names or (), not (data.labels >= 0).any()
     if several and not several_labels:
         raise InputError(f"{data.name}: this recipe needs images with one label each, and these have several")
     if len(classes) < 2 and not several:
@@ -148,9 +132,10 @@ def lay_groundwork(
 
     def store(images: ImageSet, how: Preparation) -> ImageStore:
         targets = label_table(images) if several else None
-        return ImageStore.of_images(images, how, targets=targets, progress=progress)
+        return ImageStore.of_images(images, how, targets=targets, progress=fitting.progress)
 
     return Groundwork(
+        fitting=fitting,
         class_names=classes,
         several=several,
         architecture=built,
@@ -159,9 +144,7 @@ def lay_groundwork(
         network=network,
         examples=store(data.of_split("train") if has_tune else data, shown or preparation),
         tune=store(data.of_split("tune"), preparation) if has_tune else None,
-        plan=plan.model_copy(update={"seed": rng.generator("training").initial_seed() % 2**31}),
-        base=base,
-        seed=rng.seed,
+        plan=fitting.seeded(plan),
     )
 
 
@@ -194,3 +177,30 @@ def _check_normalization(base: Artifact | None) -> None:
             f"in [0, 1] as they are; expected mean 0 and std 1: put the normalisation into the network's first layer, "
             f"or train without a base"
         )
+
+
+def label_table(images: ImageSet) -> Tensor:
+    """The labels of a set with several labels per image: float32 (n, l), 0 and 1.
+
+    Raises:
+        InputError: an image without labels.
+    """
+    rows = images.column("labels")
+    unknown = [example_id for example_id, row in zip(images.ids, rows, strict=True) if row is None]
+    if unknown:
+        raise InputError(f"{images.name}: {len(unknown)} images have no labels, the first is {unknown[0]!r}")
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+def label_figures(model: nn.Module, examples: Examples) -> Mapping[str, float]:
+    """Share of right label decisions at probability ½, mean area under the ROC curve, and loss (for the tune split).
+
+    The area is 0.5 when no label has both values.
+    """
+    scores, targets = score_examples(model, examples)
+    area = multilabel_auroc(targets.numpy().astype(int), scores.numpy()).value
+    return {
+        "accuracy": float(((scores > 0) == (targets > 0.5)).double().mean()),
+        "auroc": 0.5 if math.isnan(area) else area,
+        "loss": float(label_cross_entropy(scores, targets).double().mean()),
+    }

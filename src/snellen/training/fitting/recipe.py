@@ -2,36 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
+from torch import Tensor
 
 from snellen.core.artifact import Artifact
 from snellen.core.classifier import Classifier
 from snellen.core.errors import SnellenError
 from snellen.core.images import ImageSet
-from snellen.core.method import Method, Need
-from snellen.core.progress import Progress
-from snellen.core.randomness import Randomness
+from snellen.core.method import Need
 from snellen.models.classifiers.untrained import architecture_of
-from snellen.training.crops import random_resized_crops
-from snellen.training.fitting.classifiers import fit_classifier
-from snellen.training.objectives import Objective
+from snellen.training.evaluation import Evaluate, accuracy
+from snellen.training.fitting.frame import FittedMethod, Fitting, laid_over
+from snellen.training.fitting.groundwork import Groundwork, label_figures, lay_groundwork
+from snellen.training.loop import Trained, train
+from snellen.training.objectives import Objective, classify, label_cross_entropy, on_scores
 from snellen.training.plan import TrainingPlan
-from snellen.training.transforms import BatchTransform, in_sequence, random_flips
+from snellen.training.transforms import BatchTransform, in_sequence, random_flips, random_resized_crops
 
 #: Of recipes whose papers leave the numbers to the task.
 PLAN = TrainingPlan(epochs=30, batch_size=128, learning_rate=1e-3, weight_decay=0.05, clip_norm=1.0)
 
 
-def laid_over(plan: TrainingPlan) -> BeforeValidator:
-    """Lay the numbers of a mapping over a recipe's own; anything else, such as a whole plan, stays as it is."""
-    return BeforeValidator(lambda given: {**plan.model_dump(), **given} if isinstance(given, Mapping) else given)
+def _all_of_it(trained: Trained) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+    return trained.weights, {}
 
 
-class ClassifierRecipe(Method):
+@dataclass(frozen=True, eq=False)
+class Course:
+    """One training of a classifier.
+
+    Args:
+        ground: what it starts from; its network may be more than the classifier.
+        recipe: what made this, as JSON values; a checkpoint of another recipe is refused.
+        objective: what is minimised.
+        transform: augmentation of each batch.
+        evaluate: figures on the tune split.
+        finish: gives the classifier's weights and further facts for the lineage, after the loop.
+    """
+
+    ground: Groundwork
+    recipe: Mapping[str, Any]
+    objective: Objective = classify
+    transform: BatchTransform | None = None
+    evaluate: Evaluate = accuracy
+    finish: Callable[[Trained], tuple[Mapping[str, Tensor], Mapping[str, Any]]] = _all_of_it
+
+    def run(self, name: str) -> Artifact:
+        """Train, and write the card of an artifact of this name."""
+        trained = train(
+            self.ground.network,
+            self.ground.examples,
+            plan=self.ground.plan,
+            objective=self.objective,
+            transform=self.transform,
+            tune=self.ground.tune,
+            evaluate=self.evaluate,
+            checkpoint=self.ground.fitting.checkpoint,
+            recipe=dict(self.recipe),
+            progress=self.ground.fitting.progress,
+        )
+        weights, facts = self.finish(trained)
+        return self.ground.artifact(trained, name=name, recipe={**self.recipe, **facts}, weights=weights)
+
+
+class ClassifierRecipe(FittedMethod):
     """What is trained, on images of which size, with which numbers; subclasses say what is special.
 
     Crops and flips come first and are the same for every recipe, so that recipes can be compared. Both are off by
@@ -51,12 +89,8 @@ class ClassifierRecipe(Method):
     )
 
     def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
-        """Say why this cannot run without a base: an architecture that does not exist."""
-        try:
-            architecture_of(self.architecture, 2)
-        except SnellenError as error:
-            return f"cannot train: {error}"
-        return super().missing(classifier, images)
+        """Say why this cannot run; without images, also an architecture that does not exist: a base brings its own."""
+        return lacking_architecture(self.architecture, images) or super().missing(classifier, images)
 
     def objective(self) -> Objective | None:
         """What is minimised, for images with one label each; None: cross-entropy of one or several labels."""
@@ -83,27 +117,35 @@ class ClassifierRecipe(Method):
         """What the lineage records."""
         return self.record()
 
-    def fit(
-        self,
-        data: ImageSet,
-        *,
-        base: Artifact | None = None,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> Artifact:
-        """Train on labelled images; see :func:`snellen.training.fitting.classifiers.fit_classifier`."""
-        return fit_classifier(
-            data,
-            name=self.title(),
-            architecture=self.architecture,
-            side=self.side,
-            plan=self.plan,
-            transform=self.views(self.transform(len(data.class_names or ()))),
-            base=base,
-            rng=rng,
-            recipe=self.recipe(),
-            objective=self.objective(),
-            checkpoint=checkpoint,
-            progress=progress,
+    def ground(self, fitting: Fitting) -> Groundwork:
+        """What the training starts from."""
+        several = self.objective() is None
+        return lay_groundwork(
+            fitting, architecture=self.architecture, side=self.side, plan=self.plan, several_labels=several
         )
+
+    def course(self, fitting: Fitting) -> Course:
+        """The training: one label by cross-entropy, several by binary cross-entropy, or by the recipe's objective."""
+        ground = self.ground(fitting)
+        return Course(
+            ground,
+            self.recipe(),
+            objective=self.objective() or (on_scores(label_cross_entropy) if ground.several else classify),
+            transform=self.views(self.transform(len(ground.class_names))),
+            evaluate=label_figures if ground.several else accuracy,
+        )
+
+    def fitted(self, fitting: Fitting) -> Artifact:
+        """Train on labelled images."""
+        return self.course(fitting).run(self.title())
+
+
+def lacking_architecture(reference: str, images: ImageSet | None) -> str | None:
+    """Say that there is no such architecture, before any images are given; later, building it says so."""
+    if images is not None:
+        return None
+    try:
+        architecture_of(reference, 2)
+    except SnellenError as error:
+        return f"cannot train: {error}"
+    return None

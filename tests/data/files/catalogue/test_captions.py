@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from snellen.core.errors import RejectedImageError
-from snellen.data.files.catalogue.captions import is_chatty, read_caption
+from snellen.data.files.catalogue.stamps import is_chatty, read_caption
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,16 @@ import pytest
 from PIL import Image
 
 from snellen.core.errors import InputError, RejectedImageError
-from snellen.data.files.catalogue.backgrounds import background_images, plain_background
-from snellen.data.files.catalogue.cutout_source import CutoutSource, composed, coverage, survey
-from snellen.data.files.catalogue.placement import Box, Placement
+from snellen.data.files.catalogue.cutout_source import (
+    Box,
+    CutoutSource,
+    Placement,
+    background_images,
+    composed,
+    coverage,
+    plain_background,
+    survey,
+)
 from snellen.data.files.decoding import DecodingLimits
 from snellen.data.references import load_images
 from tests.data.files.catalogue.small_files import cutout, encoded

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from snellen.core.errors import InputError
-from snellen.data.files.catalogue.file_sums import check_sums, read_sums, stored_sums
-from snellen.data.files.catalogue.known_set import known_sets_by_name
+from snellen.data.files.catalogue.known_set import check_sums, known_sets_by_name, read_sums, stored_sums
 
 
 def check(root: Path, content: bytes = b"a") -> None:

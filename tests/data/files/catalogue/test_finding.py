@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from snellen.core.errors import InputError
-from snellen.data.files.catalogue.finding import find_set, find_source
-from snellen.data.files.catalogue.known_set import KnownSet, PackageSource, known_set
+from snellen.data.files.catalogue.known_set import KnownSet, PackageSource, find_set, find_source, known_set
 
 
 def elsewhere(known: KnownSet) -> KnownSet:
@@ -40,7 +39,7 @@ def test_python_packages_are_found_without_importing_them(tmp_path: Path) -> Non
     (package / "digits.csv.gz").write_bytes(b"")
     code = (
         "from snellen.data.files.catalogue.known_set import known_set\n"
-        "from snellen.data.files.catalogue.finding import find_source\n"
+        "from snellen.data.files.catalogue.known_set import find_source\n"
         "source = known_set('digits').sources[0].model_copy(update={'module': 'explosive', 'inside': 'data'})\n"
         "assert find_source(source).name == 'data'\n"
     )

@@ -13,8 +13,7 @@ from PIL import Image
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.data.files.catalogue.colour_bitmap_font import read_colour_bitmaps
-from snellen.data.files.catalogue.finding import find_source
-from snellen.data.files.catalogue.known_set import known_set
+from snellen.data.files.catalogue.known_set import find_source, known_set
 from snellen.data.files.catalogue.loading import load_known
 from snellen.data.files.catalogue.stamps import load_stamps
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from snellen.data.files.catalogue.placement import Placement
+from snellen.data.files.catalogue.cutout_source import Placement
 
 
 @settings(max_examples=200, deadline=None)

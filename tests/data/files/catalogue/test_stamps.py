@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from snellen.core.errors import InputError, RejectedImageError
-from snellen.data.files.catalogue.backgrounds import plain_background
-from snellen.data.files.catalogue.placement import Placement
+from snellen.data.files.catalogue.cutout_source import Placement, plain_background
 from snellen.data.files.catalogue.stamps import load_stamps
 from tests.data.files.catalogue.small_files import stamp
 

@@ -19,8 +19,7 @@ from snellen.core.images import ImageSet
 from snellen.data.files import manifest_table
 from snellen.data.files.decoding import DecodingLimits
 from snellen.data.files.parquet_images import layout, loading
-from snellen.data.files.parquet_images.loading import load_parquet_images
-from snellen.data.files.parquet_images.source import ParquetSource
+from snellen.data.files.parquet_images.loading import ParquetSource, load_parquet_images
 from snellen.data.references import load_images
 from tests.data.files.shard_making import STORED, grey, hugging_face, png, reason, write_parquet
 

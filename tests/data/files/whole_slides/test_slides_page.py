@@ -10,7 +10,7 @@ import pytest
 
 from snellen.data.files.whole_slides import loading, slide_file, tissue
 from snellen.data.files.whole_slides.handles import Handles
-from snellen.data.files.whole_slides.slide_bytes import SUFFIXES
+from snellen.data.files.whole_slides.slide_file import SUFFIXES
 from snellen.data.files.whole_slides.slide_list import NEGATIVES
 from snellen.data.files.whole_slides.tiling import Tiling
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snellen.core.errors import InputError
-from snellen.data.worlds.meshes.java_properties import read_properties
+from snellen.data.worlds.meshes.furniture_catalogue import read_properties
 
 
 @pytest.mark.parametrize("line", ["Truth=Beauty", " Truth:Beauty", "Truth                    :Beauty", "Truth Beauty"])

@@ -12,7 +12,7 @@ import torch
 from snellen.core.errors import InputError, RejectedImageError, UnknownNameError
 from snellen.data.references import load_images
 from snellen.data.worlds.meshes.mesh_list import listed_meshes
-from snellen.data.worlds.meshes.refusing_renderer import RefusingRenderer
+from snellen.data.worlds.meshes.screening import RefusingRenderer
 from snellen.data.worlds.view_set import ViewSource, view_set
 from tests.data.worlds.meshes.small_meshes import ColouredSquares, write_box, write_card, write_catalogue
 

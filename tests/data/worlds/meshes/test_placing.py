@@ -10,12 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snellen.core.errors import InputError, RejectedImageError
-from snellen.data.worlds.meshes.loaded_meshes import LoadedMeshes
-from snellen.data.worlds.meshes.mesh import Mesh, part_of_corners
-from snellen.data.worlds.meshes.mesh_content import mesh_content_hash
+from snellen.data.worlds.meshes.loaded_meshes import LoadedMeshes, mesh_content_hash, read_mesh
+from snellen.data.worlds.meshes.mesh import Mesh, part_of_corners, placed
 from snellen.data.worlds.meshes.mesh_file import MeshFile, mesh_files
-from snellen.data.worlds.meshes.placing import placed
-from snellen.data.worlds.meshes.reading import read_mesh
 from tests.data.worlds.meshes.small_meshes import write_box, write_card
 
 

@@ -18,10 +18,10 @@ from PIL import Image
 
 from snellen.core.errors import InputError, MissingExtraError, RejectedImageError, SnellenError
 from snellen.data.worlds.meshes.loaded_meshes import LoadedMeshes
-from snellen.data.worlds.meshes.off_screen import check_off_screen
 from snellen.data.worlds.meshes.pybullet_renderer import PyBulletRenderer
 from snellen.data.worlds.meshes.pyvista_renderer import PyVistaRenderer
 from snellen.data.worlds.meshes.screening import screened
+from snellen.data.worlds.meshes.vtk_messages import check_off_screen
 from snellen.data.worlds.viewpoints import ANGLE_OF_VIEW, camera_to_world
 from tests.data.worlds.meshes.small_meshes import triangle_glb, write_box, write_card
 

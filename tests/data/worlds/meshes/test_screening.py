@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.errors import InputError, RejectedImageError
-from snellen.data.worlds.meshes.attribution import attribution_by_object, credit
-from snellen.data.worlds.meshes.mesh_file import MeshFile
+from snellen.data.worlds.meshes.mesh_file import MeshFile, attribution_by_object, credit
 from snellen.data.worlds.meshes.screening import LOOKS, AcceptedObjects, screened
 from snellen.data.worlds.view_set import view_set
 from tests.data.worlds.meshes.small_meshes import ColouredSquares

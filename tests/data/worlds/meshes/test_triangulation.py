@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from snellen.data.worlds.meshes.triangulation import bent_inwards, ears, fan
+from snellen.data.worlds.meshes.wavefront import bent_inwards, ears, fan
 
 
 def area(points: NDArray[np.float64], triangles: NDArray[np.int64]) -> float:

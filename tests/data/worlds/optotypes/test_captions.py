@@ -5,11 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snellen.core.errors import InputError
-from snellen.data.worlds.optotypes.caption_words import caption_words
+from snellen.data.worlds.optotypes.caption_phrases import caption_words
 from snellen.data.worlds.optotypes.captions import caption
 from snellen.data.worlds.optotypes.described import (
     DEGREES,
     PLACES,
+    RELATIONS,
     Described,
     DescribedNuisances,
     DescribedObject,
@@ -28,7 +29,6 @@ from snellen.data.worlds.optotypes.factors import (
     TILTS,
 )
 from snellen.data.worlds.optotypes.parser import parse
-from snellen.data.worlds.optotypes.relations import RELATIONS
 from snellen.data.worlds.optotypes.selection import DETAILS, FACTORS, select
 from snellen.data.worlds.optotypes.vocabulary import BLANK, WORDS, bare_words, forms, phrases, values, vocabulary
 from tests.data.worlds.optotypes.caption_scenes import descriptions

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from snellen.core.errors import InputError
 from snellen.data.worlds.optotypes.described import (
+    INVERSE,
     PLACES,
     Described,
     DescribedNuisances,
@@ -15,9 +16,9 @@ from snellen.data.worlds.optotypes.described import (
     DescribedRelation,
     degree_of,
     described,
+    relation_of,
 )
 from snellen.data.worlds.optotypes.factors import NUISANCES, ROUND
-from snellen.data.worlds.optotypes.relations import INVERSE, relation_of
 from snellen.data.worlds.optotypes.scene import Lettering, Light, Nuisances, Scene, SceneObject
 from tests.data.worlds.optotypes.caption_scenes import caption_scene, descriptions
 

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from snellen.data.worlds.optotypes.distances import DISTANCES
 from snellen.data.worlds.optotypes.factors import ROUND, SHAPES
+from snellen.data.worlds.optotypes.objects import DISTANCES
 
 SIDE = 401
 PLACE = torch.linspace(-1.2, 1.2, SIDE)

@@ -8,8 +8,7 @@ from PIL import Image
 
 from snellen.core.errors import InputError
 from snellen.data.worlds.optotypes.factors import BACKGROUNDS, NUISANCES, SHAPES, STYLES, TEXTURES
-from snellen.data.worlds.optotypes.glyphs import GAP, HEIGHT, WIDTH
-from snellen.data.worlds.optotypes.lettering import write_lettering
+from snellen.data.worlds.optotypes.lettering import GAP, HEIGHT, WIDTH, write_lettering
 from snellen.data.worlds.optotypes.rendering import render, visible
 from snellen.data.worlds.optotypes.scene import Lettering, Light, Nuisances, Scene, SceneObject
 from tests.data.worlds.optotypes.random_scenes import random_scenes

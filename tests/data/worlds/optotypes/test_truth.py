@@ -1,8 +1,13 @@
 import random
 from itertools import permutations
 
-from snellen.data.worlds.optotypes.described import Described, DescribedNuisances, DescribedObject, DescribedRelation
-from snellen.data.worlds.optotypes.relations import INVERSE
+from snellen.data.worlds.optotypes.described import (
+    INVERSE,
+    Described,
+    DescribedNuisances,
+    DescribedObject,
+    DescribedRelation,
+)
 from snellen.data.worlds.optotypes.selection import FACTORS, OBJECT_FACTORS, select
 from snellen.data.worlds.optotypes.truth import contradicts, holds
 from tests.data.worlds.optotypes.caption_scenes import descriptions

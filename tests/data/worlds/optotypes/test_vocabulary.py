@@ -1,8 +1,7 @@
 from itertools import product
 
-from snellen.data.worlds.optotypes.caption_phrases import find_phrases
-from snellen.data.worlds.optotypes.caption_words import CaptionTokens
-from snellen.data.worlds.optotypes.described import PLACES
+from snellen.data.worlds.optotypes.caption_phrases import CaptionTokens, find_phrases
+from snellen.data.worlds.optotypes.described import PLACES, RELATIONS
 from snellen.data.worlds.optotypes.factors import (
     BACKGROUNDS,
     COLOURS,
@@ -14,7 +13,6 @@ from snellen.data.worlds.optotypes.factors import (
     TEXTURES,
     TILTS,
 )
-from snellen.data.worlds.optotypes.relations import RELATIONS
 from snellen.data.worlds.optotypes.vocabulary import BLANK, bare_words, forms, phrases, values, vocabulary
 
 FACTORS = {

@@ -11,7 +11,7 @@ from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
-from snellen.data.worlds.planting.image_dependent_noise import ImageDependentLabelNoise
+from snellen.data.worlds.planting.label_noise import ImageDependentLabelNoise
 from snellen.data.worlds.planting.truth import planted_of, true_labels
 from tests.data.worlds.planting.labelled_sets import labelled_set, rows, shuffled
 

@@ -15,8 +15,7 @@ from snellen.core.errors import InputError
 from snellen.core.images import COLUMNS, ImageSet, Provenance
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
-from snellen.data.worlds.planting.near_copies import COPY_KINDS, NearCopy
-from snellen.data.worlds.planting.near_duplicates import NearDuplicates
+from snellen.data.worlds.planting.near_duplicates import COPY_KINDS, NearCopy, NearDuplicates
 from snellen.data.worlds.planting.truth import planted_of, set_column
 from snellen.data.worlds.rendered_source import RenderedSource
 from tests.data.worlds.planting.labelled_sets import labelled_set, rows, shuffled

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snellen.core.randomness import Randomness
-from snellen.data.worlds.planting.row_draws import choose_exactly, integer_by_id, uniform_by_id
+from snellen.data.worlds.planting.planted_defect import choose_exactly, integer_by_id, uniform_by_id
 
 IDS = [f"train/{index:06d}" for index in range(5000)]
 

@@ -14,13 +14,16 @@ from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.factors import BACKGROUNDS, COLOURS
 from snellen.data.worlds.optotypes.scene import Lettering, Scene, SceneObject
 from snellen.data.worlds.optotypes.scene_set import scene_images
-from snellen.data.worlds.planting.background_shortcut import BackgroundShortcut
 from snellen.data.worlds.planting.correlation import correlate
-from snellen.data.worlds.planting.lettering_shortcut import LetteringShortcut
-from snellen.data.worlds.planting.missing_combinations import MissingCombinations
-from snellen.data.worlds.planting.object_shortcut import MOST_OBJECTS, ObjectShortcut
 from snellen.data.worlds.planting.patch_trigger import PatchTrigger
-from snellen.data.worlds.planting.scene_shortcut import SceneShortcut
+from snellen.data.worlds.planting.scene_shortcuts import (
+    MOST_OBJECTS,
+    BackgroundShortcut,
+    LetteringShortcut,
+    ObjectShortcut,
+    SceneShortcut,
+)
+from snellen.data.worlds.planting.selections import MissingCombinations
 from snellen.data.worlds.planting.trigger_planting import PlantTrigger
 from snellen.data.worlds.planting.truth import planted_of
 from tests.data.worlds.planting.labelled_sets import labelled_set, rows, shuffled

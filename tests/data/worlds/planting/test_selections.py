@@ -11,9 +11,7 @@ from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.scenes import Scenes
-from snellen.data.worlds.planting.hidden_subgroup import HiddenSubgroup
-from snellen.data.worlds.planting.imbalance import Imbalance
-from snellen.data.worlds.planting.missing_combinations import MissingCombinations
+from snellen.data.worlds.planting.selections import HiddenSubgroup, Imbalance, MissingCombinations
 from snellen.data.worlds.planting.truth import planted_of, true_labels
 from tests.data.worlds.planting.labelled_sets import labelled_set, rows, shuffled
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from snellen.data.worlds.slides.stain import EOSIN, HAEMATOXYLIN, stained, stains_of
+from snellen.data.worlds.slides.rendering import EOSIN, HAEMATOXYLIN, stained, stains_of
 
 
 def test_light_left_is_close_to_the_exponential() -> None:

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from snellen.core.errors import UnknownNameError
-from snellen.data.worlds.solids.assemblies import SOLID_CLASSES, draw_solid
-from snellen.data.worlds.solids.palette import PALETTE, draw_colours
+from snellen.data.worlds.solids.assemblies import PALETTE, SOLID_CLASSES, draw_colours, draw_solid
 
 # Largest number of parts and least: as many as people would build it of.
 PARTS = range(3, 9)

@@ -7,9 +7,7 @@ from pydantic import ValidationError
 
 from snellen.core.method import World
 from snellen.data.worlds.solids.assemblies import SOLID_CLASSES
-from snellen.data.worlds.solids.grounds import GROUNDS, Grounds
-from snellen.data.worlds.solids.solid_set import Solids
-from snellen.data.worlds.solids.viewpoint_ranges import RANGES, draw_viewpoints
+from snellen.data.worlds.solids.solid_set import GROUNDS, RANGES, Grounds, Solids, draw_viewpoints
 from snellen.data.worlds.view_set import LayeredRenderer
 from snellen.data.worlds.viewpoints import COORDINATES
 

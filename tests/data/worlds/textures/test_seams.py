@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from snellen.core.errors import InputError
-from snellen.data.worlds.textures.breaking import FAILURES
-from snellen.data.worlds.textures.seams import seam_energy_ratio
+from snellen.data.worlds.textures.breaking import FAILURES, seam_energy_ratio
 from snellen.data.worlds.textures.textures import Textures
 
 

@@ -1,20 +1,142 @@
-"""Cut-outs on backgrounds, with the exact coverage of each as its mask."""
+"""Cut-outs on backgrounds, each at its place, with the exact coverage as its mask."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from snellen.core.errors import RejectedImageError
-from snellen.data.files.catalogue.alpha_decoding import decode_with_alpha
-from snellen.data.files.catalogue.backgrounds import Background
-from snellen.data.files.catalogue.placement import Box, Placement
-from snellen.data.files.decoding import DecodingLimits
+from snellen.core.errors import InputError, RejectedImageError
+from snellen.core.images import ImageSet
+from snellen.core.randomness import derive_seed
+from snellen.data.files.decoding import DEFAULT_LIMITS, FORMATS, DecodingLimits, decode
+from snellen.data.files.pillow_warnings import pillow_warnings_contained
+
+
+def decode_with_alpha(content: bytes, *, limits: DecodingLimits = DEFAULT_LIMITS) -> Image.Image:
+    """Decode the bytes of one image file to RGBA, at its own size; opaque where it has no transparency.
+
+    The file is decoded twice: :func:`~snellen.data.files.decoding.decode` alone says what is refused, so that there are
+    no other rules for pictures with transparency.
+
+    >>> stream = io.BytesIO()
+    >>> Image.new("RGBA", (3, 2), (10, 20, 30, 40)).save(stream, "PNG")
+    >>> decode_with_alpha(stream.getvalue()).getpixel((0, 0))
+    (10, 20, 30, 40)
+
+    Raises:
+        RejectedImageError: as :func:`~snellen.data.files.decoding.decode`, or grey of more than 8 bits.
+    """
+    decode(content, limits=limits)
+    with pillow_warnings_contained(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        if image.mode.startswith("I"):
+            raise RejectedImageError("grey of more than 8 bits has no transparency here; store 8 bits per channel")
+        return image.convert("RGBA")
+
+
+#: Number of a cut-out in its set → picture (RGB, any size; its middle is cut to the frame).
+Background = Callable[[int], Image.Image]
+
+WHITE = (255, 255, 255)
+
+
+def plain_background(colour: tuple[int, int, int] = WHITE) -> Background:
+    """One colour (red, green, blue; 0 to 255) behind every cut-out.
+
+    >>> plain_background((0, 128, 255))(7).getpixel((0, 0))
+    (0, 128, 255)
+
+    Raises:
+        InputError: not three numbers from 0 to 255.
+    """
+    if len(colour) != 3 or not all(0 <= value <= 255 for value in colour):
+        raise InputError(f"a colour is red, green and blue from 0 to 255; got {colour}")
+    picture = Image.new("RGB", (1, 1), tuple(colour))
+    return lambda number: picture
+
+
+def background_images(images: ImageSet, *, seed: int = 0) -> Background:
+    """A random picture of a set behind each cut-out, a folder of photos say; the draw depends on seed and number alone.
+
+    Args:
+        images: pictures to draw from, with replacement; a picture that cannot be read raises RejectedImageError.
+        seed: of the draws.
+
+    Raises:
+        InputError: an empty set.
+    """
+    count = len(images)
+    if not count:
+        raise InputError(f"{images.name} holds no pictures to stand behind anything")
+    return lambda number: images.read(derive_seed(seed, "background", number) % count)
+
+
+class Box(NamedTuple):
+    """A box in whole pixels: from (left, top) up to but without (right, bottom)."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        """Pixels from left to right."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """Pixels from top to bottom."""
+        return self.bottom - self.top
+
+
+class Placement(BaseModel):
+    """Size of the frame, and size and place of the object in it.
+
+    Every draw is a function of the seed and the object's id alone.
+
+    >>> Placement(size=100, least_share=0.5, most_share=0.5).place("crow", 40, 20)
+    Box(left=25, top=37, right=75, bottom=62)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = Field(224, ge=8, le=4096, description="edge of the square picture, pixels")
+    least_share: float = Field(0.85, gt=0, le=1, description="smallest longer edge of an object, of the picture's edge")
+    most_share: float = Field(0.85, gt=0, le=1, description="largest longer edge of an object, of the picture's edge")
+    position: Literal["centre", "anywhere"] = Field("centre", description="in the middle, or anywhere inside at random")
+    seed: int = Field(0, ge=0, description="seed of size and position")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Placement:
+        if self.least_share > self.most_share:
+            raise ValueError(f"least_share {self.least_share} is larger than most_share {self.most_share}")
+        return self
+
+    def place(self, object_id: str, width: int, height: int) -> Box:
+        """Box in the frame of an object whose cut-out has this width and height (pixels), proportions kept."""
+        share = self.least_share + (self.most_share - self.least_share) * self._uniform(object_id, "share")
+        scale = share * self.size / max(width, height)
+        across, down = (max(1, round(edge * scale)) for edge in (width, height))
+        free = (self.size - across, self.size - down)
+        if self.position == "centre":
+            left, top = free[0] // 2, free[1] // 2
+        else:
+            left = int(self._uniform(object_id, "left") * (free[0] + 1))
+            top = int(self._uniform(object_id, "top") * (free[1] + 1))
+        return Box(left, top, left + across, top + down)
+
+    def _uniform(self, object_id: str, stream: str) -> float:
+        """A number in [0, 1): the upper 53 bits of 63, which a float holds exactly."""
+        return (derive_seed(self.seed, stream, object_id) >> 10) / 2**53
+
 
 #: Cut-outs are small; a picture of more pixels is refused before it is decoded.
 CUTOUT_LIMITS = DecodingLimits(max_bytes=32 * 2**20, max_pixels=16_000_000)

@@ -16,10 +16,15 @@ import pyarrow as pa
 from snellen.core import package
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import COLUMNS, ImageSet, Provenance
-from snellen.data.files.catalogue.backgrounds import WHITE, plain_background
 from snellen.data.files.catalogue.colour_bitmap_font import MAX_FONT_BYTES, read_colour_bitmaps
-from snellen.data.files.catalogue.cutout_source import CUTOUT_LIMITS, CutoutSource, survey
-from snellen.data.files.catalogue.placement import Placement
+from snellen.data.files.catalogue.cutout_source import (
+    CUTOUT_LIMITS,
+    WHITE,
+    CutoutSource,
+    Placement,
+    plain_background,
+    survey,
+)
 from snellen.data.files.contained_file import read_file
 from snellen.data.files.decoding import DecodingLimits
 from snellen.data.files.folder import list_images

@@ -12,9 +12,15 @@ import pyarrow as pa
 from snellen.core.errors import InputError
 from snellen.core.images import COLUMNS, ImageSet, Provenance, Split
 from snellen.data.files.catalogue.emoji import load_emoji
-from snellen.data.files.catalogue.file_sums import check_sums, stored_sums
-from snellen.data.files.catalogue.finding import find_set, find_source
-from snellen.data.files.catalogue.known_set import KnownSet, known_set, known_sets_by_name
+from snellen.data.files.catalogue.known_set import (
+    KnownSet,
+    check_sums,
+    find_set,
+    find_source,
+    known_set,
+    known_sets_by_name,
+    stored_sums,
+)
 from snellen.data.files.catalogue.photos import load_photos
 from snellen.data.files.catalogue.pixel_csv import load_pixel_csv
 from snellen.data.files.catalogue.stamps import load_stamps

@@ -2,25 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.data.files.contained_file import told_apart
 from snellen.data.files.decoding import DEFAULT_LIMITS, DecodingLimits
+from snellen.data.files.file_source import EncodedSource
 from snellen.data.files.folder import BESIDE, Listing, Place, places_of
 from snellen.data.files.grey_range import SIXTEEN_BIT
 from snellen.data.files.manifest_columns import meaning
 from snellen.data.files.manifest_table import Written
 from snellen.data.files.shard_files import ShardFile, find_shards, identity_of
-from snellen.data.files.split_names import split_of, split_of_file
+from snellen.data.files.splits import split_of, split_of_file
 from snellen.data.files.tar_shards.headers import read_members
 from snellen.data.files.tar_shards.samples import MAX_TEXTS_BYTES, Collected, Sample
-from snellen.data.files.tar_shards.source import TarSource
+
+
+class TarSource(EncodedSource):
+    """Members of archives, by shard, offset and size. Threads may read at once: each reading opens the shard anew.
+
+    Args:
+        shards: the archives, looked at already.
+        places: int64 (n, 3): shard, offset and size of each row, bytes.
+        refused: row → reason, for rows that must not be read.
+        skipped: how many other members the archives hold.
+        limits: see :class:`~snellen.data.files.decoding.DecodingLimits`.
+        grey_range: values of black and white in grey images of more than 8 bits.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[ShardFile],
+        places: NDArray[np.int64],
+        *,
+        refused: Mapping[int, str] | None = None,
+        skipped: int = 0,
+        limits: DecodingLimits = DEFAULT_LIMITS,
+        grey_range: tuple[int, int] = SIXTEEN_BIT,
+    ) -> None:
+        super().__init__(refused, limits, grey_range)
+        self.shards, self.places, self.skipped = tuple(shards), places, skipped
+
+    def stored(self, index: int) -> bytes:
+        """The member, if its shard still is what it was."""
+        shard, offset, size = self.places[index].tolist()
+        if size > self.limits.max_bytes:
+            raise RejectedImageError(f"the file has {size} bytes, more than {self.limits.max_bytes} (max_bytes)")
+        try:
+            with self.shards[shard].opened() as stream:
+                stream.seek(offset)
+                content = stream.read(size)
+        except OSError as error:
+            raise RejectedImageError(f"cannot be read: {error.strerror or error}") from error
+        if len(content) != size:
+            raise RejectedImageError("the archive ends within this file")
+        return content
+
 
 SCHEME = "tar:"
 

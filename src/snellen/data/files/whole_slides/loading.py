@@ -15,8 +15,7 @@ from snellen.data.files.contained_file import locate
 from snellen.data.files.whole_slides.handles import Handles
 from snellen.data.files.whole_slides.slide_file import DEFAULT_LIMITS, SlideFile, SlideLimits
 from snellen.data.files.whole_slides.slide_list import ListedSlide, list_slides
-from snellen.data.files.whole_slides.slide_source import IndexedSlide, SlideSource
-from snellen.data.files.whole_slides.slide_table import slide_table
+from snellen.data.files.whole_slides.slide_source import IndexedSlide, SlideSource, slide_table
 from snellen.data.files.whole_slides.tiling import TileIndex, Tiling, index_tiles
 from snellen.data.files.whole_slides.tissue import tissue_mask
 from snellen.data.reference_query import query_parameters, reasons

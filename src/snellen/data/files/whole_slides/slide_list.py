@@ -12,8 +12,8 @@ from snellen.data.files.class_labels import checked_class_count, numbered_class_
 from snellen.data.files.contained_file import printable
 from snellen.data.files.folder import list_images, places_of
 from snellen.data.files.manifest_table import Written, read_csv
-from snellen.data.files.split_names import SPELLINGS, split_of
-from snellen.data.files.whole_slides.slide_bytes import SUFFIXES
+from snellen.data.files.splits import SPELLINGS, split_of
+from snellen.data.files.whole_slides.slide_file import SUFFIXES
 
 #: Names of a class that means that nothing was found, in small letters: it becomes class 0 of two.
 NEGATIVES = ("normal", "negative", "healthy", "benign", "control")

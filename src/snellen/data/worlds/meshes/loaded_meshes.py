@@ -1,17 +1,143 @@
-"""The meshes of a renderer: read when they are first looked at, the latest ones kept."""
+"""The meshes of a renderer: files of any known kind, checked before VTK reads them, the latest ones kept."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
+import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
-from snellen.core.errors import InputError, unknown_name
-from snellen.data.worlds.meshes.mesh import Mesh
-from snellen.data.worlds.meshes.mesh_content import mesh_content_hash
+import numpy as np
+
+from snellen.core.errors import InputError, RejectedImageError, import_extra, unknown_name
+from snellen.data.files.contained_file import read_file
+from snellen.data.worlds.meshes.material_library import files_of_libraries
+from snellen.data.worlds.meshes.mesh import Mesh, Part, joined_notes, part_of_corners, placed
 from snellen.data.worlds.meshes.mesh_file import MeshFile, checked_ids, mesh_files
-from snellen.data.worlds.meshes.reading import read_mesh
+from snellen.data.worlds.meshes.vtk_messages import vtk_messages_kept
+from snellen.data.worlds.meshes.wavefront import MOST_BYTES, MOST_TRIANGLES, read_wavefront
+
+_ELEMENT = re.compile(rb"^[ \t]*element[ \t]+(\S+)[ \t]+(\S+)", re.MULTILINE)
+
+
+def check_header(suffix: str, content: bytes) -> None:
+    """Raise RejectedImageError for a file that announces more than it holds, or that names other files.
+
+    Args:
+        suffix: ".stl", ".ply" or ".glb".
+        content: the whole file.
+    """
+    {".stl": _check_stl, ".ply": _check_ply, ".glb": _check_glb}[suffix](content)
+
+
+def _check_stl(content: bytes) -> None:
+    binary = len(content) >= 84 and len(content) == 84 + 50 * struct.unpack_from("<I", content, 80)[0]
+    if not binary and not (content.lstrip()[:5].lower() == b"solid" and b"facet" in content[:65536].lower()):
+        raise RejectedImageError("damaged: neither a text STL nor a binary one whose size fits its number of triangles")
+
+
+def _check_ply(content: bytes) -> None:
+    head, end, body = content.partition(b"end_header")
+    if not content.startswith(b"ply") or not end:
+        raise RejectedImageError("damaged: a PLY file begins with 'ply' and a header that ends with 'end_header'")
+    for name, count in _ELEMENT.findall(head):
+        # Each element takes at least one byte, however it is written.
+        if not count.isdigit() or len(count) > 12 or int(count) > len(body):
+            raise RejectedImageError(f"damaged: {count[:20]!r} elements {name[:20]!r} in {len(body)} bytes")
+
+
+def _check_glb(content: bytes) -> None:
+    if len(content) < 20 or content[:4] != b"glTF" or content[16:20] != b"JSON":
+        raise RejectedImageError("damaged: a GLB file begins with 'glTF' and a part 'JSON'")
+    length = struct.unpack_from("<I", content, 12)[0]
+    try:
+        described = json.loads(content[20 : 20 + length].decode("utf-8"))
+        links = [part["uri"] for kind in ("buffers", "images") for part in described.get(kind, []) if "uri" in part]
+        counts = [int(part["count"]) for part in described.get("accessors", [])]
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        raise RejectedImageError(f"damaged: its part 'JSON' cannot be read ({str(error)[:80]})") from error
+    if any(not str(link).startswith("data:") for link in links):
+        raise RejectedImageError("it names other files; store everything in the GLB file")
+    if min(counts, default=0) < 0 or sum(counts) > 64 * len(content):
+        # Each on its own too: a negative count would make up for one that is too large.
+        odd = min(counts) if min(counts) < 0 else sum(counts)
+        raise RejectedImageError(f"damaged: it announces {odd} elements in {len(content)} bytes")
+
+
+def read_mesh(file: MeshFile) -> Mesh:
+    """The object of a file, about the origin, in a sphere of radius 1, z up.
+
+    OBJ is read with materials and textures, without further packages. STL, PLY and GLB are read by pyvista, as
+    shapes of one colour: their materials are left out, and a note says so.
+
+    Raises:
+        RejectedImageError: the file cannot be used; the message begins with the object's id.
+        MissingExtraError: a kind of file that needs pyvista.
+    """
+    try:
+        mesh = read_wavefront(file.path) if file.path.suffix.lower() == ".obj" else _read_by_pyvista(file)
+        rotation = None if file.rotation is None else np.array(file.rotation, dtype=np.float64).reshape(3, 3)
+        return placed(mesh, up=file.up_axis, rotation=rotation)
+    except (RejectedImageError, InputError) as error:
+        raise RejectedImageError(f"{file.object_id}: {error}") from error
+
+
+def _read_by_pyvista(file: MeshFile) -> Mesh:
+    pyvista = import_extra("pyvista", "meshes", f"reading {file.path.suffix} meshes")
+    content = read_file(file.path.parent, file.path.name, MOST_BYTES)
+    check_header(file.path.suffix.lower(), content)
+    with vtk_messages_kept() as messages:
+        try:
+            surface = pyvista.read(file.path)
+            if isinstance(surface, pyvista.MultiBlock):
+                surface = surface.combine(merge_points=False)
+            surface = surface.extract_surface(algorithm="dataset_surface").triangulate()
+        except Exception as error:  # VTK's readers raise whatever a damaged file makes them stumble over
+            raise RejectedImageError(f"damaged: {str(error)[:120] or type(error).__name__}") from error
+    part = _part_of_surface(
+        np.asarray(surface.points, dtype=np.float64), np.asarray(surface.faces).reshape(-1, 4)[:, 1:].astype(np.int64)
+    )
+    if part is None:
+        raise RejectedImageError("; ".join(["the file has no face with an area", *messages])[:300])
+    if len(part.triangles) > MOST_TRIANGLES:
+        raise RejectedImageError(f"more than {MOST_TRIANGLES} triangles")
+    notes = joined_notes([f"materials of {file.path.suffix} files are not read: grey", *messages])
+    return Mesh((part,), notes)
+
+
+def _part_of_surface(points: np.ndarray, triangles: np.ndarray) -> Part | None:
+    if not len(triangles) or not np.isfinite(points).all():
+        return None
+    return part_of_corners(points, triangles)
+
+
+_LIBRARY = re.compile(rb"^[ \t]*mtllib[ \t]+(.*?)[ \t\r]*$", re.MULTILINE)
+
+
+def mesh_content_hash(file: MeshFile) -> str:
+    """Hash of all that a mesh is made from (sha256, hex): its file, materials, textures, and how it is turned.
+
+    Reads the files, but neither parses the mesh nor decodes a texture. Other files of the folder do not count.
+
+    Raises:
+        RejectedImageError: the mesh's own file cannot be read; the message begins with the object's id.
+    """
+    try:
+        content = read_file(file.path.parent, file.path.name, MOST_BYTES)
+    except RejectedImageError as error:
+        raise RejectedImageError(f"{file.object_id}: {error}") from error
+    parts = [file.path.suffix.lower().encode(), repr((file.up_axis, file.rotation)).encode(), content]
+    if file.path.suffix.lower() == ".obj":
+        libraries = [name.decode("utf-8", "replace") for name in _LIBRARY.findall(content)]
+        parts += files_of_libraries(file.path.parent, libraries)
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
 
 
 class LoadedMeshes:

@@ -11,7 +11,7 @@ from snellen.core.cache_folder import writable_cache
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.images import Split
 from snellen.data.files.manifest_table import read_csv
-from snellen.data.files.split_names import split_of
+from snellen.data.files.splits import split_of
 from snellen.data.worlds.meshes.furniture_catalogue import furniture_meshes, read_catalogue
 from snellen.data.worlds.meshes.mesh_file import MeshFile, checked_ids, mesh_files
 

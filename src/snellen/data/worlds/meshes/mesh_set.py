@@ -14,15 +14,15 @@ from snellen.core.errors import InputError, unknown_name
 from snellen.core.images import COLUMNS, ImageSet, Split
 from snellen.core.randomness import derive_seed
 from snellen.data.reference_query import query_parameters, reasons
-from snellen.data.worlds.meshes.attribution import attribution_by_object
 from snellen.data.worlds.meshes.cached_views import CachedViews
+from snellen.data.worlds.meshes.mesh_file import attribution_by_object
 from snellen.data.worlds.meshes.mesh_list import CATALOGUE, listed_meshes
 from snellen.data.worlds.meshes.pybullet_renderer import PyBulletRenderer
 from snellen.data.worlds.meshes.pyvista_renderer import PyVistaRenderer
-from snellen.data.worlds.meshes.refusing_renderer import RefusingRenderer
-from snellen.data.worlds.recorded_renderer import RecordedRenderer
-from snellen.data.worlds.solids.viewpoint_ranges import ViewpointRange, draw_viewpoints
+from snellen.data.worlds.meshes.screening import RefusingRenderer
+from snellen.data.worlds.solids.solid_set import ViewpointRange, draw_viewpoints
 from snellen.data.worlds.view_set import view_set
+from snellen.data.worlds.viewpoints import RecordedRenderer
 
 SCHEME = "meshes:"
 

@@ -17,8 +17,15 @@ from snellen.core.errors import SnellenError, import_extra
 from snellen.data.worlds.meshes.loaded_meshes import LoadedMeshes
 from snellen.data.worlds.meshes.mesh import Mesh, Part
 from snellen.data.worlds.meshes.mesh_file import MeshFile
-from snellen.data.worlds.meshes.studio import AMBIENT, DIFFUSE, CameraStand, camera_of, checked_frame
-from snellen.data.worlds.meshes.supersampling import as_tensors, averaged
+from snellen.data.worlds.meshes.studio import (
+    AMBIENT,
+    DIFFUSE,
+    CameraStand,
+    as_tensors,
+    averaged,
+    camera_of,
+    checked_frame,
+)
 from snellen.data.worlds.viewpoints import ANGLE_OF_VIEW
 
 

@@ -16,10 +16,8 @@ from snellen.core.errors import SnellenError, import_extra
 from snellen.data.worlds.meshes.loaded_meshes import LoadedMeshes
 from snellen.data.worlds.meshes.mesh import Mesh, Part
 from snellen.data.worlds.meshes.mesh_file import MeshFile
-from snellen.data.worlds.meshes.off_screen import check_off_screen
-from snellen.data.worlds.meshes.studio import AMBIENT, DIFFUSE, camera_of, checked_frame
-from snellen.data.worlds.meshes.supersampling import as_tensors, averaged
-from snellen.data.worlds.meshes.vtk_messages import vtk_messages_kept
+from snellen.data.worlds.meshes.studio import AMBIENT, DIFFUSE, as_tensors, averaged, camera_of, checked_frame
+from snellen.data.worlds.meshes.vtk_messages import check_off_screen, vtk_messages_kept
 from snellen.data.worlds.viewpoints import ANGLE_OF_VIEW
 
 

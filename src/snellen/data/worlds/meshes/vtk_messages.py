@@ -1,4 +1,4 @@
-"""Keeps what VTK says: off the terminal, but not lost."""
+"""What VTK says, kept off the terminal and not lost; and whether it can draw without a screen."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from snellen.core.errors import import_extra
+from snellen.core.errors import SnellenError, import_extra
 
 _lock = threading.RLock()
 
@@ -33,3 +33,23 @@ def vtk_messages_kept() -> Iterator[list[str]]:
             messages.extend(
                 dict.fromkeys(" ".join(line.split()) for line in kept.GetOutput().splitlines() if line.strip())
             )
+
+
+def check_off_screen() -> None:
+    """Raise SnellenError where VTK finds no OpenGL that draws off screen.
+
+    VTK tries X, EGL and OSMesa in turn. What it makes when none of them is there looks like a window of OSMesa, and
+    crashes at the first drawing; the only sign is a warning.
+    """
+    core = import_extra("vtkmodules.vtkRenderingCore", "meshes", "looking at meshes")
+    import_extra("vtkmodules.vtkRenderingOpenGL2", "meshes", "looking at meshes")
+    with vtk_messages_kept() as messages:
+        window = core.vtkRenderWindow()
+        made = type(window).__name__
+        del window
+    missing = made == "vtkOSOpenGLRenderWindow" and any("libOSMesa not found" in message for message in messages)
+    if missing or made == "vtkRenderWindow":
+        raise SnellenError(
+            "VTK finds no OpenGL that draws off screen (neither X, EGL nor OSMesa); install one that runs on the CPU, "
+            "such as Debian's libegl1 with libegl-mesa0, or use PyBulletRenderer"
+        )

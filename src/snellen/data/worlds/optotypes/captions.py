@@ -3,16 +3,115 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import TypeVar
+
+import numpy as np
 
 from snellen.core.errors import unknown_name
 from snellen.core.randomness import derive_seed
-from snellen.data.worlds.optotypes.choosing import PhraseChoices
-from snellen.data.worlds.optotypes.described import Described, DescribedObject
+from snellen.data.worlds.optotypes.described import INVERSE, Described, DescribedObject
 from snellen.data.worlds.optotypes.factors import NUISANCES
-from snellen.data.worlds.optotypes.noun_phrases import kinds, noun_phrase, reference
-from snellen.data.worlds.optotypes.relations import INVERSE
 from snellen.data.worlds.optotypes.selection import Detail, Factor, select
 from snellen.data.worlds.optotypes.vocabulary import BLANK, WORDS, Words, forms
+
+Value = TypeVar("Value")
+
+_BLOCK = 64
+
+
+class PhraseChoices:
+    """A series of choices that a seed decides; without a seed, each choice is the first.
+
+    Numbers are drawn in blocks, because a call of the generator for each costs more than the caption around it.
+
+    >>> PhraseChoices(None).one("abc"), PhraseChoices(3).one("abc") == PhraseChoices(3).one("abc")
+    ('a', True)
+    """
+
+    def __init__(self, seed: int | None) -> None:
+        self._rng = None if seed is None else np.random.default_rng(seed)
+        self._block: list[float] = []
+
+    def one(self, values: Sequence[Value]) -> Value:
+        """One of several values, each as likely; the first without a seed."""
+        return values[int(self.share() * len(values))]
+
+    def share(self) -> float:
+        """A number from 0 up to 1, evenly spread; 0 without a seed."""
+        if self._rng is None:
+            return 0.0
+        if not self._block:
+            self._block = self._rng.random(_BLOCK).tolist()
+        return self._block.pop()
+
+    def order(self, values: Sequence[Value]) -> list[Value]:
+        """All values in an order that is as likely as any other; as they are without a seed."""
+        left = list(values)
+        return [left.pop(int(self.share() * len(left))) for _ in values]
+
+
+#: Orders of what stands before a noun.
+_ORDERS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "fitting": (("size", "tilt", "colour", "texture"), ("size", "texture", "colour", "tilt")),
+    "held out": (("texture", "size", "colour", "tilt"),),
+}
+
+#: What may stand after a noun instead.
+_AFTER = ("texture", "tilt")
+
+#: By what an object is called again.
+_CALLED = (("colour", "shape"), ("shape",), ("size", "shape"))
+
+
+def kinds(words: Words) -> tuple[str, ...]:
+    """Which of "fitting" and "held out" a choice of words is made of."""
+    return ("fitting", "held out") if words == "any" else (words,)
+
+
+def noun_phrase(one: DescribedObject, choices: PhraseChoices, words: Words) -> str:
+    """An object that is told of for the first time, without its place.
+
+    >>> noun_phrase(DescribedObject(shape="star", colour="red", tilt="upright"), PhraseChoices(None), "fitting")
+    'a upright red star'
+    """
+    orders = [order for kind in kinds(words) for order in _ORDERS[kind]]
+    after = [slot for slot in _AFTER if getattr(one, slot) is not None and choices.share() >= 0.5]
+    before = [slot for slot in choices.one(orders) if getattr(one, slot) is not None and slot not in after]
+    return " ".join(
+        [
+            "a",
+            *(choices.one(forms(slot, getattr(one, slot), words)) for slot in before),
+            _noun(one, choices, words),
+            *(choices.one(forms(f"{slot} after", getattr(one, slot), words)) for slot in after),
+        ]
+    )
+
+
+def reference(number: int, objects: Sequence[DescribedObject], choices: PhraseChoices, words: Words) -> str:
+    """An object that has been told of: by what distinguishes it from the others, else by its number.
+
+    >>> two = [DescribedObject(shape="star", colour="red"), DescribedObject(shape="star", colour="blue")]
+    >>> first = PhraseChoices(None)
+    >>> reference(1, two, first, "fitting"), reference(0, [two[0], two[0]], first, "fitting")
+    ('the blue star', 'the first object')
+    """
+    one = objects[number]
+    telling = [
+        slots
+        for slots in _CALLED
+        if all(getattr(one, slot) is not None for slot in slots)
+        and sum(all(getattr(other, slot) == getattr(one, slot) for slot in slots) for other in objects) == 1
+    ]
+    if not telling:
+        return f"the {choices.one(forms('ordinal', str(number), words))}"
+    return " ".join(["the", *(choices.one(forms(slot, getattr(one, slot), words)) for slot in choices.one(telling))])
+
+
+def _noun(one: DescribedObject, choices: PhraseChoices, words: Words) -> str:
+    if one.shape is None:
+        return choices.one(forms("object", "object", words))
+    return choices.one(forms("shape", one.shape, words))
+
 
 #: Letters that take "an" before them, and words that do not keep to that.
 _VOWELS = frozenset("aeiou")

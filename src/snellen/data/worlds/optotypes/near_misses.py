@@ -11,11 +11,10 @@ from typing import Literal
 import numpy as np
 
 from snellen.core.errors import InputError
-from snellen.data.worlds.optotypes.described import Described, DescribedObject
+from snellen.data.worlds.optotypes.described import INVERSE, Described, DescribedObject
 from snellen.data.worlds.optotypes.factors import NUISANCES, ROUND
-from snellen.data.worlds.optotypes.glyphs import CHARACTERS, dots
+from snellen.data.worlds.optotypes.lettering import CHARACTERS, dots
 from snellen.data.worlds.optotypes.ontology import nearest
-from snellen.data.worlds.optotypes.relations import INVERSE
 from snellen.data.worlds.optotypes.selection import OBJECT_FACTORS
 from snellen.data.worlds.optotypes.truth import contradicts
 

@@ -6,7 +6,7 @@ import math
 from functools import cache
 
 from snellen.core.errors import unknown_name
-from snellen.data.worlds.optotypes.described import PLACES, Described, DescribedObject
+from snellen.data.worlds.optotypes.described import INVERSE, PLACES, RELATIONS, Described, DescribedObject
 from snellen.data.worlds.optotypes.factors import (
     BACKGROUNDS,
     COLOUR_VALUES,
@@ -20,7 +20,6 @@ from snellen.data.worlds.optotypes.factors import (
     TEXTURES,
     TILTS,
 )
-from snellen.data.worlds.optotypes.relations import INVERSE, RELATIONS
 from snellen.data.worlds.optotypes.selection import OBJECT_FACTORS
 
 #: Values of each factor.

@@ -7,11 +7,16 @@ from typing import cast
 from pydantic import ValidationError
 
 from snellen.core.errors import InputError
-from snellen.data.worlds.optotypes.caption_phrases import Phrase, find_phrases
-from snellen.data.worlds.optotypes.caption_words import tokenise
-from snellen.data.worlds.optotypes.described import Described, DescribedNuisances, DescribedObject, DescribedRelation
+from snellen.data.worlds.optotypes.caption_phrases import Phrase, find_phrases, tokenise
+from snellen.data.worlds.optotypes.described import (
+    INVERSE,
+    Described,
+    DescribedNuisances,
+    DescribedObject,
+    DescribedRelation,
+    Relation,
+)
 from snellen.data.worlds.optotypes.factors import ROUND
-from snellen.data.worlds.optotypes.relations import INVERSE, Relation
 
 _ADJECTIVES = frozenset({"colour", "texture", "size", "tilt"})
 _NOUNS = frozenset({"shape", "object", "ordinal"})

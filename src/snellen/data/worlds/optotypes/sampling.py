@@ -29,7 +29,7 @@ from snellen.data.worlds.optotypes.factors import (
     Texture,
     Tilt,
 )
-from snellen.data.worlds.optotypes.glyphs import CHARACTERS
+from snellen.data.worlds.optotypes.lettering import CHARACTERS
 from snellen.data.worlds.optotypes.scene import Lettering, Light, Nuisances, Scene, SceneObject
 
 Value = TypeVar("Value")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from snellen.data.worlds.optotypes.described import Degree, Described, DescribedObject
+from snellen.data.worlds.optotypes.described import INVERSE, Degree, Described, DescribedObject, Relation
 from snellen.data.worlds.optotypes.factors import NUISANCES, ROUND
-from snellen.data.worlds.optotypes.relations import INVERSE, Relation
 from snellen.data.worlds.optotypes.selection import OBJECT_FACTORS
 
 #: What a degree includes: "in fog" is true of a scene in heavy fog.

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from snellen.core import package
 from snellen.data.worlds.optotypes.factors import NUISANCES
-from snellen.data.worlds.optotypes.glyphs import CHARACTERS
+from snellen.data.worlds.optotypes.lettering import CHARACTERS
 
 Words = Literal["fitting", "held out", "any"]
 
@@ -100,7 +100,7 @@ def phrases() -> dict[tuple[str, ...], frozenset[Meaning]]:
 def vocabulary() -> tuple[str, ...]:
     """All words of captions, sorted: marks and the letters of texts in capitals, then the words in small letters.
 
-    :func:`snellen.data.worlds.optotypes.caption_words.caption_words` splits a caption into these.
+    :func:`snellen.data.worlds.optotypes.caption_phrases.caption_words` splits a caption into these.
 
     >>> words = vocabulary()
     >>> len(words), words[:3], words[-3:]

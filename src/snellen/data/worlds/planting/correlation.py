@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.data.worlds.planting.row_draws import integer_by_id, uniform_by_id
+from snellen.data.worlds.planting.planted_defect import integer_by_id, uniform_by_id
 
 #: planted: the class's own value with the probability ``strength``, else one of the others; aligned: always its own;
 #: conflicting: always one of the others; neutral: each value alike, whatever the class.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from snellen.core.errors import InputError
 from snellen.core.images import COLUMNS, ImageSet, Provenance, Split
 from snellen.core.randomness import Randomness
-from snellen.data.worlds.planting.row_draws import uniform_by_id
+from snellen.data.worlds.planting.planted_defect import uniform_by_id
 from snellen.data.worlds.planting.truth import set_column, with_truth
 
 SPLITS: tuple[Split, ...] = get_args(Split)

@@ -17,11 +17,15 @@ from snellen.core.errors import InputError
 from snellen.core.images import COLUMNS, ImageSet
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.planting.blend_trigger import BlendTrigger
-from snellen.data.worlds.planting.changed_pixels import ChangedSource, positions_of
 from snellen.data.worlds.planting.dithering_trigger import DitheringTrigger
 from snellen.data.worlds.planting.patch_trigger import PatchTrigger
-from snellen.data.worlds.planting.planted_defect import PlantedDefect, single_labels
-from snellen.data.worlds.planting.row_draws import choose_exactly
+from snellen.data.worlds.planting.planted_defect import (
+    ChangedSource,
+    PlantedDefect,
+    choose_exactly,
+    positions_of,
+    single_labels,
+)
 from snellen.data.worlds.planting.truth import Entry, set_column, with_truth
 from snellen.data.worlds.planting.warp_trigger import WarpTrigger
 from snellen.data.worlds.planting.wave_trigger import WaveTrigger

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from snellen.data.worlds.slides.plane_noise import Region, plane_noise
 from snellen.data.worlds.slides.tissue import LUMEN, Tissue, tissue_at
-from snellen.data.worlds.textures.lattice_hash import byte_values, lattice_state, stream_state
+from snellen.data.worlds.textures.torus import byte_values, lattice_state, stream_state
 
 #: Distance of healthy nuclei, pixels of level 0.
 SPACING = 10

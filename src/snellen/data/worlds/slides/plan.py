@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from snellen.data.worlds.slides.plane_noise import plane_noise
 from snellen.data.worlds.slides.tissue import outline
-from snellen.data.worlds.textures.lattice_hash import lattice_values, stream_state
+from snellen.data.worlds.textures.torus import lattice_values, stream_state
 
 #: Microns per pixel of level 0: what a lens of ten times shows.
 MICRONS_PER_PIXEL = 1.0
@@ -30,7 +30,7 @@ class Slide:
         label: 1 when some tile carries tumour, otherwise 0.
         seed: of everything drawn on the slide.
         tile_size: side of a tile, pixels of level 0.
-        stains: float32 (3, 3), of :func:`snellen.data.worlds.slides.stain.stains_of`.
+        stains: float32 (3, 3), of :func:`snellen.data.worlds.slides.rendering.stains_of`.
         tissue: which tiles are tissue, bool (r, r).
         positive: which tiles carry tumour, bool (r, r).
     """

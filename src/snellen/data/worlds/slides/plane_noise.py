@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from snellen.data.worlds.textures.lattice_hash import lattice_state, lattice_values, stream_state
+from snellen.data.worlds.textures.torus import lattice_state, lattice_values, stream_state
 
 
 @dataclass(frozen=True, kw_only=True)

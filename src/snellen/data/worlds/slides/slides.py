@@ -20,8 +20,7 @@ from snellen.core.images import COLUMNS, ImageSet, Provenance, Split
 from snellen.core.method import Method
 from snellen.core.randomness import derive_seed
 from snellen.data.worlds.slides.plan import Slide, positive_tiles, tissue_tiles
-from snellen.data.worlds.slides.rendering import VERSION
-from snellen.data.worlds.slides.stain import stains_of
+from snellen.data.worlds.slides.rendering import VERSION, stains_of
 from snellen.data.worlds.slides.tile_source import TileSource, slide_thumbnail
 
 CLASS_NAMES = ("healthy", "tumour")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from snellen.data.worlds.slides.plane_noise import plane_noise, smooth_step
-from snellen.data.worlds.textures.lattice_hash import byte_values, lattice_state, seed_values, stream_state
+from snellen.data.worlds.textures.torus import byte_values, lattice_state, seed_values, stream_state
 
 #: Distance of glands, pixels of level 0.
 GLAND_SPACING = 88

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from snellen.data.worlds.slides.nuclei import detail_share, looked_up, nucleus_distance, unit_vector
 from snellen.data.worlds.slides.plane_noise import Region, plane_noise
-from snellen.data.worlds.textures.lattice_hash import byte_values, lattice_state, stream_state
+from snellen.data.worlds.textures.torus import byte_values, lattice_state, stream_state
 
 #: Pixels between the lattice of nuclei and the border of the tile, so that no nucleus crosses it.
 MARGIN = 8

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -12,11 +15,79 @@ from torch import Tensor
 from snellen.core.images import ImageSet, Split
 from snellen.core.method import Method
 from snellen.core.randomness import derive_seed
+from snellen.data.worlds.optotypes.backgrounds import background
+from snellen.data.worlds.optotypes.lattice_noise import uniform
 from snellen.data.worlds.solids.assemblies import SOLID_CLASSES, SolidClass, draw_solid
-from snellen.data.worlds.solids.grounds import Ground, Grounds
 from snellen.data.worlds.solids.rendering import LARGEST_SIZE, LEAST_SIZE, VERSION, SolidRenderer
-from snellen.data.worlds.solids.viewpoint_ranges import ViewpointRange, draw_viewpoints
 from snellen.data.worlds.view_set import view_set
+from snellen.data.worlds.viewpoints import CENTRES, HALF_RANGES
+
+Ground = Literal["white", "plain", "grey", "grass", "sand", "brick", "water", "night"]
+
+GROUNDS: tuple[Ground, ...] = get_args(Ground)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grounds:
+    """A ground for each row of a set (a :class:`~snellen.data.worlds.view_set.Backdrop`).
+
+    >>> Grounds(names=("white", "sand"), seeds=(1, 2), size=16).pictures([0]).shape
+    torch.Size([1, 3, 16, 16])
+
+    Attributes:
+        names: of each row.
+        seeds: of each row, at least 0: what tells two grounds of one name apart.
+        size: height and width, pixels.
+    """
+
+    names: tuple[Ground, ...]
+    seeds: tuple[int, ...]
+    size: int
+
+    def pictures(self, rows: Sequence[int]) -> Tensor:
+        """Pictures of some rows, float32 (m, 3, h, w) in [0, 1]."""
+        place = (torch.arange(self.size) + 0.5) * (2 / self.size) - 1
+        across, down = place[None, None].expand(1, self.size, -1), place[None, :, None].expand(1, -1, self.size)
+        seeds = torch.tensor([self.seeds[row] for row in rows], dtype=torch.int64)
+        names = [self.names[row] for row in rows]
+        found = torch.ones(len(names), 3, self.size, self.size)
+        for name in sorted(set(names)):
+            index = torch.tensor([position for position, other in enumerate(names) if other == name])
+            if name == "plain":
+                # Light colours: the object is not lost before them, and neither is its shadow.
+                found[index] = (uniform(seeds[index], "plain ground", 3) * 0.5 + 0.5)[:, :, None, None]
+            elif name != "white":
+                found[index] = background(name, seeds[index], across, down)
+        return found
+
+    def recipe(self, row: int) -> str:
+        """Text that says everything the picture of a row follows from."""
+        return f"{self.names[row]} {self.seeds[row]}"
+
+
+ViewpointRange = Literal["natural", "any"]
+
+#: Least and largest roll, azimuth, elevation, distance and shifts. "natural" is how people take pictures of things:
+#: upright, from the front or half from the side, a little from above, in the middle of the picture. "any" is the whole
+#: range of :data:`~snellen.data.worlds.viewpoints.HALF_RANGES`.
+RANGES: dict[ViewpointRange, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "natural": ((-5.0, -50.0, 8.0, 3.4, -0.12, -0.12), (5.0, 50.0, 35.0, 4.4, 0.12, 0.12)),
+    "any": (
+        tuple(centre - half for centre, half in zip(CENTRES, HALF_RANGES, strict=True)),
+        tuple(centre + half for centre, half in zip(CENTRES, HALF_RANGES, strict=True)),
+    ),
+}
+
+
+def draw_viewpoints(seeds: Sequence[int], within: ViewpointRange) -> Tensor:
+    """One viewpoint for each seed, uniform in the range: float64 (n, 6), rounded to 0.0001.
+
+    >>> draw_viewpoints([1, 2], "natural").shape
+    torch.Size([2, 6])
+    """
+    low, high = (np.asarray(ends) for ends in RANGES[within])
+    shares = np.array([np.random.default_rng(seed).random(len(low)) for seed in seeds]).reshape(-1, len(low))
+    return torch.from_numpy((low + (high - low) * shares).round(4))
 
 
 class Solids(Method):

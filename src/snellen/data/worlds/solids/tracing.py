@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from snellen.data.worlds.solids.camera import Cameras, focal_length
-from snellen.data.worlds.solids.extents import extents, hulls_of
+from snellen.data.worlds.solids.camera import Cameras, extents, focal_length, hulls_of
 from snellen.data.worlds.solids.part import Part, Solid
 from snellen.data.worlds.solids.primitives import ENTRIES, Triple
 

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from snellen.data.worlds.stable_arithmetic import length
-from snellen.data.worlds.textures.lattice_hash import byte_values, lattice_values, seed_values
-from snellen.data.worlds.textures.torus import Torus, cell_and_share
+from snellen.data.worlds.textures.torus import Torus, byte_values, cell_and_share, lattice_values, seed_values
 
 Generator = Literal["bricks", "weave", "stripes", "dots", "checkers", "cells", "noise", "wood", "terrazzo", "hexagons"]
 GENERATORS: tuple[Generator, ...] = get_args(Generator)

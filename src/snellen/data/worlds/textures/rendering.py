@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.data.worlds.textures.breaking import moved
-from snellen.data.worlds.textures.lattice_hash import seed_values
 from snellen.data.worlds.textures.patterns import DRAWN, GENERATORS, Generator
-from snellen.data.worlds.textures.torus import Torus
+from snellen.data.worlds.textures.torus import Torus, seed_values
 
 #: Changes whenever the pixels of a texture change.
 VERSION = "textures 1"

@@ -12,9 +12,7 @@ from typing import Any
 from snellen.core.errors import ModelError
 from snellen.models.classifiers.served.server_reference import ServedModel
 from snellen.models.classifiers.served.tensor_messages import JSON_LENGTH
-from snellen.models.remote.connection import HEADERS, client_options
-from snellen.models.remote.deadline import Deadline
-from snellen.models.remote.key import Key
+from snellen.models.remote.connection import HEADERS, Deadline, Key, client_options
 from snellen.models.remote.retrying import FailedRequestError, Failure, Patience, answered, explained
 from snellen.models.remote.sent_log import SentRequest, tell
 

@@ -18,12 +18,11 @@ from snellen.core.run import canonical_json
 from snellen.models.classifiers.assembly import probe_images
 from snellen.models.classifiers.loaded_model import Field, LoadedModel
 from snellen.models.classifiers.model_record import ModelRecord, read_preparation
-from snellen.models.classifiers.served.image_layout import ImageLayout, read_layout
 from snellen.models.classifiers.served.inference_client import InferenceClient
 from snellen.models.classifiers.served.model_metadata import ModelMetadata, announces_binary, choose, read_metadata
-from snellen.models.classifiers.served.served_network import ServedNetwork
+from snellen.models.classifiers.served.served_network import ImageLayout, ServedNetwork, read_layout
 from snellen.models.classifiers.served.server_reference import LARGEST_SIDE, ServedModel, read_reference
-from snellen.models.remote.key import read_key
+from snellen.models.remote.connection import read_key
 
 #: The environment variable that a server's key is taken from.
 KEY_VARIABLE = "SNELLEN_CLASSIFIER_KEY"

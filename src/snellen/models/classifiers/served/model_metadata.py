@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from snellen.core.errors import InputError, ModelError
 from snellen.models.classifiers.model_record import ModelRecord
 from snellen.models.classifiers.served.server_reference import ServedModel
-from snellen.models.remote.key import shown
+from snellen.models.remote.connection import shown
 
 #: What a server calls its ability to take and give numbers as bytes.
 BINARY = "binary_tensor_data"

@@ -19,7 +19,7 @@ from pydantic import (
 
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.preparation import Interpolation, Resize
-from snellen.models.remote.address import ServerUrl, ask_permission, read_url
+from snellen.models.remote.permission import ServerUrl, ask_permission, read_url
 from snellen.models.remote.retrying import LONGEST_TIMEOUT
 
 FORM = "http://127.0.0.1:8000/v2/models/NAME, with /versions/V behind it for a certain version"

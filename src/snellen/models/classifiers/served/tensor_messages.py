@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from snellen.core.errors import ModelError
 from snellen.models.classifiers.served.model_metadata import json_object
-from snellen.models.remote.key import shown
+from snellen.models.remote.connection import shown
 
 #: The header that says how long the JSON before the bytes is.
 JSON_LENGTH = "inference-header-content-length"

@@ -11,10 +11,14 @@ from torch import Tensor
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.methods.generation.independence import hash_of, weights_of
-from snellen.metrics.coverage import coverage, density
-from snellen.metrics.diversity import within_class_distance
-from snellen.metrics.frechet_distance import frechet_distance
-from snellen.metrics.precision_recall import precision, recall
+from snellen.metrics.generated_images import (
+    coverage,
+    density,
+    frechet_distance,
+    precision,
+    recall,
+    within_class_distance,
+)
 from snellen.models.classifiers.factor_judge import FactorJudge, FactorNetwork, load_judge
 from snellen.models.classifiers.references import load_classifier
 
