@@ -1,20 +1,42 @@
-"""Every method of the index keeps the promises of its verb."""
+"""Every method and check of the index keeps the promises of its verb, at the settings of its row."""
+
+from pathlib import Path
 
 import pytest
 
+from snellen.core import index
 from snellen.core.index import AREAS, methods
-from snellen.core.method import Attack, Editing, Explainer
-from snellen.data.worlds.optotypes.scenes import Scenes
+from snellen.core.method import Attack, Editing, Explainer, build
 from snellen.testing import (
     check_attack,
+    check_certificate,
+    check_check,
     check_defect,
+    check_description,
     check_edit,
     check_explanation,
+    check_generator,
     check_method,
+    check_recipe,
+    check_scan,
     check_shift,
+    check_view_attack,
     check_world,
 )
-from snellen.testing.conformance import small_problem
+from tests.method_settings import ATTACKS, CHECKS, METHODS, Row, resolved
+
+#: The conformance check of each area, beside those of attacks and of explanations, which have two.
+CONFORMANCE = {
+    "attacks": lambda method: check_attack if isinstance(method, Attack) else check_view_attack,
+    "shifts": lambda method: check_edit if isinstance(method, Editing) else check_shift,
+    "certificates": lambda _: check_certificate,
+    "explanations": lambda method: check_explanation if isinstance(method, Explainer) else check_description,
+    "scans": lambda _: check_scan,
+    "recipes": lambda _: check_recipe,
+    "generation": lambda _: check_generator,
+    "worlds": lambda _: check_world,
+    "defects": lambda _: check_defect,
+}
 
 #: Sizes at which the small problem has both broken and unbroken images.
 EPSILONS = {"linf": (0.01, 0.05), "l2": (0.1, 0.5)}
@@ -22,22 +44,21 @@ EPSILONS = {"linf": (0.01, 0.05), "l2": (0.1, 0.5)}
 EVERY = [entry for area in AREAS for entry in methods(area).values()]
 
 
-#: Smaller budgets of the dear attacks: what they promise does not depend on how long they search.
-BUDGETS = {"steps": 20, "searches": 4, "queries": 150, "budget": 300, "target_classes": 3}
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("methods")
 
 
-def affordable(attack):
-    """The fields of an attack that say how long it searches, in the small."""
-    cheap = {"fgsm", "pgd"}
-    return {} if attack.name in cheap else {k: v for k, v in BUDGETS.items() if k in attack.model_fields}
+def row_of(area: str, name: str) -> Row:
+    assert name in METHODS[area], f"{area} has a method {name!r} without a row in tests/method_settings.py"
+    return METHODS[area][name]
 
 
-def of_area(area):
-    return [pytest.param(entry.load(), id=name) for name, entry in methods(area).items()]
-
-
-#: Those on images; attacks on the camera have tests of their own.
-ATTACKS = [attack for attack in of_area("attacks") if isinstance(attack.values[0](), Attack)]
+def test_every_row_is_of_a_method_or_a_check():
+    assert set(METHODS) == set(AREAS)
+    for area, rows in METHODS.items():
+        assert set(rows) <= set(methods(area)), f"a row of no method of {area}"
+    assert set(CHECKS) == set(index.checks())
 
 
 @pytest.mark.parametrize("entry", EVERY, ids=lambda entry: f"{entry.area}.{entry.name}")
@@ -45,62 +66,29 @@ def test_method(entry):
     check_method(entry)
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_attack_with_its_defaults(attack):
-    check_attack(attack(**affordable(attack)))
+@pytest.mark.parametrize("entry", EVERY, ids=lambda entry: f"{entry.area}.{entry.name}")
+@pytest.mark.filterwarnings("ignore:as many phrases of random words", "ignore:.*classes are the likeliest of fewer")
+@pytest.mark.filterwarnings("ignore:the teacher labels no image as")
+def test_method_keeps_the_promises_of_its_verb(entry, folder):
+    row = row_of(entry.area, entry.name)
+    method = build(entry.area, {"method": entry.name, **resolved(row.parameters, folder)})
+    CONFORMANCE[entry.area](method)(method, **resolved(row.given, folder))
 
 
 @pytest.mark.parametrize(
     ("norm", "epsilon"), [pytest.param(norm, size, id=f"{norm}-{size}") for norm in EPSILONS for size in EPSILONS[norm]]
 )
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_attack_in_a_ball(attack, norm, epsilon):
-    parameters = {"norm": norm, "epsilon": epsilon}
-    if not set(parameters) <= set(attack.model_fields):
+@pytest.mark.parametrize("name", [name for name in methods("attacks") if name in ATTACKS])
+def test_attack_in_a_ball(name, norm, epsilon):
+    attack = methods("attacks")[name].load()
+    ball = {"norm": norm, "epsilon": epsilon}
+    if not set(ball) <= set(attack.model_fields):
         pytest.skip("not an attack in a norm ball")
-    check_attack(attack(**parameters, **affordable(attack)), epsilon=epsilon)
+    check_attack(attack(**ball, **ATTACKS[name].parameters), epsilon=epsilon)
 
 
-@pytest.mark.parametrize("shift", of_area("shifts"))
-def test_shift_with_its_defaults(shift):
-    method = shift()
-    check_edit(method) if isinstance(method, Editing) else check_shift(method)
-
-
-#: Small budgets; what a stage loads is left out, and grey takes the place of inpainting on noise.
-EXPLAINED = {
-    "partition_shap": {"budget": 30},
-    "rise": {"masks": 40},
-    "visual_language": {
-        "attribution": {"method": "partition_shap", "budget": 30, "fill": "grey"},
-        "segmenter": "grabcut", "captioner": None, "fill": "grey",
-    },
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("explanation", of_area("explanations"))
-def test_explanation(explanation):
-    method = explanation(**EXPLAINED.get(explanation.name, {}))
-    lacking = method.missing(small_problem()[0])
-    if lacking is not None or not isinstance(method, Explainer):
-        pytest.skip(lacking or "describes a model")
-    check_explanation(method)
-
-
-#: Few images, so that a world is made in a moment.
-SMALL = {
-    "scenes": {"count": 12, "individuals": 2},
-    "slides": {"count": 4, "tiles_across": 6, "tile_size": 32},
-    "solids": {"size": 24, "objects": 1, "views": 1},
-    "textures": {"count": 6, "size": 32},
-}
-
-
-@pytest.mark.parametrize("world", of_area("worlds"))
-def test_world(world):
-    check_world(world(**SMALL[world.name]))
-
-
-@pytest.mark.parametrize("defect", of_area("defects"))
-def test_defect(defect):
-    check_defect(defect(), Scenes(count=300).images(split="train"))
+@pytest.mark.parametrize("name", index.checks())
+def test_check(name, folder):
+    assert name in CHECKS, f"the check {name!r} has no row in tests/method_settings.py"
+    row = CHECKS[name]
+    check_check(index.checks()[name].load()(**resolved(row.parameters, folder)), **resolved(row.given, folder))

@@ -160,3 +160,9 @@ def test_other_outputs_are_refused(images, model, came):
 def test_class_names_are_needed():
     with pytest.raises(InputError, match="at least one class name"):
         Classifier(make_network(), class_names=[])
+
+
+def test_the_fingerprint_is_the_same_whether_or_not_the_identity_was_read(classifier):
+    before = classifier.fingerprint()
+    assert classifier.identity is not None
+    assert classifier.fingerprint() == before

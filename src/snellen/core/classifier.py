@@ -273,7 +273,7 @@ class Classifier:
         if is_edited(self.module) if self.module is not None else self._identity is None:
             return None
         scale = [tensor.flatten().tolist() for tensor in self._normalization or ()]
-        described = [self._identity, self.preparation.model_dump_json(), str(scale), self.task, self.output]
+        described = [self.identity, self.preparation.model_dump_json(), str(scale), self.task, self.output]
         if self.module is not None:
             # Hashed anew at each call: weights may have changed since the last one.
             tensors = {**self.module.state_dict(), **dict(self.module.named_buffers())}

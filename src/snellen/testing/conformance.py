@@ -9,8 +9,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Set
 from dataclasses import replace
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
@@ -20,14 +22,20 @@ from snellen.core.criterion import Misclassified
 from snellen.core.errors import InputError
 from snellen.core.finding import KINDS
 from snellen.core.images import ImageSet, Provenance
-from snellen.core.index import AREAS, MethodEntry
-from snellen.core.method import VERBS, Attack, Defect, Method, Scanner, Shift, World, build
+from snellen.core.index import AREAS, MethodEntry, methods
+from snellen.core.method import VERBS, Attack, Defect, Method, Need, Scanner, Shift, World, build
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
+from snellen.data.files.arrays import load_arrays
 
 
-def check_method(entry: MethodEntry) -> None:
-    """What holds for a method of any area: its row in the index, its parameters, its record."""
+def check_method(method: MethodEntry | type[Method]) -> None:
+    """What holds for a method of any area: its row in the index, its parameters, its record, its needs.
+
+    Args:
+        method: its row in the index, or a class that is packaged or registered.
+    """
+    entry = method if isinstance(method, MethodEntry) else _entry_of(method)
     cls = entry.load()
     assert issubclass(cls, Method), f"{entry.target} is not a Method"
     assert cls.name == entry.name, f"{entry.target} calls itself {cls.name!r}, the index {entry.name!r}"
@@ -38,11 +46,35 @@ def check_method(entry: MethodEntry) -> None:
     for name, field in cls.model_fields.items():
         assert field.description, f"{entry.target}: field {name!r} has no description"
         assert not field.is_required(), f"{entry.target}: field {name!r} has no default"
-    method = cls()
-    assert isinstance(method, VERBS[AREAS[entry.area]]), f"{entry.target} lacks the verb {AREAS[entry.area]!r}"
+    own = cls()
+    assert isinstance(own, VERBS[AREAS[entry.area]]), f"{entry.target} lacks the verb {AREAS[entry.area]!r}"
     for kind in (*cls.finds, *cls.treats):
         assert kind in KINDS or kind.startswith("x-"), f"{entry.target}: unknown kind of finding {kind!r}"
-    _check_parameters(method, entry)
+    _check_parameters(own, entry)
+    check_names_what_it_lacks(cls.needs, own.missing)
+
+
+def _entry_of(method: type[Method]) -> MethodEntry:
+    """The row of a class in the index."""
+    for area in AREAS:
+        entry = methods(area).get(method.name)
+        if entry is not None and entry.load() is method:
+            return entry
+    raise AssertionError(f"{method.__qualname__} is not in the index: register it with snellen.register")
+
+
+def check_names_what_it_lacks(needs: Set[Need], missing: Callable[[Classifier, ImageSet], str | None]) -> None:
+    """A method with needs says in words what it lacks, before a callable that only decides and images of bare pixels."""
+    decides = Classifier(
+        lambda images: images.flatten(1)[:, :2],
+        class_names=["a", "b"],
+        output="labels",
+        differentiable=False,
+        name="decides",
+    )
+    bare = load_arrays(np.zeros((2, 4, 4, 3), dtype=np.uint8), name="bare")
+    reason = missing(decides, bare)
+    assert reason or not needs, f"needs {', '.join(sorted(needs))}, and does not say so where they are missing"
 
 
 def _check_parameters(method: Method, entry: MethodEntry) -> None:

@@ -1,18 +1,22 @@
-"""What every explanation of images promises, as a plain function that raises ``AssertionError``."""
+"""What every explanation promises, of images or of a model, as functions that raise ``AssertionError``."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from snellen.core.method import Explainer
-from snellen.core.outcomes import Explained
+from snellen.core.classifier import Classifier
+from snellen.core.images import ImageSet
+from snellen.core.method import Describer, Explainer
+from snellen.core.outcomes import Described, Explained
 from snellen.core.randomness import Randomness
 from snellen.testing.conformance import small_problem
 
 
-def check_explanation(explainer: Explainer) -> None:
-    """What every explanation promises.
+def check_explanation(
+    explainer: Explainer, *, classifier: Classifier | None = None, images: Tensor | None = None
+) -> None:
+    """What every explanation of images promises.
 
     One status, target, record and sentence for each image; maps, regions and edits of the images' size; figures that
     are finite wherever an image is explained, and controls that are controls of figures; counts that agree with the
@@ -20,8 +24,15 @@ def check_explanation(explainer: Explainer) -> None:
 
     >>> from snellen.methods.explanations.gradient import Gradient
     >>> check_explanation(Gradient())
+
+    Args:
+        explainer: with parameters under which it takes a moment.
+        classifier: None takes a small random network, with its own images.
+        images: prepared images (6, 3, h, w) of the classifier; needed beside a classifier.
     """
-    classifier, images, _ = small_problem(count=6)
+    if classifier is None:
+        classifier, images, _ = small_problem(count=6)
+    assert images is not None, "a classifier comes with prepared images"
     with torch.no_grad():
         targets = classifier(images).argmax(1)
     kept, rng = images.clone(), Randomness(0).for_examples([f"image-{n}" for n in range(len(images))])
@@ -77,3 +88,48 @@ def _arrays(part: Explained, whole: Explained) -> list[tuple[Tensor, Tensor]]:
     if part.scores is not None and whole.scores is not None:
         pairs.append((part.scores, whole.scores))
     return pairs
+
+
+def check_description(describer: Describer, classifier: Classifier, images: ImageSet) -> None:
+    """What every description of a model promises.
+
+    Parts that are named once, each with a status and a sentence; pictures in bytes beside the ids that they come from;
+    a figure for each part, and controls that are controls of figures; images that could not be used with their reason;
+    classifier and images stay as they are; the same again.
+
+    Args:
+        describer: with parameters under which it takes a moment.
+        classifier: what is described.
+        images: it is looked at over these.
+    """
+    before = images.fingerprint(), classifier.fingerprint()
+    found = describer.describe(classifier, images, rng=Randomness(0))
+    assert (images.fingerprint(), classifier.fingerprint()) == before, "images or classifier were changed"
+    _check_parts(found, set(images.ids))
+    again = describer.describe(classifier, images, rng=Randomness(0))
+    assert (again.parts, again.status, again.text) == (found.parts, found.status, found.text), "another description"
+    assert again.sources == found.sources, "the same seed shows other images"
+    for name, figure in found.figures.items():
+        assert torch.allclose(again.figures[name], figure, equal_nan=True), f"the same seed gives another {name!r}"
+
+
+def _check_parts(found: Described, ids: set[str]) -> None:
+    """One of everything for each part."""
+    count = len(found.parts)
+    assert count, "nothing was described"
+    assert len(set(found.parts)) == count, "a part has two descriptions"
+    assert len(found.status) == len(found.text) == count, "one status and one sentence for each part"
+    assert all(found.status), "a status is 'ok', or says in words why there is no description"
+    for status, text in zip(found.status, found.text, strict=True):
+        assert status == "ok" or not text, "a sentence about a part that has no description"
+    assert len(found.pictures) in (0, count), "pictures of each part, or none"
+    assert len(found.sources) == len(found.pictures), "pictures and their ids go together"
+    for pictures, sources in zip(found.pictures, found.sources, strict=True):
+        assert pictures.dtype == torch.uint8, "pictures are bytes"
+        assert pictures.shape[:2] == (len(sources), 3), "pictures are (k, 3, h, w), one for each id"
+        assert set(sources) <= ids, "a picture of an image that was not given"
+    assert set(found.controls) <= set(found.figures), "a control of a figure that is not there"
+    for name, one in (*found.figures.items(), *found.controls.items()):
+        assert one.shape == (count,), f"figure {name!r} is {tuple(one.shape)}, one for each part was expected"
+    assert len(found.records) in (0, count), "one record for each part, or none"
+    assert all(reason.strip() for _, reason in found.rejected), "an image was rejected without a reason"

@@ -14,7 +14,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from snellen.core.budget import Spent
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
@@ -89,7 +88,6 @@ class Perception(Method):
                 for own in walked.moves.T.tolist()
             ),
             assumptions=("the classifier decides about the last image seen, and about nothing else",),
-            spent=Spent(queries=len(images)),
         )
 
 
