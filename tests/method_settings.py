@@ -500,7 +500,10 @@ CHECKS = {
     "group_gap": Row({}, {"images": grouped}),
     "bags": Row(
         {"shown": 0},
-        {"classifier": reading("healthy", "tumour", side=32), "images": lambda _: Slides(count=4, tiles_across=6, tile_size=32).images()},
+        {
+            "classifier": reading("healthy", "tumour", side=32),
+            "images": lambda _: Slides(count=4, tiles_across=6, tile_size=32).images(),
+        },
     ),
     "slices": Row(),
     "label_noise": Row(),
@@ -514,7 +517,8 @@ CHECKS = {
     "corruption": Row({"kinds": ("contrast",), "severities": (1, 5), "examples": 0}),
     "nuisance": Row({"nuisances": ("fog",), "strengths": (1.0,), "examples": 0}, _SCENES_AUDITED),
     "viewpoint": Row(
-        {"objects": 2, "views": 2, "attacked": 0, "examples": 0}, {"classifier": reading("mug", "car", side=16), "images": solid_views}
+        {"objects": 2, "views": 2, "attacked": 0, "examples": 0},
+        {"classifier": reading("mug", "car", side=16), "images": solid_views},
     ),
     "adversarial": Row({"threats": ("linf:8/255",), "steps": 3, "examples": 0}),
     "certified": Row(

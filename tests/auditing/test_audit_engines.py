@@ -256,7 +256,7 @@ def test_another_model_at_the_worker_is_refused(given, tmp_path):
 
 def test_other_packages_at_the_worker_are_refused(given, tmp_path, monkeypatch):
     classifier, images, _ = given
-    from snellen.auditing import reopening
+    from snellen.runs import reopening
 
     told = reopening.describe_machine
     monkeypatch.setattr(reopening, "describe_machine", lambda model: {**told(model), "processor": "abacus"})

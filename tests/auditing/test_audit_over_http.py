@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import snellen
-from snellen.auditing.reopening import open_work, setup_of
 from snellen.auditing.report import AuditReport
+from snellen.auditing.shard_work import ShardWork
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError, RunConflictError
 from snellen.core.images import ImageSet
@@ -21,6 +21,8 @@ from snellen.models.classifiers.references import load_classifier
 from snellen.models.remote.permission import permitted, permitting
 from snellen.models.remote.sent_log import SENT
 from snellen.runs.engines.in_process import InProcess
+from snellen.runs.measuring import Job
+from snellen.runs.reopening import open_work
 from tests.models.classifiers.served.inference_server import (
     InferenceServer,
     Scripted,
@@ -215,18 +217,16 @@ def test_workers_hand_on_what_they_sent(server: InferenceServer, photos: Path, t
         assert [one["sha256"] for one in sent(tmp_path / name)] == expected, name
 
 
-def test_workers_may_reach_what_the_run_may_and_no_more(server: InferenceServer, photos: Path, tmp_path: Path) -> None:
+def test_workers_may_reach_what_the_run_may_and_no_more(
+    server: InferenceServer, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     classifier, chosen = served(server), images(photos)
-    audit(classifier, photos, tmp_path / "run")
-    plan = json.loads((tmp_path / "run" / "manifest.json").read_text())
     with permitting(["a.example"]):
-        setup = setup_of(plan, classifier, {"audit": (chosen, [])}, (), 2, 0, 0)
-    work = open_work(json.loads(json.dumps(setup)))
+        setup = ShardWork(classifier, {"audit": chosen}, {"audit": ()}, (), 2, 0, 0, True).reopening().setup()
     seen: list[object] = []
-    network = work.classifier._model
-    work.classifier._model = lambda batch: seen.append(permitted()) or network(batch)
-    from snellen.auditing.shard_messages import Job
-
-    work(Job.of_images("audit", chosen.select(np.arange(2)), None).to_bytes())
+    network = ShardWork.measure
+    monkeypatch.setattr(ShardWork, "measure", lambda *args: seen.append(permitted()) or network(*args))
+    work = open_work(json.loads(json.dumps(setup)))
+    work(Job("audit", range(2)).to_bytes())
     assert seen == [("a.example",)]
     assert permitted() == ()

@@ -175,9 +175,9 @@ def test_textures_that_cannot_be_read_do_not_block_the_folder(run, photos, tmp_p
 
 
 def test_ctrl_c_exits_with_130_and_says_how_to_go_on(run, photos, monkeypatch, tmp_path):
-    from snellen.runs.folder_writer import FolderWriter
+    from snellen.runs.folder_writer import FolderPart
 
-    real, left = FolderWriter.write, iter(range(5))
+    real, left = FolderPart.add, iter(range(5))
 
     def interrupted(*arguments):
         if next(left, None) is None:
@@ -185,7 +185,7 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(run, photos, monkeypatch, t
         return real(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(FolderWriter, "write", interrupted)
+        patched.setattr(FolderPart, "add", interrupted)
         code, _, err = run("shift", "corruption", photos, "--kind", "contrast", "--out", "here")
     assert code == 130
     assert "here is incomplete, and the same command goes on where this stopped" in flat(err)

@@ -22,6 +22,7 @@ from snellen.core.preparation import Preparation, to_unit
 from snellen.data.files.arrays import load_arrays
 from snellen.data.loading import prepared_batches
 from snellen.methods.corruptions.corruption import Corruption
+from snellen.runs.measuring import Files
 from snellen.verbs.scanned_pictures import write_pictures
 
 
@@ -191,7 +192,9 @@ def test_names_that_are_no_text_and_folders_that_end_like_images(tmp_path):
 
 
 def test_what_needs_a_classifier_is_not_run_without_one(images):
-    with pytest.raises(InputError, match="watching needs a classifier that gives gradients, scores: name it before the images"):
+    with pytest.raises(
+        InputError, match="watching needs a classifier that gives gradients, scores: name it before the images"
+    ):
         snellen.scan(None, images, Watching())
     blind = Classifier(lambda x: x.flatten(1)[:, :2], class_names=["a", "b"], name="blind")
     with pytest.raises(InputError, match="watching needs gradients, and blind gives none"):
@@ -233,7 +236,9 @@ def test_names_of_things_lead_out_of_no_folder(tmp_path):
     picture, out = torch.zeros(3, 4, 4), tmp_path / "deep" / "out"
     out.mkdir(parents=True)
     names = ["../../up", "/etc/x", "..", "a/b", "[red]\x1b[31m", "A", "a"]
-    write_pictures([Shown(name, name, {"../it": picture}) for name in names], "setting", "\x1b[31mtitle", out)
+    write_pictures(
+        [Shown(name, name, {"../it": picture}) for name in names], "setting", "\x1b[31mtitle", Files(out).put
+    )
     assert {path.parent for path in out.rglob("*.png")} == {out, out / "setting"}
     assert len(list((out / "setting").iterdir())) == len(names)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file() and out not in path.parents] == []

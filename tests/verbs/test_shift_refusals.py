@@ -9,7 +9,7 @@ import pytest
 import snellen
 from snellen.core.errors import InputError, RunConflictError
 from snellen.core.run import Run
-from snellen.runs.folder_writer import FolderWriter
+from snellen.runs.folder_writer import FolderPart
 from snellen.verbs.shift import shift
 from tests.verbs.picture_sets import in_memory, pixels_by_source, rows_of, save
 from tests.verbs.small_shifts import Cropping, Fade, Failing
@@ -69,7 +69,7 @@ def test_a_failure_that_finished_nothing_leaves_the_folder_to_another_plan(tmp_p
     with pytest.raises(InputError, match="a shift keeps shape and range"):
         shift(images, [Fade(), Cropping()], out=out / "deeper")
     assert (out / "deeper" / "fade").is_dir(), "a finished setting is kept, to go on with"
-    monkeypatch.setattr(FolderWriter, "write", fail_after(FolderWriter.write, 3))
+    monkeypatch.setattr(FolderPart, "add", fail_after(FolderPart.add, 3))
     with pytest.raises(OSError, match="no space"):
         shift(images, Fade(), out=tmp_path / "full")
     assert not (tmp_path / "full").exists()

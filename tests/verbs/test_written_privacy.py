@@ -77,16 +77,15 @@ class Bright(Method):
 )
 def test_every_verb_over_images_writes_no_names(tmp_path, verb, method):
     classifier, images = named_images(count=4)
-    given = (images, [method]) if verb is scan else (classifier, images, [method])
-    options = {"classifier": classifier} if verb is scan else {}
-    made = verb(*given, out=tmp_path / "out", pseudonyms=tmp_path / "names.json", **options)
+    given = (classifier, images, [method])
+    made = verb(*given, out=tmp_path / "out", pseudonyms=tmp_path / "names.json")
     assert mentions(tmp_path / "out", HIDDEN[:-1]) == {}  # "scan" is also what one of the verbs is called
     names = json.loads((tmp_path / "names.json").read_text())["names"]
     assert {names[key] for key in made.evidence.table["example_id"].to_pylist()} == set(images.ids)
-    again = verb(*given, out=tmp_path / "out", pseudonyms=tmp_path / "names.json", **options)
+    again = verb(*given, out=tmp_path / "out", pseudonyms=tmp_path / "names.json")
     assert again.evidence.table == made.evidence.table, "the same call finds its folder finished"
     with pytest.raises(InputError, match="outside"):
-        verb(*given, out=tmp_path / "other", pseudonyms=tmp_path / "other" / "names.json", **options)
+        verb(*given, out=tmp_path / "other", pseudonyms=tmp_path / "other" / "names.json")
 
 
 @pytest.mark.parametrize("save_images", [True, False])

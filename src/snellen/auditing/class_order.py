@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.checks.halves import halves
 from snellen.checks.hypothesis import Hypothesis
+from snellen.checks.independent import halves
 from snellen.checks.per_image import PerImage
 from snellen.core.finding import Finding
 from snellen.metrics.clustered import clustered_mean, clustered_share

@@ -26,11 +26,11 @@ from snellen.data.files.idx import holds_idx, load_idx
 from snellen.data.files.manifest import load_manifest
 from snellen.data.files.medmnist import load_npz
 from snellen.data.files.parquet_images.loading import load_parquet_images, stored_images_below
+from snellen.data.files.pictures import Values
 from snellen.data.files.splits import SPELLINGS, split_of
 from snellen.data.files.tar_shards import loading as tar_shards
 from snellen.data.files.whole_slides import loading as whole_slides
 from snellen.data.objects.data_sets import is_data_set, load_data_set
-from snellen.data.objects.pictures import Values
 from snellen.data.objects.tables import is_table, load_table
 from snellen.data.privacy.nameless import nameless_source
 from snellen.data.worlds.meshes import mesh_set as meshes

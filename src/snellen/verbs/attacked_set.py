@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from snellen.methods.attacks.goal import RECORD
 from snellen.runs.record import Figure, RejectedImage, RunResult, Summary, Table, figure_row
@@ -14,13 +15,13 @@ class AttackedSet(RunResult):
 
     Attributes:
         plan: model, data, settings with their methods, goal, batch size, seed, machine, versions.
-        file: ClassVar[str] = RECORD
-
-    clean_accuracy: of the unchanged images.
+        clean_accuracy: of the unchanged images.
         settings: figures of each attack, by name.
         rejected: images that could not be used.
         files: evidence, manifest, archives of adversarial images and pictures of examples, relative to the folder.
     """
+
+    file: ClassVar[str] = RECORD
 
     clean_accuracy: Figure
     settings: dict[str, AttackFigures]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,11 +72,11 @@ class CertifiedSet(RunResult):
 
     Attributes:
         plan: model, data, settings with their methods, batch size, seed, machine, versions.
-        file: ClassVar[str] = RECORD
-
-    settings: figures of each method, by name.
+        settings: figures of each method, by name.
         rejected: images that could not be used.
     """
+
+    file: ClassVar[str] = RECORD
 
     settings: dict[str, CertifiedFigures]
     rejected: tuple[RejectedImage, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,12 +91,12 @@ class ExplainedSet(RunResult):
 
     Attributes:
         plan: model, data, settings with their methods, target, batch size, seed, machine, versions.
-        file: ClassVar[str] = RECORD
-
-    settings: figures of each method, by name.
+        settings: figures of each method, by name.
         rejected: images that could not be used.
         files: evidence, page and folders of sheets, relative to the folder.
     """
+
+    file: ClassVar[str] = RECORD
 
     settings: dict[str, ExplanationFigures]
     rejected: tuple[RejectedImage, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -19,13 +20,13 @@ class GeneratedSet(RunResult):
 
     Attributes:
         plan: requests (name, fingerprint, number), method, models, seed, versions.
-        file: ClassVar[str] = RECORD
-
-    written: images that were written.
+        written: images that were written.
         rejected: requests that could not be read.
         files: manifest, sheet and grid, relative to the folder.
         notes: what the method says of itself.
     """
+
+    file: ClassVar[str] = RECORD
 
     written: int
     rejected: tuple[RejectedImage, ...] = ()

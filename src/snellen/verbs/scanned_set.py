@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -47,11 +47,11 @@ class ScannedSet(RunResult):
 
     Attributes:
         plan: model (None without one), data, settings with their methods, seed, machine, versions.
-        file: ClassVar[str] = RECORD
-
-    settings: what each method found, by name.
+        settings: what each method found, by name.
         files: evidence and pictures, relative to the folder.
     """
+
+    file: ClassVar[str] = RECORD
 
     settings: dict[str, ScannedFigures]
 

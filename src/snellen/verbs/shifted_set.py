@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -30,12 +31,12 @@ class ShiftedSet(RunResult):
     Attributes:
         plan: data (name, fingerprint, number of images, class names), settings with their methods, severities, seed,
             format, versions.
-        file: ClassVar[str] = RECORD
-
-    written: images at each severity, by setting.
+        written: images at each severity, by setting.
         rejected: images that were left out.
         files: manifest or archives, and contact sheets, relative to the folder.
     """
+
+    file: ClassVar[str] = RECORD
 
     written: dict[str, int]
     rejected: tuple[Rejected, ...] = ()

@@ -92,7 +92,7 @@ def test_what_cannot_be_asked_is_refused():
     assert "three classes" in Backdoor().missing(two)
     asked = Classifier(lambda images: images.flatten(1)[:, :4], class_names=NAMES, name="by-url")
     assert "needs" in Backdoor().missing(asked)
-    with pytest.raises(InputError, match="--classifier"):
+    with pytest.raises(InputError, match="name it before the images"):
         snellen.scan(None, image_set(80), Backdoor(**QUICK))
     with pytest.raises(InputError, match="at least 20 others"):
         snellen.scan(classifier(), image_set(12), Backdoor(**QUICK))

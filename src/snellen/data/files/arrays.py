@@ -18,7 +18,7 @@ from snellen.core.images import COLUMNS, ImageSet, Split
 from snellen.core.preparation import Preparation, Stated
 from snellen.data.files.class_labels import label_columns
 from snellen.data.files.grey_range import SIXTEEN_BIT, checked_range, grey_to_bytes
-from snellen.data.objects.pictures import Values
+from snellen.data.files.pictures import Values
 
 
 class ArraySource:

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from snellen.core.errors import InputError
 from snellen.core.images import COLUMNS
+from snellen.data.files.column_names import renamed
 from snellen.data.files.parquet_tables import UNREADABLE, open_parquet, read_columns
-from snellen.data.objects.column_names import renamed
 
 #: Largest manifest that is read: bytes of text or of unpacked Parquet, and rows.
 MAX_BYTES = 2 * 2**30
@@ -51,7 +51,7 @@ def read_csv(
         path: of the file.
         needed: the column that must be there; it names a file, relative to the folder of the manifest.
         meant: columns that mean something; others are kept as they are.
-        columns: what columns of other names mean; see :func:`~snellen.data.objects.column_names.renamed`.
+        columns: what columns of other names mean; see :func:`~snellen.data.files.column_names.renamed`.
 
     Raises:
         InputError: not such a file, a row of another length than the header, or a column that occurs twice.

@@ -15,10 +15,10 @@ from torch import Tensor
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation, Stated
+from snellen.data.files.column_names import SHORT, renamed
 from snellen.data.files.contained_file import printable, told_apart
-from snellen.data.objects.column_names import SHORT, renamed
+from snellen.data.files.pictures import Values, picture_of
 from snellen.data.objects.item_source import item_set
-from snellen.data.objects.pictures import Values, picture_of
 from snellen.data.objects.transforms import normalization_of, values_of
 
 #: Names of fields that hold the image, and the label, in items that are mappings.

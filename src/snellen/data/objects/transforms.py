@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from snellen.core.preparation import Normalization
-from snellen.data.objects.pictures import Values
+from snellen.data.files.pictures import Values
 
 #: Steps after which values lie in [0, 1], by the name of their class in torchvision or timm.
 _TO_UNIT = frozenset({"ToTensor", "MaybeToTensor", "ConvertImageDtype"})

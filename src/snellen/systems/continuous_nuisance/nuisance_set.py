@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -77,9 +78,7 @@ class NuisanceSet(RunResult):
 
     Attributes:
         plan: method, models, sliders, classifiers, seeds, versions.
-        file: ClassVar[str] = RECORD
-
-    thresholds: of the filter; empty without one.
+        thresholds: of the filter; empty without one.
         kept: trajectories that are kept, by shift.
         rejected: those that are not.
         figures: by classifier, then by shift.
@@ -88,6 +87,8 @@ class NuisanceSet(RunResult):
         notes: what a reader must know.
         sliders: folder of the sliders that drew them.
     """
+
+    file: ClassVar[str] = RECORD
 
     thresholds: dict[str, float]
     kept: dict[str, int]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -89,14 +90,14 @@ class AttackedViewSet(RunResult):
 
     Attributes:
         plan: model, data, settings with their methods, goal, seed, machine, versions.
-        file: ClassVar[str] = RECORD
-
-    natural_accuracy: of the set's own viewpoints, before the renderer's own background.
+        natural_accuracy: of the set's own viewpoints, before the renderer's own background.
         random_accuracy: of viewpoints from anywhere, as many as each attack is judged by.
         settings: figures of each attack, by name.
         rejected: objects that could not be used.
         files: evidence, page, maps and sheets, relative to the folder.
     """
+
+    file: ClassVar[str] = RECORD
 
     natural_accuracy: Figure
     random_accuracy: Figure
