@@ -1,6 +1,6 @@
 """The frame of every resumable call: what is asked, a folder, a plan, shards that stay, and a record that comes last.
 
-A verb says what it measures and what follows from it (:class:`Call`). :func:`carry_out` does what all of them have in
+A verb says what it measures and what follows from it (:class:`Call`). :func:`carried_out` does what all of them have in
 common: a folder of one's own or a temporary one, a lock, resuming, errors of the disk, the record of what was sent. A
 call that was interrupted leaves a folder ``unfinished`` and no record; the same call goes on where it stopped and ends
 with the same bytes; when everything is there, it writes nothing.
@@ -12,9 +12,10 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypedDict, TypeVar
 
@@ -217,10 +218,25 @@ class Call(Generic[Result]):
         ]
 
 
-def carry_out(
+@dataclass
+class Carried(Generic[Result]):
+    """A call inside its folder.
+
+    Attributes:
+        measure: does what is left; nothing where everything is there. Called by the verb itself, and not for it: every
+            function between a verb and the network is one more to read in a traceback and in a profile.
+        result: the record, behind the block; that of a part has no figures, but a note.
+    """
+
+    measure: Callable[[], None]
+    result: Result
+
+
+@contextmanager
+def carried_out(
     call: Callable[[int], Call[Result]], count: int, out: Path | str | None, progress: Progress, running: Running
-) -> Result:
-    """Do a call in its folder, or in a temporary one that is gone afterwards.
+) -> Iterator[Carried[Result]]:
+    """Do a call in its folder, or in a temporary one that is gone afterwards; inside the block it is measured.
 
     Args:
         call: what is done with so many items at most: images, requests, objects.
@@ -228,9 +244,6 @@ def carry_out(
         out: a new or empty folder, or one in which the same call was interrupted or finished; None keeps nothing.
         progress: hears of every step.
         running: where, and how long.
-
-    Returns:
-        The record; that of a part has no figures, but a note.
 
     Raises:
         InputError: ``out`` holds something else, or what workers would need cannot be handed to them.
@@ -266,30 +279,38 @@ def carry_out(
         if done is not None:
             shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
             held = {"evidence": Evidence.read(folder / EVIDENCE)} if EVIDENCE in done.files else {}
-            return done.model_copy(update=held)
-        again = made.again
+            yield Carried(lambda: None, done.model_copy(update=held))
+            return
         with opened(folder, plan, shared=where.part is not None) as run:
             pieces = made.pieces(run)
-            measure(
-                pieces,
-                lambda: made.work(run),
-                folder,
-                progress,
-                engine=crew.engine,
-                setup=dict if again is None else again.setup,
-                part=part,
+            carried = Carried(
+                partial(
+                    measure,
+                    pieces,
+                    lambda: made.work(run),
+                    folder,
+                    progress,
+                    engine=crew.engine,
+                    setup=dict if made.again is None else made.again.setup,
+                    part=part,
+                ),
+                made.result.of_part(plan, _note(where.part, pieces, folder), folder),
             )
+            yield carried
         if where.part is not None:
-            there = sum(piece.done(folder) for piece in pieces)
-            note = (
-                f"Part {where.part} is done; {there} of {len(pieces)} shards are there. The same call without a part "
-                f"does what is left and makes the record."
-            )
-            return made.result.of_part(plan, note, folder)
+            carried.result = made.result.of_part(plan, _note(where.part, pieces, folder), folder)
+            return
         result = made.conclude(run, folder)
         write_atomically(folder / made.record, canonical_json(result.to_json()))
         shutil.rmtree(run.folder)
-        return result.model_copy(update={"folder": folder if out is not None else None})
+        carried.result = result.model_copy(update={"folder": folder if out is not None else None})
+
+
+def _note(part: str | None, pieces: Sequence[Piece], folder: Path) -> str:
+    """How far a call is."""
+    there = sum(piece.done(folder) for piece in pieces)
+    done = f"Part {part} is done; {there}" if part is not None else f"{there}"
+    return f"{done} of {len(pieces)} shards are there. The same call without a part does what is left and makes the record."
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from snellen.methods.attacks.reliability import doubts_after
 from snellen.methods.attacks.robustbench_record import robustbench_record
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.record import EVIDENCE, RejectedImage, RunResult
-from snellen.runs.runner import Call, Running, asked_of, batches, carry_out, write_evidence
+from snellen.runs.runner import Call, Running, asked_of, batches, carried_out, write_evidence
 from snellen.runs.settings import Methods, named_settings
 from snellen.verbs.attack_batches import CLEAN, UNUSABLE
 from snellen.verbs.attack_figures import attack_figures, clean_accuracy
@@ -160,7 +160,9 @@ def attack(
             again=work.reopening(),
         )
 
-    return carry_out(call, len(asked.images), out, listener, running)
+    with carried_out(call, len(asked.images), out, listener, running) as carried:
+        carried.measure()
+    return carried.result
 
 
 def _conclude(work: Work, shards: Sequence[range], run: Run, folder: Path) -> AttackedSet:

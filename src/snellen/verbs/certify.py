@@ -25,7 +25,7 @@ from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
 from snellen.runs.record import RejectedImage
-from snellen.runs.runner import Call, Running, asked_of, batches, carry_out, merged_evidence, write_evidence
+from snellen.runs.runner import Call, Running, asked_of, batches, carried_out, merged_evidence, write_evidence
 from snellen.runs.settings import Methods, Setting
 from snellen.runs.shard import Shard
 from snellen.verbs.certified_set import EVIDENCE, WHAT, CertifiedSet, certified_figures
@@ -185,7 +185,9 @@ def certify(
             again=work.reopening(),
         )
 
-    return carry_out(call, len(asked.images), out, listener, running)
+    with carried_out(call, len(asked.images), out, listener, running) as carried:
+        carried.measure()
+    return carried.result
 
 
 def _by_votes(setting: Setting) -> None:

@@ -26,7 +26,7 @@ from snellen.methods.attacks.goal import class_number
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
-from snellen.runs.runner import Call, Running, asked_of, batches, carry_out, merged_evidence, write_evidence
+from snellen.runs.runner import Call, Running, asked_of, batches, carried_out, merged_evidence, write_evidence
 from snellen.runs.settings import Methods, Setting
 from snellen.runs.shard import Shard
 from snellen.runs.whole_file import whole_file
@@ -239,7 +239,9 @@ def explain(
             again=work.reopening(),
         )
 
-    return carry_out(call, len(asked.images), out, listener, running)
+    with carried_out(call, len(asked.images), out, listener, running) as carried:
+        carried.measure()
+    return carried.result
 
 
 def _conclude(work: Work, batch_size: int, run: Run, folder: Path) -> ExplainedSet:

@@ -31,7 +31,7 @@ from snellen.runs.manifest_columns import label_columns, text_columns
 from snellen.runs.measuring import Put
 from snellen.runs.record import RejectedImage
 from snellen.runs.reopening import Reopening
-from snellen.runs.runner import Call, Running, batches, carry_out
+from snellen.runs.runner import Call, Running, batches, carried_out
 from snellen.runs.safe_names import file_names
 from snellen.runs.shard import Shard
 from snellen.runs.thumbnails import png
@@ -193,8 +193,9 @@ def generate(
             again=work.reopening(),
         )
 
-    made = carry_out(call, len(requests.ids), out, listener, running)
-    return made.model_copy(update={"notes": tuple(getattr(method, "notes", tuple)())})
+    with carried_out(call, len(requests.ids), out, listener, running) as carried:
+        carried.measure()
+    return carried.result.model_copy(update={"notes": tuple(getattr(method, "notes", tuple)())})
 
 
 def _plan(

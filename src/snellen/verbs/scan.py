@@ -19,7 +19,7 @@ from snellen.data.files.labels import align_labels
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
-from snellen.runs.runner import Call, Running, asked_of, batches, carry_out, write_evidence
+from snellen.runs.runner import Call, Running, asked_of, batches, carried_out, write_evidence
 from snellen.runs.settings import Methods, Setting
 from snellen.runs.shard import Shard
 from snellen.verbs.scanned_pictures import write_pictures
@@ -159,7 +159,9 @@ def scan(
             again=work.reopening(),
         )
 
-    return carry_out(call, len(asked.images), out, listener, running)
+    with carried_out(call, len(asked.images), out, listener, running) as carried:
+        carried.measure()
+    return carried.result
 
 
 def needs_classifier(setting: Setting, given: bool) -> None:

@@ -27,7 +27,7 @@ from snellen.runs.folder_writer import FolderWriter
 from snellen.runs.given import Images, given_images
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
-from snellen.runs.runner import Asked, Call, Running, asked_of, batches, carry_out
+from snellen.runs.runner import Asked, Call, Running, asked_of, batches, carried_out
 from snellen.runs.settings import Methods, Setting, checked_severities
 from snellen.runs.shard import Shard
 from snellen.runs.unfinished import check_free
@@ -268,7 +268,9 @@ def shift(
             again=work.reopening(),
         )
 
-    return carry_out(call, len(asked.images), out, listener, running)
+    with carried_out(call, len(asked.images), out, listener, running) as carried:
+        carried.measure()
+    return carried.result
 
 
 def _check_masks(setting: Setting, images: ImageSet, segmenter: str | None) -> None:

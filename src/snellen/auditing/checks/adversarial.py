@@ -91,7 +91,10 @@ class Adversarial(Check):
 
     def measure(self, batch: Batch) -> Evidence:
         """For each threat, rows for each attack and for the worst of them."""
-        return Evidence.merge(part for threat in self.tried for part in self._under(threat, batch))
+        parts: list[Evidence] = []
+        for threat in self.tried:
+            parts += self._under(threat, batch)
+        return Evidence.merge(parts)
 
     def _under(self, threat: Threat, batch: Batch) -> list[Evidence]:
         labelled = batch.labels >= 0

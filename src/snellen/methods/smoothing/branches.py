@@ -8,7 +8,8 @@ images are not cut to [0, 1].
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -36,6 +37,7 @@ class Branch:
         view: how the half is laid out as an image.
         grey: one noise for all three channels.
         denoise: images (n, 3, h, w) → images, before the network.
+        normalise: the same, between these; None: the network takes images as they are.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Branch:
     view: View = "zeros"
     grey: bool = False
     denoise: Callable[[Tensor], Tensor] | None = None
+    normalise: Callable[[Tensor], Tensor] | None = None
 
     def part(self, images: Tensor) -> Tensor:
         """What of the images (n, 3, h, w) the vote depends on: (n, …).
@@ -62,7 +65,9 @@ class Branch:
         shown = noisy if self.half is None else VIEWS[self.view](noisy, self.half)
         if self.grey:
             shown = shown.expand(-1, 3, -1, -1)
-        return self.network(shown if self.denoise is None else self.denoise(shown))
+        if self.denoise is not None:
+            shown = self.denoise(shown)
+        return self.network(shown if self.normalise is None else self.normalise(shown))
 
 
 def is_coloured(images: Tensor) -> Tensor:
@@ -114,17 +119,12 @@ def branches_of(
             f"{classifier.name} has a network for each half of the image and none for whole images; use dual-smoothing"
         )
 
-    def network(number: int) -> Callable[[Tensor], Tensor]:
-        def call(images: Tensor) -> Tensor:
-            normalised = classifier.normalise(images)
-            scores: Tensor = module(normalised, branch=number) if pair else module(normalised)
-            return scores
-
-        return call
-
     if view is None:
         view = module.record.view if isinstance(module, SmoothedNetwork) and module.record.view else "contrast"
-    shared = {"view": view, "grey": grey, "denoise": denoise}
+    whole = Branch("whole", module, view=view, grey=grey, denoise=denoise, normalise=classifier.normalise)
     if not halves:
-        return (Branch("whole", network(0), **shared),)  # type: ignore[arg-type]
-    return tuple(Branch(f"half {half}", network(half), half=half, **shared) for half in HALVES)  # type: ignore[arg-type]
+        return (replace(whole, network=partial(module, branch=0)) if pair else whole,)
+    return tuple(
+        replace(whole, name=f"half {half}", half=half, network=partial(module, branch=half) if pair else module)
+        for half in HALVES
+    )

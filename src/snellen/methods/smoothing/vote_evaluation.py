@@ -26,6 +26,7 @@ def vote_evaluation(
     rng: Randomness,
     fresh: bool = True,
     chunk: int = CHUNK,
+    watch: Callable[[Tensor, Tensor], None] | None = None,
 ) -> VoteEvaluation:
     """−log of the label's mean probability over all noisy copies of all branches: SmoothAdv's objective.
 
@@ -39,6 +40,7 @@ def vote_evaluation(
         rng: bound to the images of the attack.
         fresh: new noise at every look; else the same throughout, that of the stream "look 0".
         chunk: noisy images in one pass.
+        watch: is given the values of every look, and the positions that they are of.
     """
     looks = 0
 
@@ -46,12 +48,15 @@ def vote_evaluation(
         nonlocal looks
         own, stream = rng[positions.cpu()], f"look {looks}"
         looks += fresh
-        each = [
-            soft_votes(branch, candidates, sigma=sigma, samples=samples, rng=own, stream=stream, chunk=chunk)
-            for branch in branches
-        ]
+        each = []
+        for branch in branches:
+            votes = soft_votes(branch, candidates, sigma=sigma, samples=samples, rng=own, stream=stream, chunk=chunk)
+            each.append(votes)
         logarithms = torch.stack(each).mean(0).clamp_min(1e-20).log()
-        return logarithms, F.nll_loss(logarithms, labels, reduction="none")
+        values = F.nll_loss(logarithms, labels, reduction="none")
+        if watch is not None:
+            watch(values.detach(), positions)
+        return logarithms, values
 
     return evaluate
 

@@ -15,7 +15,7 @@ from snellen.core.run import Run, canonical_json, write_atomically
 from snellen.core.run_plan import describe_machine, describe_model
 from snellen.data.privacy.nameless import nameless_record, with_other_name
 from snellen.data.privacy.pseudonyms import Pseudonyms
-from snellen.runs.runner import Call, Running, batches, carry_out, write_evidence
+from snellen.runs.runner import Call, Running, batches, carried_out, write_evidence
 from snellen.runs.unfinished import check_free
 from snellen.systems.continuous_nuisance.filtering import SCORES
 from snellen.systems.continuous_nuisance.loaded_models import filter_of
@@ -146,7 +146,9 @@ def shift_nuisance(
             again=work.reopening(finds_thresholds),
         )
 
-    return carry_out(call, seeds, folder, listener, running).model_copy(update={"sliders": asked.sliders})
+    with carried_out(call, seeds, folder, listener, running) as carried:
+        carried.measure()
+    return carried.result.model_copy(update={"sliders": asked.sliders})
 
 
 def _check(work: NuisanceWork, thresholds_from: str, reference_model: str | None) -> None:

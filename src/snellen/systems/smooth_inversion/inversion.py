@@ -16,8 +16,9 @@ from snellen.core.classifier import Classifier
 from snellen.core.criterion import Targeted
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.methods.attacks.perturbation import perturb
 from snellen.methods.attacks.perturbation.inputs import checked_inputs
+from snellen.methods.attacks.perturbation.loop import ascend
+from snellen.methods.attacks.perturbation.search import start_search
 from snellen.methods.smoothing.branches import branches_of
 from snellen.methods.smoothing.vote_evaluation import vote_evaluation
 from snellen.methods.smoothing.votes import CHUNK
@@ -124,30 +125,28 @@ def invert(
             raise InputError(f"expected images in [0, 1], got values from {low:.4g} to {high:.4g}; divide bytes by 255")
     own = rng.bind(len(images))
     branches = branches_of(classifier, halves=False, grey=grey, denoise=denoise)
-    votes = vote_evaluation(branches, sigma=search.sigma, samples=search.samples, rng=own, chunk=chunk)
     history: list[Tensor] = []
 
-    def evaluate(candidates: Tensor, labels: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        scores, values = votes(candidates, labels, positions)
+    def note(values: Tensor, positions: Tensor) -> None:
         row = values.new_full((len(images),), torch.nan)
-        row[positions] = (-values.detach()).exp()
+        row[positions] = (-values).exp()
         history.append(row)
-        return scores, values
 
+    votes = vote_evaluation(branches, sigma=search.sigma, samples=search.samples, rng=own, chunk=chunk, watch=note)
     stop = None if search.sure is None else Sure(len(images), probability=search.sure, patience=search.patience)
-    found = perturb(
+    step_rule = MomentumStep(search.rate * search.epsilon, search.momentum, search.halve_every)
+    with start_search(
         classifier,
         images,
         targets,
-        evaluate=evaluate,
         projection=BoxThenBall(search.epsilon),
-        step_rule=MomentumStep(search.rate * search.epsilon, search.momentum, search.halve_every),
         criterion=Targeted(),
-        steps=search.steps,
         rng=own,
         keep="last",
-        stop=stop,
-    )
+        evaluate=votes,
+    ) as (account, bound):
+        ascend(account, bound.child("restart", 0), step_rule=step_rule, steps=search.steps, stop=stop)
+        found = account.result()
     told = torch.stack(history) if history else images.new_zeros(0, len(images))
     looks = told.isfinite().sum(0)
     last = (

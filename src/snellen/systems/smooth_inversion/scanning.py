@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from snellen.core.randomness import Randomness
 from snellen.methods.smoothing.votes import CHUNK
 from snellen.systems.smooth_inversion.class_outliers import excess, robust_z
 from snellen.systems.smooth_inversion.fidelity import concentration
-from snellen.systems.smooth_inversion.inversion import Inverted, Search, invert
+from snellen.systems.smooth_inversion.inversion import Search, invert
 from snellen.systems.smooth_inversion.transfer import Transfer, decisions, transfer
 
 #: Fewest other images that a change is judged on, those that choose and those that measure together.
@@ -188,7 +189,8 @@ def scan_classes(
         reached, everywhere_zero = list[tuple[float, float]](), True
         for sigma in plan.screened:
             search = _at(plan.screening, sigma)
-            found = _searched(classifier, images, sources[target], target, search, rng, names, grey, denoisers, chunk)
+            wanted = _towards(images, sources[target], target, search, rng, names, denoisers)
+            found = invert(classifier, **wanted, grey=grey, chunk=chunk)
             share = _rates(classifier, found.changes, images[choosing], labels[choosing], target).mean()
             reached.append((float(share), float(concentration(found.changes).mean())))
             everywhere_zero &= bool(found.blind.all())
@@ -213,7 +215,8 @@ def scan_classes(
         tried: list[tuple[float, Tensor, int, float, float]] = []
         for sigma in plan.sigmas:
             search = _at(plan.refinement, sigma)
-            found = _searched(classifier, images, sources[target], target, search, rng, names, grey, denoisers, chunk)
+            wanted = _towards(images, sources[target], target, search, rng, names, denoisers)
+            found = invert(classifier, **wanted, grey=grey, chunk=chunk)
             sent = _rates(classifier, found.changes, images[choosing], labels[choosing], target)
             best = int(sent.argmax())
             tried.append(
@@ -263,22 +266,23 @@ def _sources(labels: Tensor, decided: Tensor, targets: Sequence[int], count: int
     return found
 
 
-def _searched(
-    classifier: Classifier,
+def _towards(
     images: Tensor,
     rows: Sequence[int],
     target: int,
     search: Search,
     rng: Randomness,
     names: Sequence[str],
-    grey: bool,
     denoisers: Callable[[float], Callable[[Tensor], Tensor]] | None,
-    chunk: int,
-) -> Inverted:
-    denoise = None if denoisers is None or search.sigma == 0 else denoisers(search.sigma)
-    own = rng.child("towards", target).for_examples([names[row] for row in rows])
-    wanted = torch.full((len(rows),), target, dtype=torch.int64, device=images.device)
-    return invert(classifier, images[list(rows)], wanted, search, rng=own, grey=grey, denoise=denoise, chunk=chunk)
+) -> dict[str, Any]:
+    """Arguments of :func:`invert` for some images and one target."""
+    return {
+        "images": images[list(rows)],
+        "targets": torch.full((len(rows),), target, dtype=torch.int64, device=images.device),
+        "search": search,
+        "rng": rng.child("towards", target).for_examples([names[row] for row in rows]),
+        "denoise": None if denoisers is None or search.sigma == 0 else denoisers(search.sigma),
+    }
 
 
 def _rates(classifier: Classifier, changes: Tensor, images: Tensor, labels: Tensor, target: int) -> Tensor:

@@ -32,7 +32,7 @@ from snellen.methods.attacks.goal import WHAT, Goal, goal_of
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
 from snellen.runs.record import EVIDENCE, RejectedImage
-from snellen.runs.runner import Call, Running, batches, carry_out, write_evidence
+from snellen.runs.runner import Call, Running, batches, carried_out, write_evidence
 from snellen.runs.settings import Setting
 from snellen.runs.shard import Shard
 from snellen.systems.viewpoints.attacked_view_set import (
@@ -173,7 +173,9 @@ def attack_view_set(
             again=work.reopening(),
         )
 
-    return carry_out(call, count if limit is None else min(limit, count), out, progress, running)
+    with carried_out(call, count if limit is None else min(limit, count), out, progress, running) as carried:
+        carried.measure()
+    return carried.result
 
 
 def _measured(work: Work, one: ViewedObject) -> tuple[dict[str, Evidence], dict[str, Any]]:
