@@ -49,6 +49,7 @@ _PUBLIC = {
     "load_segmenter": "snellen.models.references",
     "load_text_encoder": "snellen.models.encoders.sentence_encoder",
     "load_two_tower": "snellen.models.references",
+    "plan": "snellen.runs.estimate",
     "register": "snellen.verbs.register",
     "reproduce": "snellen.reproduction.runner",
     "scan": "snellen.verbs.scan",

@@ -178,15 +178,19 @@ def try_out(
         before, clock = _spent(classifiers), time.perf_counter()
         try:
             work, shards = loaded(items)
-            for shard in shards:
-                measure_items(work, "", shard, lambda _path, _content: None, Silent())
+            measured = [measure_items(work, "", shard, lambda _path, _content: None, Silent()) for shard in shards]
         except InputError:  # some methods need more images than a few
             if items >= count:
                 raise
             items = min(2 * items, count)
             continue
         now, spent = time.perf_counter(), _spent(classifiers)
-        used = Spent(queries=spent.queries - before.queries, gradients=spent.gradients - before.gradients)
+        noted = [part.spent for shard in measured for part in shard.evidence.values()]
+        # Some methods ask the network itself, and note it in their evidence; others note less than all passes.
+        used = Spent(
+            queries=max(spent.queries - before.queries, sum(one.queries for one in noted)),
+            gradients=max(spent.gradients - before.gradients, sum(one.gradients for one in noted)),
+        )
         taken.append((items, now - clock, used))
         # The first measurement warms up, so that two more are made unless they would take too long by far.
         patience = seconds if len(taken) > 2 else 4 * seconds

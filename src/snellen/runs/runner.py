@@ -271,7 +271,8 @@ def carried_out(
             choice = where.choice(call, count, made.classifiers, earlier, started, crew.processes)
             made = call(choice.items)
         if planning():
-            raise Planned(_estimate(call, made, choice, folder if out is not None else None))
+            items = count if choice is None else choice.items
+            raise Planned(_estimate(call, made, items, folder if out is not None else None))
         plan = {**made.plan(), **({} if choice is None else {"budget": choice.model_dump(mode="json")})}
         if "code" not in plan:
             plan["code"] = package.code_hash()
@@ -310,7 +311,8 @@ def _note(part: str | None, pieces: Sequence[Piece], folder: Path) -> str:
     """How far a call is."""
     there = sum(piece.done(folder) for piece in pieces)
     done = f"Part {part} is done; {there}" if part is not None else f"{there}"
-    return f"{done} of {len(pieces)} shards are there. The same call without a part does what is left and makes the record."
+    rest = "The same call without a part does what is left and makes the record."
+    return f"{done} of {len(pieces)} shards are there. {rest}"
 
 
 @dataclass(frozen=True)
@@ -377,11 +379,8 @@ def _tried(call: Callable[[int], Call[Any]], count: int, classifiers: Sequence[C
         return try_out(loaded, count, classifiers, seconds)
 
 
-def _estimate(
-    call: Callable[[int], Call[Any]], made: Call[Any], choice: Choice | None, folder: Path | None
-) -> Estimate:
+def _estimate(call: Callable[[int], Call[Any]], made: Call[Any], items: int, folder: Path | None) -> Estimate:
     """What a call will cost."""
-    items = max((shard.stop for shard in made.shards), default=0)
     known: dict[str, Any] = {"what": made.what, "folder": folder, "items": items, "shards": len(made.shards), "done": 0}
     if folder is not None and (folder / made.record).exists():
         return Estimate(**known | {"done": len(made.shards)}, notes=("everything is there; nothing is left to do",))

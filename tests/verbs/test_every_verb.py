@@ -1,0 +1,343 @@
+"""Every verb: engines, parts, plans, budgets, halved batches, kills and full disks change no byte."""
+
+import errno
+import json
+import os
+import random
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import snellen
+from snellen.core.errors import InputError, RunConflictError, UnwritableError
+from snellen.core.images import ImageSet
+from snellen.runs import measuring
+from snellen.runs.engines.in_process import InProcess
+from snellen.runs.estimate import Trial, choose, try_out
+from snellen.runs.shard import Shard
+from tests.verbs.every_verb import IMAGES, MODEL, VERBS
+from tests.verbs.stopping import contents
+
+OVER_IMAGES = [name for name, verb in VERBS.items() if verb.over_images]
+
+
+@pytest.fixture(scope="module")
+def wholes(tmp_path_factory):
+    """What each verb writes when nothing interrupts it; made when it is asked for."""
+    made = {}
+
+    def whole(name):
+        if name not in made:
+            folder = tmp_path_factory.mktemp(name) / "whole"
+            VERBS[name](out=folder)
+            made[name] = contents(folder)
+        return made[name]
+
+    return whole
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_workers_give_the_same_bytes(tmp_path, wholes, name):
+    """An engine object makes the work anew, from JSON values and bytes alone, as a process elsewhere does."""
+    VERBS[name](out=tmp_path / "out", engine=InProcess())
+    assert contents(tmp_path / "out") == wholes(name)
+
+
+def test_processes_of_this_machine_give_the_same_bytes(tmp_path):
+    for folder, options in (("here", {}), ("there", {"engine": "local", "processes": 2})):
+        VERBS["attack"](out=tmp_path / folder, threads=1, **options)
+    assert contents(tmp_path / "here") == contents(tmp_path / "there")
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_parts_share_a_folder_and_the_rest_concludes(tmp_path, wholes, name):
+    verb, out = VERBS[name], tmp_path / "out"
+    second = verb(out=out, part="2/2")
+    assert "shards are there. The same call without a part" in second.note
+    assert second.to_json().keys() == {"plan", "note"}
+    assert not list(out.glob("*.json")), "no record yet"
+    verb(out=out, part="1/2")
+    verb(out=out)
+    assert contents(out) == wholes(name)
+    with pytest.raises(InputError, match="name it with out"):
+        verb(out=None, part="1/2") if name not in ("shift", "archive", "generate") else _no_folder()
+
+
+def _no_folder():
+    raise InputError("these write files in any case: name it with out")
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_a_plan_says_what_it_costs_and_writes_nothing(tmp_path, name):
+    verb = VERBS[name]
+    planned = snellen.plan(verb.function, *verb.arguments(), **verb.options, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert planned.items == verb.items
+    assert planned.shards >= 1
+    assert planned.done == 0
+    assert planned.seconds > 0
+    assert planned.memory > 10 * 2**20
+    assert planned.requests == 0
+    assert (planned.queries is None) == (not verb.asks)
+    if verb.asks:
+        assert planned.queries >= verb.items
+    assert str(planned).startswith(planned.what)
+
+
+def test_passes_of_a_plan_are_those_that_are_made():
+    classifier, images = snellen.load_classifier(MODEL), snellen.load_images(IMAGES).limit(64)
+    planned = snellen.plan(snellen.explain, classifier, images, "grad_cam")
+    with classifier.counting() as spent:
+        snellen.explain(classifier, images, "grad_cam")
+    assert planned.queries == pytest.approx(spent().queries, rel=0.1)
+    assert planned.gradients == pytest.approx(spent().gradients, rel=0.1)
+
+
+def test_a_plan_of_a_finished_folder(tmp_path):
+    verb = VERBS["attack"]
+    verb(out=tmp_path / "out")
+    planned = snellen.plan(verb.function, *verb.arguments(), **verb.options, out=tmp_path / "out")
+    assert planned.done == planned.shards
+    assert "nothing is left" in str(planned)
+
+
+def test_what_is_no_verb_cannot_be_planned():
+    with pytest.raises(InputError, match="no verb"):
+        snellen.plan(len, "abc")
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_a_budget_is_resolved_once_and_recorded(tmp_path, name):
+    verb = VERBS[name]
+    made = verb(out=tmp_path / "out", budget="2h")
+    assert made.plan["budget"]["items"] == made.plan["budget"]["of"]
+    assert made.plan["budget"]["seconds"] == 7200
+    before = contents(tmp_path / "out")
+    verb(out=tmp_path / "out", budget="2h")
+    assert contents(tmp_path / "out") == before
+    with pytest.raises(RunConflictError, match="budget"):
+        verb(out=tmp_path / "out")
+    with pytest.raises(InputError, match="too small"):
+        verb(out=tmp_path / "small", budget=0.001)
+    assert not (tmp_path / "small").exists()
+    with pytest.raises(InputError, match="parts run side by side"):
+        verb(out=tmp_path / "both", budget="2h", part="1/2")
+
+
+def test_a_budget_takes_as_many_as_fit():
+    trial = Trial(once=2.0, each=0.5, queries=3.0, gradients=0.0)
+    assert choose(100, 1000, trial, spent=8).items == 160
+    assert choose(100, 50, trial, spent=8).items == 50
+    assert choose(100, 1000, trial, spent=8, processes=2).items == 320
+    with pytest.raises(InputError, match="too small"):
+        choose(10, 1000, trial, spent=8)
+
+
+def test_a_trial_tells_what_comes_once_from_what_comes_with_every_item(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("snellen.runs.estimate.time.perf_counter", lambda: clock[0])
+
+    class Work:
+        def measure(self, of, items, put, progress):
+            clock[0] += 3.0 + 0.25 * len(items)
+            return Shard()
+
+    trial = try_out(lambda count: (Work(), [range(count)]), 1000, (), 60.0)
+    assert trial.each == pytest.approx(0.25)
+    assert trial.once == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("name", ["attack", "certify", "explain", "shift"])
+def test_where_memory_is_short_batches_are_halved_and_the_evidence_is_the_same(tmp_path, wholes, monkeypatch, name):
+    """A work that cannot hold two items fails as torch does, and is asked for one after the other."""
+    limit, halved = [1], []
+    real = measuring.measure
+
+    def short(pieces, work, *rest, **options):
+        def loaded():
+            own = work()
+
+            class Short:
+                def measure(self, of, items, put, progress):
+                    if len(items) > limit[0]:
+                        halved.append(items)
+                        raise torch.OutOfMemoryError("CUDA out of memory")
+                    return own.measure(of, items, put, progress)
+
+            return Short()
+
+        return real(pieces, loaded, *rest, **options)
+
+    monkeypatch.setattr("snellen.runs.runner.measure", short)
+    VERBS[name](out=tmp_path / "out")
+    assert halved
+    assert contents(tmp_path / "out") == wholes(name)
+    limit[0] = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        VERBS[name](out=tmp_path / "never")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory: you tried")])
+def test_other_words_for_the_same_shortage(error):
+    class Work:
+        def measure(self, of, items, put, progress):
+            if len(items) > 1:
+                raise error
+            return Shard(extra={"rows": list(items)})
+
+    found = measuring.measure_items(Work(), "", range(3, 8), lambda *_: None, None)
+    assert found.extra["rows"] == [3, 4, 5, 6, 7]
+
+
+def test_other_errors_are_no_shortage():
+    class Work:
+        def measure(self, of, items, put, progress):
+            raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        measuring.measure_items(Work(), "", range(8), lambda *_: None, None)
+
+
+def test_objects_cannot_be_handed_to_workers(tmp_path):
+    images = snellen.load_images(IMAGES).limit(2)
+    module = snellen.load_classifier(MODEL).module
+    own = snellen.load_classifier(module, images.class_names, preparation=snellen.Preparation(size=(28, 28)))
+    with pytest.raises(InputError, match="workers load the model themselves"):
+        snellen.attack(own, images, "fgsm", engine=InProcess())
+    held = ImageSet(images.source, images.table, images.class_names, rows=images.rows)
+    with pytest.raises(InputError, match="workers read the images themselves"):
+        snellen.attack(snellen.load_classifier(MODEL), held, "fgsm", engine=InProcess())
+
+
+# -- kills and full disks ---------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """The process ends; nothing of it touches the disk any more."""
+
+
+@pytest.fixture
+def disk(monkeypatch, tmp_path):
+    """Counts what changes the disk below the test's folder; ``left`` says how often that still works.
+
+    ``how`` is what happens then: a full disk refuses this one change; a killed process makes none any more, so that
+    nothing is tidied up.
+    """
+    state = {"left": None, "count": 0, "how": Killed}
+
+    def change(path):
+        if not str(path).startswith(str(tmp_path)):
+            return
+        state["count"] += 1
+        if state["left"] is None:
+            return
+        if state["left"] <= 0:
+            if state["how"] is Killed:
+                raise Killed
+            state["left"] = None
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        state["left"] -= 1
+
+    def counted(place, name):
+        real = getattr(place, name)
+
+        def call(path, *arguments, **options):
+            change(arguments[0] if name == "write_table" else path)
+            return real(path, *arguments, **options)
+
+        monkeypatch.setattr(place, name, call)
+
+    for place, name in ((os, "replace"), (os, "link"), (os, "mkdir"), (pq, "write_table")):
+        counted(place, name)
+    for name in ("unlink", "rmdir"):
+        real = getattr(os, name)
+
+        def removing(path, *arguments, real=real, **options):
+            if state["left"] is not None and state["left"] <= 0 and state["how"] is Killed:
+                raise Killed
+            return real(path, *arguments, **options)
+
+        monkeypatch.setattr(os, name, removing)
+    real_rmtree = shutil.rmtree
+
+    def rmtree(path, *arguments, **options):
+        if state["left"] is not None and state["left"] <= 0 and state["how"] is Killed:
+            raise Killed
+        return real_rmtree(path, *arguments, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    real_open = Path.open
+
+    def opened(path, mode="r", *arguments, **options):
+        if set(mode) & set("wxa+"):
+            change(path)
+        return real_open(path, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+    return state
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_a_call_that_is_killed_at_random_moments_ends_with_the_same_bytes(tmp_path, wholes, disk, name):
+    whole, chance = wholes(name), random.Random(f"kills of {name}")
+    disk["count"] = 0
+    VERBS[name](out=tmp_path / "counted")
+    total = disk["count"]
+    assert total > 8
+    out, kills = tmp_path / "out", 0
+    for moment in sorted(chance.sample(range(1, total), 4)):
+        disk["left"] = moment
+        try:
+            VERBS[name](out=out)
+        except Killed:
+            kills += 1
+        finally:
+            disk["left"] = None
+    assert kills
+    VERBS[name](out=out)
+    found = {path: content for path, content in contents(out).items() if ".partial" not in path}
+    assert found == whole
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_a_write_that_fails_is_said_in_words_and_the_same_call_goes_on(tmp_path, wholes, disk, name):
+    """A sample of the writes here; every single one for small images in ``test_written_privacy``."""
+    whole, chance = wholes(name), random.Random(f"full disk of {name}")
+    disk["how"], disk["count"] = OSError, 0
+    VERBS[name](out=tmp_path / "counted")
+    for moment in sorted(chance.sample(range(disk["count"] - 2), 4)):
+        out = tmp_path / f"run-{moment}"
+        disk["left"] = moment
+        with pytest.raises(UnwritableError, match=r"No space left on device.*give the same call again"):
+            VERBS[name](out=out)
+        disk["left"] = None
+        left = [path for path in contents(out) if "partial" in path] if out.exists() else []
+        assert not left, "what is half written takes room"
+        VERBS[name](out=out)
+        assert contents(out) == whole, moment
+
+
+# -- names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OVER_IMAGES)
+def test_pseudonyms_go_with_workers_and_parts(tmp_path, name):
+    verb, names = VERBS[name], tmp_path / "names.json"
+    verb(out=tmp_path / "here", pseudonyms=names)
+    verb(out=tmp_path / "there", pseudonyms=names, engine=InProcess())
+    assert contents(tmp_path / "here") == contents(tmp_path / "there")
+    known = json.loads(names.read_text())["names"].values()
+    ids = set(snellen.load_images(IMAGES).ids) & set(known)
+    assert ids, "ids of images stand in the owner's file"
+
+
+def test_requests_under_pseudonyms(tmp_path):
+    made = VERBS["generate"](out=tmp_path / "out", pseudonyms=tmp_path / "names.json")
+    assert "pseudonyms" in made.plan
+    written = b"".join(contents(tmp_path / "out").values())
+    assert b"star-0001" not in written
+    assert {"star-0001", "ring-0002"} <= set(json.loads((tmp_path / "names.json").read_text())["names"].values())
