@@ -245,7 +245,8 @@ def disk(monkeypatch, tmp_path):
         real = getattr(place, name)
 
         def call(path, *arguments, **options):
-            change(arguments[0] if name == "write_table" else path)
+            if not (name == "mkdir" and os.path.isdir(path)):  # which the system would refuse, and nobody minds
+                change(arguments[0] if name == "write_table" else path)
             return real(path, *arguments, **options)
 
         monkeypatch.setattr(place, name, call)
@@ -299,8 +300,7 @@ def test_a_call_that_is_killed_at_random_moments_ends_with_the_same_bytes(tmp_pa
             disk["left"] = None
     assert kills
     VERBS[name](out=out)
-    found = {path: content for path, content in contents(out).items() if ".partial" not in path}
-    assert found == whole
+    assert contents(out) == whole
 
 
 @pytest.mark.parametrize("name", VERBS)

@@ -24,6 +24,21 @@ FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _NO_NAME = errno.ENAMETOOLONG
 
 
+def tidy(folder: Path) -> None:
+    """Take away what killed processes left of files that they were writing into a folder, at any depth.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     _ = (Path(place) / ".report.json.0123456789ab").write_bytes(b"{")
+    ...     tidy(Path(place))
+    ...     list(Path(place).iterdir())
+    []
+    """
+    for path in folder.rglob(".*"):
+        if _UNFINISHED.search(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
 @contextmanager
 def unwritable_told(folder: Path) -> Iterator[None]:
     """Inside the block, what the disk refuses to take below ``folder`` becomes one clear error.

@@ -28,7 +28,7 @@ from snellen.core.formats import MANIFEST
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.core.run import Run, canonical_json, write_atomically
-from snellen.core.unwritable import unwritable_told
+from snellen.core.unwritable import tidy, unwritable_told
 from snellen.data.privacy.nameless import with_other_name, without_names
 from snellen.data.privacy.pseudonyms import Pseudonyms
 from snellen.runs.engines.choosing import Chosen, choose_engine
@@ -302,6 +302,7 @@ def carried_out(
             carried.result = made.result.of_part(plan, _note(where.part, pieces, folder), folder)
             return
         result = made.conclude(run, folder)
+        tidy(folder)
         write_atomically(folder / made.record, canonical_json(result.to_json()))
         shutil.rmtree(run.folder)
         carried.result = result.model_copy(update={"folder": folder if out is not None else None})
@@ -396,7 +397,7 @@ def _estimate(call: Callable[[int], Call[Any]], made: Call[Any], items: int, fol
         **known,
         queries=round(trial.queries * items * left) if made.classifiers else None,
         gradients=round(trial.gradients * items * left) if made.classifiers else None,
-        seconds=round(trial.once + trial.each * items * left, 1),
+        seconds=round(trial.once + trial.each * items * left, 3),
         memory=peak_memory(),
         requests=0,
         notes=("measured on a few items in this process; several processes divide the time",),
