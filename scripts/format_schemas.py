@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from snellen.auditing.compare.report_schema import report_schema
@@ -94,11 +94,11 @@ def _table(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"additionalProperties": row, "type": "object"}
 
 
-def _row(entry: type[BaseModel]) -> dict[str, Any]:
-    schema = entry.model_json_schema()
+def _row(entry: type[Target]) -> dict[str, Any]:
+    schema = TypeAdapter(entry).json_schema()
     properties = {name: value for name, value in schema["properties"].items() if name not in _NAMED}
     required = [name for name in schema["required"] if name not in _NAMED]
-    return {**schema, "properties": properties, "required": required}
+    return {**schema, "additionalProperties": False, "properties": properties, "required": required}
 
 
 def path_of(file: str) -> str:

@@ -62,7 +62,7 @@ def write_records(work: Path) -> None:
     snellen.certify(classifier, images, QUICK_CERTIFICATE, out=work / "certify")
     snellen.explain(classifier, images, "gradient", out=work / "explain")
     snellen.shift(images, {"method": "corruption", "kind": "contrast"}, severities=(1.0,), out=work / "shift")
-    snellen.scan(every, QUICK_SCAN, classifier=classifier, limit=100, out=work / "scan")
+    snellen.scan(classifier, every, QUICK_SCAN, limit=100, out=work / "scan")
     sample, requests = Sample(generator="bundled:scene-diffusion", steps=2), load_requests("classes:star", ("star",))
     generate(sample, requests, out=work / "generate", sheet=False)
 

@@ -108,5 +108,5 @@ def test_weights_of_another_format_are_refused_even_with_the_right_hash(saved, c
 def test_a_malformed_card_is_refused_with_its_path(saved, content):
     _, folder = saved
     (folder / "card.json").write_bytes(content)
-    with pytest.raises(InputError, match=r"card\.json: not an artifact card"):
+    with pytest.raises(InputError, match=r"card\.json: not an? (artifact|model) card"):
         Artifact.load(folder)

@@ -67,7 +67,7 @@ def test_a_version_that_cannot_be_is_refused(version):
 
 @pytest.mark.parametrize("value", [[], "text", 3, None])
 def test_what_has_no_named_members_is_refused(value):
-    with pytest.raises(InputError, match="is not a demonstration"):
+    with pytest.raises(InputError, match=r"demo\.json: not a demonstration"):
         DEMO.read(value, "demo.json")
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from snellen.core.errors import InputError, RunConflictError
 from snellen.core.evidence import Evidence
+from snellen.core.formats import MANIFEST
 from snellen.core.run import Run, canonical_json, write_atomically
 
 PLAN = {"seed": 0, "shards": 3, "checks": ["clean"], "batch": {"size": 4}}
@@ -98,7 +99,7 @@ def test_blobs_are_kept_once_by_hash(tmp_path):
 
 def test_the_manifest_is_the_plan_and_is_written_before_anything_else(tmp_path):
     run = Run.open(tmp_path / "new" / "r", PLAN)
-    assert files(run.folder) == {"manifest.json": canonical_json(PLAN)}
+    assert files(run.folder) == {"manifest.json": canonical_json(MANIFEST.stamped(PLAN))}
     assert run.plan == PLAN
 
 
@@ -255,7 +256,7 @@ def test_the_merge_does_not_depend_on_the_order_of_writing_or_on_interruptions(t
         run.merge(3, ("clean",))  # once more: a run that was stopped after its merge
         written.append(files(run.folder))
     assert written[0] == written[1] == written[2]
-    assert json.loads(written[0]["manifest.json"]) == PLAN
+    assert json.loads(written[0]["manifest.json"]) == MANIFEST.stamped(PLAN)
     ids = merged[0].table["example_id"].to_pylist()
     assert ids == [f"{shard}-{n}" for shard in range(3) for n in range(3)]
     assert merged[0].tally("clean").correct == 2 + 2 + 3

@@ -195,9 +195,8 @@ def test_a_newer_system_is_refused(tmp_path):
 def test_an_older_run_is_not_continued(tmp_path, monkeypatch):
     run = Run.open(tmp_path / "run", {"seed": 1})
     assert Run.open(run.folder, {"seed": 1}).plan == {"seed": 1}
-    monkeypatch.setattr(
-        importlib.import_module("snellen.core.run"), "MANIFEST", Format(MANIFEST.file, MANIFEST.content, (dict,))
-    )
+    later = Format(MANIFEST.file, MANIFEST.content, (dict,))
+    monkeypatch.setattr(importlib.import_module("snellen.core.run"), "MANIFEST", later)
     with pytest.raises(RunConflictError) as refused:
         Run.open(run.folder, {"seed": 1})
     told = f"holds a run of format version 1, written by Snellen {__version__}; Snellen {__version__} continues runs of"

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.models import OptionInfo
 
 from snellen.cli.engine_options import running
-from snellen.cli.method_options import FieldOption, dashed, field_options, methods_of
 from snellen.cli.system_command import system_command
-from snellen.cli.text import markup
+from snellen.cli.text import dashed, markup
 from snellen.core import index
+
+if TYPE_CHECKING:
+    from snellen.cli.method_options import FieldOption
 
 
 def method_commands(area: str, run: Callable[..., None], verb: str = "") -> typer.Typer:
@@ -68,6 +70,7 @@ def _command(
     entry: index.MethodEntry, run: Callable[..., None], name: str, about: str, hidden: Sequence[str] = ()
 ) -> object:
     """The subcommand of one method: a function with its fields as parameters, beside those of ``run``."""
+    from snellen.cli.method_options import field_options, methods_of
     from snellen.core.method import Method
 
     signature = inspect.signature(run, eval_str=True, locals={"Method": Method, "Running": dict})

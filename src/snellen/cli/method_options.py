@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Union, get_
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from snellen.cli.text import dashed
 from snellen.core import index
 from snellen.core.errors import InputError, unknown_name
 
@@ -268,8 +269,3 @@ def _reasons(error: ValidationError) -> str:
     said = [f"{place}: {text}" if place else text for place, text in zip(where, told, strict=True)]
     one_line = " ".join("; ".join(dict.fromkeys(said)).split())
     return one_line[:1].lower() + one_line[1:]
-
-
-def dashed(name: str) -> str:
-    """The spelling of a name on the command line."""
-    return name.replace("_", "-")

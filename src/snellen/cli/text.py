@@ -38,3 +38,12 @@ def markup(text: str) -> str:
     from rich.markup import escape
 
     return escape(harmless(text))
+
+
+def dashed(name: str) -> str:
+    """The spelling of a name on the command line.
+
+    >>> dashed("fast_gradient_sign")
+    'fast-gradient-sign'
+    """
+    return name.replace("_", "-")

@@ -72,7 +72,7 @@ class Format:
     def known_version(self, value: object, where: Path | str) -> int:
         """Version of a file that this Snellen can read; errors as :meth:`read`."""
         if not isinstance(value, Mapping):
-            raise InputError(f"{where} is not a {self.content}: it holds no object with named members")
+            raise InputError(f"{where}: not a {self.content}: it holds no object with named members")
         found = value.get(VERSION, 1)
         if type(found) is not int or found < 1:
             raise InputError(f"{where}: {VERSION} is an integer of at least 1, got {found!r}")

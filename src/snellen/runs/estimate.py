@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from snellen.core.budget import Spent, time_words
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
+from snellen.core.formats import FORMATS
 from snellen.core.progress import Silent
 from snellen.runs.measuring import Work, measure_items
 
@@ -248,7 +249,8 @@ def recorded_plan(folder: Path, *names: str) -> dict[str, Any]:
     """
     for name in names:
         try:
-            found = json.loads((folder / name).read_bytes())
+            written = json.loads((folder / name).read_bytes())
+            found = FORMATS[Path(name).name].read(written, folder / name)
             plan = found.get("plan", found)
             if isinstance(plan, dict):
                 return plan
