@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
-import torch
 
 from snellen.core.progress import Progress
 from snellen.metrics.alignment import channel_correlation, identity_residual, linear_cka, neighbour_overlap
+from snellen.metrics.rank_correlation import spearman
 from snellen.metrics.transfer_rates import transfer_rates
 from snellen.models.layers.channels import channel_rows
 from snellen.models.layers.split_classifier import PIXELS
@@ -55,7 +55,7 @@ def study_figures(study: ImageStudy, progress: Progress) -> dict[str, float]:
     return {
         **figures,
         **headline_figures(study, layers),
-        **({"rank_correlation": rank_correlation(*zip(*points, strict=True))} if len(points) > 2 else {}),
+        **({"rank_correlation": spearman(*zip(*points, strict=True))} if len(points) > 2 else {}),
         "counts.least_common": float(min(counts)),
         "counts.pairs": float(len(counts)),
         "counts.measured": float(len(study.data.measure.labels)),
@@ -153,13 +153,3 @@ def headline_figures(study: ImageStudy, layers: Mapping[str, Layer]) -> dict[str
     figures["headline.least_mean_source_success"] = min(means)
     figures["headline.spread_of_source_success"] = max(means) - min(means)
     return figures
-
-
-def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Spearman's rank correlation of values without ties.
-
-    >>> round(rank_correlation([1.0, 2.0, 3.0], [9.0, 4.0, 1.0]), 6)
-    -1.0
-    """
-    ranks = [torch.tensor(values, dtype=torch.float64).argsort().argsort().double() for values in (first, second)]
-    return float(torch.corrcoef(torch.stack(ranks))[0, 1])
