@@ -1,10 +1,6 @@
-"""Fisher's exact test for two shares, from sums of log-factorials."""
+"""Fisher's exact test for two shares."""
 
 from __future__ import annotations
-
-import math
-
-import numpy as np
 
 from snellen.core.errors import InputError
 
@@ -24,13 +20,9 @@ def fisher_greater(first_successes: int, first_n: int, second_successes: int, se
     for successes, n in ((first_successes, first_n), (second_successes, second_n)):
         if not 0 <= successes <= n:
             raise InputError(f"{successes} successes of {n} are no share")
+    if not first_successes:
+        return 1.0  # where nothing was counted at all, SciPy gives NaN
+    from scipy.stats import hypergeom
+
     total, marked = first_n + second_n, first_successes + second_successes
-    counts = np.arange(first_successes, min(first_n, marked) + 1)
-    counts = counts[marked - counts <= second_n]
-    log_whole = _log_choose(total, marked)
-    logs = [_log_choose(first_n, int(c)) + _log_choose(second_n, marked - int(c)) - log_whole for c in counts]
-    return min(math.fsum(math.exp(value) for value in logs), 1.0)
-
-
-def _log_choose(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return float(hypergeom.sf(first_successes - 1, total, marked, first_n))

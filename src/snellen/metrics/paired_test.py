@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from snellen.core.errors import InputError, unknown_name
-from snellen.metrics.incomplete_beta import regularised_incomplete_beta
 
 Alternative = Literal["two-sided", "greater", "less"]
 
@@ -54,9 +52,7 @@ def mcnemar(only_first: int, only_second: int, *, alternative: Alternative = "tw
 
 def _at_least(seen: int, others: int, mid_p: bool) -> float:
     """P(X ≥ seen) of X from Binomial(seen + others, ½); less half of P(X = seen) for the mid-p value."""
-    n = seen + others
-    tail = 1.0 if seen == 0 else regularised_incomplete_beta(0.5, seen, others + 1)
-    if not mid_p:
-        return tail
-    logarithm = math.lgamma(n + 1) - math.lgamma(seen + 1) - math.lgamma(others + 1) - n * math.log(2)
-    return tail - math.exp(logarithm) / 2
+    from scipy.stats import binom
+
+    tail = float(binom.sf(seen - 1, seen + others, 0.5))
+    return tail - float(binom.pmf(seen, seen + others, 0.5)) / 2 if mid_p else tail

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from snellen.core.errors import InputError
 
@@ -28,12 +28,9 @@ def spearman(first: ArrayLike, second: ArrayLike) -> float:
         )
     if not (np.isfinite(one).all() and np.isfinite(other).all()):
         raise InputError("a rank correlation needs finite values")
-    ranks = [_ranks(values) - (len(values) - 1) / 2 for values in (one, other)]
+    from scipy.stats import rankdata
+
+    # Not SciPy's ``spearmanr``, which gives NaN and warns where a series is constant.
+    ranks = [rankdata(values) - (len(values) + 1) / 2 for values in (one, other)]
     spread = float(np.sqrt((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum()))
     return float(ranks[0] @ ranks[1]) / spread if spread else 0.0
-
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks from 0, equal values sharing their mean."""
-    below = (values[None] < values[:, None]).sum(1)
-    return below + ((values[None] == values[:, None]).sum(1) - 1) / 2

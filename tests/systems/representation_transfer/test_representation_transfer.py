@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from snellen.core.classifier import Classifier
 from snellen.core.criterion import Misclassified, Targeted
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.methods.attacks.pgd import PGD
@@ -40,6 +40,16 @@ def test_by_default_it_is_pgd():
     assert torch.equal(ours.scores, data.scores)
     assert ours.status == data.status
     assert (ours.place, ours.epsilon) == ("pixels", 0.03)
+
+
+def test_only_the_surrogate_needs_gradients(surrogate):
+    target, images, labels = small_problem()
+    blind = Classifier(target.module, class_names=target.class_names, differentiable=False, name="blind")
+    with pytest.raises(UnsupportedError, match="representation_transfer needs gradients, and blind gives none"):
+        RepresentationTransfer(epsilon=0.1).attack(blind, images, labels)
+    attack = RepresentationTransfer(surrogate="any", epsilon=0.1, steps=5)
+    assert attack.missing(blind) is None
+    assert torch.equal(attack.attack(blind, images, labels).images, attack.attack(target, images, labels).images)
 
 
 @pytest.mark.covers("16.3")

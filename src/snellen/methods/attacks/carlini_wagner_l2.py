@@ -38,6 +38,7 @@ class CarliniWagnerL2(SearchAttack):
     Euclidean. An image costs at most ``(searches + 1) · (steps + 1) + 1`` queries, one more a search with
     ``warm_start``.
 
+    >>> import torch
     >>> from torch import nn
     >>> from snellen.core.classifier import Classifier
     >>> _ = torch.manual_seed(0)

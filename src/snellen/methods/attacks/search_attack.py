@@ -36,9 +36,12 @@ class SearchAttack(Method):
     ...         positions = search.open_positions()
     ...         search.look((search.images[positions] - 0.1).clamp(0, 1), positions)
     ...         return search.result()
-    >>> bright = Classifier(lambda images: images.flatten(1)[:, :2] - torch.tensor([0.0, 0.45]), class_names=["a", "b"])
-    >>> Darker().attack(bright, torch.full((1, 3, 1, 1), 0.5), torch.tensor([0])).status
-    ('not found',)
+    >>> def model(images):
+    ...     brightness = images.mean((1, 2, 3))
+    ...     return torch.stack([0.45 - brightness, brightness - 0.45], 1)
+    >>> classifier = Classifier(model, class_names=["dark", "bright"])
+    >>> Darker().attack(classifier, torch.full((1, 3, 4, 4), 0.5), torch.tensor([1])).status
+    ('found',)
     """
 
     finds: ClassVar[tuple[str, ...]] = ("adversarial",)

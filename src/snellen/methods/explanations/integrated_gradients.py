@@ -33,7 +33,7 @@ def integrated_gradients(
 ) -> Attributed:
     """Integrated gradients of prepared images: maps (n, 3, h, w) in score units.
 
-    Points of several images share a pass. ``gap`` is what the sum lacks of f(x) − f(baseline).
+    Points of several images share a pass. ``gap`` is what the sum exceeds f(x) − f(baseline) by.
 
     Args:
         score: the explained score, of all n images.

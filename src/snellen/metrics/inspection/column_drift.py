@@ -129,11 +129,9 @@ def kolmogorov_p_value(distance: float, first_n: int, second_n: int) -> float:
     >>> round(kolmogorov_p_value(0.25, 60, 60), 3)
     0.047
     """
-    scaled = math.sqrt(first_n * second_n / (first_n + second_n)) * distance
-    if scaled < 0.2:
-        return 1.0  # to 12 digits; the sum would need many terms here
-    terms = ((-1) ** (k - 1) * math.exp(-2 * k * k * scaled * scaled) for k in range(1, 101))
-    return min(max(2 * math.fsum(terms), 0.0), 1.0)
+    from scipy.special import kolmogorov
+
+    return float(kolmogorov(math.sqrt(first_n * second_n / (first_n + second_n)) * distance))
 
 
 def _distance(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:

@@ -148,13 +148,14 @@ def _strata(losses: NDArray[np.float64], inside: NDArray[np.bool_], codes: NDArr
 
 def _exact(strata: _Strata, losses: NDArray[np.float64], inside: NDArray[np.bool_], units: NDArray[np.int64]) -> float:
     """Probability of as many errors inside, given each stratum's totals: hypergeometric laws, convolved."""
+    from scipy.stats import hypergeom
+
     law, shift = np.ones(1), 0
     for n, inside_n, wrong in zip(
         strata.n.tolist(), strata.inside_n.tolist(), strata.loss.round().tolist(), strict=True
     ):
         low, high = max(0, inside_n + int(wrong) - n), min(inside_n, int(wrong))
-        logs = [_log_choose(inside_n, c) + _log_choose(n - inside_n, int(wrong) - c) for c in range(low, high + 1)]
-        law = np.convolve(law, np.exp(np.array(logs) - _log_choose(n, int(wrong))))
+        law = np.convolve(law, np.exp(hypergeom.logpmf(np.arange(low, high + 1), n, int(wrong), inside_n)))
         shift += low
     return float(min(law[round(float(strata.inside_loss.sum())) - shift :].sum(), 1.0))
 
@@ -170,7 +171,3 @@ def _by_unit(
     if spread <= 1e-12 or degrees < 1:
         return 1.0
     return student_t_probability(math.fsum(sums) / spread, degrees)
-
-
-def _log_choose(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

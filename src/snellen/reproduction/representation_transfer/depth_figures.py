@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from snellen.core.progress import Progress
 from snellen.metrics.alignment import channel_correlation, identity_residual, linear_cka, neighbour_overlap
+from snellen.metrics.rank_correlation import spearman
 from snellen.metrics.transfer_rates import transfer_rates
 from snellen.models.layers.split_classifier import PIXELS, channel_rows
 from snellen.reproduction.representation_transfer.between import Layer, measure_layer, target_success
@@ -47,7 +47,7 @@ def study_figures(study: ImageStudy, progress: Progress) -> dict[str, float]:
         if depth != PIXELS:
             alignment, points = alignment_figures(study, layers[depth], cuts)
             if len(points) > 2:
-                correlations.append(rank_correlation(*zip(*points, strict=True)))
+                correlations.append(spearman(*zip(*points, strict=True)))
             figures |= {f"{depth}.{name}": value for name, value in alignment.items()}
         figures |= {f"{depth}.{name}": value for name, value in sweep_figures(study, layers[depth], cuts).items()}
         progress.advance("layers", 1)
@@ -158,13 +158,3 @@ def headline_figures(study: ImageStudy, layers: Mapping[str, Layer]) -> dict[str
     figures["headline.least_mean_source_success"] = min(means)
     figures["headline.spread_of_source_success"] = max(means) - min(means)
     return figures
-
-
-def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Spearman's rank correlation of values without ties.
-
-    >>> round(rank_correlation([1.0, 2.0, 3.0], [9.0, 4.0, 1.0]), 6)
-    -1.0
-    """
-    ranks = [torch.tensor(values, dtype=torch.float64).argsort().argsort().double() for values in (first, second)]
-    return float(torch.corrcoef(torch.stack(ranks))[0, 1])
