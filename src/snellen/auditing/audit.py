@@ -202,7 +202,8 @@ def audit(
         )
         seconds["total"] = time.perf_counter() - started
         run.write_json("timing.json", {name: round(value, 3) for name, value in seconds.items()})
-        return report.model_copy(update={"folder": folder if out is not None else None})
+        # What is in memory is shown also where nothing is kept on disk.
+        return report if out is None else report.model_copy(update={"folder": folder})
 
 
 def _check_comparable(folder: Path, classifier: Classifier) -> None:
