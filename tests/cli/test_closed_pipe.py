@@ -23,10 +23,8 @@ def test_a_reader_that_stops_leaves_the_exit_code_as_it_is(tmp_path):
     lines, errors = run(tmp_path, "systems --json", "head -1")
     assert lines == ["[", "0"]
     assert "Broken" not in errors
-    audited = (
-        "audit bundled:fashion-cnn bundled:fashion-mnist --checks clean --limit 40 --require 'clean.accuracy>=0.999'"
-    )
-    lines, errors = run(tmp_path, f"{audited} --out run", "true")
+    audited = "audit bundled:fashion-cnn bundled:fashion-mnist --checks clean --limit 40 --out run"
+    lines, errors = run(tmp_path, f"{audited} --require 'clean.accuracy>=0.999'", "true")
     assert lines == ["3"], errors
 
 

@@ -53,9 +53,10 @@ def load_folder(
     - No subfolders: no labels.
 
     Ids are POSIX paths relative to the folder. Hidden files and folders are ignored; files with other endings are
-    skipped and counted in ``images.source.skipped``, but DICOM files, which are refused by name. What looks like an image but must not be read (a link that leads
-    out of the folder or round in a loop, a pipe, a folder called ``x.png``, an image beside class subfolders, whose
-    class is unknown) stays in the set, so that it is reported by name: reading it raises with the reason.
+    skipped and counted in ``images.source.skipped``, but DICOM files, which are refused by name. What looks like an
+    image but must not be read (a link that leads out of the folder or round in a loop, a pipe, a folder called
+    ``x.png``, an image beside class subfolders, whose class is unknown) stays in the set, so that it is reported by
+    name: reading it raises with the reason.
 
     Raises:
         InputError: the folder cannot be listed or holds no images.
