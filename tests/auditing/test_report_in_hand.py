@@ -51,7 +51,7 @@ def test_its_names_are_few_and_its_line_is_short(report):
 def test_what_is_saved_is_opened_again(report, tmp_path):
     page = report.save(tmp_path / "kept")
     again = snellen.open_report(tmp_path / "kept")
-    assert again == report.model_copy(update={"folder": tmp_path / "kept"})
+    assert again.to_json() == report.to_json()
     assert again.html == report.html == page.read_text(encoding="utf-8")
     assert json.loads((tmp_path / "kept" / "report.json").read_text()) == report.to_json()
     with pytest.raises(InputError, match="there is no such folder"):
