@@ -33,10 +33,13 @@ _PUBLIC = {
     "Run": "snellen.core.run",
     "Spent": "snellen.core.budget",
     "attack": "snellen.verbs.attack",
+    "attack_tensors": "snellen.verbs.on_tensors",
     "audit": "snellen.auditing.audit",
     "certify": "snellen.verbs.certify",
+    "certify_tensors": "snellen.verbs.on_tensors",
     "compare": "snellen.auditing.compare.compare",
     "explain": "snellen.verbs.explain",
+    "explain_tensors": "snellen.verbs.on_tensors",
     "export_onnx": "snellen.models.classifiers.onnx_export",
     "list_systems": "snellen.core.system",
     "load_captioner": "snellen.models.references",
@@ -49,6 +52,7 @@ _PUBLIC = {
     "load_segmenter": "snellen.models.references",
     "load_text_encoder": "snellen.models.encoders.sentence_encoder",
     "load_two_tower": "snellen.models.references",
+    "open_report": "snellen.auditing.opening",
     "plan": "snellen.runs.estimate",
     "register": "snellen.verbs.register",
     "reproduce": "snellen.reproduction.runner",
@@ -77,6 +81,7 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from snellen.auditing.audit import audit as audit
     from snellen.auditing.compare.compare import compare as compare
+    from snellen.auditing.opening import open_report as open_report
     from snellen.core.artifact import Artifact as Artifact
     from snellen.core.budget import Budget as Budget
     from snellen.core.budget import Spent as Spent
@@ -107,6 +112,9 @@ if TYPE_CHECKING:
     from snellen.verbs.attack import attack as attack
     from snellen.verbs.certify import certify as certify
     from snellen.verbs.explain import explain as explain
+    from snellen.verbs.on_tensors import attack_tensors as attack_tensors
+    from snellen.verbs.on_tensors import certify_tensors as certify_tensors
+    from snellen.verbs.on_tensors import explain_tensors as explain_tensors
     from snellen.verbs.register import register as register
     from snellen.verbs.scan import scan as scan
     from snellen.verbs.shift import shift as shift

@@ -61,6 +61,10 @@ def test_ink_is_the_share_that_is_retained_and_thin_letters_are_not_read():
     page = Page(eye_chart_picture([("m", chart(fog=[1.3, 0.9, 0.4, -0.1]))]))
     assert ink(page) == [1.0, 0.9, 0.4, FAINTEST]
     assert ["thin" in svg.classes for svg in page.all("svg", "optotype")] == [False, False, True, True]
+    below = table(page)[3][1].text
+    assert "severity 4: 0% retained (-12% to -8%)" in below, "nothing is retained; the interval says how far below"
+    assert below.endswith("0 percent, not read")
+    assert "-10" not in below
 
 
 def test_letters_shrink_by_line():

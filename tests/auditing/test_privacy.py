@@ -244,7 +244,10 @@ def test_images_without_finite_scores_are_not_fingerprinted_again(clinic, monkey
 
     monkeypatch.setattr(shard_work, "score_batch", spoil)
     checks = ["clean", "duplicates"]
-    ours, theirs = (audit(classifier, images, checks=checks, batch_size=9, save_images=one) for one in (False, True))
+    ours, theirs = (
+        audit(classifier, images, checks=checks, batch_size=9, save_images=one, allow_rejected=True)
+        for one in (False, True)
+    )
     assert ours.data["rejected"] == theirs.data["rejected"] == 2 + 8, "one of each batch"
     assert [check.status for check in ours.checks] == ["done", "done"]
     assert ours.metrics == theirs.metrics
@@ -396,7 +399,7 @@ def test_workers_write_no_names_either(tmp_path):
     for engine, options in (("in_process", {}), ("local", {"processes": 1})):
         audit(
             classifier, load_images(data), checks=["clean"], out=tmp_path / engine, batch_size=2, engine=engine,
-            threads=1, pseudonyms=tmp_path / "names.json", **options,
+            threads=1, pseudonyms=tmp_path / "names.json", allow_rejected=True, **options,
         )  # fmt: skip
         assert mentions(tmp_path / engine, ["Rosengarten", "Jane", "Doe", "John", "Roe"]) == {}
     kept = [{p: t for p, t in texts(tmp_path / name).items() if "timing" not in p} for name in ("in_process", "local")]

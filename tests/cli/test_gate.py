@@ -151,7 +151,7 @@ def test_a_threat_is_declared_and_images_to_compare_with_are_read(run, tmp_path)
         (["--require", "findings.severe.value<=0"], "leave .value out"),
         (["--require", "findings.bad<=0"], "no figure of this audit has that name"),
         (["--fail-on", "bad"], "'bad' is not one of"),
-        (["--baseline", "nowhere"], "nowhere cannot be compared: there is no such folder"),
+        (["--baseline", "nowhere"], "nowhere cannot be read: there is no such folder"),
         (["--baseline", "run"], "is also the folder of this audit"),
         (["--junit", "."], "is a folder"),
         (["--threat", "linf:8"], "the check 'adversarial' does not run"),

@@ -167,3 +167,10 @@ def test_the_name_of_a_system_finds_a_method_of_it(system):
         and system.name in {normalise(s) for e in methods(area).values() for s in (e.name, *e.aliases)}
     ]
     assert any(f"{one.area}.{one.name}" in system.methods for one in found)
+
+
+def test_a_kind_that_is_written_in_place_of_its_method_says_how_to_write_it():
+    with pytest.raises(UnknownNameError, match=r"'fog' is a kind of corruption.*corruption --kind fog,"):
+        index.entry("shifts", "fog")
+    with pytest.raises(UnknownNameError, match="--kind bubble --benchmark"):
+        index.entry("shifts", "bubble")

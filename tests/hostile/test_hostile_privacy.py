@@ -23,7 +23,7 @@ def test_no_name_and_no_picture_of_hostile_files_is_kept(tmp_path: Path, monkeyp
     images = load_images(corpus.root, name="folder of Dr. Doe")
     checks = ["clean", "label_noise", "duplicates", "slices", "data_quality"]
     run, file = tmp_path / "run", tmp_path / "names.json"
-    report = audit(classifier, images, checks=checks, out=run, save_images=False, pseudonyms=file)
+    report = audit(classifier, images, checks=checks, out=run, save_images=False, pseudonyms=file, allow_rejected=True)
     assert report.data["used"] == len(corpus.good)
     assert report.data["rejected"] == len(corpus.bad)
     known = json.loads(file.read_text())["names"]
@@ -45,6 +45,8 @@ def test_no_value_beside_an_image_of_an_archive_is_told(tmp_path: Path) -> None:
     classifier, _, _ = small_problem(count=1, size=12)
     images = load_images(archive(tmp_path / "data" / "a.tar", *members))
     run = tmp_path / "run"
-    report = audit(classifier, images, checks=["data_quality"], out=run, pseudonyms=tmp_path / "names.json")
+    report = audit(
+        classifier, images, checks=["data_quality"], out=run, pseudonyms=tmp_path / "names.json", allow_rejected=True
+    )
     assert report.data["rejected"] == len(said)
     assert mentions(run, ["Jane"]) == {}

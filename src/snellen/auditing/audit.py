@@ -13,6 +13,7 @@ from snellen.auditing.engine import report_of_part, set_runs
 from snellen.auditing.finishing import finish
 from snellen.auditing.plan import plan_of
 from snellen.auditing.privacy import Privacy
+from snellen.auditing.recorded_audit import checks_without_model, recorded_audit
 from snellen.auditing.report import AuditReport
 from snellen.auditing.resolved_audit import ResolvedAudit
 from snellen.auditing.shard_work import ShardWork
@@ -36,9 +37,10 @@ from snellen.runs.measuring import measure, read_part
 
 
 def audit(
-    classifier: Model,
-    images: Images,
+    classifier: Model | None = None,
+    images: Images | None = None,
     *,
+    predictions: object = None,
     out: Path | str | None = None,
     checks: Sequence[str | Mapping[str, Any] | Check] | None = None,
     threats: Sequence[str] = (),
@@ -70,6 +72,9 @@ def audit(
             library (a torch module stays as it is), a callable, (model, transform).
         images: an image set, or what :func:`snellen.load_images` takes: a folder, file, arrays, a table, a data set.
             Labels are matched to the classifier's classes by name.
+        predictions: in place of a classifier, what one gave for the images, in their order: scores or probabilities
+            (n, k), or labels (n,), as an array, a table with a column for each class, or a file of such a table. Checks
+            that run no model are made; ``images`` may then be left out, and labels are enough.
         out: run directory. An unfinished or finished run of the same plan in it is taken up, another plan is an error.
             A model that cannot be hashed (a plain callable, an edited model) is not taken up. None: nothing is kept.
         checks: names of checks, records (``{"check": "corruption", "benchmark": "bloodmnist"}``) or check objects; None
@@ -124,13 +129,23 @@ def audit(
         raise InputError("a budget is resolved by one process, and parts run side by side: give a limit instead")
     mine = read_part(part)
     started, seconds_allowed = time.perf_counter(), None if budget is None else seconds_of(budget)
-    privacy = Privacy.of(save_images, pseudonyms, None if out is None else Path(out))
+    privacy = Privacy.of(
+        save_images and (predictions is None or images is not None), pseudonyms, None if out is None else Path(out)
+    )
     given: dict[Companion, ImageSet | None] = {
         "train": None if train is None else given_images(train),
         "tune": None if tune is None else given_images(tune),
     }
-    audited = given_images(images, labels, columns)
-    model = given_classifier(classifier, audited, class_names)
+    if predictions is not None:
+        if classifier is not None:
+            raise InputError("a classifier and predictions came; give one of them")
+        model, audited = recorded_audit(predictions, images, labels, class_names, columns)
+        checks = checks_without_model(images is not None) if checks is None else checks
+    elif classifier is None or images is None:
+        raise InputError("an audit takes a classifier and images, or predictions with labels or images")
+    else:
+        audited = given_images(images, labels, columns)
+        model = given_classifier(classifier, audited, class_names)
     asked = ResolvedAudit.of(model, audited, given, checks, threats, privacy=privacy, limit=limit, seed=seed)
     rng, listener = Randomness(seed), progress or Silent()
     with ExitStack() as stack:
@@ -202,7 +217,8 @@ def audit(
         )
         seconds["total"] = time.perf_counter() - started
         run.write_json("timing.json", {name: round(value, 3) for name, value in seconds.items()})
-        return report.model_copy(update={"folder": folder if out is not None else None})
+        # What is in memory is shown also where nothing is kept on disk.
+        return report if out is None else report.model_copy(update={"folder": folder})
 
 
 def _check_comparable(folder: Path, classifier: Classifier) -> None:

@@ -107,7 +107,7 @@ def finish(
     write_atomically(run.folder / "report.html", render_report(report, pictures, rejected).encode())
     if choice is not None:
         seconds["estimated"] = choice.estimated
-    return report, seconds
+    return report.keeping(folder=None, pictures=pictures, rejected=rejected), seconds
 
 
 def _check_usable(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from snellen.checks.check import Measured
 from snellen.checks.eye_chart import EyeChart
 from snellen.checks.panels import Panel
+from snellen.core.errors import InputError, import_extra, unknown_name
 from snellen.core.finding import Finding
 from snellen.core.formats import REPORT
+from snellen.core.run import canonical_json
 from snellen.data.rejections import listed_reasons
 
 #: Names of pictures are hashes, never paths.
@@ -67,6 +71,9 @@ class AuditReport(BaseModel):
     notes: tuple[str, ...] = ()
     folder: Path | None = Field(None, exclude=True, description="the run directory, when the audit wrote one")
 
+    _pictures: Mapping[str, bytes] = PrivateAttr(default_factory=dict)
+    _rejected: Sequence[Mapping[str, str]] = PrivateAttr(default=())
+
     def to_json(self) -> dict[str, Any]:
         """JSON values, each finding with its level and key, as the file holds them."""
         record = self.model_dump(mode="json")
@@ -88,16 +95,91 @@ class AuditReport(BaseModel):
 
     __str__ = __repr__
 
+    def __dir__(self) -> list[str]:
+        # What a reader looks for, and none of what the class inherits.
+        return [*type(self).model_fields, "html", "save", "show", "to_json", "to_pandas"]
+
     def _repr_html_(self) -> str:
-        # The page needs the report, and the report, here alone, needs the page.
+        # The page needs the report, and the report, in these few places, the page.
         from snellen.auditing.html import render_notebook
 
-        return render_notebook(self, self._pictures())
+        return render_notebook(self, self.pictures())
 
-    def _pictures(self) -> dict[str, bytes]:
-        """Pictures of the examples that the run directory holds, by name; none when nothing was kept."""
+    @property
+    def html(self) -> str:
+        """The whole report as one page."""
+        from snellen.auditing.html import render_report
+
+        return render_report(self, self.pictures(), self._rejected)
+
+    def show(self) -> None:
+        """Show the report: with its pictures in a notebook, as text elsewhere."""
+        from snellen.auditing.text_summary import text_summary
+
+        shell = sys.modules.get("IPython")
+        running = None if shell is None else shell.get_ipython()
+        if running is not None and type(running).__name__ == "ZMQInteractiveShell":
+            shell.display.display(self)  # type: ignore[union-attr]
+        else:
+            print(text_summary(self))  # noqa: T201 - it is what the caller wants
+
+    def to_pandas(self, table: Literal["figures", "findings"] = "figures") -> Any:  # noqa: ANN401 - of an extra
+        """Figures, or findings, as a data frame of pandas with a row for each.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        pandas = import_extra("pandas", "pandas", "a data frame")
+        if table == "figures":
+            rows = [{"figure": name, **figure.model_dump()} for name, figure in self.metrics.items()]
+            return pandas.DataFrame(rows, columns=["figure", "value", "low", "high", "n"]).set_index("figure")
+        if table != "findings":
+            raise unknown_name("table of a report", table, ("figures", "findings"))
+        columns = ["level", "kind", "subject", "harm", "p_value", "title"]
+        return pandas.DataFrame(
+            [{name: getattr(finding, name) for name in columns} for finding in self.findings], columns=columns
+        )
+
+    def save(self, folder: Path | str) -> Path:
+        """Write ``report.json``, ``report.html``, pictures and ``rejected.json``, for :func:`snellen.open_report`.
+
+        Returns:
+            The page.
+
+        Raises:
+            InputError: the folder holds a run of its own.
+        """
+        place = Path(folder)
+        if (place / "manifest.json").exists():
+            raise InputError(f"{place} holds a run; save the report into another folder")
+        (place / "blobs").mkdir(parents=True, exist_ok=True)
+        for name, content in self.pictures().items():
+            (place / "blobs" / name).write_bytes(content)
+        (place / "report.json").write_bytes(canonical_json(self.to_json()))
+        (place / "rejected.json").write_bytes(canonical_json(list(self._rejected)))
+        page = place / "report.html"
+        page.write_text(self.html, encoding="utf-8")
+        return page
+
+    def keeping(
+        self,
+        *,
+        folder: Path | None,
+        pictures: Mapping[str, bytes] | None = None,
+        rejected: Sequence[Mapping[str, str]] = (),
+    ) -> AuditReport:
+        """The same report with the place of its files, or with their content where there is no place."""
+        kept = self.model_copy(update={"folder": folder})
+        kept._pictures, kept._rejected = dict(pictures or {}), tuple(rejected)
+        return kept
+
+    def pictures(self) -> dict[str, bytes]:
+        """Pictures of the examples, by name: those of the run directory, or those that were kept in memory."""
         if self.folder is None:
-            return {}
+            return dict(self._pictures)
         named = {name for f in self.findings for e in f.examples for name in (e.image, e.after) if name is not None}
+        named |= {
+            name for panel in self.panels for one in panel.heat for name in (one.plain, one.heat) if name is not None
+        }
         files = {name: self.folder / "blobs" / name for name in sorted(named) if HASH.fullmatch(name)}
         return {name: file.read_bytes() for name, file in files.items() if file.is_file()}

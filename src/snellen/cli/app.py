@@ -12,6 +12,7 @@ import typer
 from snellen.cli.attack import attack
 from snellen.cli.audit import audit
 from snellen.cli.certify import certify
+from snellen.cli.closed_pipe import outlive_closed_pipe
 from snellen.cli.compare import compare
 from snellen.cli.explain import explain
 from snellen.cli.generate import generate
@@ -69,6 +70,7 @@ def main() -> None:
     # Threads of torch that wait by spinning starve the one that works as soon as a core is shared: on a busy machine
     # that made an audit four times slower. Read when torch is imported, so it is set before.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    outlive_closed_pipe()
     try:
         app()
     except SnellenError as error:

@@ -86,6 +86,7 @@ class MethodEntry(Target):
     area: str
     summary: str = ""
     aliases: tuple[str, ...] = ()
+    kinds: str = ""  # module:function that gives the kinds of its field ``kind``, by benchmark
     registered: Any = field(default=None, repr=False)  # the class itself, where no module holds it
 
     @property
@@ -278,8 +279,24 @@ def entry(area: str, name: str) -> MethodEntry:
     """
     spellings = {normalise(s): e for e in methods(area).values() for s in (e.name, *e.aliases)}
     if normalise(name) not in spellings:
+        for method in methods(area).values():
+            if (of := _benchmark_of_kind(method, normalise(name))) is not None:
+                raise UnknownNameError(
+                    f"{name!r} is a kind of {method.name}, and no method of its own: write {method.name} --kind {name}"
+                    f"{of}, or {{'method': {method.name!r}, 'kind': {name!r}}} in Python"
+                )
         raise unknown_name(_NOUNS.get(area, AREAS[area]), name, methods(area), spellings)
     return spellings[normalise(name)]
+
+
+def _benchmark_of_kind(method: MethodEntry, kind: str) -> str | None:
+    """The option of the benchmark that has a kind, empty for the usual one; None where the method has no such kind."""
+    if not method.kinds:
+        return None
+    kinds: Mapping[str, tuple[str, ...]] = Target(target=method.kinds).load()()
+    names = [benchmark for benchmark, own in kinds.items() if kind.replace("-", "_") in own]
+    usual = next(iter(kinds))
+    return None if not names else "" if usual in names else f" --benchmark {names[0]}"
 
 
 @cache

@@ -1,5 +1,7 @@
 """Discrimination: equal to scikit-learn, threshold from the tuning images, predictive values by Bayes' rule."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -63,6 +65,15 @@ def test_the_threshold_comes_from_the_tuning_images():
     )
     assert "on the tuning images" in found.notes[0]
     assert "a little too good" in conclude(known, ["no", "yes"]).notes[0]
+
+
+def test_scores_that_no_threshold_parts_are_said_so_in_words():
+    known = images(60, 2, 0)
+    flat = replace(known, scores=np.zeros((60, 2)))
+    note = conclude(flat, ["no", "yes"]).notes[0]
+    assert "No score reaches a specificity of 95%" in note
+    assert "nothing is called positive" in note
+    assert "inf" not in note
 
 
 def test_predictive_values_at_a_stated_prevalence():

@@ -207,3 +207,13 @@ def test_limits_and_range_reach_the_decoder(tmp_path: Path) -> None:
     too_large = load_folder(tmp_path, limits=DecodingLimits(max_bytes=size - 1))
     assert reason(too_large, "a.png") == f"the file has {size} bytes, more than {size - 1} (max_bytes)"
     assert too_large.content_hash(0) != load_folder(tmp_path).content_hash(0)
+
+
+def test_dicom_files_are_refused_by_name(tmp_path):
+    (tmp_path / "a").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "a" / "0.png")
+    (tmp_path / "a" / "1.DCM").write_bytes(b"x")
+    images = load_folder(tmp_path)
+    assert images.ids == ["a/0.png", "a/1.DCM"]
+    with pytest.raises(RejectedImageError, match="DICOM files are not read; export the images as PNG or TIFF"):
+        images.read(1)

@@ -129,12 +129,15 @@ def test_an_item_that_fails_is_rejected_by_name(pixels):
     class Broken(Items):
         def __getitem__(self, index):
             if index == 3:
-                raise KeyError("lost")
+                raise FileNotFoundError(2, "No such file", "/clinic/Jane Doe.png")
+            if index == 4:
+                raise KeyError("Jane Doe")
             return super().__getitem__(index)[0]
 
     images = load_images(Broken(pixels), [0, 1] * 3)
-    with pytest.raises(RejectedImageError, match="the data set fails on it: KeyError: 'lost'"):
-        images.read(3)
+    for row, why in ((3, "No such file"), (4, "KeyError")):
+        with pytest.raises(RejectedImageError, match=f"^the data set fails on it: {why}$"):
+            images.read(row)
     assert images.content_hash(3) != images.content_hash(2)
 
 

@@ -136,9 +136,14 @@ class Discrimination(Check):
                 found[f"discrimination.{name}"] = Measured(
                     value=value, low=min(low, value), high=max(high, value), n=len(known)
                 )
+        wanted = f"a specificity of {self.specificity:.0%} on {chosen_from}"
+        chosen = (
+            f"Its threshold, {threshold:.4g}, is the lowest with {wanted}"
+            if np.isfinite(threshold)
+            else f"No score reaches {wanted}: nothing is called positive"
+        )
         note = (
-            f"Its threshold, {threshold:.4g}, is the lowest with a specificity of {self.specificity:.0%} on "
-            f"{chosen_from}; average precision {counts.average_precision:.4f}; predictive values are those at a "
+            f"{chosen}; average precision {counts.average_precision:.4f}; predictive values are those at a "
             f"prevalence of {prevalence:.1%}."
         )
         return found, note

@@ -44,8 +44,8 @@ class RunRecord:
             InputError: no such folder, no run, another kind of run, an unfinished one, or one of a newer Snellen.
         """
         place = Path(folder)
-        plan = MANIFEST.read(_read_json(place, "manifest.json"), place / "manifest.json")
-        report = _read_json(place, "report.json")
+        plan = MANIFEST.read(read_json(place, "manifest.json"), place / "manifest.json")
+        report = read_json(place, "report.json")
         if plan.get("kind") != "audit":
             raise InputError(f"{place} holds a run of the kind {plan.get('kind')!r}; only audits can be compared")
         try:
@@ -103,7 +103,12 @@ def report_from_json(record: Mapping[str, Any], where: Path | str) -> AuditRepor
         ) from error
 
 
-def _read_json(folder: Path, name: str) -> dict[str, Any]:
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """A file of a run directory.
+
+    Raises:
+        InputError: no such folder, no run, or an unfinished one.
+    """
     path = folder / name
     try:
         value = json.loads(path.read_bytes())
@@ -114,7 +119,7 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
             why = "the audit in it is not finished; give its command again"
         else:
             why = f"it holds no {name}: it is no run directory of an audit"
-        raise InputError(f"{folder} cannot be compared: {why}") from error
+        raise InputError(f"{folder} cannot be read: {why}") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as JSON ({error})") from error
     if not isinstance(value, dict):

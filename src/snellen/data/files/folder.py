@@ -21,6 +21,9 @@ from snellen.data.files.splits import split_of
 #: Endings that are looked for, in any case.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
+#: Endings of medical images that must not be left out without a word.
+DICOM = (".dcm", ".dicom")
+
 #: Why an image without a class is refused where others have one.
 BESIDE = "lies beside the class folders, so its class is unknown; move it into one of them"
 
@@ -50,9 +53,10 @@ def load_folder(
     - No subfolders: no labels.
 
     Ids are POSIX paths relative to the folder. Hidden files and folders are ignored; files with other endings are
-    skipped and counted in ``images.source.skipped``. What looks like an image but must not be read (a link that leads
-    out of the folder or round in a loop, a pipe, a folder called ``x.png``, an image beside class subfolders, whose
-    class is unknown) stays in the set, so that it is reported by name: reading it raises with the reason.
+    skipped and counted in ``images.source.skipped``, but DICOM files, which are refused by name. What looks like an
+    image but must not be read (a link that leads out of the folder or round in a loop, a pipe, a folder called
+    ``x.png``, an image beside class subfolders, whose class is unknown) stays in the set, so that it is reported by
+    name: reading it raises with the reason.
 
     Raises:
         InputError: the folder cannot be listed or holds no images.
@@ -110,6 +114,8 @@ def list_images(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Listing:
                     listing.refused[path] = "not a file but a folder"
                 else:
                     further.append((path, folder / entry.name))
+            elif entry.name.lower().endswith(DICOM):
+                listing.refused[path] = "DICOM files are not read; export the images as PNG or TIFF"
             elif not _is_image_name(entry.name, suffixes):
                 listing.skipped += 1
             elif entry.is_file(follow_symlinks=False):

@@ -32,8 +32,9 @@ class ItemSource:
         except RejectedImageError:
             raise
         except Exception as error:  # a data set of the user raises what it likes
-            text = " ".join(str(error).split())[:120]
-            raise RejectedImageError(f"the data set fails on it: {type(error).__name__}: {text}") from error
+            # Its words may hold the name of a file, which is perhaps that of a person; its kind does not.
+            words = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+            raise RejectedImageError(f"the data set fails on it: {words}") from error
 
     def content_hash(self, index: int) -> str:
         """Hash of size and pixels of one image (sha256, hex), or of the reason why there are none."""

@@ -155,6 +155,15 @@ class Benchmark:
         return tuple(kind for kind in self.kinds if kind not in self.families[family])
 
 
+def kinds_by_benchmark() -> dict[str, tuple[str, ...]]:
+    """All kinds of every benchmark.
+
+    >>> "fog" in kinds_by_benchmark()["imagenet-c"]
+    True
+    """
+    return {name: benchmark(name).kinds for name in BENCHMARKS}
+
+
 @cache
 def benchmark(name: str) -> Benchmark:
     """A benchmark by name.
