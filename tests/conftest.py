@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from snellen.core import index
 from snellen.data.files.catalogue import known_set as catalogue
 from snellen.data.files.catalogue.known_set import PackageSource, known_set
 from snellen.reproduction.shared.fashion_mnist import FASHION_MNIST_VARIABLE
@@ -28,6 +29,16 @@ def _shapes_enforced() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         enforce(monkeypatch)
         yield
+
+
+@pytest.fixture
+def registry() -> Iterator[None]:
+    """Methods and checks that the test registers are forgotten after it."""
+    yield
+    index._REGISTERED.clear()
+    index._REGISTERED_CHECKS.clear()
+    index.methods.cache_clear()
+    index.checks.cache_clear()
 
 
 @dataclass
@@ -94,6 +105,20 @@ def pytest_configure(config: pytest.Config) -> None:
     everything = any(suite.is_relative_to(argument.resolve()) for argument in arguments)
     narrowed = any(config.getoption(name) for name in ("ignore", "ignore_glob", "deselect"))
     config.stash[COLLECTED] = Collected(whole=everything and not narrowed)
+    if _smoke(config) and config.args_source is config.ArgsSource.TESTPATHS:
+        config.args = [str(suite)]  # examples in docstrings have no marks
+
+
+def _smoke(config: pytest.Config) -> bool:
+    """Whether marked tests alone were asked for."""
+    return config.getoption("markexpr") == "smoke"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``-m smoke``, read only files that name the mark: to import all others would take longer than to run these."""
+    if _smoke(config) and collection_path.suffix == ".py" and collection_path.name != "conftest.py":
+        return "pytest.mark.smoke" not in collection_path.read_text(encoding="utf-8") or None
+    return None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from snellen.core import index
-from snellen.core.index import AREAS, methods
+from snellen.core.index import AREAS, MethodEntry, methods
 from snellen.core.method import Attack, Editing, Explainer, build
 from snellen.testing import (
     check_attack,
@@ -54,6 +54,12 @@ def row_of(area: str, name: str) -> Row:
     return METHODS[area][name]
 
 
+def check_verb(entry: MethodEntry, row: Row, folder: Path) -> None:
+    """Run a method at the settings of its row through the conformance of its verb."""
+    method = build(entry.area, {"method": entry.name, **resolved(row.parameters, folder)})
+    CONFORMANCE[entry.area](method)(method, **resolved(row.given, folder))
+
+
 def test_every_row_is_of_a_method_or_a_check():
     assert set(METHODS) == set(AREAS)
     for area, rows in METHODS.items():
@@ -70,9 +76,7 @@ def test_method(entry):
 @pytest.mark.filterwarnings("ignore:as many phrases of random words", "ignore:.*classes are the likeliest of fewer")
 @pytest.mark.filterwarnings("ignore:the teacher labels no image as")
 def test_method_keeps_the_promises_of_its_verb(entry, folder):
-    row = row_of(entry.area, entry.name)
-    method = build(entry.area, {"method": entry.name, **resolved(row.parameters, folder)})
-    CONFORMANCE[entry.area](method)(method, **resolved(row.given, folder))
+    check_verb(entry, row_of(entry.area, entry.name), folder)
 
 
 @pytest.mark.parametrize(
