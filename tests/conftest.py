@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from _pytest.doctest import DoctestModule
 from hypothesis import HealthCheck, settings
 
 from snellen.core import index
@@ -49,6 +50,7 @@ class Collected:
     whole: bool = True
 
 
+SUITE = Path(__file__).parent
 COLLECTED = pytest.StashKey[Collected]()
 
 
@@ -99,14 +101,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(told)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    suite = Path(__file__).parent
+def _whole(config: pytest.Config) -> bool:
+    """Whether nothing of the suite was left out by a path; -k and -m leave it whole."""
     arguments = [config.invocation_params.dir / argument.split("::")[0] for argument in config.args]
-    everything = any(suite.is_relative_to(argument.resolve()) for argument in arguments)
-    narrowed = any(config.getoption(name) for name in ("ignore", "ignore_glob", "deselect"))
-    config.stash[COLLECTED] = Collected(whole=everything and not narrowed)
+    everything = any(SUITE.is_relative_to(argument.resolve()) for argument in arguments)
+    return everything and not any(config.getoption(name) for name in ("ignore", "ignore_glob", "deselect"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[COLLECTED] = Collected(whole=_whole(config))
     if _smoke(config) and config.args_source is config.ArgsSource.TESTPATHS:
-        config.args = [str(suite)]  # examples in docstrings have no marks
+        config.args = [str(SUITE)]  # examples in docstrings have no marks
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """One process for a part of the suite, which is done sooner than others would have started; else None, all cores."""
+    return None if _whole(config) and not _smoke(config) else 0
 
 
 def _smoke(config: pytest.Config) -> bool:
@@ -119,6 +129,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if _smoke(config) and collection_path.suffix == ".py" and collection_path.name != "conftest.py":
         return "pytest.mark.smoke" not in collection_path.read_text(encoding="utf-8") or None
     return None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+    """Look for examples in the docstrings of the package, not in those of its tests."""
+    found = yield
+    return [one for one in found if not isinstance(one, DoctestModule)]
 
 
 @pytest.hookimpl(wrapper=True)
