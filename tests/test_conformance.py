@@ -41,6 +41,13 @@ CONFORMANCE = {
 #: Sizes at which the small problem has both broken and unbroken images.
 EPSILONS = {"linf": (0.01, 0.05), "l2": (0.1, 0.5)}
 
+#: Attacks that stay within a size of a norm.
+IN_BALLS = [
+    attack
+    for name, entry in methods("attacks").items()
+    if name in ATTACKS and {"norm", "epsilon"} <= set((attack := entry.load()).model_fields)
+]
+
 EVERY = [entry for area in AREAS for entry in methods(area).values()]
 
 
@@ -82,13 +89,9 @@ def test_method_keeps_the_promises_of_its_verb(entry, folder):
 @pytest.mark.parametrize(
     ("norm", "epsilon"), [pytest.param(norm, size, id=f"{norm}-{size}") for norm in EPSILONS for size in EPSILONS[norm]]
 )
-@pytest.mark.parametrize("name", [name for name in methods("attacks") if name in ATTACKS])
-def test_attack_in_a_ball(name, norm, epsilon):
-    attack = methods("attacks")[name].load()
-    ball = {"norm": norm, "epsilon": epsilon}
-    if not set(ball) <= set(attack.model_fields):
-        pytest.skip("not an attack in a norm ball")
-    check_attack(attack(**ball, **ATTACKS[name].parameters), epsilon=epsilon)
+@pytest.mark.parametrize("attack", IN_BALLS, ids=lambda attack: attack.name)
+def test_attack_in_a_ball(attack, norm, epsilon):
+    check_attack(attack(norm=norm, epsilon=epsilon, **ATTACKS[attack.name].parameters), epsilon=epsilon)
 
 
 @pytest.mark.parametrize("name", index.checks())
