@@ -35,7 +35,7 @@ def _shapes_enforced() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _disk_is_not_waited_for() -> Iterator[None]:
-    """Files are flushed in order, and no test pulls the plug: to wait for the disk takes a tenth of the suite's time."""
+    """Files are flushed in order, and no test pulls the plug: to wait for the disk would take a tenth of the time."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(os, "fsync", os.fstat)  # refuses what is no open file, as fsync does
         yield
@@ -124,7 +124,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """One process for a part of the suite, which is done sooner than others would have started; else None, all cores."""
+    """One process for a part of the suite, which is done sooner than others would have started; None: all cores."""
     return None if _whole(config) and not _smoke(config) else 0
 
 
@@ -134,7 +134,7 @@ def _smoke(config: pytest.Config) -> bool:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With ``-m smoke``, read only files that name the mark: to import all others would take longer than to run these."""
+    """With ``-m smoke``, read only files that name the mark: to import the others would take longer than all else."""
     if _smoke(config) and collection_path.suffix == ".py" and collection_path.name != "conftest.py":
         return "pytest.mark.smoke" not in collection_path.read_text(encoding="utf-8") or None
     return None

@@ -46,7 +46,8 @@ SMALLER = {
     17: ("--limit", "4", "--units", "2", "--beams", "2"),
     20: (
         "--autoencoder", "perceptron", "--width", "8", "--copies", "2", "--steps", "2", "--side", "8",
-        "--largest-error", "100", "--no-onnx", "--autoencoder-plan", '{"epochs": 2}', "--plan", '{"epochs": 1, "batch_size": 2}',
+        "--largest-error", "100", "--no-onnx", "--autoencoder-plan", '{"epochs": 2}',
+        "--plan", '{"epochs": 1, "batch_size": 2}',
     ),
     27: ("--limit", "2", "--kind", "size_5"),
     31: (*_SMALL_NETWORK, "--parts", "2", "--plan", '{"epochs": 1, "batch_size": 2}'),

@@ -17,7 +17,6 @@ from snellen.data.files.arrays import load_arrays
 from snellen.recipes import Supervised
 from snellen.testing import check_attack, check_check, check_method, check_recipe
 
-
 pytestmark = pytest.mark.usefixtures("registry")
 
 
