@@ -1,13 +1,16 @@
 """Settings of the whole suite: steady arithmetic and examples, shape checks, and the acceptance points it covers."""
 
+import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
+from _pytest.doctest import DoctestModule
 from hypothesis import HealthCheck, settings
 
+from snellen.core import index
 from snellen.data.files.catalogue import known_set as catalogue
 from snellen.data.files.catalogue.known_set import PackageSource, known_set
 from snellen.reproduction.shared.fashion_mnist import FASHION_MNIST_VARIABLE
@@ -30,6 +33,24 @@ def _shapes_enforced() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _disk_is_not_waited_for() -> Iterator[None]:
+    """Files are flushed in order, and no test pulls the plug: to wait for the disk would take a tenth of the time."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(os, "fsync", os.fstat)  # refuses what is no open file, as fsync does
+        yield
+
+
+@pytest.fixture
+def registry() -> Iterator[None]:
+    """Methods and checks that the test registers are forgotten after it."""
+    yield
+    index._REGISTERED.clear()
+    index._REGISTERED_CHECKS.clear()
+    index.methods.cache_clear()
+    index.checks.cache_clear()
+
+
 @dataclass
 class Collected:
     """What the session collected: acceptance points by the tests that name them, and whether it was the whole suite."""
@@ -38,6 +59,7 @@ class Collected:
     whole: bool = True
 
 
+SUITE = Path(__file__).parent
 COLLECTED = pytest.StashKey[Collected]()
 
 
@@ -88,12 +110,41 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(told)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    suite = Path(__file__).parent
+def _whole(config: pytest.Config) -> bool:
+    """Whether nothing of the suite was left out by a path; -k and -m leave it whole."""
     arguments = [config.invocation_params.dir / argument.split("::")[0] for argument in config.args]
-    everything = any(suite.is_relative_to(argument.resolve()) for argument in arguments)
-    narrowed = any(config.getoption(name) for name in ("ignore", "ignore_glob", "deselect"))
-    config.stash[COLLECTED] = Collected(whole=everything and not narrowed)
+    everything = any(SUITE.is_relative_to(argument.resolve()) for argument in arguments)
+    return everything and not any(config.getoption(name) for name in ("ignore", "ignore_glob", "deselect"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[COLLECTED] = Collected(whole=_whole(config))
+    if _smoke(config) and config.args_source is config.ArgsSource.TESTPATHS:
+        config.args = [str(SUITE)]  # examples in docstrings have no marks
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """One process for a part of the suite, which is done sooner than others would have started; None: all cores."""
+    return None if _whole(config) and not _smoke(config) else 0
+
+
+def _smoke(config: pytest.Config) -> bool:
+    """Whether marked tests alone were asked for."""
+    return config.getoption("markexpr") == "smoke"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``-m smoke``, read only files that name the mark: to import the others would take longer than all else."""
+    if _smoke(config) and collection_path.suffix == ".py" and collection_path.name != "conftest.py":
+        return "pytest.mark.smoke" not in collection_path.read_text(encoding="utf-8") or None
+    return None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+    """Look for examples in the docstrings of the package, not in those of its tests."""
+    found = yield
+    return [one for one in found if not isinstance(one, DoctestModule)]
 
 
 @pytest.hookimpl(wrapper=True)

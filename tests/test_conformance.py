@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from snellen.core import index
-from snellen.core.index import AREAS, methods
+from snellen.core.index import AREAS, MethodEntry, methods
 from snellen.core.method import Attack, Editing, Explainer, build
 from snellen.testing import (
     check_attack,
@@ -41,6 +41,13 @@ CONFORMANCE = {
 #: Sizes at which the small problem has both broken and unbroken images.
 EPSILONS = {"linf": (0.01, 0.05), "l2": (0.1, 0.5)}
 
+#: Attacks that stay within a size of a norm.
+IN_BALLS = [
+    attack
+    for name, entry in methods("attacks").items()
+    if name in ATTACKS and {"norm", "epsilon"} <= set((attack := entry.load()).model_fields)
+]
+
 EVERY = [entry for area in AREAS for entry in methods(area).values()]
 
 
@@ -52,6 +59,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def row_of(area: str, name: str) -> Row:
     assert name in METHODS[area], f"{area} has a method {name!r} without a row in tests/method_settings.py"
     return METHODS[area][name]
+
+
+def check_verb(entry: MethodEntry, row: Row, folder: Path) -> None:
+    """Run a method at the settings of its row through the conformance of its verb."""
+    method = build(entry.area, {"method": entry.name, **resolved(row.parameters, folder)})
+    CONFORMANCE[entry.area](method)(method, **resolved(row.given, folder))
 
 
 def test_every_row_is_of_a_method_or_a_check():
@@ -70,21 +83,15 @@ def test_method(entry):
 @pytest.mark.filterwarnings("ignore:as many phrases of random words", "ignore:.*classes are the likeliest of fewer")
 @pytest.mark.filterwarnings("ignore:the teacher labels no image as")
 def test_method_keeps_the_promises_of_its_verb(entry, folder):
-    row = row_of(entry.area, entry.name)
-    method = build(entry.area, {"method": entry.name, **resolved(row.parameters, folder)})
-    CONFORMANCE[entry.area](method)(method, **resolved(row.given, folder))
+    check_verb(entry, row_of(entry.area, entry.name), folder)
 
 
 @pytest.mark.parametrize(
     ("norm", "epsilon"), [pytest.param(norm, size, id=f"{norm}-{size}") for norm in EPSILONS for size in EPSILONS[norm]]
 )
-@pytest.mark.parametrize("name", [name for name in methods("attacks") if name in ATTACKS])
-def test_attack_in_a_ball(name, norm, epsilon):
-    attack = methods("attacks")[name].load()
-    ball = {"norm": norm, "epsilon": epsilon}
-    if not set(ball) <= set(attack.model_fields):
-        pytest.skip("not an attack in a norm ball")
-    check_attack(attack(**ball, **ATTACKS[name].parameters), epsilon=epsilon)
+@pytest.mark.parametrize("attack", IN_BALLS, ids=lambda attack: attack.name)
+def test_attack_in_a_ball(attack, norm, epsilon):
+    check_attack(attack(norm=norm, epsilon=epsilon, **ATTACKS[attack.name].parameters), epsilon=epsilon)
 
 
 @pytest.mark.parametrize("name", index.checks())

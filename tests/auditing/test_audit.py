@@ -68,6 +68,7 @@ def test_the_run_directory_holds_what_is_promised(problem, tmp_path):
     assert len(tables["corruption"]) == 150 * 2 * 3
 
 
+@pytest.mark.smoke
 def test_figures_equal_a_calculation_by_hand(problem, tmp_path):
     classifier, images, labels = problem
     metrics = audit(classifier, images, checks=QUICK).metrics

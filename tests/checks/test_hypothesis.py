@@ -24,6 +24,7 @@ def test_nothing_tested_is_nothing_told():
     assert confirmed([]) == []
 
 
+@pytest.mark.smoke
 def test_benjamini_and_hochberg_choose_over_all_together():
     # 0.05 · 2/4 = 0.025 ≥ 0.02, so both small ones are told; alone, 0.02 would need 0.0125.
     tested = [hypothesis(p) for p in (0.02, 0.5, 0.005, 0.9)]

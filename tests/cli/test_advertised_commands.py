@@ -23,7 +23,7 @@ _SMALL_NETWORK = ("--architecture", "fashion_cnn", "--side", "28", "--no-onnx")
 
 #: Laid over the defaults, so that each command takes seconds.
 SMALLER = {
-    1: ("--no-onnx",),
+    1: ("--no-onnx", "--penalty", "0.01"),
     2: (
         "--seeds", "1", "--strength", "0:1:2", "--steps", "2", "--guidance-scale", "1", "--no-filter",
         "--fit", '{"iterations": 1, "batch_size": 1, "steps": 2}',
@@ -46,7 +46,8 @@ SMALLER = {
     17: ("--limit", "4", "--units", "2", "--beams", "2"),
     20: (
         "--autoencoder", "perceptron", "--width", "8", "--copies", "2", "--steps", "2", "--side", "8",
-        "--largest-error", "100", "--autoencoder-plan", '{"epochs": 2}', "--plan", '{"epochs": 1, "batch_size": 2}',
+        "--largest-error", "100", "--no-onnx", "--autoencoder-plan", '{"epochs": 2}',
+        "--plan", '{"epochs": 1, "batch_size": 2}',
     ),
     27: ("--limit", "2", "--kind", "size_5"),
     31: (*_SMALL_NETWORK, "--parts", "2", "--plan", '{"epochs": 1, "batch_size": 2}'),
@@ -59,13 +60,13 @@ SMALLER = {
         "--templates", "a {} heart on sand", "--steps", "2",
     ),
     36: (
-        "--encoder", "bundled:fashion-cnn", "--width", "8", "--warmup-epochs", "1", "--bags-from", "2",
+        "--encoder", "bundled:fashion-cnn", "--width", "8", "--warmup-epochs", "1", "--bags-from", "2", "--no-onnx",
         "--plan", '{"epochs": 3}',
     ),
     35: (
         # Noise in which the embedded towers see one of each.
         "--classes", "blue heart", "--classes", "yellow cross",
-        "--features", "bundled:fashion-cnn", "--least", "1", "--head", '{"epochs": 100}',
+        "--features", "bundled:fashion-cnn", "--least", "1", "--head", '{"epochs": 100}', "--no-onnx",
         "--plan", '{"epochs": 1, "batch_size": 2}',
     ),
 }  # fmt: skip

@@ -35,6 +35,7 @@ def flat(text):
     return " ".join(text.replace("│", " ").split())
 
 
+@pytest.mark.smoke
 def test_help_version_and_no_arguments(run):
     code, out, _ = run("--help")
     assert code == 0

@@ -26,6 +26,7 @@ def images():
     return torch.rand(5, 3, 4, 4, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.smoke
 def test_normalises_inside(images):
     normalization = Normalization((0.5, 0.4, 0.3), (0.1, 0.2, 0.4))
     network = make_network().eval()

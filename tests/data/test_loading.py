@@ -50,6 +50,7 @@ def plain(batches: Sequence[PreparedBatch]) -> list[tuple[object, ...]]:
     return [(b.ids, b.indices, b.rejected, tuple(b.pixels.shape), b.pixels.flatten().tolist()) for b in batches]
 
 
+@pytest.mark.smoke
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.sampled_from([(5, 5), (6, 3), None]), max_size=20),
@@ -73,6 +74,7 @@ def test_threads_change_nothing(
         assert shape[0] == len(ids)  # type: ignore[index, arg-type]
 
 
+@pytest.mark.smoke
 def test_a_rejected_image_leaves_a_gap() -> None:
     images, _ = image_set([(4, 4), None, (4, 4), (4, 4), (4, 4)])
     first, second, third = prepared_batches(images, SQUARE, 2)

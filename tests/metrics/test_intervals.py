@@ -24,6 +24,7 @@ counts = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.j
 confidences = st.floats(0.5, 0.999)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(("function", "method"), [(wilson, "wilson"), (clopper_pearson, "exact")])
 def test_shares_against_scipy(function: type[Interval], method: str) -> None:
     stats = pytest.importorskip("scipy.stats")

@@ -51,6 +51,7 @@ def test_layers_are_the_published_ones():
             ResidualDenoiser(**wrong)
 
 
+@pytest.mark.smoke
 def test_it_is_read_again_frozen_and_in_evaluation_mode(tmp_path):
     network = ResidualDenoiser(depth=3, width=4)
     nn.init.normal_(network.added[-1].weight)

@@ -62,6 +62,7 @@ def test_few_pairs_of_right_and_wrong_decide_little():
     assert judge_claim(claim(baseline="b", threshold=0.0), runs(ours, theirs)).verdict == "holds"
 
 
+@pytest.mark.smoke
 def test_a_value_outside_of_the_natural_range_is_an_error():
     with pytest.raises(SnellenError, match=r"claim c is about values in \[0\.0, 1\.0\], and a seed gave 1\.98"):
         judge_claim(claim(range=(0.0, 1.0)), runs([0.5, 1.98, 0.6]))

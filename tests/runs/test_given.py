@@ -77,6 +77,7 @@ def test_a_plain_module_and_a_folder_are_enough_and_the_module_is_untouched(phot
     assert all(parameter.grad is not None for parameter in model.parameters()), "it still trains"
 
 
+@pytest.mark.smoke
 def test_the_accuracy_is_that_of_the_users_own_loop(photos):
     model = module()
     report = snellen.audit(model, str(photos), checks=["clean"])

@@ -21,6 +21,7 @@ def fade(images, severity):
     return images * (1 - severity / 10)
 
 
+@pytest.mark.smoke
 def test_a_right_shift_passes():
     check_shift(Shifted(lambda images, severity, rng: fade(images, severity)))
 

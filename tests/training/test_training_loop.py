@@ -41,6 +41,7 @@ def subset(store: ImageStore, positions: list[int], weights: Tensor | None = Non
 # -- it learns, and only what it may -------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_the_toy_is_learned(toy: ImageStore, toy_tune: ImageStore, network: nn.Module, optimizer: str) -> None:
     plan = TrainingPlan(

@@ -29,6 +29,7 @@ def settled(evidence, setting):
     return evidence.where(setting=setting).table.to_pylist()
 
 
+@pytest.mark.smoke
 def test_figures_are_those_of_the_attack_on_the_images_that_are_right():
     classifier, images = small_images()
     attacked = attack(classifier, images, PGD(epsilon=0.01, steps=5), batch_size=COUNT)

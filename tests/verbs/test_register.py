@@ -3,6 +3,7 @@
 import importlib
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
 import snellen
@@ -12,16 +13,11 @@ from snellen.checks.check import Check, Conclusion, Measured
 from snellen.core import index
 from snellen.core.errors import InputError
 from snellen.core.method import Method
-from snellen.testing import check_attack, check_method
+from snellen.data.files.arrays import load_arrays
+from snellen.recipes import Supervised
+from snellen.testing import check_attack, check_check, check_method, check_recipe
 
-
-@pytest.fixture(autouse=True)
-def _forgotten():
-    yield
-    index._REGISTERED.clear()
-    index._REGISTERED_CHECKS.clear()
-    index.methods.cache_clear()
-    index.checks.cache_clear()
+pytestmark = pytest.mark.usefixtures("registry")
 
 
 def small():
@@ -49,7 +45,7 @@ def test_an_own_attack_is_known_by_its_name_and_conforms():
     by_name = snellen.attack(classifier, images, {"method": "scaled_fgsm", "epsilon": 0.2})
     half = snellen.attack(classifier, images, FGSM(epsilon=0.1))
     assert by_name.settings["scaled_fgsm"].success_rate == half.settings["fgsm"].success_rate
-    check_method(index.entry("attacks", "scaled_fgsm"))
+    check_method(own)
     check_attack(own())
 
 
@@ -88,6 +84,7 @@ def test_an_own_check_runs_by_its_name_after_the_others():
     classifier, images = small()
     report = snellen.audit(classifier, images, checks=["count_images"])
     assert report.metrics["count_images.n"].value == 6
+    check_check(CountImages())
 
     class Clean(CountImages):
         """Takes a name."""
@@ -96,6 +93,23 @@ def test_an_own_check_runs_by_its_name_after_the_others():
 
     with pytest.raises(InputError, match="there is a check 'clean' already"):
         snellen.register(Clean)
+
+
+def test_an_own_recipe_conforms():
+    @snellen.register
+    class Sharper(Supervised):
+        """Supervised training under another name."""
+
+        name: ClassVar[str] = "sharper"
+
+    check_method(Sharper)
+    shown = load_arrays(np.zeros((4, 28, 28), dtype=np.uint8), [0, 1, 0, 1], class_names=["a", "b"])
+    check_recipe(Sharper(architecture="fashion_cnn", side=28, plan={"epochs": 1, "batch_size": 2}), shown)
+
+
+def test_a_class_that_is_not_registered_is_refused():
+    with pytest.raises(AssertionError, match="is not in the index: register it"):
+        check_method(own_attack(0.5))
 
 
 @pytest.mark.parametrize("wrong", [object(), int, FGSM()])

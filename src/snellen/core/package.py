@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
+from functools import lru_cache
 from pathlib import Path
 
 from snellen.core.errors import InputError
@@ -57,9 +59,23 @@ def content(path: str) -> bytes:
 
 def code_hash() -> str:
     """Hash of the package's sources and tables (sha256): the version stands still while somebody edits them."""
+    top = root()
+    found = []
+    for folder, _, names in os.walk(top):
+        place = Path(folder).relative_to(top).parts
+        for name in names:
+            if name.endswith(CODE_SUFFIXES):
+                status = os.stat(os.path.join(folder, name))  # a Path for each file would take longer than all else
+                found.append(((*place, name), status.st_mtime_ns, status.st_size))
+    return _hash_of_files(top, tuple(sorted(found)))
+
+
+@lru_cache(maxsize=1)
+def _hash_of_files(top: Path, files: tuple[tuple[tuple[str, ...], int, int], ...]) -> str:
+    """Every run asks for the hash, and reads a thousand files only after one of them has changed."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in root().rglob("*") if path.suffix in CODE_SUFFIXES):
-        digest.update(f"{path.relative_to(root()).as_posix()}\0".encode() + path.read_bytes())
+    for parts, _, _ in files:
+        digest.update(f"{'/'.join(parts)}\0".encode() + top.joinpath(*parts).read_bytes())
     return digest.hexdigest()
 
 

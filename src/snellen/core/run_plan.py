@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -65,7 +66,9 @@ def describe_machine(classifier: Classifier | None) -> dict[str, Any]:
     }
 
 
+@cache
 def _installed() -> dict[str, str]:
+    """Versions of packages that a result may depend on, of those that are there."""
     found = {}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):

@@ -64,7 +64,7 @@ def _entry_of(method: type[Method]) -> MethodEntry:
 
 
 def check_names_what_it_lacks(needs: Set[Need], missing: Callable[[Classifier, ImageSet], str | None]) -> None:
-    """A method with needs says in words what it lacks, before a callable and images of bare pixels."""
+    """A method with needs says in words what it lacks, for a callable that only decides and for bare pixels."""
     decides = Classifier(
         lambda images: images.flatten(1)[:, :2],
         class_names=["a", "b"],

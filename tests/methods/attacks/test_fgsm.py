@@ -10,6 +10,7 @@ from snellen.methods.attacks.pgd import PGD
 from snellen.testing.conformance import small_problem
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("epsilon", [0.002, 0.01, 0.03])
 def test_equals_the_formula(epsilon):
     classifier, images, labels = small_problem(count=24)
@@ -31,6 +32,7 @@ def test_one_gradient_and_two_queries_an_image():
     assert attacked.queries.tolist() == [2] * len(images)
 
 
+@pytest.mark.smoke
 def test_equals_one_step_pgd_without_random_start():
     classifier, images, labels = small_problem()
     one = PGD(epsilon=0.1, steps=1, step_size=0.1, random_start=False).attack(classifier, images, labels)

@@ -40,6 +40,7 @@ def wanted(count, target=TARGET):
     return torch.full((count,), target, dtype=torch.int64)
 
 
+@pytest.mark.smoke
 def test_on_a_plane_the_change_is_epsilon_along_its_normal():
     weight = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0))
     images = torch.full((2, 3, 4, 4), 0.5)

@@ -21,6 +21,9 @@ PAIRS_AT_ONCE = 200_000
 #: Time of a pair found through bands over that of a pair in a block, measured; decides between the two.
 BAND_COST = 26.0
 
+#: Pairs up to which blocks are compared sooner than anybody could count what bands would save.
+FEW_PAIRS = 1_000_000
+
 #: Columns and rows of a block: half a megabyte, which stays in the cache.
 BLOCK = 4096, 16
 
@@ -67,7 +70,8 @@ def close_pairs(
             raise InputError(f"expected codes uint64 (n, 2), got {codes.dtype} {codes.shape}")
     if not 0 <= radius <= 128:
         raise InputError(f"a radius lies between 0 and 128 bits, got {radius}")
-    tries = _tries(first, second) if radius < 2 * BANDS else None
+    many = len(first) * len(second) > FEW_PAIRS
+    tries = _tries(first, second) if many and radius < 2 * BANDS else None
     if tries is not None and BAND_COST * tries < len(first) * len(second):
         yield from _by_bands(first, second, radius, distinct)
     else:

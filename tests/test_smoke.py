@@ -1,0 +1,82 @@
+"""A minute's answer to whether anything is broken: every command and every verb once, at settings of a moment.
+
+``pytest -m smoke`` runs this and the marked tests of each room.
+"""
+
+import pkgutil
+from pathlib import Path
+
+import pytest
+import typer
+
+import snellen
+from snellen.cli import app as command_line
+from snellen.core.index import AREAS, methods
+from tests.cli.conftest import run
+from tests.method_settings import METHODS
+from tests.test_conformance import check_verb, folder
+
+__all__ = ["folder", "run"]
+
+TESTS = Path(__file__).parent
+
+#: The cheapest method of each area.
+CHEAPEST = {
+    "attacks": "fgsm",
+    "shifts": "corruption",
+    "certificates": "smoothing",
+    "explanations": "gradient",
+    "scans": "perturbation",
+    "recipes": "supervised",
+    "generation": "gradient_free_guidance",
+    "worlds": "textures",
+    "defects": "trigger",
+}
+
+_FASHION = "bundled:fashion-cnn bundled:fashion-mnist --limit 8"
+
+#: Calls of each command; the last is of the command itself.
+CALLS = {
+    "audit": (f"audit {_FASHION} --checks clean",),
+    "compare": (f"audit {_FASHION} --checks clean --out one", "compare one one"),
+    "systems": ("systems",),
+    "reproduce": ("reproduce perception --scale smoke --seeds 1",),
+    "attack": (f"attack fgsm {_FASHION}",),
+    "shift": ("shift corruption bundled:fashion-mnist --limit 4 --kind contrast --severity 1",),
+    "explain": (f"explain gradient {_FASHION}",),
+    "certify": (f"certify smoothing {_FASHION} --sigma 0.1 --samples 50 --selection 10",),
+    "scan": (
+        "scan backdoor bundled:fashion-mnist --classifier bundled:fashion-cnn --limit 30 --images 30 --sources 1 "
+        "--steps 1 --samples 1 --refined-samples 1 --refined-steps 1 --refined 1",
+    ),
+    "train": (
+        "train supervised optotypes:scenes?count=8&size=28#train --architecture fashion_cnn --side 28 --no-onnx "
+        '--plan {"epochs":1,"batch_size":8} --out trained',
+    ),
+    "generate": ("generate gradient-free-guidance classes:Bag?count=1 --steps 1",),
+    "optotypes": ("optotypes write textures --count 4 --size 32",),
+}
+
+COMMANDS = list(typer.main.get_command(command_line.app).commands)
+ROOMS = [module.name for module in pkgutil.iter_modules(snellen.__path__) if module.ispkg]
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_runs(command, run):
+    assert CALLS[command][-1].split()[0] == command
+    for call in CALLS[command]:
+        code, _, err = run(*call.split())
+        assert (code, err.strip()) == (0, ""), call
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("area", [area for area in AREAS if methods(area)])
+def test_every_verb_has_a_method_that_keeps_its_promises(area, folder):
+    check_verb(methods(area)[CHEAPEST[area]], METHODS[area][CHEAPEST[area]], folder)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_room_has_a_test_that_is_marked(room):
+    files = [path for path in (TESTS / room).rglob("test_*.py") if "pytest.mark.smoke" in path.read_text("utf-8")]
+    assert files, f"no test below tests/{room} is marked smoke"
