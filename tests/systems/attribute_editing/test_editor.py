@@ -11,10 +11,9 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.preparation import Preparation
 from snellen.methods.edits.masked_object import widened
-from snellen.models.diffusion.editor import covering_mask
-from snellen.models.diffusion.editor_blended import Blending
+from snellen.models.diffusion.denoiser import to_x0
+from snellen.models.diffusion.editor import Blending, covering_mask
 from snellen.models.diffusion.loading import load_generator
-from snellen.models.diffusion.parametrisation import to_x0
 from snellen.models.diffusion.sampler import Moment, Sampler, initial_noise, seeded
 from snellen.reproduction.attribute_editing.materials import shown
 from snellen.systems.attribute_editing.coarse_to_fine import CoarseToFine

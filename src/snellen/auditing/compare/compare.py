@@ -19,8 +19,7 @@ from snellen.auditing.compare.comparison import (
     finding_verdict,
 )
 from snellen.auditing.compare.data_findings import compare_data_findings
-from snellen.auditing.compare.difference import Difference
-from snellen.auditing.compare.estimate import RESAMPLES
+from snellen.auditing.compare.difference import RESAMPLES, Difference
 from snellen.auditing.compare.figures import FigureDifference, compare_figures, direction
 from snellen.auditing.compare.finding_differences import compare_quantities, unmeasurable
 from snellen.auditing.compare.pairing import Pair, pair_runs

@@ -8,8 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.auditing.compare.bag_differences import BAGS, BagPair, compare_bag_findings
-from snellen.auditing.compare.difference import Difference, paired_difference, unpaired_difference
-from snellen.auditing.compare.estimate import Estimate, FromInterval, Gap, Mean, OfWeights, Units
+from snellen.auditing.compare.difference import (
+    Difference,
+    Estimate,
+    FromInterval,
+    Gap,
+    Mean,
+    OfWeights,
+    Units,
+    paired_difference,
+    unpaired_difference,
+)
 from snellen.auditing.compare.figures import mean_right, right_under
 from snellen.auditing.compare.pairing import Pair, Side, absence, differing_parameters
 from snellen.core import index

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from snellen.core.errors import InputError
 from snellen.methods.generation.teachers import Teacher, pictures
-from snellen.models.diffusion.parametrisation import convert, to_x0
+from snellen.models.diffusion.denoiser import convert, to_x0
 from snellen.models.diffusion.step_view import StepView
 
 #: (latents (n, c, h, w), view) → scores (n,).

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.methods.smoothing.bounds import check_level, lower_bound, proven_radius, upper_bound
+from snellen.methods.smoothing.bounds import Look, check_level, lower_bound, proven_radius, upper_bound
 from snellen.methods.smoothing.branches import Branch
-from snellen.methods.smoothing.looks import Look
 from snellen.methods.smoothing.votes import CHUNK, check_noise, hard_votes
 
 #: Bounds of one class in every branch, and sigma → radius.
@@ -77,7 +76,7 @@ def count(
         images: prepared images (n, 3, h, w) in [0, 1].
         sigma: standard deviation of the noise.
         selection: samples that choose the class; they are never used again.
-        looks: when bounds are taken, at which levels; see :mod:`snellen.methods.smoothing.looks`.
+        looks: when bounds are taken, at which levels; see :mod:`snellen.methods.smoothing.bounds`.
         class_count: k.
         rng: bound to the images.
         goal: what is to be decided, if sampling may stop before the last look.

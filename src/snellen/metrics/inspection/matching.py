@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from snellen.core.errors import InputError
 from snellen.metrics.inspection.coincidence import REFERENCES, coincidence_limits, without_copies
-from snellen.metrics.inspection.fingerprints import Fingerprints
-from snellen.metrics.inspection.hamming import close_pairs, hamming_distances
+from snellen.metrics.inspection.fingerprints import Fingerprints, close_pairs, hamming_distances
 
 #: Largest distance of a near duplicate whatever the set: a correlation of 0.82 between thumbnails.
 LARGEST_DISTANCE = 0.6

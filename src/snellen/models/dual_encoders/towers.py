@@ -15,9 +15,8 @@ from snellen.core.classifier import Normalization
 from snellen.core.errors import UnsupportedError
 from snellen.core.preparation import Preparation
 from snellen.models.classifiers.prepared_images import check_prepared
-from snellen.models.tokens.text_memory import TextMemory
-from snellen.models.tokens.token_rows import check_texts, fit, pad
-from snellen.models.weights.weights_identity import WeightsIdentity
+from snellen.models.tokens.token_rows import TextMemory, check_texts, fit, pad
+from snellen.models.weights.state_dict_file import WeightsIdentity
 
 #: Images, and texts, that go through a tower at a time.
 BATCH = 64

@@ -28,7 +28,7 @@ from snellen.models.weights.hugging_face_folder import (
     load_image_processor,
     load_network,
 )
-from snellen.models.weights.weights_identity import WeightsIdentity
+from snellen.models.weights.state_dict_file import WeightsIdentity
 
 #: Widths and heights of the images on which the translation is compared with the processor.
 _CHECKED = ((97, 61), (61, 143), (300, 301))

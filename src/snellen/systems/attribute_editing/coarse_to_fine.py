@@ -9,8 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from snellen.methods.edits.masked_object import widened
-from snellen.models.diffusion.editor import covering_mask
-from snellen.models.diffusion.editor_blended import Blending
+from snellen.models.diffusion.editor import Blending, covering_mask
 from snellen.models.diffusion.sampler import LatentHook, Moment
 
 #: Steps that are left, and the window of the dilation in pixels of a picture of 256.
@@ -23,7 +22,7 @@ class CoarseToFine(LatentHook):
     Args:
         reference: latents of the pictures with the object, (n, c, h, w).
         masks: bool (n, 1, H, W), the object.
-        noise: of the run's start, as in :class:`snellen.models.diffusion.editor_blended.Blending`.
+        noise: of the run's start, as in :class:`snellen.models.diffusion.editor.Blending`.
         factor: pixels of a latent in each direction.
     """
 

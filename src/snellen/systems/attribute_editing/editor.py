@@ -17,7 +17,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.randomness import Randomness
 from snellen.methods.edits.backgrounds import pasted_onto
-from snellen.models.diffusion.editor_blended import BlendedEditor
+from snellen.models.diffusion.editor import BlendedEditor
 from snellen.models.diffusion.generate import Steering
 from snellen.models.diffusion.generator import Generator
 from snellen.models.diffusion.sampler import Sampler, initial_noise

@@ -17,7 +17,7 @@ from snellen.core.errors import InputError
 from snellen.models.diffusion.adapter_files import CONFIG, WEIGHTS, load_adapter, save_adapter
 from snellen.models.diffusion.adapters import Adapters
 from snellen.models.diffusion.generator import Generator
-from snellen.models.weights.weights_identity import WeightsIdentity
+from snellen.models.weights.state_dict_file import WeightsIdentity
 from snellen.systems.continuous_nuisance.settings import SliderFit
 
 #: The card beside the files of peft.

@@ -14,7 +14,6 @@ from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.factors import BACKGROUNDS, COLOURS
 from snellen.data.worlds.optotypes.scene import Lettering, Scene, SceneObject
 from snellen.data.worlds.optotypes.scene_set import scene_images
-from snellen.data.worlds.planting.correlation import correlate
 from snellen.data.worlds.planting.patch_trigger import PatchTrigger
 from snellen.data.worlds.planting.scene_shortcuts import (
     MOST_OBJECTS,
@@ -22,6 +21,7 @@ from snellen.data.worlds.planting.scene_shortcuts import (
     LetteringShortcut,
     ObjectShortcut,
     SceneShortcut,
+    correlate,
 )
 from snellen.data.worlds.planting.selections import MissingCombinations
 from snellen.data.worlds.planting.trigger_planting import PlantTrigger

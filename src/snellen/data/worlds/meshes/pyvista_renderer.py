@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.core.errors import SnellenError, import_extra
-from snellen.data.worlds.meshes.loaded_meshes import LoadedMeshes
+from snellen.data.worlds.meshes.loaded_meshes import LoadedMeshes, check_off_screen, vtk_messages_kept
 from snellen.data.worlds.meshes.mesh import Mesh, Part
 from snellen.data.worlds.meshes.mesh_file import MeshFile
 from snellen.data.worlds.meshes.studio import AMBIENT, DIFFUSE, as_tensors, averaged, camera_of, checked_frame
-from snellen.data.worlds.meshes.vtk_messages import check_off_screen, vtk_messages_kept
 from snellen.data.worlds.viewpoints import ANGLE_OF_VIEW
 
 

@@ -15,8 +15,7 @@ from snellen.data.worlds.optotypes.factors import BACKGROUNDS, NUISANCES, STYLES
 from snellen.data.worlds.optotypes.lettering import write_lettering
 from snellen.data.worlds.optotypes.nuisances import ON_IMAGES, worsen
 from snellen.data.worlds.optotypes.objects import Painted, object_colours, paint, shadow
-from snellen.data.worlds.optotypes.scene import Scene
-from snellen.data.worlds.optotypes.scene_tensors import SceneTensors, scene_tensors
+from snellen.data.worlds.optotypes.scene import Scene, SceneTensors, scene_tensors
 from snellen.data.worlds.optotypes.styles import WASH, Strokes, draw_line, finish, outline, washed
 from snellen.data.worlds.stable_arithmetic import blend, cosine, sine
 
