@@ -39,23 +39,8 @@ class IsnetSegmenter:
     def __init__(
         self, network: OnnxNetwork, *, size: tuple[int, int], name: str, device: torch.device, identity: str
     ) -> None:
-        self._network, self._size, self._name, self._device = network, size, name, device
-        self._identity = identity
-
-    @property
-    def name(self) -> str:
-        """Shown in reports and messages."""
-        return self._name
-
-    @property
-    def prompts(self) -> frozenset[Prompt]:
-        """None."""
-        return frozenset()
-
-    @property
-    def device(self) -> torch.device:
-        """Where masks are."""
-        return self._device
+        self._network, self._size, self.name, self.device = network, size, name, device
+        self._identity, self.prompts = identity, frozenset[Prompt]()
 
     def identity(self) -> str:
         """Hash of the file and of the weights beside it (sha256)."""

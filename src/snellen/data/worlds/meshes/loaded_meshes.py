@@ -19,6 +19,7 @@ from snellen.data.files.contained_file import read_file
 from snellen.data.worlds.meshes.material_library import files_of_libraries
 from snellen.data.worlds.meshes.mesh import Mesh, Part, joined_notes, part_of_corners, placed
 from snellen.data.worlds.meshes.mesh_file import MeshFile, checked_ids, mesh_files
+from snellen.data.worlds.meshes.studio import checked_frame
 from snellen.data.worlds.meshes.wavefront import MOST_BYTES, MOST_TRIANGLES, read_wavefront
 
 _lock = threading.RLock()
@@ -227,3 +228,41 @@ class LoadedMeshes:
         if object_id not in self._hashes:
             self._hashes[object_id] = mesh_content_hash(self.file(object_id))
         return self._hashes[object_id]
+
+
+class MeshRenderer:
+    """What renderers of meshes share: the objects, and the size of their pictures.
+
+    Args:
+        files: a folder of meshes, or the files.
+        size: height and width of the images, pixels.
+        supersampling: pixels are the mean of this many squared.
+        meshes_kept: meshes in memory.
+
+    Raises:
+        InputError: no mesh files, or a size that cannot be rendered.
+    """
+
+    def __init__(
+        self, files: Path | Sequence[MeshFile], *, size: int = 224, supersampling: int = 2, meshes_kept: int = 8
+    ) -> None:
+        checked_frame(size, supersampling)
+        self.size, self.supersampling = size, supersampling
+        self._meshes = LoadedMeshes(files, kept=meshes_kept)
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """Ids of the objects."""
+        return tuple(self._meshes.files)
+
+    def class_of(self, object_id: str) -> str:
+        """Name of the class of an object."""
+        return self._meshes.file(object_id).class_name
+
+    def content_hash(self, object_id: str) -> str:
+        """Hash of the files of an object and of how it is turned (hex)."""
+        return self._meshes.content_hash(object_id)
+
+    def notes_of(self, object_id: str) -> tuple[str, ...]:
+        """What was wrong with an object's files: textures that are missing, for one."""
+        return self._meshes.mesh(object_id).notes
