@@ -21,7 +21,7 @@ from snellen.methods.generation.teachers import classifier_teacher, map_teacher
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.diffusion.condition import Condition
 from snellen.models.diffusion.generate import generate
-from snellen.models.diffusion.gradient_guidance import GradientGuidance
+from snellen.models.diffusion.guidance import GradientGuidance
 from snellen.models.diffusion.sampler import Sampler, seeded
 from snellen.reproduction.shared.guided_generation.judging import thumbnail_judge
 from snellen.systems.plug_and_play_guidance.low_rank_experts import LowRankExperts, own_tensors

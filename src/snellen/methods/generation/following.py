@@ -13,7 +13,7 @@ from snellen.methods.generation.asked import NO_CLASS, Asked
 from snellen.methods.generation.classifier_scores import Reading, log_probability
 from snellen.methods.generation.mean_shift import MeanShiftGuidance
 from snellen.models.diffusion.generate import Steering
-from snellen.models.diffusion.gradient_guidance import DroppedGradients, GradientGuidance
+from snellen.models.diffusion.guidance import DroppedGradients, GradientGuidance
 from snellen.models.diffusion.solver import SolverName
 
 

@@ -17,8 +17,16 @@ import torch
 from torch import Tensor
 
 from snellen.methods.generation.classifier_scores import Score
-from snellen.models.diffusion.gradient_guidance import DroppedGradients, score_gradient
-from snellen.models.diffusion.guidance import ALWAYS, Interval, Scale, acts_at, check_interval, row_scales
+from snellen.models.diffusion.guidance import (
+    ALWAYS,
+    DroppedGradients,
+    Interval,
+    Scale,
+    acts_at,
+    check_interval,
+    row_scales,
+    score_gradient,
+)
 from snellen.models.diffusion.sampler import LatentHook, Moment
 from snellen.models.diffusion.step_view import Branch, StepView
 

@@ -24,7 +24,7 @@ from snellen.metrics.caption_measures import caption_words
 from snellen.metrics.pareto import knee, pareto_front
 from snellen.models.captioners.captioner import CrossAttentionCaptioner
 from snellen.models.captioners.protocol import Captioner
-from snellen.models.dual_encoders.protocol import TwoTower
+from snellen.models.dual_encoders.towers import TwoTower
 from snellen.models.language.causal import (
     CausalLanguageModel,
     load_causal_language_model,

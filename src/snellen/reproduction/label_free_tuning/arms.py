@@ -13,7 +13,7 @@ from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.models.dual_encoders.prompted import PromptedClassifier, prompted_classifier
-from snellen.models.dual_encoders.protocol import TwoTower
+from snellen.models.dual_encoders.towers import TwoTower
 from snellen.models.dual_encoders.zero_shot import fill_templates
 from snellen.reproduction.label_free_tuning.references import (
     SHOTS,

@@ -40,7 +40,7 @@ NAMES, SOFTNESS = 50, 2.0
 
 
 class CaptionTowers:
-    """A :class:`~snellen.models.dual_encoders.protocol.TwoTower` of a vision transformer and a locked sentence encoder.
+    """A :class:`~snellen.models.dual_encoders.towers.TwoTower` of a vision transformer and a locked sentence encoder.
 
     Args:
         image_tower: normalised images → raw vectors in the sentence space.

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from snellen.models.diffusion.gradient_guidance import GradientGuidance
+from snellen.models.diffusion.guidance import GradientGuidance
 from snellen.models.diffusion.step_view import StepView
 
 #: Weight of the loss of values outside of the range.

@@ -17,7 +17,7 @@ from torch import Tensor
 from snellen.core.classifier import Classifier, hash_tensors
 from snellen.core.errors import InputError
 from snellen.core.preparation import Preparation, to_image
-from snellen.models.dual_encoders.protocol import TwoTower
+from snellen.models.dual_encoders.towers import TwoTower
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
 from snellen.systems.continuous_nuisance.filtering import SCORES
 from snellen.systems.continuous_nuisance.words import class_prompt, shifted_prompt

@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from snellen.core.run import canonical_json, write_atomically
-from snellen.models.dual_encoders.protocol import TwoTower
+from snellen.models.dual_encoders.towers import TwoTower
 from snellen.models.dual_encoders.zero_shot import class_vectors
 
 

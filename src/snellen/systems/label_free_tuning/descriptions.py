@@ -14,8 +14,7 @@ from snellen.core.errors import InputError
 from snellen.core.progress import Progress, Silent
 from snellen.models.dual_encoders.zero_shot import TEMPLATE, fill_templates
 from snellen.models.language.listed_answers import ListedAnswers
-from snellen.models.language.protocol import LanguageModel
-from snellen.models.language.reply_form import ask_for_phrases
+from snellen.models.language.protocol import LanguageModel, ask_for_phrases
 
 #: Six questions for each class, as the paper asks; the words are ours.
 QUESTIONS = (

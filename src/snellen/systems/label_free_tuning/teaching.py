@@ -16,7 +16,7 @@ from snellen.core.errors import InputError
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
-from snellen.models.dual_encoders.protocol import TwoTower
+from snellen.models.dual_encoders.towers import TwoTower
 from snellen.models.dual_encoders.zero_shot import scaled_cosines
 from snellen.systems.label_free_tuning.label_head import HEAD_PLAN, LabelHead, fit_label_head, hard_labels
 from snellen.systems.label_free_tuning.selection import (

@@ -14,13 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from snellen.core.errors import SnellenError, import_extra
-from snellen.data.worlds.meshes.loaded_meshes import MeshRenderer
 from snellen.data.worlds.meshes.mesh import Mesh, Part
 from snellen.data.worlds.meshes.mesh_file import MeshFile
-from snellen.data.worlds.meshes.studio import (
+from snellen.data.worlds.meshes.mesh_renderer import (
     AMBIENT,
     DIFFUSE,
     CameraStand,
+    MeshRenderer,
     as_tensors,
     averaged,
     camera_of,
@@ -34,7 +34,7 @@ class PyBulletRenderer(MeshRenderer):
     The same build gives the same bytes, whatever views are rendered with a view. Glass is drawn as opaque, and holes of
     textures are filled: :class:`snellen.data.worlds.meshes.pyvista_renderer.PyVistaRenderer` draws both.
 
-    Arguments are those of :class:`~snellen.data.worlds.meshes.loaded_meshes.MeshRenderer`.
+    Arguments are those of :class:`~snellen.data.worlds.meshes.mesh_renderer.MeshRenderer`.
 
     Raises:
         MissingExtraError: pybullet is not installed.

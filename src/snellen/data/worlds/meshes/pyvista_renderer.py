@@ -13,10 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.core.errors import SnellenError, import_extra
-from snellen.data.worlds.meshes.loaded_meshes import MeshRenderer, check_off_screen, vtk_messages_kept
 from snellen.data.worlds.meshes.mesh import Mesh, Part
 from snellen.data.worlds.meshes.mesh_file import MeshFile
-from snellen.data.worlds.meshes.studio import AMBIENT, DIFFUSE, as_tensors, averaged, camera_of
+from snellen.data.worlds.meshes.mesh_renderer import (
+    AMBIENT,
+    DIFFUSE,
+    MeshRenderer,
+    as_tensors,
+    averaged,
+    camera_of,
+    check_off_screen,
+    vtk_messages_kept,
+)
 from snellen.data.worlds.viewpoints import ANGLE_OF_VIEW
 
 
@@ -27,7 +35,7 @@ class PyVistaRenderer(MeshRenderer):
     through what its opacity says and counts as covered; holes of textures count as not covered. Any thread
     may ask; make a renderer in each process, for a window does not survive a fork.
 
-    Arguments are those of :class:`~snellen.data.worlds.meshes.loaded_meshes.MeshRenderer`.
+    Arguments are those of :class:`~snellen.data.worlds.meshes.mesh_renderer.MeshRenderer`.
 
     Raises:
         MissingExtraError: pyvista is not installed.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from snellen.data.worlds.slides.plan import LUMEN, Region, Tissue, plane_noise, tissue_at
-from snellen.data.worlds.textures.torus import byte_values, lattice_state, stream_state
+from snellen.data.worlds.textures.patterns import byte_values, lattice_state, stream_state
 
 #: Distance of healthy nuclei, pixels of level 0.
 SPACING = 10

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snellen.data.worlds.textures.torus import byte_values, lattice_state, lattice_values, seed_values, stream_state
+from snellen.data.worlds.textures.patterns import byte_values, lattice_state, lattice_values, seed_values, stream_state
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from snellen.data.worlds.slides.nuclei import Tumour, nuclear_dye, tumour_at
 from snellen.data.worlds.slides.plan import Region, Slide, Tissue, plane_noise, region_of, tissue_at
-from snellen.data.worlds.textures.torus import seed_values
+from snellen.data.worlds.textures.patterns import seed_values
 
 #: Absorption of red, green and blue by haematoxylin (nuclei) and eosin (everything else).
 HAEMATOXYLIN = (0.65, 0.70, 0.29)
