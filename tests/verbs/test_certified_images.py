@@ -16,8 +16,8 @@ from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.methods.smoothing.bounds import lower_bound, proven_radius
+from snellen.methods.smoothing.certifying import average_radius, certified_curve
 from snellen.methods.smoothing.dual_smoothing import DualSmoothing
-from snellen.methods.smoothing.outcome import average_radius, certified_curve
 from snellen.methods.smoothing.smoothing import Smoothing
 
 PLAIN = Smoothing(sigma=0.25, samples=150, selection=50)

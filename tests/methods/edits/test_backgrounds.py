@@ -5,7 +5,7 @@ import torch
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.methods.edits.backgrounds import lenders, pasted_onto, removed
+from snellen.methods.edits.masked_object import lenders, pasted_onto, removed
 from snellen.systems.attribute_editing.same_sources import same_sources
 
 

@@ -15,8 +15,7 @@ from snellen.methods.generation.classifier_scores import (
     off_the_shelf,
     on_the_estimate,
 )
-from snellen.methods.generation.following import Following
-from snellen.methods.generation.mean_shift import MeanShiftGuidance, step_posterior
+from snellen.methods.generation.following import Following, MeanShiftGuidance, step_posterior
 from snellen.methods.generation.teachers import classifier_teacher, map_teacher
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.diffusion.condition import Condition

@@ -10,7 +10,7 @@ from snellen.core.method import Editing, build
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
-from snellen.methods.edits.backgrounds import removed
+from snellen.methods.edits.masked_object import removed
 from snellen.reproduction.attribute_editing.materials import shown
 from snellen.systems.attribute_editing import method as attribute_editing
 from snellen.systems.attribute_editing.complexity import complexity

@@ -9,7 +9,7 @@ import torch
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.preparation import Preparation
-from snellen.methods.generation.estimates import read_estimates
+from snellen.methods.generation.teachers import read_estimates
 from snellen.models.diffusion.guidance import ReferenceGuidance, autoguidance, classifier_free
 from snellen.models.diffusion.loading import load_generator
 from snellen.models.diffusion.sampler import Sampler

@@ -17,8 +17,7 @@ from snellen.core.method import Method, Need
 from snellen.core.randomness import Randomness
 from snellen.methods.smoothing.bounds import Look, early_looks, largest_radius, proven_radius, single_look
 from snellen.methods.smoothing.branches import COLOURED, Branch, View, branches_of, check_even, is_coloured, noise_of
-from snellen.methods.smoothing.certifying import Goal, Radius, count, significant_winner
-from snellen.methods.smoothing.outcome import CertifiedByVotes
+from snellen.methods.smoothing.certifying import CertifiedByVotes, Goal, Radius, count, significant_winner
 from snellen.methods.smoothing.votes import CHUNK, hard_votes
 
 

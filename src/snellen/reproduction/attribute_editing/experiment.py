@@ -20,7 +20,7 @@ from snellen.core.outcomes import Edited
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
-from snellen.methods.edits.backgrounds import lenders
+from snellen.methods.edits.masked_object import lenders
 from snellen.metrics.mask_overlap import intersection_over_union
 from snellen.models.diffusion.loading import load_generator
 from snellen.models.references import load_segmenter

@@ -22,8 +22,7 @@ from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
 from snellen.core.method import Need
-from snellen.methods.edits.backgrounds import Fill
-from snellen.methods.edits.masked_object import Parts
+from snellen.methods.edits.masked_object import Fill, Parts
 from snellen.metrics.sweep import measure, setting_name
 from snellen.models.diffusion.loading import load_generator
 from snellen.models.segmenters.object_masks import fitting_segmenter

@@ -11,8 +11,7 @@ from torch import Tensor
 from snellen.checks.check import Batch
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.randomness import Randomness
-from snellen.methods.edits.backgrounds import removed, ring_pixels
-from snellen.methods.edits.masked_object import widened
+from snellen.methods.edits.masked_object import removed, ring_pixels, widened
 from snellen.models.segmenters.object_masks import ObjectMasks, fitting_segmenter
 from snellen.systems.attribute_editing.method import AttributeEditing
 

@@ -12,8 +12,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.outcomes import Edited
 from snellen.core.randomness import Randomness, derive_seed
-from snellen.methods.edits.backgrounds import Fill, pasted_onto, removed, ring_pixels
-from snellen.methods.edits.masked_object import Parts, object_of, widened
+from snellen.methods.edits.masked_object import Fill, Parts, object_of, pasted_onto, removed, ring_pixels, widened
 from snellen.systems.attribute_editing.editor import BackgroundEditor, Guides, scores_of
 from snellen.systems.attribute_editing.motions import TURNS, full_sized, placed, sized, turned
 from snellen.systems.attribute_editing.object_layer import ObjectLayer, shifted

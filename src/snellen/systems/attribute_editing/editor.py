@@ -16,7 +16,7 @@ from torch.nn import functional
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.randomness import Randomness
-from snellen.methods.edits.backgrounds import pasted_onto
+from snellen.methods.edits.masked_object import pasted_onto
 from snellen.models.diffusion.editor import BlendedEditor
 from snellen.models.diffusion.generate import Steering
 from snellen.models.diffusion.generator import Generator

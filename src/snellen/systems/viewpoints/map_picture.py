@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from snellen.methods.explanations.colour_scale import scale_colours
+from snellen.methods.explanations.overlay import scale_colours
 
 #: Width and height of a field; of the strips beside and below for degrees, and of the title; pixels.
 _WIDE, _HIGH, _LEFT, _BELOW, _TITLE = 42, 30, 92, 40, 30
