@@ -1,7 +1,7 @@
 """Blurs: Gaussian, out of focus, along the way of a camera that moves, and by its zoom.
 
-Hendrycks and Dietterich, arXiv 1903.12261, appendix B; motion is ImageMagick's ``MotionBlurImage``, as there. MedMNIST-C
-uses some of them with other strengths.
+Hendrycks and Dietterich, arXiv 1903.12261, appendix B; motion is ImageMagick's ``MotionBlurImage``, as there.
+MedMNIST-C uses some of them with other strengths.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@ Each kind has one draw for each value of an image, whatever the strength: a stro
 stronger. Strengths are numbers, or tensors (n, 1, 1, 1) with one for each image. Images are (n, 3, h, w) in [0, 1], or
 their first channel alone (n, 1, h, w), which gets the draws that it has among three.
 
-Poisson counts come by inversion: one draw serves every rate, and a higher rate never counts less. Photographs have 256 grey levels, so the 256
-distributions are tabulated, with a guide table (Chen and Asau, 1974; Devroye 1986, III.2.4): it divides [0, 1) into
-buckets and tells the count wherever no step of the distribution lies inside the bucket. Only draws in the other
-buckets are searched for.
+Poisson counts come by inversion: one draw serves every rate, and a higher rate never counts less. Photographs have 256
+grey levels, so the 256 distributions are tabulated, with a guide table (Chen and Asau, 1974; Devroye 1986, III.2.4): it
+divides [0, 1) into buckets and tells the count wherever no step of the distribution lies inside the bucket. Only draws
+in the other buckets are searched for.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ always in the same order, whatever the batch. A batch is filled beforehand: with
 those that lead the queue already, whose turn will come unless others overtake them. What was asked and not needed in
 the end does not count against the budget and does not change the map; it does count as queries.
 
-Blocks are the partition tree of the Image masker of ``shap``; a tree of rectangles needs no table, because the halves of a
-rectangle follow from it.
+Blocks are the partition tree of the Image masker of ``shap``; a tree of rectangles needs no table, because the halves
+of a rectangle follow from it.
 """
 
 from __future__ import annotations
