@@ -16,12 +16,13 @@ from snellen.models.diffusion.sampler import Sampler
 from snellen.systems.gradient_free_guidance.confusion import ScalePolicy
 from snellen.systems.gradient_free_guidance.gradient_free import (
     GradientFreeRule,
+    Tally,
     away_from_confusion,
     confused_autoguidance,
     mixed_reference,
     mixing_policy,
+    told_of,
 )
-from snellen.systems.gradient_free_guidance.step_decisions import Tally, told_of
 from tests.methods.generation.gradient_free_runs import (
     CERTAIN,
     CLASSES,

@@ -16,8 +16,8 @@ from snellen.models.diffusion.loading import load_generator
 from snellen.models.diffusion.sampler import Sampler
 from snellen.models.diffusion.smoke import write_smoke_folder
 from snellen.models.random_folders import draw_weights
+from snellen.systems.gradient_free_guidance.gradient_free import Tally
 from snellen.systems.gradient_free_guidance.method import GradientFreeGuidance, GradientFreeSteer
-from snellen.systems.gradient_free_guidance.step_decisions import Tally
 
 _STEPS, _CLASSES = 2, (207, 985)
 

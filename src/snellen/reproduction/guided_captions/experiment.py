@@ -38,10 +38,8 @@ from snellen.models.weights.bundled_folders import bundled_folder
 from snellen.models.weights.hugging_face_folder import import_transformers, load_tokenizer
 from snellen.reproduction.guided_captions.judging import Judge, named, self_recall
 from snellen.reproduction.guided_captions.vague_world import captioned, true_facts
-from snellen.systems.guided_captions.caption_decoding import decode
-from snellen.systems.guided_captions.caption_rules import ClassifierFree, LanguageGuided, Rule
-from snellen.systems.guided_captions.caption_scores import newline_tokens
-from snellen.systems.guided_captions.caption_steps import GuidedSteps
+from snellen.systems.guided_captions.caption_decoding import GuidedSteps, decode
+from snellen.systems.guided_captions.caption_rules import ClassifierFree, LanguageGuided, Rule, newline_tokens
 from snellen.systems.guided_captions.caption_tuning import (
     DROPPED,
     CaptionRows,

@@ -34,9 +34,8 @@ from snellen.reproduction.label_free_tuning.arms import Setting, Study
 from snellen.systems.label_free_tuning.descriptions import class_texts
 from snellen.systems.label_free_tuning.method import aligned
 from snellen.systems.label_free_tuning.selection import CollapsedClassesWarning
-from snellen.systems.label_free_tuning.strong_view import StrongView
 from snellen.systems.label_free_tuning.teaching import class_probabilities, teach
-from snellen.systems.label_free_tuning.tuning import TUNING_PLAN, tune
+from snellen.systems.label_free_tuning.tuning import TUNING_PLAN, StrongView, tune
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore
 

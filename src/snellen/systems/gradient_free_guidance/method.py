@@ -36,12 +36,13 @@ from snellen.systems.gradient_free_guidance.confusion import (
 from snellen.systems.gradient_free_guidance.gradient_free import (
     Deciding,
     GradientFreeRule,
+    Tally,
     away_from_confusion,
     confused_autoguidance,
     mixed_reference,
     mixing_policy,
+    told_of,
 )
-from snellen.systems.gradient_free_guidance.step_decisions import Tally, told_of
 
 
 class GradientFreeGuidance(GuidedSampling):
