@@ -13,7 +13,7 @@ from torch import nn
 from snellen.core import index
 from snellen.core.artifact import Artifact, Card
 from snellen.core.errors import InputError, MissingExtraError, import_extra, unknown_name
-from snellen.models.classifiers.loaded_model import LoadedModel
+from snellen.models.classifiers.assembly import LoadedModel
 from snellen.models.classifiers.model_record import read_preparation, recorded_normalization
 from snellen.models.classifiers.timm_models import check_name
 from snellen.models.weights.state_dict_file import load_strictly

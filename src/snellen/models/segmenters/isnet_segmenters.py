@@ -16,9 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from snellen.core.errors import InputError, ModelError, import_extra
-from snellen.models.classifiers.onnx_external_data import hash_with_external_files
-from snellen.models.classifiers.onnx_models import open_session, read_model, wrap_session
-from snellen.models.classifiers.onnx_network import OnnxNetwork
+from snellen.models.classifiers.onnx_models import (
+    OnnxNetwork,
+    hash_with_external_files,
+    open_session,
+    read_model,
+    wrap_session,
+)
 from snellen.models.segmenters.protocol import Prompt, Segmented, checked_prompts, image_bytes
 
 #: Height and width of the published model, for files that do not tell a size.

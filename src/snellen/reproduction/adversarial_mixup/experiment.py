@@ -25,7 +25,7 @@ from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.catalogue.loading import load_known
-from snellen.data.files.class_labels import numbered_class_names
+from snellen.data.files.labels import numbered_class_names
 from snellen.data.files.splits import as_split
 from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.reproduction.adversarial_mixup.mixing_figures import Examined, MaskWatch, tested

@@ -19,8 +19,8 @@ from snellen.core.preparation import Preparation
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
-from snellen.data.files.class_labels import numbered_class_names
 from snellen.data.files.folder import load_folder
+from snellen.data.files.labels import numbered_class_names
 from snellen.data.files.splits import as_split
 from snellen.methods.recipes.supervised import Supervised
 from snellen.models.classifiers.artifact_models import untrained

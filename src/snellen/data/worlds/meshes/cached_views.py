@@ -16,7 +16,7 @@ from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from snellen.core.errors import InputError
-from snellen.data.files.pillow_warnings import pillow_warnings_contained
+from snellen.data.files.decoding import pillow_warnings_contained
 from snellen.data.worlds.meshes.mesh_renderer import as_tensors
 from snellen.data.worlds.viewpoints import COORDINATES, RecordedRenderer
 

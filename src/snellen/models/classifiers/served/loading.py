@@ -15,8 +15,7 @@ from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError, ModelError, import_extra
 from snellen.core.preparation import Preparation
 from snellen.core.run import canonical_json
-from snellen.models.classifiers.assembly import probe_images
-from snellen.models.classifiers.loaded_model import Field, LoadedModel
+from snellen.models.classifiers.assembly import Field, LoadedModel, probe_images
 from snellen.models.classifiers.model_record import ModelRecord, read_preparation
 from snellen.models.classifiers.served.inference_client import InferenceClient
 from snellen.models.classifiers.served.served_network import ImageLayout, ServedNetwork, read_layout
