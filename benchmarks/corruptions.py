@@ -21,7 +21,7 @@ from snellen.core.preparation import to_unit
 from snellen.core.randomness import Randomness
 from snellen.methods.corruptions.apply import corrupt
 from snellen.methods.corruptions.benchmarks import benchmark
-from snellen.methods.corruptions.tables import SEVERITIES
+from snellen.methods.corruptions.operators import SEVERITIES
 
 
 def photos(count: int) -> NDArray[np.uint8]:

@@ -21,8 +21,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from snellen.core.randomness import Randomness
-from snellen.systems.label_maps.pooling import crop_targets
-from snellen.systems.label_maps.sparse import SparseMaps, keep_largest
+from snellen.systems.label_maps.sparse import SparseMaps, crop_targets, keep_largest
 from snellen.training.transforms import draw_boxes
 
 CLASSES, KEPT, SIDE = 1000, 5, 15

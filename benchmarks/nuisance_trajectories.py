@@ -22,7 +22,7 @@ import torch
 
 from snellen.models.diffusion.loading import load_generator
 from snellen.models.diffusion.sampler import Sampler
-from snellen.systems.continuous_nuisance.settings import SliderFit
+from snellen.systems.continuous_nuisance.slider import SliderFit
 from snellen.systems.continuous_nuisance.slider_folder import sliders_in
 from snellen.systems.continuous_nuisance.strengths import PUBLISHED
 from snellen.systems.continuous_nuisance.trajectories import Trajectories, sample_trajectories, sampled_alone

@@ -27,9 +27,8 @@ from snellen.core.randomness import Randomness
 from snellen.core.run import write_atomically
 from snellen.data.worlds.optotypes.small_world import WORLD
 from snellen.methods.explanations.by_map import MapExplanation
-from snellen.methods.explanations.faithfulness.infidelity import infidelity
+from snellen.methods.explanations.faithfulness.infidelity import infidelity, max_sensitivity, moved_change
 from snellen.methods.explanations.faithfulness.randomisation import rank_correlation, scrambled_classifiers
-from snellen.methods.explanations.faithfulness.sensitivity import max_sensitivity, moved_change
 from snellen.methods.explanations.maps import moved, strongest, top_part
 from snellen.methods.explanations.pointed_region import pointed_region
 from snellen.methods.explanations.score import TargetScore

@@ -24,19 +24,20 @@ from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.data.worlds.optotypes.factors import COLOURS, SHAPES
 from snellen.data.worlds.optotypes.scenes import Scenes
-from snellen.data.worlds.planting.blend_trigger import BlendTrigger
-from snellen.data.worlds.planting.conditions import rows_where
-from snellen.data.worlds.planting.dithering_trigger import DitheringTrigger
 from snellen.data.worlds.planting.instance_splits import instance_splits, leaky_splits
 from snellen.data.worlds.planting.label_noise import PairwiseLabelNoise, RandomLabelNoise
-from snellen.data.worlds.planting.patch_trigger import PatchTrigger
 from snellen.data.worlds.planting.planted_defect import PlantedDefect
 from snellen.data.worlds.planting.scene_shortcuts import BackgroundShortcut, LetteringShortcut, ObjectShortcut
-from snellen.data.worlds.planting.selections import HiddenSubgroup, Imbalance, MissingCombinations
-from snellen.data.worlds.planting.trigger import Trigger
+from snellen.data.worlds.planting.selections import HiddenSubgroup, Imbalance, MissingCombinations, rows_where
 from snellen.data.worlds.planting.trigger_planting import PlantTrigger
-from snellen.data.worlds.planting.warp_trigger import WarpTrigger
-from snellen.data.worlds.planting.wave_trigger import WaveTrigger
+from snellen.data.worlds.planting.triggers import (
+    BlendTrigger,
+    DitheringTrigger,
+    PatchTrigger,
+    Trigger,
+    WarpTrigger,
+    WaveTrigger,
+)
 from snellen.training import TrainingPlan, classify
 
 RESULT = Path(__file__).parents[1] / "docs" / "measured" / "optotypes-defects.json"

@@ -28,10 +28,10 @@ from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.data.worlds.planting.truth import set_column
 from snellen.data.worlds.slides.slides import Slides
 from snellen.data.worlds.solids.solid_set import Solids
-from snellen.methods.smoothing.smoothed_network import SmoothedNetwork
+from snellen.methods.smoothing.branches import SmoothedNetwork
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.diffusion.smoke import write_smoke_folder
-from snellen.models.dual_encoders.random_towers import write_random_clip
+from snellen.models.random_folders import write_random_clip
 from snellen.models.residual_denoiser import ResidualDenoiser, architecture
 from snellen.systems.concept_bottleneck.recipe import ConceptBottleneckRecipe
 from snellen.systems.label_maps.annotating import annotate

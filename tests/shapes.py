@@ -44,7 +44,7 @@ SHAPES: dict[str, dict[str, object]] = {
     "snellen.methods.attacks.perturbation.projections:l2_norm": {"values": Images, "return": Float[Tensor, "n 1 1 1"]},
     # Functions of ``images`` in the operators' package that give something else back.
     "snellen.methods.corruptions.apply:is_grey": {"images": Images, "return": Bool[Tensor, "n"]},
-    "snellen.methods.corruptions.augmentation:draw_parameters": {"images": Images, "return": dict[str, Parameters]},
+    "snellen.methods.corruptions.apply:draw_parameters": {"images": Images, "return": dict[str, Parameters]},
     "snellen.methods.corruptions.glass:draw_moves": {"images": Images, "return": Int[Tensor, "n passes 2 h w"]},
     # Its other tensor functions.
     "snellen.methods.corruptions.apply:settle_channels": {"changed": Images, "images": Images, "return": Images},
@@ -54,11 +54,11 @@ SHAPES: dict[str, dict[str, object]] = {
         "grey": Float[Tensor, "n 1 h w"] | Float[Tensor, "n c h w"],
         "return": Images,
     },
-    "snellen.methods.corruptions.borders:pad": {
+    "snellen.methods.corruptions.filters:pad": {
         "planes": Shaped[Tensor, "*n h w"],
         "return": Shaped[Tensor, "*n tall wide"],
     },
-    "snellen.methods.corruptions.defocus:disk": {"return": Float64[Tensor, "k k"]},
+    "snellen.methods.corruptions.blur:disk": {"return": Float64[Tensor, "k k"]},
     "snellen.methods.corruptions.digital:box_resampling": {"return": Float64[Tensor, "target source"]},
     "snellen.methods.corruptions.edges:box": {"planes": Planes, "return": Planes},
     "snellen.methods.corruptions.edges:canny": {"planes": Shaped[Tensor, "n h w"], "return": Bool[Tensor, "n h w"]},
@@ -88,7 +88,7 @@ SHAPES: dict[str, dict[str, object]] = {
         "horizontal": Float[Tensor, "wide w"],
         "return": Float[Tensor, "n c tall wide"],
     },
-    "snellen.methods.corruptions.fog:plasma_fractal": {
+    "snellen.methods.corruptions.weather:plasma_fractal": {
         "draws": Float[Tensor, "n draws"],
         "return": Float[Tensor, "n side side"],
     },
@@ -96,16 +96,16 @@ SHAPES: dict[str, dict[str, object]] = {
         "moves": Int[Tensor, "n passes 2 h w"],
         "return": Int[Tensor, "n pixels"],
     },
-    "snellen.methods.corruptions.motion:motion_filter": {"planes": Images, "angles": Values, "return": Images},
-    "snellen.methods.corruptions.motion:motion_kernel": {"return": Float64[Tensor, "taps"]},
-    "snellen.methods.corruptions.poisson:small_counts": {
+    "snellen.methods.corruptions.blur:motion_filter": {"planes": Images, "angles": Values, "return": Images},
+    "snellen.methods.corruptions.blur:motion_kernel": {"return": Float64[Tensor, "taps"]},
+    "snellen.methods.corruptions.noise:small_counts": {
         "rates": Float[Tensor, "*draws"],
         "uniforms": Float[Tensor, "*draws"],
         "return": Float32[Tensor, "*draws"],
     },
-    "snellen.methods.corruptions.spatter:water_relief": {"liquid": Planes, "return": Planes},
-    "snellen.methods.corruptions.zoom:central_zoom": {"planes": Images, "return": Images},
-    "snellen.methods.corruptions.zoom:zoom_matrix": {"return": Float64[Tensor, "side side"]},
+    "snellen.methods.corruptions.weather:water_relief": {"liquid": Planes, "return": Planes},
+    "snellen.methods.corruptions.blur:central_zoom": {"planes": Images, "return": Images},
+    "snellen.methods.corruptions.blur:zoom_matrix": {"return": Float64[Tensor, "side side"]},
 }
 
 #: Packages whose every public function of ``images``, unless the table says otherwise, gives images of the same shape.

@@ -14,12 +14,12 @@ import torch
 
 from snellen.core import package
 from snellen.core.preparation import Preparation, to_unit
-from snellen.data.worlds.optotypes.attribute_score import attribute_f1, pooled
 from snellen.data.worlds.optotypes.captions import caption
 from snellen.data.worlds.optotypes.described import Described, DescribedObject, described
 from snellen.data.worlds.optotypes.parser import parse
 from snellen.data.worlds.optotypes.rendering import render
 from snellen.data.worlds.optotypes.scenes import Scenes
+from snellen.data.worlds.optotypes.truth import attribute_f1, pooled
 from snellen.data.worlds.planting.scene_shortcuts import scenes_of, with_scenes
 from snellen.metrics.mask_overlap import intersection_over_union
 from snellen.models.classifiers.factor_judge import load_judge

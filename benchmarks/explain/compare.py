@@ -35,11 +35,10 @@ from snellen.methods.explanations.filling import (
     constant_filling,
     telea_filling,
 )
-from snellen.methods.explanations.grad_cam import coarse_grad_cam
+from snellen.methods.explanations.grad_cam import coarse_grad_cam, last_map_layer
 from snellen.methods.explanations.integrated_gradients import integrated_gradients
 from snellen.methods.explanations.partition_shap import partition_shap
 from snellen.methods.explanations.score import TargetScore
-from snellen.methods.explanations.spatial_layer import last_map_layer
 
 #: Images and evaluations for each, by problem.
 IMAGES = {"fashion": 8, "scenes": 8, "resnet": 1}

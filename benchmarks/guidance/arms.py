@@ -20,8 +20,8 @@ from snellen.reproduction.shared.guided_generation.harness import Arm
 from snellen.reproduction.shared.guided_generation.setups import Setup
 from snellen.reproduction.shared.guided_generation.ways import UNCONDITIONAL
 from snellen.reproduction.shared.guided_generation.weak_denoiser import weak_denoiser
+from snellen.systems.gradient_free_guidance.gradient_free import Tally
 from snellen.systems.gradient_free_guidance.method import GradientFreeGuidance, GradientFreeSteer
-from snellen.systems.gradient_free_guidance.step_decisions import Tally
 
 #: Scale of classifier-free guidance beside the classifier.
 BESIDE = 1.5

@@ -31,8 +31,8 @@ from snellen.models.diffusion.generate import Steer, Steering, generate
 from snellen.models.diffusion.guidance import ReferenceGuidance, Rescaled, autoguidance, classifier_free
 from snellen.reproduction.shared.guided_generation.setups import Setup, small_scenes, thumbnails
 from snellen.reproduction.shared.guided_generation.weak_denoiser import narrower
+from snellen.systems.gradient_free_guidance.gradient_free import Tally
 from snellen.systems.gradient_free_guidance.method import GradientFreeGuidance, GradientFreeSteer
-from snellen.systems.gradient_free_guidance.step_decisions import Tally
 
 TARGET = Path(__file__).parents[2] / "docs" / "measured" / "guidance-overhead.json"
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from snellen.core.randomness import Randomness
+from snellen.data.worlds.optotypes.described import Factor
 from snellen.data.worlds.optotypes.scene import Scene
-from snellen.data.worlds.optotypes.selection import Factor
 
 #: Captions of each scene, one of which is drawn at each step.
 VARIANTS = 4

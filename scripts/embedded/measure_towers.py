@@ -23,7 +23,7 @@ from snellen.data.worlds.optotypes.described import Described, DescribedObject, 
 from snellen.data.worlds.optotypes.near_misses import near_misses
 from snellen.data.worlds.optotypes.scene import Scene
 from snellen.data.worlds.optotypes.scene_set import LABELS
-from snellen.models.dual_encoders.protocol import TwoTower
+from snellen.models.dual_encoders.towers import TwoTower
 from snellen.models.dual_encoders.zero_shot import class_vectors, scaled_cosines
 from snellen.models.references import load_two_tower
 

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.captions import caption
-from snellen.data.worlds.optotypes.described import described
+from snellen.data.worlds.optotypes.described import Factor, described
 from snellen.data.worlds.optotypes.scene import Scene
-from snellen.data.worlds.optotypes.selection import Factor
 from snellen.data.worlds.optotypes.small_world import BACKGROUNDS as BACKGROUNDS
 from snellen.data.worlds.optotypes.small_world import COLOURS as COLOURS
 from snellen.data.worlds.optotypes.small_world import SHAPES as SHAPES

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from runs import fit, options, write_folder_card, write_record
 from snellen.core.randomness import derive_seed
 from snellen.data.files.bundled import FASHION_CLASSES
-from snellen.models.diffusion.parametrisation import add_noise, squared_errors, stratified_timesteps, training_target
+from snellen.models.diffusion.denoiser import add_noise, squared_errors, stratified_timesteps, training_target
 from snellen.training import ImageStore, TrainingPlan
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Batch

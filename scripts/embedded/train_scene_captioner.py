@@ -27,7 +27,7 @@ from transformers import (
 
 from runs import fit, options, write_folder_card, write_record
 from snellen.core.randomness import derive_seed
-from snellen.data.worlds.optotypes.selection import Factor
+from snellen.data.worlds.optotypes.described import Factor
 from snellen.training import TrainingPlan
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Batch

@@ -22,8 +22,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from runs import fit, options, write_folder_card, write_record
 from snellen.core.randomness import derive_seed
-from snellen.data.worlds.optotypes.selection import Factor
-from snellen.models.diffusion.parametrisation import add_noise, squared_errors, stratified_timesteps, training_target
+from snellen.data.worlds.optotypes.described import Factor
+from snellen.models.diffusion.denoiser import add_noise, squared_errors, stratified_timesteps, training_target
 from snellen.training import TrainingPlan
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Batch

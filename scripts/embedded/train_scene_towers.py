@@ -23,8 +23,8 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenize
 
 from runs import fit, options, write_folder_card, write_record
 from snellen.core.randomness import derive_seed
+from snellen.data.worlds.optotypes.described import Factor
 from snellen.data.worlds.optotypes.scene_set import LABELS
-from snellen.data.worlds.optotypes.selection import Factor
 from snellen.training import TrainingPlan
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Batch

@@ -12,7 +12,7 @@ from snellen.auditing.finding_picture import HEAT_SHARE, embed_heat, heat_scale
 from snellen.auditing.heat_map import chosen_bags, grid_boxes, heat_panel, heat_picture, outlined_picture
 from snellen.auditing.html import render_report
 from snellen.checks.panels import HeatPicture, Panel
-from snellen.methods.explanations.colour_scale import SCALE, scale_colours
+from snellen.methods.explanations.overlay import SCALE, scale_colours
 from tests.auditing.example_reports import EVIL, picture, pictured, report
 from tests.auditing.hand_made_bags import Bag, image_set, known
 from tests.auditing.parsed_page import Page

@@ -12,8 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snellen.core.errors import InputError
-from snellen.metrics.adaptive_calibration import ClasswiseBins, EqualMassBins, adaptive_calibration_error
-from snellen.metrics.calibration import expected_calibration_error
+from snellen.metrics.calibration import (
+    ClasswiseBins,
+    EqualMassBins,
+    adaptive_calibration_error,
+    expected_calibration_error,
+)
 from snellen.metrics.discrimination import ScoreCounts
 
 rows = st.lists(st.tuples(st.sampled_from([0.0, 0.2, 0.5, 0.55, 0.9, 1.0]), st.booleans()), max_size=40)

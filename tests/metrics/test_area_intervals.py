@@ -5,9 +5,9 @@ import pytest
 from scipy.stats import norm
 
 from snellen.core.errors import InputError
-from snellen.metrics.adaptive_calibration import adaptive_calibration_error
 from snellen.metrics.auroc import macro_auroc
 from snellen.metrics.auroc_interval import macro_auroc_interval
+from snellen.metrics.calibration import adaptive_calibration_error
 from snellen.metrics.selective import RiskCoverage
 from snellen.metrics.selective_intervals import area_interval, coverage_interval
 from snellen.metrics.weighted import weighted_adaptive_calibration_error

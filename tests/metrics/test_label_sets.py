@@ -9,7 +9,7 @@ import pytest
 
 from snellen.core.errors import InputError
 from snellen.metrics.intervals import wilson
-from snellen.metrics.label_sets import SetCounts
+from snellen.metrics.multilabel import SetCounts
 
 
 def test_counts_what_the_set_holds_and_leaves_empty_sets_out() -> None:

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snellen.core.errors import InputError
-from snellen.metrics.classification import ConfusionCounts
-from snellen.metrics.ordinal import mean_absolute_error, quadratic_weighted_kappa, share_within
+from snellen.metrics.classification import ConfusionCounts, mean_absolute_error, quadratic_weighted_kappa, share_within
 
 cases = st.integers(2, 6).flatmap(
     lambda k: st.tuples(

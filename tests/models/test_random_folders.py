@@ -7,11 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from snellen.models.captioners.random_captioners import write_random_blip, write_random_vit_gpt2
-from snellen.models.dual_encoders.random_towers import write_random_clip, write_random_openclip, write_random_siglip
-from snellen.models.encoders.random_sentence_encoder import write_random_bert
+from snellen.models.random_folders import (
+    draw_weights,
+    write_random_bert,
+    write_random_blip,
+    write_random_clip,
+    write_random_openclip,
+    write_random_siglip,
+    write_random_vit_gpt2,
+)
 from snellen.models.weights.bundled_folders import hashes
-from snellen.models.weights.random_weights import draw_weights
 
 WRITERS = [
     write_random_bert,

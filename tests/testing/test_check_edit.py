@@ -7,7 +7,7 @@ import torch
 
 from snellen.core.outcomes import Edited
 from snellen.core.randomness import Randomness
-from snellen.methods.edits.backgrounds import pasted_onto
+from snellen.methods.edits.masked_object import pasted_onto
 from snellen.testing import check_edit
 
 

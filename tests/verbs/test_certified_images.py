@@ -16,7 +16,7 @@ from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.methods.smoothing.bounds import lower_bound, proven_radius
-from snellen.methods.smoothing.curves import average_radius, certified_curve
+from snellen.methods.smoothing.certifying import average_radius, certified_curve
 from snellen.methods.smoothing.dual_smoothing import DualSmoothing
 from snellen.methods.smoothing.smoothing import Smoothing
 

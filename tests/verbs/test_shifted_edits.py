@@ -12,7 +12,7 @@ from snellen.core.errors import InputError
 from snellen.core.method import Method
 from snellen.core.outcomes import Edited
 from snellen.core.randomness import Randomness
-from snellen.methods.edits.edited_objects import EditedObjects
+from snellen.methods.edits.masked_object import EditedObjects
 from snellen.models.segmenters import object_masks
 from snellen.runs.picture_grid import GAP
 from snellen.runs.thumbnails import SIDE

@@ -13,7 +13,7 @@ from PIL import Image
 
 from snellen.checks.panels import Panel
 from snellen.core.finding import Finding, FindingExample
-from snellen.methods.explanations.colour_scale import SCALE
+from snellen.methods.explanations.overlay import SCALE
 
 #: Findings of one kind that stand open; more are folded away.
 OPEN = 8

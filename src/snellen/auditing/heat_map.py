@@ -14,8 +14,8 @@ from snellen.checks.panels import HeatPicture, Panel, keep_file
 from snellen.checks.per_image import PerImage
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.data.files.tiled_source import TiledSource, boxes_of_tiles
-from snellen.methods.explanations.colour_scale import scale_colours
+from snellen.data.files.bags import TiledSource, boxes_of_tiles
+from snellen.methods.explanations.overlay import scale_colours
 
 #: Longest side of a picture, pixels.
 SIDE = 512

@@ -161,7 +161,7 @@ def _finite(values: ArrayLike) -> NDArray[np.float64]:
 def weighted_adaptive_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> WeightedStatistic:
     """Calibration error in bins of equal mass, with weights.
 
-    As :func:`snellen.metrics.adaptive_calibration.adaptive_calibration_error`. Bins follow the weights, so that those
+    As :func:`snellen.metrics.calibration.adaptive_calibration_error`. Bins follow the weights, so that those
     of a resample hold equal numbers of its images.
 
     >>> round(weighted_adaptive_calibration_error([0.5, 0.7, 0.8, 1.0], [0, 1, 1, 1], bins=2)(np.ones(4)), 4)

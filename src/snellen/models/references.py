@@ -16,7 +16,7 @@ from snellen.models.weights.devices import resolve_device
 
 if TYPE_CHECKING:
     from snellen.models.captioners.protocol import Captioner, QuestionAnswerer
-    from snellen.models.dual_encoders.protocol import TwoTower
+    from snellen.models.dual_encoders.towers import TwoTower
     from snellen.models.segmenters.protocol import Segmenter
 
 

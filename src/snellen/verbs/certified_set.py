@@ -111,7 +111,7 @@ def certified_figures(
     """Figures of one method, from its rows.
 
     Args:
-        evidence: as :class:`snellen.methods.smoothing.outcome.CertifiedByVotes` gives it.
+        evidence: as :class:`snellen.methods.smoothing.certifying.CertifiedByVotes` gives it.
         method: its record.
         sigma: of the noise.
         largest: radius that no image can exceed.

@@ -20,7 +20,7 @@ from snellen.data.files.labels import align_labels
 from snellen.data.loading import prepared_batch
 from snellen.data.references import Array
 from snellen.methods.smoothing.by_votes import VoteCertificate
-from snellen.methods.smoothing.outcome import CertifiedByVotes
+from snellen.methods.smoothing.certifying import CertifiedByVotes
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from snellen.core.images import ImageSet
 from snellen.core.randomness import Randomness
-from snellen.methods.edits.edited_objects import EditedObjects
+from snellen.methods.edits.masked_object import EditedObjects
 from snellen.runs.layout import classes_of
 from snellen.runs.picture_grid import picture_grid
 from snellen.runs.settings import MAX_SEVERITY, Setting, severity_name

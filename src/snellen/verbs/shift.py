@@ -19,7 +19,7 @@ from snellen.core.images import ImageSet
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run
-from snellen.methods.edits.edited_objects import EditedObjects
+from snellen.methods.edits.masked_object import EditedObjects
 from snellen.models.segmenters.object_masks import fitting_segmenter
 from snellen.models.segmenters.protocol import Segmenter
 from snellen.runs.archive_writer import ArchiveWriter, common_size

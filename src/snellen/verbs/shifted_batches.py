@@ -14,8 +14,7 @@ from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation, to_unit
 from snellen.core.randomness import Randomness
 from snellen.data.loading import prepared_batches
-from snellen.methods.edits.backgrounds import Fill
-from snellen.methods.edits.edited_objects import EditedObjects
+from snellen.methods.edits.masked_object import EditedObjects, Fill
 from snellen.runs.settings import Setting
 
 #: Pixels (width × height) that are shifted in one pass, unless a single image has more.

@@ -11,9 +11,9 @@ from snellen.auditing.checks.certified import Certified
 from snellen.core.classifier import Classifier
 from snellen.core.preparation import Preparation
 from snellen.data.files.arrays import load_arrays
-from snellen.methods.smoothing.curves import average_radius
+from snellen.methods.smoothing.branches import SmoothedNetwork
+from snellen.methods.smoothing.certifying import average_radius
 from snellen.methods.smoothing.dual_smoothing import DualSmoothing
-from snellen.methods.smoothing.smoothed_network import SmoothedNetwork
 from snellen.methods.smoothing.smoothing import Smoothing
 
 NAMES = ["dark", "light"]

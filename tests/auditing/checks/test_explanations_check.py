@@ -11,7 +11,7 @@ from snellen.auditing.checks.explanations import Explanations, coloured
 from snellen.core.classifier import Classifier
 from snellen.core.preparation import Preparation, to_image
 from snellen.data.files.arrays import load_arrays
-from snellen.methods.explanations.colour_scale import SCALE
+from snellen.methods.explanations.overlay import SCALE
 
 SIDE = 16
 

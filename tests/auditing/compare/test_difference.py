@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from snellen.auditing.compare.difference import paired_difference, unpaired_difference
-from snellen.auditing.compare.estimate import FromInterval, Gap, Mean, OfWeights, Stratified
+from snellen.auditing.compare.difference import (
+    FromInterval,
+    Gap,
+    Mean,
+    OfWeights,
+    Stratified,
+    paired_difference,
+    unpaired_difference,
+)
 from snellen.checks.check import Measured
 from snellen.metrics.weighted import weighted_mean
 

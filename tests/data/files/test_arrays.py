@@ -8,7 +8,7 @@ import torch
 
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.data.files.arrays import load_arrays
-from snellen.data.files.class_labels import label_columns, numbered_class_names
+from snellen.data.files.labels import label_columns, numbered_class_names
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (5, 8, 6, 3)).astype(np.uint8)

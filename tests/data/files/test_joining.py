@@ -10,9 +10,9 @@ import pytest
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.data.files.arrays import load_arrays
+from snellen.data.files.bags import boxes_of_tiles, tiled_source
 from snellen.data.files.joining import join
 from snellen.data.files.splits import as_split
-from snellen.data.files.tiled_source import boxes_of_tiles, tiled_source
 from snellen.data.worlds.slides.slides import Slides
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL.Image import DecompressionBombWarning
 
-from snellen.data.files.pillow_warnings import pillow_warnings_contained
+from snellen.data.files.decoding import pillow_warnings_contained
 
 
 def warn_as(module: str, category: type[Warning] = UserWarning) -> None:

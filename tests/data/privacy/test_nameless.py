@@ -13,9 +13,9 @@ from snellen.auditing.checks import CHECKS
 from snellen.core import index
 from snellen.core.errors import RejectedImageError
 from snellen.core.images import ImageSet, MaskSource
+from snellen.data.files.bags import TiledSource
 from snellen.data.files.joining import join
 from snellen.data.files.shard_files import ShardFile
-from snellen.data.files.tiled_source import TiledSource
 from snellen.data.privacy.nameless import (
     _FOLDERS,
     _REFERENCES,

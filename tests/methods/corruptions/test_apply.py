@@ -12,7 +12,7 @@ from snellen.core.randomness import Randomness
 from snellen.methods.corruptions.apply import corrupt, is_grey, luminance, settle_channels, stay_grey
 from snellen.methods.corruptions.benchmarks import benchmark
 from snellen.methods.corruptions.noise import gaussian_noise, impulse_noise
-from snellen.methods.corruptions.snow import snow
+from snellen.methods.corruptions.weather import snow
 
 COMMON, CHEST, BLOOD = benchmark("imagenet-c"), benchmark("chestmnist"), benchmark("bloodmnist")
 

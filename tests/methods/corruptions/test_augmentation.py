@@ -7,8 +7,7 @@ import torch
 
 from snellen.core.errors import InputError, UnknownNameError
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.apply import is_grey
-from snellen.methods.corruptions.augmentation import corrupt_at_random, draw_parameters, targeted_augmentation
+from snellen.methods.corruptions.apply import corrupt_at_random, draw_parameters, is_grey, targeted_augmentation
 from snellen.methods.corruptions.benchmarks import BENCHMARKS, MEDMNIST_C, benchmark
 
 stats = pytest.importorskip("scipy.stats")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.black_corner import black_corner
+from snellen.methods.corruptions.marks import black_corner
 
 
 def brute_force(height, width, radius):

@@ -7,11 +7,8 @@ from PIL import Image
 from skimage import data
 
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.blur import gaussian_blur, kernel_blur
-from snellen.methods.corruptions.defocus import defocus_blur
+from snellen.methods.corruptions.blur import defocus_blur, gaussian_blur, kernel_blur, motion_blur, zoom_blur
 from snellen.methods.corruptions.glass import glass_blur
-from snellen.methods.corruptions.motion import motion_blur
-from snellen.methods.corruptions.zoom import zoom_blur
 
 FUNCTIONS = {
     "gaussian_blur": gaussian_blur,

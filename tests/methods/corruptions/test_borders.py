@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from snellen.methods.corruptions.borders import pad, reflect, reflect_101, replicate
+from snellen.methods.corruptions.filters import pad, reflect, reflect_101, replicate
 
 MODES = {replicate: "edge", reflect: "symmetric", reflect_101: "reflect"}
 

@@ -8,8 +8,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions import bubbles
-from snellen.methods.corruptions.bubbles import bubble, disc
+from snellen.methods.corruptions import marks
+from snellen.methods.corruptions.marks import bubble, disc
 
 
 @pytest.mark.parametrize("radius", [*range(1, 25), 40, 77])
@@ -49,7 +49,7 @@ def test_overlay_is_pillows(size, radius, monkeypatch):
     generator = np.random.default_rng(0)
     draws = generator.random((60, 3)).tolist()  # so many that they overlap
     draws[:4] = [[0.99, 0.0, 0.0], [0.99, 0.9999, 0.9999], [0.0, 0.5, 0.0], [0.5, 0.9999, 0.2]]  # at the borders
-    monkeypatch.setattr(bubbles, "mark_draws", lambda *_: [draws])
+    monkeypatch.setattr(marks, "mark_draws", lambda *_: [draws])
     pixels = generator.integers(0, 256, (*size, 3), dtype=np.uint8)
     images = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
     # All are drawn if the number is as large as its upper end: 7 .. 7 + 53 · share.

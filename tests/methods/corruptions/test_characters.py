@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.characters import STEP, characters
-from snellen.methods.corruptions.letters import ALPHABET, advance, word_opacity
+from snellen.methods.corruptions.characters import ALPHABET, STEP, advance, characters, word_opacity
 
 SETTING = {"words": 6, "letters": 10, "scale": 0.18}
 

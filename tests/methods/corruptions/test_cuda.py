@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.apply import corrupt
-from snellen.methods.corruptions.augmentation import corrupt_at_random
+from snellen.methods.corruptions.apply import corrupt, corrupt_at_random
 from snellen.methods.corruptions.benchmarks import BENCHMARKS, benchmark
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from scipy import ndimage
 
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.defocus import defocus_blur, disk
+from snellen.methods.corruptions.blur import defocus_blur, disk
 
 GOLDEN = Path(__file__).parent / "golden" / "blurs.safetensors"
 RNG = Randomness(0).bind(1)

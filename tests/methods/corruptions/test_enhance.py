@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageEnhance, ImageStat
 
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.enhance import add_saturation, enhance_brightness, enhance_contrast, gamma
+from snellen.methods.corruptions.colour import add_saturation, enhance_brightness, enhance_contrast, gamma
 
 skimage = pytest.importorskip("skimage")
 

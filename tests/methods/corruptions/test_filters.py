@@ -6,7 +6,6 @@ import torch
 from scipy import ndimage
 
 from snellen.methods.corruptions import filters
-from snellen.methods.corruptions.borders import reflect, reflect_101, replicate
 from snellen.methods.corruptions.filters import (
     blocks,
     fast_length,
@@ -14,6 +13,9 @@ from snellen.methods.corruptions.filters import (
     fourier_filter,
     gaussian_filter,
     gaussian_kernel,
+    reflect,
+    reflect_101,
+    replicate,
     separable_filter,
     without_empty_rim,
 )

@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.fog import fog, plasma_fractal
+from snellen.methods.corruptions.weather import fog, plasma_fractal
 from tests.methods.corruptions.weather import deviations, distances, keeps_the_contract, published
 
 

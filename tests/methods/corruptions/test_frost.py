@@ -7,8 +7,7 @@ from torch import Tensor
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.frost import frost
-from snellen.methods.corruptions.frost_texture import PANES, frost_panes
+from snellen.methods.corruptions.frost import PANES, frost, frost_panes
 from tests.methods.corruptions.weather import deviations, distances, keeps_the_contract, picture, published
 
 

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions import motion
-from snellen.methods.corruptions.motion import motion_blur, motion_filter, motion_kernel
+from snellen.methods.corruptions import blur
+from snellen.methods.corruptions.blur import motion_blur, motion_filter, motion_kernel
 
 GOLDEN = Path(__file__).parent / "golden" / "blurs.safetensors"
 
@@ -48,7 +48,7 @@ def test_small_images_are_blurred_as_large_ones(size, monkeypatch):
     images = torch.rand(9, 3, *size, generator=torch.Generator().manual_seed(0))
     angles = torch.linspace(-170, 170, 9)
     small = motion_filter(images, angles, radius=8.0, deviation=1.2)
-    monkeypatch.setattr(motion, "SMALL_SIDE", 0)
+    monkeypatch.setattr(blur, "SMALL_SIDE", 0)
     assert torch.allclose(motion_filter(images, angles, radius=8.0, deviation=1.2), small, atol=1e-6)
 
 

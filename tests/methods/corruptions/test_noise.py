@@ -5,8 +5,15 @@ import pytest
 import torch
 
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
-from snellen.methods.corruptions.poisson import HALF_STEP, PoissonTable, small_counts
+from snellen.methods.corruptions.noise import (
+    HALF_STEP,
+    PoissonTable,
+    gaussian_noise,
+    impulse_noise,
+    shot_noise,
+    small_counts,
+    speckle_noise,
+)
 
 stats = pytest.importorskip("scipy.stats")
 skimage = pytest.importorskip("skimage")

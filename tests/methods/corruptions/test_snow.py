@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import zoom as scipy_zoom
 
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.snow import snow
+from snellen.methods.corruptions.weather import snow
 from tests.methods.corruptions.weather import deviations, distances, keeps_the_contract, picture, published
 
 Plane = NDArray[np.float64]

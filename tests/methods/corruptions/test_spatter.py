@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from scipy.ndimage import gaussian_filter
 
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.spatter import spatter, water_relief
+from snellen.methods.corruptions.weather import spatter, water_relief
 from tests.methods.corruptions.weather import deviations, distances, keeps_the_contract, picture, published
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.stains import INKS, ink, stain_deposit
+from snellen.methods.corruptions.marks import INKS, ink, stain_deposit
 
 WHITE = torch.ones(1, 3, 224, 224)
 

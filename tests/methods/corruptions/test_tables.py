@@ -7,8 +7,7 @@ import pytest
 
 from snellen.core.errors import InputError
 from snellen.methods.corruptions.benchmarks import benchmark
-from snellen.methods.corruptions.operators import Operator, Parameter
-from snellen.methods.corruptions.tables import Table, check_severity, strength
+from snellen.methods.corruptions.operators import Operator, Parameter, Table, check_severity, strength
 
 #: Severities 1 to 5 as in the authors' scripts make_imagenet_c.py and make_cifar_c.py, parameters in their order; of
 #: zoom blur, end and step of the range of factors.

@@ -12,9 +12,9 @@ from PIL import Image
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions import published_textures, textures
+from snellen.methods.corruptions import textures
 from snellen.methods.corruptions.benchmarks import benchmark
-from snellen.methods.corruptions.stains import stain_deposit
+from snellen.methods.corruptions.marks import stain_deposit
 from snellen.methods.corruptions.textures import load_textures, texture_hashes
 
 
@@ -116,7 +116,7 @@ def test_frost_is_published_with_parity_alone(tmp_path):
 @pytest.mark.skipif(find_spec("imagecorruptions") is None, reason="needs imagecorruptions-imaug")
 def test_the_photographs_that_the_peer_ships_are_the_published_ones():
     folder = Path(find_spec("imagecorruptions").origin).parent / "frost"
-    assert texture_hashes(str(folder)) == published_textures.FROST
+    assert texture_hashes(str(folder)) == textures.FROST
     assert len(load_textures(str(folder))) == 6
     assert published(folder, "imagenet-c", "frost", parity=True)
 

@@ -11,7 +11,7 @@ from scipy.ndimage import zoom
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.zoom import central_zoom, zoom_blur, zoom_matrix
+from snellen.methods.corruptions.blur import central_zoom, zoom_blur, zoom_matrix
 
 GOLDEN = Path(__file__).parent / "golden" / "blurs.safetensors"
 SIZES = [(1, 1), (1, 9), (2, 3), (30, 11), (31, 24), (40, 40)]

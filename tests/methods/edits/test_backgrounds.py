@@ -5,8 +5,8 @@ import torch
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.methods.edits.backgrounds import lenders, pasted_onto, removed
-from snellen.systems.attribute_editing.same_sources import same_sources
+from snellen.methods.edits.masked_object import lenders, pasted_onto, removed
+from snellen.systems.attribute_editing.edited_batch import same_sources
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,7 @@ from torch import nn
 from snellen.core.classifier import Classifier, Normalization
 from snellen.core.errors import UnknownNameError, UnsupportedError
 from snellen.methods.explanations.attributed import NO_EVIDENCE, NOT_FINITE
-from snellen.methods.explanations.grad_cam import coarse_grad_cam, grad_cam
-from snellen.methods.explanations.spatial_layer import as_map, last_map_layer
+from snellen.methods.explanations.grad_cam import as_map, coarse_grad_cam, grad_cam, last_map_layer
 
 
 class Small(nn.Module):

@@ -8,7 +8,7 @@ from snellen.core.classifier import Classifier, Normalization
 from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.randomness import Randomness
 from snellen.methods.explanations.attributed import NO_EVIDENCE, NOT_FINITE
-from snellen.methods.explanations.gradients import gradient, magnitude
+from snellen.methods.explanations.gradient import gradient, magnitude
 from snellen.methods.explanations.integrated_gradients import integrated_gradients
 from snellen.methods.explanations.score import TargetScore
 from snellen.methods.explanations.smooth_grad import smooth_grad

@@ -8,9 +8,8 @@ import torch
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.methods.explanations.attributed import NO_EVIDENCE, NOT_FINITE
-from snellen.methods.explanations.blocks import Block, Union, painted
 from snellen.methods.explanations.filling import background_filling, constant_filling
-from snellen.methods.explanations.partition_shap import partition_shap
+from snellen.methods.explanations.partition_shap import Block, Union, painted, partition_shap
 from snellen.methods.explanations.score import TargetScore
 
 

@@ -15,17 +15,15 @@ from snellen.methods.generation.classifier_scores import (
     off_the_shelf,
     on_the_estimate,
 )
-from snellen.methods.generation.following import Following
-from snellen.methods.generation.mean_shift import MeanShiftGuidance, step_posterior
+from snellen.methods.generation.following import Following, MeanShiftGuidance, step_posterior
 from snellen.methods.generation.teachers import classifier_teacher, map_teacher
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.diffusion.condition import Condition
 from snellen.models.diffusion.generate import generate
-from snellen.models.diffusion.gradient_guidance import GradientGuidance
+from snellen.models.diffusion.guidance import GradientGuidance
 from snellen.models.diffusion.sampler import Sampler, seeded
 from snellen.reproduction.shared.guided_generation.judging import thumbnail_judge
-from snellen.systems.plug_and_play_guidance.low_rank_experts import LowRankExperts, own_tensors
-from snellen.systems.plug_and_play_guidance.noise_ranges import NoiseRanges
+from snellen.systems.plug_and_play_guidance.low_rank_experts import LowRankExperts, NoiseRanges, own_tensors
 from tests.methods.generation.tiny_guided import FINE, SCHEDULE, normal_generator, tiny_classifier
 from tests.systems.plug_and_play_guidance.test_low_rank_experts import SETTINGS, changed_student
 

@@ -8,7 +8,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.preparation import Preparation, to_image
 from snellen.core.randomness import Randomness
-from snellen.methods.generation.estimates import as_prepared, check_guide
+from snellen.methods.generation.teachers import as_prepared, check_guide
 
 PREPARATIONS = {
     "as it is": Preparation(size=(20, 28)),

@@ -20,7 +20,7 @@ from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.joining import join
 from snellen.data.files.splits import as_split
-from snellen.methods.corruptions.augmentation import targeted_augmentation
+from snellen.methods.corruptions.apply import targeted_augmentation
 from snellen.methods.corruptions.benchmarks import benchmark
 from snellen.methods.recipes.targeted_augmentation import PAPER_PLAN, TargetedAugmentation
 from snellen.models.classifiers.references import load_classifier

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from snellen.core.errors import InputError
-from snellen.methods.smoothing.halves import HALVES, VIEWS, contrast, filled, half_masks, pick, place
+from snellen.methods.smoothing.branches import HALVES, VIEWS, contrast, filled, half_masks, pick, place
 
 
 @pytest.mark.covers("13.1")

@@ -10,6 +10,7 @@ from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.methods.recipes.supervised import Supervised
+from snellen.methods.smoothing.branches import NoiseRecord, SmoothedNetwork
 from snellen.methods.smoothing.consistency_smoothing import ConsistencySmoothing, agreeing_copies
 from snellen.methods.smoothing.gaussian_smoothing import GaussianSmoothing
 from snellen.methods.smoothing.noisy_training import (
@@ -20,7 +21,6 @@ from snellen.methods.smoothing.noisy_training import (
     under_noise,
 )
 from snellen.methods.smoothing.smooth_adversarial import SmoothAdversarial
-from snellen.methods.smoothing.smoothed_network import NoiseRecord, SmoothedNetwork
 from snellen.methods.smoothing.votes import soft_noise, soft_votes
 from snellen.models.classifiers.artifact_models import load_artifact
 from snellen.training.batches import Batch, ImageStore

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError
-from snellen.methods.smoothing.branches import Branch
-from snellen.methods.smoothing.halves import half_masks, pick
+from snellen.methods.smoothing.branches import Branch, half_masks, pick
 from snellen.methods.smoothing.one_shot import one_shot_denoiser, timestep_of
 from snellen.models.diffusion.loading import load_generator
 

@@ -11,16 +11,12 @@ from snellen.core.criterion import Misclassified
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.perturbation import L2Ball, NormalizedStep, perturb
-from snellen.methods.smoothing.bounds import lower_bound, proven_radius
-from snellen.methods.smoothing.branches import branches_of
-from snellen.methods.smoothing.certifying import Goal, _decided, significant_winner
+from snellen.methods.smoothing.bounds import Look, early_looks, lower_bound, proven_radius, single_look
+from snellen.methods.smoothing.branches import SmoothedNetwork, branches_of, half_masks
+from snellen.methods.smoothing.certifying import ABSTAINS, Goal, _decided, significant_winner
 from snellen.methods.smoothing.dual_smoothing import DualSmoothing
-from snellen.methods.smoothing.halves import half_masks
-from snellen.methods.smoothing.looks import Look, early_looks, single_look
-from snellen.methods.smoothing.outcome import ABSTAINS
-from snellen.methods.smoothing.smoothed_network import SmoothedNetwork
 from snellen.methods.smoothing.smoothing import Smoothing
-from snellen.methods.smoothing.vote_evaluation import vote_evaluation
+from snellen.methods.smoothing.votes import vote_evaluation
 
 SIGMA = 0.25
 

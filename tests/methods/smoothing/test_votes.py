@@ -7,8 +7,7 @@ from torch import nn
 from snellen.core.classifier import Classifier, Normalization
 from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.randomness import Randomness
-from snellen.methods.smoothing.branches import Branch, branches_of
-from snellen.methods.smoothing.halves import half_masks
+from snellen.methods.smoothing.branches import Branch, branches_of, half_masks
 from snellen.methods.smoothing.votes import BLOCK, hard_votes, soft_noise, soft_votes
 
 IDS = ("a", "b", "c", "d")

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from snellen.core.errors import InputError
 from snellen.data.files.bundled import load_bundled
-from snellen.metrics.inspection.coincidence import coincidence_limits
 from snellen.metrics.inspection.duplicates import DuplicateGroup, across, exact_groups, near_groups
 from snellen.metrics.inspection.fingerprints import fingerprint, pixel_hashes
-from snellen.metrics.inspection.matching import matches
+from snellen.metrics.inspection.matching import coincidence_limits, matches
 from tests.metrics.inspection.planted import KINDS, pictures, planted
 
 PICTURES = pictures(400)

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError
-from snellen.metrics.inspection.fingerprints import Fingerprints, fingerprint, pixel_hashes
-from snellen.metrics.inspection.hamming import hamming_distances
+from snellen.metrics.inspection.fingerprints import Fingerprints, fingerprint, hamming_distances, pixel_hashes
 from snellen.metrics.inspection.properties import area_means, eight_bits, unit_luma
 from tests.metrics.inspection.planted import KINDS, pictures, planted
 

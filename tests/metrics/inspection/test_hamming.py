@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from snellen.core.errors import InputError
-from snellen.metrics.inspection import hamming
-from snellen.metrics.inspection.hamming import close_pairs, hamming_distances
+from snellen.metrics.inspection import fingerprints
+from snellen.metrics.inspection.fingerprints import close_pairs, hamming_distances
 
 
 def clustered(count: int, flips: int, seed: int) -> NDArray[np.uint64]:
@@ -40,26 +40,26 @@ def test_both_searches_find_all_pairs(n: int, m: int, radius: int, flips: int, s
     codes = clustered(n + m, flips, seed)
     first, second = codes[:n], codes[n:]
     expected = by_definition(first, second, radius)
-    assert as_set(hamming._by_bands(first, second, radius, False)) == expected
-    assert as_set(hamming._by_blocks(first, second, radius, False)) == expected
+    assert as_set(fingerprints._by_bands(first, second, radius, False)) == expected
+    assert as_set(fingerprints._by_blocks(first, second, radius, False)) == expected
     within = {pair for pair in by_definition(codes, codes, radius) if pair[0] < pair[1]}
-    assert as_set(hamming._by_bands(codes, codes, radius, True)) == within
-    assert as_set(hamming._by_blocks(codes, codes, radius, True)) == within
+    assert as_set(fingerprints._by_bands(codes, codes, radius, True)) == within
+    assert as_set(fingerprints._by_blocks(codes, codes, radius, True)) == within
 
 
 def test_blocks_and_parts_that_do_not_come_out_even(monkeypatch: pytest.MonkeyPatch) -> None:
     codes = clustered(101, 9, 0)
     expected = {pair for pair in by_definition(codes, codes, 12) if pair[0] < pair[1]}
-    monkeypatch.setattr(hamming, "BLOCK", (13, 4))
-    monkeypatch.setattr(hamming, "PAIRS_AT_ONCE", 7)
-    assert as_set(hamming._by_blocks(codes, codes, 12, True)) == expected
-    assert as_set(hamming._by_bands(codes, codes, 12, True)) == expected
+    monkeypatch.setattr(fingerprints, "BLOCK", (13, 4))
+    monkeypatch.setattr(fingerprints, "PAIRS_AT_ONCE", 7)
+    assert as_set(fingerprints._by_blocks(codes, codes, 12, True)) == expected
+    assert as_set(fingerprints._by_bands(codes, codes, 12, True)) == expected
 
 
 def test_the_cheaper_search_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[str] = []
     for name in ("_by_bands", "_by_blocks"):
-        monkeypatch.setattr(hamming, name, lambda *_, name=name: taken.append(name) or iter(()))
+        monkeypatch.setattr(fingerprints, name, lambda *_, name=name: taken.append(name) or iter(()))
     spread = np.random.default_rng(0).integers(0, 2**63, (2000, 2)).astype(np.uint64)
     alike = np.zeros((2000, 2), np.uint64)
     for codes, radius in ((spread, 15), (alike, 15), (spread, 16)):

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from snellen.core.errors import InputError
-from snellen.metrics.inspection.label_errors import label_errors
-from snellen.metrics.inspection.out_of_sample import out_of_sample_probabilities
+from snellen.metrics.inspection.label_errors import label_errors, out_of_sample_probabilities
 
 
 def blobs(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

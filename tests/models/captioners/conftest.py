@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers
 
-from snellen.models.captioners.random_captioners import write_random_blip, write_random_vit_gpt2
+from snellen.models.random_folders import write_random_blip, write_random_vit_gpt2
 from snellen.models.weights.quiet_loading import quiet_loading
 
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from snellen.core.errors import InputError
-from snellen.models.classifiers import class_names
-from snellen.models.classifiers.class_names import read_class_names
+from snellen.models.classifiers import assembly
+from snellen.models.classifiers.assembly import read_class_names
 
 
 def test_names_are_read_in_order_with_their_inner_spaces(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_missing_and_oversized_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(InputError, match="no file of class names at"):
         read_class_names(tmp_path / "none.txt")
     (tmp_path / "names.txt").write_text("a\nb\n")
-    monkeypatch.setattr(class_names, "MAX_BYTES", 3)
+    monkeypatch.setattr(assembly, "MAX_BYTES", 3)
     with pytest.raises(InputError, match="too large"):
         read_class_names(tmp_path / "names.txt")
 

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from snellen.core.classifier import Classifier, Normalization, hash_tensors
 from snellen.core.errors import InputError, MissingExtraError, ModelError, UnknownNameError
 from snellen.core.preparation import Preparation
-from snellen.models.classifiers.assembly import probe_images
-from snellen.models.classifiers.loaded_model import LoadedModel
+from snellen.models.classifiers.assembly import LoadedModel, probe_images
 from snellen.models.classifiers.references import SCHEMES, load_classifier
 
 SIZE = Preparation(size=(4, 4))

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from snellen.core.errors import InputError
-from snellen.models.classifiers.onnx_external_data import external_files
+from snellen.models.classifiers.onnx_models import external_files
 from snellen.models.classifiers.references import load_classifier
 
 

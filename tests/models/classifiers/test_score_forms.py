@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from snellen.core.errors import ModelError
-from snellen.models.classifiers.score_forms import log_of_probabilities, log_probabilities, one_hot, one_hot_of_labels
+from snellen.models.classifiers.output_kind import log_of_probabilities, log_probabilities, one_hot, one_hot_of_labels
 
 
 def test_logarithms_give_the_probabilities_back() -> None:

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError, UnknownNameError
+from snellen.models.classifiers.artifact_models import architecture_of, untrained
 from snellen.models.classifiers.fashion_cnn import FashionCNN
 from snellen.models.classifiers.timm_models import build_untrained
-from snellen.models.classifiers.untrained import architecture_of, untrained
 
 
 @pytest.mark.parametrize(

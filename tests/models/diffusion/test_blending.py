@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError
-from snellen.models.diffusion.editor_blended import Blending
+from snellen.models.diffusion.editor import Blending
 from snellen.models.diffusion.sampler import LatentHook, Sampler, initial_noise, seeded
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError
-from snellen.models.diffusion.parametrisation import add_noise, squared_errors, stratified_timesteps, training_target
+from snellen.models.diffusion.denoiser import add_noise, squared_errors, stratified_timesteps, training_target
 
 diffusers = pytest.importorskip("diffusers")
 

@@ -5,10 +5,9 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError
-from snellen.models.diffusion.editor import check_edit, covering_mask, sampled_mask
-from snellen.models.diffusion.editor_blended import BlendedEditor
+from snellen.models.diffusion.editor import BlendedEditor, check_edit, covering_mask, sampled_mask
 from snellen.models.diffusion.generate import Steering
-from snellen.models.diffusion.gradient_guidance import GradientGuidance
+from snellen.models.diffusion.guidance import GradientGuidance
 from snellen.models.diffusion.sampler import Sampler, initial_noise, seeded
 
 pytestmark = pytest.mark.usefixtures("quietly")

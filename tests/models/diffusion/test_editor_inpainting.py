@@ -11,7 +11,7 @@ from snellen.models.diffusion.loading import load_generator, load_unchecked
 from snellen.models.diffusion.sampler import Sampler, initial_noise, seeded
 from snellen.models.diffusion.smoke import write_inpainting_smoke_folder
 from snellen.models.diffusion.step_adapters import StepEdit
-from snellen.models.layers.layer_changes import scale
+from snellen.models.layers.layer_edits import scale
 from snellen.models.weights.quiet_loading import quiet_loading
 
 pytestmark = pytest.mark.usefixtures("quietly")

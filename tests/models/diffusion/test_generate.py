@@ -6,7 +6,7 @@ import torch
 from snellen.core.errors import InputError, ModelError
 from snellen.core.images import Provenance
 from snellen.models.diffusion.generate import Steering, generate
-from snellen.models.diffusion.gradient_guidance import GradientGuidance
+from snellen.models.diffusion.guidance import GradientGuidance
 from snellen.models.diffusion.sampler import Sampler, seeded
 
 PROMPTS = ["a red star", "a dog", "a red star", "fog"]

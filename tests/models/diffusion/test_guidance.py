@@ -12,10 +12,10 @@ from snellen.core.errors import InputError, ModelError
 from snellen.core.randomness import Randomness
 from snellen.models.diffusion.condition import Condition
 from snellen.models.diffusion.denoiser import Denoiser
-from snellen.models.diffusion.gradient_guidance import GradientGuidance
 from snellen.models.diffusion.guidance import (
     Choice,
     ChosenReferenceGuidance,
+    GradientGuidance,
     ReferenceGuidance,
     autoguidance,
     classifier_free,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.models.diffusion.parametrisation import (
+from snellen.models.diffusion.denoiser import (
     check_prediction,
     convert,
     convert_difference,

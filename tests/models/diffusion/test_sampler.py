@@ -8,8 +8,8 @@ import torch
 from snellen.core.errors import InputError, ModelError, UnknownNameError
 from snellen.core.randomness import Randomness
 from snellen.models.diffusion.condition import Condition
+from snellen.models.diffusion.denoiser import to_x0
 from snellen.models.diffusion.guidance import classifier_free
-from snellen.models.diffusion.parametrisation import to_x0
 from snellen.models.diffusion.sampler import LatentHook, Sampler, initial_noise, seeded
 from snellen.models.diffusion.smoke import SMOKE_FOLDERS
 

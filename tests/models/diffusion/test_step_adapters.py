@@ -13,7 +13,7 @@ from snellen.models.diffusion.sampler import Sampler, seeded
 from snellen.models.diffusion.smoke import write_smoke_folder
 from snellen.models.diffusion.step_adapters import StepAdapters, StepEdit, TimeGate, by_rows
 from snellen.models.diffusion.step_view import NetworkCall
-from snellen.models.layers.layer_changes import scale
+from snellen.models.layers.layer_edits import scale
 
 pytest.importorskip("diffusers")
 pytest.importorskip("peft")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from snellen.models.dual_encoders.random_towers import write_random_clip, write_random_openclip, write_random_siglip
+from snellen.models.random_folders import write_random_clip, write_random_openclip, write_random_siglip
 
 TEXTS = ["a photo of a cat", "a small red striped star on grass", "Zwölf!", ""]
 

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from snellen.core.errors import InputError
-from snellen.models.dual_encoders.random_towers import write_random_clip
+from snellen.models.random_folders import write_random_clip
 from snellen.models.references import load_two_tower
 from snellen.models.weights.quiet_loading import quiet_loading
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from snellen.core.errors import InputError, UnsupportedError
 from snellen.models.dual_encoders import prompted
 from snellen.models.dual_encoders.prompted import PromptedClassifier, PromptedTower, prompted_classifier
-from snellen.models.dual_encoders.protocol import TwoTower
+from snellen.models.dual_encoders.towers import TwoTower
 from snellen.models.references import load_two_tower
 
 

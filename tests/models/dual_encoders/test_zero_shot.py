@@ -16,7 +16,6 @@ import snellen
 from snellen.core.artifact import Lineage
 from snellen.core.errors import InputError
 from snellen.models import references
-from snellen.models.dual_encoders.random_towers import write_random_clip
 from snellen.models.dual_encoders.zero_shot import (
     class_vectors,
     fill_templates,
@@ -24,6 +23,7 @@ from snellen.models.dual_encoders.zero_shot import (
     scaled_cosines,
     zero_shot_classifier,
 )
+from snellen.models.random_folders import write_random_clip
 from snellen.models.references import load_two_tower
 from snellen.models.weights.bundled_folders import bundled_folder, write_card
 from snellen.models.weights.quiet_loading import quiet_loading

@@ -12,11 +12,10 @@ from snellen.core.classifier import Classifier, Normalization
 from snellen.core.errors import InputError, ModelError, UnknownNameError, UnsupportedError
 from snellen.core.preparation import Preparation, to_image
 from snellen.models.classifiers.references import load_classifier
-from snellen.models.dual_encoders.random_towers import write_random_clip
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
 from snellen.models.encoders.references import load_encoder
+from snellen.models.random_folders import write_random_clip, write_random_sam
 from snellen.models.references import load_two_tower
-from snellen.models.segmenters.random_sam import write_random_sam
 from snellen.models.weights.quiet_loading import quiet_loading
 from tests.tiny_network import NAMES, make_network
 

@@ -12,8 +12,8 @@ import transformers
 from snellen.core.artifact import Lineage
 from snellen.core.errors import InputError, MissingExtraError, UnknownNameError
 from snellen.models.encoders import sentence_encoder as references
-from snellen.models.encoders.random_sentence_encoder import write_random_bert
 from snellen.models.encoders.sentence_encoder import PACKAGE, SentenceEncoder, check_weights, load_text_encoder, pool
+from snellen.models.random_folders import write_random_bert
 from snellen.models.weights.bundled_folders import bundled_folder, write_card
 from snellen.models.weights.quiet_loading import quiet_loading
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel
 
 from snellen.core.budget import Spent
-from snellen.models.language.protocol import Message, Reply, as_messages
-from snellen.models.language.reply_form import read_form
+from snellen.models.language.protocol import Message, Reply, as_messages, read_form
 
 
 @dataclass

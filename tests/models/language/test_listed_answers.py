@@ -8,9 +8,8 @@ from pydantic import BaseModel
 from snellen.core.budget import Spent
 from snellen.core.errors import InputError, UnknownNameError
 from snellen.models.language import listed_answers
-from snellen.models.language.protocol import Message, picture
+from snellen.models.language.protocol import Message, Phrases, ask_for_phrases, picture
 from snellen.models.language.references import load_language_model
-from snellen.models.language.reply_form import Phrases, ask_for_phrases
 
 JSON = '{"cat": ["whiskers", "a long tail"], "dog bowl": ["a bowl"]}'
 TOML = 'cat = ["whiskers", "a long tail"]\n"dog bowl" = ["a bowl"]\n'

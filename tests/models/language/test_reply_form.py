@@ -7,8 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, RootModel
 
-from snellen.models.language.protocol import LanguageModel, Message, UnusableReplyError
-from snellen.models.language.reply_form import WrongFormError, ask_for_phrases, read_form, repair, with_form
+from snellen.models.language.protocol import (
+    LanguageModel,
+    Message,
+    UnusableReplyError,
+    WrongFormError,
+    ask_for_phrases,
+    read_form,
+    repair,
+    with_form,
+)
 from snellen.models.remote.connection import shown
 from tests.models.language.scripted_replies import ScriptedReplies
 

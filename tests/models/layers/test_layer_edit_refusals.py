@@ -5,8 +5,17 @@ import torch
 from torch import nn
 
 from snellen.core.errors import InputError, ModelError, UnknownNameError, UnsupportedError
-from snellen.models.layers.layer_changes import add_vector, on_samples, on_tokens, scale, token_states, zero_units
-from snellen.models.layers.layer_edits import edited, find_layers, reading
+from snellen.models.layers.layer_edits import (
+    add_vector,
+    edited,
+    find_layers,
+    on_samples,
+    on_tokens,
+    reading,
+    scale,
+    token_states,
+    zero_units,
+)
 from tests.models.small_networks import make_layers, make_unet, noise
 
 

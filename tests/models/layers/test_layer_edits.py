@@ -10,8 +10,17 @@ from torch import nn
 from snellen.core.classifier import Classifier, hash_tensors
 from snellen.core.errors import UnknownNameError
 from snellen.core.layer_hooks import is_edited
-from snellen.models.layers.layer_changes import add_vector, on_samples, on_tokens, scale, token_states, zero_units
-from snellen.models.layers.layer_edits import edited, find_layers, reading
+from snellen.models.layers.layer_edits import (
+    add_vector,
+    edited,
+    find_layers,
+    on_samples,
+    on_tokens,
+    reading,
+    scale,
+    token_states,
+    zero_units,
+)
 from tests.models.small_networks import make_layers, make_text_encoder, make_unet, noise
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.randomness import Randomness
-from snellen.models.segmenters.random_sam import write_random_sam
+from snellen.models.random_folders import write_random_sam
 
 
 @pytest.fixture(scope="package")

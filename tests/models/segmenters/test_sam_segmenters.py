@@ -20,8 +20,8 @@ from snellen.core.artifact import Lineage
 from snellen.core.errors import InputError, MissingExtraError, ModelError, UnknownNameError
 from snellen.core.preparation import to_image
 from snellen.models import references
+from snellen.models.random_folders import write_random_sam
 from snellen.models.references import load_segmenter
-from snellen.models.segmenters.random_sam import write_random_sam
 from snellen.models.segmenters.sam_segmenters import SamSegmenter, translate
 from snellen.models.weights.bundled_folders import bundled_folder, write_card
 from snellen.models.weights.quiet_loading import quiet_loading

@@ -13,7 +13,7 @@ from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.core.system import find_system
 from snellen.methods.smoothing.bounds import largest_radius, lower_bound, proven_radius, published_radius
-from snellen.methods.smoothing.smoothed_network import SmoothedNetwork
+from snellen.methods.smoothing.branches import SmoothedNetwork
 from snellen.reproduction.dual_smoothing.experiment import SIGMA, SMOKE, _attacked, compared, dual_smoothing, sigma_of
 from snellen.reproduction.dual_smoothing.materials import DIRECTIONS, Sizes, gratings, mixed_gratings
 from snellen.reproduction.dual_smoothing.votes import Votes, votes_of

@@ -11,7 +11,7 @@ from snellen.core.errors import InputError
 from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.core.system import find_system
-from snellen.methods.generation.independence import weights_of
+from snellen.methods.generation.made_images import weights_of
 from snellen.models.diffusion.sampler import Sampler, seeded
 from snellen.reproduction.gradient_free_guidance import experiment as module
 from snellen.reproduction.gradient_free_guidance.experiment import Sizes, at_equal_accuracy, gradient_free_guidance

@@ -19,10 +19,9 @@ from snellen.core.randomness import Randomness
 from snellen.core.system import find_system
 from snellen.data.worlds.optotypes.small_world import SHAPES
 from snellen.models.dual_encoders.prompted import prompted_classifier
-from snellen.models.dual_encoders.random_towers import write_random_clip
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
-from snellen.models.encoders.random_sentence_encoder import write_random_bert
 from snellen.models.encoders.sentence_encoder import load_text_encoder
+from snellen.models.random_folders import write_random_bert, write_random_clip
 from snellen.models.references import load_two_tower
 from snellen.reproduction.label_free_tuning import arms, cutouts, scales
 from snellen.reproduction.label_free_tuning import experiment as study

@@ -18,10 +18,9 @@ from snellen.data.files.splits import as_split
 from snellen.methods.recipes.saliency_mix import SaliencyMix
 from snellen.models.classifiers.fashion_cnn import FashionCNN
 from snellen.models.classifiers.references import load_classifier
-from snellen.systems.adversarial_mixup.adversarial_mixing import MixSettings, mixing_objective
+from snellen.systems.adversarial_mixup.adversarial_mixing import HEADS, MixSettings, four_heads, mixing_objective
 from snellen.systems.adversarial_mixup.automix import AutoMix
 from snellen.systems.adversarial_mixup.blend_recipe import BlendRecipe, deployed, mixing_module
-from snellen.systems.adversarial_mixup.four_heads import HEADS, four_heads
 from snellen.systems.adversarial_mixup.method import AdversarialMixup
 from snellen.training.batches import ImageStore
 from snellen.training.loop import train

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from snellen.core.errors import InputError, UnknownNameError
+from snellen.models.classifiers.artifact_models import architecture_of, untrained
 from snellen.models.classifiers.fashion_cnn import FashionCNN
-from snellen.models.classifiers.untrained import architecture_of, untrained
 from snellen.systems.adversarial_mixup.two_heads import TwoHeads, middle_layer
 
 

@@ -10,12 +10,12 @@ from snellen.core.method import Editing, build
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
-from snellen.methods.edits.backgrounds import removed
+from snellen.methods.edits.masked_object import removed
 from snellen.reproduction.attribute_editing.materials import shown
 from snellen.systems.attribute_editing import method as attribute_editing
-from snellen.systems.attribute_editing.complexity import complexity
+from snellen.systems.attribute_editing.editing import sized
+from snellen.systems.attribute_editing.editor import complexity
 from snellen.systems.attribute_editing.method import AttributeEditing
-from snellen.systems.attribute_editing.motions import sized
 from snellen.systems.attribute_editing.object_layer import ObjectLayer
 from snellen.systems.attribute_editing.published import KINDS, SETTINGS
 from snellen.testing import check_edit, check_method

@@ -20,7 +20,7 @@ from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
-from snellen.methods.edits.backgrounds import removed
+from snellen.methods.edits.masked_object import removed
 from snellen.models.segmenters import object_masks
 from snellen.models.segmenters.protocol import Segmented
 from snellen.systems.attribute_editing.check import Attributes

@@ -5,7 +5,13 @@ import pytest
 
 from snellen.core.errors import InputError
 from snellen.metrics.paired_test import mcnemar
-from snellen.systems.attribute_editing.drops import attribute_drops, lost_by, mean_drop, paired_drop, worst_attributes
+from snellen.systems.attribute_editing.attribute_loss import (
+    attribute_drops,
+    lost_by,
+    mean_drop,
+    paired_drop,
+    worst_attributes,
+)
 from snellen.systems.attribute_editing.published import ATTRIBUTES, KINDS, RESNET50_MEAN, SETTINGS
 
 

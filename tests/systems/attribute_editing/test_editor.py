@@ -11,15 +11,19 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.preparation import Preparation
 from snellen.methods.edits.masked_object import widened
-from snellen.models.diffusion.editor import covering_mask
-from snellen.models.diffusion.editor_blended import Blending
+from snellen.models.diffusion.denoiser import to_x0
+from snellen.models.diffusion.editor import Blending, covering_mask
 from snellen.models.diffusion.loading import load_generator
-from snellen.models.diffusion.parametrisation import to_x0
 from snellen.models.diffusion.sampler import Moment, Sampler, initial_noise, seeded
 from snellen.reproduction.attribute_editing.materials import shown
-from snellen.systems.attribute_editing.coarse_to_fine import CoarseToFine
-from snellen.systems.attribute_editing.complexity import EditLoss, complexity, loss_guidance
-from snellen.systems.attribute_editing.editor import BackgroundEditor, Guides
+from snellen.systems.attribute_editing.editor import (
+    BackgroundEditor,
+    CoarseToFine,
+    EditLoss,
+    Guides,
+    complexity,
+    loss_guidance,
+)
 
 COUNT = 4
 
@@ -259,7 +263,7 @@ def test_the_ring_of_a_picture_of_256_is_that_of_the_published_window():
 
 
 def test_the_ring_stays_where_asked_for(editor, scenes, monkeypatch):
-    monkeypatch.setattr("snellen.systems.attribute_editing.coarse_to_fine.WINDOWS", ((-1, 129),))
+    monkeypatch.setattr("snellen.systems.attribute_editing.editor.WINDOWS", ((-1, 129),))
     short = replace(editor, made=2, coarse_to_fine=True)
     rows = slice(0, 1)
     parts = scenes.images[rows], scenes.masks[rows], scenes.backgrounds[rows]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError, RejectedImageError
-from snellen.systems.attribute_editing.motions import TOLERANCE, full_sized, placed, sized, turned
+from snellen.systems.attribute_editing.editing import TOLERANCE, full_sized, placed, sized, turned
 from snellen.systems.attribute_editing.object_layer import ObjectLayer, resampled, shifted
 
 SIDE = 48

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snellen.core.errors import InputError, UnknownNameError, UnsupportedError
-from snellen.models.dual_encoders.protocol import TwoTower
+from snellen.models.dual_encoders.towers import TwoTower
 from snellen.models.references import load_two_tower
 from snellen.systems.concept_bottleneck.bottleneck import ConceptBottleneck, architecture, build
 from snellen.systems.concept_bottleneck.concept_scores import (

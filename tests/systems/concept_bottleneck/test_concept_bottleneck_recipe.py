@@ -26,8 +26,8 @@ from snellen.data.files.splits import as_split
 from snellen.data.worlds.planting.truth import set_column
 from snellen.models.classifiers.artifact_models import build_network
 from snellen.models.classifiers.references import load_classifier
-from snellen.models.dual_encoders.random_towers import write_random_clip
 from snellen.models.dual_encoders.towers import Towers
+from snellen.models.random_folders import write_random_clip
 from snellen.systems.concept_bottleneck import control_phrases
 from snellen.systems.concept_bottleneck import recipe as module
 from snellen.systems.concept_bottleneck.bottleneck import ConceptBottleneck

@@ -18,7 +18,7 @@ from snellen.core.images import ImageSet
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.models.classifiers.references import load_classifier
-from snellen.models.dual_encoders.random_towers import write_random_clip
+from snellen.models.random_folders import write_random_clip
 from snellen.systems.concept_bottleneck.bottleneck import ConceptBottleneck
 from snellen.systems.concept_bottleneck.concept_card import ConceptCard
 from snellen.systems.concept_bottleneck.concept_contributions import ConceptContributions

@@ -7,8 +7,7 @@ import pytest
 from snellen.core.errors import InputError
 from snellen.models.language import listed_answers
 from snellen.models.language.listed_answers import ListedAnswers
-from snellen.models.language.protocol import Reply
-from snellen.models.language.reply_form import Phrases
+from snellen.models.language.protocol import Phrases, Reply
 from snellen.systems.concept_bottleneck.concept_source import QUESTION, read_concepts
 from snellen.systems.concept_bottleneck.filtering import keep_usable, stems
 

@@ -11,8 +11,8 @@ import torch
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.data.files.arrays import load_arrays
-from snellen.models.dual_encoders.random_towers import write_random_clip
 from snellen.models.dual_encoders.towers import Towers
+from snellen.models.random_folders import write_random_clip
 from snellen.models.references import load_two_tower
 from snellen.systems.concept_bottleneck.scored_images import score_images
 

@@ -8,8 +8,7 @@ from snellen.models.diffusion.adapters import Adapters
 from snellen.models.diffusion.loading import load_generator
 from snellen.models.diffusion.sampler import Sampler
 from snellen.models.diffusion.smoke import write_smoke_folder
-from snellen.systems.continuous_nuisance.settings import SliderFit
-from snellen.systems.continuous_nuisance.slider import SliderCard, generator_identity, save_slider
+from snellen.systems.continuous_nuisance.slider import SliderCard, SliderFit, generator_identity, save_slider
 
 pytest.importorskip("diffusers")
 pytest.importorskip("peft")

@@ -16,9 +16,9 @@ from snellen.models.diffusion.loading import load_generator
 from snellen.models.diffusion.sampler import Sampler
 from snellen.systems.continuous_nuisance import method as module
 from snellen.systems.continuous_nuisance.filtering import SCORES
-from snellen.systems.continuous_nuisance.loaded_models import filter_of, nuisance_generator, sliders_of
 from snellen.systems.continuous_nuisance.method import ContinuousNuisance
-from snellen.systems.continuous_nuisance.settings import SliderFit
+from snellen.systems.continuous_nuisance.slider import SliderFit
+from snellen.systems.continuous_nuisance.slider_folder import filter_of, nuisance_generator, sliders_of
 
 pytest.importorskip("diffusers")
 pytest.importorskip("peft")

@@ -24,9 +24,8 @@ from snellen.systems.continuous_nuisance import presets as nuisance_presets
 from snellen.systems.continuous_nuisance import things as nuisance_things
 from snellen.systems.continuous_nuisance.check import NuisanceCheck
 from snellen.systems.continuous_nuisance.generated_conclusion import concluded
-from snellen.systems.continuous_nuisance.generated_failures import failures_of
-from snellen.systems.continuous_nuisance.generated_trajectories import Asked, GeneratedTrajectories
-from snellen.systems.continuous_nuisance.settings import SliderFit
+from snellen.systems.continuous_nuisance.generated_trajectories import Asked, GeneratedTrajectories, failures_of
+from snellen.systems.continuous_nuisance.slider import SliderFit
 from snellen.systems.continuous_nuisance.slider_folder import sliders_in
 
 SHAPES = ("ring", "star")

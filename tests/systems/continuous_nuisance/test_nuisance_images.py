@@ -20,10 +20,8 @@ from snellen.systems.continuous_nuisance import things as nuisance_things
 from snellen.systems.continuous_nuisance.method import ContinuousNuisance
 from snellen.systems.continuous_nuisance.nuisance_images import shift_nuisance
 from snellen.systems.continuous_nuisance.nuisance_set import RECORD
-from snellen.systems.continuous_nuisance.presets import filled_in
-from snellen.systems.continuous_nuisance.published import IMAGENET
-from snellen.systems.continuous_nuisance.settings import SMALL_FIT, SliderFit
-from snellen.systems.continuous_nuisance.slider import CARD
+from snellen.systems.continuous_nuisance.presets import IMAGENET, filled_in
+from snellen.systems.continuous_nuisance.slider import CARD, SMALL_FIT, SliderFit
 from tests.verbs.stopping import Stopping, contents
 
 STRENGTHS = (0.0, 1.0, 2.0)

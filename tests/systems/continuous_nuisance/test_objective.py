@@ -13,10 +13,14 @@ from snellen.models.diffusion.low_rank import chosen_layers
 from snellen.models.diffusion.sampler import Sampler, seeded
 from snellen.models.diffusion.step_adapters import StepAdapters
 from snellen.systems.continuous_nuisance import fitting
-from snellen.systems.continuous_nuisance.fitting import fit_slider
-from snellen.systems.continuous_nuisance.objective import denoised, slider_loss, slider_target, training_timestep
-from snellen.systems.continuous_nuisance.settings import SliderFit
-from snellen.systems.continuous_nuisance.slider import sliders_on
+from snellen.systems.continuous_nuisance.fitting import (
+    denoised,
+    fit_slider,
+    slider_loss,
+    slider_target,
+    training_timestep,
+)
+from snellen.systems.continuous_nuisance.slider import SliderFit, sliders_on
 
 
 @pytest.fixture

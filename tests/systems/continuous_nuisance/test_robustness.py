@@ -12,7 +12,7 @@ from snellen.core.preparation import Preparation
 from snellen.metrics.rank_correlation import spearman
 from snellen.metrics.sweep import first_failures
 from snellen.systems.continuous_nuisance.measuring import measure_trajectories
-from snellen.systems.continuous_nuisance.published import IMAGENET, STYLES, WEATHERS
+from snellen.systems.continuous_nuisance.presets import IMAGENET, STYLES, WEATHERS
 from snellen.systems.continuous_nuisance.robustness import (
     NEVER,
     failure_summary,

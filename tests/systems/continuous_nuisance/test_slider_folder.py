@@ -13,8 +13,7 @@ from snellen.models.diffusion.adapters import Adapters
 from snellen.models.diffusion.loading import load_generator
 from snellen.models.diffusion.smoke import write_smoke_folder
 from snellen.systems.continuous_nuisance import slider_folder
-from snellen.systems.continuous_nuisance.settings import SliderFit
-from snellen.systems.continuous_nuisance.slider import CARD, Slider, sliders_on
+from snellen.systems.continuous_nuisance.slider import CARD, Slider, SliderFit, sliders_on
 from snellen.systems.continuous_nuisance.slider_folder import sliders_in
 from snellen.systems.continuous_nuisance.words import check_words, class_prompt, named_phrases, shifted_prompt
 

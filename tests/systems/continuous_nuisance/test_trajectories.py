@@ -8,8 +8,7 @@ from snellen.core.randomness import Randomness
 from snellen.models.diffusion.adapters import Adapters
 from snellen.models.diffusion.generate import generate
 from snellen.models.diffusion.sampler import LatentHook, Sampler
-from snellen.systems.continuous_nuisance.settings import SliderFit
-from snellen.systems.continuous_nuisance.slider import SliderCard, generator_identity, save_slider
+from snellen.systems.continuous_nuisance.slider import SliderCard, SliderFit, generator_identity, save_slider
 from snellen.systems.continuous_nuisance.strengths import PUBLISHED, checked_strengths
 from snellen.systems.continuous_nuisance.trajectories import sample_trajectories, sampled_alone, shared_steps
 

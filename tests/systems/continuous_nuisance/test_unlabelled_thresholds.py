@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError
-from snellen.systems.continuous_nuisance import unlabelled_thresholds
+from snellen.systems.continuous_nuisance import filter_scores
+from snellen.systems.continuous_nuisance.filter_scores import thresholds_of_others
 from snellen.systems.continuous_nuisance.filtering import SCORES
 from snellen.systems.continuous_nuisance.strengths import beyond, strengths_of
-from snellen.systems.continuous_nuisance.unlabelled_thresholds import thresholds_of_others
 
 CLASSES = ("star", "star", "ring", "heart")
 
@@ -23,7 +23,7 @@ def test_each_trajectory_is_scored_as_another_class_beside_that_class(monkeypatc
         values = mixed[:, :, 0, 0, 0].numpy().astype(float)
         return {name: values + number for number, name in enumerate(SCORES)}
 
-    monkeypatch.setattr(unlabelled_thresholds, "filter_scores", scored)
+    monkeypatch.setattr(filter_scores, "filter_scores", scored)
     found = thresholds_of_others(None, {"in fog": images, "in rain": images}, CLASSES, share=0.5)
     mixed, names, words = seen[0]
     assert names == ["ring", "ring", "heart", "star"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from snellen.core.classifier import Classifier
-from snellen.methods.generation.estimates import read_estimates
+from snellen.methods.generation.teachers import read_estimates
 from snellen.models.diffusion.guidance import classifier_free
 from snellen.models.diffusion.sampler import Sampler, seeded
 from snellen.systems.gradient_free_guidance.confusion import ReferencePolicy, ScalePolicy

@@ -9,19 +9,20 @@ import torch
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.preparation import Preparation
-from snellen.methods.generation.estimates import read_estimates
+from snellen.methods.generation.teachers import read_estimates
 from snellen.models.diffusion.guidance import ReferenceGuidance, autoguidance, classifier_free
 from snellen.models.diffusion.loading import load_generator
 from snellen.models.diffusion.sampler import Sampler
 from snellen.systems.gradient_free_guidance.confusion import ScalePolicy
 from snellen.systems.gradient_free_guidance.gradient_free import (
     GradientFreeRule,
+    Tally,
     away_from_confusion,
     confused_autoguidance,
     mixed_reference,
     mixing_policy,
+    told_of,
 )
-from snellen.systems.gradient_free_guidance.step_decisions import Tally, told_of
 from tests.methods.generation.gradient_free_runs import (
     CERTAIN,
     CLASSES,

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from snellen.models.captioners.random_captioners import write_random_blip, write_random_vit_gpt2
-from snellen.models.language.causal import load_causal_language_model
-from snellen.models.language.small_causal import write_random_causal_model
+from snellen.models.language.causal import load_causal_language_model, write_random_causal_model
+from snellen.models.random_folders import write_random_blip, write_random_vit_gpt2
 from snellen.models.references import load_captioner
 from snellen.models.tokens.small_tokenizers import gpt2_tokenizer
 

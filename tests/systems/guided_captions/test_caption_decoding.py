@@ -8,14 +8,18 @@ import torch
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.models.language.causal import load_causal_language_model
-from snellen.models.language.small_causal import write_random_causal_model
+from snellen.models.language.causal import load_causal_language_model, write_random_causal_model
 from snellen.models.references import load_captioner
 from snellen.models.tokens.small_tokenizers import gpt2_tokenizer
-from snellen.systems.guided_captions.caption_beams import beam_search
-from snellen.systems.guided_captions.caption_decoding import decode, sampling
+from snellen.systems.guided_captions.caption_decoding import (
+    GuidedSteps,
+    StepScores,
+    beam_search,
+    decode,
+    prompt_tokens,
+    sampling,
+)
 from snellen.systems.guided_captions.caption_rules import ClassifierFree, LanguageGuided
-from snellen.systems.guided_captions.caption_steps import GuidedSteps, StepScores, prompt_tokens
 from snellen.systems.guided_captions.method import GuidedCaptions
 
 MOST = 12

@@ -7,8 +7,9 @@ import torch
 
 from snellen.core.errors import InputError, ModelError
 from snellen.models.diffusion.guidance import guidance_direction
-from snellen.systems.guided_captions.caption_rules import ClassifierFree, LanguageGuided
-from snellen.systems.guided_captions.caption_scores import (
+from snellen.systems.guided_captions.caption_rules import (
+    ClassifierFree,
+    LanguageGuided,
     check_finite,
     classifier_free_scores,
     language_guided_scores,

@@ -8,8 +8,7 @@ import torch
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
 from snellen.models.captioners.hugging_face_captioners import write_captioner
-from snellen.models.language.causal import load_causal_language_model
-from snellen.models.language.small_causal import small_causal_model, write_causal_model
+from snellen.models.language.causal import load_causal_language_model, small_causal_model, write_causal_model
 from snellen.models.references import load_captioner
 from snellen.models.tokens.small_tokenizers import gpt2_tokenizer
 from snellen.systems.guided_captions.caption_tuning import (

@@ -11,12 +11,17 @@ from torch.nn.functional import normalize
 
 from snellen.core.budget import Spent
 from snellen.core.errors import InputError
-from snellen.models.dual_encoders.random_towers import write_random_clip
 from snellen.models.language.protocol import Reply
 from snellen.models.language.references import load_language_model
+from snellen.models.random_folders import write_random_clip
 from snellen.models.references import load_two_tower
-from snellen.systems.label_free_tuning.class_matrix import class_matrix, matrix_key
-from snellen.systems.label_free_tuning.descriptions import NoSentencesWarning, class_texts, count_described
+from snellen.systems.label_free_tuning.descriptions import (
+    NoSentencesWarning,
+    class_matrix,
+    class_texts,
+    count_described,
+    matrix_key,
+)
 
 
 class Talker:

@@ -20,8 +20,8 @@ from snellen.core.errors import InputError, ModelError, RejectedImageError, Unsu
 from snellen.core.randomness import Randomness
 from snellen.data.files.splits import as_split
 from snellen.models.classifiers.references import load_classifier
-from snellen.models.dual_encoders.random_towers import write_random_clip, write_random_openclip
 from snellen.models.encoders.references import load_encoder
+from snellen.models.random_folders import write_random_clip, write_random_openclip
 from snellen.models.references import load_two_tower
 from snellen.systems.label_free_tuning import method as module
 from snellen.systems.label_free_tuning.method import LabelFreePromptTuning

@@ -17,8 +17,8 @@ from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
-from snellen.models.dual_encoders.random_towers import write_random_clip
 from snellen.models.encoders.references import load_encoder
+from snellen.models.random_folders import write_random_clip
 from snellen.systems.label_free_tuning import method as module
 from snellen.systems.label_free_tuning.method import LabelFreePromptTuning
 from snellen.systems.label_free_tuning.teaching import Teaching, teach

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from snellen.core.classifier import hash_tensors
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.systems.label_free_tuning.label_head import HEAD_PLAN, LabelHead, fit_label_head, hard_labels
 from snellen.systems.label_free_tuning.selection import FewImagesWarning
-from snellen.systems.label_free_tuning.teaching import teach
+from snellen.systems.label_free_tuning.teaching import HEAD_PLAN, LabelHead, fit_label_head, hard_labels, teach
 from snellen.systems.label_free_tuning.tuning import TUNING_PLAN, tune
 from snellen.training.batches import ImageStore
 

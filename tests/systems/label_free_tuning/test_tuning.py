@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from snellen.core.randomness import Randomness
 from snellen.systems.label_free_tuning import tuning
-from snellen.systems.label_free_tuning.strong_view import StrongView
-from snellen.systems.label_free_tuning.tuning import LABEL_SMOOTHING, TUNING_PLAN, agreement, tune
+from snellen.systems.label_free_tuning.tuning import LABEL_SMOOTHING, TUNING_PLAN, StrongView, agreement, tune
 from snellen.training.batches import Examples, ImageStore
 
 PLAN = TUNING_PLAN.model_copy(update={"epochs": 3, "batch_size": 8})

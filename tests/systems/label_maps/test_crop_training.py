@@ -15,7 +15,7 @@ from snellen.core.randomness import Randomness
 from snellen.systems.label_maps.annotating import annotate
 from snellen.systems.label_maps.crop_training import CropPlan, cut_and_name, on_label_maps
 from snellen.systems.label_maps.looked_up import LookedUp, look_up
-from snellen.systems.label_maps.pooling import crop_targets
+from snellen.systems.label_maps.sparse import crop_targets
 from snellen.training.batches import Batch, ImageStore, load_batch
 from tests.systems.label_maps.annotators import NAMES, colour_annotator, halves
 

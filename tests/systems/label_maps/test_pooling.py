@@ -10,8 +10,14 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from snellen.core.errors import InputError
-from snellen.systems.label_maps.pooling import box_weights, crop_targets, pooled_scores, whole_boxes
-from snellen.systems.label_maps.sparse import SparseMaps, keep_largest
+from snellen.systems.label_maps.sparse import (
+    SparseMaps,
+    box_weights,
+    crop_targets,
+    keep_largest,
+    pooled_scores,
+    whole_boxes,
+)
 
 CLASSES = 12
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.data.files.arrays import ArraySource
-from snellen.systems.label_maps.pooling import crop_targets
 from snellen.systems.label_maps.published import import_published
+from snellen.systems.label_maps.sparse import crop_targets
 
 CLASSES = tuple(f"n{number:08d}" for number in range(20))
 IDS = ("n00000003/a.JPEG", "n00000003/b.v2.final.JPEG", "n00000004/c")

@@ -15,8 +15,7 @@ from snellen.core.images import ImageSet
 from snellen.models.encoders.row_file import UNFINISHED
 from snellen.systems.label_maps.annotating import annotate
 from snellen.systems.label_maps.sparse import SparseMaps, keep_largest
-from snellen.systems.label_maps.store import RECORD, ROWS, LabelMaps, MapsRecord
-from snellen.systems.label_maps.writing import MappedImages, write_maps
+from snellen.systems.label_maps.store import RECORD, ROWS, LabelMaps, MappedImages, MapsRecord, write_maps
 from tests.systems.label_maps.annotators import colour_annotator, halves
 
 

@@ -7,13 +7,23 @@ from torch import nn
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.methods.explanations.grad_cam import grad_cam
-from snellen.systems.perturbation_estimation.attention import attention_figures
-from snellen.systems.perturbation_estimation.decisions import COLUMNS, decided, evidence_of
-from snellen.systems.perturbation_estimation.estimate import red
-from snellen.systems.perturbation_estimation.figures import averaged, benign_figures, pair_figures, partial_curve
+from snellen.systems.perturbation_estimation.estimate import (
+    COLUMNS,
+    behind,
+    decided,
+    evidence_of,
+    red,
+    unbounded_scores,
+)
+from snellen.systems.perturbation_estimation.figures import (
+    attention_figures,
+    averaged,
+    benign_figures,
+    pair_figures,
+    partial_curve,
+)
 from snellen.systems.perturbation_estimation.fitting import by_victims
 from snellen.systems.perturbation_estimation.pairs import Cell
-from snellen.systems.perturbation_estimation.unbounded import behind, unbounded_scores
 from tests.systems.perturbation_estimation.blobs import brightness
 
 

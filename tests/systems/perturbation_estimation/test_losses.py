@@ -8,11 +8,10 @@ from torch import nn
 from snellen.core.classifier import Classifier, Normalization
 from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.randomness import Randomness
+from snellen.systems.perturbation_estimation.estimate import surrogate_scores
 from snellen.systems.perturbation_estimation.fitting import drawn, fit_denoiser, kept_shares, objective_of
-from snellen.systems.perturbation_estimation.losses import LossWeights, estimation_loss
+from snellen.systems.perturbation_estimation.losses import LossWeights, estimation_loss, untouched
 from snellen.systems.perturbation_estimation.pairs import Cell
-from snellen.systems.perturbation_estimation.unbounded import surrogate_scores
-from snellen.systems.perturbation_estimation.views import untouched
 from snellen.training.batches import Batch
 from snellen.training.plan import TrainingPlan
 from tests.systems.perturbation_estimation.blobs import brightness

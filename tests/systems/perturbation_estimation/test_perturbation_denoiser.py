@@ -17,13 +17,13 @@ from snellen.data.files.arrays import load_arrays
 from snellen.models.classifiers.fashion_cnn import FashionCNN
 from snellen.models.residual_denoiser import ResidualDenoiser, architecture, load_denoiser
 from snellen.systems.perturbation_estimation import recipe as perturbation_denoiser
+from snellen.systems.perturbation_estimation.estimate import unbounded_scores
 from snellen.systems.perturbation_estimation.figures import benign_figures
 from snellen.systems.perturbation_estimation.fitting import fit_denoiser
 from snellen.systems.perturbation_estimation.losses import LossWeights
 from snellen.systems.perturbation_estimation.method import Perturbation
 from snellen.systems.perturbation_estimation.pairs import joined
 from snellen.systems.perturbation_estimation.recipe import PLAN, PerturbationDenoiser
-from snellen.systems.perturbation_estimation.unbounded import unbounded_scores
 from snellen.verbs.model_card import model_card
 from snellen.verbs.train import train
 

@@ -6,7 +6,7 @@ import torch
 from snellen.core.errors import UnknownNameError
 from snellen.core.randomness import Randomness
 from snellen.systems.perturbation_estimation.fitting import drawn
-from snellen.systems.perturbation_estimation.views import VIEWS, draw_view, untouched
+from snellen.systems.perturbation_estimation.losses import VIEWS, draw_view, untouched
 
 
 def pairs(count=6, size=16, seed=0):

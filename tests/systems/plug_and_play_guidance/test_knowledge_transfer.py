@@ -23,7 +23,7 @@ from snellen.systems.plug_and_play_guidance.knowledge_transfer import (
     sharpened_divergence,
     taught_examples,
 )
-from snellen.systems.plug_and_play_guidance.noise_ranges import NoiseRanges
+from snellen.systems.plug_and_play_guidance.low_rank_experts import NoiseRanges
 from snellen.training.batches import ImageStore
 from tests.methods.generation.tiny_guided import (
     FIT,

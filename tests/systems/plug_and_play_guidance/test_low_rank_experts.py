@@ -13,13 +13,13 @@ from snellen.models.diffusion.low_rank import LowRank
 from snellen.systems.plug_and_play_guidance.adapted_layers import adapted_layers, free_parameters, last_layer
 from snellen.systems.plug_and_play_guidance.low_rank_experts import (
     LowRankExperts,
+    NoiseRanges,
     expected_shapes,
     factor_shapes,
     own_tensors,
     start_from,
     student_of,
 )
-from snellen.systems.plug_and_play_guidance.noise_ranges import NoiseRanges
 from tests.methods.generation.tiny_guided import tiny_network
 
 SETTINGS = LowRank(rank=2, alpha=6.0)  # a scaling of 3, which would show where it is left out

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.systems.plug_and_play_guidance.noise_ranges import NoiseRanges
+from snellen.systems.plug_and_play_guidance.low_rank_experts import NoiseRanges
 
 
 @pytest.mark.covers("12.1")

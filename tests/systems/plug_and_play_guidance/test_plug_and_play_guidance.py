@@ -18,7 +18,7 @@ from snellen.methods.generation.made_images import generator_of
 from snellen.methods.generation.teachers import map_teacher
 from snellen.models.diffusion.generate import generate
 from snellen.models.diffusion.sampler import Sampler
-from snellen.systems.plug_and_play_guidance import expert_folder
+from snellen.systems.plug_and_play_guidance import expert_fitting
 from snellen.systems.plug_and_play_guidance.expert_fitting import TransferFit
 from snellen.systems.plug_and_play_guidance.method import PlugAndPlayGuidance, ready
 from snellen.verbs.generate import generate as write
@@ -73,7 +73,7 @@ def test_without_guidance_the_generator_is_told_nothing(experts, sees, solver):
 def test_experts_are_fitted_once_and_then_read(experts, monkeypatch):
     weights = (experts / "weights.safetensors").read_bytes()
     assert not experts.with_name("experts.unfinished").exists()
-    monkeypatch.setattr(expert_folder, "fit_experts", lambda *_, **__: pytest.fail("fitted again"))
+    monkeypatch.setattr(expert_fitting, "fit_experts", lambda *_, **__: pytest.fail("fitted again"))
     own = PlugAndPlayGuidance(**SCENES, experts=str(experts))
     assert ready(own)[1].ranges.experts == 2
     assert "2 experts, each with" in own.notes()[0]
@@ -95,17 +95,17 @@ def test_experts_of_another_classifier_or_generator_are_refused(experts):
 def test_a_stopped_fit_goes_on_with_the_images_that_it_had(tmp_path, monkeypatch):
     own = PlugAndPlayGuidance(**SCENES, experts=str(tmp_path / "experts"), fit=FIT)
     drawn = []
-    real_images, real_fit = expert_folder.synthetic_images, expert_folder.fit_experts
+    real_images, real_fit = expert_fitting.synthetic_images, expert_fitting.fit_experts
 
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(expert_folder, "synthetic_images", lambda *a, **k: drawn.append(1) or real_images(*a, **k))
-    monkeypatch.setattr(expert_folder, "fit_experts", stop)
+    monkeypatch.setattr(expert_fitting, "synthetic_images", lambda *a, **k: drawn.append(1) or real_images(*a, **k))
+    monkeypatch.setattr(expert_fitting, "fit_experts", stop)
     with pytest.raises(KeyboardInterrupt):
         own.make_ready()
     assert not (tmp_path / "experts").exists()
-    monkeypatch.setattr(expert_folder, "fit_experts", real_fit)
+    monkeypatch.setattr(expert_fitting, "fit_experts", real_fit)
     own.make_ready()
     assert drawn == [1]
     whole = PlugAndPlayGuidance(**SCENES, experts=str(tmp_path / "other"), fit=FIT)
@@ -116,11 +116,11 @@ def test_a_stopped_fit_goes_on_with_the_images_that_it_had(tmp_path, monkeypatch
 
 
 def test_what_cannot_be_fitted_is_refused_before_images_are_drawn(tmp_path, monkeypatch):
-    monkeypatch.setattr(expert_folder, "synthetic_images", lambda *_, **__: pytest.fail("images were drawn"))
+    monkeypatch.setattr(expert_fitting, "synthetic_images", lambda *_, **__: pytest.fail("images were drawn"))
     generator, folder = generator_of(SCENES["generator"]), tmp_path / "experts"
     flat = map_teacher(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 2)), name="flat")
     with pytest.raises(InputError, match="no layer of the Sequential can be adapted"):
-        expert_folder.experts_in(folder, flat, generator, fit=FIT)
+        expert_fitting.experts_in(folder, flat, generator, fit=FIT)
     own = PlugAndPlayGuidance(**SCENES, experts=str(folder), fit=FIT.model_copy(update={"experts": 1001}))
     with pytest.raises(InputError, match="there are 1 to 1000 experts"):
         own.make_ready()
@@ -190,7 +190,7 @@ def test_what_is_missing_is_said(tmp_path):
 def test_wrong_requests_and_settings_are_refused_before_anything_is_fitted(
     tmp_path, monkeypatch, rows, settings, message
 ):
-    monkeypatch.setattr(expert_folder, "synthetic_images", lambda *_, **__: pytest.fail("images were drawn"))
+    monkeypatch.setattr(expert_fitting, "synthetic_images", lambda *_, **__: pytest.fail("images were drawn"))
     own = PlugAndPlayGuidance(**SCENES, **settings, experts=str(tmp_path / "experts"), fit=FIT)
     with pytest.raises(InputError, match=message):
         write(own, ListedRequests("asked", rows), out=tmp_path / "out", batch_size=2)

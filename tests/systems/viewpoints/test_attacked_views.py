@@ -18,7 +18,7 @@ from snellen.methods.attacks.fgsm import FGSM
 from snellen.systems.viewpoints.attacked_view_set import AttackedViewSet, verdict
 from snellen.systems.viewpoints.method import ViewpointAttack
 from snellen.systems.viewpoints.search import judge
-from snellen.systems.viewpoints.view_rows import viewpoints_in
+from snellen.systems.viewpoints.seen_objects import viewpoints_in
 from snellen.systems.viewpoints.views import look_of
 from tests.data.worlds.glowing_objects import SIDE, glowing_set, is_light, reader
 from tests.verbs.stopping import Stopping, contents

@@ -9,12 +9,13 @@ import torch
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.viewpoints import CENTRES, HALF_RANGES, viewpoints_of
-from snellen.systems.viewpoints.entropy import entropy_of, entropy_slopes
 from snellen.systems.viewpoints.mixture import (
     ViewpointMixture,
     draw_unbounded,
     draw_viewpoints_of,
     drawn_components,
+    entropy_of,
+    entropy_slopes,
     first_mixture,
     log_viewpoint_density,
 )

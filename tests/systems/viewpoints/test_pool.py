@@ -5,7 +5,7 @@ import torch
 
 from snellen.core.randomness import Randomness
 from snellen.systems.viewpoints.pool import LabelledObjects, MixturePool
-from snellen.systems.viewpoints.settings import SearchSettings
+from snellen.systems.viewpoints.search import SearchSettings
 from snellen.systems.viewpoints.views import Views
 
 OBJECTS = LabelledObjects(("cup 1", "cup 2", "cup 3", "pot 1", "pot 2"), (0, 0, 0, 4, 4))

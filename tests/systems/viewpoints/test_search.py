@@ -11,9 +11,16 @@ from snellen.core.criterion import Misclassified, Targeted
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.viewpoints import viewpoints_of
 from snellen.systems.viewpoints.mixture import ViewpointMixture, draw_viewpoints_of, first_mixture
-from snellen.systems.viewpoints.population import ask, centred_ranks, started, tell
-from snellen.systems.viewpoints.search import AT_ONCE, judge, search_viewpoints
-from snellen.systems.viewpoints.settings import SearchSettings
+from snellen.systems.viewpoints.search import (
+    AT_ONCE,
+    SearchSettings,
+    ask,
+    centred_ranks,
+    judge,
+    search_viewpoints,
+    started,
+    tell,
+)
 from snellen.systems.viewpoints.views import Views
 
 RNG = Randomness(0).for_examples(["mug"])

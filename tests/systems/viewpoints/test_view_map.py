@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from snellen.core.errors import InputError
-from snellen.methods.explanations.colour_scale import SCALE
-from snellen.systems.viewpoints.map_picture import map_picture
-from snellen.systems.viewpoints.view_map import Region, view_map
+from snellen.methods.explanations.overlay import SCALE
+from snellen.systems.viewpoints.view_map import Region, map_picture, view_map
 
 
 def at(azimuth, elevation):

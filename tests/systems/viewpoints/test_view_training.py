@@ -18,11 +18,10 @@ from snellen.data.worlds.solids.solid_set import Solids
 from snellen.data.worlds.view_set import view_set
 from snellen.data.worlds.viewpoints import CENTRES
 from snellen.models.classifiers.artifact_models import build_network
-from snellen.systems.viewpoints.added_views import render_added_views
 from snellen.systems.viewpoints.pool import LabelledObjects, MixturePool
 from snellen.systems.viewpoints.recipe import ViewpointTraining
 from snellen.systems.viewpoints.view_augmentation import RandomViews, ViewAugmentation
-from snellen.systems.viewpoints.view_training import WithSupply, training_objects
+from snellen.systems.viewpoints.view_training import WithSupply, render_added_views, training_objects
 from snellen.training.batches import ImageStore, load_batch
 from snellen.training.fitting.frame import Fitting
 from snellen.training.fitting.groundwork import lay_groundwork

@@ -18,8 +18,8 @@ from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.joining import join
 from snellen.data.files.splits import as_split
+from snellen.models.classifiers.artifact_models import untrained
 from snellen.models.classifiers.references import load_classifier
-from snellen.models.classifiers.untrained import untrained
 from snellen.training.batches import ImageStore
 from snellen.training.fitting.groundwork import label_figures, label_table
 from snellen.training.fitting.recipe import ClassifierRecipe

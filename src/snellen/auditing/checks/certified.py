@@ -14,9 +14,9 @@ from snellen.checks.panels import Line, Panel, Point
 from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
+from snellen.methods.smoothing.branches import noise_of
 from snellen.methods.smoothing.by_votes import VoteCertificate
 from snellen.methods.smoothing.dual_smoothing import DualSmoothing
-from snellen.methods.smoothing.smoothed_network import noise_of
 from snellen.methods.smoothing.smoothing import Smoothing
 from snellen.metrics.clustered import clustered_mean, clustered_share
 

@@ -33,7 +33,7 @@ from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding
 from snellen.methods.corruptions.benchmarks import IMAGENET_C, BenchmarkName, benchmark
 from snellen.methods.corruptions.corruption import Corruption
-from snellen.methods.corruptions.tables import MAX_SEVERITY
+from snellen.methods.corruptions.operators import MAX_SEVERITY
 from snellen.metrics.corruption_error import Reference
 from snellen.metrics.sweep import Transformation, measure, setting_name
 

@@ -16,9 +16,9 @@ from snellen.checks.per_image import confident_mistakes
 from snellen.core.errors import RejectedImageError
 from snellen.core.method import Need
 from snellen.core.preparation import to_image, to_unit
-from snellen.methods.explanations.colour_scale import scale_colours
 from snellen.methods.explanations.filling import blurred_filling
 from snellen.methods.explanations.maps import pixel_map
+from snellen.methods.explanations.overlay import scale_colours
 from snellen.methods.explanations.partition_shap import partition_shap
 from snellen.methods.explanations.score import TargetScore
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.auditing.compare.difference import unpaired_difference
-from snellen.auditing.compare.estimate import FromInterval
+from snellen.auditing.compare.difference import FromInterval, unpaired_difference
 from snellen.auditing.compare.figures import right_under
 from snellen.auditing.compare.pairing import Pair, Side, differing_parameters
 from snellen.checks.check import Measured

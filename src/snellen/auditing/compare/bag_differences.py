@@ -10,8 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.auditing.bag_table import BagTable
-from snellen.auditing.compare.difference import Difference, paired_difference, unpaired_difference
-from snellen.auditing.compare.estimate import Estimate, Gap, Mean, OfWeights, Units
+from snellen.auditing.compare.difference import (
+    Difference,
+    Estimate,
+    Gap,
+    Mean,
+    OfWeights,
+    Units,
+    paired_difference,
+    unpaired_difference,
+)
 from snellen.auditing.compare.pairing import Pair, differing_parameters
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.checks.per_image import PerImage

@@ -18,11 +18,9 @@ from snellen.auditing.compare.comparison import (
     figure_verdict,
     finding_verdict,
 )
-from snellen.auditing.compare.data_findings import compare_data_findings
-from snellen.auditing.compare.difference import Difference
-from snellen.auditing.compare.estimate import RESAMPLES
+from snellen.auditing.compare.difference import RESAMPLES, Difference
 from snellen.auditing.compare.figures import FigureDifference, compare_figures, direction
-from snellen.auditing.compare.finding_differences import compare_quantities, unmeasurable
+from snellen.auditing.compare.finding_differences import compare_data_findings, compare_quantities, unmeasurable
 from snellen.auditing.compare.pairing import Pair, pair_runs
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.report import AuditReport

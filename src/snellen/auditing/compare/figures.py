@@ -9,8 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.auditing.compare.bag_differences import BAGS, BagPair, compare_bag_figure
-from snellen.auditing.compare.difference import Difference, paired_difference, unpaired_difference
-from snellen.auditing.compare.estimate import Estimate, FromInterval, Mean, OfWeights, Stratified, Units
+from snellen.auditing.compare.difference import (
+    Difference,
+    Estimate,
+    FromInterval,
+    Mean,
+    OfWeights,
+    Stratified,
+    Units,
+    paired_difference,
+    unpaired_difference,
+)
 from snellen.auditing.compare.pairing import Pair, Side, absence, differing_parameters
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.checks.check import Measured
@@ -18,7 +27,7 @@ from snellen.checks.independent import halves
 from snellen.checks.per_image import ABSENT, RIGHT, PerImage
 from snellen.core import index
 from snellen.methods.corruptions.benchmarks import IMAGENET_C
-from snellen.metrics.adaptive_calibration import adaptive_calibration_error
+from snellen.metrics.calibration import adaptive_calibration_error
 from snellen.metrics.selective import RiskCoverage
 from snellen.metrics.sweep import setting_name
 from snellen.metrics.temperature import fit_temperature, tempered_probabilities

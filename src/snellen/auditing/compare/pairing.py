@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.auditing.compare.estimate import Units
+from snellen.auditing.compare.difference import Units
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.checks.per_image import ABSENT, PerImage
 from snellen.core.errors import InputError

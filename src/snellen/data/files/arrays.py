@@ -16,8 +16,8 @@ from torch import Tensor
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import COLUMNS, ImageSet, Split
 from snellen.core.preparation import Preparation, Stated
-from snellen.data.files.class_labels import label_columns
-from snellen.data.files.grey_range import SIXTEEN_BIT, checked_range, grey_to_bytes
+from snellen.data.files.decoding import SIXTEEN_BIT, checked_range, grey_to_bytes
+from snellen.data.files.labels import label_columns
 from snellen.data.files.pictures import Values
 
 

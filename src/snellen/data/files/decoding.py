@@ -2,20 +2,123 @@
 
 Files are hostile until proven otherwise. Nothing is decoded before size, format, number of frames and shape are known
 from the header, and no setting of Pillow is changed.
+
+Pillow warns. ``warnings.catch_warnings`` swaps a list that all threads share, so two overlapping uses can leave the
+wrong list in place for good. Here, filters that concern Pillow alone are put in front while at least one thread
+decodes, and exactly those are taken out again.
 """
 
 from __future__ import annotations
 
 import io
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.Image import DecompressionBombWarning
 from pydantic import BaseModel, ConfigDict, Field
 
-from snellen.core.errors import RejectedImageError
+from snellen.core.errors import InputError, RejectedImageError
 from snellen.data.files.costly_structure import refuse_costly
-from snellen.data.files.grey_range import SIXTEEN_BIT, checked_range, grey_to_bytes
-from snellen.data.files.pillow_warnings import pillow_warnings_contained
+
+#: The whole range of 16 bits.
+SIXTEEN_BIT = (0, 65535)
+
+_ROWS = 512  # at once, so that a large picture does not need eight times its size
+
+
+def grey_to_bytes(values: NDArray[np.integer], grey_range: tuple[int, int] = SIXTEEN_BIT) -> NDArray[np.uint8]:
+    """Scale integer grey values (h, w) so that ``grey_range`` becomes 0 … 255, rounded to the nearest byte.
+
+    >>> grey_to_bytes(np.array([[0, 2048, 4095]], dtype=np.uint16), (0, 4095)).tolist()
+    [[0, 128, 255]]
+
+    Raises:
+        RejectedImageError: a value lies outside the declared range. Cutting it off would hide a wrong declaration.
+        InputError: the range is empty.
+    """
+    low, high = checked_range(grey_range)
+    darkest, brightest = int(values.min()), int(values.max())
+    if darkest < low or brightest > high:
+        raise RejectedImageError(
+            f"grey values from {darkest} to {brightest} lie outside the declared range {low} to {high}; "
+            f"declare the right grey_range"
+        )
+    scaled = np.empty(values.shape, dtype=np.uint8)
+    for start in range(0, len(values), _ROWS):
+        part = values[start : start + _ROWS].astype(np.float64)
+        part -= low
+        part *= 255
+        part /= high - low
+        scaled[start : start + _ROWS] = np.rint(part)
+    return scaled
+
+
+def checked_range(grey_range: tuple[int, int]) -> tuple[int, int]:
+    """The range, if its lower end is below its upper end."""
+    low, high = grey_range
+    if not low < high:
+        raise InputError(f"a grey range goes from a lower to a higher value, got {low} to {high}")
+    return low, high
+
+
+# A pattern that nobody else will write, so that only our own entries are taken out again.
+_PILLOW = r"(?:PIL)(?:\.|$)"
+
+
+@contextmanager
+def pillow_warnings_contained() -> Iterator[None]:
+    """Inside a ``with`` block Pillow's warnings are silent, and its warning of decompression bombs is raised.
+
+    >>> with pillow_warnings_contained():
+    ...     warnings.warn_explicit("odd tag", UserWarning, "TiffImagePlugin.py", 1, module="PIL.TiffImagePlugin")
+    """
+    _filters.enter()
+    try:
+        yield
+    finally:
+        _filters.leave()
+
+
+class _Filters:
+    """Counts the threads that decode; the first puts the filters in, the last takes them out."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.decoding = 0
+        self.inserted_into: list[Any] = []
+
+    def enter(self) -> None:
+        with self.lock:
+            self.decoding += 1
+            if self.decoding == 1:
+                self.remove()
+                warnings.filterwarnings("ignore", module=_PILLOW)
+                warnings.filterwarnings("error", category=DecompressionBombWarning, module=_PILLOW)
+                self.inserted_into = warnings.filters  # type: ignore[assignment]
+
+    def leave(self) -> None:
+        with self.lock:
+            self.decoding -= 1
+            if self.decoding == 0:
+                self.remove()
+                self.inserted_into = []
+
+    def remove(self) -> None:
+        """Take them out of the list they went into, and of the copy that another thread may have put in its place."""
+        current: list[Any] = warnings.filters  # type: ignore[assignment]
+        for filters in (self.inserted_into, current):
+            for entry in [entry for entry in filters if getattr(entry[3], "pattern", None) == _PILLOW]:
+                filters.remove(entry)
+
+
+_filters = _Filters()
+
 
 #: Formats that are tried, whatever the file is called (Pillow's names; PPM covers PGM and PBM).
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")

@@ -11,8 +11,7 @@ from PIL import Image
 
 from snellen.core.errors import RejectedImageError
 from snellen.data.files.contained_file import read_file
-from snellen.data.files.decoding import DEFAULT_LIMITS, DecodingLimits, decode
-from snellen.data.files.grey_range import SIXTEEN_BIT, checked_range
+from snellen.data.files.decoding import DEFAULT_LIMITS, SIXTEEN_BIT, DecodingLimits, checked_range, decode
 
 
 class EncodedSource(ABC):

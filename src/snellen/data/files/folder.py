@@ -13,9 +13,8 @@ import pyarrow as pa
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import COLUMNS, ImageSet, Split
 from snellen.data.files.contained_file import is_within, kind_of_file, locate, printable, told_apart
-from snellen.data.files.decoding import DEFAULT_LIMITS, DecodingLimits
+from snellen.data.files.decoding import DEFAULT_LIMITS, SIXTEEN_BIT, DecodingLimits
 from snellen.data.files.file_source import FileSource
-from snellen.data.files.grey_range import SIXTEEN_BIT
 from snellen.data.files.splits import split_of
 
 #: Endings that are looked for, in any case.

@@ -12,7 +12,7 @@ from PIL import Image
 
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import COLUMNS, ImageSet
-from snellen.data.files.tiled_source import TiledSource, boxes_of_tiles, tiled_source
+from snellen.data.files.bags import TiledSource, boxes_of_tiles, tiled_source
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class JoinedSource:
 
 class JoinedTiles(JoinedSource):
     """Tiles of several sets: where each lies in its bag is known
-    (:class:`~snellen.data.files.tiled_source.TiledSource`).
+    (:class:`~snellen.data.files.bags.TiledSource`).
     """
 
     def bag_thumbnail(self, bag_id: str, longest: int) -> Image.Image:

@@ -2,16 +2,255 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
 
 from snellen.core.errors import InputError
-from snellen.core.images import ImageSet
-from snellen.data.files.decoding import DEFAULT_LIMITS, DecodingLimits
+from snellen.core.images import COLUMNS, ImageSet, Provenance, Split
+from snellen.data.files.decoding import DEFAULT_LIMITS, SIXTEEN_BIT, DecodingLimits
 from snellen.data.files.file_source import FileSource
-from snellen.data.files.grey_range import SIXTEEN_BIT
-from snellen.data.files.manifest_columns import meaning
-from snellen.data.files.manifest_table import read_csv, read_parquet
+from snellen.data.files.labels import MAX_CLASSES, checked_class_count, numbered_class_names
+from snellen.data.files.manifest_table import Written, read_csv, read_parquet
+from snellen.data.files.splits import SPELLINGS, split_of
+
+#: Columns that name a class in each row, all of the same classes.
+OF_CLASSES = ("label", "bag_label")
+
+#: So many characters of a value are quoted.
+MAX_QUOTED = 200
+
+#: So far from an image's corner a box may reach, pixels.
+FARTHEST = 10**9
+
+
+def meaning(
+    told: str, written: Written, class_names: Sequence[str] | None = None, *, quoting: bool = True
+) -> tuple[pa.Table, tuple[str, ...] | None, Split | None]:
+    """The table of an image set from what was written about its images, their class names, and their one split.
+
+    Args:
+        told: how errors name the table.
+        written: columns of :data:`snellen.core.images.COLUMNS`, and ``path``.
+        class_names: names of classes that are numbered; None: named "0" … "k−1".
+        quoting: whether errors quote the value that cannot be; it may be the name of a person.
+
+    Raises:
+        InputError: a row says something that cannot be; the message names it.
+    """
+    table = _Table(told, written, class_names, quoting)
+    of_classes, names = table.of_classes()
+    columns: dict[str, pa.Array] = {"id": table.ids()} | of_classes
+    if "labels" in written.columns:
+        columns["labels"], count = table.labels()
+        if names is not None and len(names) != count:
+            raise InputError(f"{told}: 'labels' has {count} classes, but 'label' has {len(names)}")
+        names = names or numbered_class_names(count)
+    columns |= {column: table.column(column) for column in written.columns if column not in columns}
+    columns |= written.further
+    splits = set(columns["split"].to_pylist()) if "split" in columns else {None}
+    return pa.table(columns), names, splits.pop() if len(splits) == 1 else None
+
+
+class _Table:
+    """Checks what a manifest says, column by column; errors name file and row."""
+
+    def __init__(self, told: str, written: Written, class_names: Sequence[str] | None, quoting: bool) -> None:
+        self.told, self.written, self.class_names, self.quoting = told, written, class_names, quoting
+
+    def wrong(self, position: int, what: str, value: object = None) -> InputError:
+        return InputError(f"{self.told}, {self.written.rows[position]}: {what}{self._quoted(value)}")
+
+    def _quoted(self, value: object) -> str:
+        """The end of an error: the value that came, its beginning where it is long."""
+        if value is None or not self.quoting:
+            return ""
+        text = repr(value)
+        return f"; got {text if len(text) <= MAX_QUOTED else text[:MAX_QUOTED] + '…'}"
+
+    def texts(self, column: str) -> list[str | None]:
+        """Values as text; whole numbers are written out (an id or unit may be one)."""
+        found: list[str | None] = []
+        for position, value in enumerate(self.written.columns[column]):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
+                raise self.wrong(position, f"{column} must be text", value)
+            if isinstance(value, str) and not is_text(value):
+                raise self.wrong(position, f"{column} holds half of a character (a lone surrogate)", value)
+            found.append(None if value is None or value == "" else str(value))
+        return found
+
+    def ids(self) -> pa.Array:
+        paths = self.texts("path") if "path" in self.written.columns else [None] * len(self.written.rows)
+        given = self.texts("id") if "id" in self.written.columns else paths
+        ids = [identity or path for identity, path in zip(given, paths, strict=True)]
+        for position, identity in enumerate(ids):
+            if identity is None:
+                raise self.wrong(position, "neither an id nor a path")
+        return pa.array(ids, COLUMNS["id"])
+
+    def of_classes(self) -> tuple[dict[str, pa.Array], tuple[str, ...] | None]:
+        """Class index per row, of images and of bags, and the names of the classes; None when no row has a label."""
+        written = {column: self._class_texts(column) for column in OF_CLASSES if column in self.written.columns}
+        known = [text for texts in written.values() for text in texts if text is not None]
+        if all(_is_integer(text) for text in known):
+            return self._numbered(written)
+        self._check_alike(written)
+        for column, texts in written.items():
+            floating = next((p for p, text in enumerate(texts) if _is_whole_float(text)), None)
+            if floating is not None:
+                what = f"{column} is neither an integer nor a class name (write 3, not 3.0)"
+                raise self.wrong(floating, what, texts[floating])
+        class_names = sorted(set(known))
+        index = {class_name: number for number, class_name in enumerate(class_names)}
+        arrays = {
+            column: pa.array([None if text is None else index[text] for text in texts], COLUMNS[column])
+            for column, texts in written.items()
+        }
+        return arrays, tuple(class_names)
+
+    def _check_alike(self, written: dict[str, list[str | None]]) -> None:
+        """Refuse numbers in one column beside names in the other: "1" would be a class of its own, and not "tumour"."""
+        texts = {column: {text for text in values if text is not None} for column, values in written.items()}
+        for column, own in texts.items():
+            others = set[str]().union(*(values for other, values in texts.items() if other != column))
+            if own and others and all(_is_integer(text) for text in own) and not own <= others:
+                raise InputError(
+                    f"{self.told}: {column} holds numbers, and the other of {' and '.join(texts)} names of classes; "
+                    f"write both alike{self._quoted([*sorted(own)[:3], *sorted(others)[:3]])}"
+                )
+
+    def _class_texts(self, column: str) -> list[str | None]:
+        values = self.written.columns[column]
+        for position, value in enumerate(values):
+            if isinstance(value, bool) or not isinstance(value, str | int | None):
+                raise self.wrong(position, f"{column} must be a class name or an integer", value)
+            if isinstance(value, str) and not is_text(value):
+                raise self.wrong(position, f"{column} holds half of a character (a lone surrogate)", value)
+        return [None if value is None or value == "" else str(value) for value in values]
+
+    def _numbered(self, written: dict[str, list[str | None]]) -> tuple[dict[str, pa.Array], tuple[str, ...] | None]:
+        found, highest = dict[str, list[int | None]](), -1
+        for column, texts in written.items():
+            numbers = [None if text is None else int(text) for text in texts]
+            for position, number in enumerate(numbers):
+                if number is not None and number < -1:
+                    what = f"{column} is no class: classes are numbered from 0, −1 means unknown"
+                    raise self.wrong(position, what, number)
+            highest = max([highest, *(number for number in numbers if number is not None)])
+            found[column] = numbers
+        what = f"{self.told}, column {' or '.join(map(repr, written))}"
+        if self.class_names is not None and highest >= len(self.class_names):
+            which = f"class {highest}" if self.quoting else "a class"
+            raise InputError(f"{what}: {which} is out of range for {len(self.class_names)} class names")
+        if not self.quoting and highest >= MAX_CLASSES:
+            raise InputError(f"{what}: more than {MAX_CLASSES} classes; is this an identifier?")
+        count = checked_class_count(highest + 1, what)
+        arrays = {
+            column: pa.array([None if number == -1 else number for number in numbers], COLUMNS[column])
+            for column, numbers in found.items()
+        }
+        return arrays, (tuple(self.class_names or numbered_class_names(count)) if count else None)
+
+    def labels(self) -> tuple[pa.Array, int]:
+        """0/1 per class and row, and the number of classes."""
+        rows = self._parsed("labels")
+        count = next((len(row) for row in rows if row is not None), 0)
+        for position, row in enumerate(rows):
+            if row is not None and (len(row) != count or not row or any(value not in (0, 1) for value in row)):
+                raise self.wrong(position, f"labels must be {count or 'k'} values of 0 or 1, one for each class", row)
+        whole = [None if row is None else [int(value) for value in row] for row in rows]
+        return pa.array(whole, COLUMNS["labels"]), count
+
+    def column(self, column: str) -> pa.Array:
+        """Any other column, by its meaning."""
+        if column == "split":
+            return pa.array(self._splits(), COLUMNS["split"])
+        if column == "boxes":
+            return self._boxes()
+        if column in ("attributes", "provenance"):
+            self._check_json(column)
+        return pa.array(self.texts(column), pa.string())
+
+    def _splits(self) -> list[Split | None]:
+        found: list[Split | None] = []
+        for position, text in enumerate(self.texts("split")):
+            split = None if text is None else split_of(text)
+            if text is not None and split is None:
+                raise self.wrong(position, f"unknown split; known: {', '.join(SPELLINGS)}", text)
+            found.append(split)
+        return found
+
+    def _boxes(self) -> pa.Array:
+        rows = self._parsed("boxes")
+        for position, row in enumerate(rows):
+            if row is not None and not all(_is_box(box) for box in row):
+                raise self.wrong(position, "boxes are [[x0, y0, x1, y1], …] in pixels, with x0 < x1 and y0 < y1", row)
+        return pa.array(rows, COLUMNS["boxes"])
+
+    def _parsed(self, column: str) -> list[list[Any] | None]:
+        """Values that are lists: as they are in Parquet, from JSON in text."""
+        found: list[list[Any] | None] = []
+        for position, value in enumerate(self.written.columns[column]):
+            parsed = self._json(column, position, value) if isinstance(value, str) else value
+            if parsed is not None and not isinstance(parsed, list):
+                raise self.wrong(position, f"{column} must be a list, written as JSON", value)
+            found.append(parsed)
+        return found
+
+    def _check_json(self, column: str) -> None:
+        check: Callable[[object], object] = Provenance.model_validate if column == "provenance" else _object
+        for position, text in enumerate(self.texts(column)):
+            if text is not None:
+                try:
+                    check(self._json(column, position, text))
+                except ValueError as error:
+                    if isinstance(error, InputError):
+                        raise
+                    # Pydantic quotes what came, and names that are no fields.
+                    why = ": " + " ".join(str(error).split()) if self.quoting else ""
+                    raise self.wrong(position, f"{column} cannot be used{why}") from error
+
+    def _json(self, column: str, position: int, text: str) -> object:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise self.wrong(position, f"{column} is not JSON ({error})", text) from error
+
+
+def is_text(value: str) -> bool:
+    """Whether a text can be stored: JSON may hold halves of characters."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_integer(text: str) -> bool:
+    """Whether text is an integer in its usual spelling: "7" and "-1", not "007", which is a name."""
+    digits = text.removeprefix("-")
+    return digits.isascii() and digits.isdigit() and str(int(text[:30])) == text
+
+
+def _is_whole_float(value: object) -> bool:
+    return isinstance(value, str) and value.endswith(".0") and _is_integer(value.removesuffix(".0"))
+
+
+def _is_box(box: object) -> bool:
+    if not isinstance(box, list) or len(box) != 4:
+        return False
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) and abs(v) <= FARTHEST for v in box):
+        return False
+    return box[0] < box[2] and box[1] < box[3]
+
+
+def _object(value: object) -> object:
+    if not isinstance(value, dict):
+        raise ValueError("expected a JSON object")
+    return value
 
 
 def load_manifest(

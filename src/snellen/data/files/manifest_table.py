@@ -11,10 +11,37 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, unknown_name
 from snellen.core.images import COLUMNS
-from snellen.data.files.column_names import renamed
 from snellen.data.files.parquet_tables import UNREADABLE, open_parquet, read_columns
+
+#: Short names of what may be known about an image → column of an image table.
+SHORT = {"image": "path", "unit": "unit_id", "bag": "bag_id"}
+
+#: What a mapping may name.
+MEANT = (*SHORT, "path", *COLUMNS)
+
+
+def renamed(columns: Mapping[str, str] | None, there: Sequence[str], told: str) -> dict[str, str]:
+    """Column of the table → column of an image table, for the columns that the mapping names.
+
+    >>> renamed({"image": "file", "unit": "patient"}, ["file", "patient", "age"], "table.csv")
+    {'file': 'path', 'patient': 'unit_id'}
+
+    Raises:
+        InputError: a meaning that is not known, a column that is not there, or one that is named twice.
+    """
+    found: dict[str, str] = {}
+    for meant, column in (columns or {}).items():
+        if meant not in MEANT:
+            raise unknown_name("meaning of a column", meant, MEANT)
+        if column not in there:
+            raise unknown_name(f"column of {told}", column, [str(one) for one in there])
+        if column in found:
+            raise InputError(f"{told}: column {column!r} is named twice, as {found[column]} and as {meant}")
+        found[column] = SHORT.get(meant, meant)
+    return found
+
 
 #: Largest manifest that is read: bytes of text or of unpacked Parquet, and rows.
 MAX_BYTES = 2 * 2**30
@@ -51,7 +78,7 @@ def read_csv(
         path: of the file.
         needed: the column that must be there; it names a file, relative to the folder of the manifest.
         meant: columns that mean something; others are kept as they are.
-        columns: what columns of other names mean; see :func:`~snellen.data.files.column_names.renamed`.
+        columns: what columns of other names mean; see :func:`~snellen.data.files.manifest_table.renamed`.
 
     Raises:
         InputError: not such a file, a row of another length than the header, or a column that occurs twice.

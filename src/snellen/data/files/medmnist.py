@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet, Split
 from snellen.data.files.arrays import array_set, image_array
-from snellen.data.files.grey_range import SIXTEEN_BIT
+from snellen.data.files.decoding import SIXTEEN_BIT
 from snellen.data.files.splits import SPELLINGS
 
 #: Largest array that is unpacked, bytes. PathMNIST's test images of 224 pixels are 1.1e9.

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from snellen.core.errors import InputError
 from snellen.core.images import COLUMNS, ImageSet
-from snellen.data.files.column_names import renamed
 from snellen.data.files.contained_file import printable
+from snellen.data.files.manifest_table import renamed
 from snellen.data.files.pictures import Values, picture_of
 from snellen.data.objects.item_source import item_set
 

@@ -18,10 +18,10 @@ from PIL import Image
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import COLUMNS, ImageSet, ImageSource, MaskSource, Opened
+from snellen.data.files.bags import TiledSource, tiled_source
 from snellen.data.files.file_source import FileSource
 from snellen.data.files.joining import JoinedSource
 from snellen.data.files.shard_files import ShardFile
-from snellen.data.files.tiled_source import TiledSource, tiled_source
 from snellen.data.privacy.pseudonyms import Pseudonyms
 
 #: Columns of names: each becomes a pseudonym. Equal names stay equal, in all of them.
@@ -179,11 +179,11 @@ class NamelessTiles(NamelessSource):
     """The same of tiles: the picture of a bag is found by its pseudonym."""
 
     def bag_thumbnail(self, bag_id: str, longest: int) -> Image.Image:
-        """The whole bag as one picture; see :class:`~snellen.data.files.tiled_source.TiledSource`."""
+        """The whole bag as one picture; see :class:`~snellen.data.files.bags.TiledSource`."""
         return tiled_source(self.images).bag_thumbnail(self.names.get(bag_id, bag_id), longest)
 
     def tile_boxes(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
-        """Where tiles lie in their bags; see :class:`~snellen.data.files.tiled_source.TiledSource`."""
+        """Where tiles lie in their bags; see :class:`~snellen.data.files.bags.TiledSource`."""
         return tiled_source(self.images).tile_boxes(rows)
 
 

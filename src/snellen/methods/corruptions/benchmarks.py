@@ -15,9 +15,8 @@ from typing import Any, Literal, get_args
 
 from snellen.core import package
 from snellen.core.errors import unknown_name
-from snellen.methods.corruptions.image_sizes import LARGE_SIDE, SMALL_BELOW, SMALL_SIDE
-from snellen.methods.corruptions.operators import OPERATORS, Operator
-from snellen.methods.corruptions.tables import SEVERITIES, Strength, Table, strength
+from snellen.methods.corruptions.frost import LARGE_SIDE, SMALL_BELOW, SMALL_SIDE
+from snellen.methods.corruptions.operators import OPERATORS, SEVERITIES, Operator, Strength, Table, strength
 from snellen.methods.corruptions.textures import texture_hashes
 
 ProtocolTask = Literal["multi-class", "binary-class", "multi-label", "ordinal-regression"]
@@ -125,10 +124,10 @@ class Benchmark:
             severity: in [0, 5].
             height: of the images, pixels.
             width: of the images, pixels.
-            strict: see :func:`snellen.methods.corruptions.tables.strength`.
+            strict: see :func:`snellen.methods.corruptions.operators.strength`.
             parity: whether faults of the published code are repeated.
             textures: folder of the user's textures. They are the published ones when its files are, by their sha256
-                (:mod:`snellen.methods.corruptions.published_textures`). True: textures that nobody can look at, which
+                (:mod:`snellen.methods.corruptions.textures`). True: textures that nobody can look at, which
                 are not.
 
         >>> found = benchmark("imagenet-c").strength("gaussian_noise", 3, 224, 224)

@@ -20,7 +20,7 @@ from snellen.core.method import Method
 from snellen.core.randomness import Randomness
 from snellen.methods.corruptions.apply import corrupt
 from snellen.methods.corruptions.benchmarks import BenchmarkName, benchmark
-from snellen.methods.corruptions.tables import Strength
+from snellen.methods.corruptions.operators import Strength
 from snellen.methods.corruptions.textures import load_textures
 
 

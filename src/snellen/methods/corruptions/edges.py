@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from snellen.methods.corruptions.borders import pad, reflect_101, replicate
+from snellen.methods.corruptions.filters import pad, reflect_101, replicate
 
 #: tan 22.5° in OpenCV's fixed point of 15 bits, and tan 67.5° = tan 22.5° + 2.
 _SHIFT, _TANGENT = 15, 13573

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.borders import reflect
-from snellen.methods.corruptions.filters import gaussian_filter
+from snellen.methods.corruptions.filters import gaussian_filter, reflect
 
 
 def elastic_transform(images: Tensor, rng: Randomness, *, amplitude: float, deviation: float, affine: float) -> Tensor:

@@ -1,20 +1,32 @@
-"""From a mask to the one object that is edited, and why some masks name none.
+"""From a mask to the one object that is edited, what lies behind it, and what edits need beside an image.
 
-The rules: values above the threshold are the object (a mask is never blurred); of several parts, which touch neither
+Values above the threshold are the object (a mask is never blurred); of several parts, which touch neither
 at sides nor at corners, the largest is the object, or all of them together are; holes are background and stay holes.
 What the mask shows beside the largest part is taken out of the background with it, so that no second object is left.
+
+A background is made once for each image and shared by all its edits. What is left of an object in it would act as a
+second one, so a ring around the mask is taken out as well: outlines are mixed with the object's colour.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from snellen.core.errors import InputError, RejectedImageError
+from snellen.core.images import ImageSet
+from snellen.core.preparation import Preparation, to_unit
+from snellen.core.randomness import Randomness
+from snellen.methods.explanations.background_swap import without_object
+from snellen.methods.explanations.filling import telea_filling
+from snellen.models.segmenters.object_masks import ObjectMasks
+from snellen.models.segmenters.protocol import Segmenter
 
 #: Which parts of a mask are the object.
 Parts = Literal["largest", "all"]
@@ -123,3 +135,156 @@ def _labels(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     roots = np.array([root(label) for label in range(len(parents))])
     found: NDArray[np.int64] = roots[labels]
     return found
+
+
+#: How an object is taken out: pixels of the same image, moved; or painted from the edge of the hole (extra ``opencv``).
+Fill = Literal["moved", "telea"]
+
+#: Pixels of the ring that is taken out with the object, at least.
+RING = 1
+
+
+def removed(images: Tensor, masks: Tensor, fill: Fill = "moved", *, ring: int = RING) -> Tensor:
+    """Backgrounds without their objects.
+
+    Args:
+        images: float (n, 3, h, w) in [0, 1].
+        masks: bool (n, h, w), all that is taken out.
+        fill: how.
+        ring: pixels around the mask that go with it.
+
+    Returns:
+        Float (n, 3, h, w) in [0, 1]. Pixels outside of mask and ring are those of the image, bit for bit.
+
+    Raises:
+        InputError: shapes that do not fit.
+        MissingExtraError: ``telea`` without OpenCV.
+    """
+    if masks.dtype != torch.bool or masks.shape != (len(images), *images.shape[2:]):
+        raise InputError(
+            f"masks for images {tuple(images.shape)} are bool {(len(images), *images.shape[2:])}; got {masks.dtype} "
+            f"{tuple(masks.shape)}"
+        )
+    holes = torch.stack([widened(mask, ring) for mask in masks]) if len(masks) else masks
+    if fill == "telea":
+        return telea_filling(images)(torch.arange(len(images)), ~holes)
+    return torch.stack([without_object(*pair) for pair in zip(images, holes, strict=True)]) if len(images) else images
+
+
+def ring_pixels(share: float, height: int, width: int) -> int:
+    """Pixels of a ring that is that share of the longer side, at least :data:`RING`.
+
+    >>> ring_pixels(0.0, 224, 224), ring_pixels(0.05, 224, 160)
+    (1, 11)
+    """
+    return max(RING, round(share * max(height, width)))
+
+
+def lenders(labels: Sequence[int] | Tensor, rng: Randomness) -> list[int | None]:
+    """For each image, another one of another class, whose background it gets; None where there is no other class.
+
+    An image's lender depends on its id and on the set, not on the order of draws.
+
+    >>> lenders([0, 0, 1], Randomness(0))[2] in (0, 1), lenders([4, 4], Randomness(0))
+    (True, [None, None])
+
+    Args:
+        labels: classes of all n images.
+        rng: bound to their ids, or bound here by position.
+    """
+    classes = torch.as_tensor(labels)
+    drawn = rng.bind(len(classes)).uniform("lender of a background", ()).tolist()
+    found: list[int | None] = []
+    for label, draw in zip(classes.tolist(), drawn, strict=True):
+        others = (classes != label).nonzero().flatten()
+        found.append(int(others[min(int(draw * len(others)), len(others) - 1)]) if len(others) else None)
+    return found
+
+
+def pasted_onto(images: Tensor, masks: Tensor, backgrounds: Tensor) -> Tensor:
+    """Copy and paste, the baseline without diffusion: objects before backgrounds, bit for bit on either side.
+
+    Args:
+        images: (n, 3, h, w), with the objects.
+        masks: bool (n, h, w).
+        backgrounds: (n, 3, h, w).
+    """
+    return torch.where(masks[:, None], images, backgrounds)
+
+
+#: Images that are asked for their background before nobody lends one.
+ASKED = 20
+
+
+class EditedObjects:
+    """Objects and backgrounds of a set at its own sizes.
+
+    Args:
+        images: the whole set, of which parts are edited.
+        rng: of the run.
+        segmenter: in place of the set's masks.
+    """
+
+    def __init__(self, images: ImageSet, rng: Randomness, segmenter: Segmenter | None = None) -> None:
+        self._images, self._rng = images, rng
+        self._masks = ObjectMasks(images, Preparation(), segmenter)
+        self._places = {key: place for place, key in enumerate(images.ids)}
+        self._labels = images.labels if images.has_labels else np.full(len(images), -1, dtype=np.int64)
+
+    def mask(self, example_id: str, pixels: Tensor) -> Tensor:
+        """Where the object is, bool (h, w): of an image, uint8 (3, h, w).
+
+        Raises:
+            RejectedImageError: nobody knows.
+            InputError: the source of the set cannot read masks.
+        """
+        return self._masks.of(self._places[example_id], pixels)
+
+    def lent(self, example_id: str, height: int, width: int, fill: Fill = "moved", ring: float = 0.0) -> Tensor:
+        """The background of another image, of another class where classes are known, in this size: float (3, h, w).
+
+        It depends on the seed, the id and the set.
+
+        Args:
+            example_id: of the image that gets it.
+            height: of that image, pixels.
+            width: of that image, pixels.
+            fill: how the lender's object is taken out.
+            ring: width of what is taken out around it, of the longer side; at least a pixel.
+
+        Raises:
+            RejectedImageError: none of those that were asked has one.
+        """
+        own = self._places[example_id]
+        others = np.arange(len(self._images)) != own
+        if self._labels[own] >= 0:
+            others &= (self._labels >= 0) & (self._labels != self._labels[own])
+        found = np.flatnonzero(others)
+        draw = self._rng.for_examples([example_id]).uniform("lender of a background", ())
+        start = int(float(draw[0]) * len(found))
+        for place in np.roll(found, -start)[:ASKED].tolist():
+            try:
+                pixels = Preparation().pixels(self._images.read(place))
+                mask = self._masks.of(place, pixels)
+                object_of(mask)
+            except RejectedImageError:
+                continue
+            around = ring_pixels(ring, pixels.shape[1], pixels.shape[2])
+            if bool(widened(mask, around).all()):
+                continue
+            (background,) = removed(to_unit(pixels)[None], mask[None], fill, ring=around)
+            return _sized(background, height, width)
+        raise RejectedImageError(
+            "no other image lends its background: they are of the same class, or nobody knows where their objects are"
+        )
+
+
+def _sized(background: Tensor, height: int, width: int) -> Tensor:
+    """A background that fills a frame: its middle, scaled with its proportions."""
+    if background.shape[1:] == (height, width):
+        return background
+    scale = max(height / background.shape[1], width / background.shape[2])
+    size = [max(round(side * scale), least) for side, least in zip(background.shape[1:], (height, width), strict=True)]
+    scaled = functional.interpolate(background[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    return torch.clamp(scaled[:, top : top + height, left : left + width], 0, 1)

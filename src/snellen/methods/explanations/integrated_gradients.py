@@ -21,7 +21,7 @@ from snellen.core.randomness import Randomness
 from snellen.methods.explanations.attributed import Attributed
 from snellen.methods.explanations.by_map import MapExplanation
 from snellen.methods.explanations.filling import FillName, filling
-from snellen.methods.explanations.gradients import gradients_at
+from snellen.methods.explanations.gradient import gradients_at
 from snellen.methods.explanations.score import Explained, TargetScore
 
 #: Where the path is looked at. ``gauss-legendre``: exact for polynomials of degree 2 · steps − 1; ``midpoint``: evenly.

@@ -11,16 +11,22 @@ of its batches: another batch, another map. Here blocks are divided one after th
 always in the same order, whatever the batch. A batch is filled beforehand: with the blocks of other images, and with
 those that lead the queue already, whose turn will come unless others overtake them. What was asked and not needed in
 the end does not count against the budget and does not change the map; it does count as queries.
+
+Blocks are the partition tree of the Image masker of ``shap``; a tree of rectangles needs no table, because the halves
+of a rectangle follow from it.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -28,10 +34,75 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
 from snellen.methods.explanations.attributed import Attributed
-from snellen.methods.explanations.blocks import Block, Union, painted
 from snellen.methods.explanations.by_map import MapExplanation
 from snellen.methods.explanations.filling import Filling, FillName, filling
 from snellen.methods.explanations.score import TargetScore
+
+
+class Block(NamedTuple):
+    """Rows top to bottom, columns left to right, channels first to last; the ends are not included."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+    first: int = 0
+    last: int = 1
+
+    @property
+    def size(self) -> int:
+        """Values in it."""
+        return (self.bottom - self.top) * (self.right - self.left) * (self.last - self.first)
+
+    def halves(self, smallest: int = 1) -> tuple[Block, Block] | None:
+        """Two halves, or None of a block that is not halved further.
+
+        The longer edge is halved, rows where both are as long; channels last, when one pixel is left. An odd edge
+        gives the first half one more, as in ``shap``.
+
+        >>> upper, lower = Block(0, 3, 0, 2).halves()
+        >>> (upper.bottom, lower.top)
+        (2, 2)
+
+        Args:
+            smallest: edges of this length and less are not halved, pixels.
+        """
+        high, wide = self.bottom - self.top, self.right - self.left
+        if high >= wide and high > smallest:
+            middle = self.top + (high + 1) // 2
+            return self._replace(bottom=middle), self._replace(top=middle)
+        if wide > smallest:
+            middle = self.left + (wide + 1) // 2
+            return self._replace(right=middle), self._replace(left=middle)
+        if self.last - self.first > 1:
+            middle = self.first + (self.last - self.first + 1) // 2
+            return self._replace(last=middle), self._replace(first=middle)
+        return None
+
+
+class Union(NamedTuple):
+    """Pixels of a block and of another union: a chain, of which many unions may share the end."""
+
+    block: Block
+    rest: Union | None = None
+
+    def blocks(self) -> Iterator[Block]:
+        """All blocks, the last one added first."""
+        link: Union | None = self
+        while link is not None:
+            yield link.block
+            link = link.rest
+
+
+def painted(unions: list[Union | None], height: int, width: int, channels: int) -> NDArray[np.bool_]:
+    """Which values belong to each union: (m, c, h, w), or (m, h, w) without channels (``channels`` 1); None: none."""
+    masks = np.zeros((len(unions), channels, height, width), dtype=np.bool_)
+    for mask, union in zip(masks, unions, strict=True):
+        if union is not None:
+            for top, bottom, left, right, first, last in union.blocks():
+                mask[first:last, top:bottom, left:right] = True
+    return masks[:, 0] if channels == 1 else masks
+
 
 #: A block is asked in advance when its share is at least this part of the leading block's.
 WORTH_ASKING = 1 / 16

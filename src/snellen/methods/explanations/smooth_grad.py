@@ -19,7 +19,7 @@ from snellen.core.method import Need
 from snellen.core.randomness import Randomness
 from snellen.methods.explanations.attributed import Attributed
 from snellen.methods.explanations.by_map import MapExplanation
-from snellen.methods.explanations.gradients import gradients_at, magnitude
+from snellen.methods.explanations.gradient import gradients_at, magnitude
 from snellen.methods.explanations.score import Explained, TargetScore
 
 

@@ -2,8 +2,8 @@
 
 log p(c | x_t) is read off the shelf (a network of clean images on noisy ones), off the shelf on the denoised estimate
 x̂_0 (its gradient through the denoiser, or stopped there), or by experts that know the noise (H. Go et al. 2023). Each
-function gives a score for :class:`snellen.models.diffusion.gradient_guidance.GradientGuidance` and
-:class:`snellen.methods.generation.mean_shift.MeanShiftGuidance`.
+function gives a score for :class:`snellen.models.diffusion.guidance.GradientGuidance` and
+:class:`snellen.methods.generation.following.MeanShiftGuidance`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from snellen.core.errors import InputError
 from snellen.methods.generation.teachers import Teacher, pictures
-from snellen.models.diffusion.parametrisation import convert, to_x0
+from snellen.models.diffusion.denoiser import convert, to_x0
 from snellen.models.diffusion.step_view import StepView
 
 #: (latents (n, c, h, w), view) → scores (n,).

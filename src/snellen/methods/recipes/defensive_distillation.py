@@ -22,8 +22,7 @@ from snellen.core.images import ImageSet
 from snellen.core.method import Need
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
-from snellen.models.classifiers.artifact_models import build_network
-from snellen.models.classifiers.untrained import architecture_of
+from snellen.models.classifiers.artifact_models import architecture_of, build_network
 from snellen.models.weights.state_dict_file import load_strictly
 from snellen.training.distillation import distil, scale_last_layer
 from snellen.training.fitting.frame import FittedMethod, Fitting

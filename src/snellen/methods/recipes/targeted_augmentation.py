@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, model_validator
 
 from snellen.core.errors import InputError
-from snellen.methods.corruptions.augmentation import targeted_augmentation
+from snellen.methods.corruptions.apply import targeted_augmentation
 from snellen.methods.corruptions.benchmarks import BenchmarkName, benchmark
 from snellen.training.fitting.frame import laid_over
 from snellen.training.fitting.recipe import ClassifierRecipe

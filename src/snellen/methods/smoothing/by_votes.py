@@ -15,13 +15,9 @@ from snellen.core.errors import InputError, SnellenError
 from snellen.core.images import ImageSet
 from snellen.core.method import Method, Need
 from snellen.core.randomness import Randomness
-from snellen.methods.smoothing.bounds import largest_radius, proven_radius
-from snellen.methods.smoothing.branches import COLOURED, Branch, branches_of, is_coloured
-from snellen.methods.smoothing.certifying import Goal, Radius, count, significant_winner
-from snellen.methods.smoothing.halves import View, check_even
-from snellen.methods.smoothing.looks import Look, early_looks, single_look
-from snellen.methods.smoothing.outcome import CertifiedByVotes
-from snellen.methods.smoothing.smoothed_network import noise_of
+from snellen.methods.smoothing.bounds import Look, early_looks, largest_radius, proven_radius, single_look
+from snellen.methods.smoothing.branches import COLOURED, Branch, View, branches_of, check_even, is_coloured, noise_of
+from snellen.methods.smoothing.certifying import CertifiedByVotes, Goal, Radius, count, significant_winner
 from snellen.methods.smoothing.votes import CHUNK, hard_votes
 
 

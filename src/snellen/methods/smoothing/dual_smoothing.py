@@ -13,9 +13,9 @@ from typing import ClassVar
 from pydantic import Field
 
 from snellen.methods.smoothing.bounds import proven_radius, published_radius
+from snellen.methods.smoothing.branches import View
 from snellen.methods.smoothing.by_votes import VoteCertificate, told
 from snellen.methods.smoothing.certifying import Radius
-from snellen.methods.smoothing.halves import View
 
 
 class DualSmoothing(VoteCertificate):

@@ -15,9 +15,15 @@ from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError
 from snellen.core.preparation import to_unit
 from snellen.core.randomness import Randomness
-from snellen.methods.smoothing.branches import Branch
-from snellen.methods.smoothing.halves import HALVES, View, check_even
-from snellen.methods.smoothing.smoothed_network import NoiseRecord, SmoothedNetwork, architecture
+from snellen.methods.smoothing.branches import (
+    HALVES,
+    Branch,
+    NoiseRecord,
+    SmoothedNetwork,
+    View,
+    architecture,
+    check_even,
+)
 from snellen.methods.smoothing.votes import soft_noise, soft_votes
 from snellen.training.batches import Batch, Examples
 from snellen.training.evaluation import Evaluate

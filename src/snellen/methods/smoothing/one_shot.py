@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from snellen.core.errors import InputError
+from snellen.models.diffusion.denoiser import to_x0
 from snellen.models.diffusion.generator import Generator
-from snellen.models.diffusion.parametrisation import to_x0
 
 
 def timestep_of(sigma: float, alphas_cumprod: Tensor) -> int:

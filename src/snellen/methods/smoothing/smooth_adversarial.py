@@ -21,7 +21,7 @@ from snellen.core.criterion import Misclassified
 from snellen.methods.attacks.perturbation import L2Ball, NormalizedStep, perturb
 from snellen.methods.smoothing.branches import Branch
 from snellen.methods.smoothing.noisy_training import STREAM, NoisyTraining, copies_mean, on_noisy_copies
-from snellen.methods.smoothing.vote_evaluation import length_in, vote_evaluation
+from snellen.methods.smoothing.votes import length_in, vote_evaluation
 from snellen.training.batches import Batch
 from snellen.training.objectives import Objective
 

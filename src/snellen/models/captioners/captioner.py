@@ -17,7 +17,7 @@ from snellen.models.captioners.greedy import decode_greedily, sequence_log_proba
 from snellen.models.captioners.protocol import Captions, DecoderCache
 from snellen.models.classifiers.prepared_images import check_prepared
 from snellen.models.tokens.token_rows import check_texts, fit, pad
-from snellen.models.weights.weights_identity import WeightsIdentity
+from snellen.models.weights.state_dict_file import WeightsIdentity
 
 
 class KeyValueCache:

@@ -33,7 +33,7 @@ from snellen.models.weights.hugging_face_folder import (
     load_network,
     load_tokenizer,
 )
-from snellen.models.weights.weights_identity import WeightsIdentity
+from snellen.models.weights.state_dict_file import WeightsIdentity
 
 #: Images with their questions that go through the model at a time.
 BATCH = 32

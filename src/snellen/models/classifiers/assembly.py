@@ -2,22 +2,125 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from snellen.core.classifier import Classifier, Normalization, hash_tensors
+from snellen.core.classifier import Classifier, Normalization, Task, hash_tensors
 from snellen.core.errors import InputError, ModelError
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
-from snellen.models.classifiers.class_names import read_class_names
 from snellen.models.classifiers.grey_models import NOTE, of_one_channel, one_channel, takes_one_channel
-from snellen.models.classifiers.loaded_model import LoadedModel, Network
-from snellen.models.classifiers.output_kind import OutputKind, output_kind
-from snellen.models.classifiers.score_forms import log_probabilities, one_hot, one_hot_of_labels
+from snellen.models.classifiers.output_kind import (
+    OutputKind,
+    log_probabilities,
+    one_hot,
+    one_hot_of_labels,
+    output_kind,
+)
+
+#: Largest file of class names that is read, bytes.
+MAX_BYTES = 16 * 2**20
+
+#: From so many names on, one may occur twice.
+MANY = 1000
+
+
+def read_class_names(classes: Sequence[str] | str | Path) -> tuple[str, ...]:
+    """Read class names from a list, or from a UTF-8 text file with one name a line (empty lines at the end ignored).
+
+    Among many, names may occur twice: ImageNet has two kinds of crane.
+
+    >>> read_class_names(["cat", "dog"])
+    ('cat', 'dog')
+
+    Raises:
+        InputError: no such file, not text, no names, an empty name in between, or a name that occurs twice among fewer
+            than :data:`MANY`.
+    """
+    if not isinstance(classes, str | Path):
+        names, source = list(classes), "the list of class names"
+        if not all(isinstance(name, str) for name in names):
+            odd = next(name for name in names if not isinstance(name, str))
+            raise InputError(f"class names are strings; got {odd!r} ({type(odd).__name__})")
+    else:
+        names, source = _lines(Path(classes)), str(classes)
+    if not names:
+        raise InputError(f"{source} is empty; expected one name for each output of the model")
+    stripped = tuple(name.strip() for name in names)
+    if "" in stripped:
+        raise InputError(f"{source}: name {stripped.index('') + 1} is empty; expected one name a line")
+    twice = next((name for name, times in Counter(stripped).items() if times > 1), None)
+    if twice is not None and len(stripped) < MANY:
+        raise InputError(f"{source}: {twice!r} occurs twice; classes of one name cannot be told apart")
+    return stripped
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise InputError(f"no file of class names at {path}; expected a text file with one name a line")
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise InputError(f"{path}: {size} bytes is too large for a file of class names (at most {MAX_BYTES})")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path}: cannot be read as UTF-8 text with one class name a line: {error}") from error
+    return text.rstrip().splitlines()
+
+
+#: What a loader may have to assume.
+Field = Literal["class_names", "preparation", "normalization"]
+
+Network = nn.Module | Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LoadedModel:
+    """A model before it becomes a classifier: overrides, class names and a probe of its outputs are still to come.
+
+    Attributes:
+        network: normalised images (n, 3, h, w) → outputs (n, k) or labels (n,).
+        name: shown in reports and messages.
+        preparation: the model's own resize and crop; None when its files do not tell, and it cannot be guessed.
+        normalization: per-channel mean and std, or None for images in [0, 1].
+        task: what the outputs decide.
+        output: what the outputs are; None when only looking at some can tell.
+        class_names: names of the outputs, when the model brings them.
+        outputs: number of outputs, when it is known without running the model.
+        identity: hash of the weights, when the loader has it; else it is computed from the parameters.
+        feature_layer: the pooled layer before the last linear layer, when that is certain.
+        recipe: what trained it, where its files tell.
+        history: figures of each epoch of its training, where its files tell.
+        bag_decision: how a bag is decided from its images, where its files tell.
+        notes: what the loader changed or found remarkable.
+        assumed: what the loader assumed, by field: told only where the caller does not give that field.
+        sent_to: the host that images are sent to; None where the model runs in this process.
+        advice: how a user supplies what is missing; the end of an error message.
+    """
+
+    network: Network
+    name: str
+    preparation: Preparation | None
+    normalization: Normalization | None = None
+    task: Task = "single"
+    output: OutputKind | None = None
+    class_names: tuple[str, ...] | None = None
+    outputs: int | None = None
+    identity: str | None = None
+    feature_layer: str | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    history: tuple[Mapping[str, float], ...] = ()
+    bag_decision: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    assumed: Mapping[Field, str] = field(default_factory=dict)
+    sent_to: str | None = None
+    advice: str = "pass preparation=Preparation(...) to load_classifier()"
+
 
 #: Images that a model is shown at loading to learn what it returns; one is enough where that is known.
 PROBES = 4

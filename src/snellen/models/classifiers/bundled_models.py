@@ -7,8 +7,8 @@ import torch
 from snellen.core.errors import unknown_name
 from snellen.core.package import asset
 from snellen.models.classifiers.artifact_models import load_artifact
+from snellen.models.classifiers.assembly import LoadedModel
 from snellen.models.classifiers.efficientnet_lite import VARIANTS, load_variant
-from snellen.models.classifiers.loaded_model import LoadedModel
 
 #: Embedded artifacts.
 ARTIFACTS = ("fashion-cnn", "fashion-judge", "scene-cnn")

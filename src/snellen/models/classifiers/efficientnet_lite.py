@@ -25,7 +25,7 @@ from snellen.core.classifier import Normalization, hash_tensors
 from snellen.core.errors import InputError, import_extra
 from snellen.core.preparation import Preparation
 from snellen.core.run import write_atomically
-from snellen.models.classifiers.loaded_model import LoadedModel
+from snellen.models.classifiers.assembly import LoadedModel
 from snellen.models.classifiers.timm_models import imagenet_class_names, pooled_layer
 from snellen.models.weights.quiet_loading import quiet_loading
 from snellen.models.weights.state_dict_file import load_strictly

@@ -20,7 +20,7 @@ from snellen.core.classifier import Normalization, Task
 from snellen.core.errors import InputError
 from snellen.core.preparation import Preparation, Resize, to_image
 from snellen.core.randomness import Randomness
-from snellen.models.classifiers.loaded_model import LoadedModel
+from snellen.models.classifiers.assembly import LoadedModel
 from snellen.models.weights.hugging_face_folder import (
     check_folder,
     import_transformers,

@@ -2,19 +2,132 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import hashlib
+from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError, import_extra
 from snellen.core.preparation import Preparation
-from snellen.models.classifiers.loaded_model import Field, LoadedModel
+from snellen.models.classifiers.assembly import Field, LoadedModel
 from snellen.models.classifiers.model_record import ModelRecord, read_record, recorded_preparation
-from snellen.models.classifiers.onnx_external_data import hash_with_external_files
-from snellen.models.classifiers.onnx_network import FLOAT_TYPES, OnnxNetwork
+
+#: An ``external_data`` entry of a tensor: StringStringEntryProto with key "location" (fields 1 and 2 of the message).
+_LOCATION = b"\x0a\x08location\x12"
+
+
+def external_files(content: bytes) -> tuple[str, ...]:
+    r"""Names of the files that hold tensors of a serialised ONNX model, in order of first mention.
+
+    >>> external_files(b"..." + _LOCATION + b"\x06w.data" + b"...")
+    ('w.data',)
+
+    Raises:
+        InputError: a name that leaves the folder of the model.
+    """
+    names: list[str] = []
+    start = content.find(_LOCATION)
+    while start >= 0:
+        length, begin = _varint(content, start + len(_LOCATION))
+        name = content[begin : begin + length].decode("utf-8", errors="replace")
+        if name not in names:
+            names.append(name)
+        start = content.find(_LOCATION, begin)
+    for name in names:
+        parts = PurePosixPath(name.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or ":" in name or not name:
+            raise InputError(f"the ONNX file keeps weights in {name!r}, which is outside of its folder; not read")
+    return tuple(names)
+
+
+def hash_with_external_files(path: Path, content: bytes) -> str:
+    """The sha256 of a model's content; with external weight files, of its hash and theirs, in order.
+
+    Raises:
+        InputError: a weight file is missing.
+    """
+    own = hashlib.sha256(content).hexdigest()
+    names = external_files(content)
+    if not names:
+        return own
+    digest = hashlib.sha256(own.encode())
+    for name in names:
+        part = path.parent / name
+        if not part.is_file():
+            raise InputError(f"{path} keeps weights in {name}, which is missing beside it; copy both files")
+        with part.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").hexdigest().encode())
+    return digest.hexdigest()
+
+
+def _varint(content: bytes, start: int) -> tuple[int, int]:
+    """A protobuf varint: its value, and the position after it."""
+    value = shift = 0
+    for position in range(start, min(start + 5, len(content))):
+        value |= (content[position] & 0x7F) << shift
+        if content[position] < 0x80:
+            return value, position + 1
+        shift += 7
+    return 0, start
+
+
+#: Input types that images are cast to.
+FLOAT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+
+
+class OnnxNetwork:
+    """A session as a callable: normalised images (n, 3, h, w) → outputs (n, k), or labels (n,). No gradients.
+
+    A session with a fixed batch size is called as often as needed; its last batch is filled with copies of the last
+    image, whose outputs are dropped.
+
+    Args:
+        session: an ``onnxruntime.InferenceSession``.
+        input_name: name of the input.
+        output_name: name of the output that is used.
+        kind: type of the input, one of :data:`FLOAT_TYPES`.
+        grey: feed the mean of the channels, (n, 1, h, w).
+        batch: the batch size that the session insists on, or None.
+    """
+
+    def __init__(
+        self,
+        session: Any,  # noqa: ANN401 - an InferenceSession, of an extra
+        *,
+        input_name: str,
+        output_name: str,
+        kind: str,
+        grey: bool,
+        batch: int | None,
+    ) -> None:
+        self._session, self._input, self._output = session, input_name, output_name
+        self._dtype, self._grey, self._batch = FLOAT_TYPES[kind], grey, batch
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Run the model; the result is on the device of the images."""
+        fed = images.detach().mean(1, keepdim=True) if self._grey else images.detach()
+        array = np.ascontiguousarray(fed.cpu().numpy().astype(self._dtype))
+        step = self._batch or len(array)
+        parts = [self._run(array[start : start + step], step) for start in range(0, len(array), step)]
+        outputs = torch.from_numpy(np.concatenate(parts))
+        # (n, k, 1, 1) is what a pooled convolution gives.
+        while outputs.ndim > 2 and outputs.shape[-1] == 1:
+            outputs = outputs.squeeze(-1)
+        return outputs.to(images.device)
+
+    def _run(self, images: NDArray[np.floating[Any]], step: int) -> NDArray[Any]:
+        missing = step - len(images)
+        if missing:
+            images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
+        outputs: NDArray[Any] = self._session.run([self._output], {self._input: images})[0]
+        return outputs[: step - missing] if missing else outputs
+
 
 #: Largest ONNX file that is read, bytes: the limit of its format.
 MAX_BYTES = 2**31 - 1

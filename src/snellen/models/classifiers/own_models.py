@@ -12,8 +12,8 @@ from torch import nn
 
 from snellen.core.errors import InputError, import_extra
 from snellen.core.preparation import Preparation, Stated
+from snellen.models.classifiers.assembly import LoadedModel
 from snellen.models.classifiers.foreign_calls import AnyArrays, MaiteModel, is_maite_model, maite_class_names
-from snellen.models.classifiers.loaded_model import LoadedModel
 from snellen.models.layers.shared_copy import shared_copy
 
 

@@ -16,9 +16,7 @@ from torch import nn
 from snellen.core.classifier import Classifier, Normalization, Task
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.preparation import Preparation, Stated
-from snellen.models.classifiers.assembly import assemble
-from snellen.models.classifiers.class_names import read_class_names
-from snellen.models.classifiers.loaded_model import LoadedModel
+from snellen.models.classifiers.assembly import LoadedModel, assemble, read_class_names
 from snellen.models.classifiers.output_kind import OutputKind
 from snellen.models.classifiers.own_models import device_of, own_model
 from snellen.models.remote.permission import AllowRemote, permitted, permitting

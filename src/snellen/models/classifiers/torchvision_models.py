@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError, import_extra, unknown_name
 from snellen.core.preparation import Preparation
-from snellen.models.classifiers.loaded_model import Field, LoadedModel
+from snellen.models.classifiers.assembly import Field, LoadedModel
 from snellen.models.remote.permission import host_of, may_reach
 from snellen.models.weights.quiet_loading import cached_by_torch, no_weights, quiet_loading
 from snellen.models.weights.state_dict_file import load_strictly, read_state_dict

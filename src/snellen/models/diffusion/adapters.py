@@ -21,7 +21,7 @@ from snellen.core.errors import InputError, UnsupportedError, import_extra, unkn
 from snellen.core.layer_hooks import EditHook
 from snellen.core.randomness import Randomness
 from snellen.models.diffusion.low_rank import LowRank, chosen_layers, layer_generator, start_weights
-from snellen.models.layers.layer_changes import scale
+from snellen.models.layers.layer_edits import scale
 from snellen.models.weights.quiet_loading import quiet_loading
 
 #: Names of adapters become parts of names of modules.

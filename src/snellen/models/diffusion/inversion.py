@@ -17,8 +17,8 @@ from torch import Tensor
 from snellen.core.errors import InputError, ModelError
 from snellen.core.randomness import Randomness
 from snellen.models.diffusion.condition import Condition
+from snellen.models.diffusion.denoiser import to_epsilon, to_x0
 from snellen.models.diffusion.guidance import GuidanceTerm, guide
-from snellen.models.diffusion.parametrisation import to_epsilon, to_x0
 from snellen.models.diffusion.sampler import Sampler, SamplingState
 from snellen.models.diffusion.step_view import Calls, StepContext
 

@@ -10,10 +10,9 @@ import torch
 from torch import nn
 
 from snellen.core.errors import InputError, unknown_name
-from snellen.models.diffusion.denoiser import CALLS, Denoiser
+from snellen.models.diffusion.denoiser import CALLS, Denoiser, check_prediction
 from snellen.models.diffusion.folder import Folder, load_network, load_tokenizer, read_folder, read_json
 from snellen.models.diffusion.generator import Generator
-from snellen.models.diffusion.parametrisation import check_prediction
 from snellen.models.diffusion.solver import alphas_cumprod
 from snellen.models.diffusion.text_encoding import Form, TextEncoding, TextTower
 from snellen.models.weights.bundled_folders import bundled_folder

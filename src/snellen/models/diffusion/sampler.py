@@ -16,9 +16,9 @@ from torch import Tensor
 from snellen.core.errors import InputError, ModelError
 from snellen.core.randomness import Randomness
 from snellen.models.diffusion.condition import Condition
+from snellen.models.diffusion.denoiser import to_x0
 from snellen.models.diffusion.generator import Generator
 from snellen.models.diffusion.guidance import GuidanceTerm, guide
-from snellen.models.diffusion.parametrisation import to_x0
 from snellen.models.diffusion.solver import Solver, SolverName
 from snellen.models.diffusion.step_view import Calls, StepContext, StepView
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from snellen.core.errors import InputError, import_extra, unknown_name
 from snellen.core.randomness import Randomness, derive_seed
+from snellen.models.diffusion.denoiser import Prediction, convert
 from snellen.models.diffusion.generator import Generator
-from snellen.models.diffusion.parametrisation import Prediction, convert
 from snellen.models.weights.quiet_loading import quiet_loading
 
 #: How the noise is removed step by step.

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from snellen.core.errors import InputError
 from snellen.models.diffusion.adapters import Adapters
 from snellen.models.diffusion.step_view import NetworkCall, StepContext
-from snellen.models.layers.layer_changes import Change
-from snellen.models.layers.layer_edits import edited
+from snellen.models.layers.layer_edits import Change, edited
 
 
 @dataclass(frozen=True)

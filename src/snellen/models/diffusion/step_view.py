@@ -17,9 +17,8 @@ from torch import Tensor
 
 from snellen.core.errors import InputError
 from snellen.models.diffusion.condition import Condition
-from snellen.models.diffusion.denoiser import Denoiser
+from snellen.models.diffusion.denoiser import Denoiser, Prediction, convert, convert_difference, to_x0
 from snellen.models.diffusion.generator import Generator
-from snellen.models.diffusion.parametrisation import Prediction, convert, convert_difference, to_x0
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from snellen.core.errors import InputError
 from snellen.models.classifiers.hugging_face_models import translate
-from snellen.models.dual_encoders.protocol import TwoTower
-from snellen.models.dual_encoders.towers import ImageTower, Tokeniser, Towers
+from snellen.models.dual_encoders.towers import ImageTower, Tokeniser, Towers, TwoTower
 from snellen.models.weights.hugging_face_folder import (
     check_folder,
     check_vocabulary,

@@ -20,8 +20,7 @@ from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError, import_extra, unknown_name
 from snellen.core.preparation import Preparation
 from snellen.models.classifiers.hugging_face_models import same_pixels
-from snellen.models.dual_encoders.protocol import TwoTower
-from snellen.models.dual_encoders.towers import ImageTower, Tokeniser, Towers
+from snellen.models.dual_encoders.towers import ImageTower, Tokeniser, Towers, TwoTower
 from snellen.models.weights.quiet_loading import first_line, quiet_loading
 from snellen.models.weights.state_dict_file import load_strictly, read_state_dict
 

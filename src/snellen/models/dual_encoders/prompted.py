@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError, UnsupportedError
-from snellen.models.dual_encoders.protocol import TwoTower
-from snellen.models.dual_encoders.towers import ImageTower
+from snellen.models.dual_encoders.towers import ImageTower, TwoTower
 from snellen.models.references import load_two_tower
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.models.dual_encoders.protocol import TwoTower
+from snellen.models.dual_encoders.towers import TwoTower
 
 #: A sentence around a class name.
 TEMPLATE = "a photo of a {}."

@@ -11,7 +11,7 @@ from snellen.models.classifiers.references import SCHEMES, load_classifier
 from snellen.models.dual_encoders.hugging_face_towers import MODELS as TWO_TOWER_TYPES
 from snellen.models.encoders import hugging_face_encoders
 from snellen.models.encoders.frozen_encoder import FrozenEncoder, before_the_head
-from snellen.models.encoders.sam_encoder import load_sam_encoder
+from snellen.models.encoders.hugging_face_encoders import load_sam_encoder
 from snellen.models.references import load_two_tower
 from snellen.models.weights.bundled_folders import bundled_folders, read_card
 from snellen.models.weights.devices import resolve_device

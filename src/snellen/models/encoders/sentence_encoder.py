@@ -25,8 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snellen.core.errors import InputError, import_extra, unknown_name
-from snellen.models.tokens.text_memory import TextMemory
-from snellen.models.tokens.token_rows import check_texts, fit, pad
+from snellen.models.tokens.token_rows import TextMemory, check_texts, fit, pad
 from snellen.models.weights.bundled_folders import bundled_folder
 from snellen.models.weights.devices import resolve_device
 from snellen.models.weights.hugging_face_folder import (
@@ -37,7 +36,7 @@ from snellen.models.weights.hugging_face_folder import (
     load_network,
     load_tokenizer,
 )
-from snellen.models.weights.weights_identity import WeightsIdentity
+from snellen.models.weights.state_dict_file import WeightsIdentity
 
 
 class TextEncoder(Protocol):

@@ -20,8 +20,7 @@ from pydantic import BaseModel
 
 from snellen.core.budget import Spent
 from snellen.core.errors import InputError, unknown_name
-from snellen.models.language.protocol import Message, Reply
-from snellen.models.language.reply_form import Phrases, WrongFormError, read_form
+from snellen.models.language.protocol import Message, Phrases, Reply, WrongFormError, read_form
 
 #: Largest file that is read, bytes.
 MAX_BYTES = 16 * 2**20

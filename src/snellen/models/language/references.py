@@ -8,10 +8,9 @@ from snellen.core.budget import Budget
 from snellen.core.errors import InputError, import_extra, unknown_name
 from snellen.models.language import listed_answers
 from snellen.models.language.protocol import LanguageModel
-from snellen.models.language.reply_cache import ReplyCache
 from snellen.models.language.server_models import ServerLanguageModel, TokenLimit
 from snellen.models.language.server_requests import Requests, read_address
-from snellen.models.language.token_account import TokenAccount
+from snellen.models.language.token_account import ReplyCache, TokenAccount
 from snellen.models.remote.connection import read_key
 from snellen.models.remote.permission import AllowRemote
 from snellen.models.remote.retrying import Patience

@@ -17,11 +17,18 @@ from pydantic import BaseModel
 
 from snellen.core.budget import Spent
 from snellen.core.errors import InputError, ModelError
-from snellen.models.language.protocol import Message, Reply, UnusableReplyError, as_messages
-from snellen.models.language.reply_cache import KeptReply, ReplyCache, question_key, text_hash
-from snellen.models.language.reply_form import WrongFormError, read_form, repair, with_form
+from snellen.models.language.protocol import (
+    Message,
+    Reply,
+    UnusableReplyError,
+    WrongFormError,
+    as_messages,
+    read_form,
+    repair,
+    with_form,
+)
 from snellen.models.language.server_requests import Answered, Requests, ServerAddress
-from snellen.models.language.token_account import TokenAccount, Usage
+from snellen.models.language.token_account import KeptReply, ReplyCache, TokenAccount, Usage, question_key, text_hash
 from snellen.models.remote.connection import shown
 
 _log = logging.getLogger(__name__)

@@ -38,22 +38,8 @@ class GrabcutSegmenter:
 
     def __init__(self, *, name: str = "grabcut") -> None:
         self._cv2 = import_extra("cv2", "opencv", "grabcut")
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        """Shown in reports and messages."""
-        return self._name
-
-    @property
-    def prompts(self) -> frozenset[Prompt]:
-        """Points, boxes, or both together."""
-        return frozenset(("points", "boxes"))
-
-    @property
-    def device(self) -> torch.device:
-        """The CPU."""
-        return torch.device("cpu")
+        self.name, self.device = name, torch.device("cpu")
+        self.prompts: frozenset[Prompt] = frozenset(("points", "boxes"))
 
     def identity(self) -> str:
         """Hash of the version of OpenCV and of the parameters (sha256)."""

@@ -16,9 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from snellen.core.errors import InputError, ModelError, import_extra
-from snellen.models.classifiers.onnx_external_data import hash_with_external_files
-from snellen.models.classifiers.onnx_models import open_session, read_model, wrap_session
-from snellen.models.classifiers.onnx_network import OnnxNetwork
+from snellen.models.classifiers.onnx_models import (
+    OnnxNetwork,
+    hash_with_external_files,
+    open_session,
+    read_model,
+    wrap_session,
+)
 from snellen.models.segmenters.protocol import Prompt, Segmented, checked_prompts, image_bytes
 
 #: Height and width of the published model, for files that do not tell a size.
@@ -39,23 +43,8 @@ class IsnetSegmenter:
     def __init__(
         self, network: OnnxNetwork, *, size: tuple[int, int], name: str, device: torch.device, identity: str
     ) -> None:
-        self._network, self._size, self._name, self._device = network, size, name, device
-        self._identity = identity
-
-    @property
-    def name(self) -> str:
-        """Shown in reports and messages."""
-        return self._name
-
-    @property
-    def prompts(self) -> frozenset[Prompt]:
-        """None."""
-        return frozenset()
-
-    @property
-    def device(self) -> torch.device:
-        """Where masks are."""
-        return self._device
+        self._network, self._size, self.name, self.device = network, size, name, device
+        self._identity, self.prompts = identity, frozenset[Prompt]()
 
     def identity(self) -> str:
         """Hash of the file and of the weights beside it (sha256)."""

@@ -28,7 +28,7 @@ from snellen.models.weights.hugging_face_folder import (
     load_image_processor,
     load_network,
 )
-from snellen.models.weights.weights_identity import WeightsIdentity
+from snellen.models.weights.state_dict_file import WeightsIdentity
 
 #: Widths and heights of the images on which the translation is compared with the processor.
 _CHECKED = ((97, 61), (61, 143), (300, 301))
@@ -158,24 +158,10 @@ class SamSegmenter:
         kept: int = KEPT,
     ) -> None:
         self._model = model.to(device).eval().requires_grad_(False)
-        self._preparation, self._name, self._device, self._kept = preparation, name, device, kept
+        self._preparation, self.name, self.device, self._kept = preparation, name, device, kept
+        self.prompts: frozenset[Prompt] = frozenset(("points", "boxes"))
         self._embeddings: OrderedDict[str, Tensor] = OrderedDict()
         self._identity = WeightsIdentity(self._model)
-
-    @property
-    def name(self) -> str:
-        """Shown in reports and messages."""
-        return self._name
-
-    @property
-    def prompts(self) -> frozenset[Prompt]:
-        """Points, boxes, or both together."""
-        return frozenset(("points", "boxes"))
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model runs, and where masks are."""
-        return self._device
 
     def identity(self) -> str:
         """Hash of the weights as they are now (sha256)."""
@@ -220,7 +206,7 @@ class SamSegmenter:
         names = list(missing)
         for start in range(0, len(names), _ENCODED):
             chunk = names[start : start + _ENCODED]
-            prepared = torch.stack([self._preparation(missing[key]) for key in chunk]).to(self._device)
+            prepared = torch.stack([self._preparation(missing[key]) for key in chunk]).to(self.device)
             found |= dict(zip(chunk, self._model.get_image_embeddings(prepared), strict=True))
         for key in keys:
             self._embeddings[key] = found[key]
@@ -236,16 +222,16 @@ class SamSegmenter:
         single = len(embeddings) == 1
         # Transformers wants (images, prompts of an image, …).
         place = (lambda prompt: prompt[None]) if single else (lambda prompt: prompt[:, None])
-        coordinates = torch.float32 if self._device.type == "mps" else torch.float64
+        coordinates = torch.float32 if self.device.type == "mps" else torch.float64
         prompts: dict[str, Tensor] = {}
         if asked.points is not None and asked.labels is not None:
             scaled = self._preparation.coordinates(asked.points[part], height, width)
-            prompts["input_points"] = place(scaled).to(self._device, coordinates)
-            prompts["input_labels"] = place(asked.labels[part]).to(self._device)
+            prompts["input_points"] = place(scaled).to(self.device, coordinates)
+            prompts["input_labels"] = place(asked.labels[part]).to(self.device)
         if asked.boxes is not None:
             corners = asked.boxes[part].view(-1, 2, 2)
             scaled = self._preparation.coordinates(corners, height, width).flatten(1)
-            prompts["input_boxes"] = place(scaled).to(self._device, coordinates)
+            prompts["input_boxes"] = place(scaled).to(self.device, coordinates)
         output = self._model(
             image_embeddings=embeddings if single else embeddings[part], multimask_output=True, **prompts
         )

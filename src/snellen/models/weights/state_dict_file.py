@@ -1,4 +1,4 @@
-"""Read weights from a safetensors file, and put them into a module without leaving anything out."""
+"""Weights read from a safetensors file and put into a module without leaving anything out, and their hash."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from snellen.core.classifier import hash_tensors
 from snellen.core.errors import InputError, ModelError
 
 _SHOWN = 4
@@ -77,3 +78,40 @@ def _hint(expected: Mapping[str, Tensor], unexpected: list[str], reshaped: list[
     if reshaped:
         return "Was it trained with another num_classes, input size or variant of the architecture?"
     return "Is it the state dict of this architecture, with its classifier (num_classes)?"
+
+
+class WeightsIdentity:
+    """Hash (sha256) of the parameters and buffers of networks, as they are now.
+
+    Every change in place (an optimiser step, ``load_state_dict``) raises a tensor's version, and a replaced tensor lies
+    elsewhere; only then is the hash computed anew. Changes through ``.data`` are not seen.
+
+    >>> import torch
+    >>> layer = nn.Linear(2, 2)
+    >>> identity = WeightsIdentity(layer)
+    >>> before = identity()
+    >>> with torch.no_grad():
+    ...     _ = layer.weight.add_(1)
+    >>> identity() == before
+    False
+    """
+
+    def __init__(self, *networks: nn.Module) -> None:
+        self._networks = networks
+        self._seen: list[tuple[str, int, int]] | None = None
+        self._hash = ""
+
+    def __call__(self) -> str:
+        """The hash, as hexadecimal digits."""
+        tensors = self._tensors()
+        seen = [(name, tensor._version, tensor.data_ptr()) for name, tensor in tensors.items()]
+        if seen != self._seen:
+            self._hash, self._seen = hash_tensors(tensors), seen
+        return self._hash
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {
+            f"{number}.{name}": tensor
+            for number, network in enumerate(self._networks)
+            for name, tensor in network.state_dict(keep_vars=True).items()
+        }

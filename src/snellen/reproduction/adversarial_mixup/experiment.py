@@ -25,15 +25,14 @@ from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.catalogue.loading import load_known
-from snellen.data.files.class_labels import numbered_class_names
+from snellen.data.files.labels import numbered_class_names
 from snellen.data.files.splits import as_split
 from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.reproduction.adversarial_mixup.mixing_figures import Examined, MaskWatch, tested
 from snellen.reproduction.shared.corruption_benchmark import CorruptionErrors
 from snellen.reproduction.shared.three_stage_network import FEATURE_LAYER, ThreeStageNetwork
-from snellen.systems.adversarial_mixup.adversarial_mixing import MixSettings, mixing_objective
+from snellen.systems.adversarial_mixup.adversarial_mixing import HEADS, MixSettings, four_heads, mixing_objective
 from snellen.systems.adversarial_mixup.blend_recipe import deployed, mixing_module
-from snellen.systems.adversarial_mixup.four_heads import HEADS, four_heads
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore
 from snellen.training.loop import train

@@ -20,19 +20,18 @@ from snellen.core.outcomes import Edited
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
-from snellen.methods.edits.backgrounds import lenders
+from snellen.methods.edits.masked_object import lenders
 from snellen.metrics.mask_overlap import intersection_over_union
 from snellen.models.diffusion.loading import load_generator
 from snellen.models.references import load_segmenter
 from snellen.reproduction.attribute_editing.materials import Shown, before_another, drawn_anew, oracle, shown
 from snellen.reproduction.attribute_editing.networks import ARMS, trained
-from snellen.systems.attribute_editing.complexity import complexity
-from snellen.systems.attribute_editing.drops import attribute_drops, mean_drop, paired_drop, worst_attributes
+from snellen.systems.attribute_editing.attribute_loss import attribute_drops, mean_drop, paired_drop, worst_attributes
+from snellen.systems.attribute_editing.edited_batch import same_sources
 from snellen.systems.attribute_editing.editing import MOST, Edit, drawn_turn
-from snellen.systems.attribute_editing.editor import BackgroundEditor
+from snellen.systems.attribute_editing.editor import BackgroundEditor, complexity
 from snellen.systems.attribute_editing.object_layer import ObjectLayer
 from snellen.systems.attribute_editing.published import ATTRIBUTES, SETTINGS
-from snellen.systems.attribute_editing.same_sources import same_sources
 
 #: The arm that an adversarial background misleads.
 MISLED = "plain"

@@ -35,7 +35,7 @@ from snellen.models.classifiers.references import load_classifier
 from snellen.models.segmenters.object_masks import ObjectMasks
 from snellen.reproduction.attribute_editing.stamp_counterparts import COUNTERPARTS
 from snellen.reproduction.shared.documents import Measurements, measured_path
-from snellen.systems.attribute_editing.drops import lost_by, paired_drop
+from snellen.systems.attribute_editing.attribute_loss import lost_by, paired_drop
 from snellen.systems.attribute_editing.method import AttributeEditing
 from snellen.systems.attribute_editing.published import ATTRIBUTES, SETTINGS
 

@@ -16,8 +16,7 @@ from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.data.loading import prepared_batches
 from snellen.data.worlds.planting.scene_shortcuts import scenes_of
-from snellen.models.dual_encoders.protocol import TwoTower
-from snellen.models.dual_encoders.towers import ImageTower
+from snellen.models.dual_encoders.towers import ImageTower, TwoTower
 from snellen.reproduction.concept_bottleneck.scenes_with_findings import (
     CLASSES,
     Finding,

@@ -78,7 +78,7 @@ def continuous_nuisance(scale: Scale, seed: int, progress: Progress) -> Mapping[
         raise InputError(
             "system 2 has no full experiment that this machine could run: it needs the folder of Stable Diffusion 2, "
             "learned tokens of ImageNet's classes and a GPU for weeks. Its settings are in "
-            "snellen.systems.continuous_nuisance.published; run a part of it with 'snellen shift nuisance "
+            "snellen.systems.continuous_nuisance.presets; run a part of it with 'snellen shift nuisance "
             "--preset imagenet --generator diffusers:FOLDER', or choose small"
         )
     budget, prefix = (SMOKE, "smoke.") if scale == "smoke" else (SMALL, "")

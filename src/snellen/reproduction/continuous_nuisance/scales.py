@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from snellen.systems.continuous_nuisance.settings import SliderFit
+from snellen.systems.continuous_nuisance.slider import SliderFit
 from snellen.systems.continuous_nuisance.strengths import PUBLISHED
 
 #: Prompt of a class.

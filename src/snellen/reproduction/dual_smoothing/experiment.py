@@ -26,12 +26,10 @@ from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
 from snellen.methods.attacks.perturbation import L2Ball, NormalizedStep, perturb
 from snellen.methods.smoothing.bounds import published_radius
-from snellen.methods.smoothing.branches import branches_of
+from snellen.methods.smoothing.branches import View, branches_of
 from snellen.methods.smoothing.gaussian_smoothing import GaussianSmoothing
-from snellen.methods.smoothing.halves import View
 from snellen.methods.smoothing.smoothing import Smoothing
-from snellen.methods.smoothing.vote_evaluation import length_in, vote_evaluation
-from snellen.methods.smoothing.votes import hard_votes
+from snellen.methods.smoothing.votes import hard_votes, length_in, vote_evaluation
 from snellen.models.classifiers.artifact_models import build_network
 from snellen.reproduction.dual_smoothing.materials import Sizes, garments, gratings, mixed_gratings
 from snellen.reproduction.dual_smoothing.votes import ALPHA, Votes, votes_of

@@ -14,8 +14,7 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.methods.smoothing.bounds import lower_bound, proven_radius
 from snellen.methods.smoothing.branches import branches_of
-from snellen.methods.smoothing.certifying import Radius
-from snellen.methods.smoothing.curves import average_radius, certified_curve
+from snellen.methods.smoothing.certifying import Radius, average_radius, certified_curve
 from snellen.methods.smoothing.votes import hard_votes
 
 #: Radii at which certified accuracies are told, in [0, 1] pixel units of one channel.

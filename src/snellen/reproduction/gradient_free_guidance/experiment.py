@@ -26,8 +26,8 @@ from snellen.reproduction.gradient_free_guidance.smoke import smoke_figures
 from snellen.reproduction.shared.guided_generation.harness import Arm, measure, real_figures
 from snellen.reproduction.shared.guided_generation.setups import Setup, small_scenes, thumbnails
 from snellen.reproduction.shared.guided_generation.weak_denoiser import weak_denoiser
+from snellen.systems.gradient_free_guidance.gradient_free import Tally
 from snellen.systems.gradient_free_guidance.method import GradientFreeGuidance, GradientFreeSteer
-from snellen.systems.gradient_free_guidance.step_decisions import Tally
 
 #: Scales of classifier-free guidance and of autoguidance.
 SCALES, WEAK_SCALE = (1.25, 1.5, 2.0, 3.0), 2.0

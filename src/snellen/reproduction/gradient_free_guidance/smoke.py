@@ -10,14 +10,14 @@ import torch
 from snellen.core.classifier import Classifier, Normalization
 from snellen.core.preparation import Preparation
 from snellen.methods.generation.asked import Asked, names_of
-from snellen.models.classifiers.untrained import architecture_of, untrained
+from snellen.models.classifiers.artifact_models import architecture_of, untrained
 from snellen.models.diffusion.generate import generate
 from snellen.models.diffusion.loading import load_generator
 from snellen.models.diffusion.sampler import Sampler
 from snellen.models.diffusion.smoke import write_smoke_folder
-from snellen.models.weights.random_weights import draw_weights
+from snellen.models.random_folders import draw_weights
+from snellen.systems.gradient_free_guidance.gradient_free import Tally
 from snellen.systems.gradient_free_guidance.method import GradientFreeGuidance, GradientFreeSteer
-from snellen.systems.gradient_free_guidance.step_decisions import Tally
 
 _STEPS, _CLASSES = 2, (207, 985)
 

@@ -24,21 +24,22 @@ from snellen.metrics.caption_measures import caption_words
 from snellen.metrics.pareto import knee, pareto_front
 from snellen.models.captioners.captioner import CrossAttentionCaptioner
 from snellen.models.captioners.protocol import Captioner
-from snellen.models.captioners.random_captioners import write_random_vit_gpt2
-from snellen.models.dual_encoders.protocol import TwoTower
-from snellen.models.dual_encoders.random_towers import write_random_clip
-from snellen.models.language.causal import CausalLanguageModel, load_causal_language_model
-from snellen.models.language.small_causal import small_causal_model, write_causal_model
+from snellen.models.dual_encoders.towers import TwoTower
+from snellen.models.language.causal import (
+    CausalLanguageModel,
+    load_causal_language_model,
+    small_causal_model,
+    write_causal_model,
+)
+from snellen.models.random_folders import write_random_clip, write_random_vit_gpt2
 from snellen.models.references import load_captioner, load_two_tower
 from snellen.models.tokens.small_tokenizers import WORDS
 from snellen.models.weights.bundled_folders import bundled_folder
 from snellen.models.weights.hugging_face_folder import import_transformers, load_tokenizer
 from snellen.reproduction.guided_captions.judging import Judge, named, self_recall
 from snellen.reproduction.guided_captions.vague_world import captioned, true_facts
-from snellen.systems.guided_captions.caption_decoding import decode
-from snellen.systems.guided_captions.caption_rules import ClassifierFree, LanguageGuided, Rule
-from snellen.systems.guided_captions.caption_scores import newline_tokens
-from snellen.systems.guided_captions.caption_steps import GuidedSteps
+from snellen.systems.guided_captions.caption_decoding import GuidedSteps, decode
+from snellen.systems.guided_captions.caption_rules import ClassifierFree, LanguageGuided, Rule, newline_tokens
 from snellen.systems.guided_captions.caption_tuning import (
     DROPPED,
     CaptionRows,

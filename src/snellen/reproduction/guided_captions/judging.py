@@ -14,7 +14,7 @@ from snellen.metrics.caption_retrieval import clip_scores, ranks, ref_clip_score
 from snellen.metrics.intervals import wilson
 from snellen.models.captioners.captioner import CrossAttentionCaptioner
 from snellen.models.captioners.greedy import sequence_log_probabilities
-from snellen.models.dual_encoders.protocol import TwoTower
+from snellen.models.dual_encoders.towers import TwoTower
 from snellen.models.tokens.token_rows import pad
 from snellen.reproduction.guided_captions.vague_world import fact_vectors, read_back
 

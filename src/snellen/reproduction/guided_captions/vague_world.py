@@ -13,12 +13,11 @@ from snellen.core.images import Split
 from snellen.core.preparation import to_unit
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.captions import caption
-from snellen.data.worlds.optotypes.described import Described, described
+from snellen.data.worlds.optotypes.described import Described, Factor, described
 from snellen.data.worlds.optotypes.parser import parse
 from snellen.data.worlds.optotypes.rendering import render
 from snellen.data.worlds.optotypes.scene import Scene
 from snellen.data.worlds.optotypes.scenes import Scenes
-from snellen.data.worlds.optotypes.selection import Factor
 
 #: What the embedded captioner and towers know: one object of six shapes, without nuisances.
 WORLD = Scenes(

@@ -13,7 +13,7 @@ from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.models.dual_encoders.prompted import PromptedClassifier, prompted_classifier
-from snellen.models.dual_encoders.protocol import TwoTower
+from snellen.models.dual_encoders.towers import TwoTower
 from snellen.models.dual_encoders.zero_shot import fill_templates
 from snellen.reproduction.label_free_tuning.references import (
     SHOTS,
@@ -22,11 +22,9 @@ from snellen.reproduction.label_free_tuning.references import (
     linear_probe,
     select_globally,
 )
-from snellen.systems.label_free_tuning.class_matrix import class_matrix
-from snellen.systems.label_free_tuning.label_head import fit_label_head, hard_labels
-from snellen.systems.label_free_tuning.strong_view import StrongView
-from snellen.systems.label_free_tuning.teaching import Teaching, class_probabilities, teach
-from snellen.systems.label_free_tuning.tuning import LABEL_SMOOTHING, agreement, tune
+from snellen.systems.label_free_tuning.descriptions import class_matrix
+from snellen.systems.label_free_tuning.teaching import Teaching, class_probabilities, fit_label_head, hard_labels, teach
+from snellen.systems.label_free_tuning.tuning import LABEL_SMOOTHING, StrongView, agreement, tune
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Examples, ImageStore
 from snellen.training.loop import train

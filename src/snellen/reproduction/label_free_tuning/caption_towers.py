@@ -23,7 +23,7 @@ from snellen.core.preparation import Preparation
 from snellen.models.dual_encoders.hugging_face_towers import ClipImageTower
 from snellen.models.encoders.sentence_encoder import TextEncoder
 from snellen.models.references import load_two_tower
-from snellen.models.weights.weights_identity import WeightsIdentity
+from snellen.models.weights.state_dict_file import WeightsIdentity
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Batch, ImageStore
 from snellen.training.loop import train
@@ -40,7 +40,7 @@ NAMES, SOFTNESS = 50, 2.0
 
 
 class CaptionTowers:
-    """A :class:`~snellen.models.dual_encoders.protocol.TwoTower` of a vision transformer and a locked sentence encoder.
+    """A :class:`~snellen.models.dual_encoders.towers.TwoTower` of a vision transformer and a locked sentence encoder.
 
     Args:
         image_tower: normalised images → raw vectors in the sentence space.

@@ -29,8 +29,7 @@ from snellen.reproduction.label_free_tuning.caption_towers import fit_caption_to
 from snellen.reproduction.label_free_tuning.cutouts import LARGE, SENTENCES, Cutouts, load_cutouts
 from snellen.reproduction.label_free_tuning.noisy_scenes import all_sentences, noisy_scenes
 from snellen.reproduction.label_free_tuning.scales import full, smoke
-from snellen.systems.label_free_tuning.strong_view import StrongView
-from snellen.systems.label_free_tuning.tuning import TUNING_PLAN
+from snellen.systems.label_free_tuning.tuning import TUNING_PLAN, StrongView
 from snellen.training.batches import ImageStore
 
 #: The teacher's encoder sees images of 128 pixels, which is faster than its own 224.

@@ -20,8 +20,7 @@ from snellen.core.randomness import Randomness
 from snellen.data.files.folder import load_folder
 from snellen.models.dual_encoders.hugging_face_towers import ClipImageTower, ClipTextTower
 from snellen.models.dual_encoders.prompted import prompted_classifier
-from snellen.models.dual_encoders.protocol import TwoTower
-from snellen.models.dual_encoders.towers import Tokeniser, Towers
+from snellen.models.dual_encoders.towers import Tokeniser, Towers, TwoTower
 from snellen.models.dual_encoders.zero_shot import class_vectors, fill_templates
 from snellen.models.encoders.feature_store import frozen_features
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
@@ -35,9 +34,8 @@ from snellen.reproduction.label_free_tuning.arms import Setting, Study
 from snellen.systems.label_free_tuning.descriptions import class_texts
 from snellen.systems.label_free_tuning.method import aligned
 from snellen.systems.label_free_tuning.selection import CollapsedClassesWarning
-from snellen.systems.label_free_tuning.strong_view import StrongView
 from snellen.systems.label_free_tuning.teaching import class_probabilities, teach
-from snellen.systems.label_free_tuning.tuning import TUNING_PLAN, tune
+from snellen.systems.label_free_tuning.tuning import TUNING_PLAN, StrongView, tune
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore
 

@@ -25,7 +25,7 @@ from snellen.core.preparation import Preparation, to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
-from snellen.metrics.label_sets import SetCounts
+from snellen.metrics.multilabel import SetCounts
 from snellen.reproduction.label_maps.collage_materials import SIDE, Material, labelled_scenes, scenes, thumbnails
 from snellen.reproduction.label_maps.scales import full, smoke
 from snellen.reproduction.shared.collages import Collages

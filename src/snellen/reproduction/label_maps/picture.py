@@ -19,7 +19,7 @@ from snellen.data.references import load_images
 from snellen.models.classifiers.references import load_classifier
 from snellen.reproduction.shared.documents import Pictures
 from snellen.systems.label_maps.annotating import annotate
-from snellen.systems.label_maps.pooling import crop_targets
+from snellen.systems.label_maps.sparse import crop_targets
 
 SHOWN = ("scikit-image/chelsea.png", "scikit-image/coffee.png")
 HEIGHT, WIDTH, SIZE = 220, 220, 448

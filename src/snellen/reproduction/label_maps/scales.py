@@ -19,12 +19,12 @@ from snellen.core.preparation import Preparation
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
-from snellen.data.files.class_labels import numbered_class_names
 from snellen.data.files.folder import load_folder
+from snellen.data.files.labels import numbered_class_names
 from snellen.data.files.splits import as_split
 from snellen.methods.recipes.supervised import Supervised
+from snellen.models.classifiers.artifact_models import untrained
 from snellen.models.classifiers.references import load_classifier
-from snellen.models.classifiers.untrained import untrained
 from snellen.systems.label_maps.annotating import annotate
 from snellen.systems.label_maps.method import PAPER_PLAN, LabelMapsRecipe
 from snellen.systems.label_maps.published import import_published

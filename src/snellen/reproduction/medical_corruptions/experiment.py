@@ -24,8 +24,8 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
 from snellen.data.files.arrays import load_arrays
-from snellen.data.files.class_labels import numbered_class_names
 from snellen.data.files.joining import join
+from snellen.data.files.labels import numbered_class_names
 from snellen.data.files.medmnist import load_npz
 from snellen.data.files.splits import as_split
 from snellen.methods.corruptions.benchmarks import MEDMNIST_C, benchmark

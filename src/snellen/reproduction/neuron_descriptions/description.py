@@ -8,7 +8,7 @@ import numpy as np
 
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
-from snellen.data.worlds.optotypes.attribute_score import attribute_f1, pooled
+from snellen.data.worlds.optotypes.truth import attribute_f1, pooled
 from snellen.reproduction.neuron_descriptions.baselines import single_concepts
 from snellen.reproduction.neuron_descriptions.materials import SHAPES, World, varied_scenes
 from snellen.reproduction.neuron_descriptions.networks import LAYERS, PLANTED, detector_network, factor_network

@@ -19,8 +19,7 @@ from snellen.core.randomness import Randomness, derive_seed
 from snellen.data.files.arrays import load_arrays
 from snellen.data.worlds.optotypes.scene import Scene
 from snellen.data.worlds.optotypes.scenes import Scenes
-from snellen.data.worlds.planting.correlation import Correlation
-from snellen.data.worlds.planting.scene_shortcuts import LetteringShortcut
+from snellen.data.worlds.planting.scene_shortcuts import Correlation, LetteringShortcut
 from snellen.reproduction.neuron_descriptions.materials import SHAPES, SIDE, World, pictures
 from snellen.reproduction.neuron_descriptions.networks import LAYERS, shape_network
 from snellen.systems.neuron_descriptions.ablation import (

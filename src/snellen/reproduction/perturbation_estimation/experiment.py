@@ -32,13 +32,17 @@ from snellen.reproduction.perturbation_estimation.setting import (
     few,
     make_setting,
 )
-from snellen.systems.perturbation_estimation.attention import attention_figures
-from snellen.systems.perturbation_estimation.estimate import red
-from snellen.systems.perturbation_estimation.figures import averaged, benign_figures, pair_figures, partial_curve
+from snellen.systems.perturbation_estimation.estimate import behind, in_batches, red, surrogate_scores, unbounded_scores
+from snellen.systems.perturbation_estimation.figures import (
+    attention_figures,
+    averaged,
+    benign_figures,
+    pair_figures,
+    partial_curve,
+)
 from snellen.systems.perturbation_estimation.fitting import fit_denoiser, kept_shares
 from snellen.systems.perturbation_estimation.losses import LossWeights
 from snellen.systems.perturbation_estimation.pairs import Cell, joined
-from snellen.systems.perturbation_estimation.unbounded import behind, in_batches, surrogate_scores, unbounded_scores
 from snellen.training.acceleration import seeded
 from snellen.training.plan import TrainingPlan
 

@@ -23,8 +23,7 @@ from snellen.models.diffusion.low_rank import LowRank
 from snellen.models.diffusion.sampler import Sampler
 from snellen.models.diffusion.smoke import write_smoke_folder
 from snellen.systems.plug_and_play_guidance.expert_fitting import TransferFit, experts_of, fit_experts
-from snellen.systems.plug_and_play_guidance.low_rank_experts import LowRankExperts, own_tensors, student_of
-from snellen.systems.plug_and_play_guidance.noise_ranges import NoiseRanges
+from snellen.systems.plug_and_play_guidance.low_rank_experts import LowRankExperts, NoiseRanges, own_tensors, student_of
 from snellen.training.acceleration import seeded
 
 #: The published rank and alpha, and their number of experts in the small experiment.

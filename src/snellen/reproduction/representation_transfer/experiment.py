@@ -13,8 +13,8 @@ from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.core.system import Scale
 from snellen.models.captioners.captioner import CrossAttentionCaptioner
-from snellen.models.captioners.random_captioners import write_random_vit_gpt2
 from snellen.models.layers.split_classifier import PIXELS
+from snellen.models.random_folders import write_random_vit_gpt2
 from snellen.models.references import load_captioner
 from snellen.reproduction.representation_transfer.between import Layer, measure_layer
 from snellen.reproduction.representation_transfer.controls import control_figures

@@ -20,7 +20,7 @@ from snellen.data.worlds.optotypes.factors import Colour
 from snellen.data.worlds.optotypes.rendering import render, visible
 from snellen.data.worlds.optotypes.scene import Scene
 from snellen.data.worlds.optotypes.scenes import Scenes
-from snellen.systems.label_maps.pooling import whole_boxes
+from snellen.systems.label_maps.sparse import whole_boxes
 
 #: Colours of the objects of a scene, whatever their shape: the classes.
 COLOURS: tuple[Colour, ...] = ("red", "yellow", "green", "cyan", "blue", "purple")

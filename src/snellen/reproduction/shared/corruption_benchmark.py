@@ -28,7 +28,7 @@ from snellen.data.files.medmnist import load_npz
 from snellen.data.loading import prepared_batches
 from snellen.methods.corruptions.apply import corrupt
 from snellen.methods.corruptions.benchmarks import Benchmark, ProtocolTask, benchmark
-from snellen.methods.corruptions.tables import SEVERITIES
+from snellen.methods.corruptions.operators import SEVERITIES
 from snellen.methods.corruptions.textures import load_textures
 from snellen.metrics.auroc import auroc, macro_auroc, multilabel_auroc
 from snellen.metrics.classification import balanced_accuracy

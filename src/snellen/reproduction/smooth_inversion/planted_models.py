@@ -15,11 +15,8 @@ from snellen.core.preparation import Preparation, to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.data.worlds.optotypes.scenes import Scenes
-from snellen.data.worlds.planting.blend_trigger import BlendTrigger
-from snellen.data.worlds.planting.patch_trigger import PLACES, PatchTrigger
-from snellen.data.worlds.planting.trigger import Trigger
 from snellen.data.worlds.planting.trigger_planting import PlantTrigger
-from snellen.data.worlds.planting.warp_trigger import WarpTrigger
+from snellen.data.worlds.planting.triggers import PLACES, BlendTrigger, PatchTrigger, Trigger, WarpTrigger
 from snellen.reproduction.shared.fashion_mnist import fashion_mnist
 from snellen.reproduction.shared.small_networks import narrow_network
 from snellen.systems.smooth_inversion.countermeasures import AgainstInversion, NoisyTriggers

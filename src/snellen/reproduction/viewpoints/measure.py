@@ -35,9 +35,8 @@ from snellen.models.classifiers.references import load_classifier
 from snellen.reproduction.shared.documents import Measurements, measured_path, picture_path
 from snellen.reproduction.viewpoints.furniture_counterparts import class_of_object
 from snellen.systems.viewpoints.attacked_view_set import AttackedViewSet
-from snellen.systems.viewpoints.map_picture import map_picture
 from snellen.systems.viewpoints.method import ViewpointAttack
-from snellen.systems.viewpoints.view_map import view_map
+from snellen.systems.viewpoints.view_map import map_picture, view_map
 from snellen.verbs.attack import attack
 
 #: Where Debian puts the catalogues.

@@ -20,7 +20,7 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
 from snellen.methods.explanations.attributed import Attributor
-from snellen.methods.explanations.faithfulness.region import region_effect
+from snellen.methods.explanations.faithfulness.removal import region_effect
 from snellen.methods.explanations.filling import filling
 from snellen.methods.explanations.gradient import Gradient
 from snellen.methods.explanations.maps import moved, strongest

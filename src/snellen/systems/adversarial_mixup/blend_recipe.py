@@ -12,8 +12,12 @@ from torch import Tensor, nn
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.systems.adversarial_mixup.adversarial_mixing import AdversarialMixing, MixSettings, mixing_objective
-from snellen.systems.adversarial_mixup.four_heads import four_heads
+from snellen.systems.adversarial_mixup.adversarial_mixing import (
+    AdversarialMixing,
+    MixSettings,
+    four_heads,
+    mixing_objective,
+)
 from snellen.systems.adversarial_mixup.two_heads import middle_layer
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore, cut_steps, epoch_order

@@ -22,13 +22,11 @@ from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
 from snellen.core.method import Need
-from snellen.methods.edits.backgrounds import Fill
-from snellen.methods.edits.masked_object import Parts
+from snellen.methods.edits.masked_object import Fill, Parts
 from snellen.metrics.sweep import measure, setting_name
 from snellen.models.diffusion.loading import load_generator
 from snellen.models.segmenters.object_masks import fitting_segmenter
-from snellen.systems.attribute_editing.attribute_loss import CONTROL, AttributeLosses
-from snellen.systems.attribute_editing.attribute_panels import edits_panel, worst_panel
+from snellen.systems.attribute_editing.attribute_loss import CONTROL, AttributeLosses, edits_panel, worst_panel
 from snellen.systems.attribute_editing.edited_batch import EditedBatch
 from snellen.systems.attribute_editing.method import AttributeEditing
 from snellen.systems.attribute_editing.published import SETTINGS, Kind

@@ -21,8 +21,7 @@ from snellen.core.images import ImageSet
 from snellen.core.method import Method, Need
 from snellen.core.outcomes import Edited
 from snellen.core.randomness import Randomness
-from snellen.methods.edits.backgrounds import Fill
-from snellen.methods.edits.masked_object import Parts
+from snellen.methods.edits.masked_object import Fill, Parts
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.diffusion.generator import Generator
 from snellen.models.diffusion.loading import load_generator

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.core.errors import InputError
-from snellen.models.dual_encoders.protocol import TwoTower
+from snellen.models.dual_encoders.towers import TwoTower
 from snellen.models.encoders.head_on_encoder import Standardise
 from snellen.models.references import load_two_tower
 from snellen.systems.concept_bottleneck.concept_scores import (

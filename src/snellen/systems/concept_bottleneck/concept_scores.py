@@ -19,8 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snellen.core.errors import InputError, UnsupportedError, unknown_name
-from snellen.models.dual_encoders.protocol import TwoTower
-from snellen.models.dual_encoders.towers import ImageTower
+from snellen.models.dual_encoders.towers import ImageTower, TwoTower
 from snellen.models.dual_encoders.zero_shot import fill_templates, mean_direction
 
 Scoring = Literal["cosine", "answer"]

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from snellen.core.errors import InputError
 from snellen.core.progress import Progress, Silent
 from snellen.models.language.listed_answers import ListedAnswers
-from snellen.models.language.protocol import LanguageModel
-from snellen.models.language.reply_form import ask_for_phrases
+from snellen.models.language.protocol import LanguageModel, ask_for_phrases
 from snellen.systems.concept_bottleneck.filtering import Dropped, keep_usable
 
 #: What a language model is asked for each class; a file is not asked in words.

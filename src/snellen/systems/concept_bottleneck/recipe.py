@@ -23,7 +23,7 @@ from snellen.core.images import ImageSet
 from snellen.core.method import Need
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
-from snellen.models.dual_encoders.protocol import TwoTower
+from snellen.models.dual_encoders.towers import TwoTower
 from snellen.models.language.references import load_language_model
 from snellen.models.references import load_two_tower
 from snellen.systems.concept_bottleneck.bottleneck import ConceptBottleneck, architecture

@@ -16,7 +16,7 @@ from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.core.run import canonical_json
-from snellen.models.dual_encoders.protocol import TwoTower
+from snellen.models.dual_encoders.towers import TwoTower
 from snellen.models.encoders.feature_store import FrozenFeatures, contents_hash, frozen_features
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
 from snellen.systems.concept_bottleneck.concept_scores import (

@@ -1,12 +1,16 @@
-"""The four scores of the filter, from a text–image model and a second encoder.
+"""The four scores of the filter, from a text–image model and a second encoder, and thresholds without labels.
 
 Neither may be among the classifiers that are compared, nor be trained on their labels: a filter that shares a
 classifier's mistakes removes the images on which it fails.
+
+The published thresholds were set so that each removes 90 % of the images that people saw to be out of their class. Here
+images of *other* classes stand for those: each trajectory is scored as if it were of another class, with the words of
+that class and, as its reference, the image that a trajectory of that class begins with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +21,9 @@ from torch import Tensor
 from snellen.core.classifier import Classifier, hash_tensors
 from snellen.core.errors import InputError
 from snellen.core.preparation import Preparation, to_image
-from snellen.models.dual_encoders.protocol import TwoTower
+from snellen.models.dual_encoders.towers import TwoTower
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
-from snellen.systems.continuous_nuisance.filtering import SCORES
+from snellen.systems.continuous_nuisance.filtering import SCORES, threshold_removing
 from snellen.systems.continuous_nuisance.words import class_prompt, shifted_prompt
 
 #: What the text–image model is asked, as published: of a class, and how the words of a shift follow ("in heavy snow").
@@ -156,3 +160,50 @@ def _unit(vectors: Tensor) -> Tensor:
 def _weights(tensors: dict[str, Tensor]) -> frozenset[str]:
     """Hashes of the matrices of a network, whatever their names."""
     return frozenset(hash_tensors({"weight": tensor}) for tensor in tensors.values() if tensor.ndim > 1)
+
+
+def thresholds_of_others(
+    encoders: FilterEncoders,
+    images: Mapping[str, Tensor],
+    class_names: Sequence[str],
+    *,
+    share: float = 0.9,
+    class_text: str = CLASS_TEXT,
+    shift_text: str = SHIFT_TEXT,
+) -> dict[str, float]:
+    """A threshold for each score that removes a share of trajectories that are scored as another class.
+
+    Args:
+        encoders: who scores.
+        images: trajectories by the words of their shift, float32 (n, strengths, 3, h, w) in [0, 1] each.
+        class_names: words of the class of each of the n trajectories, of two classes at least.
+        share: to remove.
+        class_text: see :func:`~snellen.systems.continuous_nuisance.filter_scores.filter_scores`.
+        shift_text: likewise.
+
+    Raises:
+        InputError: one class alone, or scores that are not finite.
+    """
+    others = [_another(row, class_names) for row in range(len(class_names))]
+    found: dict[str, list[float]] = {name: [] for name in SCORES}
+    for words, trajectories in images.items():
+        mixed = torch.cat([trajectories[others, :1], trajectories[:, 1:]], 1)
+        scores = filter_scores(
+            encoders, mixed, [class_names[other] for other in others], words,
+            class_text=class_text, shift_text=shift_text,
+        )  # fmt: skip
+        for name, values in scores.items():
+            found[name] += values[:, 1:].ravel().tolist()
+    return {name: threshold_removing(np.array(values), share) for name, values in found.items()}
+
+
+def _another(row: int, class_names: Sequence[str]) -> int:
+    """The next trajectory of another class; the last ones begin again."""
+    count = len(class_names)
+    for step in range(1, count):
+        if class_names[(row + step) % count] != class_names[row]:
+            return (row + step) % count
+    raise InputError(
+        f"thresholds without labels come from images of other classes, and there is {class_names[row]!r} alone: name "
+        f"another class, give thresholds, or do not filter"
+    )

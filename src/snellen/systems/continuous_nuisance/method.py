@@ -29,13 +29,13 @@ from snellen.methods.generation.made_images import identities_of, seeds_of
 from snellen.models.diffusion.sampler import Sampler
 from snellen.systems.continuous_nuisance.filter_scores import filter_scores
 from snellen.systems.continuous_nuisance.filtering import NEEDED, PUBLISHED_THRESHOLDS, SCORES, keep
-from snellen.systems.continuous_nuisance.loaded_models import (
+from snellen.systems.continuous_nuisance.slider import SliderFit
+from snellen.systems.continuous_nuisance.slider_folder import (
     filter_of,
     nuisance_generator,
     slider_identities,
     sliders_of,
 )
-from snellen.systems.continuous_nuisance.settings import SliderFit
 from snellen.systems.continuous_nuisance.strengths import PUBLISHED, checked_strengths
 from snellen.systems.continuous_nuisance.trajectories import GATE, sample_trajectories
 from snellen.systems.continuous_nuisance.words import SHIFTED, check_words, class_prompt, named_phrases, shifted_prompt

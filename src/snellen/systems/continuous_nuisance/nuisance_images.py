@@ -18,15 +18,7 @@ from snellen.data.privacy.pseudonyms import Pseudonyms
 from snellen.runs.runner import Call, Running, batches, carried_out, write_evidence
 from snellen.runs.unfinished import check_free
 from snellen.systems.continuous_nuisance.filtering import SCORES
-from snellen.systems.continuous_nuisance.loaded_models import filter_of
 from snellen.systems.continuous_nuisance.method import ContinuousNuisance
-from snellen.systems.continuous_nuisance.nuisance_figures import (
-    figures_of,
-    mean_over_shifts,
-    measured_at_all,
-    orders_of,
-)
-from snellen.systems.continuous_nuisance.nuisance_files import write_manifests, write_sheet
 from snellen.systems.continuous_nuisance.nuisance_set import (
     EVIDENCE,
     MANIFEST,
@@ -36,8 +28,15 @@ from snellen.systems.continuous_nuisance.nuisance_set import (
     NuisanceSet,
     RejectedTrajectory,
 )
-from snellen.systems.continuous_nuisance.nuisance_work import TASK, NuisanceWork
+from snellen.systems.continuous_nuisance.nuisance_work import TASK, NuisanceWork, write_manifests, write_sheet
 from snellen.systems.continuous_nuisance.presets import Preset, filled_in
+from snellen.systems.continuous_nuisance.robustness import (
+    figures_of,
+    mean_over_shifts,
+    measured_at_all,
+    orders_of,
+)
+from snellen.systems.continuous_nuisance.slider_folder import filter_of
 from snellen.systems.continuous_nuisance.things import check_calibration, thresholds_for
 
 ThresholdsFrom = Literal["others", "given"]
@@ -82,7 +81,7 @@ def shift_nuisance(
             for the generator that comes with the package, which are taken for it where none is named.
         filter: whether trajectories are filtered.
         thresholds_from: ``others``, so that each removes 90 % of the images that are scored as another class (see
-            :mod:`snellen.systems.continuous_nuisance.unlabelled_thresholds`); ``given``, those of the method. None:
+            :mod:`snellen.systems.continuous_nuisance.filter_scores`); ``given``, those of the method. None:
             ``given`` where the method names any, or with the published preset, else ``others``.
         reference_model: name of the classifier whose losses the relative errors are measured in.
         seed: of everything random.

@@ -1,4 +1,4 @@
-"""Sliders in a folder, one in a folder of its own for each shift: read from it, or trained and written there."""
+"""Sliders in a folder, read or trained there, and what else a method of nuisances loads."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import hashlib
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
+from snellen.methods.generation.made_images import generator_of
 from snellen.models.diffusion.generator import Generator
+from snellen.models.encoders.references import load_encoder
+from snellen.models.references import load_two_tower
+from snellen.systems.continuous_nuisance.filter_scores import FilterEncoders
 from snellen.systems.continuous_nuisance.fitting import fit_slider
-from snellen.systems.continuous_nuisance.settings import SliderFit
-from snellen.systems.continuous_nuisance.slider import Slider
-from snellen.systems.continuous_nuisance.words import SHIFTED, shifted_prompt
+from snellen.systems.continuous_nuisance.slider import Slider, SliderFit
+from snellen.systems.continuous_nuisance.words import SHIFTED, class_prompt, named_phrases, shifted_prompt
 
 #: Names of shifts become names of folders.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]*")
@@ -140,3 +145,63 @@ def _check_asked(slider: Slider, words: str, fit: SliderFit | None) -> None:
             f"{slider.folder} was trained with {', '.join(differs)}; take the numbers away to use it, or name another "
             f"folder"
         )
+
+
+if TYPE_CHECKING:
+    from snellen.systems.continuous_nuisance.method import ContinuousNuisance
+
+
+def nuisance_generator(method: ContinuousNuisance) -> Generator:
+    """The generator of a method, where and in the precision that it says."""
+    return generator_of(method.generator, method.device, method.dtype)
+
+
+def sliders_of(
+    method: ContinuousNuisance, class_names: Sequence[str], progress: Progress | None = None
+) -> dict[str, dict[str, Slider]]:
+    """The sliders of some classes, by class and then by shift, trained first where their folder lacks them.
+
+    Raises:
+        InputError: what the method lacks; a slider of another generator, with other words, numbers or prompts.
+    """
+    lacking = method.missing()
+    if lacking is not None:
+        raise InputError(f"{method.name} {lacking}")
+    folder, generator, shifts = Path(method.sliders), nuisance_generator(method), named_phrases(method.concept)
+    prompts = {name: class_prompt(method.template, name) for name in method.classes}
+    if method.sliders_for == "each":
+        return {
+            name: sliders_of_class(
+                folder, generator, shifts, name, prompts[name],
+                fit=method.fit, template=method.shifted, progress=progress,
+            )
+            for name in class_names
+        }  # fmt: skip
+    shared = sliders_in(
+        folder, generator, shifts, list(prompts.values()), fit=method.fit, template=method.shifted, progress=progress
+    )
+    return dict.fromkeys(class_names, shared)
+
+
+def slider_identities(method: ContinuousNuisance) -> dict[str, str]:
+    """Hashes of the weights of all sliders of a method."""
+    found = sliders_of(method, method.classes)
+    if method.sliders_for == "each":
+        return {
+            f"slider {class_name}/{name}": slider.card.sha256
+            for class_name, sliders in found.items()
+            for name, slider in sliders.items()
+        }
+    return {f"slider {name}": slider.card.sha256 for sliders in found.values() for name, slider in sliders.items()}
+
+
+def filter_of(method: ContinuousNuisance) -> FilterEncoders | None:
+    """The encoders of a method's filter; None where it has none."""
+    if method.text_image is None or method.second_encoder is None:
+        return None
+    return _encoders(method.text_image, method.second_encoder, method.quirk, method.device)
+
+
+@lru_cache(maxsize=1)
+def _encoders(text_image: str, second: str, quirk: bool, device: str) -> FilterEncoders:
+    return FilterEncoders(load_two_tower(text_image, device=device), load_encoder(second, device=device), quirk)

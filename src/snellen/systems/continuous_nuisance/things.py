@@ -13,9 +13,9 @@ from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import to_unit
 from snellen.core.randomness import Randomness, derive_seed
-from snellen.systems.continuous_nuisance.loaded_models import filter_of
+from snellen.systems.continuous_nuisance.filter_scores import thresholds_of_others
 from snellen.systems.continuous_nuisance.method import ContinuousNuisance
-from snellen.systems.continuous_nuisance.unlabelled_thresholds import thresholds_of_others
+from snellen.systems.continuous_nuisance.slider_folder import filter_of
 from snellen.systems.continuous_nuisance.words import named_phrases
 
 #: Things of each class, and in all at most, from which thresholds of the filter are taken.
@@ -82,7 +82,7 @@ def check_calibration(method: ContinuousNuisance) -> None:
 def thresholds_for(method: ContinuousNuisance, seed: int) -> dict[str, float]:
     """Thresholds of a method's filter from trajectories of their own, each scored as another class.
 
-    See :mod:`snellen.systems.continuous_nuisance.unlabelled_thresholds`.
+    See :mod:`snellen.systems.continuous_nuisance.filter_scores`.
 
     Raises:
         InputError: no filter, or one class alone.

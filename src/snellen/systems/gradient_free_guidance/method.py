@@ -20,10 +20,9 @@ from snellen.core.errors import InputError, unknown_name
 from snellen.core.images import ImageSet
 from snellen.core.randomness import Randomness
 from snellen.methods.generation.asked import BLANK, NO_CLASS, Asked
-from snellen.methods.generation.estimates import check_guide, read_estimates
 from snellen.methods.generation.guided_sampling import GuidedSampling
-from snellen.methods.generation.independence import weights_of
-from snellen.methods.generation.made_images import classifier_of, generator_of, identities_of
+from snellen.methods.generation.made_images import classifier_of, generator_of, identities_of, weights_of
+from snellen.methods.generation.teachers import check_guide, read_estimates
 from snellen.models.diffusion.denoiser import Denoiser
 from snellen.models.diffusion.generate import Steering
 from snellen.models.diffusion.guidance import GuidanceTerm, classifier_free
@@ -37,12 +36,13 @@ from snellen.systems.gradient_free_guidance.confusion import (
 from snellen.systems.gradient_free_guidance.gradient_free import (
     Deciding,
     GradientFreeRule,
+    Tally,
     away_from_confusion,
     confused_autoguidance,
     mixed_reference,
     mixing_policy,
+    told_of,
 )
-from snellen.systems.gradient_free_guidance.step_decisions import Tally, told_of
 
 
 class GradientFreeGuidance(GuidedSampling):

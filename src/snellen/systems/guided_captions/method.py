@@ -28,11 +28,22 @@ from snellen.data.files.held_images import CARRIED, held_set
 from snellen.models.captioners.protocol import Captioner
 from snellen.models.language.causal import CausalLanguageModel, load_causal_language_model
 from snellen.models.references import load_captioner
-from snellen.systems.guided_captions.caption_beams import beam_search
-from snellen.systems.guided_captions.caption_decoding import Decoded, decode, greedy, sampling
-from snellen.systems.guided_captions.caption_rules import ClassifierFree, LanguageGuided, Rule, Unconditional
-from snellen.systems.guided_captions.caption_scores import newline_tokens
-from snellen.systems.guided_captions.caption_steps import GuidedSteps, prompt_tokens
+from snellen.systems.guided_captions.caption_decoding import (
+    Decoded,
+    GuidedSteps,
+    beam_search,
+    decode,
+    greedy,
+    prompt_tokens,
+    sampling,
+)
+from snellen.systems.guided_captions.caption_rules import (
+    ClassifierFree,
+    LanguageGuided,
+    Rule,
+    Unconditional,
+    newline_tokens,
+)
 
 #: Above this scale retrieval falls and gibberish grows (table 1 of the paper).
 STRONGEST = 3.0

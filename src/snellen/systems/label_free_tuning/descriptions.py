@@ -1,21 +1,32 @@
-"""Sentences that describe classes: from a file, from a language model, or hand-made templates where there are none.
+"""Sentences that describe classes, from a file, a language model or templates, and the class vectors of them.
 
 Imam et al., NoLA (arXiv 2411.19346), section on class description embeddings, after Pratt et al. (CuPL, ICCV 2023,
 arXiv 2209.03320): a language model is asked several questions about each class, several times each, and its sentences
 stand beside the templates. Replies of a server are kept by the hash of model and question.
+
+W = [w_1 … w_k], w_c = norm(mean of norm(t(s)) over the texts s of class c): NoLA (arXiv 2411.19346), step 1, which is
+:func:`snellen.models.dual_encoders.zero_shot.class_vectors`. A file named after a data set alone would serve one
+model's vectors to another.
 """
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
 
 from snellen.core.errors import InputError
 from snellen.core.progress import Progress, Silent
-from snellen.models.dual_encoders.zero_shot import TEMPLATE, fill_templates
+from snellen.core.run import canonical_json, write_atomically
+from snellen.models.dual_encoders.towers import TwoTower
+from snellen.models.dual_encoders.zero_shot import TEMPLATE, class_vectors, fill_templates
 from snellen.models.language.listed_answers import ListedAnswers
-from snellen.models.language.protocol import LanguageModel
-from snellen.models.language.reply_form import ask_for_phrases
+from snellen.models.language.protocol import LanguageModel, ask_for_phrases
 
 #: Six questions for each class, as the paper asks; the words are ours.
 QUESTIONS = (
@@ -117,3 +128,40 @@ def first_sentence(text: str) -> str:
     line = " ".join(text.split())
     head, stop, _ = line.partition(". ")
     return head + stop.strip()
+
+
+def matrix_key(identity: str, texts: Mapping[str, Sequence[str]]) -> str:
+    """Hash (sha256) of a tower's identity and of the texts of every class, in order.
+
+    >>> matrix_key("tower", {"cat": ["a cat"]}) == matrix_key("tower", {"cat": ["a tabby"]})
+    False
+    """
+    return hashlib.sha256(
+        canonical_json({"tower": identity, "texts": [[name, *of] for name, of in texts.items()]})
+    ).hexdigest()
+
+
+def class_matrix(tower: TwoTower, texts: Mapping[str, Sequence[str]], *, folder: Path | None = None) -> Tensor:
+    """Vectors of classes (k, d), each of length one, in the order of ``texts``.
+
+    Args:
+        tower: whose text side encodes.
+        texts: of each class.
+        folder: where vectors are kept; None keeps none. A damaged file is made again.
+
+    Raises:
+        InputError: no classes, a class without texts, or a text that is too long.
+    """
+    if folder is None:
+        return class_vectors(tower, texts)
+    path = folder / f"{matrix_key(tower.identity(), texts)}.safetensors"
+    if path.is_file():
+        try:
+            kept = load(path.read_bytes())["vectors"]
+            if kept.shape == (len(texts), tower.dimension):
+                return kept.to(tower.device)
+        except (OSError, SafetensorError, KeyError):
+            pass
+    vectors = class_vectors(tower, texts)
+    write_atomically(path, save({"vectors": vectors.cpu().contiguous()}))
+    return vectors

@@ -28,13 +28,17 @@ from snellen.models.encoders.feature_store import FrozenFeatures, frozen_feature
 from snellen.models.encoders.references import load_encoder
 from snellen.models.language.references import load_language_model
 from snellen.models.references import load_two_tower
-from snellen.systems.label_free_tuning.class_matrix import class_matrix
-from snellen.systems.label_free_tuning.descriptions import class_texts, count_described
-from snellen.systems.label_free_tuning.label_head import HEAD_PLAN
+from snellen.systems.label_free_tuning.descriptions import class_matrix, class_texts, count_described
 from snellen.systems.label_free_tuning.selection import CollapsedClassesWarning
-from snellen.systems.label_free_tuning.strong_view import StrongView
-from snellen.systems.label_free_tuning.teaching import Teaching, class_probabilities, teach
-from snellen.systems.label_free_tuning.tuning import LABEL_SMOOTHING, TUNING_PLAN, Selection, agreement, tune
+from snellen.systems.label_free_tuning.teaching import HEAD_PLAN, Teaching, class_probabilities, teach
+from snellen.systems.label_free_tuning.tuning import (
+    LABEL_SMOOTHING,
+    TUNING_PLAN,
+    Selection,
+    StrongView,
+    agreement,
+    tune,
+)
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore
 from snellen.training.fitting.frame import FittedMethod, Fitting, laid_over

@@ -1,7 +1,8 @@
 """From a collection and class vectors to a label for every image: what the text–image model is sure of teaches a head
 on self-supervised features, and the head labels all.
 
-Imam et al., NoLA (arXiv 2411.19346), step 2.
+Imam et al., NoLA (arXiv 2411.19346), step 2, the DINO-based labelling network: linear, ReLU, linear; plain
+cross-entropy, Adam.
 """
 
 from __future__ import annotations
@@ -10,15 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snellen.core.errors import InputError
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
-from snellen.models.dual_encoders.protocol import TwoTower
+from snellen.models.dual_encoders.towers import TwoTower
 from snellen.models.dual_encoders.zero_shot import scaled_cosines
-from snellen.systems.label_free_tuning.label_head import HEAD_PLAN, LabelHead, fit_label_head, hard_labels
 from snellen.systems.label_free_tuning.selection import (
     Selected,
     images_per_class,
@@ -26,7 +26,79 @@ from snellen.systems.label_free_tuning.selection import (
     tell_collapse,
     tell_few_images,
 )
+from snellen.training.acceleration import seeded
+from snellen.training.batches import ImageStore
+from snellen.training.loop import train
 from snellen.training.plan import TrainingPlan
+
+#: Of the paper's code; without decay, adamw is Adam.
+HEAD_PLAN = TrainingPlan(epochs=50, batch_size=32, learning_rate=1e-3, weight_decay=0.0, schedule="constant")
+
+
+class LabelHead(nn.Module):
+    """Features (n, d) → logits (n, k) through one hidden layer.
+
+    >>> LabelHead(8, 4, 3)(torch.zeros(2, 8)).shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(self, dim: int, hidden: int, class_count: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, class_count))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Score."""
+        logits: Tensor = self.layers(features)
+        return logits
+
+
+def fit_label_head(
+    features: Tensor,
+    labels: Tensor,
+    class_count: int,
+    *,
+    hidden: int = 256,
+    plan: TrainingPlan = HEAD_PLAN,
+    rng: Randomness,
+    progress: Progress | None = None,
+) -> LabelHead:
+    """Train a head on the features of images with pseudo-labels; it comes back frozen.
+
+    Args:
+        features: float (m, d), of the chosen images.
+        labels: their pseudo-labels, int64 (m,), in [0, class_count).
+        class_count: number of classes k.
+        hidden: width of the hidden layer.
+        plan: numbers of the training; its seed is replaced by one of ``rng``.
+        rng: seeds initial weights and order.
+        progress: hears of every step.
+
+    Raises:
+        InputError: features and labels of different numbers, or a label out of range.
+    """
+    if features.ndim != 2 or labels.shape != features.shape[:1] or not len(labels):
+        raise InputError(
+            f"a head learns from features (m, d) and labels (m,) of m ≥ 1 images; got {tuple(features.shape)} and "
+            f"{tuple(labels.shape)}"
+        )
+    if int(labels.min()) < 0 or int(labels.max()) >= class_count:
+        raise InputError(f"labels are numbers from 0 to {class_count - 1}; got {int(labels.min())}…{int(labels.max())}")
+    with seeded(rng.generator("label head").initial_seed(), torch.device("cpu")):
+        head = LabelHead(features.shape[1], hidden, class_count)
+    trained = train(
+        head,
+        ImageStore.of_tensors(features.float(), labels),
+        plan=plan.model_copy(update={"seed": rng.generator("label head order").initial_seed() % 2**31}),
+        progress=progress,
+    )
+    head.load_state_dict(dict(trained.weights))
+    return head.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def hard_labels(head: nn.Module, features: Tensor, *, at_once: int = 4096) -> Tensor:
+    """The class that a head gives each image: features (n, d) → int64 (n,)."""
+    return torch.cat([head(part.float()).argmax(1) for part in features.split(at_once)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,8 +18,7 @@ from snellen.core.preparation import Preparation
 from snellen.core.progress import Progress
 from snellen.systems.label_maps.localized_head import LocalizedHead, localized_head
 from snellen.systems.label_maps.sparse import SparseMaps, keep_largest
-from snellen.systems.label_maps.store import LabelMaps, MapsRecord
-from snellen.systems.label_maps.writing import MappedImages, existing_maps, write_maps
+from snellen.systems.label_maps.store import LabelMaps, MappedImages, MapsRecord, existing_maps, write_maps
 
 
 def annotate(

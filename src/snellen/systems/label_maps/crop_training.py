@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from snellen.core.errors import InputError
 from snellen.systems.label_maps.looked_up import LookedUp
-from snellen.systems.label_maps.pooling import pooled_scores, whole_boxes
-from snellen.systems.label_maps.sparse import Missing
+from snellen.systems.label_maps.sparse import Missing, pooled_scores, whole_boxes
 from snellen.training.batches import Batch
 from snellen.training.mixing import cutmix
 from snellen.training.objectives import Objective, cross_entropy

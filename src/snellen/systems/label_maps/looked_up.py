@@ -11,8 +11,7 @@ from torch import Tensor
 
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSource
-from snellen.systems.label_maps.pooling import pooled_scores, whole_boxes
-from snellen.systems.label_maps.sparse import SparseMaps
+from snellen.systems.label_maps.sparse import SparseMaps, pooled_scores, whole_boxes
 from snellen.systems.label_maps.store import LabelMaps
 
 

@@ -21,8 +21,7 @@ from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.data.files.contained_file import locate, read_file
 from snellen.systems.label_maps.sparse import SparseMaps
-from snellen.systems.label_maps.store import LabelMaps, MapsRecord
-from snellen.systems.label_maps.writing import MappedImages, existing_maps, write_maps
+from snellen.systems.label_maps.store import LabelMaps, MappedImages, MapsRecord, existing_maps, write_maps
 
 #: Order of the two axes of a published map. Its generator is not published, and the published training code takes the
 #: first axis for the width in one place (see docs/systems/label_maps.md).

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.models.layers.layer_changes import zero_units
+from snellen.models.layers.layer_edits import zero_units
 from snellen.systems.neuron_descriptions.vocabulary import split_words
 
 

@@ -24,7 +24,7 @@ from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.data.loading import prepared_batches
-from snellen.methods.explanations.spatial_layer import last_map_layer
+from snellen.methods.explanations.grad_cam import last_map_layer
 from snellen.systems.neuron_descriptions.ablation import Unit, units_described_with
 from snellen.systems.neuron_descriptions.captioner import Regions
 from snellen.systems.neuron_descriptions.describer import Describer, load_describer

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
+from snellen.systems.perturbation_estimation.estimate import Scores, in_batches
 from snellen.systems.perturbation_estimation.figures import averaged, pair_figures
-from snellen.systems.perturbation_estimation.losses import LossWeights, estimation_loss
+from snellen.systems.perturbation_estimation.losses import LossWeights, View, draw_view, estimation_loss, untouched
 from snellen.systems.perturbation_estimation.pairs import Cell, joined
-from snellen.systems.perturbation_estimation.unbounded import Scores, in_batches
-from snellen.systems.perturbation_estimation.views import View, draw_view, untouched
 from snellen.training.batches import Batch, Examples, ImageStore
 from snellen.training.evaluation import Evaluate
 from snellen.training.loop import Trained, train
@@ -47,8 +46,8 @@ def fit_denoiser(
     Args:
         network: initial weights.
         cells: pairs to train on.
-        surrogate: F̂; see :func:`~snellen.systems.perturbation_estimation.unbounded.surrogate_scores`.
-        views: names of :data:`~snellen.systems.perturbation_estimation.views.VIEWS`, beside the images as they are.
+        surrogate: F̂; see :func:`~snellen.systems.perturbation_estimation.estimate.surrogate_scores`.
+        views: names of :data:`~snellen.systems.perturbation_estimation.losses.VIEWS`, beside the images as they are.
         weights: of the terms of the loss.
         plan: of the training; ``plan.select`` is a figure of :func:`by_victims`.
         parity: as the published code does; see :func:`objective_of`.

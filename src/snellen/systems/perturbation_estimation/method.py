@@ -27,8 +27,7 @@ from snellen.data.references import load_images
 from snellen.methods.attacks.perturbation.magnified import magnified
 from snellen.metrics.intervals import clopper_pearson
 from snellen.models.residual_denoiser import LoadedDenoiser, load_denoiser
-from snellen.systems.perturbation_estimation.decisions import Decided, decided, evidence_of
-from snellen.systems.perturbation_estimation.estimate import red
+from snellen.systems.perturbation_estimation.estimate import Decided, decided, evidence_of, red
 
 #: What progress calls it.
 TASK = "estimating perturbations"
@@ -116,7 +115,7 @@ class Perturbation(Method):
         """Scan images; nothing is random.
 
         Returns:
-            A row for each image, see :func:`snellen.systems.perturbation_estimation.decisions.evidence_of`. The
+            A row for each image, see :func:`snellen.systems.perturbation_estimation.estimate.evidence_of`. The
             statistic is the share of images whose estimate is decided otherwise; without a classifier, the mean length
             of δ_RED.
 

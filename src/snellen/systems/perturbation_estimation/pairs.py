@@ -19,7 +19,7 @@ from snellen.core.errors import InputError
 from snellen.core.method import Attack
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
-from snellen.systems.perturbation_estimation.unbounded import in_batches
+from snellen.systems.perturbation_estimation.estimate import in_batches
 
 #: What progress calls it.
 TASK = "pairs"

@@ -23,12 +23,11 @@ from snellen.data.files.labels import align_labels
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.residual_denoiser import ResidualDenoiser, architecture
 from snellen.models.weights.state_dict_file import load_strictly
+from snellen.systems.perturbation_estimation.estimate import Scores, in_batches, surrogate_scores, unbounded_scores
 from snellen.systems.perturbation_estimation.figures import FIGURES, benign_figures
 from snellen.systems.perturbation_estimation.fitting import fit_denoiser, kept_shares
-from snellen.systems.perturbation_estimation.losses import LossWeights
+from snellen.systems.perturbation_estimation.losses import LossWeights, ViewName
 from snellen.systems.perturbation_estimation.pairs import Cell, joined, make_cells
-from snellen.systems.perturbation_estimation.unbounded import Scores, in_batches, surrogate_scores, unbounded_scores
-from snellen.systems.perturbation_estimation.views import ViewName
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore
 from snellen.training.fitting.frame import FittedMethod, Fitting, laid_over

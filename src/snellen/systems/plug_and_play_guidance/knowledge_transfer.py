@@ -21,9 +21,9 @@ from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.methods.generation.synthetic_images import SyntheticImages
 from snellen.methods.generation.teachers import Teacher, latents_of, pictures
+from snellen.models.diffusion.denoiser import add_noise
 from snellen.models.diffusion.generator import Generator
-from snellen.models.diffusion.parametrisation import add_noise
-from snellen.systems.plug_and_play_guidance.noise_ranges import NoiseRanges
+from snellen.systems.plug_and_play_guidance.low_rank_experts import NoiseRanges
 from snellen.training.batches import Batch, ImageStore
 
 #: (answers of an expert, answers of its teacher), both (n, ...) → losses (n,).

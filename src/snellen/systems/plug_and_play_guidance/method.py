@@ -23,8 +23,7 @@ from snellen.methods.generation.guided_sampling import GuidedSampling
 from snellen.methods.generation.made_images import classifier_of, generator_of
 from snellen.methods.generation.teachers import Teacher, classifier_teacher
 from snellen.models.diffusion.condition import Condition
-from snellen.systems.plug_and_play_guidance.expert_fitting import TransferFit
-from snellen.systems.plug_and_play_guidance.expert_folder import experts_in
+from snellen.systems.plug_and_play_guidance.expert_fitting import TransferFit, experts_in
 from snellen.systems.plug_and_play_guidance.low_rank_experts import LowRankExperts
 
 

@@ -18,7 +18,7 @@ from snellen.methods.generation.teachers import Teacher
 from snellen.models.diffusion.generator import Generator
 from snellen.systems.plug_and_play_guidance.expert_fitting import TransferFit
 from snellen.systems.plug_and_play_guidance.knowledge_transfer import NoisyImages, random_mirrors
-from snellen.systems.plug_and_play_guidance.noise_ranges import NoiseRanges
+from snellen.systems.plug_and_play_guidance.low_rank_experts import NoiseRanges
 from snellen.training.batches import Batch, Examples
 from snellen.training.loop import train
 from snellen.training.objectives import cross_entropy

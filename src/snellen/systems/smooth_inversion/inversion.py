@@ -20,8 +20,7 @@ from snellen.methods.attacks.perturbation.inputs import checked_inputs
 from snellen.methods.attacks.perturbation.loop import ascend
 from snellen.methods.attacks.perturbation.search import start_search
 from snellen.methods.smoothing.branches import branches_of
-from snellen.methods.smoothing.vote_evaluation import vote_evaluation
-from snellen.methods.smoothing.votes import CHUNK
+from snellen.methods.smoothing.votes import CHUNK, vote_evaluation
 from snellen.systems.smooth_inversion.steps import BoxThenBall, MomentumStep, Sure
 
 

@@ -44,8 +44,8 @@ from snellen.systems.viewpoints.attacked_view_set import (
     view_attack_figures,
 )
 from snellen.systems.viewpoints.search import judge, scores_of
+from snellen.systems.viewpoints.seen_objects import judged_rows, with_viewpoints
 from snellen.systems.viewpoints.view_pictures import write_view_pictures
-from snellen.systems.viewpoints.view_rows import judged_rows, with_viewpoints
 from snellen.systems.viewpoints.views import Look, look_of
 
 #: Random views of an object, and the share of a picture that it must cover, where an attack says nothing of them.

@@ -27,10 +27,9 @@ from snellen.data.files.labels import align_labels
 from snellen.data.references import load_images
 from snellen.data.worlds.view_set import ViewedObject, ViewedObjects, is_view_set, viewed_objects
 from snellen.metrics.clustered import ClusteredMean, clustered_mean, clustered_share
-from snellen.systems.viewpoints.map_picture import map_picture
 from snellen.systems.viewpoints.method import ViewpointAttack
 from snellen.systems.viewpoints.seen_objects import SeenObject, WorstRegion, random_views, seen_object, worst_region
-from snellen.systems.viewpoints.view_map import view_map
+from snellen.systems.viewpoints.view_map import map_picture, view_map
 
 #: The attack of the check: as published but for fewer components, views and steps.
 COMPONENTS, POPSIZE, SAMPLES = 3, 21, 24

@@ -24,10 +24,15 @@ from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.view_renderer import ViewRenderer
 from snellen.data.worlds.viewpoints import COORDINATES, viewpoints_of
-from snellen.systems.viewpoints.entropy import entropy_of
-from snellen.systems.viewpoints.mixture import draw_unbounded
-from snellen.systems.viewpoints.search import FoundViewpoints, Judged, judge, scores_of, search_viewpoints
-from snellen.systems.viewpoints.settings import SearchSettings
+from snellen.systems.viewpoints.mixture import draw_unbounded, entropy_of
+from snellen.systems.viewpoints.search import (
+    FoundViewpoints,
+    Judged,
+    SearchSettings,
+    judge,
+    scores_of,
+    search_viewpoints,
+)
 from snellen.systems.viewpoints.views import look_of
 
 #: Draws by which the entropy of a finished mixture is estimated.

@@ -18,8 +18,7 @@ from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.viewpoints import COORDINATES, viewpoints_of
 from snellen.systems.viewpoints.mixture import ViewpointMixture, draw_unbounded
-from snellen.systems.viewpoints.search import Score, search_viewpoints
-from snellen.systems.viewpoints.settings import SearchSettings
+from snellen.systems.viewpoints.search import Score, SearchSettings, search_viewpoints
 from snellen.systems.viewpoints.views import Look
 
 

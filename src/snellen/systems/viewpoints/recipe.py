@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import nn
 
 from snellen.systems.viewpoints.pool import LabelledObjects, MixturePool
-from snellen.systems.viewpoints.settings import SearchSettings
+from snellen.systems.viewpoints.search import SearchSettings
 from snellen.systems.viewpoints.view_training import ViewTraining
 
 

@@ -28,7 +28,7 @@ from snellen.core.outcomes import Explained
 from snellen.core.preparation import to_image
 from snellen.core.randomness import Randomness
 from snellen.methods.explanations.attributed import Attributed, Attributor
-from snellen.methods.explanations.faithfulness.region import region_effect
+from snellen.methods.explanations.faithfulness.removal import region_effect
 from snellen.methods.explanations.filling import FillName, filling
 from snellen.methods.explanations.maps import Select, moved, strongest
 from snellen.methods.explanations.pointed_region import Candidate, PointedRegion, pointed_region, points_of

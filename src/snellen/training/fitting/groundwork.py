@@ -16,7 +16,7 @@ from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.metrics.auroc import multilabel_auroc
-from snellen.models.classifiers.untrained import architecture_of, untrained
+from snellen.models.classifiers.artifact_models import architecture_of, untrained
 from snellen.models.weights.state_dict_file import load_strictly
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Examples, ImageStore

@@ -14,7 +14,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import SnellenError
 from snellen.core.images import ImageSet
 from snellen.core.method import Need
-from snellen.models.classifiers.untrained import architecture_of
+from snellen.models.classifiers.artifact_models import architecture_of
 from snellen.training.evaluation import Evaluate, accuracy
 from snellen.training.fitting.frame import FittedMethod, Fitting, laid_over
 from snellen.training.fitting.groundwork import Groundwork, label_figures, lay_groundwork

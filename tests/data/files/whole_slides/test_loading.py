@@ -10,8 +10,7 @@ import pytest
 from snellen.core.errors import InputError, RejectedImageError, UnknownNameError
 from snellen.core.images import COLUMNS
 from snellen.core.preparation import Preparation
-from snellen.data.files.bags import Bags
-from snellen.data.files.tiled_source import TiledSource, boxes_of_tiles
+from snellen.data.files.bags import Bags, TiledSource, boxes_of_tiles
 from snellen.data.files.whole_slides.loading import load_slides
 from snellen.data.files.whole_slides.tiling import Tiling
 from snellen.data.loading import prepared_batches

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from snellen.data.files.whole_slides import loading, slide_file, tissue
+from snellen.data.files.whole_slides import loading, slide_file, tiling
 from snellen.data.files.whole_slides.handles import Handles
 from snellen.data.files.whole_slides.slide_file import SUFFIXES
 from snellen.data.files.whole_slides.slide_list import NEGATIVES
@@ -57,6 +57,6 @@ def test_parameters_are_those_of_the_code() -> None:
         assert name.replace("TIF", "TIFF") in PAGE
     assert f"{loading._LONGEST:,} pixels" in PAGE
     assert f"at most {loading._ALONG_TILE} along a tile" in PAGE
-    assert [round(one / 255, 2) for one in (tissue.LEAST_THRESHOLD, tissue.LARGEST_THRESHOLD)] == [0.07, 0.2]
+    assert [round(one / 255, 2) for one in (tiling.LEAST_THRESHOLD, tiling.LARGEST_THRESHOLD)] == [0.07, 0.2]
     assert slide_file._CACHE_BYTES == 64 * 2**20
     assert Handles()._kept == 4

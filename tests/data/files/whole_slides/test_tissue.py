@@ -9,7 +9,7 @@ from scipy.ndimage import label
 from skimage.filters import threshold_otsu
 from skimage.morphology import remove_small_objects
 
-from snellen.data.files.whole_slides.tissue import LARGEST_THRESHOLD, otsu_threshold, tissue_mask, without_small_parts
+from snellen.data.files.whole_slides.tiling import LARGEST_THRESHOLD, otsu_threshold, tissue_mask, without_small_parts
 from tests.data.files.whole_slides.painted import glass, with_tissue
 
 

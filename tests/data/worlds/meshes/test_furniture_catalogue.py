@@ -10,7 +10,7 @@ import pytest
 
 from snellen.core.errors import InputError
 from snellen.data.worlds.meshes.furniture_catalogue import furniture_meshes, read_catalogue
-from snellen.data.worlds.meshes.loaded_meshes import read_mesh
+from snellen.data.worlds.meshes.mesh_renderer import read_mesh
 from tests.data.worlds.meshes.small_meshes import CATALOGUE, write_catalogue
 
 

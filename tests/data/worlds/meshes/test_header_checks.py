@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snellen.core.errors import RejectedImageError
-from snellen.data.worlds.meshes.loaded_meshes import check_header
+from snellen.data.worlds.meshes.mesh_renderer import check_header
 from tests.data.worlds.meshes.small_meshes import triangle_glb
 
 BINARY_STL = bytes(80) + struct.pack("<I", 1) + bytes(50)

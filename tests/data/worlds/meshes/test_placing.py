@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snellen.core.errors import InputError, RejectedImageError
-from snellen.data.worlds.meshes.loaded_meshes import LoadedMeshes, mesh_content_hash, read_mesh
 from snellen.data.worlds.meshes.mesh import Mesh, part_of_corners, placed
 from snellen.data.worlds.meshes.mesh_file import MeshFile, mesh_files
+from snellen.data.worlds.meshes.mesh_renderer import LoadedMeshes, mesh_content_hash, read_mesh
 from tests.data.worlds.meshes.small_meshes import write_box, write_card
 
 
@@ -126,7 +126,7 @@ def test_only_the_latest_meshes_are_kept(tmp_path: Path, monkeypatch: pytest.Mon
         read.append(file.object_id)
         return read_mesh(file)
 
-    monkeypatch.setattr("snellen.data.worlds.meshes.loaded_meshes.read_mesh", counted)
+    monkeypatch.setattr("snellen.data.worlds.meshes.mesh_renderer.read_mesh", counted)
     for name in "abc":
         write_box(tmp_path / f"{name}.obj")
     meshes = LoadedMeshes(tmp_path, kept=2)

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from snellen.core.errors import InputError, MissingExtraError, RejectedImageError, SnellenError
-from snellen.data.worlds.meshes.loaded_meshes import LoadedMeshes
+from snellen.data.worlds.meshes.mesh_renderer import LoadedMeshes, check_off_screen
 from snellen.data.worlds.meshes.pybullet_renderer import PyBulletRenderer
 from snellen.data.worlds.meshes.pyvista_renderer import PyVistaRenderer
 from snellen.data.worlds.meshes.screening import screened
-from snellen.data.worlds.meshes.vtk_messages import check_off_screen
 from snellen.data.worlds.viewpoints import ANGLE_OF_VIEW, camera_to_world
 from tests.data.worlds.meshes.small_meshes import triangle_glb, write_box, write_card
 
@@ -273,7 +272,7 @@ def _all_but_same_names(folder: Path):
 
 def test_vtk_is_silent_but_heard() -> None:
     core = pytest.importorskip("vtkmodules.vtkCommonCore", reason="vtk is not installed")
-    from snellen.data.worlds.meshes.vtk_messages import vtk_messages_kept
+    from snellen.data.worlds.meshes.mesh_renderer import vtk_messages_kept
 
     before = core.vtkOutputWindow.GetInstance()
     with vtk_messages_kept() as messages:

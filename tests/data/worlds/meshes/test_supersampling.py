@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError
-from snellen.data.worlds.meshes.studio import as_tensors, averaged, camera_of, checked_frame
+from snellen.data.worlds.meshes.mesh_renderer import as_tensors, averaged, camera_of, checked_frame
 
 
 def test_means_are_those_of_floating_point_over_a_white_background() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from snellen.data.worlds.optotypes.attribute_score import attribute_f1, pooled
+from snellen.data.worlds.optotypes.truth import attribute_f1, pooled
 
 
 def test_scores_equal_those_of_an_independent_library():

@@ -9,12 +9,15 @@ from snellen.data.worlds.optotypes.caption_phrases import caption_words
 from snellen.data.worlds.optotypes.captions import caption
 from snellen.data.worlds.optotypes.described import (
     DEGREES,
+    DETAILS,
+    FACTORS,
     PLACES,
     RELATIONS,
     Described,
     DescribedNuisances,
     DescribedObject,
     DescribedRelation,
+    select,
 )
 from snellen.data.worlds.optotypes.factors import (
     BACKGROUNDS,
@@ -29,7 +32,6 @@ from snellen.data.worlds.optotypes.factors import (
     TILTS,
 )
 from snellen.data.worlds.optotypes.parser import parse
-from snellen.data.worlds.optotypes.selection import DETAILS, FACTORS, select
 from snellen.data.worlds.optotypes.vocabulary import BLANK, WORDS, bare_words, forms, phrases, values, vocabulary
 from tests.data.worlds.optotypes.caption_scenes import descriptions
 

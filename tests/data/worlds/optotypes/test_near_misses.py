@@ -4,10 +4,17 @@ import pytest
 
 from snellen.core.errors import InputError
 from snellen.data.worlds.optotypes.captions import caption
-from snellen.data.worlds.optotypes.described import Described, DescribedNuisances, DescribedObject, DescribedRelation
+from snellen.data.worlds.optotypes.described import (
+    FACTORS,
+    OBJECT_FACTORS,
+    Described,
+    DescribedNuisances,
+    DescribedObject,
+    DescribedRelation,
+    select,
+)
 from snellen.data.worlds.optotypes.near_misses import near_misses
 from snellen.data.worlds.optotypes.parser import parse
-from snellen.data.worlds.optotypes.selection import FACTORS, OBJECT_FACTORS, select
 from snellen.data.worlds.optotypes.truth import contradicts, holds
 from tests.data.worlds.optotypes.caption_scenes import descriptions
 

@@ -1,8 +1,15 @@
 import pytest
 
 from snellen.core.errors import InputError
-from snellen.data.worlds.optotypes.described import Described, DescribedNuisances, DescribedObject, DescribedRelation
-from snellen.data.worlds.optotypes.selection import DETAILS, FACTORS, select
+from snellen.data.worlds.optotypes.described import (
+    DETAILS,
+    FACTORS,
+    Described,
+    DescribedNuisances,
+    DescribedObject,
+    DescribedRelation,
+    select,
+)
 from snellen.data.worlds.optotypes.truth import holds
 from tests.data.worlds.optotypes.caption_scenes import descriptions
 

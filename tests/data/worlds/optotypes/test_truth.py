@@ -2,13 +2,15 @@ import random
 from itertools import permutations
 
 from snellen.data.worlds.optotypes.described import (
+    FACTORS,
     INVERSE,
+    OBJECT_FACTORS,
     Described,
     DescribedNuisances,
     DescribedObject,
     DescribedRelation,
+    select,
 )
-from snellen.data.worlds.optotypes.selection import FACTORS, OBJECT_FACTORS, select
 from snellen.data.worlds.optotypes.truth import contradicts, holds
 from tests.data.worlds.optotypes.caption_scenes import descriptions
 

@@ -9,7 +9,7 @@ import pytest
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.data.worlds.optotypes.scene import Light, Scene, SceneObject
-from snellen.data.worlds.planting.conditions import factor, holds, rows_where
+from snellen.data.worlds.planting.selections import factor, holds, rows_where
 from tests.data.worlds.planting.labelled_sets import labelled_set
 
 STAR = SceneObject(shape="star", colour="red", radius=0.74, x=-0.3, y=0.2, rotation=0.3)

@@ -14,17 +14,17 @@ from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.factors import BACKGROUNDS, COLOURS
 from snellen.data.worlds.optotypes.scene import Lettering, Scene, SceneObject
 from snellen.data.worlds.optotypes.scene_set import scene_images
-from snellen.data.worlds.planting.correlation import correlate
-from snellen.data.worlds.planting.patch_trigger import PatchTrigger
 from snellen.data.worlds.planting.scene_shortcuts import (
     MOST_OBJECTS,
     BackgroundShortcut,
     LetteringShortcut,
     ObjectShortcut,
     SceneShortcut,
+    correlate,
 )
 from snellen.data.worlds.planting.selections import MissingCombinations
 from snellen.data.worlds.planting.trigger_planting import PlantTrigger
+from snellen.data.worlds.planting.triggers import PatchTrigger
 from snellen.data.worlds.planting.truth import planted_of
 from tests.data.worlds.planting.labelled_sets import labelled_set, rows, shuffled
 

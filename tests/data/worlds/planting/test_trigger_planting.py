@@ -12,10 +12,9 @@ import torch
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.randomness import Randomness
-from snellen.data.worlds.planting.blend_trigger import BlendTrigger
 from snellen.data.worlds.planting.label_noise import RandomLabelNoise
-from snellen.data.worlds.planting.patch_trigger import PatchTrigger
 from snellen.data.worlds.planting.trigger_planting import PlantTrigger
+from snellen.data.worlds.planting.triggers import BlendTrigger, PatchTrigger
 from snellen.data.worlds.planting.truth import planted_of, true_labels
 from tests.data.worlds.planting.labelled_sets import labelled_set, rows, shuffled
 

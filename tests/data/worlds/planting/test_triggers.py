@@ -13,12 +13,16 @@ from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.data.worlds.planting.blend_trigger import BlendTrigger
-from snellen.data.worlds.planting.dithering_trigger import DitheringTrigger
-from snellen.data.worlds.planting.patch_trigger import PATTERNS, PLACES, PatchTrigger
-from snellen.data.worlds.planting.trigger import Trigger
-from snellen.data.worlds.planting.warp_trigger import WarpTrigger
-from snellen.data.worlds.planting.wave_trigger import WaveTrigger
+from snellen.data.worlds.planting.triggers import (
+    PATTERNS,
+    PLACES,
+    BlendTrigger,
+    DitheringTrigger,
+    PatchTrigger,
+    Trigger,
+    WarpTrigger,
+    WaveTrigger,
+)
 
 TRIGGERS: list[Trigger] = [
     PatchTrigger(place="anywhere", pattern="colours"),

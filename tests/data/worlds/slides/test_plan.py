@@ -7,8 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snellen.data.worlds.slides.plan import positive_tiles, tissue_tiles
-from snellen.data.worlds.slides.tissue import outline
+from snellen.data.worlds.slides.plan import outline, positive_tiles, tissue_tiles
 
 
 @settings(max_examples=25, deadline=None)

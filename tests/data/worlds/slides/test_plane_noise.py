@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snellen.data.worlds.slides.plane_noise import cell_and_share, plane_noise, region_of, smooth_step
+from snellen.data.worlds.slides.plan import cell_and_share, plane_noise, region_of, smooth_step
 
 
 def test_centres_of_pixels() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from snellen.core.errors import InputError
 from snellen.data.files.arrays import load_arrays
-from snellen.data.files.tiled_source import TiledSource, boxes_of_tiles, tiled_source
+from snellen.data.files.bags import TiledSource, boxes_of_tiles, tiled_source
 from snellen.data.worlds.slides.slides import Slides
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError
-from snellen.data.worlds.solids.camera import cameras_of, focal_length, sample_places
+from snellen.data.worlds.solids.tracing import cameras_of, focal_length, sample_places
 from snellen.data.worlds.viewpoints import ANGLE_OF_VIEW
 
 

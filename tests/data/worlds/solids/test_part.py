@@ -4,8 +4,7 @@ import torch
 
 from snellen.core.errors import InputError
 from snellen.data.worlds.solids.assemblies import SOLID_CLASSES, draw_solid
-from snellen.data.worlds.solids.part import KINDS, Part, Solid, placed
-from snellen.data.worlds.solids.primitives import ENTRIES
+from snellen.data.worlds.solids.part import ENTRIES, KINDS, Part, Solid, placed
 from snellen.data.worlds.solids.tracing import inward, ratio_of
 
 

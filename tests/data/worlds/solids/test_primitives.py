@@ -3,8 +3,7 @@ import math
 import pytest
 import torch
 
-from snellen.data.worlds.solids.part import KINDS
-from snellen.data.worlds.solids.primitives import ENTRIES, NORMALS, box_entry, capsule_entry, cylinder_entry
+from snellen.data.worlds.solids.part import ENTRIES, KINDS, NORMALS, box_entry, capsule_entry, cylinder_entry
 
 RATIO = {"cone": 0.3, "tube": 0.6, "capsule": 0.4}
 

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from snellen.core.errors import InputError, UnknownNameError
 from snellen.data.worlds.solids import rendering
 from snellen.data.worlds.solids.assemblies import SOLID_CLASSES, draw_solid
-from snellen.data.worlds.solids.camera import cameras_of, focal_length
 from snellen.data.worlds.solids.part import Part, Solid
 from snellen.data.worlds.solids.rendering import SolidRenderer
 from snellen.data.worlds.solids.shading import Light, ground_light, shadow_of
 from snellen.data.worlds.solids.solid_set import draw_viewpoints
+from snellen.data.worlds.solids.tracing import cameras_of, focal_length
 from snellen.data.worlds.view_set import boxes_of_coverage
 
 SOLIDS = {name: draw_solid(name, 3) for name in SOLID_CLASSES}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from snellen.data.worlds.textures.torus import lattice_values, seed_values, stream_state
+from snellen.data.worlds.textures.patterns import lattice_values, seed_values, stream_state
 
 
 def test_values_are_even_and_independent() -> None:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from snellen.data.worlds.textures.torus import Torus, cell_and_share
+from snellen.data.worlds.textures.patterns import Torus, cell_and_share
 
 WHOLE = st.integers(-9, 9)
 

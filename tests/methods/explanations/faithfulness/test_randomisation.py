@@ -13,7 +13,7 @@ from snellen.methods.explanations.faithfulness.randomisation import (
     rank_correlation,
     scrambled_classifiers,
 )
-from snellen.methods.explanations.gradients import gradient
+from snellen.methods.explanations.gradient import gradient
 from snellen.methods.explanations.score import TargetScore
 from tests.tiny_network import NAMES, make_network
 

@@ -8,8 +8,7 @@ import torch
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.methods.explanations.faithfulness.region import region_effect
-from snellen.methods.explanations.faithfulness.removal import removal_curves
+from snellen.methods.explanations.faithfulness.removal import region_effect, removal_curves
 from snellen.methods.explanations.filling import constant_filling
 from snellen.methods.explanations.maps import moved
 from snellen.methods.explanations.score import TargetScore

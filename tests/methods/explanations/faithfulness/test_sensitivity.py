@@ -5,7 +5,7 @@ import torch
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.methods.explanations.faithfulness.sensitivity import max_sensitivity, moved_change, relative_change
+from snellen.methods.explanations.faithfulness.infidelity import max_sensitivity, moved_change, relative_change
 from snellen.methods.explanations.maps import moved
 
 IMAGES = 0.3 + 0.4 * torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))

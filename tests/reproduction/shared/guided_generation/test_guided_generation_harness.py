@@ -14,8 +14,7 @@ from snellen.models.classifiers.factor_judge import load_judge
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.diffusion.condition import Condition
 from snellen.models.diffusion.generate import Steering
-from snellen.models.diffusion.gradient_guidance import GradientGuidance
-from snellen.models.diffusion.guidance import autoguidance, classifier_free
+from snellen.models.diffusion.guidance import GradientGuidance, autoguidance, classifier_free
 from snellen.reproduction.shared.guided_generation.harness import Arm, measure, real_figures
 from snellen.reproduction.shared.guided_generation.judging import set_figures, thumbnail_judge
 from snellen.reproduction.shared.guided_generation.seen_images import seen_scenes

@@ -16,8 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.core.randomness import derive_seed
-from snellen.data.files.decoding import DEFAULT_LIMITS, FORMATS, DecodingLimits, decode
-from snellen.data.files.pillow_warnings import pillow_warnings_contained
+from snellen.data.files.decoding import DEFAULT_LIMITS, FORMATS, DecodingLimits, decode, pillow_warnings_contained
 
 
 def decode_with_alpha(content: bytes, *, limits: DecodingLimits = DEFAULT_LIMITS) -> Image.Image:

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from snellen.core.errors import InputError
 from snellen.core.images import COLUMNS
-from snellen.data.files.class_labels import MAX_CLASSES
-from snellen.data.files.manifest_columns import is_text
+from snellen.data.files.labels import MAX_CLASSES
+from snellen.data.files.manifest import is_text
 
 #: Names of the column that holds the images, the first that is there.
 IMAGE_COLUMNS = ("image", "img")

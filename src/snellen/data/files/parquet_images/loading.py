@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.data.files.decoding import DEFAULT_LIMITS, DecodingLimits
+from snellen.data.files.decoding import DEFAULT_LIMITS, SIXTEEN_BIT, DecodingLimits
 from snellen.data.files.file_source import EncodedSource
-from snellen.data.files.grey_range import SIXTEEN_BIT
-from snellen.data.files.manifest_columns import meaning
+from snellen.data.files.manifest import meaning
 from snellen.data.files.manifest_table import MAX_BYTES, MAX_ROWS, Written
 from snellen.data.files.parquet_images.layout import MAX_GROUP_BYTES, Layout, holds_images, layout_of
 from snellen.data.files.parquet_tables import UNREADABLE, open_parquet, read_columns

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.data.files.contained_file import told_apart
-from snellen.data.files.decoding import DEFAULT_LIMITS, DecodingLimits
+from snellen.data.files.decoding import DEFAULT_LIMITS, SIXTEEN_BIT, DecodingLimits
 from snellen.data.files.file_source import EncodedSource
 from snellen.data.files.folder import BESIDE, Listing, Place, places_of
-from snellen.data.files.grey_range import SIXTEEN_BIT
-from snellen.data.files.manifest_columns import meaning
+from snellen.data.files.manifest import meaning
 from snellen.data.files.manifest_table import Written
 from snellen.data.files.shard_files import ShardFile, find_shards, identity_of
 from snellen.data.files.splits import split_of, split_of_file

@@ -16,8 +16,7 @@ from snellen.data.files.whole_slides.handles import Handles
 from snellen.data.files.whole_slides.slide_file import DEFAULT_LIMITS, SlideFile, SlideLimits
 from snellen.data.files.whole_slides.slide_list import ListedSlide, list_slides
 from snellen.data.files.whole_slides.slide_source import IndexedSlide, SlideSource, slide_table
-from snellen.data.files.whole_slides.tiling import TileIndex, Tiling, index_tiles
-from snellen.data.files.whole_slides.tissue import tissue_mask
+from snellen.data.files.whole_slides.tiling import TileIndex, Tiling, index_tiles, tissue_mask
 from snellen.data.reference_query import query_parameters, reasons
 
 SCHEME = "slides:"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from snellen.core.errors import InputError
 from snellen.core.images import Split
-from snellen.data.files.class_labels import checked_class_count, numbered_class_names
 from snellen.data.files.contained_file import printable
 from snellen.data.files.folder import list_images, places_of
+from snellen.data.files.labels import checked_class_count, numbered_class_names
 from snellen.data.files.manifest_table import Written, read_csv
 from snellen.data.files.splits import SPELLINGS, split_of
 from snellen.data.files.whole_slides.slide_file import SUFFIXES

@@ -16,8 +16,8 @@ from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from snellen.core.errors import InputError
-from snellen.data.files.pillow_warnings import pillow_warnings_contained
-from snellen.data.worlds.meshes.studio import as_tensors
+from snellen.data.files.decoding import pillow_warnings_contained
+from snellen.data.worlds.meshes.mesh_renderer import as_tensors
 from snellen.data.worlds.viewpoints import COORDINATES, RecordedRenderer
 
 #: Viewpoints are rounded to this many decimals, of a degree or of an object's radius: far less than a pixel.

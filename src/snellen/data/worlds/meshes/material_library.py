@@ -14,8 +14,7 @@ from PIL import Image
 
 from snellen.core.errors import RejectedImageError
 from snellen.data.files.contained_file import read_file
-from snellen.data.files.decoding import FORMATS, DecodingLimits, decode
-from snellen.data.files.pillow_warnings import pillow_warnings_contained
+from snellen.data.files.decoding import FORMATS, DecodingLimits, decode, pillow_warnings_contained
 from snellen.data.worlds.meshes.mesh import Material
 
 #: Longest edge that a texture keeps, pixels: at the sizes of classifiers, more cannot be seen.

@@ -14,60 +14,39 @@ from PIL import Image
 from torch import Tensor
 
 from snellen.core.errors import SnellenError, import_extra
-from snellen.data.worlds.meshes.loaded_meshes import LoadedMeshes
 from snellen.data.worlds.meshes.mesh import Mesh, Part
 from snellen.data.worlds.meshes.mesh_file import MeshFile
-from snellen.data.worlds.meshes.studio import (
+from snellen.data.worlds.meshes.mesh_renderer import (
     AMBIENT,
     DIFFUSE,
     CameraStand,
+    MeshRenderer,
     as_tensors,
     averaged,
     camera_of,
-    checked_frame,
 )
 from snellen.data.worlds.viewpoints import ANGLE_OF_VIEW
 
 
-class PyBulletRenderer:
+class PyBulletRenderer(MeshRenderer):
     """Meshes before a white background, lit from behind the camera, by the CPU alone.
 
     The same build gives the same bytes, whatever views are rendered with a view. Glass is drawn as opaque, and holes of
     textures are filled: :class:`snellen.data.worlds.meshes.pyvista_renderer.PyVistaRenderer` draws both.
 
-    Args:
-        files: a folder of meshes, or the files.
-        size: height and width of the images, pixels.
-        supersampling: pixels are the mean of this many squared.
-        meshes_kept: meshes in memory.
+    Arguments are those of :class:`~snellen.data.worlds.meshes.mesh_renderer.MeshRenderer`.
 
     Raises:
         MissingExtraError: pybullet is not installed.
-        InputError: no mesh files, or a size that cannot be rendered.
     """
 
     def __init__(
         self, files: Path | Sequence[MeshFile], *, size: int = 224, supersampling: int = 2, meshes_kept: int = 8
     ) -> None:
         self._bullet = import_extra("pybullet", "bullet", "looking at meshes with TinyRenderer")
-        checked_frame(size, supersampling)
-        self.size, self.supersampling = size, supersampling
-        self._meshes = LoadedMeshes(files, kept=meshes_kept)
+        super().__init__(files, size=size, supersampling=supersampling, meshes_kept=meshes_kept)
         self._lock = threading.Lock()
         self._client, self._shown = -1, ""
-
-    @property
-    def objects(self) -> tuple[str, ...]:
-        """Ids of the objects."""
-        return tuple(self._meshes.files)
-
-    def class_of(self, object_id: str) -> str:
-        """Name of the class of an object."""
-        return self._meshes.file(object_id).class_name
-
-    def content_hash(self, object_id: str) -> str:
-        """Hash of the files of an object and of how it is turned (hex)."""
-        return self._meshes.content_hash(object_id)
 
     def notes_of(self, object_id: str) -> tuple[str, ...]:
         """What was wrong with an object's files, and what this renderer cannot show of it."""

@@ -13,59 +13,42 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.core.errors import SnellenError, import_extra
-from snellen.data.worlds.meshes.loaded_meshes import LoadedMeshes
 from snellen.data.worlds.meshes.mesh import Mesh, Part
 from snellen.data.worlds.meshes.mesh_file import MeshFile
-from snellen.data.worlds.meshes.studio import AMBIENT, DIFFUSE, as_tensors, averaged, camera_of, checked_frame
-from snellen.data.worlds.meshes.vtk_messages import check_off_screen, vtk_messages_kept
+from snellen.data.worlds.meshes.mesh_renderer import (
+    AMBIENT,
+    DIFFUSE,
+    MeshRenderer,
+    as_tensors,
+    averaged,
+    camera_of,
+    check_off_screen,
+    vtk_messages_kept,
+)
 from snellen.data.worlds.viewpoints import ANGLE_OF_VIEW
 
 
-class PyVistaRenderer:
+class PyVistaRenderer(MeshRenderer):
     """Meshes before a white background, lit from behind the camera.
 
     The same build of VTK and of OpenGL gives the same bytes, whatever views are rendered with a view. Glass lets
     through what its opacity says and counts as covered; holes of textures count as not covered. Any thread
     may ask; make a renderer in each process, for a window does not survive a fork.
 
-    Args:
-        files: a folder of meshes, or the files.
-        size: height and width of the images, pixels.
-        supersampling: pixels are the mean of this many squared.
-        meshes_kept: meshes in memory.
+    Arguments are those of :class:`~snellen.data.worlds.meshes.mesh_renderer.MeshRenderer`.
 
     Raises:
         MissingExtraError: pyvista is not installed.
-        InputError: no mesh files, or a size that cannot be rendered.
     """
 
     def __init__(
         self, files: Path | Sequence[MeshFile], *, size: int = 224, supersampling: int = 2, meshes_kept: int = 8
     ) -> None:
         self._pyvista = import_extra("pyvista", "meshes", "looking at meshes")
-        checked_frame(size, supersampling)
-        self.size, self.supersampling = size, supersampling
-        self._meshes = LoadedMeshes(files, kept=meshes_kept)
+        super().__init__(files, size=size, supersampling=supersampling, meshes_kept=meshes_kept)
         # A context of OpenGL belongs to the thread that made it: whoever asks, one thread draws.
         self._drawing = ThreadPoolExecutor(1, "snellen-drawing")
         self._stage: _Stage | None = None
-
-    @property
-    def objects(self) -> tuple[str, ...]:
-        """Ids of the objects."""
-        return tuple(self._meshes.files)
-
-    def class_of(self, object_id: str) -> str:
-        """Name of the class of an object."""
-        return self._meshes.file(object_id).class_name
-
-    def content_hash(self, object_id: str) -> str:
-        """Hash of the files of an object and of how it is turned (hex)."""
-        return self._meshes.content_hash(object_id)
-
-    def notes_of(self, object_id: str) -> tuple[str, ...]:
-        """What was wrong with an object's files: textures that are missing, for one."""
-        return self._meshes.mesh(object_id).notes
 
     @property
     def recipe(self) -> str:

@@ -143,10 +143,8 @@ MOST_BLANK = 0.25
 class RefusingRenderer:
     """The objects of another renderer, and those that are known to be unusable.
 
-    An object is screened (:func:`snellen.data.worlds.meshes.screening.screened`) before its first view: one that is
-    blank in
-    more than :data:`MOST_BLANK` of the looks is refused, whatever view is asked for. So every view of it is rejected by
-    name, and none counts.
+    An object is screened (:func:`screened`) before its first view: one that is blank in more than :data:`MOST_BLANK` of
+    the looks is refused, whatever view is asked for. So every view of it is rejected by name, and none counts.
 
     Args:
         renderer: looks at the objects.

@@ -9,9 +9,8 @@ import numpy as np
 
 from snellen.core.errors import unknown_name
 from snellen.core.randomness import derive_seed
-from snellen.data.worlds.optotypes.described import INVERSE, Described, DescribedObject
+from snellen.data.worlds.optotypes.described import INVERSE, Described, DescribedObject, Detail, Factor, select
 from snellen.data.worlds.optotypes.factors import NUISANCES
-from snellen.data.worlds.optotypes.selection import Detail, Factor, select
 from snellen.data.worlds.optotypes.vocabulary import BLANK, WORDS, Words, forms
 
 Value = TypeVar("Value")

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from snellen.core.errors import unknown_name
-from snellen.data.worlds.optotypes.described import Described
+from snellen.data.worlds.optotypes.described import OBJECT_FACTORS, Described
 from snellen.data.worlds.optotypes.ontology import VALUES
-from snellen.data.worlds.optotypes.selection import OBJECT_FACTORS
 
 
 @dataclass(frozen=True, kw_only=True)

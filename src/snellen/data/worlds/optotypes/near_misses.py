@@ -11,11 +11,10 @@ from typing import Literal
 import numpy as np
 
 from snellen.core.errors import InputError
-from snellen.data.worlds.optotypes.described import INVERSE, Described, DescribedObject
+from snellen.data.worlds.optotypes.described import INVERSE, OBJECT_FACTORS, Described, DescribedObject
 from snellen.data.worlds.optotypes.factors import NUISANCES, ROUND
 from snellen.data.worlds.optotypes.lettering import CHARACTERS, dots
 from snellen.data.worlds.optotypes.ontology import nearest
-from snellen.data.worlds.optotypes.selection import OBJECT_FACTORS
 from snellen.data.worlds.optotypes.truth import contradicts
 
 Change = Literal["replaced", "swapped"]
@@ -27,7 +26,7 @@ class NearMiss:
 
     Attributes:
         described: what is said.
-        factor: what is wrong: a factor of :data:`snellen.data.worlds.optotypes.selection.FACTORS`.
+        factor: what is wrong: a factor of :data:`snellen.data.worlds.optotypes.described.FACTORS`.
         change: "replaced" by another value, or "swapped" between two objects (of a relation: turned round).
         distance: rank of the wrong value among the other ones, the nearest first, over their number, in (0, 1]; 0 for a
             swap, after which the caption may have the same words.

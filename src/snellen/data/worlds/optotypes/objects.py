@@ -15,7 +15,7 @@ from torch import Tensor
 
 from snellen.data.worlds.optotypes.factors import Shape, Texture
 from snellen.data.worlds.optotypes.lattice_noise import smooth, uniform
-from snellen.data.worlds.optotypes.scene_tensors import Layer
+from snellen.data.worlds.optotypes.scene import Layer
 from snellen.data.worlds.stable_arithmetic import cosine, length, sine
 
 Distance = Callable[[Tensor, Tensor], Tensor]

@@ -6,7 +6,14 @@ import math
 from functools import cache
 
 from snellen.core.errors import unknown_name
-from snellen.data.worlds.optotypes.described import INVERSE, PLACES, RELATIONS, Described, DescribedObject
+from snellen.data.worlds.optotypes.described import (
+    INVERSE,
+    OBJECT_FACTORS,
+    PLACES,
+    RELATIONS,
+    Described,
+    DescribedObject,
+)
 from snellen.data.worlds.optotypes.factors import (
     BACKGROUNDS,
     COLOUR_VALUES,
@@ -20,7 +27,6 @@ from snellen.data.worlds.optotypes.factors import (
     TEXTURES,
     TILTS,
 )
-from snellen.data.worlds.optotypes.selection import OBJECT_FACTORS
 
 #: Values of each factor.
 VALUES: dict[str, tuple[str, ...]] = {

@@ -16,9 +16,6 @@ from pydantic import Field
 from snellen.core.errors import InputError
 from snellen.core.images import COLUMNS, ImageSet
 from snellen.core.randomness import Randomness
-from snellen.data.worlds.planting.blend_trigger import BlendTrigger
-from snellen.data.worlds.planting.dithering_trigger import DitheringTrigger
-from snellen.data.worlds.planting.patch_trigger import PatchTrigger
 from snellen.data.worlds.planting.planted_defect import (
     ChangedSource,
     PlantedDefect,
@@ -26,9 +23,8 @@ from snellen.data.worlds.planting.planted_defect import (
     positions_of,
     single_labels,
 )
+from snellen.data.worlds.planting.triggers import BlendTrigger, DitheringTrigger, PatchTrigger, WarpTrigger, WaveTrigger
 from snellen.data.worlds.planting.truth import Entry, set_column, with_truth
-from snellen.data.worlds.planting.warp_trigger import WarpTrigger
-from snellen.data.worlds.planting.wave_trigger import WaveTrigger
 
 AnyTrigger = Annotated[
     PatchTrigger | BlendTrigger | WarpTrigger | DitheringTrigger | WaveTrigger, Field(discriminator="kind")

@@ -14,12 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snellen.data.worlds.slides.nuclei import nuclear_dye
-from snellen.data.worlds.slides.plan import Slide
-from snellen.data.worlds.slides.plane_noise import Region, plane_noise, region_of
-from snellen.data.worlds.slides.tissue import Tissue, tissue_at
-from snellen.data.worlds.slides.tumour import Tumour, tumour_at
-from snellen.data.worlds.textures.torus import seed_values
+from snellen.data.worlds.slides.nuclei import Tumour, nuclear_dye, tumour_at
+from snellen.data.worlds.slides.plan import Region, Slide, Tissue, plane_noise, region_of, tissue_at
+from snellen.data.worlds.textures.patterns import seed_values
 
 #: Absorption of red, green and blue by haematoxylin (nuclei) and eosin (everything else).
 HAEMATOXYLIN = (0.65, 0.70, 0.29)

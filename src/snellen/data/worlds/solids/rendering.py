@@ -9,10 +9,20 @@ import torch
 from torch import Tensor
 
 from snellen.core.errors import InputError, unknown_name
-from snellen.data.worlds.solids.camera import Cameras, cameras_of, extents, hulls_of, sample_places
 from snellen.data.worlds.solids.part import Solid, Vector
 from snellen.data.worlds.solids.shading import DAYLIGHT, Light, ground_light, light_on, lit, shadow_of
-from snellen.data.worlds.solids.tracing import NOTHING, Views, trace_pictures, trace_pixels, views_of
+from snellen.data.worlds.solids.tracing import (
+    NOTHING,
+    Cameras,
+    Views,
+    cameras_of,
+    extents,
+    hulls_of,
+    sample_places,
+    trace_pictures,
+    trace_pixels,
+    views_of,
+)
 
 #: Changes when the same object and viewpoint come to give another picture.
 VERSION = "solids 1"

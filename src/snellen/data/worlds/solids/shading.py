@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 
 from snellen.core.errors import InputError
-from snellen.data.worlds.solids.camera import Cameras, focal_length
-from snellen.data.worlds.solids.part import Solid, Vector
-from snellen.data.worlds.solids.primitives import ENTRIES, NORMALS, Triple
-from snellen.data.worlds.solids.tracing import Views, inward, own_rays, ratio_of
+from snellen.data.worlds.solids.part import ENTRIES, NORMALS, Solid, Triple, Vector
+from snellen.data.worlds.solids.tracing import Cameras, Views, focal_length, inward, own_rays, ratio_of
 
 #: Where the sun stands unless said otherwise: over the left shoulder of a camera at azimuth 0.
 SUN: Vector = (-0.5, -0.62, 0.75)

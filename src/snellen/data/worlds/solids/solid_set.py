@@ -15,8 +15,8 @@ from torch import Tensor
 from snellen.core.images import ImageSet, Split
 from snellen.core.method import Method
 from snellen.core.randomness import derive_seed
-from snellen.data.worlds.optotypes.backgrounds import background
 from snellen.data.worlds.optotypes.lattice_noise import uniform
+from snellen.data.worlds.optotypes.rendering import background
 from snellen.data.worlds.solids.assemblies import SOLID_CLASSES, SolidClass, draw_solid
 from snellen.data.worlds.solids.rendering import LARGEST_SIZE, LEAST_SIZE, VERSION, SolidRenderer
 from snellen.data.worlds.view_set import view_set

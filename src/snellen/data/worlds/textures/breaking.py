@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.core.errors import InputError
-from snellen.data.worlds.textures.torus import lattice_values, stream_state
+from snellen.data.worlds.textures.patterns import lattice_values, stream_state
 
 Failure = Literal["crop", "rotation", "shear", "perspective", "ramp", "blob"]
 FAILURES: tuple[Failure, ...] = get_args(Failure)
@@ -29,7 +29,7 @@ def twists(seeds: Tensor, frequency: Tensor, failure: Failure) -> Tensor:
 
     Args:
         seeds: int64 (n,).
-        frequency: int64 (n, 2, 2), see :mod:`snellen.data.worlds.textures.torus`.
+        frequency: int64 (n, 2, 2), see :mod:`snellen.data.worlds.textures.patterns`.
         failure: one of :data:`GEOMETRIC`; crop to a part of a period less, rotation by 5 to 20 degrees, shear by 0.1 to
             0.3 and perspective of 0.15 to 0.4 on each axis.
     """

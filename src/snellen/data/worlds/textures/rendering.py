@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.data.worlds.textures.breaking import moved
-from snellen.data.worlds.textures.patterns import DRAWN, GENERATORS, Generator
-from snellen.data.worlds.textures.torus import Torus, seed_values
+from snellen.data.worlds.textures.patterns import DRAWN, GENERATORS, Generator, Torus, seed_values
 
 #: Changes whenever the pixels of a texture change.
 VERSION = "textures 1"
@@ -37,7 +36,7 @@ class Recipes:
     Args:
         generators: name of the pattern of each.
         seeds: of the pattern, int64 (n,).
-        frequency: whole periods along the sides, int64 (n, 2, 2), see :mod:`snellen.data.worlds.textures.torus`.
+        frequency: whole periods along the sides, int64 (n, 2, 2), see :mod:`snellen.data.worlds.textures.patterns`.
         twist: projective map of the unit square, float32 (n, 3, 3); the identity leaves the texture tileable.
         ramp: gain of brightness from side to side, across and down, float32 (n, 2); 0 leaves it tileable.
         blob: column, row, radius and brightness of a light spot, float32 (n, 4); brightness 0 is none.

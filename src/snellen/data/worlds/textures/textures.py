@@ -17,9 +17,8 @@ from snellen.core.method import Method
 from snellen.core.randomness import derive_seed
 from snellen.data.worlds.rendered_source import RenderedSource
 from snellen.data.worlds.textures.breaking import FAILURES, GEOMETRIC, Failure, twists
-from snellen.data.worlds.textures.patterns import GENERATORS, Generator
+from snellen.data.worlds.textures.patterns import GENERATORS, Generator, seed_values
 from snellen.data.worlds.textures.rendering import VERSION, Recipes, render_textures
-from snellen.data.worlds.textures.torus import seed_values
 
 CLASS_NAMES = ("not tileable", "tileable")
 

@@ -1,4 +1,4 @@
-"""Deletion and insertion: the score as the most important pixels go, or come, first.
+"""Deletion and insertion: the score as the most important pixels go, or come, first; and what a region is worth.
 
 Petsiuk, Das and Saenko, BMVC 2018, arXiv 1806.07421, section 4.1 (RISE); the deletion curve is the pixel flipping of
 Bach et al., PLOS ONE 2015. A good map makes the score fall fast and come back fast: a small area under the deletion
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from snellen.core.errors import InputError
+from snellen.core.randomness import Randomness
 from snellen.methods.explanations.filling import Filling
-from snellen.methods.explanations.maps import has_evidence, pixel_map
+from snellen.methods.explanations.maps import has_evidence, moved, pixel_map
 from snellen.methods.explanations.score import TargetScore
 
 
@@ -93,3 +94,52 @@ def removal_curves(
     spoiled = ~(deletion.isfinite().all(1) & insertion.isfinite().all(1))
     deletion[spoiled], insertion[spoiled] = torch.nan, torch.nan
     return RemovalCurves(shares, deletion, insertion)
+
+
+@dataclass(frozen=True, eq=False)
+class RegionEffect:
+    """Float64 (n,) each, NaN for an empty region; ``control``: the same region pushed around the edges at random.
+
+    Attributes:
+        drop: f(x) − f(x without the region).
+        kept: f of the region alone.
+        control_drop: drop of the control.
+        control_kept: kept of the control.
+    """
+
+    drop: Tensor
+    kept: Tensor
+    control_drop: Tensor
+    control_kept: Tensor
+
+
+def region_effect(
+    score: TargetScore, images: Tensor, filled: Filling, regions: Tensor, rng: Randomness
+) -> RegionEffect:
+    """Remove each region, keep it alone, and do the same with a region moved at random; five queries an image.
+
+    Args:
+        score: of all n images.
+        images: (n, 3, h, w) in [0, 1].
+        filled: what shows where pixels are removed, bound to the images.
+        regions: bool (n, h, w).
+        rng: bound to the images, or not bound; places the control.
+
+    Raises:
+        InputError: regions of another shape or type.
+    """
+    if regions.dtype != torch.bool or regions.shape != (len(images), *images.shape[2:]):
+        raise InputError(
+            f"regions are bool (n, h, w) of the images {tuple(images.shape)}; got {regions.dtype} "
+            f"{tuple(regions.shape)}"
+        )
+    rows = torch.arange(len(images))
+    elsewhere = moved(regions, rng)
+    with torch.no_grad():
+        whole = score.of_images(images)
+        without, alone, other_without, other_alone = (
+            score.values(filled(rows, kept), rows) for kept in (~regions, regions, ~elsewhere, elsewhere)
+        )
+    empty = ~regions.flatten(1).any(1).cpu()
+    told = [torch.where(empty, torch.nan, one) for one in (whole - without, alone, whole - other_without, other_alone)]
+    return RegionEffect(*told)

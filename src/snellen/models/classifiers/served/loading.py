@@ -15,13 +15,12 @@ from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError, ModelError, import_extra
 from snellen.core.preparation import Preparation
 from snellen.core.run import canonical_json
-from snellen.models.classifiers.assembly import probe_images
-from snellen.models.classifiers.loaded_model import Field, LoadedModel
+from snellen.models.classifiers.assembly import Field, LoadedModel, probe_images
 from snellen.models.classifiers.model_record import ModelRecord, read_preparation
 from snellen.models.classifiers.served.inference_client import InferenceClient
-from snellen.models.classifiers.served.model_metadata import ModelMetadata, announces_binary, choose, read_metadata
 from snellen.models.classifiers.served.served_network import ImageLayout, ServedNetwork, read_layout
 from snellen.models.classifiers.served.server_reference import LARGEST_SIDE, ServedModel, read_reference
+from snellen.models.classifiers.served.tensor_messages import ModelMetadata, announces_binary, choose, read_metadata
 from snellen.models.remote.connection import read_key
 
 #: The environment variable that a server's key is taken from.
@@ -33,7 +32,7 @@ def load_http(rest: str, device: torch.device) -> LoadedModel:
 
     Settings are those of :class:`~snellen.models.classifiers.served.server_reference.ServerSettings`; they are not
     sent. The server's description tells input, output and, in ``parameters``, perhaps class names and preparation
-    (:meth:`~snellen.models.classifiers.served.model_metadata.ModelMetadata.record`). What nobody tells is assumed, and
+    (:meth:`~snellen.models.classifiers.served.tensor_messages.ModelMetadata.record`). What nobody tells is assumed, and
     the assumption stands in ``notes``: RGB in [0, 1] without normalisation (bytes, where the input is ``UINT8``); the
     shorter edge scaled (bilinear) to the input size and the centre cut out.
 

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from snellen.core.errors import InputError, ModelError
 from snellen.models.classifiers.served.inference_client import InferenceClient
-from snellen.models.classifiers.served.model_metadata import TensorDescription
 from snellen.models.classifiers.served.server_reference import LARGEST_SIDE, Layout, ServedModel
-from snellen.models.classifiers.served.tensor_messages import JSON_LENGTH, read_answer, write_request
+from snellen.models.classifiers.served.tensor_messages import JSON_LENGTH, TensorDescription, read_answer, write_request
 from snellen.models.remote.connection import shown
 
 #: Types of numbers that images are sent in.
@@ -70,7 +69,7 @@ class ImageLayout:
 def read_layout(entry: TensorDescription, given: Layout | None, where: str) -> ImageLayout:
     """The layout that a shape tells: the axis of length 1 or 3 holds the channels.
 
-    >>> from snellen.models.classifiers.served.model_metadata import TensorDescription
+    >>> from snellen.models.classifiers.served.tensor_messages import TensorDescription
     >>> read_layout(TensorDescription(name="x", datatype="UINT8", shape=(-1, 224, 192, 3)), None, "pets")
     ImageLayout(order='nhwc', channels=3, size=(224, 192), batch=None, datatype='UINT8')
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.methods.generation.independence import hash_of, weights_of
+from snellen.methods.generation.made_images import hash_of, weights_of
 from snellen.metrics.generated_images import (
     coverage,
     density,
@@ -32,7 +32,7 @@ class Judge:
 
     Args:
         name: its reference.
-        weights: hash of its weights, :func:`snellen.methods.generation.independence.hash_of`.
+        weights: hash of its weights, :func:`snellen.methods.generation.made_images.hash_of`.
         class_names: of the classes that it can answer; more than are asked for make the task harder, not easier.
         scores: images (n, 3, h, w) in [0, 1] → (n, k).
         features: images → (n, d), the space in which sets of images are compared.

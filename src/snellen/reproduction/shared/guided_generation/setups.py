@@ -17,10 +17,9 @@ from snellen.core.preparation import to_unit
 from snellen.core.randomness import derive_seed
 from snellen.data.files.bundled import load_bundled
 from snellen.data.worlds.optotypes.captions import caption
-from snellen.data.worlds.optotypes.described import described
+from snellen.data.worlds.optotypes.described import Factor, described
 from snellen.data.worlds.optotypes.rendering import render
 from snellen.data.worlds.optotypes.scene import Scene
-from snellen.data.worlds.optotypes.selection import Factor
 from snellen.data.worlds.optotypes.small_world import SIZE, WORLD, scenes
 from snellen.data.worlds.optotypes.vocabulary import forms
 from snellen.methods.generation.asked import BLANK, Asked

@@ -15,9 +15,15 @@ from torch import Tensor, nn
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.models.diffusion.condition import Condition
-from snellen.models.diffusion.denoiser import CALLS, Denoiser
+from snellen.models.diffusion.denoiser import (
+    CALLS,
+    Denoiser,
+    add_noise,
+    squared_errors,
+    stratified_timesteps,
+    training_target,
+)
 from snellen.models.diffusion.generator import Generator
-from snellen.models.diffusion.parametrisation import add_noise, squared_errors, stratified_timesteps, training_target
 from snellen.reproduction.shared.guided_generation.seen_images import Seen
 from snellen.reproduction.shared.guided_generation.setups import Setup
 from snellen.training.acceleration import seeded

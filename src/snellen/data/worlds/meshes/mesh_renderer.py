@@ -1,4 +1,4 @@
-"""The meshes of a renderer: files of any known kind, checked before VTK reads them, the latest ones kept."""
+"""What renderers of meshes share: files that are read when first looked at, camera, light, and averaged pictures."""
 
 from __future__ import annotations
 
@@ -8,18 +8,158 @@ import re
 import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from snellen.core.errors import InputError, RejectedImageError, import_extra, unknown_name
+from snellen.core.errors import InputError, RejectedImageError, SnellenError, import_extra, unknown_name
 from snellen.data.files.contained_file import read_file
 from snellen.data.worlds.meshes.material_library import files_of_libraries
 from snellen.data.worlds.meshes.mesh import Mesh, Part, joined_notes, part_of_corners, placed
 from snellen.data.worlds.meshes.mesh_file import MeshFile, checked_ids, mesh_files
-from snellen.data.worlds.meshes.vtk_messages import vtk_messages_kept
 from snellen.data.worlds.meshes.wavefront import MOST_BYTES, MOST_TRIANGLES, read_wavefront
+from snellen.data.worlds.viewpoints import camera_to_world
+
+#: Shares of a surface's colour that it shows in shadow, and more of it where it faces the light.
+AMBIENT, DIFFUSE = 0.5, 0.6
+
+#: Where the light comes from, in camera coordinates: from over the left shoulder.
+LIGHT = (-0.45, 0.65, 1.0)
+
+#: Most pixels along an edge that a renderer draws.
+MOST_PIXELS = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class CameraStand:
+    """A camera in the world, float64 (3,) each; ``matrix`` (4, 4) takes camera coordinates to the world."""
+
+    matrix: NDArray[np.float64]
+    position: NDArray[np.float64]
+    backwards: NDArray[np.float64]
+    upwards: NDArray[np.float64]
+    light: NDArray[np.float64]
+    near: float
+    far: float
+
+
+def camera_of(viewpoint: Tensor) -> CameraStand:
+    """Camera of one viewpoint (1, 6). Near and far planes enclose the sphere of radius 1 about the origin.
+
+    >>> camera_of(torch.tensor([[0.0, 0.0, 0.0, 4.0, 0.0, 0.0]])).position.round(6).tolist()
+    [0.0, -4.0, 0.0]
+
+    Raises:
+        InputError: a number that is not finite, or a camera within the sphere of the object.
+    """
+    if not bool(torch.isfinite(viewpoint).all()):
+        raise InputError(f"a viewpoint must be six finite numbers, got {viewpoint.tolist()}")
+    matrix = camera_to_world(viewpoint.double())[0].numpy()
+    position = matrix[:3, 3]
+    ahead = float(viewpoint[0, 3])
+    if ahead <= 1.05:
+        raise InputError(f"a camera must stand outside the object, at a distance above 1.05; got {ahead:g}")
+    light = matrix[:3, :3] @ np.array(LIGHT)
+    near, far = ahead - 1.04, ahead + 1.04
+    return CameraStand(matrix, position, matrix[:3, 2], matrix[:3, 1], light / np.linalg.norm(light), near, far)
+
+
+def checked_frame(size: int, supersampling: int) -> None:
+    """Raise InputError for a size or a supersampling that cannot be drawn."""
+    if size < 1 or supersampling < 1 or size * supersampling > MOST_PIXELS:
+        raise InputError(
+            f"size and supersampling must be at least 1 and their product at most {MOST_PIXELS}; "
+            f"got {size} and {supersampling}"
+        )
+
+
+def averaged(
+    pixels: NDArray[np.uint8], covered: NDArray[np.bool_], factor: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Mean over squares of ``factor`` × ``factor`` pixels, with a white background put behind the object.
+
+    >>> pixels, covered = averaged(np.zeros((2, 2, 3), np.uint8), np.array([[True, False]] * 2), 2)
+    >>> pixels.tolist(), covered.tolist()
+    ([[[128, 128, 128]]], [[128]])
+
+    Args:
+        pixels: uint8 (h · factor, w · factor, 3).
+        covered: bool (h · factor, w · factor), where the object is.
+        factor: edge of the squares.
+
+    Returns:
+        Pixels uint8 (h, w, 3) and coverage uint8 (h, w), 255 where the object covers the whole pixel.
+    """
+    height, width = covered.shape[0] // factor, covered.shape[1] // factor
+    white = np.where(covered[..., None], pixels, np.uint8(255)).reshape(height, factor, width, factor, 3)
+    share = covered.reshape(height, factor, width, factor)
+    area = factor * factor
+    # Integers throughout, halves rounded up: the same on every machine.
+    mean = (white.sum(axis=(1, 3), dtype=np.int64) + area // 2) // area
+    return mean.astype(np.uint8), ((share.sum(axis=(1, 3), dtype=np.int64) * 255 + area // 2) // area).astype(np.uint8)
+
+
+def as_tensors(views: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]], size: int) -> tuple[Tensor, Tensor]:
+    """Images float32 (n, 3, h, w) and coverage float32 (n, h, w), both in [0, 1], of views in bytes."""
+    if not views:
+        return torch.zeros(0, 3, size, size), torch.zeros(0, size, size)
+    pixels = torch.from_numpy(np.stack([pixels for pixels, _ in views]))
+    covered = torch.from_numpy(np.stack([covered for _, covered in views]))
+    return pixels.permute(0, 3, 1, 2).contiguous().float() / 255, covered.float() / 255
+
+
+_lock = threading.RLock()
+
+
+@contextmanager
+def vtk_messages_kept() -> Iterator[list[str]]:
+    """Inside a ``with`` block VTK's warnings and errors go to the list, which is filled when the block ends.
+
+    VTK has one output window and one logger for the whole process, so one thread at a time is inside. Both are put
+    back.
+    """
+    core = import_extra("vtkmodules.vtkCommonCore", "meshes", "looking at meshes")
+    messages: list[str] = []
+    with _lock:
+        before, verbosity = core.vtkOutputWindow.GetInstance(), core.vtkLogger.GetCurrentVerbosityCutoff()
+        kept = core.vtkStringOutputWindow()
+        core.vtkOutputWindow.SetInstance(kept)
+        core.vtkLogger.SetStderrVerbosity(core.vtkLogger.VERBOSITY_OFF)
+        try:
+            yield messages
+        finally:
+            core.vtkOutputWindow.SetInstance(before)
+            core.vtkLogger.SetStderrVerbosity(verbosity)
+            messages.extend(
+                dict.fromkeys(" ".join(line.split()) for line in kept.GetOutput().splitlines() if line.strip())
+            )
+
+
+def check_off_screen() -> None:
+    """Raise SnellenError where VTK finds no OpenGL that draws off screen.
+
+    VTK tries X, EGL and OSMesa in turn. What it makes when none of them is there looks like a window of OSMesa, and
+    crashes at the first drawing; the only sign is a warning.
+    """
+    core = import_extra("vtkmodules.vtkRenderingCore", "meshes", "looking at meshes")
+    import_extra("vtkmodules.vtkRenderingOpenGL2", "meshes", "looking at meshes")
+    with vtk_messages_kept() as messages:
+        window = core.vtkRenderWindow()
+        made = type(window).__name__
+        del window
+    missing = made == "vtkOSOpenGLRenderWindow" and any("libOSMesa not found" in message for message in messages)
+    if missing or made == "vtkRenderWindow":
+        raise SnellenError(
+            "VTK finds no OpenGL that draws off screen (neither X, EGL nor OSMesa); install one that runs on the CPU, "
+            "such as Debian's libegl1 with libegl-mesa0, or use PyBulletRenderer"
+        )
+
 
 _ELEMENT = re.compile(rb"^[ \t]*element[ \t]+(\S+)[ \t]+(\S+)", re.MULTILINE)
 
@@ -180,3 +320,41 @@ class LoadedMeshes:
         if object_id not in self._hashes:
             self._hashes[object_id] = mesh_content_hash(self.file(object_id))
         return self._hashes[object_id]
+
+
+class MeshRenderer:
+    """What renderers of meshes share: the objects, and the size of their pictures.
+
+    Args:
+        files: a folder of meshes, or the files.
+        size: height and width of the images, pixels.
+        supersampling: pixels are the mean of this many squared.
+        meshes_kept: meshes in memory.
+
+    Raises:
+        InputError: no mesh files, or a size that cannot be rendered.
+    """
+
+    def __init__(
+        self, files: Path | Sequence[MeshFile], *, size: int = 224, supersampling: int = 2, meshes_kept: int = 8
+    ) -> None:
+        checked_frame(size, supersampling)
+        self.size, self.supersampling = size, supersampling
+        self._meshes = LoadedMeshes(files, kept=meshes_kept)
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """Ids of the objects."""
+        return tuple(self._meshes.files)
+
+    def class_of(self, object_id: str) -> str:
+        """Name of the class of an object."""
+        return self._meshes.file(object_id).class_name
+
+    def content_hash(self, object_id: str) -> str:
+        """Hash of the files of an object and of how it is turned (hex)."""
+        return self._meshes.content_hash(object_id)
+
+    def notes_of(self, object_id: str) -> tuple[str, ...]:
+        """What was wrong with an object's files: textures that are missing, for one."""
+        return self._meshes.mesh(object_id).notes
