@@ -17,6 +17,7 @@ from snellen.methods.recipes.targeted_augmentation import PAPER_PLAN, TargetedAu
 from snellen.reproduction.medical_corruptions import experiment as module
 from snellen.reproduction.medical_corruptions.experiment import medmnist_c
 from snellen.reproduction.runner import reproduce
+from snellen.reproduction.seed_file import named_figures
 from snellen.reproduction.shared.fashion_mnist import FASHION_MNIST_VARIABLE
 from snellen.training.plan import TrainingPlan
 
@@ -67,8 +68,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
 
 
 def named_by_claims() -> set[str]:
-    claims = find_system("37").claims
-    return {name for claim in claims for name in (claim.metric, claim.baseline, *claim.controls) if name}
+    return set(named_figures(find_system("37"), "small"))
 
 
 def test_smoke_runs_every_stage_with_the_real_classes(watched: Watched) -> None:
@@ -77,7 +77,7 @@ def test_smoke_runs_every_stage_with_the_real_classes(watched: Watched) -> None:
     assert result.stand_ins
     (figures,) = watched.figures
     assert named_by_claims() <= set(figures)
-    assert all(np.isfinite(value) for value in figures.values())
+    assert all(value is None or np.isfinite(value) for value in figures.values())
     assert all(0 <= value <= 1 for name, value in figures.items() if name.endswith((".error", "_error", "_auroc")))
     ways = {
         f"{way}.{kind}.error" for way in ("none", "randaugment", "targeted") for kind in benchmark("dermamnist").main
@@ -132,25 +132,32 @@ def test_a_family_is_tested_on_a_model_that_never_saw_it(tiny: None, watched: Wa
     by_kind = [figures[f"none.{kind}.error"] for kind in chosen.families["noise"]]
     assert figures["none.noise.error"] == pytest.approx(np.mean(by_kind))
     before, after = figures["none.corrupted_error"], figures["targeted.corrupted_error"]
-    assert figures["targeted.relative_reduction"] == pytest.approx((before - after) / before)
+    excess = before - figures["none.clean_error"]
+    assert figures["none.excess"] == pytest.approx(excess)
+    ours = (after - figures["targeted.clean_error"]) / excess if excess > 0 else None
+    assert figures["targeted.relative_excess"] == (None if ours is None else pytest.approx(ours))
     assert before == pytest.approx(np.mean([figures[f"none.{kind}.error"] for kind in chosen.main]))
     assert named_by_claims() <= set(figures)
 
 
 def test_small_reads_the_sizes_that_it_states(tiny: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    monkeypatch.setattr(module, "_measure", lambda setup, seed, progress: seen.append(setup) or {"x": float(seed)})
-    assert medmnist_c("small", 0, Silent()) == {"x": 0.0}
+    seen, excesses = [], {"none.excess": 0.0, "randaugment.excess": 0.2, "targeted.excess": 0.1}
+    monkeypatch.setattr(module, "_measure", lambda setup, seed, progress: seen.append(setup) or dict(excesses))
+    none = {"randaugment.relative_excess": None, "targeted.relative_excess": None}
+    assert medmnist_c("small", 0, Silent()) == {**excesses, **none}, "no unit: missing, not 0"
+    excesses["none.excess"] = 0.5
+    assert medmnist_c("small", 0, Silent())["targeted.relative_excess"] == 0.2
     medmnist_c("small", 1, Silent())
     for setup in seen:
         assert [len(setup.fitting.of_split(split)) for split in ("train", "tune")] == [40, 20]
         assert (len(setup.test), setup.test.split, setup.fitting.split) == (12, "test", None)
         assert len(setup.fitting.class_names) == 10
         assert (setup.benchmark, setup.side, setup.kinds) == ("dermamnist", 28, benchmark("dermamnist").main)
-    first, second = (set(setup.fitting.ids) for setup in seen)
+    first, again, second = (set(setup.fitting.ids) for setup in seen)
+    assert first == again
     assert first != second, "each seed draws its own images"
     monkeypatch.undo()
-    assert module.SMALL_SIZES == (5000, 1000, 1000)
+    assert module.SMALL_SIZES == (4000, 800, 800)
     assert module.SMALL_PLAN.epochs == 10
 
 
@@ -188,11 +195,13 @@ def test_full_reads_the_twelve_sets_one_after_the_other(tmp_path: Path, monkeypa
 
     def measure(setup, seed, progress):
         seen.append(setup)
-        return {"all": float(len(seen)), **({"only last": 7.0} if setup.benchmark == MEDMNIST_C[-1] else {})}
+        return {"all": float(len(seen)), **even, **({"only last": 7.0} if setup.benchmark == MEDMNIST_C[-1] else {})}
 
     monkeypatch.setattr(module, "_measure", measure)
+    even = {"none.excess": 0.5, "randaugment.excess": 0.25, "targeted.excess": 0.25}
+    relative = {"randaugment.relative_excess": 0.5, "targeted.relative_excess": 0.5}
     figures = medmnist_c("full", 0, Silent())
-    assert figures == {"all": 6.5, "only last": 7.0}, "a mean over the sets that have the figure"
+    assert figures == {"all": 6.5, "only last": 7.0, **even, **relative}, "a mean over the sets that have the figure"
     assert [setup.benchmark for setup in seen] == list(MEDMNIST_C)
     for setup in seen:
         assert len(setup.fitting.class_names) == len(setup.test.class_names) == benchmark(setup.benchmark).labels

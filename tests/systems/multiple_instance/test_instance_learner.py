@@ -108,7 +108,7 @@ def test_the_losses_of_both_phases_are_those_of_their_formulas() -> None:
 
 
 @pytest.mark.covers("36.5")
-def test_the_queue_gets_keys_scores_and_candidates_of_the_batch() -> None:
+def test_the_queue_gets_the_keys_and_the_masked_scores_of_the_batch() -> None:
     one = learner(key_momentum=0.0)
     for _ in range(2):  # 12 entries go into 7 places
         scores = (one(WEAK).softmax(1) * one.candidates[ROWS]).detach()
@@ -118,7 +118,8 @@ def test_the_queue_gets_keys_scores_and_candidates_of_the_batch() -> None:
     keys = F.normalize(one.projection(one.encoder(STRONG)), dim=1).detach()
     torch.testing.assert_close(held.keys[places], keys)
     torch.testing.assert_close(held.scores[places], scores)
-    assert torch.equal(held.candidates[places], one.candidates[ROWS])
+    assert not bool(held.scores[places][~one.candidates[ROWS]].any()), "no weight outside of the candidate set"
+    assert not bool(one.candidates[ROWS].all())
 
 
 @pytest.mark.covers("36.7")

@@ -9,11 +9,9 @@ from snellen.systems.multiple_instance.key_queue import Entries, KeyQueue
 
 
 def numbered(first: int, count: int) -> Entries:
-    """Entries whose key, scores and candidate sets all tell the same number."""
+    """Entries whose key and scores tell the same number."""
     numbers = torch.arange(first, first + count).float()
-    return Entries(
-        numbers[:, None], torch.stack([numbers, -numbers], 1), torch.stack([numbers > -1, numbers % 3 == 0], 1)
-    )
+    return Entries(numbers[:, None], torch.stack([numbers, -numbers], 1))
 
 
 @pytest.mark.covers("36.5")
@@ -27,7 +25,6 @@ def test_the_last_entries_are_held_together(sizes: list[int]) -> None:
         assert sorted(held.keys[:, 0].tolist()) == list(range(max(0, put - 10), put))
         again = [numbered(int(number), 1) for number in held.keys[:, 0]]
         torch.testing.assert_close(held.scores, torch.cat([one.scores for one in again]))
-        assert torch.equal(held.candidates, torch.cat([one.candidates for one in again]))
 
 
 @pytest.mark.covers("36.5")

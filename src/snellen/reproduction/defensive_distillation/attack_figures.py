@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +18,7 @@ from snellen.methods.attacks.perturbation import cross_entropy, negative_margin
 from snellen.methods.attacks.perturbation.rescaled_objectives import tempered_cross_entropy
 from snellen.methods.attacks.steepest_ascent import many_steps, one_step
 from snellen.methods.attacks.transfer import transferred
+from snellen.reproduction.sample import Figure, Sample
 
 #: Euclidean distances, in [0, 1] pixel units, at which accuracy under CW is told.
 DISTANCES = (0.1, 0.25, 0.5, 1.0, 2.0)
@@ -39,7 +39,7 @@ class Strengths:
     """
 
     epsilons: tuple[float, ...] = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3)
-    epsilon: float = 0.03
+    epsilon: float = 0.05
     steps: int = 20
     cw_steps: int = 200
     cw_searches: int = 6
@@ -52,13 +52,13 @@ class Strengths:
         return CarliniWagnerL2(steps=self.cw_steps, searches=self.cw_searches, confidence=self.cw_confidence)
 
 
-def success_rate(attacked: Attacked) -> float:
-    """Share of the images broken, of those that were right before; 0 where none was.
+def success_of(attacked: Attacked) -> Figure:
+    """Which images were broken, of those that were right before; None where none was.
 
-    Images that were misclassified already are in neither part of the share.
+    Images that were misclassified already do not count.
     """
     tried = [status for status in attacked.status if status != "already"]
-    return sum(status == "found" for status in tried) / len(tried) if tried else 0.0
+    return Sample.of([status == "found" for status in tried]) if tried else None
 
 
 def error_rate(attacked: Attacked) -> float:
@@ -83,42 +83,53 @@ def clean_figures(classifier: Classifier, images: Tensor, labels: Tensor) -> dic
 
 
 def fgsm_figures(
-    classifier: Classifier, images: Tensor, labels: Tensor, strengths: Strengths
-) -> tuple[dict[str, float], Attacked]:
-    """The curve over the strengths of FGSM, from 0 on; and the attack at the strength of everything else."""
-    figures, chosen = dict[str, float](), None
+    classifier: Classifier, images: Tensor, labels: Tensor, strengths: Strengths, rng: Randomness
+) -> tuple[dict[str, Figure], Attacked]:
+    """The curve over the strengths of FGSM, from 0 on; the attack at the strength of everything else, beside noise.
+
+    ``noise_error`` is that under random signs of the same size: what FGSM gains from the gradient is beyond it.
+    """
+    figures, chosen = dict[str, Figure](), None
     for epsilon in strengths.epsilons:
         attacked = FGSM(epsilon=epsilon).attack(classifier, images, labels)
         figures[f"fgsm.{epsilon:g}.error"] = error_rate(attacked)
         if epsilon == strengths.epsilon:
-            figures["fgsm_success"], chosen = success_rate(attacked), attacked
+            figures["fgsm_success"], chosen = success_of(attacked), attacked
             figures["fgsm_error"] = error_rate(attacked)
             figures["fgsm_rounded_success"] = _rounded(classifier, attacked, labels)
     assert chosen is not None
+    signs = rng.bind(len(images)).uniform("noise", tuple(images.shape[1:]), -1.0, 1.0).sign()
+    with torch.no_grad():
+        noisy = classifier((images + strengths.epsilon * signs).clamp(0, 1)).argmax(1)
+    figures["noise_error"] = float((noisy != labels).double().mean())
     return figures, chosen
 
 
 def search_figures(
     classifier: Classifier, images: Tensor, labels: Tensor, strengths: Strengths, rng: Randomness
-) -> dict[str, float]:
-    """PGD on cross-entropy and on the margin, and CW, with distances of the successes and what survives as bytes."""
-    figures = {}
+) -> dict[str, Figure]:
+    """PGD on cross-entropy and on the margin, and CW, with distances of the successes and what survives as bytes.
+
+    ``cw_log2_distance``: binary logarithm of each distance. Distances are None where CW broke nothing.
+    """
+    figures = dict[str, Figure]()
     for name, objective in (("pgd", cross_entropy), ("pgd_margin", negative_margin)):
         attacked = many_steps(
             classifier, images, labels, objective=objective, epsilon=strengths.epsilon, steps=strengths.steps, rng=rng
         )
-        figures[f"{name}_success"] = success_rate(attacked)
+        figures[f"{name}_success"] = success_of(attacked)
     images, labels = images[: strengths.cw_images], labels[: strengths.cw_images]
     attacked = strengths.cw.attack(classifier, images, labels, rng=rng)
     found = torch.tensor([status == "found" for status in attacked.status])
     changes = (attacked.images - images).flatten(1).double()[found]
     lengths = changes.norm(dim=1)
     figures |= {
-        "cw_success": success_rate(attacked),
+        "cw_success": success_of(attacked),
         "cw_error": error_rate(attacked),
-        "cw_median_l2": _or_zero(lengths.median(), found),
-        "cw_mean_l2": _or_zero(lengths.mean(), found),
-        "cw_median_linf": _or_zero(changes.abs().amax(1).median() if len(changes) else lengths.sum(), found),
+        "cw_log2_distance": Sample.of(lengths.log2().numpy()) if len(lengths) else None,
+        "cw_median_l2": float(lengths.median()) if len(lengths) else None,
+        "cw_mean_l2": float(lengths.mean()) if len(lengths) else None,
+        "cw_median_linf": float(changes.abs().amax(1).median()) if len(changes) else None,
         "cw_rounded_success": _rounded(classifier, attacked, labels),
         "cw_gradients": float(attacked.gradients.double().mean()),
     }
@@ -130,7 +141,7 @@ def search_figures(
 
 def masking_figures(
     classifier: Classifier, images: Tensor, labels: Tensor, *, temperature: float, epsilon: float
-) -> dict[str, float]:
+) -> dict[str, Figure]:
     """Shares of inputs with useless gradients of cross-entropy, and FGSM on what does not saturate."""
     sizes = gradient_sizes(classifier, images, labels)
     again: dict[str, Attacked] = {
@@ -140,22 +151,17 @@ def masking_figures(
         "fgsm_margin": one_step(classifier, images, labels, objective=negative_margin, epsilon=epsilon),
     }
     return {
-        "zero_gradient_share": float(sizes.zero.double().mean()),
+        "zero_gradient_share": Sample.of(sizes.zero.numpy()),
         "saturated_share": float(sizes.saturated.double().mean()),
-        **{f"{name}_success": success_rate(attacked) for name, attacked in again.items()},
+        **{f"{name}_success": success_of(attacked) for name, attacked in again.items()},
     }
 
 
 def transfer_success(
     surrogate: Classifier, classifier: Classifier, images: Tensor, labels: Tensor, *, epsilon: float
-) -> float:
-    """Share of the images that FGSM on another classifier breaks, of those that this one gets right."""
-    return success_rate(transferred(FGSM(epsilon=epsilon), surrogate, classifier, images, labels))
-
-
-def least(figures: Sequence[float]) -> float:
-    """The smallest of some figures."""
-    return min(figures)
+) -> Figure:
+    """Which images FGSM on another classifier breaks, of those that this one gets right."""
+    return success_of(transferred(FGSM(epsilon=epsilon), surrogate, classifier, images, labels))
 
 
 def _rounded(classifier: Classifier, attacked: Attacked, labels: Tensor) -> float:
@@ -163,8 +169,3 @@ def _rounded(classifier: Classifier, attacked: Attacked, labels: Tensor) -> floa
     survived = rounded_success(classifier, attacked, labels)
     tried = [place for place, status in enumerate(attacked.status) if status != "already"]
     return float(survived[tried].double().mean()) if tried else 0.0
-
-
-def _or_zero(value: Tensor, found: Tensor) -> float:
-    """A distance of the successes; 0 where there are none, as the share of successes says."""
-    return float(value) if bool(found.any()) else 0.0

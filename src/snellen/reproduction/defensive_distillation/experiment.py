@@ -7,7 +7,7 @@ made on an undistilled network of its architecture: what resists only the plain 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +26,11 @@ from snellen.reproduction.defensive_distillation.attack_figures import (
     Strengths,
     clean_figures,
     fgsm_figures,
-    least,
     masking_figures,
     search_figures,
     transfer_success,
 )
+from snellen.reproduction.sample import Figure, mean_of
 from snellen.reproduction.shared.small_networks import FAMILIES, small_network
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore
@@ -38,15 +38,15 @@ from snellen.training.distillation import distil, scale_last_layer
 from snellen.training.loop import train
 from snellen.training.plan import TrainingPlan
 
-#: Large shapes on even grounds: learnt to more than 95 % within seconds.
-WORLD = Scenes(size=32, sizes=("large",), tilts=("upright",), backgrounds=("grey", "sand"), captions=False)
+#: Large shapes, tilted or not, on all grounds: learnt to some 90 % within seconds.
+WORLD = Scenes(size=32, sizes=("large",), captions=False)
 #: Images to train on and to test on.
 SMALL_SIZES = (3000, 200)
 SMALL_PLAN = TrainingPlan(
     epochs=5, batch_size=64, drop_last=True, learning_rate=4e-3, schedule="one-cycle", warmup_steps=60
 )
 SMALL_TEMPERATURES = (1.0, 10.0, 40.0, 100.0)
-SMOKE_STRENGTHS = Strengths(epsilons=(0.0, 0.03), steps=2, cw_steps=2, cw_searches=2, cw_images=2)
+SMOKE_STRENGTHS = Strengths(epsilons=(0.0, 0.05), steps=2, cw_steps=2, cw_searches=2, cw_images=2)
 SMOKE_PLAN = TrainingPlan(epochs=2, batch_size=4, optimizer="sgd", learning_rate=1e-6)
 
 
@@ -79,20 +79,21 @@ class Setup:
     strengths: Strengths
 
 
-def attack_comparison(scale: Scale, seed: int, progress: Progress) -> Mapping[str, float]:
+def attack_comparison(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
     """Measure the claims of system 10.
 
     Returns:
         For each family, for ``undistilled`` (the family of the student again) and for each ``distilled_T``: clean
         accuracy, error under FGSM by strength, success of FGSM, PGD and CW, median distances, what survives as bytes;
         for the last two also the share of exactly zero gradients, FGSM through logits / T and through the margin, and
-        for students ``transfer_success``; ``teacher_T.clean_accuracy``; and the least of the three families.
+        for students ``transfer_success``; ``teacher_T.clean_accuracy``; and the least, or the most, of the families. A
+        success has a value for each image that was right.
 
     Raises:
         InputError: the scale is full.
     """
     setup = _setup(scale, seed)
-    rng, figures = Randomness(seed), dict[str, float]()
+    rng, figures = Randomness(seed), dict[str, Figure]()
     attacked = {name: _trained(setup, name, rng, progress) for name in setup.families}
     for name, classifier in attacked.items():
         figures |= {f"{name}.{key}": value for key, value in _under_attack(setup, classifier, rng).items()}
@@ -111,16 +112,13 @@ def attack_comparison(scale: Scale, seed: int, progress: Progress) -> Mapping[st
         found["transfer_success"] = transfer_success(
             undistilled, student, setup.images, setup.labels, epsilon=setup.strengths.epsilon
         )
-        nearest = figures["undistilled.cw_median_l2"]
-        found["cw_distance_ratio"] = found["cw_median_l2"] / nearest if nearest else 0.0
         figures |= {f"distilled_{temperature:g}.{key}": value for key, value in found.items()}
-    shares = [figures[f"distilled_{temperature:g}.zero_gradient_share"] for temperature in setup.temperatures]
     names = list(setup.families)
     return {
         **figures,
-        "least.fgsm_rise": least([figures[f"{n}.fgsm_error"] - figures[f"{n}.clean_error"] for n in names]),
-        "least.cw_success": least([figures[f"{n}.cw_success"] for n in names]),
-        "zero_gradient_shares.never_fall": float(shares == sorted(shares)),
+        "least.fgsm_error": _extreme(min, figures, names, "fgsm_error"),
+        "most.noise_error": _extreme(max, figures, names, "noise_error"),
+        "least.cw_success": _extreme(min, figures, names, "cw_success"),
         "cw.steps": float(setup.strengths.cw_steps),
         "cw.searches": float(setup.strengths.cw_searches),
         "cw.confidence": setup.strengths.cw_confidence,
@@ -141,9 +139,18 @@ attack_comparison.stand_ins = {  # type: ignore[attr-defined]
 }
 
 
-def _under_attack(setup: Setup, classifier: Classifier, rng: Randomness) -> dict[str, float]:
+def _extreme(
+    which: Callable[[list[float]], float], figures: Mapping[str, Figure], names: Sequence[str], figure: str
+) -> float | None:
+    """The least or the largest of a figure over networks; None where one of them has none."""
+    found = [mean_of(figures[f"{name}.{figure}"]) for name in names]
+    known = [value for value in found if value is not None]
+    return which(known) if len(known) == len(found) else None
+
+
+def _under_attack(setup: Setup, classifier: Classifier, rng: Randomness) -> dict[str, Figure]:
     images, labels, strengths = setup.images, setup.labels, setup.strengths
-    curve, _ = fgsm_figures(classifier, images, labels, strengths)
+    curve, _ = fgsm_figures(classifier, images, labels, strengths, rng)
     return {
         **clean_figures(classifier, images, labels),
         **curve,
@@ -151,7 +158,7 @@ def _under_attack(setup: Setup, classifier: Classifier, rng: Randomness) -> dict
     }
 
 
-def _masking(setup: Setup, classifier: Classifier, temperature: float) -> dict[str, float]:
+def _masking(setup: Setup, classifier: Classifier, temperature: float) -> dict[str, Figure]:
     return masking_figures(
         classifier, setup.images, setup.labels, temperature=temperature, epsilon=setup.strengths.epsilon
     )

@@ -12,6 +12,7 @@ from snellen.data.worlds.optotypes.truth import attribute_f1, pooled
 from snellen.reproduction.neuron_descriptions.baselines import single_concepts
 from snellen.reproduction.neuron_descriptions.materials import SHAPES, World, varied_scenes
 from snellen.reproduction.neuron_descriptions.networks import LAYERS, PLANTED, detector_network, factor_network
+from snellen.reproduction.sample import Figure, Sample
 from snellen.systems.neuron_descriptions.describer import Describer
 from snellen.systems.neuron_descriptions.describing import Objective, Sentence
 from snellen.systems.neuron_descriptions.exemplars import find_exemplars
@@ -79,13 +80,13 @@ def planted_units(
     seed: int,
     rng: Randomness,
     progress: Progress,
-) -> dict[str, float]:
+) -> dict[str, Figure]:
     """Describe units that were made to fire on one value each.
 
     Returns:
-        ``planted.right``, the share of units whose sentence says their value, by the weighed sentence;
+        ``planted.right``, whether a unit's sentence says its value, for each unit, by the weighed sentence;
         ``planted.likelihood``, by the likeliest one; ``planted.constant``, by the most frequent one for all;
-        ``planted.pure``, the share whose regions show their value by the rule of the captions; ``planted.f1`` and
+        ``planted.pure``, whether its regions show it by the rule of the captions; ``planted.f1`` and
         ``planted.precision`` against that rule.
     """
     world = World.of(varied_scenes(probing, "test", seed=seed, purpose="planted"), name="planted")
@@ -99,8 +100,8 @@ def planted_units(
     shown = attributes_of_units(found[PLANTED], world.maps)
     truth = [shown[number] for number in units]
 
-    def right(said: Sequence[frozenset[str]]) -> float:
-        return float(np.mean([value in one for value, one in zip(values, said, strict=True)]))
+    def right(said: Sequence[frozenset[str]]) -> Sample:
+        return Sample.of([value in one for value, one in zip(values, said, strict=True)])
 
     ways = {
         name: describer.describe(regions, objective=WAYS[name][0], weight=WAYS[name][1], width=beams)

@@ -12,6 +12,7 @@ from snellen.core.system import Scale
 from snellen.reproduction.neuron_descriptions.description import held_out_units, planted_units
 from snellen.reproduction.neuron_descriptions.editing import edited_network
 from snellen.reproduction.neuron_descriptions.materials import learnt_describer
+from snellen.reproduction.sample import Figure
 from snellen.systems.neuron_descriptions.recipe import NeuronDescriber
 from snellen.training.plan import TrainingPlan
 
@@ -63,7 +64,7 @@ SMOKE = Budget(
 )
 
 
-def neuron_descriptions(scale: Scale, seed: int, progress: Progress) -> Mapping[str, float]:
+def neuron_descriptions(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
     """Measure the claims of system 17.
 
     Returns:
@@ -83,16 +84,18 @@ def neuron_descriptions(scale: Scale, seed: int, progress: Progress) -> Mapping[
         budget.learnt, budget.describer, seed=seed, rng=rng.child("describer"), progress=progress
     )
     others, planted, edited = budget.epochs
-    figures = held_out_units(
-        describer,
-        sentences,
-        scenes=budget.scenes,
-        epochs=others,
-        probing=budget.probing,
-        beams=budget.beams,
-        seed=seed,
-        rng=rng.child("other network"),
-        progress=progress,
+    figures: dict[str, Figure] = dict(
+        held_out_units(
+            describer,
+            sentences,
+            scenes=budget.scenes,
+            epochs=others,
+            probing=budget.probing,
+            beams=budget.beams,
+            seed=seed,
+            rng=rng.child("other network"),
+            progress=progress,
+        )
     )
     figures |= planted_units(
         describer,

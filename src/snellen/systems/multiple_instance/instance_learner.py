@@ -108,7 +108,7 @@ class InstanceLearner(nn.Module):
                 said = by_prototype if settings.labelled_by == "prototypes" else scores
                 self.targets[instances] = moved_targets(self.targets[instances], said, candidates, inertia=inertia)
         classification = cross_entropy(logits, self.targets[instances])
-        self.queue.push(Entries(keys, scores, candidates))
+        self.queue.push(Entries(keys, scores))
         return StepLosses(classification, contrast)
 
     @torch.no_grad()

@@ -63,7 +63,7 @@ def build(*, kind: Kind, width: int, side: int, channels: int) -> PerceptualAuto
 
     Args:
         kind: ``convolution``: convolutions 3 × 3 of stride 2 down to one pixel, then up again by convolution, cosid and
-            doubling, and three more convolutions at full size. ``perceptron``: four hidden layers.
+            doubling, and three more convolutions at full size. ``perceptron``: ten hidden layers.
         width: channels, or units, of every layer; 256 channels as published.
         side: height and width of the images, pixels; 28 in the paper.
         channels: 1 or 3.

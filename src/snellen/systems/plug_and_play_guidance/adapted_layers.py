@@ -1,4 +1,4 @@
-"""Which parameters of a classifier an expert may change, decided by what the modules are and not by their names.
+"""Which parameters of a classifier an expert may change: by the types of its modules, whatever it calls its layers.
 
 Published (H. Go et al. 2023, section 4.2 and the supplement): ResNet: the stem, and the first two convolutions of each
 bottleneck; vision transformers: qkv and proj of each attention; dense predictors: the convolutions of encoder and
@@ -28,10 +28,10 @@ def last_layer(network: nn.Module) -> str:
 def adapted_layers(network: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
     """The layers that get a low-rank change, by full name, in the order of definition.
 
-    A network with attention is a transformer: the Linear layers that lie directly in a module of attention. Any other:
-    every convolution on the main path. That leaves out grouped ones, shortcuts (the only convolution, 1 × 1, of a
-    container inside a block that has convolutions of its own), and the one with which a bottleneck widens again. The
-    last layer is left out in both cases.
+    A network with attention, which is a module whose class has "Attention" in its name, is a transformer: the Linear
+    layers that lie directly in such a module. Any other: every convolution on the main path. That leaves out grouped
+    ones, shortcuts (the only convolution, 1 × 1, of a container inside a block that has convolutions of its own), and
+    the one with which a bottleneck widens again. The last layer is left out in both cases.
 
     >>> block = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 4, 1))
     >>> list(adapted_layers(nn.Sequential(block, nn.Flatten(), nn.Linear(4, 2))))
