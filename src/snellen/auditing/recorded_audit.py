@@ -9,7 +9,7 @@ from snellen.core import index
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.data.files.class_labels import numbered_class_names
+from snellen.data.files.labels import numbered_class_names
 from snellen.data.references import Labels
 from snellen.models.classifiers.recorded_predictions import (
     class_count,

@@ -22,7 +22,7 @@ from snellen.core.classifier import Classifier, Normalization
 from snellen.core.randomness import Randomness
 from snellen.methods.explanations.filling import constant_filling
 from snellen.methods.explanations.grad_cam import coarse_grad_cam, grad_cam
-from snellen.methods.explanations.gradients import gradient
+from snellen.methods.explanations.gradient import gradient
 from snellen.methods.explanations.integrated_gradients import integrated_gradients
 from snellen.methods.explanations.occlusion import occlusion
 from snellen.methods.explanations.score import TargetScore

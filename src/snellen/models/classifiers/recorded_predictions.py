@@ -20,12 +20,11 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError, RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation
-from snellen.data.files.class_labels import numbered_class_names
+from snellen.data.files.labels import numbered_class_names
 from snellen.data.objects.item_source import item_set
 from snellen.data.objects.tables import columns_of, is_table
-from snellen.models.classifiers.class_names import read_class_names
-from snellen.models.classifiers.output_kind import output_kind
-from snellen.models.classifiers.score_forms import log_of_probabilities
+from snellen.models.classifiers.assembly import read_class_names
+from snellen.models.classifiers.output_kind import log_of_probabilities, output_kind
 
 #: Most predictions that can be told apart by one pixel of three bytes.
 MOST = 2**24
