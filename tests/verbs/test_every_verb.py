@@ -172,9 +172,20 @@ def test_where_memory_is_short_batches_are_halved_and_the_evidence_is_the_same(t
         return real(pieces, loaded, *rest, **options)
 
     monkeypatch.setattr("snellen.runs.runner.measure", short)
-    VERBS[name](out=tmp_path / "out")
+    made = VERBS[name](out=tmp_path / "out")
     assert halved
-    assert contents(tmp_path / "out") == wholes(name)
+    found, whole = contents(tmp_path / "out"), wholes(name)
+    assert found.keys() == whole.keys()
+    if name in ("certify", "shift"):
+        assert found == whole
+    else:  # the processor gives other last digits for one image than for two
+        monkeypatch.setattr("snellen.runs.runner.measure", real)
+        usual = VERBS[name]()
+        for column in ("example_id", "setting", "status", "prediction"):
+            assert made.evidence.table[column] == usual.evidence.table[column]
+        for mine, theirs in zip(made.evidence.table["value"], usual.evidence.table["value"], strict=True):
+            assert mine.as_py() == pytest.approx(theirs.as_py(), abs=1e-5)
+        monkeypatch.setattr("snellen.runs.runner.measure", short)
     limit[0] = 0
     with pytest.raises(torch.OutOfMemoryError):
         VERBS[name](out=tmp_path / "never")

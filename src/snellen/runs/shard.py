@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -92,8 +92,13 @@ class Shard:
                 seconds[name] += value
             for key, value in shard.extra.items():
                 extra[key] = _with(extra[key], value) if key in extra else value
+        evidence = {
+            name: Evidence.merge(one.evidence[name] for one in shards if name in one.evidence) for name in names
+        }
+        # Files show how a table is cut: that of a shard is whole.
+        whole = {name: replace(part, table=part.table.combine_chunks()) for name, part in evidence.items()}
         return cls(
-            {name: Evidence.merge(one.evidence[name] for one in shards if name in one.evidence) for name in names},
+            whole,
             extra,
             seconds,
             {path: content for shard in shards for path, content in shard.files.items()},
