@@ -41,6 +41,7 @@ _PUBLIC = {
     "explain": "snellen.verbs.explain",
     "explain_tensors": "snellen.verbs.on_tensors",
     "export_onnx": "snellen.models.classifiers.onnx_export",
+    "generate": "snellen.verbs.generate",
     "list_systems": "snellen.core.system",
     "load_captioner": "snellen.models.references",
     "load_classifier": "snellen.models.classifiers.references",
@@ -108,10 +109,12 @@ if TYPE_CHECKING:
     from snellen.models.references import load_segmenter as load_segmenter
     from snellen.models.references import load_two_tower as load_two_tower
     from snellen.reproduction.runner import reproduce as reproduce
+    from snellen.runs.estimate import plan as plan
     from snellen.systems.continuous_nuisance.nuisance_images import shift_nuisance as shift_nuisance
     from snellen.verbs.attack import attack as attack
     from snellen.verbs.certify import certify as certify
     from snellen.verbs.explain import explain as explain
+    from snellen.verbs.generate import generate as generate
     from snellen.verbs.on_tensors import attack_tensors as attack_tensors
     from snellen.verbs.on_tensors import certify_tensors as certify_tensors
     from snellen.verbs.on_tensors import explain_tensors as explain_tensors

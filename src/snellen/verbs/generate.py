@@ -38,7 +38,7 @@ from snellen.runs.thumbnails import png
 from snellen.runs.whole_file import whole_file
 from snellen.verbs.contact_sheet import choose_examples
 from snellen.verbs.generated_set import WHAT, GeneratedSet
-from snellen.verbs.requests import ImageRequests, ListedRequests, Requests
+from snellen.verbs.requests import ImageRequests, ListedRequests, Requests, given_requests
 from snellen.version import __version__
 
 MANIFEST, SHEET, GRID = "manifest.csv", "sheet.png", "grid.png"
@@ -117,8 +117,8 @@ class Work:
 
 
 def generate(
-    method: Method,
-    requests: Requests,
+    method: Method | str | Mapping[str, Any],
+    requests: Requests | ImageSet | str | Sequence[str | Mapping[str, Any]],
     *,
     out: Path | str,
     batch_size: int = 32,
@@ -136,9 +136,17 @@ def generate(
     leaves a folder ``unfinished`` and no record; the same call goes on where it stopped, and when everything is there,
     it writes nothing.
 
+    >>> import tempfile, snellen
+    >>> from snellen.generation import Sample
+    >>> method = Sample(generator="bundled:scene-diffusion", steps=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     snellen.generate(method, ["a red star", "a blue ring"], out=folder).written
+    2
+
     Args:
-        method: of the area ``generation`` or ``synthesis``.
-        requests: see :func:`snellen.verbs.requests.load_requests`.
+        method: of the area ``generation``, as an object, a name or a record.
+        requests: a reference, as :func:`snellen.verbs.requests.load_requests` reads it; images; or a list of prompts,
+            or of mappings.
         out: a new or empty folder, or one in which the same call was interrupted.
         batch_size: requests that the method gets at once, and what a killed call does again at most.
         seed: of everything random.
@@ -156,7 +164,8 @@ def generate(
     """
     if batch_size < 1:
         raise InputError(f"batch_size is at least 1; got {batch_size}")
-    build("generation", method)
+    method = build("generation", method)
+    requests = given_requests(requests, getattr(method, "known_classes", tuple)())
     lacking = method.missing()
     if lacking is not None:
         raise InputError(f"{method.name} {lacking}")
@@ -166,8 +175,10 @@ def generate(
         requests = requests.under(names)
         names.write()
 
+    every = requests
+
     def call(count: int) -> Call[GeneratedSet]:
-        few = requests.first(count)
+        few = every.first(count)
         work = Work(method, few, seed)
 
         def plan() -> dict[str, Any]:

@@ -150,6 +150,34 @@ class ListedRequests:
         return ListedRequests(pseudonyms.of(self.name), rows)
 
 
+def given_requests(
+    requests: Requests | ImageSet | str | Sequence[str | Mapping[str, Any]], classes: Sequence[str] = ()
+) -> Requests:
+    """Requests from whatever names or holds them.
+
+    >>> given_requests(["a red star", {"prompt": "a ring", "seed": 3}]).ids
+    ['000001', '000002']
+
+    Args:
+        requests: themselves; a reference (:func:`load_requests`); images; or a list of prompts, or of mappings.
+        classes: names of the classes that the method knows.
+
+    Raises:
+        InputError: an entry of another kind, or nothing at all.
+    """
+    if isinstance(requests, str):
+        return load_requests(requests, classes)
+    if isinstance(requests, ImageSet):
+        return ImageRequests(requests)
+    if not isinstance(requests, Sequence):
+        return requests
+    rows = [{"prompt": one} if isinstance(one, str) else one for one in requests]
+    wrong = next((one for one in rows if not isinstance(one, Mapping)), None)
+    if wrong is not None:
+        raise InputError(f"a request is a prompt, or a mapping such as {{'class': 'star'}}; got {wrong!r}")
+    return ListedRequests("requests", [{"id": f"{number:06d}", **row} for number, row in enumerate(rows, start=1)])
+
+
 def load_requests(reference: str, classes: Sequence[str] = ()) -> Requests:
     """Read requests: ``FILE.txt``, a prompt a line; ``FILE.json``, a list of objects; classes; else images.
 
