@@ -46,7 +46,7 @@ CALLS = {
     "explain": (f"explain gradient {_FASHION}",),
     "certify": (f"certify smoothing {_FASHION} --sigma 0.1 --samples 50 --selection 10",),
     "scan": (
-        "scan backdoor bundled:fashion-mnist --classifier bundled:fashion-cnn --limit 30 --images 30 --sources 1 "
+        "scan backdoor bundled:fashion-cnn bundled:fashion-mnist --limit 30 --images 30 --sources 1 "
         "--steps 1 --samples 1 --refined-samples 1 --refined-steps 1 --refined 1",
     ),
     "train": (
