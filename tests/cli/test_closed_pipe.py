@@ -12,7 +12,7 @@ def run(tmp_path, arguments, reader):
     """A command piped into a shell's reader: exit code of the command, and what the reader saw."""
     command = f"'{sys.executable}' -c 'from snellen.cli import main; main()' {arguments}"
     script = f"{command} | {reader}; echo ${{PIPESTATUS[0]}}"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, env=environment, check=True, timeout=240
     )

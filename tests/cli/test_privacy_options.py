@@ -39,7 +39,14 @@ def flat(text):
 
 
 def test_an_audit_that_may_be_shown_to_others(run, clinic, tmp_path):
-    options = ("--no-images", "--pseudonyms", "names.json", "--checks", "clean,duplicates,label_noise")
+    options = (
+        "--no-images",
+        "--pseudonyms",
+        "names.json",
+        "--checks",
+        "clean,duplicates,label_noise",
+        "--allow-rejected",
+    )
     code, out, err = run("audit", "bundled:fashion-cnn", clinic, *options, "--out", "run")
     assert code == 0
     assert pictures(tmp_path / "run") == []
@@ -94,7 +101,7 @@ def test_a_budget_is_told_with_what_it_left_out(run, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "command",
     [
-        ("audit", "bundled:fashion-cnn", "Rosengarten", "--checks", "clean"),
+        ("audit", "bundled:fashion-cnn", "Rosengarten", "--checks", "clean", "--allow-rejected"),
         ("attack", "fgsm", "bundled:fashion-cnn", "Rosengarten", "--no-images"),
         ("shift", "corruption", "Rosengarten", "--kind", "contrast", "--severity", "1", "--no-contact-sheet"),
     ],

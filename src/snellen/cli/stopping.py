@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ def stopped_told(folder: Path, given: Path | None) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, UnreachableError, UnwritableError, WorkerError) as stopped:
-        if folder.exists() or isinstance(stopped, KeyboardInterrupt):
+        if os.path.exists(folder) or isinstance(stopped, KeyboardInterrupt):
             again = "the same command" if given else f"the same command with --out {folder}"
             typer.echo(f"stopped; {folder} is incomplete, and {again} goes on where this stopped", err=True)
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -22,11 +23,11 @@ def harmless(text: str) -> str:
 
 
 def terminal() -> Console:
-    """Where a summary is printed: as wide as the terminal, and as wide as its lines where there is none."""
+    """Where a summary is printed: as wide as the terminal or as COLUMNS says, else as wide as its lines."""
     from rich.console import Console
 
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_UNBROKEN)
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=_UNBROKEN)
 
 
 def markup(text: str) -> str:
