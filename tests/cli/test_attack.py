@@ -199,7 +199,7 @@ def test_options_have_the_defaults_of_the_function_they_stand_for():
     options, parameters = inspect.signature(attack).parameters, inspect.signature(snellen.attack).parameters
     spelled = {"data": "images", "methods": "method", "model": "classifier"}
     # Loading is the business of load_classifier in Python; how a result is shown that of the terminal.
-    own = {"classes", "device", "allow_remote", "as_json"}
+    own = {"classes", "device", "allow_remote", "as_json", "dry_run"}
     for name, option in options.items():
         stands_for = spelled.get(name, name)
         if name not in own and option.default is not inspect.Parameter.empty:

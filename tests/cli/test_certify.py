@@ -101,7 +101,7 @@ def test_options_have_the_defaults_of_the_function_they_stand_for():
 
     options, parameters = inspect.signature(certify).parameters, inspect.signature(snellen.certify).parameters
     spelled = {"data": "images", "methods": "method", "model": "classifier"}
-    own = {"classes", "device", "allow_remote", "as_json"}
+    own = {"classes", "device", "allow_remote", "as_json", "dry_run"}
     for name, option in options.items():
         if name not in own and option.default is not inspect.Parameter.empty:
             assert option.default == parameters[spelled.get(name, name)].default, name

@@ -157,7 +157,7 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(run, photos, monkeypatch):
     monkeypatch.setattr(sys.modules["snellen.auditing.audit"], "audit", interrupted)
     code, _, err = run("audit", "bundled:fashion-cnn", photos, "--out", "here")
     assert code == 130
-    assert "--out here goes on where this stopped" in flat(err)
+    assert "here is incomplete, and the same command goes on where this stopped" in flat(err)
 
 
 def test_a_fault_of_ours_exits_with_70_and_a_traceback(run, photos, monkeypatch):

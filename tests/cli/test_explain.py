@@ -55,7 +55,7 @@ def test_several_values_are_several_settings_and_the_record_can_be_printed(run, 
         (["grad-cm"], "unknown explanation 'grad-cm'; did you mean 'gradcam' or 'grad_cam'"),
         (["grad-cam", MODEL, DATA, "--target", "Bagg"], "did you mean 'Bag'?"),
         (["grad-cam", MODEL, DATA, "--layer", "nothing"], "unknown layer of bundled:fashion-cnn 'nothing'"),
-        (["partition-shap", MODEL, DATA, "--budget", "1"], "--budget '1'"),
+        (["partition-shap", MODEL, DATA, "--partition-shap.budget", "1"], "--partition-shap.budget '1'"),
         (["grad-cam", MODEL, DATA, "--out", "note.txt"], "note.txt is a file"),
         (["vale", MODEL, DATA, "--segmenter", "sam:vit"], "unknown kind of segmenter 'sam'"),
         (["vale", MODEL, DATA, "--attribution", "none"], "bundled:scene-sam takes boxes or points"),
@@ -74,7 +74,7 @@ def test_options_have_the_defaults_of_the_function_they_stand_for():
 
     options, parameters = inspect.signature(explain).parameters, inspect.signature(snellen.explain).parameters
     spelled = {"data": "images", "methods": "method", "model": "classifier"}
-    own = {"classes", "device", "allow_remote", "as_json"}
+    own = {"classes", "device", "allow_remote", "as_json", "dry_run"}
     for name, option in options.items():
         if name not in own and option.default is not inspect.Parameter.empty:
             assert option.default == parameters[spelled.get(name, name)].default, name

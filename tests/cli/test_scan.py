@@ -25,7 +25,7 @@ def denoiser(tmp_path):
 def test_one_image_is_split_and_told(run, denoiser, tmp_path):
     pixels = np.asarray(snellen.load_images(DATA).read(0))
     Image.fromarray(pixels).save(tmp_path / "caught.png")
-    code, out, err = run("scan", "perturbation", "caught.png", "--classifier", MODEL, "--denoiser", denoiser)
+    code, out, err = run("scan", "perturbation", MODEL, "caught.png", "--denoiser", denoiser)
     assert (code, err.strip()) == (0, "")
     told = " ".join(out.split())
     assert "caught.png before bundled:fashion-cnn" in told
@@ -120,9 +120,9 @@ def test_options_have_the_defaults_of_the_function_they_stand_for():
     from snellen.cli.scan import scan
 
     options, parameters = inspect.signature(scan).parameters, inspect.signature(snellen.scan).parameters
-    spelled = {"data": "images", "methods": "method"}
-    own = {"classes", "device", "allow_remote", "as_json"}
+    spelled = {"methods": "method"}
+    own = {"classes", "device", "allow_remote", "as_json", "dry_run", "places"}  # these are MODEL and DATA
     for name, option in options.items():
         if name not in own and option.default is not inspect.Parameter.empty:
             assert option.default == parameters[spelled.get(name, name)].default, name
-    assert {spelled.get(name, name) for name in options} - own == set(parameters) - {"progress"}
+    assert {spelled.get(name, name) for name in options} - own == set(parameters) - {"progress", "classifier", "images"}

@@ -205,7 +205,7 @@ def test_options_have_the_defaults_of_the_function_they_stand_for():
     from snellen.cli.shift import shift
 
     options, parameters = inspect.signature(shift).parameters, inspect.signature(snellen.shift).parameters
-    spelled = {"severity": "severities", "data": "images", "methods": "method", "as_json": None}
+    spelled = {"severity": "severities", "data": "images", "methods": "method", "as_json": None, "dry_run": None}
     for name, option in options.items():
         stands_for = spelled.get(name, name)
         if stands_for and option.default is not inspect.Parameter.empty and name not in ("severity", "out"):
@@ -229,7 +229,7 @@ def test_edits_of_objects_without_a_kind_are_all_that_can_be_made(run, tmp_path)
     groups = snellen.load_images(tmp_path / "out" / "manifest.csv").column("group")
     assert len(groups) == len(set(groups)) == 8, "one image in each"
     assert {"inver", "random_background", "size_5", "random_direction"} < set(groups)
-    assert "rejected under random_direction: long: its object, scaled by 1" in flat(out)
+    assert "rejected: long under random_direction: its object, scaled by 1" in flat(out)
     assert "An image that one edit cannot be made of is left out of all edits." in flat(out)
     code, out, err = run("shift", "attribute-editing", data, "--kind", "plain_background")
     assert code != 0

@@ -55,7 +55,7 @@ def _names() -> dict[str, Any]:
     from snellen.core.method import Method
     from snellen.core.progress import Progress
 
-    return {"Method": Method, "Progress": Progress, "Running": dict}
+    return {"Method": Method, "Progress": Progress, "Running": dict, "RunResult": object}
 
 
 def _shared(stem: str) -> list[inspect.Parameter]:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from snellen.core.command import Option
 from snellen.core.errors import InputError
-from snellen.runs.record import RunResult
 
 if TYPE_CHECKING:
     from snellen.core.method import Method
     from snellen.core.progress import Progress
+    from snellen.runs.record import RunResult
     from snellen.runs.runner import Running
 
 
