@@ -1,4 +1,4 @@
-"""The frame of every resumable call: what is asked, a folder, a plan, shards that stay, and a record that comes last.
+"""The frame of every resumable call: its inputs, a folder, a plan, shards that stay, and a record that comes last.
 
 A verb says what it measures and what follows from it (:class:`Call`). :func:`carried_out` does what all of them have in
 common: a folder of one's own or a temporary one, a lock, resuming, errors of the disk, the record of what was sent. A
@@ -58,8 +58,8 @@ Model = TypeVar("Model", Classifier, "Classifier | None")
 
 
 @dataclass(frozen=True)
-class Asked(Generic[Model]):
-    """What a call over images was asked, checked as far as it can be before a model is run.
+class Inputs(Generic[Model]):
+    """The inputs of a call over images, checked as far as they can be before a model is run.
 
     Attributes:
         classifier: under a pseudonym where names are replaced.
@@ -81,7 +81,7 @@ class Asked(Generic[Model]):
         }
 
 
-def asked_of(
+def inputs_of(
     classifier: Model,
     images: ImageSet,
     method: Methods,
@@ -93,7 +93,7 @@ def asked_of(
     seed: int = 0,
     check: Callable[[Setting], None] = lambda setting: None,
     masked: bool = True,
-) -> Asked[Model]:
+) -> Inputs[Model]:
     """Put names in order, name the methods, limit the images, and refuse what no method can do.
 
     Args:
@@ -129,7 +129,7 @@ def asked_of(
             raise InputError(f"{setting.method.name} {lacking}")
     if names is not None:
         names.write()
-    return Asked(classifier, images, settings, names)
+    return Inputs(classifier, images, settings, names)
 
 
 class Running(TypedDict, total=False):

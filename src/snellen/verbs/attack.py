@@ -22,7 +22,7 @@ from snellen.methods.attacks.reliability import doubts_after
 from snellen.methods.attacks.robustbench_record import robustbench_record
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.record import EVIDENCE, RejectedImage, RunResult
-from snellen.runs.runner import Call, Running, asked_of, batches, carried_out, write_evidence
+from snellen.runs.runner import Call, Running, batches, carried_out, inputs_of, write_evidence
 from snellen.runs.settings import Methods, named_settings
 from snellen.verbs.attack_batches import CLEAN, UNUSABLE
 from snellen.verbs.attack_figures import attack_figures, clean_accuracy
@@ -129,13 +129,13 @@ def attack(
         return of_views
     listener = progress or Silent()
     goal = goal_of(classifier, target)
-    asked = asked_of(classifier, images, method, "attacks", out=out, pseudonyms=pseudonyms, limit=limit, seed=seed)
+    inputs = inputs_of(classifier, images, method, "attacks", out=out, pseudonyms=pseudonyms, limit=limit, seed=seed)
 
     def call(count: int) -> Call[AttackedSet]:
-        shown = align_labels(asked.images.limit(count, seed), asked.classifier.class_names)
+        shown = align_labels(inputs.images.limit(count, seed), inputs.classifier.class_names)
         keep = save_images and out is not None
-        work = Work(asked.classifier, shown, asked.settings, goal.target, workers, seed, keep)
-        labels_of(shown, goal, len(asked.classifier.class_names))  # refuses labels of another kind
+        work = Work(inputs.classifier, shown, inputs.settings, goal.target, workers, seed, keep)
+        labels_of(shown, goal, len(inputs.classifier.class_names))  # refuses labels of another kind
         return Call(
             what=WHAT,
             result=AttackedSet,
@@ -143,7 +143,7 @@ def attack(
                 "kind": "attack",
                 "model": describe_model(work.classifier),
                 "data": describe_data(shown, listener),
-                **asked.in_plan(),
+                **inputs.in_plan(),
                 "goal": goal.record(work.classifier.class_names),
                 "batch_size": batch_size,
                 "seed": seed,
@@ -160,7 +160,7 @@ def attack(
             again=work.reopening(),
         )
 
-    with carried_out(call, len(asked.images), out, listener, running) as carried:
+    with carried_out(call, len(inputs.images), out, listener, running) as carried:
         carried.measure()
     return carried.result
 

@@ -25,7 +25,7 @@ from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
 from snellen.runs.record import RejectedImage
-from snellen.runs.runner import Call, Running, asked_of, batches, carried_out, merged_evidence, write_evidence
+from snellen.runs.runner import Call, Running, batches, carried_out, inputs_of, merged_evidence, write_evidence
 from snellen.runs.settings import Methods, Setting
 from snellen.runs.shard import Shard
 from snellen.verbs.certified_set import EVIDENCE, WHAT, CertifiedSet, certified_figures
@@ -147,7 +147,7 @@ def certify(
     images = given_images(images, labels)
     classifier = given_classifier(classifier, images, class_names)
     listener = progress or Silent()
-    asked = asked_of(
+    inputs = inputs_of(
         classifier,
         images,
         method,
@@ -160,8 +160,8 @@ def certify(
     )
 
     def call(count: int) -> Call[CertifiedSet]:
-        shown = align_labels(asked.images.limit(count, seed), asked.classifier.class_names)
-        work = Work(asked.classifier, shown, asked.settings, workers, seed)
+        shown = align_labels(inputs.images.limit(count, seed), inputs.classifier.class_names)
+        work = Work(inputs.classifier, shown, inputs.settings, workers, seed)
         shards = batches(len(shown), batch_size)
         return Call(
             what=WHAT,
@@ -170,7 +170,7 @@ def certify(
                 "kind": "certify",
                 "model": describe_model(work.classifier),
                 "data": describe_data(shown, listener),
-                **asked.in_plan(),
+                **inputs.in_plan(),
                 "batch_size": batch_size,
                 "seed": seed,
                 **describe_machine(work.classifier),
@@ -185,7 +185,7 @@ def certify(
             again=work.reopening(),
         )
 
-    with carried_out(call, len(asked.images), out, listener, running) as carried:
+    with carried_out(call, len(inputs.images), out, listener, running) as carried:
         carried.measure()
     return carried.result
 

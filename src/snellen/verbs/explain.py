@@ -26,7 +26,7 @@ from snellen.methods.attacks.goal import class_number
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
-from snellen.runs.runner import Call, Running, asked_of, batches, carried_out, merged_evidence, write_evidence
+from snellen.runs.runner import Call, Running, batches, carried_out, inputs_of, merged_evidence, write_evidence
 from snellen.runs.settings import Methods, Setting
 from snellen.runs.shard import Shard
 from snellen.runs.whole_file import whole_file
@@ -205,15 +205,17 @@ def explain(
     classifier = given_classifier(classifier, images, class_names)
     listener = progress or Silent()
     number = None if target is None else class_number(classifier, target)
-    asked = asked_of(classifier, images, method, "explanations", out=out, pseudonyms=pseudonyms, limit=limit, seed=seed)
-    model, keep = asked.classifier, save_images and out is not None
+    inputs = inputs_of(
+        classifier, images, method, "explanations", out=out, pseudonyms=pseudonyms, limit=limit, seed=seed
+    )
+    model, keep = inputs.classifier, save_images and out is not None
     # Images that a model is only looked at with may be of any classes.
-    fitted = not all(isinstance(setting.method, Describer) for setting in asked.settings)
+    fitted = not all(isinstance(setting.method, Describer) for setting in inputs.settings)
 
     def call(count: int) -> Call[ExplainedSet]:
-        few = asked.images.limit(count, seed)
+        few = inputs.images.limit(count, seed)
         shown = align_labels(few, model.class_names) if fitted else few
-        work = Work(model, shown, asked.settings, number, workers, seed, keep)
+        work = Work(model, shown, inputs.settings, number, workers, seed, keep)
         return Call(
             what=WHAT,
             result=ExplainedSet,
@@ -221,7 +223,7 @@ def explain(
                 "kind": "explain",
                 "model": describe_model(model),
                 "data": describe_data(shown, listener),
-                **asked.in_plan(),
+                **inputs.in_plan(),
                 "target": None if number is None else model.class_names[number],
                 "batch_size": batch_size,
                 "seed": seed,
@@ -239,7 +241,7 @@ def explain(
             again=work.reopening(),
         )
 
-    with carried_out(call, len(asked.images), out, listener, running) as carried:
+    with carried_out(call, len(inputs.images), out, listener, running) as carried:
         carried.measure()
     return carried.result
 

@@ -19,7 +19,7 @@ from snellen.data.files.labels import align_labels
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
-from snellen.runs.runner import Call, Running, asked_of, batches, carried_out, write_evidence
+from snellen.runs.runner import Call, Running, batches, carried_out, inputs_of, write_evidence
 from snellen.runs.settings import Methods, Setting
 from snellen.runs.shard import Shard
 from snellen.verbs.scanned_pictures import write_pictures
@@ -116,7 +116,7 @@ def scan(
         UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
     """
     listener, held = progress or Silent(), given_images(images)
-    asked = asked_of(
+    inputs = inputs_of(
         None if classifier is None else given_classifier(classifier, held),
         held,
         method,
@@ -127,10 +127,10 @@ def scan(
         seed=seed,
         check=lambda setting: needs_classifier(setting, classifier is not None),
     )
-    model, settings = asked.classifier, asked.settings
+    model, settings = inputs.classifier, inputs.settings
 
     def call(count: int) -> Call[ScannedSet]:
-        few = asked.images.limit(count, seed)
+        few = inputs.images.limit(count, seed)
         shown = few if model is None else align_labels(few, model.class_names)
         work = Work(model, shown, settings, seed)
         return Call(
@@ -140,7 +140,7 @@ def scan(
                 "kind": "scan",
                 "model": None if model is None else describe_model(model),
                 "data": describe_data(shown, listener),
-                **asked.in_plan(),
+                **inputs.in_plan(),
                 "references": {
                     one.name: dict(one.method.reference_hashes())
                     for one in settings
@@ -159,7 +159,7 @@ def scan(
             again=work.reopening(),
         )
 
-    with carried_out(call, len(asked.images), out, listener, running) as carried:
+    with carried_out(call, len(inputs.images), out, listener, running) as carried:
         carried.measure()
     return carried.result
 

@@ -27,7 +27,7 @@ from snellen.runs.folder_writer import FolderWriter
 from snellen.runs.given import Images, given_images
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
-from snellen.runs.runner import Asked, Call, Running, asked_of, batches, carried_out
+from snellen.runs.runner import Call, Inputs, Running, batches, carried_out, inputs_of
 from snellen.runs.settings import Methods, Setting, checked_severities
 from snellen.runs.shard import Shard
 from snellen.runs.unfinished import check_free
@@ -224,7 +224,7 @@ def shift(
     if format not in get_args(Format):
         raise InputError(f"unknown format {format!r}; known: {', '.join(get_args(Format))}")
     held, listener = given_images(images), progress or Silent()
-    asked = asked_of(
+    inputs = inputs_of(
         None,
         held,
         method,
@@ -236,18 +236,18 @@ def shift(
         check=lambda setting: _check_masks(setting, held, segmenter),
         masked=segmenter is None,
     )
-    editing = [setting for setting in asked.settings if setting.edits]
+    editing = [setting for setting in inputs.settings if setting.edits]
     if segmenter is not None and not editing:
         raise InputError(f"segmenter={segmenter!r} finds objects, and no method that was given edits any")
     if severities is None:
-        severities = SEVERITIES[-1:] if len(editing) == len(asked.settings) else SEVERITIES
+        severities = SEVERITIES[-1:] if len(editing) == len(inputs.settings) else SEVERITIES
     strengths = checked_severities(severities)
     check_free(Path(out), RECORD, WHAT)
 
     def call(count: int) -> Call[ShiftedSet]:
-        shown = asked.images.limit(count, seed)
+        shown = inputs.images.limit(count, seed)
         size = common_size(shown) if format == "medmnist-c" else None
-        work = Work(None, shown, asked.settings, strengths, size, batch_size, workers, segmenter, seed)
+        work = Work(None, shown, inputs.settings, strengths, size, batch_size, workers, segmenter, seed)
         if size is not None:
             work.writer  # noqa: B018 - refuses images without a label
         finder = work.finder
@@ -255,7 +255,7 @@ def shift(
             what=WHAT,
             result=ShiftedSet,
             plan=lambda: {
-                **_plan(shown, asked, strengths, seed, format, contact_sheet, listener),
+                **_plan(shown, inputs, strengths, seed, format, contact_sheet, listener),
                 **({} if finder is None else {"segmenter": {"name": finder.name, "identity": finder.identity()}}),
                 **({"same_images": [setting.name for setting in editing]} if editing else {}),
             },
@@ -268,7 +268,7 @@ def shift(
             again=work.reopening(),
         )
 
-    with carried_out(call, len(asked.images), out, listener, running) as carried:
+    with carried_out(call, len(inputs.images), out, listener, running) as carried:
         carried.measure()
     return carried.result
 
@@ -288,7 +288,7 @@ def _check_masks(setting: Setting, images: ImageSet, segmenter: str | None) -> N
 
 def _plan(
     images: ImageSet,
-    asked: Asked[Any],
+    inputs: Inputs[Any],
     severities: Sequence[float],
     seed: int,
     format: Format,
@@ -304,8 +304,8 @@ def _plan(
             "images": len(images),
             "class_names": None if images.hidden or images.class_names is None else list(images.class_names),
         },
-        "settings": asked.in_plan()["settings"],
-        **({} if asked.names is None else {"pseudonyms": asked.names.key_id}),
+        "settings": inputs.in_plan()["settings"],
+        **({} if inputs.names is None else {"pseudonyms": inputs.names.key_id}),
         "severities": list(severities),
         "seed": seed,
         "format": format,
