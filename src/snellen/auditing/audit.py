@@ -25,13 +25,14 @@ from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
+from snellen.core.rehearsal import rehearsing
 from snellen.core.run import Run
 from snellen.core.unwritable import unwritable_told
 from snellen.data.references import Labels
 from snellen.models.remote.sent_log import sent_log
 from snellen.runs.engines.choosing import choose_engine, recorded
 from snellen.runs.engines.engine import Engine
-from snellen.runs.estimate import Planned, planning
+from snellen.runs.estimate import Planned
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.measuring import measure, read_part
 
@@ -163,7 +164,8 @@ def audit(
         )
         stack.enter_context(crew.threads_set())
         choice = None
-        if seconds_allowed is not None:
+        # A plan asks no server, and resolves no budget there.
+        if seconds_allowed is not None and not (rehearsing() and asked.classifier.sent_to is not None):
             asked, choice = asked.within_budget(
                 seconds_allowed,
                 folder,
@@ -183,7 +185,7 @@ def audit(
             name: shard_count(len(one), batch_size, known_shards.get(name) if shards is None else shards)
             for name, one in work.sets.items()
         }
-        if planning():
+        if rehearsing():
             raise Planned(asked.estimate(work, counts, folder if out is not None else None))
         plan = plan_of(
             asked.classifier,

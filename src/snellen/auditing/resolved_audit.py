@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -127,7 +128,11 @@ class ResolvedAudit:
         }
         if self.classifier.sent_to is not None:
             note = f"images go to {self.classifier.sent_to}: nothing is measured here, because a plan sends nothing"
-            return Estimate(**known, requests=round(passes / work.batch_size), notes=(note,))
+            requests = sum(
+                math.ceil(len(images) / work.batch_size) * round(sum(work.cost(name).values()))
+                for name, images in work.sets.items()
+            )
+            return Estimate(**known, requests=requests, notes=(note,))
         rates = measure_rates(
             self.classifier,
             self.images,

@@ -200,7 +200,8 @@ def audit(
         "allow_rejected": allow_rejected,
     }
     if dry_run:
-        typer.echo(plan(run_audit, classifier, images, **options))
+        estimate = plan(run_audit, classifier, images, **options)
+        typer.echo(canonical_json(estimate.model_dump(mode="json")) if as_json else str(estimate), nl=not as_json)
         return
     with ended_like_ctrl_c(), stopped_told(folder, out), TerminalProgress() as progress:
         report = run_audit(classifier, images, progress=progress, **options)

@@ -32,6 +32,10 @@ class UnreachableError(ModelError):
     """A server that cannot be reached, or does not recover; a run that it stops can be gone on with."""
 
 
+class UnsentError(SnellenError):
+    """Something would have left this machine while a call was only planned."""
+
+
 class NotFiniteError(ModelError):
     """Every search of a batch met scores, or an objective, that are NaN or infinite."""
 

@@ -7,7 +7,6 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -18,6 +17,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.formats import FORMATS
 from snellen.core.progress import Silent
+from snellen.core.rehearsal import rehearsal
 from snellen.runs.measuring import Work, measure_items
 
 #: Seconds after which a plan that is only shown stops measuring, and the share of a budget for the same.
@@ -27,8 +27,6 @@ TRIAL_SECONDS, TRIAL_SHARE = 10.0, 0.05
 PLANNED_SHARE = 0.9
 
 Arguments = ParamSpec("Arguments")
-
-_planning: ContextVar[bool] = ContextVar("planning", default=False)
 
 
 class Choice(BaseModel):
@@ -61,7 +59,7 @@ class Estimate(BaseModel):
         queries: images through the model, in all; None where no model is asked, or nothing was measured.
         gradients: the same for gradients.
         seconds: for what is left; None where nothing was measured.
-        memory: largest memory of this process while measuring, bytes.
+        memory: largest memory of this process so far, the measuring included, bytes.
         requests: to a server; 0 where the model runs here.
         skipped: what will not run, with the reason.
         notes: what the figures rest on.
@@ -86,11 +84,12 @@ class Estimate(BaseModel):
         where = "" if self.folder is None else f" into {self.folder}"
         lines = [f"{self.what}{where}: {self.items:,} items in {self.shards:,} shards, {self.done:,} of them done"]
         if self.queries is not None:
-            lines.append(f"passes: about {self.queries:,} images forward, {self.gradients or 0:,} backward")
+            backward = "" if self.gradients is None else f", {self.gradients:,} backward"
+            lines.append(f"passes: about {self.queries:,} images forward{backward}")
         if self.seconds is not None:
             lines.append(f"time: about {time_words(self.seconds)}")
         if self.memory is not None:
-            lines.append(f"memory: {self.memory / 2**30:.1f} GiB at most while measuring")
+            lines.append(f"memory: {self.memory / 2**30:.1f} GiB at most in this process so far")
         if self.requests is not None:
             lines.append(f"requests to a server: {self.requests:,}")
         lines += [f"skipped: {name}: {reason}" for name, reason in self.skipped.items()]
@@ -108,7 +107,7 @@ class Planned(Exception):  # noqa: N818 - no error: how a call that is only plan
 def plan(verb: Callable[Arguments, object], *arguments: Arguments.args, **options: Arguments.kwargs) -> Estimate:
     """Say what a call would cost, without doing it: nothing is written, and no image leaves this machine.
 
-    A few images are measured, for some ten seconds.
+    A few items are measured, for some ten seconds, or longer where a single one takes so long.
 
     >>> import snellen
     >>> classifier = snellen.load_classifier("bundled:fashion-cnn")
@@ -124,36 +123,44 @@ def plan(verb: Callable[Arguments, object], *arguments: Arguments.args, **option
     Raises:
         SnellenError: whatever the call itself refuses.
     """
-    token = _planning.set(True)
-    try:
-        verb(*arguments, **options)
-    except Planned as planned:
-        return planned.estimate
-    finally:
-        _planning.reset(token)
+    with rehearsal():
+        try:
+            verb(*arguments, **options)
+        except Planned as planned:
+            return planned.estimate
     raise InputError(f"{getattr(verb, '__name__', verb)} is no verb that can be planned")
 
 
-def planning() -> bool:
-    """Whether this call is to be planned, not done."""
-    return _planning.get()
+class Cost(BaseModel):
+    """A share that comes once, and one for each item.
 
-
-class Trial(BaseModel):
-    """What a few items took: a share that comes once, and one for each item.
-
-    >>> Trial(once=2.0, each=0.5, queries=10.0, gradients=0.0).seconds(100)
+    >>> Cost(once=2.0, each=0.5).of(100)
     52.0
     """
 
     once: float
     each: float
-    queries: float
-    gradients: float
 
-    def seconds(self, items: int) -> float:
+    def of(self, items: float) -> float:
         """Of so many items."""
         return self.once + self.each * items
+
+    @classmethod
+    def through(cls, fewer: tuple[int, float] | None, more: tuple[int, float]) -> Cost:
+        """The line through two measurements, items and amount; through nothing and one where there are no two."""
+        items, amount = more
+        each = amount / items
+        if fewer is not None:
+            each = min(max((amount - fewer[1]) / (items - fewer[0]), 0.0), each)
+        return cls(once=amount - each * items, each=each)
+
+
+class Trial(BaseModel):
+    """What a few items took."""
+
+    seconds: Cost
+    queries: Cost
+    gradients: Cost
 
 
 def try_out(
@@ -173,7 +180,7 @@ def try_out(
     Returns:
         The line through the last two measurements; the only one where there are no more.
     """
-    started, taken = time.perf_counter(), list[tuple[int, float, Spent]]()
+    started, taken = time.perf_counter(), list[tuple[int, float, int, int]]()
     items = 1
     while True:
         before, clock = _spent(classifiers), time.perf_counter()
@@ -188,48 +195,48 @@ def try_out(
         now, spent = time.perf_counter(), _spent(classifiers)
         noted = [part.spent for shard in measured for part in shard.evidence.values()]
         # Some methods ask the network itself, and note it in their evidence; others note less than all passes.
-        used = Spent(
-            queries=max(spent.queries - before.queries, sum(one.queries for one in noted)),
-            gradients=max(spent.gradients - before.gradients, sum(one.gradients for one in noted)),
-        )
-        taken.append((items, now - clock, used))
+        queries = max(spent.queries - before.queries, sum(one.queries for one in noted))
+        gradients = max(spent.gradients - before.gradients, sum(one.gradients for one in noted))
+        taken.append((items, now - clock, queries, gradients))
         # The first measurement warms up, so that two more are made unless they would take too long by far.
-        patience = seconds if len(taken) > 2 else 4 * seconds
+        patience = seconds if len(taken) > 2 else 2 * seconds
         if items >= count or now - started + 2 * (now - clock) > patience:
             break
         items = min(2 * items, count)
-    last, took, used = taken[-1]
-    each = took / last
-    if len(taken) > 2:
-        fewer, took_before, _ = taken[-2]
-        each = min(max((took - took_before) / (last - fewer), 0.0), each)
-    return Trial(once=took - each * last, each=each, queries=used.queries / last, gradients=used.gradients / last)
+    fewer, last = taken[-2] if len(taken) > 1 else None, taken[-1]
+    lines = [
+        Cost.through(None if fewer is None else (fewer[0], float(fewer[place])), (last[0], float(last[place])))
+        for place in (1, 2, 3)
+    ]
+    if len(taken) == 2:  # the first of two took as long as it does to warm up
+        lines[0] = Cost.through(None, (last[0], last[1]))
+    return Trial(seconds=lines[0], queries=lines[1], gradients=lines[2])
 
 
-def choose(seconds: float, count: int, trial: Trial, spent: float, processes: int = 1) -> Choice:
+def choose(seconds: float, count: int, cost: Cost, spent: float, processes: int = 1) -> Choice:
     """How many items fit.
 
-    >>> choose(60, 1000, Trial(once=0, each=0.5, queries=1, gradients=0), spent=4).items
+    >>> choose(60, 1000, Cost(once=0, each=0.5), spent=4).items
     100
 
     Args:
         seconds: the budget.
         count: items that there are.
-        trial: what a few took.
+        cost: seconds of the items.
         spent: seconds that are gone.
         processes: that work side by side.
 
     Raises:
         InputError: not a single item fits.
     """
-    room, each = PLANNED_SHARE * seconds - spent - trial.once, trial.each / processes
+    room, each = PLANNED_SHARE * seconds - spent - cost.once, cost.each / processes
     fitting = count if not each else min(math.floor(room / each), count)
     if fitting < 1 or room <= 0:
         raise InputError(
             f"the budget of {time_words(seconds)} is too small: a single item takes about "
-            f"{time_words((spent + trial.seconds(1)) / PLANNED_SHARE)}; give more time"
+            f"{time_words((spent + cost.of(1)) / PLANNED_SHARE)}; give more time"
         )
-    estimated = round(spent + trial.once + each * fitting, 1)
+    estimated = round(spent + cost.once + each * fitting, 1)
     return Choice(seconds=seconds, items=fitting, of=count, estimated=estimated)
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import torch
@@ -19,6 +19,7 @@ from snellen.core.progress import Progress
 from snellen.core.run import Run
 from snellen.models.remote.sent_log import append
 from snellen.runs.engines.engine import Engine, Numbered
+from snellen.runs.engines.frames import error_of
 from snellen.runs.shard import Shard
 from snellen.runs.whole_file import whole_file
 
@@ -129,7 +130,14 @@ class Files:
         self.hashes: dict[str, str] = {}
 
     def put(self, path: str, content: bytes) -> None:
-        """Write a file at a path relative to the folder."""
+        """Write a file at a path relative to the folder.
+
+        Raises:
+            InputError: a path that leads out of it, which only a worker gone wrong could name.
+        """
+        parts = PurePosixPath(path).parts
+        if not parts or path.startswith("/") or ".." in parts or "\\" in path or ":" in parts[0]:
+            raise InputError(f"{path!r} is no path inside the folder of the call")
         with whole_file(self._folder / path) as stream:
             stream.write(content)
         self.hashes[path] = hashlib.sha256(content).hexdigest()
@@ -229,6 +237,8 @@ def _write_results(results: Iterable[Numbered], waiting: Sequence[Piece], folder
     for number, content in results:
         piece, shard, files = waiting[number], Shard.from_bytes(content), Files(folder)
         append(folder, shard.sent)
+        if shard.error is not None:
+            raise error_of(shard.error, f"the worker of shard {piece.shard + 1}")
         for path, written in shard.files.items():
             files.put(path, written)
         piece.write(shard, files)

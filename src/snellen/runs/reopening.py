@@ -26,7 +26,9 @@ from snellen.models.classifiers.references import load_classifier_again
 from snellen.models.remote.permission import permitted, permitting
 from snellen.models.remote.sent_log import sent_log
 from snellen.runs.engines.engine import attribute_of
+from snellen.runs.engines.frames import error_frame
 from snellen.runs.measuring import Job, Work, hash_of, measure_items
+from snellen.runs.shard import Shard
 
 #: What must be the same of a worker's model, and of its machine.
 _MODEL = ("name", "fingerprint", "class_names", "task", "output", "preparation")
@@ -117,7 +119,10 @@ def open_work(setup: Mapping[str, Any]) -> Callable[[bytes], bytes]:
             )
         files: dict[str, bytes] = {}
         with permitting(allow_remote), sent_log(alone=True) as log:
-            shard = measure_items(work, job.of, job.items, files.__setitem__, Silent())
+            try:
+                shard = measure_items(work, job.of, job.items, files.__setitem__, Silent())
+            except Exception as error:  # what was sent until then is recorded in any case
+                return Shard(sent=log.lines, error=error_frame(error).content).to_bytes()
         return replace(shard, files=files, sent=log.lines).to_bytes()
 
     return answer

@@ -22,15 +22,17 @@ from typing import Any, Generic, TypedDict, TypeVar
 from snellen.core import package
 from snellen.core.budget import seconds_of
 from snellen.core.classifier import Classifier
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, UnsentError
 from snellen.core.evidence import Evidence
 from snellen.core.formats import MANIFEST
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
+from snellen.core.rehearsal import rehearsing
 from snellen.core.run import Run, canonical_json, write_atomically
 from snellen.core.unwritable import tidy, unwritable_told
 from snellen.data.privacy.nameless import with_other_name, without_names
 from snellen.data.privacy.pseudonyms import Pseudonyms
+from snellen.models.remote.sent_log import sent_log
 from snellen.runs.engines.choosing import Chosen, choose_engine
 from snellen.runs.engines.engine import Engine
 from snellen.runs.estimate import (
@@ -42,7 +44,6 @@ from snellen.runs.estimate import (
     Trial,
     choose,
     peak_memory,
-    planning,
     recorded_choice,
     recorded_plan,
     try_out,
@@ -51,7 +52,7 @@ from snellen.runs.measuring import Piece, Work, measure, read_part
 from snellen.runs.record import EVIDENCE, RunResult
 from snellen.runs.reopening import Reopening
 from snellen.runs.settings import Methods, Setting, named_settings
-from snellen.runs.unfinished import UNFINISHED, check_free, check_recognisable, complete, opened
+from snellen.runs.unfinished import UNFINISHED, any_shard, check_free, check_recognisable, complete, opened
 
 Result = TypeVar("Result", bound=RunResult)
 Model = TypeVar("Model", Classifier, "Classifier | None")
@@ -182,6 +183,7 @@ class Call(Generic[Result]):
         seen: positions of those that some items look at; None: the items are these positions.
         classifiers: models, which must be recognisable where a folder holds something already.
         again: from what a worker makes the work; None where none can.
+        fits: whether something is fitted, and perhaps kept, before the first item.
     """
 
     what: str
@@ -196,6 +198,7 @@ class Call(Generic[Result]):
     seen: Callable[[range], range] | None = None
     classifiers: Sequence[Classifier] = ()
     again: Reopening | None = None
+    fits: bool = False
 
     @property
     def record(self) -> str:
@@ -259,20 +262,24 @@ def carried_out(
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / made.what.replace(" ", "-")
         stack.enter_context(unwritable_told(folder))
+        sent = stack.enter_context(sent_log())
         part = where.part_of(out)
         check_free(folder, made.record, made.what)
         for classifier in made.classifiers:
             check_recognisable(folder, made.record, classifier, made.what)
-        earlier = recorded_plan(folder, made.record, f"{UNFINISHED}/{MANIFEST.file}")
+        earlier = _earlier(folder, made.record)
         crew = where.crew(made, earlier.get("threads"))
         stack.enter_context(crew.threads_set())
         choice = None
+        if rehearsing():
+            raise Planned(_estimate(call, made, count, folder if out is not None else None, where))
         if where.budget is not None:
-            choice = where.choice(call, count, made.classifiers, earlier, started, crew.processes)
+            try:
+                choice = where.choice(call, count, made.classifiers, earlier, started, crew.processes)
+            finally:
+                if choice is None and sent.lines:
+                    sent.into(folder)
             made = call(choice.items)
-        if planning():
-            items = count if choice is None else choice.items
-            raise Planned(_estimate(call, made, items, folder if out is not None else None))
         plan = {**made.plan(), **({} if choice is None else {"budget": choice.model_dump(mode="json")})}
         if "code" not in plan:
             plan["code"] = package.code_hash()
@@ -283,6 +290,7 @@ def carried_out(
             yield Carried(lambda: None, done.model_copy(update=held))
             return
         with opened(folder, plan, shared=where.part is not None) as run:
+            sent.into(folder)
             pieces = made.pieces(run)
             carried = Carried(
                 partial(
@@ -295,7 +303,7 @@ def carried_out(
                     setup=dict if made.again is None else made.again.setup,
                     part=part,
                 ),
-                made.result.of_part(plan, _note(where.part, pieces, folder), folder),
+                made.result.of_part(plan, "unfinished", folder),
             )
             yield carried
         if where.part is not None:
@@ -308,12 +316,18 @@ def carried_out(
         carried.result = result.model_copy(update={"folder": folder if out is not None else None})
 
 
-def _note(part: str | None, pieces: Sequence[Piece], folder: Path) -> str:
-    """How far a call is."""
+def _earlier(folder: Path, record: str) -> dict[str, Any]:
+    """The plan of a call that finished in a folder, or left something there to go on with; empty without one."""
+    if (folder / record).exists() or any_shard(folder / UNFINISHED):
+        return recorded_plan(folder, record, f"{UNFINISHED}/{MANIFEST.file}")
+    return {}
+
+
+def _note(part: str, pieces: Sequence[Piece], folder: Path) -> str:
+    """How far a call is after a part of it."""
     there = sum(piece.done(folder) for piece in pieces)
-    done = f"Part {part} is done; {there}" if part is not None else f"{there}"
     rest = "The same call without a part does what is left and makes the record."
-    return f"{done} of {len(pieces)} shards are there. {rest}"
+    return f"Part {part} is done; {there} of {len(pieces)} shards are there. {rest}"
 
 
 @dataclass(frozen=True)
@@ -366,7 +380,7 @@ class _Where:
         if recorded is not None:
             return recorded
         trial = _tried(call, count, classifiers, TRIAL_SHARE * seconds)
-        return choose(seconds, count, trial, time.perf_counter() - started, processes)
+        return choose(seconds, count, trial.seconds, time.perf_counter() - started, processes)
 
 
 def _tried(call: Callable[[int], Call[Any]], count: int, classifiers: Sequence[Classifier], seconds: float) -> Trial:
@@ -380,27 +394,44 @@ def _tried(call: Callable[[int], Call[Any]], count: int, classifiers: Sequence[C
         return try_out(loaded, count, classifiers, seconds)
 
 
-def _estimate(call: Callable[[int], Call[Any]], made: Call[Any], items: int, folder: Path | None) -> Estimate:
-    """What a call will cost."""
-    known: dict[str, Any] = {"what": made.what, "folder": folder, "items": items, "shards": len(made.shards), "done": 0}
-    if folder is not None and (folder / made.record).exists():
-        return Estimate(**known | {"done": len(made.shards)}, notes=("everything is there; nothing is left to do",))
-    if folder is not None and (folder / UNFINISHED / MANIFEST.file).exists():
-        known["done"] = sum(piece.done(folder) for piece in made.pieces(Run(folder / UNFINISHED, {})))
-    remote = next((one.sent_to for one in made.classifiers if one.sent_to is not None), None)
-    if remote is not None:
-        note = f"images go to {remote}: nothing is measured here, because a plan sends nothing"
+def _estimate(
+    call: Callable[[int], Call[Any]], made: Call[Any], count: int, folder: Path | None, where: _Where
+) -> Estimate:
+    """What a call will cost.
+
+    Raises:
+        RunConflictError: the folder holds another call.
+    """
+    known: dict[str, Any] = {"what": made.what, "folder": folder, "items": count, "shards": len(made.shards), "done": 0}
+    if made.fits:
+        note = "the method fits something before its first item, which a plan does not do: nothing is measured"
         return Estimate(**known, notes=(note,))
-    trial = _tried(call, items, made.classifiers, TRIAL_SECONDS)
-    left = 1 - known["done"] / max(len(made.shards), 1)
+    try:
+        if folder is not None and (any_shard(folder / UNFINISHED) or (folder / made.record).exists()):
+            plan = {"code": package.code_hash(), **made.plan()}
+            if where.budget is None and complete(folder, made.record, made.result, plan, made.what) is not None:
+                everything = ("everything is there; nothing is left to do",)
+                return Estimate(**known | {"done": len(made.shards)}, notes=everything)
+            if where.budget is None and not (folder / made.record).exists():
+                run = Run.open(folder / UNFINISHED, plan)
+                known["done"] = sum(piece.done(folder) for piece in made.pieces(run))
+        trial = _tried(call, count, made.classifiers, TRIAL_SECONDS)
+    except UnsentError as error:
+        return Estimate(**known, notes=(f"{error}: what that would cost is not measured",))
+    if where.budget is not None:
+        choice = choose(seconds_of(where.budget), count, trial.seconds, 0.0)
+        made = call(choice.items)
+        known |= {"items": choice.items, "shards": len(made.shards)}
+    left = known["items"] * (1 - known["done"] / max(len(made.shards), 1))
+    asks = bool(made.classifiers)
     return Estimate(
         **known,
-        queries=round(trial.queries * items * left) if made.classifiers else None,
-        gradients=round(trial.gradients * items * left) if made.classifiers else None,
-        seconds=round(trial.once + trial.each * items * left, 3),
+        queries=round(trial.queries.of(left)) if asks else None,
+        gradients=round(trial.gradients.of(left)) if asks else None,
+        seconds=round(trial.seconds.of(left), 3),
         memory=peak_memory(),
         requests=0,
-        notes=("measured on a few items in this process; several processes divide the time",),
+        notes=("measured on a few items in this process; several processes or parts divide the time",),
     )
 
 

@@ -22,10 +22,12 @@ class Shard:
 
     Attributes:
         evidence: tables by name.
-        extra: JSON values. Values of the same key are joined where shards are: lists, mappings, sums of nothing else.
+        extra: JSON values. Where shards are joined, lists are concatenated and mappings merged; of any other value the
+            first is kept.
         seconds: clock readings by what was done.
         files: content by path, of a worker that may not write into the folder itself.
-        sent: lines for ``sent.jsonl``, of the same.
+        sent: lines for ``sent.jsonl``, of the same; also those of work that failed.
+        error: of work that failed in a worker, as :func:`~snellen.runs.engines.frames.error_frame` writes it.
     """
 
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
@@ -33,6 +35,7 @@ class Shard:
     seconds: Mapping[str, float] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     sent: Sequence[str] = ()
+    error: bytes | None = None
 
     def to_bytes(self) -> bytes:
         """A head in JSON with the lengths of what follows: tables in Arrow's stream format, blobs, files."""
@@ -55,6 +58,7 @@ class Shard:
             "extra": dict(self.extra),
             "seconds": dict(self.seconds),
             "sent": list(self.sent),
+            "error": None if self.error is None else self.error.decode(),
         }
         encoded = json.dumps(head).encode()
         contents = (*tables.values(), *blobs.values(), *self.files.values())
@@ -79,7 +83,8 @@ class Shard:
             for name, described in head["evidence"].items()
         }
         held = {path: bytes(part) for path, part in files.items()}
-        return cls(evidence, head["extra"], head["seconds"], held, head["sent"])
+        error = None if head["error"] is None else head["error"].encode()
+        return cls(evidence, head["extra"], head["seconds"], held, head["sent"], error)
 
     @classmethod
     def joined(cls, shards: Sequence[Shard]) -> Shard:

@@ -15,7 +15,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RunConflictError
 from snellen.core.formats import FORMATS
 from snellen.core.run import Run
-from snellen.models.remote.sent_log import SENT, sent_log
+from snellen.models.remote.sent_log import SENT
 from snellen.runs.folder_lock import only_writer
 
 #: Folder inside the folder of the call that says what is done already; gone when everything is.
@@ -71,8 +71,6 @@ def forget_fruitless(folder: Path) -> None:
 def opened(folder: Path, plan: Mapping[str, Any], *, shared: bool = False) -> Iterator[Run]:
     """The run inside a folder, new or gone on with; a new one that fails before its first shard leaves nothing.
 
-    What leaves this machine inside the block is told in ``sent.jsonl`` of the folder, which stays in any case.
-
     Args:
         folder: of the call.
         plan: of the call.
@@ -86,10 +84,7 @@ def opened(folder: Path, plan: Mapping[str, Any], *, shared: bool = False) -> It
         if not shared:
             forget_fruitless(folder)
         try:
-            run = Run.open(parts, plan)
-            with sent_log() as sent:
-                sent.into(folder)
-                yield run
+            yield Run.open(parts, plan)
         except Exception:
             # What this call wrote is of no use to the next one, which would do it again.
             if new and not shared and not any_shard(parts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +14,11 @@ from typing import BinaryIO
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing that takes its name when the block ends well; its folder is made.
 
-    What a killed program leaves is called ``.NAME.partial`` and overwritten the next time. The bytes are on the disk
-    before the name is.
+    Two programs may write the same file at once. What a killed one leaves is called ``.NAME.`` and 12 hexadecimal
+    digits (see :func:`snellen.core.unwritable.tidy`). The bytes are on the disk before the name is.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
         with partial.open("wb") as stream:
             yield stream

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import platform
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self, Unpack, cast, runtime_checkable
-
-import PIL
-import torch
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError
@@ -21,8 +17,9 @@ from snellen.core.method import GeneratorMethod, Method, build
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run
+from snellen.core.run_plan import describe_machine
 from snellen.data.files.manifest import load_manifest
-from snellen.data.privacy.nameless import nameless_record
+from snellen.data.privacy.nameless import hidden_references, nameless_record, with_hidden
 from snellen.data.privacy.pseudonyms import Pseudonyms
 from snellen.runs.class_grid import class_grid
 from snellen.runs.image_sheet import image_sheet
@@ -39,7 +36,6 @@ from snellen.runs.whole_file import whole_file
 from snellen.verbs.contact_sheet import choose_examples
 from snellen.verbs.generated_set import WHAT, GeneratedSet
 from snellen.verbs.requests import ImageRequests, ListedRequests, Requests, given_requests
-from snellen.version import __version__
 
 MANIFEST, SHEET, GRID = "manifest.csv", "sheet.png", "grid.png"
 
@@ -72,11 +68,14 @@ class Work:
         method: of the area ``generation`` or ``synthesis``.
         requests: that it is to fulfil.
         seed: of everything random.
+        hidden: what the images are not to say of the models that made them; see
+            :func:`~snellen.data.privacy.nameless.hidden_references`.
     """
 
     method: Method
     requests: Requests
     seed: int
+    hidden: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def again(cls, _: Sequence[Classifier], sets: Mapping[str, ImageSet], arguments: Mapping[str, Any]) -> Self:
@@ -86,7 +85,7 @@ class Work:
             method.make_ready(Silent())
         listed = arguments["listed"]
         requests = ImageRequests(sets[""]) if listed is None else ListedRequests(listed["name"], listed["rows"])
-        return cls(method, requests, arguments["seed"])
+        return cls(method, requests, arguments["seed"], arguments["hidden"])
 
     def reopening(self) -> Reopening:
         """From what a worker makes the same work."""
@@ -99,19 +98,20 @@ class Work:
                 "method": self.method.record(),
                 "listed": None if listed is None else {"name": listed.name, "rows": [dict(row) for row in listed.rows]},
                 "seed": self.seed,
+                "hidden": dict(self.hidden),
             },
         )
 
     def measure(self, of: str, items: range, put: Put, progress: Progress) -> Shard:
         """Fulfil some requests; see :class:`~snellen.runs.measuring.Work`."""
-        asked, rejected = list[Mapping[str, Any]](), list[dict[str, str]]()
+        wanted, rejected = list[Mapping[str, Any]](), list[dict[str, str]]()
         for index in items:
             try:
-                asked.append(self.requests.read(index))
+                wanted.append(self.requests.read(index))
             except RejectedImageError as error:
                 rejected.append({"id": self.requests.ids[index], "reason": str(error)})
         maker = cast(GeneratorMethod, self.method)
-        rows = _write(maker.generate(asked, rng=Randomness(self.seed)), put) if asked else []
+        rows = _write(maker.generate(wanted, rng=Randomness(self.seed)), put, self.hidden) if wanted else []
         progress.advance(TASK, len(items))
         return Shard(extra={"rows": rows, "rejected": rejected})
 
@@ -179,7 +179,7 @@ def generate(
 
     def call(count: int) -> Call[GeneratedSet]:
         few = every.first(count)
-        work = Work(method, few, seed)
+        work = Work(method, few, seed, {} if names is None else hidden_references(method.record(), names))
 
         def plan() -> dict[str, Any]:
             # What a method fits before its first image takes its time, and is part of the plan.
@@ -201,7 +201,8 @@ def generate(
             conclude=lambda run, folder: _conclude(run, len(shards), few, sheet, folder),
             images=images,
             seen=None if images is not None else lambda _: range(0),
-            again=work.reopening(),
+            again=work.reopening() if isinstance(few, ImageRequests | ListedRequests) else None,
+            fits=isinstance(method, Prepares),
         )
 
     with carried_out(call, len(requests.ids), out, listener, running) as carried:
@@ -229,20 +230,18 @@ def _plan(
         },
         "method": method.record() if names is None else nameless_record(method.record(), names),
         **({} if names is None else {"pseudonyms": names.key_id}),
-        "models": {} if identities is None else dict(identities()),
+        "models": {
+            name if names is None else names.of_model(name): identity
+            for name, identity in (() if identities is None else identities().items())
+        },
         "batch_size": batch_size,
         "seed": seed,
         "sheet": sheet,
-        "versions": {
-            "snellen": __version__,
-            "python": platform.python_version(),
-            "pillow": PIL.__version__,
-            "torch": torch.__version__,
-        },
+        **describe_machine(None),
     }
 
 
-def _write(images: ImageSet, put: Put) -> list[dict[str, str]]:
+def _write(images: ImageSet, put: Put, hidden: Mapping[str, str]) -> list[dict[str, str]]:
     """Write the images of one shard; a row of the manifest for each."""
     known = [
         column for column in images.table.column_names if column not in ("id", "label", "labels", "bag_label", "mask")
@@ -252,7 +251,8 @@ def _write(images: ImageSet, put: Put) -> list[dict[str, str]]:
     for index, (key, name) in enumerate(zip(images.ids, file_names(images.ids, ".png"), strict=True)):
         path = f"images/{name}"
         put(path, png(images.read(index)))
-        rows.append({"path": path, "id": key, **{column: values[index] for column, values in columns.items()}})
+        texts = {column: with_hidden(values[index], hidden) for column, values in columns.items()}
+        rows.append({"path": path, "id": key, **texts})
     return rows
 
 

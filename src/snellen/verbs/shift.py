@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Unpack, get_args
 
-import numpy as np
-import PIL
-import torch
-
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run
+from snellen.core.run_plan import describe_machine
 from snellen.methods.edits.masked_object import EditedObjects
 from snellen.models.segmenters.object_masks import fitting_segmenter
 from snellen.models.segmenters.protocol import Segmenter
@@ -36,7 +32,6 @@ from snellen.runs.writer import Row, Writer
 from snellen.verbs.contact_sheet import choose_examples, sheets
 from snellen.verbs.shifted_batches import shifted_batches
 from snellen.verbs.shifted_set import RECORD, WHAT, Rejected, ShiftedSet
-from snellen.version import __version__
 
 Format = Literal["folder", "medmnist-c"]
 
@@ -310,13 +305,7 @@ def _plan(
         "seed": seed,
         "format": format,
         "contact_sheet": contact_sheet,
-        "versions": {
-            "snellen": __version__,
-            "python": platform.python_version(),
-            "pillow": PIL.__version__,
-            "numpy": np.__version__,
-            "torch": torch.__version__,
-        },
+        **describe_machine(None),
     }
 
 

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -105,6 +105,42 @@ def nameless_record(record: Mapping[str, Any], pseudonyms: Pseudonyms) -> dict[s
     {'textures': 'p-ubz6xmpfy6bkjlna', 'steps': 3}
     """
     return {name: _nameless_value(name, value, pseudonyms) for name, value in record.items()}
+
+
+def hidden_references(record: Mapping[str, Any], pseudonyms: Pseudonyms) -> dict[str, str]:
+    """What a method's parameters name that may not be written, and what is written instead; longest first.
+
+    Files are also hidden by their bare names, which is how models call themselves in what they make.
+
+    >>> from snellen.data.privacy.pseudonyms import KEY_BYTES
+    >>> found = hidden_references({"generator": "diffusers:/home/doe/model"}, Pseudonyms(bytes(KEY_BYTES)))
+    >>> [name.partition(":")[2] for name in found]
+    ['/home/doe/model', 'model']
+    """
+    found: dict[str, str] = {}
+    for raw, hidden in _pairs(record, nameless_record(record, pseudonyms)):
+        found[raw] = hidden
+        scheme, colon, place = raw.rpartition(":")
+        found[f"{scheme}{colon}{PurePath(place).name}"] = hidden
+    return {raw: found[raw] for raw in sorted(found, key=len, reverse=True)}
+
+
+def with_hidden(text: str, references: Mapping[str, str]) -> str:
+    """A text in which references are replaced; see :func:`hidden_references`."""
+    for raw, hidden in references.items():
+        text = text.replace(raw, hidden)
+    return text
+
+
+def _pairs(record: object, hidden: object) -> Iterator[tuple[str, str]]:
+    if isinstance(record, Mapping) and isinstance(hidden, Mapping):
+        for name, value in record.items():
+            yield from _pairs(value, hidden[name])
+    elif isinstance(record, list | tuple) and isinstance(hidden, list | tuple):
+        for one, other in zip(record, hidden, strict=True):
+            yield from _pairs(one, other)
+    elif isinstance(record, str) and record and record != hidden:
+        yield record, str(hidden)
 
 
 def _nameless_value(name: str, value: object, pseudonyms: Pseudonyms) -> object:

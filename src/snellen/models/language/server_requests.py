@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from snellen.core.errors import InputError, ModelError
+from snellen.core.rehearsal import check_may_send
 from snellen.models.remote.connection import Key, client_options, shown
 from snellen.models.remote.permission import AllowRemote, ServerUrl, ask_permission, permitting, read_url
 from snellen.models.remote.retrying import FailedRequestError, Failure, Patience, answered, explained
@@ -132,6 +133,7 @@ class Requests:
         body = json.dumps(messages, ensure_ascii=False, sort_keys=True).encode("utf-8", errors="surrogatepass")
         address = self._address
         content = hashlib.sha256(body).hexdigest()
+        check_may_send(address.url)
 
         def attempt(number: int) -> Answered:
             _log.info("sent to %s: %d bytes, sha256 %s, attempt %d", address.url, len(body), content, number)

@@ -13,7 +13,7 @@ from snellen.core.evidence import Evidence
 from snellen.core.progress import Progress, Silent
 from snellen.core.run import Run, canonical_json, write_atomically
 from snellen.core.run_plan import describe_machine, describe_model
-from snellen.data.privacy.nameless import nameless_record, with_other_name
+from snellen.data.privacy.nameless import hidden_references, nameless_record, with_hidden, with_other_name
 from snellen.data.privacy.pseudonyms import Pseudonyms
 from snellen.runs.runner import Call, Running, batches, carried_out, write_evidence
 from snellen.runs.unfinished import check_free
@@ -121,7 +121,8 @@ def shift_nuisance(
     finds_thresholds = asked.text_image is not None and thresholds_from == "others"
 
     def call(count: int) -> Call[NuisanceSet]:
-        work = NuisanceWork(asked, tuple(classifiers), count, seed)
+        hidden = {} if names is None else hidden_references(asked.record(), names)
+        work = NuisanceWork(asked, tuple(classifiers), count, seed, hidden)
         _check(work, thresholds_from, reference_model)
 
         def plan() -> dict[str, Any]:
@@ -143,6 +144,7 @@ def shift_nuisance(
             conclude=lambda run, where: _conclude(ready(run), len(shards), run, reference_model, contact_sheet, where),
             classifiers=classifiers,
             again=work.reopening(finds_thresholds),
+            fits=True,
         )
 
     with carried_out(call, seeds, folder, listener, running) as carried:
@@ -209,7 +211,7 @@ def _plan(
         "kind": "nuisance",
         "method": method,
         **({} if names is None else {"pseudonyms": names.key_id}),
-        "models": work.method.identities(),
+        "models": {with_hidden(name, work.hidden): identity for name, identity in work.method.identities().items()},
         "thresholds_from": thresholds_from,
         "classifiers": [describe_model(classifier) for classifier in work.classifiers],
         "reference_model": reference_model,

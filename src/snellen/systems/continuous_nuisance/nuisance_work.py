@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from snellen.core.images import ImageSet
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
+from snellen.data.privacy.nameless import with_hidden
 from snellen.runs.measuring import Put
 from snellen.runs.picture_grid import picture_grid
 from snellen.runs.reopening import Reopening
@@ -49,12 +50,15 @@ class NuisanceWork:
         classifiers: that know all classes.
         seeds: things of each class.
         seed: of everything random.
+        hidden: what files are not to say of the models that made them; see
+            :func:`~snellen.data.privacy.nameless.hidden_references`.
     """
 
     method: ContinuousNuisance
     classifiers: Sequence[Classifier]
     seeds: int
     seed: int
+    hidden: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def concepts(self) -> tuple[str, ...]:
@@ -82,7 +86,7 @@ class NuisanceWork:
         """The same work in another process; thresholds that follow from the models are found anew."""
         method = ContinuousNuisance(**{k: v for k, v in arguments["method"].items() if k != "method"})
         method.make_ready()
-        work = cls(method, classifiers, arguments["seeds"], arguments["seed"])
+        work = cls(method, classifiers, arguments["seeds"], arguments["seed"], arguments["hidden"])
         return work.with_thresholds(thresholds_for(method, work.seed)) if arguments["finds_thresholds"] else work
 
     def reopening(self, finds_thresholds: bool) -> Reopening:
@@ -95,6 +99,7 @@ class NuisanceWork:
                 "method": self.method.record(),
                 "seeds": self.seeds,
                 "seed": self.seed,
+                "hidden": dict(self.hidden),
                 "finds_thresholds": finds_thresholds,
             },
         )
@@ -117,7 +122,9 @@ class NuisanceWork:
                     picture = pixels[first + place, step].permute(1, 2, 0).numpy()
                     put(self.path(concept, strength, thing), png(Image.fromarray(np.ascontiguousarray(picture))))
                 told = {
-                    name: [str(value) for value in values[at : at + len(self.method.strengths)]]
+                    name: [
+                        with_hidden(str(value), self.hidden) for value in values[at : at + len(self.method.strengths)]
+                    ]
                     for name, values in columns.items()
                 }
                 rows.append({"concept": concept, "class": thing.class_name, "number": thing.number}
@@ -188,7 +195,9 @@ def write_sheet(work: NuisanceWork, concept: str, rows: Sequence[Mapping[str, An
     name = f"contact-sheet-{folder_names([concept])[concept]}.png"
     heads = [f"strength {severity_name(strength)}" for strength in work.method.strengths]
     with whole_file(folder / name) as stream:
-        picture_grid(f"{concept}  ({work.method.generator})", heads, pictures).save(stream, "PNG")
+        picture_grid(f"{concept}  ({with_hidden(work.method.generator, work.hidden)})", heads, pictures).save(
+            stream, "PNG"
+        )
     return name
 
 

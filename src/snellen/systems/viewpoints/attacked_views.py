@@ -140,6 +140,8 @@ def attack_view_set(
     if of_images:
         of_views = next(setting.name for setting in settings if setting.name not in of_images)
         raise InputError(f"{of_views} attacks the camera and {of_images[0]} images; attack with one kind at a time")
+    if limit is not None and limit < 1:
+        raise InputError(f"a limit is at least 1 object, got {limit}")
     goal = goal_of(classifier, target)
     if goal.multilabel:
         raise InputError(f"{classifier.name} gives several labels an image; the camera is attacked for one class each")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snellen.core.errors import ModelError
+from snellen.core.rehearsal import check_may_send
 from snellen.models.classifiers.served.server_reference import ServedModel
 from snellen.models.classifiers.served.tensor_messages import JSON_LENGTH
 from snellen.models.remote.connection import HEADERS, Deadline, Key, client_options
@@ -75,6 +76,8 @@ class InferenceClient:
     def _answered(
         self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], image_hashes: Sequence[str]
     ) -> InferenceAnswer:
+        check_may_send(url)
+
         def attempt(number: int) -> InferenceAnswer:
             self._wait_for_turn()
             status: list[int] = []
