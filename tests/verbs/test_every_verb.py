@@ -7,19 +7,28 @@ import random
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 import snellen
+from snellen.core.budget import Spent
 from snellen.core.errors import InputError, RunConflictError, UnwritableError
+from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
+from snellen.models.remote.sent_log import SENT
 from snellen.runs import measuring
 from snellen.runs.engines.in_process import InProcess
-from snellen.runs.estimate import Trial, choose, try_out
+from snellen.runs.estimate import Choice, Cost, choose, try_out
 from snellen.runs.shard import Shard
+from snellen.systems.plug_and_play_guidance.method import PlugAndPlayGuidance
+from tests.models.classifiers.served.inference_server import inference_server, linear
 from tests.verbs.every_verb import IMAGES, MODEL, VERBS
-from tests.verbs.stopping import contents
+from tests.verbs.stopping import Stopping, contents
+
+#: Tests of servers talk to one of this machine.
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
 OVER_IMAGES = [name for name, verb in VERBS.items() if verb.over_images]
 
@@ -62,12 +71,9 @@ def test_parts_share_a_folder_and_the_rest_concludes(tmp_path, wholes, name):
     verb(out=out, part="1/2")
     verb(out=out)
     assert contents(out) == wholes(name)
-    with pytest.raises(InputError, match="name it with out"):
-        verb(out=None, part="1/2") if name not in ("shift", "archive", "generate") else _no_folder()
-
-
-def _no_folder():
-    raise InputError("these write files in any case: name it with out")
+    if name not in ("shift", "archive", "generate"):  # which write files in any case
+        with pytest.raises(InputError, match="name it with out"):
+            verb(part="1/2")
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -102,6 +108,76 @@ def test_a_plan_of_a_finished_folder(tmp_path):
     planned = snellen.plan(verb.function, *verb.arguments(), **verb.options, out=tmp_path / "out")
     assert planned.done == planned.shards
     assert "nothing is left" in str(planned)
+    model, images, _ = verb.arguments()
+    with pytest.raises(RunConflictError, match="another attack"):
+        snellen.plan(snellen.attack, model, images, "fgsm", **verb.options, out=tmp_path / "out")
+
+
+def test_a_plan_makes_no_file_of_pseudonyms(tmp_path):
+    verb, names = VERBS["attack"], tmp_path / "names.json"
+    snellen.plan(verb.function, *verb.arguments(), **verb.options, out=tmp_path / "out", pseudonyms=names)
+    model, images, _ = verb.arguments()
+    snellen.plan(snellen.audit, model, images, checks=["clean"], out=tmp_path / "audit", pseudonyms=names)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_fits_nothing(tmp_path):
+    guided = PlugAndPlayGuidance(
+        classifier="bundled:scene-cnn", generator="bundled:scene-diffusion", experts=str(tmp_path / "experts")
+    )
+    planned = snellen.plan(snellen.generate, guided, "classes:star?count=2", out=tmp_path / "out")
+    assert planned.seconds is None
+    assert "fits something before its first item" in str(planned)
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- servers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server():
+    with inference_server() as running:
+        running.description["parameters"] = {"class_names": ["0", "1", "2"]}
+        yield running
+
+
+def served(server):
+    return snellen.load_classifier(server.reference)
+
+
+def pictures(count=6):
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 4, 6, 3), dtype=np.uint8)
+    labels = linear(pixels.transpose(0, 3, 1, 2) / np.float32(255)).argmax(1)
+    return snellen.load_images((pixels, labels), class_names=["0", "1", "2"])
+
+
+def sent_lines(folder):
+    return (folder / SENT).read_text().count("\n") if (folder / SENT).exists() else 0
+
+
+def test_a_plan_sends_nothing_to_a_server_with_a_budget_or_without(server, tmp_path):
+    model, images = served(server), pictures()
+    before = len(server.asked)
+    for options in ({}, {"budget": "20s"}):
+        planned = snellen.plan(snellen.attack, model, images, "square", out=tmp_path / "out", **options)
+        assert planned.seconds is None
+        assert "nothing is sent to" in str(planned)
+        planned = snellen.plan(snellen.audit, model, images, checks=["clean"], **options)
+        assert planned.requests == 1
+    assert len(server.asked) == before
+    assert not (tmp_path / "out").exists()
+
+
+def test_requests_of_a_budgets_trial_are_recorded_too(server, tmp_path):
+    model, images = served(server), pictures(3)
+    before = len(server.asked)
+    method = {"method": "square", "queries": 5}
+    snellen.attack(model, images, method, budget="60s", out=tmp_path / "out")
+    assert sent_lines(tmp_path / "out") == len(server.asked) - before
+    before = len(server.asked)
+    with pytest.raises(InputError, match="too small"):
+        snellen.attack(model, images, method, budget=0.001, out=tmp_path / "small")
+    assert sent_lines(tmp_path / "small") == len(server.asked) - before > 0
 
 
 def test_what_is_no_verb_cannot_be_planned():
@@ -128,12 +204,12 @@ def test_a_budget_is_resolved_once_and_recorded(tmp_path, name):
 
 
 def test_a_budget_takes_as_many_as_fit():
-    trial = Trial(once=2.0, each=0.5, queries=3.0, gradients=0.0)
-    assert choose(100, 1000, trial, spent=8).items == 160
-    assert choose(100, 50, trial, spent=8).items == 50
-    assert choose(100, 1000, trial, spent=8, processes=2).items == 320
+    cost = Cost(once=2.0, each=0.5)
+    assert choose(100, 1000, cost, spent=8).items == 160
+    assert choose(100, 50, cost, spent=8).items == 50
+    assert choose(100, 1000, cost, spent=8, processes=2).items == 320
     with pytest.raises(InputError, match="too small"):
-        choose(10, 1000, trial, spent=8)
+        choose(10, 1000, cost, spent=8)
 
 
 def test_a_trial_tells_what_comes_once_from_what_comes_with_every_item(monkeypatch):
@@ -143,11 +219,24 @@ def test_a_trial_tells_what_comes_once_from_what_comes_with_every_item(monkeypat
     class Work:
         def measure(self, of, items, put, progress):
             clock[0] += 3.0 + 0.25 * len(items)
-            return Shard()
+            spent = Spent(queries=100 + 7 * len(items))
+            return Shard({"a": Evidence.of(["x"], setting="a", model="m", spent=spent)})
 
     trial = try_out(lambda count: (Work(), [range(count)]), 1000, (), 60.0)
-    assert trial.each == pytest.approx(0.25)
-    assert trial.once == pytest.approx(3.0)
+    assert (trial.seconds.once, trial.seconds.each) == (pytest.approx(3.0), pytest.approx(0.25))
+    assert (trial.queries.once, trial.queries.each) == (pytest.approx(100), pytest.approx(7))
+
+
+def test_a_call_that_a_budget_made_smaller_goes_on_and_is_that_of_so_many_images(tmp_path, monkeypatch):
+    verb = VERBS["attack"]
+    choice = Choice(seconds=300.0, items=4, of=verb.items, estimated=1.0)
+    monkeypatch.setattr("snellen.runs.runner.choose", lambda *_: choice)
+    with pytest.raises(KeyboardInterrupt):
+        verb(out=tmp_path / "out", budget="5m", progress=Stopping(3, "attacking"))
+    monkeypatch.setattr("snellen.runs.runner.choose", lambda *_: pytest.fail("it was chosen already"))
+    made = verb(out=tmp_path / "out", budget="5m")
+    assert made.plan["budget"]["items"] == 4
+    assert made.evidence.table == verb(limit=4).evidence.table
 
 
 @pytest.mark.parametrize("name", ["attack", "certify", "explain", "shift"])

@@ -277,7 +277,8 @@ def carried_out(
             try:
                 choice = where.choice(call, count, made.classifiers, earlier, started, crew.processes)
             finally:
-                if choice is None and sent.lines:
+                if choice is None and sent.lines:  # what was sent is recorded, whatever comes of it
+                    folder.mkdir(parents=True, exist_ok=True)
                     sent.into(folder)
             made = call(choice.items)
         plan = {**made.plan(), **({} if choice is None else {"budget": choice.model_dump(mode="json")})}
