@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,19 @@ import torch
 
 import snellen
 from snellen.core.budget import Spent
-from snellen.core.errors import InputError, RunConflictError, UnwritableError
+from snellen.core.errors import InputError, ModelError, RunConflictError, UnwritableError
 from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
+from snellen.methods.generation.sample import Sample
 from snellen.models.remote.sent_log import SENT
+from snellen.models.weights.bundled_folders import bundled_folder
 from snellen.runs import measuring
 from snellen.runs.engines.in_process import InProcess
 from snellen.runs.estimate import Choice, Cost, choose, try_out
 from snellen.runs.shard import Shard
 from snellen.systems.plug_and_play_guidance.method import PlugAndPlayGuidance
-from tests.models.classifiers.served.inference_server import inference_server, linear
+from tests.auditing.kept_things import mentions
+from tests.models.classifiers.served.inference_server import inference_server, linear, refusal
 from tests.verbs.every_verb import IMAGES, MODEL, VERBS
 from tests.verbs.stopping import Stopping, contents
 
@@ -239,6 +243,34 @@ def test_a_call_that_a_budget_made_smaller_goes_on_and_is_that_of_so_many_images
     assert made.evidence.table == verb(limit=4).evidence.table
 
 
+def test_requests_of_work_that_fails_elsewhere_are_recorded_too(server, tmp_path):
+    images = snellen.load_images(as_files(pictures(30), tmp_path / "images"))
+    model, real, before = snellen.load_classifier(f"{server.reference}?retries=0"), server.post, len(server.asked)
+    server.post = lambda received: refusal(503, "gone") if len(server.asked) > before + 8 else real(received)
+    with pytest.raises(ModelError, match="gone"):
+        snellen.attack(model, images, {"method": "square", "queries": 9}, out=tmp_path / "out", engine=InProcess())
+    # The worker loads the model again, which sends the noise that loading sends, and no images of the run.
+    assert sent_lines(tmp_path / "out") == len(server.asked) - 2 * before > 4
+
+
+def as_files(images, folder):
+    for number, one in enumerate(images):
+        place = folder / images.class_names[one.label]
+        place.mkdir(parents=True, exist_ok=True)
+        one.image.save(place / f"{number}.png")
+    return folder
+
+
+def test_one_part_may_run_twice_at_once(tmp_path):
+    verb = VERBS["shift"]
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(verb, out=tmp_path / "out", part="1/1") for _ in range(2)]
+        assert {run.result().note.partition(";")[0] for run in runs} == {"Part 1/1 is done"}
+    verb(out=tmp_path / "out")
+    verb(out=tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("name", ["attack", "certify", "explain", "shift"])
 def test_where_memory_is_short_batches_are_halved_and_the_evidence_is_the_same(tmp_path, wholes, monkeypatch, name):
     """A work that cannot hold two items fails as torch does, and is asked for one after the other."""
@@ -433,6 +465,21 @@ def test_pseudonyms_go_with_workers_and_parts(tmp_path, name):
     known = json.loads(names.read_text())["names"].values()
     ids = set(snellen.load_images(IMAGES).ids) & set(known)
     assert ids, "ids of images stand in the owner's file"
+
+
+def test_models_that_make_images_are_not_named(tmp_path):
+    """Neither in the record nor in the provenance of the images, in this process or in a worker."""
+    folder = tmp_path / "Rosengarten" / "diffusion of Dr. Doe"
+    shutil.copytree(Path(bundled_folder("scene-diffusion")), folder)
+    method = Sample(generator=f"diffusers:{folder}", steps=2)
+    names = tmp_path / "names.json"
+    for place, options in (("here", {}), ("there", {"engine": InProcess()})):
+        out = tmp_path / "out" / place
+        snellen.generate(method, ["a red star", "a blue ring"], out=out, pseudonyms=names, **options)
+        assert mentions(out, ("Rosengarten", "Doe")) == {}
+    assert contents(tmp_path / "out" / "here") == contents(tmp_path / "out" / "there")
+    snellen.generate(method, ["a red star"], out=tmp_path / "plain")
+    assert mentions(tmp_path / "plain", ("Rosengarten", "Doe")), "what the test relies on"
 
 
 def test_requests_under_pseudonyms(tmp_path):
