@@ -50,7 +50,7 @@ def attack(
     progress: Progress | None = None,
     **running: Unpack[Running],
 ) -> AttackedSet | RunResult:
-    """Attack every image that the classifier gets right, and tell what was found.
+    """Attack every image that the classifier gets right, and report what was found.
 
     Images that are wrong from the start count in the accuracies and not in success rates; images that cannot be used
     count nowhere and are named. What is random depends on ``seed`` and the id of the image.
@@ -59,8 +59,8 @@ def attack(
     :func:`snellen.verbs.attack_pictures.write_adversarial_images` writes them, ``robustbench-SETTING.json`` for the
     standard ensemble, and ``attack.json``, the record, last. A call that was interrupted leaves a folder ``unfinished``
     and no record; the same call goes on where it stopped and ends with the same bytes, and when everything is there, it
-    writes nothing. One that failed before anything was finished leaves nothing; but what was sent to a server is told
-    in ``sent.jsonl``, whatever came of it.
+    writes nothing. One that failed before anything was finished leaves nothing; but what was sent to a server is
+    recorded in ``sent.jsonl``, whatever came of it.
 
     Attacks on the camera (``viewpoint_attack``) take a set of views, whose objects are attacked whether they are right
     or not: an object is one shard, ``limit`` is of objects, ``batch_size`` and ``workers`` mean nothing. ``out`` gets

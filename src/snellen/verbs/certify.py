@@ -98,9 +98,9 @@ def certify(
     progress: Progress | None = None,
     **running: Unpack[Running],
 ) -> CertifiedSet:
-    """Certify the decision for every image, and tell how far it holds.
+    """Certify the decision for every image, and say how far it holds.
 
-    Labels are not needed; with them, right and wrong certificates are told apart. Images that cannot be used count
+    Labels are not needed; with them, right and wrong certificates are distinguished. Images that cannot be used count
     nowhere and are named. What is random depends on ``seed`` and the id of the image.
 
     ``out`` gets ``evidence.parquet``, with a row for each image and setting that holds all votes, and ``certify.json``,

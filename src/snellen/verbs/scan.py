@@ -85,7 +85,7 @@ def scan(
     progress: Progress | None = None,
     **running: Unpack[Running],
 ) -> ScannedSet:
-    """Scan images, or a classifier by means of images, and tell what was found.
+    """Scan images, or a classifier by means of images, and report what was found.
 
     Images that cannot be used count nowhere and are named. What is random depends on ``seed`` and the id of the image.
 
