@@ -49,7 +49,7 @@ from snellen.runs.estimate import (
     try_out,
 )
 from snellen.runs.measuring import Piece, Work, measure, read_part
-from snellen.runs.record import EVIDENCE, RunResult
+from snellen.runs.record import EVIDENCE, RejectedImage, RunResult
 from snellen.runs.reopening import Reopening
 from snellen.runs.settings import Methods, Setting, named_settings
 from snellen.runs.unfinished import UNFINISHED, any_shard, check_free, check_recognisable, complete, opened
@@ -445,6 +445,14 @@ def merged_evidence(run: Run, shards: Iterable[int], name: str, without: Sequenc
             kept = [column for column in part.table.column_names if column not in without]
             parts.append(Evidence(part.table.select(kept), part.spent, part.assumptions, part.control))
     return Evidence.merge(parts)
+
+
+def rejected_images(extras: Iterable[Mapping[str, Any]], images: ImageSet) -> tuple[RejectedImage, ...]:
+    """Images that shards could not use, each reason once, in the order of the set, whatever was measured together."""
+    place = {key: position for position, key in enumerate(images.ids)}
+    found = dict.fromkeys((row["id"], row["reason"]) for extra in extras for row in extra["rejected"])
+    ordered = sorted(found, key=lambda row: place.get(row[0], len(place)))
+    return tuple(RejectedImage(id=key, reason=reason) for key, reason in ordered)
 
 
 def write_evidence(evidence: Evidence, folder: Path) -> None:

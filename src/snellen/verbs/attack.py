@@ -22,7 +22,7 @@ from snellen.methods.attacks.reliability import doubts_after
 from snellen.methods.attacks.robustbench_record import robustbench_record
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.record import EVIDENCE, RejectedImage, RunResult
-from snellen.runs.runner import Call, Running, batches, carried_out, inputs_of, write_evidence
+from snellen.runs.runner import Call, Running, batches, carried_out, inputs_of, rejected_images, write_evidence
 from snellen.runs.settings import Methods, named_settings
 from snellen.verbs.attack_batches import CLEAN, UNUSABLE
 from snellen.verbs.attack_figures import attack_figures, clean_accuracy
@@ -168,7 +168,7 @@ def attack(
 def _conclude(work: Work, shards: Sequence[range], run: Run, folder: Path) -> AttackedSet:
     """Write what needs all images, and make the record."""
     extras = [run.shard_extra(shard) for shard in range(len(shards))]
-    rejected = tuple(RejectedImage(**row) for extra in extras for row in extra["rejected"])
+    rejected = rejected_images(extras, work.images)
     evidence = {name: merged(run, len(shards), name) for name in work.names}
     if not len(evidence[CLEAN]):
         shutil.rmtree(run.folder)

@@ -24,8 +24,16 @@ from snellen.methods.smoothing.certifying import CertifiedByVotes
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
-from snellen.runs.record import RejectedImage
-from snellen.runs.runner import Call, Running, batches, carried_out, inputs_of, merged_evidence, write_evidence
+from snellen.runs.runner import (
+    Call,
+    Running,
+    batches,
+    carried_out,
+    inputs_of,
+    merged_evidence,
+    rejected_images,
+    write_evidence,
+)
 from snellen.runs.settings import Methods, Setting
 from snellen.runs.shard import Shard
 from snellen.verbs.certified_set import EVIDENCE, WHAT, CertifiedSet, certified_figures
@@ -199,8 +207,7 @@ def _by_votes(setting: Setting) -> None:
 def _conclude(work: Work, shards: int, run: Run, folder: Path) -> CertifiedSet:
     """Write what needs all images, and make the record."""
     extras = [run.shard_extra(shard) for shard in range(shards)]
-    reasons = {(row["id"], row["reason"]): None for extra in extras for row in extra["rejected"]}
-    rejected = tuple(RejectedImage(id=key, reason=reason) for key, reason in reasons)
+    rejected = rejected_images(extras, work.images)
     evidence = {setting.name: merged_evidence(run, range(shards), setting.name) for setting in work.settings}
     said: dict[str, Any] = {}
     for extra in extras:

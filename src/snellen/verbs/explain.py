@@ -26,7 +26,16 @@ from snellen.methods.attacks.goal import class_number
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
-from snellen.runs.runner import Call, Running, batches, carried_out, inputs_of, merged_evidence, write_evidence
+from snellen.runs.runner import (
+    Call,
+    Running,
+    batches,
+    carried_out,
+    inputs_of,
+    merged_evidence,
+    rejected_images,
+    write_evidence,
+)
 from snellen.runs.settings import Methods, Setting
 from snellen.runs.shard import Shard
 from snellen.runs.whole_file import whole_file
@@ -34,7 +43,7 @@ from snellen.verbs.attack_batches import UNUSABLE
 from snellen.verbs.explained_batches import HEADS, PICTURES, REGIONS, ExplainBatch, described_rows, explained_rows
 from snellen.verbs.explained_files import write_pictures
 from snellen.verbs.explained_page import PAGE, render_explanations
-from snellen.verbs.explained_set import EVIDENCE, WHAT, ExplainedSet, RejectedImage, explanation_figures
+from snellen.verbs.explained_set import EVIDENCE, WHAT, ExplainedSet, explanation_figures
 
 #: What progress calls it.
 TASK = "explaining"
@@ -249,8 +258,7 @@ def explain(
 def _conclude(work: Work, batch_size: int, run: Run, folder: Path) -> ExplainedSet:
     """Write what needs all images, and make the record."""
     extras = [run.shard_extra(shard) for shard in range(len(work.shards(batch_size)))]
-    reasons = {(row["id"], row["reason"]): None for extra in extras for row in extra["rejected"]}
-    rejected = tuple(RejectedImage(id=key, reason=reason) for key, reason in reasons)
+    rejected = rejected_images(extras, work.images)
     shards = {setting.name: work.shards_of(setting, batch_size) for setting in work.settings}
     pictured = (PICTURES, HEADS, REGIONS)
     evidence = {name: merged_evidence(run, numbers, name, without=pictured) for name, numbers in shards.items()}
