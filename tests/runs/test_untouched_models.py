@@ -55,7 +55,7 @@ VERBS = {
     "certify": lambda model, data: snellen.certify(
         model, data, {"method": "smoothing", "sigma": 0.25, "samples": 100}, limit=2
     ),
-    "scan": lambda model, data: snellen.scan(data, BACKDOOR, classifier=model),
+    "scan": lambda model, data: snellen.scan(model, data, BACKDOOR),
     "load": lambda model, data: snellen.load_classifier(model, NAMES)(torch.rand(2, 3, 16, 16)),
 }
 
