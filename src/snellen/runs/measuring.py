@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -180,9 +180,11 @@ def measure(
                 shard = loaded.measure(piece.of, piece.items, files.put, progress)
             piece.write(shard or _in_halves(loaded, piece.of, piece.items, files.put, progress), files)
     elif waiting and engine is not None:
-        jobs = ((number, piece.job().to_bytes()) for number, piece in enumerate(waiting))
+        numbers = {id(piece): number for number, piece in enumerate(pieces)}
+        left = {numbers[id(piece)]: piece for piece in waiting}
+        jobs = ((number, piece.job().to_bytes()) for number, piece in left.items())
         with closing(engine.run(WORK, setup(), jobs)) as results:
-            _write_results(results, waiting, folder, progress)
+            _write_results(results, left, folder, progress)
     for task in tasks:
         progress.finish(task)
 
@@ -233,7 +235,7 @@ def _left(pieces: Iterable[Piece], folder: Path, progress: Progress) -> Iterator
             yield piece
 
 
-def _write_results(results: Iterable[Numbered], waiting: Sequence[Piece], folder: Path, progress: Progress) -> None:
+def _write_results(results: Iterable[Numbered], waiting: Mapping[int, Piece], folder: Path, progress: Progress) -> None:
     for number, content in results:
         piece, shard, files = waiting[number], Shard.from_bytes(content), Files(folder)
         append(folder, shard.sent)

@@ -171,7 +171,7 @@ def image_array(images: NDArray[np.generic], *, what: str, labelled: bool = True
     if sixteen_bit:
         raise InputError(f"{came}; 16 bits are read for grey images (n, h, w) only")
     last, first = images.shape[3] in (1, 3), images.shape[1] in (1, 3)
-    if last and first:
+    if last and images.shape[1] == 3:  # images that are 1 pixel high are read as they are documented first
         raise InputError(f"{came}, in which either axis may be the channels; pass images that are not 3 pixels high")
     if not last and not first:
         raise InputError(f"{came}; {_EXPECTED}. Drop an alpha channel first")

@@ -126,7 +126,8 @@ def _of_array(pixels: NDArray[Any], values: Values | None) -> Image.Image:
 
 def _channels_last(pixels: NDArray[Any]) -> NDArray[Any]:
     first, last = pixels.shape[0] in _CHANNELS, pixels.shape[2] in _CHANNELS
-    if first == last:
-        why = "either axis may be the channels" if first else "no axis has 1 or 3 channels"
+    either = last and pixels.shape[0] == 3  # a picture of 1 pixel's height is read with its channels last
+    if either or not (first or last):
+        why = "either axis may be the channels" if either else "no axis has 1 or 3 channels"
         raise RejectedImageError(f"an array of shape {tuple(pixels.shape)}, in which {why}")
-    return pixels.transpose(1, 2, 0) if first else pixels
+    return pixels if last else pixels.transpose(1, 2, 0)
