@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+import torch
 
 from snellen.core import system as system_module
 from snellen.core.errors import InputError, SnellenError
@@ -155,6 +156,19 @@ def test_a_record_is_stamped_when_a_seed_run_again_gives_the_same(coin, results)
     assert coin.calls() == [*BUDGET, 1000]
     reproduce(coin.load(), record_in=results)
     assert coin.calls() == [*BUDGET, 1000], "the seeds are those of the code as it is now"
+
+
+def test_a_seed_is_run_again_with_as_many_threads_as_it_was_recorded_with(coin, results, monkeypatch):
+    reproduce(coin.load(), record_in=results)
+    path = results / "coin" / "seed-1000.json"
+    seed = json.loads(path.read_text())
+    seed["environment"]["threads"] = "1"
+    path.write_text(json.dumps(seed))
+    used, real = [], torch.set_num_threads
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: used.append(count) or real(count))
+    before = torch.get_num_threads()
+    stamp_record(coin.load(), results)
+    assert used == [1, before]
 
 
 def test_a_record_is_not_stamped_when_a_figure_differs(coin, results):

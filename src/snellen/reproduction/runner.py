@@ -176,8 +176,14 @@ def stamp_record(system: System | str | int, record_in: Path, *, progress: Progr
     seeds = {one.seed: one for one in read_seeds(record_in, system.name) if one.seed in before.seed_ids}
     if before.plan_hash != system.plan_hash or len(seeds) < len(before.seed_ids):
         raise InputError(f"the claims or the budget of {system.name} changed, or seeds are missing; record it again")
-    again = _measure(system, scale, before.seed_ids[0], progress or Silent())
-    stored = seeds[again.seed]
+    import torch
+
+    stored, threads = seeds[before.seed_ids[0]], torch.get_num_threads()
+    torch.set_num_threads(int(stored.environment.get("threads", threads)))  # others give other last digits
+    try:
+        again = _measure(system, scale, stored.seed, progress or Silent())
+    finally:
+        torch.set_num_threads(threads)
     if differing := [name for name in {*again.figures, *stored.figures} if _differ(again, stored, name)]:
         raise InputError(
             f"seed {again.seed} of {system.name} gives other values than recorded, such as {', '.join(differing[:3])}; "
