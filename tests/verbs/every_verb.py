@@ -7,7 +7,7 @@ from typing import Any
 import snellen
 from snellen.methods.attacks.pgd import PGD
 from snellen.methods.corruptions.corruption import Corruption
-from snellen.methods.explanations.grad_cam import GradCAM
+from snellen.methods.explanations.occlusion import Occlusion
 from snellen.methods.generation.sample import Sample
 from snellen.methods.smoothing.smoothing import Smoothing
 from snellen.systems.smooth_inversion.method import Backdoor
@@ -61,7 +61,7 @@ _BACKDOOR = Backdoor(
 VERBS = {
     "attack": _over(snellen.attack, PGD(epsilon=0.05, steps=2), batch_size=2),
     "certify": _over(snellen.certify, Smoothing(sigma=0.1, samples=60), batch_size=2),
-    "explain": _over(snellen.explain, GradCAM(), batch_size=2),
+    "explain": _over(snellen.explain, Occlusion(), batch_size=2),
     "scan": _over(snellen.scan, _BACKDOOR, count=40),
     "shift": Verb(
         snellen.shift, lambda: (_images(5), Corruption(kind="contrast")), {"severities": (1, 4)}, 5, asks=False
