@@ -17,7 +17,7 @@ from snellen.core.errors import (
 
 def test_every_error_is_one_of_ours_and_fits_pythons():
     ours = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
-    assert len(ours) == 13
+    assert len(ours) == 14
     assert all(issubclass(kind, SnellenError) for kind in ours)
     assert issubclass(InputError, ValueError)
     assert issubclass(UnknownNameError, InputError)
