@@ -35,18 +35,6 @@ from tests.verbs.stopping import Stopping, contents
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
 
-def assert_same(found, whole, name):
-    """The same files with the same bytes.
-
-    Of explanations, whose bytes other tests compare on small networks, the same files: figures of the bundled network
-    differ in the fifth digit from run to run in a process that did much else before.
-    """
-    if name == "explain":
-        assert found.keys() == whole.keys()
-    else:
-        assert found == whole
-
-
 OVER_IMAGES = [name for name, verb in VERBS.items() if verb.over_images]
 
 
@@ -69,7 +57,7 @@ def wholes(tmp_path_factory):
 def test_workers_give_the_same_bytes(tmp_path, wholes, name):
     """An engine object makes the work anew, from JSON values and bytes alone, as a process elsewhere does."""
     VERBS[name](out=tmp_path / "out", engine=InProcess())
-    assert_same(contents(tmp_path / "out"), wholes(name), name)
+    assert contents(tmp_path / "out") == wholes(name)
 
 
 def test_processes_of_this_machine_give_the_same_bytes(tmp_path):
@@ -87,7 +75,7 @@ def test_parts_share_a_folder_and_the_rest_concludes(tmp_path, wholes, name):
     assert not list(out.glob("*.json")), "no record yet"
     verb(out=out, part="1/2")
     verb(out=out)
-    assert_same(contents(out), wholes(name), name)
+    assert contents(out) == wholes(name)
     if name not in ("shift", "archive", "generate"):  # which write files in any case
         with pytest.raises(InputError, match="name it with out"):
             verb(part="1/2")
@@ -287,6 +275,7 @@ def test_one_part_may_run_twice_at_once(tmp_path):
 @pytest.mark.parametrize("name", ["attack", "certify", "explain", "shift"])
 def test_where_memory_is_short_batches_are_halved_and_the_evidence_is_the_same(tmp_path, wholes, monkeypatch, name):
     """A work that cannot hold two items fails as torch does, and is asked for one after the other."""
+    whole = wholes(name)  # made before anything is halved
     limit, halved = [1], []
     real = measuring.measure
 
@@ -308,7 +297,7 @@ def test_where_memory_is_short_batches_are_halved_and_the_evidence_is_the_same(t
     monkeypatch.setattr("snellen.runs.runner.measure", short)
     made = VERBS[name](out=tmp_path / "out")
     assert halved
-    found, whole = contents(tmp_path / "out"), wholes(name)
+    found = contents(tmp_path / "out")
     assert found.keys() == whole.keys()
     if name in ("certify", "shift"):
         assert found == whole
@@ -445,7 +434,7 @@ def test_a_call_that_is_killed_at_random_moments_ends_with_the_same_bytes(tmp_pa
             disk["left"] = None
     assert kills
     VERBS[name](out=out)
-    assert_same(contents(out), whole, name)
+    assert contents(out) == whole
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -463,7 +452,7 @@ def test_a_write_that_fails_is_said_in_words_and_the_same_call_goes_on(tmp_path,
         left = [path for path in contents(out) if "partial" in path] if out.exists() else []
         assert not left, "what is half written takes room"
         VERBS[name](out=out)
-        assert_same(contents(out), whole, name)
+        assert contents(out) == whole
 
 
 # -- names ------------------------------------------------------------------------------------------------------------
@@ -474,7 +463,7 @@ def test_pseudonyms_go_with_workers_and_parts(tmp_path, name):
     verb, names = VERBS[name], tmp_path / "names.json"
     verb(out=tmp_path / "here", pseudonyms=names)
     verb(out=tmp_path / "there", pseudonyms=names, engine=InProcess())
-    assert_same(contents(tmp_path / "there"), contents(tmp_path / "here"), name)
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
     known = json.loads(names.read_text())["names"].values()
     ids = set(snellen.load_images(IMAGES).ids) & set(known)
     assert ids, "ids of images stand in the owner's file"
