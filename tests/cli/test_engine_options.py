@@ -19,7 +19,7 @@ def test_the_command_line_knows_every_engine():
 def test_parts_and_then_the_whole(run, tmp_path):
     code, out, err = run(*AUDIT, "--shards", "4", "--out", "parts", "--part", "2/2")
     assert (code, err.strip()) == (0, "")
-    assert out.startswith("Part 2/2 is done; 2 of 4 shards are there. The same audit without a part does what is left")
+    assert out.startswith("Part 2/2 is done; 2 of 4 shards are there. The same call without a part does what is left")
     assert not (tmp_path / "parts" / "report.json").exists()
     code, out, _ = run(*AUDIT, "--out", "parts")
     assert code == 0

@@ -54,7 +54,7 @@ def _over(function: Callable[..., Any], method: Any, *, count: int = 5, **option
 
 
 _BACKDOOR = Backdoor(
-    images=24, sources=2, samples=1, steps=2, refined_samples=1, refined_steps=2, refined=1, screened=(0.25,),
+    images=80, sources=1, samples=1, steps=2, refined_samples=1, refined_steps=2, refined=1, screened=(0.25,),
     sigmas=(0.25,),
 )  # fmt: skip
 
@@ -62,7 +62,7 @@ VERBS = {
     "attack": _over(snellen.attack, PGD(epsilon=0.05, steps=2), batch_size=2),
     "certify": _over(snellen.certify, Smoothing(sigma=0.1, samples=60), batch_size=2),
     "explain": _over(snellen.explain, Occlusion(), batch_size=2),
-    "scan": _over(snellen.scan, _BACKDOOR, count=40),
+    "scan": _over(snellen.scan, _BACKDOOR, count=80),
     "shift": Verb(
         snellen.shift, lambda: (_images(5), Corruption(kind="contrast")), {"severities": (1, 4)}, 5, asks=False
     ),

@@ -28,6 +28,7 @@ from snellen.core.randomness import Randomness
 from snellen.core.rehearsal import rehearsing
 from snellen.core.run import Run
 from snellen.core.unwritable import unwritable_told
+from snellen.data.loading import check_batches
 from snellen.data.references import Labels
 from snellen.models.remote.sent_log import sent_log
 from snellen.runs.engines.choosing import choose_engine, recorded
@@ -122,8 +123,7 @@ def audit(
         RunConflictError: ``out`` holds a run of another plan.
         WorkerError: a worker died twice with the same shard, or found other files or packages than this process.
     """
-    if batch_size < 1 or workers < 0:
-        raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
+    check_batches(batch_size, workers)
     if part is not None and out is None:
         raise InputError("a part of an audit goes into a run directory that all parts share: name it with out")
     if part is not None and budget is not None:

@@ -12,7 +12,7 @@ from snellen.checks.hypothesis import FALSE_DISCOVERY_RATE
 from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
 from snellen.core.run import Run
-from snellen.runs.measuring import Piece
+from snellen.runs.measuring import Piece, part_note
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +77,14 @@ def set_runs(run: Run, work: ShardWork, shards: Mapping[str, int]) -> dict[str, 
 
 def report_of_part(run: Run, part: str, pieces: Sequence[Piece]) -> AuditReport:
     """What is known after a part: how far the whole run is, and no figures."""
-    there = sum(piece.done(run.folder) for piece in pieces)
-    note = (
-        f"Part {part} is done; {there} of {len(pieces)} shards are there. The same audit without a part does what is "
-        f"left and makes the report."
-    )
     none = Judged(hypotheses=0, findings=0, rate=FALSE_DISCOVERY_RATE)
-    model, data = run.plan["model"], run.plan["data"]
     return AuditReport(
-        model=model, data=data, metrics={}, findings=(), tested=none, checks=(), notes=(note,), folder=run.folder
+        model=run.plan["model"],
+        data=run.plan["data"],
+        metrics={},
+        findings=(),
+        tested=none,
+        checks=(),
+        notes=(part_note(part, pieces, run.folder),),
+        folder=run.folder,
     )

@@ -26,7 +26,7 @@ def seconds_of(time: float | str) -> float:
     if fits is not None:
         seconds = float(fits[1]) * UNITS[fits[2]]
     elif isinstance(time, str):
-        raise InputError(f"{time!r} is no time; write a number with its unit: 90s, 5m or 2h")
+        raise InputError(f"the budget {time!r} is no time; write a number with its unit: 90s, 5m or 2h")
     else:
         seconds = float(time)
     if not (math.isfinite(seconds) and seconds > 0):

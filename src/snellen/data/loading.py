@@ -58,9 +58,18 @@ def prepared_batches(
     Raises:
         InputError: batch_size below 1, or workers below 0.
     """
+    check_batches(batch_size, workers)
+    return _batches(images, preparation, batch_size, workers)
+
+
+def check_batches(batch_size: int, workers: int = 0) -> None:
+    """Refuse batches that hold nothing, and fewer than no threads.
+
+    Raises:
+        InputError: batch_size below 1, or workers below 0.
+    """
     if batch_size < 1 or workers < 0:
         raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
-    return _batches(images, preparation, batch_size, workers)
 
 
 def prepared_batch(images: ImageSet, rows: range, preparation: Preparation, *, workers: int = 0) -> PreparedBatch:

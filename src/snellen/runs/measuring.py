@@ -270,6 +270,13 @@ def read_part(part: str | None) -> tuple[int, int]:
     return which, parts
 
 
+def part_note(part: str, pieces: Sequence[Piece], folder: Path) -> str:
+    """How far a call is after a part of it."""
+    there = sum(piece.done(folder) for piece in pieces)
+    rest = "The same call without a part does what is left and makes the record."
+    return f"Part {part} is done; {there} of {len(pieces)} shards are there. {rest}"
+
+
 def _hash_of(path: Path) -> str | None:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()

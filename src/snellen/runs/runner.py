@@ -8,11 +8,10 @@ with the same bytes; when everything is there, it writes nothing.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,8 +29,6 @@ from snellen.core.progress import Progress
 from snellen.core.rehearsal import rehearsing
 from snellen.core.run import Run, canonical_json, write_atomically
 from snellen.core.unwritable import tidy, unwritable_told
-from snellen.data.privacy.nameless import with_other_name, without_names
-from snellen.data.privacy.pseudonyms import Pseudonyms
 from snellen.models.remote.sent_log import sent_log
 from snellen.runs.engines.choosing import Chosen, choose_engine
 from snellen.runs.engines.engine import Engine
@@ -48,89 +45,12 @@ from snellen.runs.estimate import (
     recorded_plan,
     try_out,
 )
-from snellen.runs.measuring import Piece, Work, measure, read_part
-from snellen.runs.record import EVIDENCE, RejectedImage, RunResult
+from snellen.runs.measuring import Piece, Work, measure, part_note, read_part
+from snellen.runs.record import EVIDENCE, RunResult
 from snellen.runs.reopening import Reopening
-from snellen.runs.settings import Methods, Setting, named_settings
 from snellen.runs.unfinished import UNFINISHED, any_shard, check_free, check_recognisable, complete, opened
 
 Result = TypeVar("Result", bound=RunResult)
-Model = TypeVar("Model", Classifier, "Classifier | None")
-
-
-@dataclass(frozen=True)
-class Inputs(Generic[Model]):
-    """The inputs of a call over images, checked as far as they can be before a model is run.
-
-    Attributes:
-        classifier: under a pseudonym where names are replaced.
-        images: at most as many as the limit says, under pseudonyms where names are replaced.
-        settings: the methods, named.
-        names: the pseudonyms; None where names stay.
-    """
-
-    classifier: Model
-    images: ImageSet
-    settings: Sequence[Setting]
-    names: Pseudonyms | None
-
-    def in_plan(self) -> dict[str, Any]:
-        """What a plan holds of it."""
-        return {
-            "settings": [{"setting": setting.name, **setting.record} for setting in self.settings],
-            "pseudonyms": None if self.names is None else self.names.key_id,
-        }
-
-
-def inputs_of(
-    classifier: Model,
-    images: ImageSet,
-    method: Methods,
-    area: str,
-    *,
-    out: Path | str | None,
-    pseudonyms: Path | str | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-    check: Callable[[Setting], None] = lambda setting: None,
-    masked: bool = True,
-) -> Inputs[Model]:
-    """Put names in order, name the methods, limit the images, and refuse what no method can do.
-
-    Args:
-        classifier: the model; None for methods that need none.
-        images: the set.
-        method: methods of the area, as objects, names or records.
-        area: their area.
-        out: folder of the call; the file of pseudonyms must lie outside.
-        pseudonyms: file with the key; None: names stay.
-        limit: at most so many images, drawn by the seed.
-        seed: of the call.
-        check: raises an error for a method that the verb refuses.
-        masked: whether what a method needs must be among the columns of the images; not where a segmenter finds it.
-
-    Raises:
-        InputError: no images, a method that is refused, or one that needs what classifier or images lack.
-    """
-    names = None
-    if pseudonyms is not None:
-        names = Pseudonyms.open(pseudonyms, outside=None if out is None else Path(out))
-        classifier = classifier if classifier is None else with_other_name(classifier, names)
-        images = without_names(images, names)
-    settings = named_settings(method, area, names=names)
-    for setting in settings:
-        check(setting)
-    if limit is not None:
-        images = images.limit(limit, seed)
-    if not len(images):
-        raise InputError(f"{images.name} holds no images")
-    for setting in settings:
-        lacking = setting.method.missing(classifier, images if masked else None)
-        if lacking is not None:
-            raise InputError(f"{setting.method.name} {lacking}")
-    if names is not None:
-        names.write()
-    return Inputs(classifier, images, settings, names)
 
 
 class Running(TypedDict, total=False):
@@ -308,7 +228,7 @@ def carried_out(
             )
             yield carried
         if where.part is not None:
-            carried.result = made.result.of_part(plan, _note(where.part, pieces, folder), folder)
+            carried.result = made.result.of_part(plan, part_note(where.part, pieces, folder), folder)
             return
         result = made.conclude(run, folder)
         tidy(folder)
@@ -322,13 +242,6 @@ def _earlier(folder: Path, record: str) -> dict[str, Any]:
     if (folder / record).exists() or any_shard(folder / UNFINISHED):
         return recorded_plan(folder, record, f"{UNFINISHED}/{MANIFEST.file}")
     return {}
-
-
-def _note(part: str, pieces: Sequence[Piece], folder: Path) -> str:
-    """How far a call is after a part of it."""
-    there = sum(piece.done(folder) for piece in pieces)
-    rest = "The same call without a part does what is left and makes the record."
-    return f"Part {part} is done; {there} of {len(pieces)} shards are there. {rest}"
 
 
 @dataclass(frozen=True)
@@ -434,32 +347,3 @@ def _estimate(
         requests=0,
         notes=("measured on a few items in this process; several processes or parts divide the time",),
     )
-
-
-def merged_evidence(run: Run, shards: Iterable[int], name: str, without: Sequence[str] = ()) -> Evidence:
-    """The evidence of this name in some shards, without what only shards hold: columns of pictures."""
-    parts: list[Evidence] = []
-    for shard in shards:
-        part = run.shard_evidence(shard, name)
-        if len(part):
-            kept = [column for column in part.table.column_names if column not in without]
-            parts.append(Evidence(part.table.select(kept), part.spent, part.assumptions, part.control))
-    return Evidence.merge(parts)
-
-
-def rejected_images(extras: Iterable[Mapping[str, Any]], images: ImageSet) -> tuple[RejectedImage, ...]:
-    """Images that shards could not use, each reason once, in the order of the set, whatever was measured together."""
-    place = {key: position for position, key in enumerate(images.ids)}
-    found = dict.fromkeys((row["id"], row["reason"]) for extra in extras for row in extra["rejected"])
-    ordered = sorted(found, key=lambda row: place.get(row[0], len(place)))
-    return tuple(RejectedImage(id=key, reason=reason) for key, reason in ordered)
-
-
-def write_evidence(evidence: Evidence, folder: Path) -> None:
-    """Write ``evidence.parquet`` into a folder, whole or not at all."""
-    partial = folder / f".{EVIDENCE}.partial"
-    try:
-        evidence.write(partial)
-        os.replace(partial, folder / EVIDENCE)
-    finally:
-        partial.unlink(missing_ok=True)  # where the disk is full, it would take the room

@@ -15,14 +15,17 @@ from snellen.core.progress import Progress, Silent
 from snellen.core.run import Run, canonical_json, write_atomically
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.data.files.labels import align_labels
+from snellen.data.loading import check_batches
 from snellen.data.references import Array
 from snellen.methods.attacks.ensemble import StandardEnsemble
 from snellen.methods.attacks.goal import WHAT, goal_of, labels_of
 from snellen.methods.attacks.reliability import doubts_after
 from snellen.methods.attacks.robustbench_record import robustbench_record
+from snellen.runs.gathering import rejected_images, write_evidence
 from snellen.runs.given import Images, Model, given_classifier, given_images
+from snellen.runs.inputs import inputs_of
 from snellen.runs.record import EVIDENCE, RejectedImage, RunResult
-from snellen.runs.runner import Call, Running, batches, carried_out, inputs_of, rejected_images, write_evidence
+from snellen.runs.runner import Call, Running, batches, carried_out
 from snellen.runs.settings import Methods, named_settings
 from snellen.verbs.attack_batches import CLEAN, UNUSABLE
 from snellen.verbs.attack_figures import attack_figures, clean_accuracy
@@ -106,8 +109,7 @@ def attack(
         UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
         RunConflictError: ``out`` holds the attack of another plan.
     """
-    if batch_size < 1 or workers < 0:
-        raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
+    check_batches(batch_size, workers)
     images = given_images(images, labels)
     classifier = given_classifier(classifier, images, class_names)
     named = named_settings(method, "attacks")

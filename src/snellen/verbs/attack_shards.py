@@ -17,9 +17,9 @@ from snellen.core.run import Run
 from snellen.data.loading import prepared_batch
 from snellen.methods.attacks.goal import Goal, goal_of, labels_of, start_of
 from snellen.methods.attacks.reliability import doubts_before
+from snellen.runs.gathering import merged_evidence
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
-from snellen.runs.runner import merged_evidence
 from snellen.runs.shard import Shard
 from snellen.verbs.attack_batches import CLEAN, IMAGE, attacked_rows, clean_rows, tried_images, usable_batch
 

@@ -17,23 +17,16 @@ from snellen.core.randomness import Randomness
 from snellen.core.run import Run
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.data.files.labels import align_labels
-from snellen.data.loading import prepared_batch
+from snellen.data.loading import check_batches, prepared_batch
 from snellen.data.references import Array
 from snellen.methods.smoothing.by_votes import VoteCertificate
 from snellen.methods.smoothing.certifying import CertifiedByVotes
+from snellen.runs.gathering import merged_evidence, rejected_images, write_evidence
 from snellen.runs.given import Images, Model, given_classifier, given_images
+from snellen.runs.inputs import inputs_of
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
-from snellen.runs.runner import (
-    Call,
-    Running,
-    batches,
-    carried_out,
-    inputs_of,
-    merged_evidence,
-    rejected_images,
-    write_evidence,
-)
+from snellen.runs.runner import Call, Running, batches, carried_out
 from snellen.runs.settings import Methods, Setting
 from snellen.runs.shard import Shard
 from snellen.verbs.certified_set import EVIDENCE, WHAT, CertifiedSet, certified_figures
@@ -150,8 +143,7 @@ def certify(
         RunConflictError: ``out`` holds the certificates of another plan.
         UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
     """
-    if batch_size < 1 or workers < 0:
-        raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
+    check_batches(batch_size, workers)
     images = given_images(images, labels)
     classifier = given_classifier(classifier, images, class_names)
     listener = progress or Silent()

@@ -20,22 +20,15 @@ from snellen.core.randomness import Randomness
 from snellen.core.run import Run
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.data.files.labels import align_labels
-from snellen.data.loading import PreparedBatch, prepared_batch
+from snellen.data.loading import PreparedBatch, check_batches, prepared_batch
 from snellen.data.references import Array
 from snellen.methods.attacks.goal import class_number
+from snellen.runs.gathering import merged_evidence, rejected_images, write_evidence
 from snellen.runs.given import Images, Model, given_classifier, given_images
+from snellen.runs.inputs import inputs_of
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
-from snellen.runs.runner import (
-    Call,
-    Running,
-    batches,
-    carried_out,
-    inputs_of,
-    merged_evidence,
-    rejected_images,
-    write_evidence,
-)
+from snellen.runs.runner import Call, Running, batches, carried_out
 from snellen.runs.settings import Methods, Setting
 from snellen.runs.shard import Shard
 from snellen.runs.whole_file import whole_file
@@ -208,8 +201,7 @@ def explain(
         RunConflictError: ``out`` holds the explanations of another plan.
         UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
     """
-    if batch_size < 1 or workers < 0:
-        raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
+    check_batches(batch_size, workers)
     images = given_images(images, labels)
     classifier = given_classifier(classifier, images, class_names)
     listener = progress or Silent()

@@ -19,6 +19,7 @@ from snellen.core.randomness import Randomness
 from snellen.core.run import Run
 from snellen.core.run_plan import describe_machine
 from snellen.data.files.manifest import load_manifest
+from snellen.data.loading import check_batches
 from snellen.data.privacy.nameless import hidden_references, nameless_record, with_hidden
 from snellen.data.privacy.pseudonyms import Pseudonyms
 from snellen.runs.class_grid import class_grid
@@ -162,8 +163,7 @@ def generate(
         UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
         RunConflictError: ``out`` holds a data set of another plan.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size is at least 1; got {batch_size}")
+    check_batches(batch_size)
     method = build("generation", method)
     requests = given_requests(requests, getattr(method, "known_classes", tuple)())
     lacking = method.missing()

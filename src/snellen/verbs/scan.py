@@ -16,10 +16,12 @@ from snellen.core.randomness import Randomness
 from snellen.core.run import Run
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.data.files.labels import align_labels
+from snellen.runs.gathering import write_evidence
 from snellen.runs.given import Images, Model, given_classifier, given_images
+from snellen.runs.inputs import inputs_of
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
-from snellen.runs.runner import Call, Running, batches, carried_out, inputs_of, write_evidence
+from snellen.runs.runner import Call, Running, batches, carried_out
 from snellen.runs.settings import Methods, Setting
 from snellen.runs.shard import Shard
 from snellen.verbs.scanned_pictures import write_pictures

@@ -15,15 +15,17 @@ from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run
 from snellen.core.run_plan import describe_machine
+from snellen.data.loading import check_batches
 from snellen.methods.edits.masked_object import EditedObjects
 from snellen.models.segmenters.object_masks import fitting_segmenter
 from snellen.models.segmenters.protocol import Segmenter
 from snellen.runs.archive_writer import ArchiveWriter, common_size
 from snellen.runs.folder_writer import FolderWriter
 from snellen.runs.given import Images, given_images
+from snellen.runs.inputs import Inputs, inputs_of
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
-from snellen.runs.runner import Call, Inputs, Running, batches, carried_out, inputs_of
+from snellen.runs.runner import Call, Running, batches, carried_out
 from snellen.runs.settings import Methods, Setting, checked_severities
 from snellen.runs.shard import Shard
 from snellen.runs.unfinished import check_free
@@ -214,8 +216,7 @@ def shift(
         UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
         RunConflictError: ``out`` holds a data set of another plan.
     """
-    if batch_size < 1 or workers < 0:
-        raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
+    check_batches(batch_size, workers)
     if format not in get_args(Format):
         raise InputError(f"unknown format {format!r}; known: {', '.join(get_args(Format))}")
     held, listener = given_images(images), progress or Silent()

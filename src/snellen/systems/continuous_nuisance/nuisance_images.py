@@ -15,7 +15,8 @@ from snellen.core.run import Run, canonical_json, write_atomically
 from snellen.core.run_plan import describe_machine, describe_model
 from snellen.data.privacy.nameless import hidden_references, nameless_record, with_hidden, with_other_name
 from snellen.data.privacy.pseudonyms import Pseudonyms
-from snellen.runs.runner import Call, Running, batches, carried_out, write_evidence
+from snellen.runs.gathering import write_evidence
+from snellen.runs.runner import Call, Running, batches, carried_out
 from snellen.runs.unfinished import check_free
 from snellen.systems.continuous_nuisance.filtering import SCORES
 from snellen.systems.continuous_nuisance.method import ContinuousNuisance

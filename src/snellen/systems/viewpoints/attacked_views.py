@@ -29,10 +29,11 @@ from snellen.data.worlds.solids.solid_set import draw_viewpoints
 from snellen.data.worlds.view_set import ViewedObject, ViewedObjects, viewed_objects
 from snellen.data.worlds.viewpoints import RecordedRenderer
 from snellen.methods.attacks.goal import WHAT, Goal, goal_of
+from snellen.runs.gathering import write_evidence
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
 from snellen.runs.record import EVIDENCE, RejectedImage
-from snellen.runs.runner import Call, Running, batches, carried_out, write_evidence
+from snellen.runs.runner import Call, Running, batches, carried_out
 from snellen.runs.settings import Setting
 from snellen.runs.shard import Shard
 from snellen.systems.viewpoints.attacked_view_set import (
