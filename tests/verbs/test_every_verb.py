@@ -15,7 +15,7 @@ import torch
 
 import snellen
 from snellen.core.budget import Spent
-from snellen.core.errors import InputError, ModelError, RunConflictError, UnwritableError
+from snellen.core.errors import InputError, ModelError, RunConflictError, UnwritableError, WorkerError
 from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
 from snellen.methods.generation.sample import Sample
@@ -254,6 +254,12 @@ def test_requests_of_work_that_fails_elsewhere_are_recorded_too(server, tmp_path
     assert sent_lines(tmp_path / "out") == len(server.asked) - 2 * before > 4
 
 
+def garments(count):
+    """Images whose classes can be folders: 'T-shirt/top' cannot."""
+    images = snellen.load_images(IMAGES)
+    return images.select(np.flatnonzero(images.labels > 0)[:count])
+
+
 def as_files(images, folder):
     for number, one in enumerate(images):
         place = folder / images.class_names[one.label]
@@ -312,6 +318,45 @@ def test_where_memory_is_short_batches_are_halved_and_the_evidence_is_the_same(t
     limit[0] = 0
     with pytest.raises(torch.OutOfMemoryError):
         VERBS[name](out=tmp_path / "never")
+
+
+def test_rejected_images_come_in_the_order_of_the_set_however_they_were_measured(tmp_path):
+    """Of a batch those that cannot be read are known first, and those without finite scores after them."""
+    images = snellen.load_images(as_files(garments(6), tmp_path / "images"))
+    lost, broken = images.ids[1], images.ids[3]
+    (tmp_path / "images" / broken).write_bytes(b"no picture")
+    usual = snellen.load_classifier(MODEL)
+    bad = usual.prepare(images.read(1))
+
+    def scores(batch):
+        found = usual(batch)
+        found[(batch - bad).abs().amax((1, 2, 3)) == 0] = torch.nan
+        return found
+
+    model = snellen.Classifier(scores, class_names=usual.class_names, preparation=usual.preparation)
+    for size in (6, 1):
+        made = snellen.attack(model, images, {"method": "square", "queries": 2}, batch_size=size)
+        assert [one.id for one in made.rejected] == [lost, broken], size
+
+
+def test_images_that_changed_are_refused_by_the_workers_of_every_verb(tmp_path):
+    folder = as_files(garments(4), tmp_path / "images")
+    images = snellen.load_images(folder)
+
+    class Late(InProcess):
+        def run(self, work, setup, jobs):
+            snellen.load_images(IMAGES).read(9).save(folder / images.ids[2])
+            return super().run(work, setup, jobs)
+
+    with pytest.raises(WorkerError, match="are not those that the run was planned with"):
+        snellen.attack(snellen.load_classifier(MODEL), images, "fgsm", engine=Late())
+
+
+@pytest.mark.parametrize("path", ["/etc/x", "../x", "a/../../x", "", "C:/x", "a\\b"])
+def test_a_worker_writes_nothing_outside_the_folder(tmp_path, path):
+    with pytest.raises(InputError, match="no path inside the folder"):
+        measuring.Files(tmp_path / "out").put(path, b"")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory: you tried")])
