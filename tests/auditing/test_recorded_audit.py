@@ -87,3 +87,12 @@ def test_what_cannot_be_is_refused():
     ):
         with pytest.raises(InputError, match=message):
             snellen.audit(**given)
+
+
+def test_images_of_the_same_pixels_with_other_predictions_are_reported():
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+    pixels[4:] = pixels[:2]
+    scores = np.eye(2)[[0, 1, 0, 1, 0, 0]] * 0.8 + 0.1
+    report = snellen.audit(predictions=scores, images=pixels, labels=[0, 1, 0, 1, 0, 0], checks=["clean"])
+    assert "1 images have the pixels of an earlier one" in " ".join(report.model["notes"])
+    assert report.metrics["clean.accuracy"].value == pytest.approx(5 / 6), "that of the earlier one stands for it"

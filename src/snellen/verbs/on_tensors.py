@@ -17,6 +17,7 @@ from snellen.core.errors import InputError, ModelError
 from snellen.core.method import Attack, Certifier, Explainer, Method, build
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
+from snellen.data.loading import check_batches
 from snellen.models.classifiers.own_models import device_of, own_model
 from snellen.models.classifiers.references import load_classifier
 from snellen.runs.given import Model
@@ -187,8 +188,7 @@ class _Batches:
             raise InputError(
                 f"images are floats (n, c, h, w) in [0, 1] with 1 or 3 channels; got {held.dtype} {tuple(held.shape)}"
             )
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        check_batches(batch_size)
         classifier = model if isinstance(model, Classifier) else _classifier(model, held)
         grey = held.shape[1] == 1
         wide = held.detach().float().expand(-1, 3, -1, -1) if grey else held.detach().float()

@@ -74,14 +74,21 @@ def recorded_classifier(
             f"predictions have {scores.shape[1]} scores for each image, but {len(names)} classes are named"
         )
     preparation = _preparation(images)
+    rows, doubles = _rows(images, preparation)
+    notes = ["predictions were recorded elsewhere: checks that run the model are left out"]
+    other = sum(not torch.equal(scores[row], scores[first]) for row, first in doubles)
+    if other:
+        notes.append(
+            f"{other} images have the pixels of an earlier one, whose different predictions stand for theirs"
+        )
     return Classifier(
-        _Recorded(_rows(images, preparation), scores),
+        _Recorded(rows, scores),
         class_names=names,
         preparation=preparation,
         output="log-probabilities" if kind == "probabilities" else kind,
         name="predictions",
         identity=hashlib.sha256(scores.numpy().tobytes()).hexdigest(),
-        notes=("predictions were recorded elsewhere: checks that run the model are left out",),
+        notes=notes,
     )
 
 
@@ -134,15 +141,23 @@ def _key(pixels: NDArray[np.uint8]) -> bytes:
     return hashlib.sha256(pixels.tobytes()).digest()
 
 
-def _rows(images: ImageSet, preparation: Preparation) -> dict[bytes, int]:
-    """Number of each image by the bytes of its prepared pixels; those that cannot be read are left out."""
+def _rows(images: ImageSet, preparation: Preparation) -> tuple[dict[bytes, int], list[tuple[int, int]]]:
+    """Number of each image by the bytes of its prepared pixels, and images with the pixels of an earlier one.
+
+    Those that cannot be read are left out.
+    """
     found: dict[bytes, int] = {}
+    doubles: list[tuple[int, int]] = []
     for row in range(len(images)):
         try:
-            found.setdefault(_key(preparation.pixels(images.read(row)).numpy()), row)
+            key = _key(preparation.pixels(images.read(row)).numpy())
         except RejectedImageError:
             continue
-    return found
+        if key in found:
+            doubles.append((row, found[key]))
+        else:
+            found[key] = row
+    return found, doubles
 
 
 def _preparation(images: ImageSet) -> Preparation:
