@@ -78,9 +78,7 @@ def recorded_classifier(
     notes = ["predictions were recorded elsewhere: checks that run the model are left out"]
     other = sum(not torch.equal(scores[row], scores[first]) for row, first in doubles)
     if other:
-        notes.append(
-            f"{other} images have the pixels of an earlier one, whose different predictions stand for theirs"
-        )
+        notes.append(f"{other} images have the pixels of an earlier one, whose different predictions stand for theirs")
     return Classifier(
         _Recorded(rows, scores),
         class_names=names,
