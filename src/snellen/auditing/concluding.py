@@ -119,8 +119,8 @@ NOTES = (
     "average at most 5 % of them are false. Findings without one were counted, not inferred.",
     "Harm is the lower bound of the error under the condition minus that of its control, times the share of the images "
     "concerned. The bound holds for 95 % of the findings that are told (Benjamini and Yekutieli). For calibration it "
-    "is read from a table: 0.005 from an error of 5 % on, 0.05 from 15 % on, both for certain. For a classifier that "
-    "hardly does more than guess it is the lower bound of the error rate.",
+    "is the share of the decisions by which right ones and stated confidences differ. For a classifier that hardly "
+    "does more than guess it is the lower bound of the error rate.",
 )
 
 

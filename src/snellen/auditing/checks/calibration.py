@@ -1,8 +1,9 @@
-"""Does confidence match accuracy, and would one temperature mend it."""
+"""Does confidence match accuracy, and what would a temperature or a scale for each class mend."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import ClassVar
@@ -24,6 +25,7 @@ from snellen.metrics.clustered import clustered_share
 from snellen.metrics.incomplete_beta import regularised_incomplete_beta
 from snellen.metrics.loss_interval import loss_interval
 from snellen.metrics.temperature import fit_temperature, tempered_probabilities
+from snellen.metrics.vector_scaling import enough_for_vector_scaling, fit_vector_scaling
 from snellen.metrics.weighted import weighted_adaptive_calibration_error, weighted_calibration_error
 
 #: Fewer images than this many a bin bound nothing from above.
@@ -147,11 +149,29 @@ def calibration_test(
     return regularised_incomplete_beta(rest / (rest + statistic), rest / 2, count / 2), max(design_effect, 1.0)
 
 
-#: Calibration has no error scale of its own. Lower bound of the expected calibration error → harm.
-CALIBRATION_HARM: tuple[tuple[float, float], ...] = ((0.15, 0.05), (0.05, 0.005), (0.0, 0.0))
-
 #: Largest Brier score, and what the log loss of one image is cut to: a model that is sure and wrong has no finite one.
 WORST_BRIER, WORST_NLL = 2.0, 1000.0
+
+
+@dataclass(frozen=True, eq=False)
+class Mended:
+    """Confidences after a treatment that was fitted on other images.
+
+    Attributes:
+        name: of the treatment.
+        confidence: (n,), largest probability.
+        correct: (n,), whether the class of that probability is the label.
+        temperature: 1 where there is none.
+    """
+
+    name: str
+    confidence: NDArray[np.float64]
+    correct: NDArray[np.bool_]
+    temperature: float = 1.0
+
+    def error(self, bins: int) -> float:
+        """Expected calibration error that remains."""
+        return ReliabilityBins.of(self.confidence, self.correct.astype(np.float64), bins).ece
 
 
 class Calibration(Check):
@@ -181,24 +201,25 @@ class Calibration(Check):
         error = calibration_error(
             known.confidence, known.correct, known.units, bins=self.bins, resamples=self.resamples
         )
-        after, temperature = self._tempered(known, reading)
+        mended = self._mended(known, reading)
         return Conclusion(
-            metrics={**self._metrics(known, error), **self._after(known, after)},
+            metrics={**self._metrics(known, error), **self._after(known, mended[0])},
             hypotheses=[
                 Hypothesis(
                     error.p_value,
-                    lambda level: next(harm for bound, harm in CALIBRATION_HARM if error.lower(level) >= bound),
-                    lambda harm: self._finding(known, error, after, temperature, harm),
+                    # A confidence is a promise of how many decisions are right: the error is the share not kept.
+                    error.lower,
+                    lambda harm: self._finding(known, error, mended, harm),
                 )
             ],
-            panels=self._panel(known, after),
+            panels=self._panel(known, mended),
             notes=[
                 "The calibration errors are biased upwards by chance; their bounds and the finding are not. The "
                 "interval of calibration.nll knows losses like those it has seen: rare, far larger ones lie beyond it. "
                 + (
-                    "The temperature was fitted on the tuning images."
+                    "Temperature and scales were fitted on the tuning images."
                     if "tune" in reading.companions
-                    else "The temperature was fitted on one half of the images and judged on the other, in turn."
+                    else "Temperature and scales were fitted on one half of the images, judged on the other, in turn."
                 )
             ],
         )
@@ -231,53 +252,67 @@ class Calibration(Check):
             found[f"calibration.{name}"] = Measured(value=float(values.mean()), low=low, high=high, n=n)
         return found
 
-    def _after(self, known: PerImage, after: NDArray[np.float64]) -> dict[str, Measured]:
-        error = calibration_error(after, known.correct, known.units, bins=self.bins, resamples=self.resamples)
+    def _after(self, known: PerImage, after: Mended) -> dict[str, Measured]:
+        error = calibration_error(
+            after.confidence, after.correct, known.units, bins=self.bins, resamples=self.resamples
+        )
         return {"calibration.ece_with_temperature": _measured(error, len(known))}
 
-    def _tempered(self, known: PerImage, reading: Reading) -> tuple[NDArray[np.float64], float]:
-        """Confidence (n,) after scaling by a temperature that was fitted on other images, and that temperature."""
+    def _mended(self, known: PerImage, reading: Reading) -> list[Mended]:
+        """What other images' temperature makes of the confidences, and their scale of each class where they tell it."""
         assert known.scores is not None
         tune = reading.companions.get("tune")
         if tune is not None and tune.scores is not None and tune.labelled.any():
-            fitted = fit_temperature(tune.scores[tune.labelled], tune.labels[tune.labelled]).temperature
-            return tempered_probabilities(known.scores, fitted).max(1), fitted
-        first = halves(known.unit_ids)
-        sure, temperatures = np.empty(len(known)), []
-        for fitted_on in (first, ~first):
-            scores, labels = known.scores[fitted_on], known.labels[fitted_on]
+            folds = [(tune.scores[tune.labelled], tune.labels[tune.labelled], np.ones(len(known), dtype=bool))]
+        else:
+            first = halves(known.unit_ids)
+            folds = [(known.scores[half], known.labels[half], ~half) for half in (first, ~first)]
+        probabilities, temperatures = np.empty_like(known.scores), []
+        for scores, labels, judged in folds:
             temperatures.append(fit_temperature(scores, labels).temperature if len(labels) else 1.0)
-            sure[~fitted_on] = tempered_probabilities(known.scores[~fitted_on], temperatures[-1]).max(1)
-        return sure, float(np.exp(np.mean(np.log(temperatures))))
+            probabilities[judged] = tempered_probabilities(known.scores[judged], temperatures[-1])
+        temperature = float(np.exp(np.mean(np.log(temperatures))))
+        found = [Mended("with temperature", probabilities.max(1), known.correct, temperature)]
+        if all(enough_for_vector_scaling(*scores.shape) for scores, _, _ in folds):
+            scaled = np.empty_like(known.scores)
+            for scores, labels, judged in folds:
+                scaled[judged] = fit_vector_scaling(scores, labels).probabilities(known.scores[judged])
+            found.append(Mended("with a scale for each class", scaled.max(1), scaled.argmax(1) == known.labels))
+        return found
 
-    def _finding(
-        self, known: PerImage, error: CalibrationError, after: NDArray[np.float64], temperature: float, harm: float
-    ) -> Finding:
+    def _finding(self, known: PerImage, error: CalibrationError, mended: Sequence[Mended], harm: float) -> Finding:
         assert known.confidence is not None
-        confidence, accuracy = float(known.confidence.mean()), float(known.correct.mean())
-        direction = "overconfident" if confidence > accuracy else "underconfident"
-        mended = ReliabilityBins.of(after, known.correct.astype(np.float64), self.bins).ece
+        bins = ReliabilityBins.of(known.confidence, known.correct.astype(np.float64), self.bins)
+        excess = np.nan_to_num(bins.confidence - bins.accuracy) * bins.count / len(known)
+        over, under = float(np.maximum(excess, 0).sum()), float(np.maximum(-excess, 0).sum())
+        left = [one.error(self.bins) for one in mended]
+        temperature = mended[0].temperature
+        advice = {0: f"divide the scores by {temperature:.3g} before the softmax", 1: "scale each class by itself"}
+        best = int(np.argmin(left))
         return Finding(
             kind="calibration",
             harm=harm,
             p_value=error.p_value,
             title=(
-                f"Confidence is off by {error.value:.1%} on average; over all images {direction} by "
-                f"{abs(confidence - accuracy):.1%}"
+                f"Confidence misses the share of right decisions by {error.value:.1%} on average: overconfident by "
+                f"{over:.1%}, underconfident by {under:.1%}"
             ),
             facts={
                 "ece": error.value,
                 "ece_low": error.lower(0.975),
                 "ece_if_calibrated": error.if_calibrated,
-                "mean_confidence": confidence,
-                "accuracy": accuracy,
+                "overconfident": over,
+                "underconfident": under,
+                "mean_confidence": float(known.confidence.mean()),
+                "accuracy": float(known.correct.mean()),
                 "temperature": temperature,
-                "ece_with_temperature": mended,
+                "ece_with_temperature": left[0],
+                **({"ece_with_class_scales": left[1]} if len(left) > 1 else {}),
             },
-            treatments=(f"divide the scores by {temperature:.3g} before the softmax",) if mended < error.value else (),
+            treatments=(advice[best],) if left[best] < error.value else (),
         )
 
-    def _panel(self, known: PerImage, after: NDArray[np.float64]) -> list[Panel]:
+    def _panel(self, known: PerImage, mended: Sequence[Mended]) -> list[Panel]:
         assert known.confidence is not None
         return [
             Panel(
@@ -287,8 +322,11 @@ class Calibration(Check):
                 x_label="confidence",
                 y_label="accuracy",
                 lines=(
-                    Line(name="as it is", points=_reliability(known.confidence, known, self.bins)),
-                    Line(name="with temperature", points=_reliability(after, known, self.bins)),
+                    Line(name="as it is", points=_reliability(known.confidence, known.correct, known, self.bins)),
+                    *(
+                        Line(name=one.name, points=_reliability(one.confidence, one.correct, known, self.bins))
+                        for one in mended
+                    ),
                     Line(name="calibrated", points=(Point(x=0, y=0), Point(x=1, y=1)), reference=True),
                 ),
             )
@@ -301,13 +339,15 @@ def _measured(error: CalibrationError, n: int) -> Measured:
     return Measured(value=error.value, low=min(low, error.value), high=max(error.high, error.value), n=n)
 
 
-def _reliability(confidence: NDArray[np.float64], known: PerImage, bins: int) -> tuple[Point, ...]:
-    found = ReliabilityBins.of(confidence, known.correct.astype(np.float64), bins)
+def _reliability(
+    confidence: NDArray[np.float64], correct: NDArray[np.bool_], known: PerImage, bins: int
+) -> tuple[Point, ...]:
+    found = ReliabilityBins.of(confidence, correct.astype(np.float64), bins)
     # The bins of ReliabilityBins, whose upper ends are closed.
     bin_of = np.searchsorted(np.arange(1, bins + 1) / bins, confidence, side="left")
     points = []
     for place in np.flatnonzero(found.count):
         inside = bin_of == place
-        low, high = clustered_share(known.correct[inside], known.units_of(inside))
+        low, high = clustered_share(correct[inside], known.units_of(inside))
         points.append(Point(x=found.confidence[place], y=found.accuracy[place], low=low, high=high))
     return tuple(points)
