@@ -90,3 +90,21 @@ def test_a_finding_survives_json():
     again = Finding.model_validate_json(finding.model_dump_json())
     assert again == finding
     assert [type(value) for value in again.facts.values()] == [float, int, str]
+
+
+def test_defects_come_before_stress_and_notes_last():
+    fog = Finding(kind="corruption", harm=0.6, title="fog")
+    usual = Finding(kind="corruption", harm=0.5, usual=0.5, title="contrast")
+    dead = Finding(kind="worst_class", harm=0.1, title="a dead class")
+    masked = Finding(kind="gradient_masking", harm=0.0, title="no gradients")
+    copies = Finding(kind="duplicate", harm=0.001, title="two copies")
+    order = Finding(kind="class_order", harm=0.0, title="another order")
+    found = rank([copies, usual, fog, masked, dead, order])
+    assert [finding.title for finding in found] == [
+        "another order", "a dead class", "no gradients", "fog", "two copies", "contrast",
+    ]  # fmt: skip
+
+
+def test_the_level_is_that_of_the_harm_beyond_the_usual():
+    assert Finding(kind="corruption", harm=0.3, usual=0.28, title="fog").level == "mild"
+    assert Finding(kind="corruption", harm=0.3, usual=0.4, title="fog").excess == 0

@@ -189,6 +189,7 @@ def conclude(
             # What one check cannot use must not cost the others, nor the hours that measured them.
             conclusions[check.name], failures[check.name] = Conclusion(), str(error)
     findings, makers, tested = judge(running, conclusions)
+    sight = unseen(running, conclusions, makers, tested)
     pictures: dict[str, bytes] = {}
     if pictured:
         findings, pictures = illustrate_findings(findings, makers, classifier, images, rng)
@@ -219,6 +220,7 @@ def conclude(
             *(f"Check {name}: {n} rows failed, see the evidence." for name, n in failed.items() if n),
             *([f"Checks that read features leave out {without} images whose features are not finite."] * bool(without)),
         ),
+        sight=sight,
     )
     if pictured:
         pictures |= {key: blob for found in conclusions.values() for key, blob in found.pictures.items()}
@@ -263,6 +265,15 @@ def judge(
     findings = rank(found for found, _ in made)
     makers = {place: next(check for f, check in made if f is found) for place, found in enumerate(findings)}
     return findings, makers, Judged(hypotheses=len(hypotheses), findings=chosen, rate=FALSE_DISCOVERY_RATE)
+
+
+def unseen(
+    checks: Sequence[Check], conclusions: Mapping[str, Conclusion], makers: Mapping[int, Check], tested: Judged
+) -> tuple[str, ...]:
+    """What the checks that found nothing would have found: at the level that the first of all hypotheses must reach."""
+    found = set(map(id, makers.values()))
+    level = tested.rate / max(tested.hypotheses, 1)
+    return tuple(tell(level) for check in checks if id(check) not in found for tell in conclusions[check.name].sight)
 
 
 def _eye_chart(known: PerImage, conclusions: Mapping[str, Conclusion], classes: int) -> EyeChart | None:

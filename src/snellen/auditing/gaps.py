@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from snellen.checks.per_image import PerImage
 from snellen.metrics.clustered import clustered_difference
 from snellen.metrics.exact_test import fisher_greater
 from snellen.metrics.intervals import newcombe_difference
+from snellen.metrics.power import detectable_drop
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,3 +76,32 @@ def error_gap(
     return ErrorGap(
         lost / inside_n, elsewhere / outside_n, inside_n, outside_n, found.p_value(), lambda level: found.lower(level)
     )
+
+
+def gap_sight(what: str, members: Mapping[str, NDArray[np.bool_]], known: PerImage) -> Callable[[float], str]:
+    """What a comparison of each class or group with the others would have found, for the largest and the smallest.
+
+    Args:
+        what: they are: "class", "group".
+        members: name → whether each image belongs, (n,).
+        known: the images.
+    """
+    sizes = {name: _independent(member, known) for name, member in members.items()}
+    order = sorted(sizes, key=lambda name: (-sizes[name], name))
+
+    def tell(alpha: float) -> str:
+        parts = []
+        for name in dict.fromkeys((order[0], order[-1])):
+            member = members[name]
+            share = float(known.correct[~member].mean()) if not member.all() else 1.0
+            drop = detectable_drop(sizes[name], _independent(~member, known), share, alpha)
+            size = f"{name}, {sizes[name]} {'image' if known.units is None else 'unit'}{'s' * (sizes[name] != 1)}"
+            parts.append(f"no gap at all ({size})" if drop is None else f"{100 * drop:.0f} points ({size})")
+        return f"a {what} whose accuracy lies below that of the others by {', or for the smallest '.join(parts)}"
+
+    return tell
+
+
+def _independent(member: NDArray[np.bool_], known: PerImage) -> int:
+    units = known.units_of(member)
+    return int(member.sum()) if units is None else len(np.unique(units))

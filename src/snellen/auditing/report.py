@@ -69,6 +69,7 @@ class AuditReport(BaseModel):
     panels: tuple[Panel, ...] = ()
     checks: tuple[CheckStatus, ...]
     notes: tuple[str, ...] = ()
+    sight: tuple[str, ...] = Field((), description="what would have been found, by checks that found nothing")
     folder: Path | None = Field(None, exclude=True, description="the run directory, when the audit wrote one")
 
     _pictures: Mapping[str, bytes] = PrivateAttr(default_factory=dict)

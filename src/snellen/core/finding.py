@@ -53,6 +53,12 @@ KINDS: dict[str, str] = {
 #: Kinds that come first whatever their harm: they make every other figure doubtful.
 FIRST = frozenset({"class_order"})
 
+#: Kinds of stress: what breaks every classifier to some degree. They come after the defects of this one.
+STRESS = frozenset({"corruption", "nuisance", "natural_shift", "adversarial", "attribute", "viewpoint", "aliasing"})
+
+#: Kinds that make other figures doubtful without a loss of their own: among the defects whatever their harm.
+UNDERMINING = frozenset({"gradient_masking"})
+
 #: Kinds of which harm is a share of the bags; of all others it is one of the images.
 OF_BAGS = frozenset(
     {"bag_accuracy", "missed_bags", "bag_false_alarms", "bag_group_gap", "bag_evidence", "bag_contradiction"}
@@ -82,10 +88,12 @@ class Finding(BaseModel):
     """One thing that is wrong.
 
     ``harm`` = lower 95 % bound of (error under the condition − error of its control) × share of the data concerned,
-    and never below 0.
+    and never below 0. Its level is that of the harm beyond what healthy classifiers lose under the same stress.
 
     >>> Finding(kind="corruption", harm=0.12, title="Blur costs 20 points").level
     'moderate'
+    >>> Finding(kind="corruption", harm=0.12, usual=0.11, title="Blur costs 20 points").level
+    'mild'
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,6 +101,9 @@ class Finding(BaseModel):
     kind: str
     subject: str = Field("", description="what it is about: a corruption, a class, a threat; the same in every run")
     harm: float = Field(ge=0, le=1, description="share of the data lost for certain")
+    usual: float = Field(
+        0.0, ge=0, le=1, description="harm of the same stress that one in ten healthy classifiers exceeds; 0: not known"
+    )
     p_value: float | None = Field(None, ge=0, le=1, description="one-sided, of no harm; None when nothing was tested")
     title: str
     facts: dict[str, float | int | str] = Field(default_factory=dict, description="figures behind the title")
@@ -112,15 +123,36 @@ class Finding(BaseModel):
         return f"{self.kind}:{self.subject}" if self.subject else self.kind
 
     @property
+    def excess(self) -> float:
+        """Harm beyond the usual."""
+        return max(self.harm - self.usual, 0.0)
+
+    @property
     def level(self) -> Level:
-        """note, mild, moderate or severe, by :data:`LEVELS`."""
-        return next(level for level, bound in LEVELS.items() if self.harm >= bound)
+        """note, mild, moderate or severe: :attr:`excess` by :data:`LEVELS`."""
+        return next(level for level, bound in LEVELS.items() if self.excess >= bound)
 
 
 def rank(findings: Iterable[Finding]) -> list[Finding]:
-    """Order by harm, largest first, after :data:`FIRST`; ties by kind and title, so that the order is reproducible.
+    """Order: :data:`FIRST`; then defects of this classifier and its data, then stress, then notes; each by harm.
 
-    >>> [f.harm for f in rank([Finding(kind="drift", harm=0.1, title="a"), Finding(kind="drift", harm=0.3, title="b")])]
-    [0.3, 0.1]
+    Harm is counted beyond the usual; ties go by all harm, kind and title, so that the order is reproducible.
+
+    >>> fog = Finding(kind="corruption", harm=0.4, title="fog")
+    >>> dead = Finding(kind="worst_class", harm=0.1, title="bag")
+    >>> [finding.title for finding in rank([fog, dead])]
+    ['bag', 'fog']
     """
-    return sorted(findings, key=lambda finding: (finding.kind not in FIRST, -finding.harm, finding.kind, finding.title))
+
+    def place(finding: Finding) -> tuple[object, ...]:
+        if finding.kind in FIRST:
+            group = 0
+        elif finding.kind in UNDERMINING:
+            group = 1
+        elif finding.level == "note":
+            group = 3
+        else:
+            group = 2 if finding.kind in STRESS else 1
+        return group, -finding.excess, -finding.harm, finding.kind, finding.title
+
+    return sorted(findings, key=place)

@@ -110,7 +110,13 @@ def writer_of(value: Mapping[str, Any]) -> str | None:
     return f"Snellen {found}" if isinstance(found, str) and _WRITER.fullmatch(found) else None
 
 
-REPORT = Format("report.json", "report of an audit")
+def _with_usual_harm(report: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 knows what healthy classifiers lose, and says what would have been found; earlier ones did not ask."""
+    findings = [{**finding, "usual": 0.0} for finding in report["findings"]]
+    return {**report, "findings": findings, "sight": []}
+
+
+REPORT = Format("report.json", "report of an audit", (_with_usual_harm,))
 
 #: What a run must do, and the layout of the folder around it: shards, evidence, pictures.
 MANIFEST = Format("manifest.json", "manifest of a run")

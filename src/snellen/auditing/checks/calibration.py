@@ -24,6 +24,7 @@ from snellen.metrics.calibration import ReliabilityBins
 from snellen.metrics.clustered import clustered_share
 from snellen.metrics.incomplete_beta import regularised_incomplete_beta
 from snellen.metrics.loss_interval import loss_interval
+from snellen.metrics.power import detectable_shift
 from snellen.metrics.temperature import fit_temperature, tempered_probabilities
 from snellen.metrics.vector_scaling import enough_for_vector_scaling, fit_vector_scaling
 from snellen.metrics.weighted import weighted_adaptive_calibration_error, weighted_calibration_error
@@ -213,6 +214,7 @@ class Calibration(Check):
                 )
             ],
             panels=self._panel(known, mended),
+            sight=[lambda alpha: _sight(known, alpha)],
             notes=[
                 "The calibration errors are biased upwards by chance; their bounds and the finding are not. The "
                 "interval of calibration.nll knows losses like those it has seen: rare, far larger ones lie beyond it. "
@@ -331,6 +333,14 @@ class Calibration(Check):
                 ),
             )
         ]
+
+
+def _sight(known: PerImage, alpha: float) -> str:
+    assert known.confidence is not None
+    sure = np.clip(known.confidence, 0, 1)
+    count = len(known) if known.units is None else len(np.unique(known.units))
+    shift = detectable_shift(float((sure * (1 - sure)).mean()), count, TEST_BINS, alpha)
+    return f"confidences that are all too high, or all too low, by {100 * shift:.1f} points"
 
 
 def _measured(error: CalibrationError, n: int) -> Measured:

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from snellen.auditing.class_order import OtherOrder, constant_answer
-from snellen.auditing.gaps import error_gap
+from snellen.auditing.gaps import error_gap, gap_sight
 from snellen.checks.check import Check, Conclusion, Kept, Measured, Reading
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Line, Panel, Point
@@ -109,6 +109,13 @@ class Clean(Check):
                 else [order.hypothesis(reading.names)]
             ),
             panels=[*_confusions(known, reading.names), *curves],
+            sight=[
+                gap_sight(
+                    "class",
+                    {reading.names[label]: known.labels == label for label in known.classes_present()},
+                    known,
+                )
+            ],
         )
 
     def _guessing(self, known: PerImage, names: tuple[str, ...]) -> Hypothesis:

@@ -14,7 +14,7 @@ from snellen.auditing.checks.corruption_reference import check_conditions, find_
 from snellen.checks.check import Batch, Check, Conclusion, Measured, Reading
 from snellen.checks.eye_chart import Column
 from snellen.checks.hypothesis import Hypothesis
-from snellen.checks.per_image import ABSENT, confident_mistakes
+from snellen.checks.per_image import ABSENT, PerImage, confident_mistakes
 from snellen.checks.strengths import (
     Lost,
     accuracy_at,
@@ -28,6 +28,7 @@ from snellen.checks.strengths import (
     outcomes_by_kind,
 )
 from snellen.checks.treatments import treatments
+from snellen.checks.usual_losses import UsualLoss, colours_of, usual_loss
 from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding
@@ -35,6 +36,7 @@ from snellen.methods.corruptions.benchmarks import IMAGENET_C, BenchmarkName, be
 from snellen.methods.corruptions.corruption import Corruption
 from snellen.methods.corruptions.operators import MAX_SEVERITY
 from snellen.metrics.corruption_error import Reference
+from snellen.metrics.power import detectable_loss
 from snellen.metrics.sweep import Transformation, measure, setting_name
 
 Severity = Annotated[float, Field(gt=0, le=MAX_SEVERITY)]
@@ -176,6 +178,7 @@ class CommonCorruptions(Check):
             metrics={**accuracies, **errors},
             hypotheses=[hypothesis for hypothesis in tested if hypothesis is not None],
             columns=self._columns(reading, outcomes),
+            sight=[lambda alpha: _unseen(reading.images, alpha)],
             notes=(*self._notes(reading.classifier), *self._notes_on_reference(errors, reading.data)),
         )
 
@@ -205,14 +208,16 @@ class CommonCorruptions(Check):
         failures = failure_severities(images, outcomes, self.severities)
         broken = class_breaks(images, outcomes, self.severities, reading.names, kinds=len(self.chosen))
         half = half_lost_at(failures)
-        interval = found.drop.interval(0.95)
+        interval, usual = found.drop.interval(0.95), self._usual(kind, reading)
         decided, sure = images.decisions(reading.evidence, setting_name(kind, self.severities[found.worst]))
         return Finding(
             kind="corruption",
             subject=kind,
             harm=harm,
+            usual=0.0 if usual is None else usual.high,
             p_value=found.drop.p_value(),
-            title=f"{_readable(kind)} costs {100 * found.mean:.1f} points of accuracy on average over the severities",
+            title=f"{_readable(kind)} costs {100 * found.mean:.1f} points of accuracy on average over the severities"
+            + ("" if usual is None else f" (healthy classifiers: {100 * usual.low:.0f} to {100 * usual.high:.0f})"),
             facts={
                 "corruption": kind,
                 "clean_accuracy": found.before,
@@ -237,6 +242,14 @@ class CommonCorruptions(Check):
                 for command in treatments("corruption")
             ),
         )
+
+    def _usual(self, kind: str, reading: Reading) -> UsualLoss | None:
+        """What healthy classifiers of like images lose; not known of other strengths than the published ones."""
+        given = (self.benchmark, sorted(self.severities), self.strict, self.parity, self.textures)
+        size = reading.classifier.preparation.size
+        if given != (IMAGENET_C, [1, 2, 3, 4, 5], False, False, None) or size is None or reading.audited is None:
+            return None
+        return usual_loss(kind, min(size), colours_of(reading.audited))
 
     def illustrate(self, finding: Finding, batch: Batch) -> Tensor | None:
         """The corrupted images at the worst severity."""
@@ -266,6 +279,13 @@ def _trained_on(classifier: Classifier) -> tuple[str, ...]:
     """Kinds, of this benchmark or of the same name in another, that augmented the training of an artifact."""
     kinds = classifier.recipe.get("kinds", ())
     return tuple(str(kind) for kind in kinds) if isinstance(kinds, (list, tuple)) else ()
+
+
+def _unseen(images: PerImage, alpha: float) -> str:
+    shown = images.select(images.labelled)
+    loss = detectable_loss(len(shown) if shown.units is None else len(np.unique(shown.units)), alpha)
+    least = "all accuracy" if loss is None else f"{100 * loss:.1f} points of accuracy"
+    return f"a corruption that costs {least} on average over its severities"
 
 
 def _readable(kind: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.auditing.gaps import error_gap
+from snellen.auditing.gaps import error_gap, gap_sight
 from snellen.checks.check import Check, Conclusion, Measured, Reading
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Panel
@@ -59,11 +60,11 @@ class GroupGap(Check):
                     ),
                 )
             ],
+            sight=[gap_sight("group", {name: _member(rows, known) for name, rows in members.items()}, known)],
         )
 
     def _hypothesis(self, name: str, rows: np.ndarray, known: PerImage, names: tuple[str, ...]) -> Hypothesis | None:
-        member = np.zeros(len(known), dtype=bool)
-        member[rows] = True
+        member = _member(rows, known)
         gap = error_gap(~known.correct, member, known.units)
         if gap is None:
             return None
@@ -85,6 +86,12 @@ class GroupGap(Check):
             )
 
         return Hypothesis(gap.p_value, gap.harm, finding)
+
+
+def _member(rows: NDArray[np.int64], known: PerImage) -> NDArray[np.bool_]:
+    member = np.zeros(len(known), dtype=bool)
+    member[rows] = True
+    return member
 
 
 def _accuracy(known: PerImage, rows: np.ndarray) -> Measured:

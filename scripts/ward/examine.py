@@ -1,0 +1,102 @@
+"""Audit the healthy classifiers of the ward: what they are accused of, and what stress costs them.
+
+    python scripts/ward/examine.py [--folder build/ward] [--only NAME ...] [--merge]
+
+Each classifier that is trained is audited with the default checks on 1,000 images of its own, one file of
+docs/measured/ward a classifier; those that are there are not audited again. ``--merge`` only reads them and writes
+what is made of them: docs/measured/ward.json (``write_tables.py statistics`` puts it into docs/statistics.md) and the
+table of usual losses of the package. Half a minute to two minutes of one core for each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from healthy import FOLDER, Healthy, ward
+
+import snellen
+from snellen.checks.usual_losses import colours_of
+from snellen.core.run import canonical_json, write_atomically
+
+ROOT = Path(__file__).parents[2]
+FILES = ROOT / "docs" / "measured" / "ward"
+MERGED = ROOT / "docs" / "measured" / "ward.json"
+USUAL = ROOT / "src" / "snellen" / "checks" / "usual_losses.json"
+
+#: Classifiers of a kind of images below which nothing is called usual.
+ENOUGH = 8
+
+
+def examined(one: Healthy, folder: Path) -> dict[str, object]:
+    """What an audit says of one classifier."""
+    images = one.audited_images()
+    report = snellen.audit(snellen.load_classifier(folder / one.name), images, progress=False)
+    losses = {}
+    clean = report.metrics["clean.accuracy"].value
+    for name, figure in report.metrics.items():
+        parts = name.split(".")
+        if parts[0] == "corruption" and len(parts) == 4:
+            losses.setdefault(parts[1], []).append(clean - figure.value)
+    return {
+        "name": one.name,
+        "world": one.world.name,
+        "side": one.world.side,
+        "colours": colours_of(images),
+        "accuracy": clean,
+        "losses": {kind: float(np.mean(values)) for kind, values in losses.items()},
+        "hypotheses": report.tested.hypotheses,
+        "findings": [
+            {"kind": f.kind, "subject": f.subject, "harm": f.harm, "level": f.level, "p_value": f.p_value}
+            for f in report.findings
+        ],
+        "checks": {check.name: check.status for check in report.checks},
+    }
+
+
+def merged() -> None:
+    """All that was examined, in one file, and the usual losses."""
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(FILES.glob("*.json"))]
+    write_atomically(MERGED, canonical_json({"classifiers": found}))
+    kinds = defaultdict(list)
+    for one in found:
+        kinds[one["colours"], one["side"]].append(one["losses"])
+    rows = [
+        {
+            "colours": colours,
+            "side": side,
+            "classifiers": len(losses),
+            "losses": {
+                kind: [round(float(q), 4) for q in np.quantile([one[kind] for one in losses], (0.1, 0.9)).clip(0)]
+                for kind in losses[0]
+            },
+        }
+        for (colours, side), losses in sorted(kinds.items())
+        if len(losses) >= ENOUGH
+    ]
+    write_atomically(USUAL, canonical_json({"measured": "scripts/ward/examine.py", "rows": rows}))
+
+
+def main() -> None:
+    """Audit what was not audited, and merge."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the artifacts lie")
+    parser.add_argument("--only", nargs="*", default=(), metavar="NAME", help="names of classifiers")
+    parser.add_argument("--merge", action="store_true", help="only merge")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    FILES.mkdir(parents=True, exist_ok=True)
+    for one in ward(options.only):
+        target = FILES / f"{one.name}.json"
+        if not options.merge and not target.exists() and (options.folder / one.name / "card.json").exists():
+            write_atomically(target, canonical_json(examined(one, options.folder)))
+            print(one.name, flush=True)
+    merged()
+
+
+if __name__ == "__main__":
+    main()

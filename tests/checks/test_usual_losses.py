@@ -1,0 +1,72 @@
+"""What healthy classifiers lose under stress: looked up by size and colours, and taken off the level of a finding."""
+
+import numpy as np
+import pytest
+
+import snellen
+from snellen.checks import usual_losses
+from snellen.checks.usual_losses import colours_of, usual_loss
+from snellen.core.finding import Finding
+
+ROWS = [
+    {"colours": "grey", "side": 28, "classifiers": 20, "losses": {"fog": [0.3, 0.5]}},
+    {"colours": "colour", "side": 32, "classifiers": 12, "losses": {"fog": [0.1, 0.2]}},
+    {"colours": "colour", "side": 64, "classifiers": 12, "losses": {"fog": [0.05, 0.15]}},
+]
+
+
+@pytest.fixture
+def table(monkeypatch):
+    monkeypatch.setattr(usual_losses, "_table", lambda: ROWS)
+
+
+@pytest.mark.parametrize(
+    ("side", "colours", "high"),
+    [(28, "grey", 0.5), (36, "colour", 0.2), (60, "colour", 0.15), (96, "colour", 0.15), (97, "colour", None)],
+)
+def test_the_nearest_size_of_like_colours(table, side, colours, high):
+    found = usual_loss("fog", side, colours)
+    assert (None if found is None else found.high) == high
+
+
+def test_nothing_is_known_of_other_kinds(table):
+    assert usual_loss("rain", 28, "grey") is None
+
+
+def test_the_table_of_the_package_is_sound():
+    for row in usual_losses._table():
+        assert row["colours"] in ("grey", "colour")
+        assert row["classifiers"] >= 8
+        assert all(0 <= low <= high <= 1 for low, high in row["losses"].values())
+
+
+def test_colours():
+    assert colours_of(snellen.load_images("bundled:fashion-mnist").limit(40)) == "grey"
+    assert colours_of(snellen.load_images("optotypes:scenes?count=20&size=16")) == "colour"
+    one_red = np.zeros((3, 8, 8, 3), dtype=np.uint8)
+    one_red[1, 0, 0, 0] = 200
+    assert colours_of(snellen.load_images(one_red)) == "colour"
+
+
+def test_only_what_is_more_than_usual_has_a_level():
+    assert Finding(kind="corruption", harm=0.45, usual=0.5, title="fog").level == "note"
+    assert Finding(kind="corruption", harm=0.75, usual=0.5, title="fog").level == "severe"
+
+
+def test_the_corruption_check_says_what_is_usual(monkeypatch):
+    kinds = ("fog", "pixelate")
+    rows = [{"colours": "grey", "side": 28, "classifiers": 20, "losses": {"fog": [0.4, 0.7]}}]
+    monkeypatch.setattr(usual_losses, "_table", lambda: rows)
+    report = snellen.audit(
+        "bundled:fashion-cnn",
+        "bundled:fashion-mnist",
+        checks=["clean", {"check": "corruption", "kinds": kinds}],
+        limit=150,
+        progress=False,
+    )
+    fog = next(finding for finding in report.findings if finding.subject == "fog")
+    assert fog.usual == 0.7
+    assert fog.harm > 0.3
+    assert fog.level == "note"
+    assert "(healthy classifiers: 40 to 70)" in fog.title
+    assert all(finding.usual == 0 for finding in report.findings if finding.subject == "pixelate")
