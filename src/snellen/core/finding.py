@@ -23,7 +23,8 @@ KINDS: dict[str, str] = {
     "adversarial": "small deliberate changes flip the decision",
     "gradient_masking": "apparent robustness comes from useless gradients",
     "backdoor": "a planted trigger controls the decision",
-    "background_shortcut": "the decision rests on the background",
+    "background_shortcut": "decisions follow the background, each background to a class of its own",
+    "background_sensitivity": "right decisions are lost before other backgrounds",
     "attribute": "the decision changes with an attribute that should not matter",
     "viewpoint": "the decision changes with the camera",
     "label_noise": "labels look wrong",
@@ -54,7 +55,18 @@ KINDS: dict[str, str] = {
 FIRST = frozenset({"class_order"})
 
 #: Kinds of stress: what breaks every classifier to some degree. They come after the defects of this one.
-STRESS = frozenset({"corruption", "nuisance", "natural_shift", "adversarial", "attribute", "viewpoint", "aliasing"})
+STRESS = frozenset(
+    {
+        "corruption",
+        "nuisance",
+        "natural_shift",
+        "adversarial",
+        "attribute",
+        "viewpoint",
+        "aliasing",
+        "background_sensitivity",
+    }
+)
 
 #: Kinds that make other figures doubtful without a loss of their own: among the defects whatever their harm.
 UNDERMINING = frozenset({"gradient_masking"})

@@ -108,7 +108,8 @@ class CheckEntry(Target):
         order: checks run and report in ascending order, cheap ones first; the audit's own are multiples of ten.
         finds: kinds of its findings.
         compared: the figure behind its findings, whose intervals two audits are compared by: ``check.lost``, or
-            ``check.{name}.lost`` for a finding ``kind:NAME``; None where the comparison has a test of its own, or none.
+            ``check.{name}.lost`` for a finding ``kind:NAME``; by kind where there are several; None where the
+            comparison has a test of its own, or none.
         of_images: whether its figures ``KIND.STRENGTH.accuracy`` are means over the audited images, which its evidence
             pairs.
         listed: whether it asks the model at the end, and its rows lie in a list instead of the evidence.
@@ -117,10 +118,17 @@ class CheckEntry(Target):
     name: str
     order: int
     finds: tuple[str, ...] = ()
-    compared: str | None = None
+    compared: str | Mapping[str, str] | None = None
     of_images: bool = False
     listed: bool = False
     registered: Any = field(default=None, repr=False)  # the class itself, where no module holds it
+
+    @property
+    def figures(self) -> Mapping[str, str]:
+        """Kinds of its findings → the figures by which they are compared."""
+        if self.compared is None:
+            return {}
+        return {self.finds[0]: self.compared} if isinstance(self.compared, str) else self.compared
 
     def load(self) -> type[Any]:
         """Import the check's class."""

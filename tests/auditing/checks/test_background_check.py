@@ -85,8 +85,8 @@ def reader(ground):
     )
 
 
-def findings(report):
-    return [one for one in report.findings if one.kind == "background_shortcut"]
+def findings(report, *kinds):
+    return [one for one in report.findings if one.kind in (kinds or ("background_shortcut", "background_sensitivity"))]
 
 
 def asked(ground, images=None, **fields):
@@ -109,7 +109,7 @@ def test_a_decision_that_rests_on_the_background_is_found_with_its_harm(ground, 
     images = pictures()
     checks = ["clean", {"check": "background", "share": 1.0, "evaluations": 0}]
     report = audit(reader(ground), images, checks=checks, out=tmp_path / "run")
-    (found,) = findings(report)
+    (found,) = findings(report, "background_sensitivity")
     own, other = (report.metrics[f"background.kept_{whose}"] for whose in ("own", "other"))
     assert other.high < own.low
     assert found.p_value < 1e-3
@@ -119,7 +119,17 @@ def test_a_decision_that_rests_on_the_background_is_found_with_its_harm(ground, 
     assert found.facts["kept_other"] == other.value
     assert found.facts["images"] == 160
     assert own.n == round(right * 160), "those that are wrong as they are have nothing to lose"
-    assert report.metrics["background.follows"].value > 0.1
+    shortcuts = findings(report, "background_shortcut")
+    follows, expected = report.metrics["background.follows"], report.metrics["background.follows_expected"]
+    assert expected.value < follows.value <= 0.5
+    assert report.metrics["background.followed"].value == pytest.approx((follows.value - expected.value) * right)
+    assert len(shortcuts) == (ground == 1.0), (
+        "who trusts the object as well follows too little to be told in 160 images"
+    )
+    for shortcut in shortcuts:
+        assert 0 < shortcut.harm < report.metrics["background.followed"].value
+        assert shortcut.p_value < 1e-3
+        assert all(f" to {name} (" in shortcut.facts["backgrounds"] for name in ("light", "dark"))
     lost = report.metrics["background.lost"]
     assert lost.value == pytest.approx((own.value - other.value) * right, abs=0.01)
     assert found.harm <= lost.value
@@ -137,14 +147,38 @@ def test_a_decision_that_rests_on_the_background_is_found_with_its_harm(ground, 
     assert "lists/background.json" in page
 
 
+class Fragile(nn.Module):
+    """Looks at the object; before green ground it sees nothing, and guesses by the object's noise."""
+
+    def forward(self, images):
+        light = 20 * (images[:, 0, PART[0], PART[1]].flatten(1).mean(1) - 0.6)
+        noise = 1e4 * (images[:, 0, 5, 3] - images[:, 0, 5, 4])
+        green = images[:, 1, :4].flatten(1).mean(1) > images[:, 2, :4].flatten(1).mean(1)
+        value = torch.where(green, noise, light)
+        return torch.stack([-value, value], 1)
+
+
+def test_a_background_that_only_hurts_is_no_shortcut():
+    fragile = Classifier(
+        Fragile(), class_names=["dark", "light"], preparation=Preparation(size=(SIDE, SIDE)), name="fragile"
+    )
+    blue = pictures(300)
+    blue.source.blue = [1 - int(row % 3 == 0) for row in range(300)]
+    checks = ["clean", {"check": "background", "share": 1.0, "evaluations": 0}]
+    report = audit(fragile, blue, checks=checks)
+    assert report.metrics["background.kept_other"].value < 0.95
+    assert findings(report, "background_shortcut") == []
+
+
 def test_two_runs_are_compared_by_what_is_lost(tmp_path):
     checks = ["clean", {"check": "background", "share": 1.0, "evaluations": 0}]
     for name, ground in (("before", 1.0), ("after", 0.0)):
         audit(reader(ground), pictures(), checks=checks, out=tmp_path / name)
     compared = compare(tmp_path / "before", tmp_path / "after")
-    (told,) = [one for one in compared.findings if one.key == "background_shortcut"]
-    assert told.verdict in ("mended", "better")
-    assert told.high < 0
+    told = {one.key: one for one in compared.findings}
+    for kind in ("background_shortcut", "background_sensitivity"):
+        assert told[kind].verdict in ("mended", "better")
+        assert told[kind].high < 0
     figures = {one.name: one.verdict for one in compared.figures}
     assert figures["background.lost"] == figures["background.kept_other"] == "better"
     back = compare(tmp_path / "after", tmp_path / "before")
@@ -231,7 +265,7 @@ def test_a_segmenter_takes_the_place_of_masks(monkeypatch):
 
     monkeypatch.setattr(object_masks, "_loaded", lambda reference, device: Bright())
     report = asked(1.0, pictures(60, masks=False), segmenter="hf:folder", evaluations=0)
-    assert len(findings(report)) == 1
+    assert {one.kind for one in findings(report)} == {"background_shortcut", "background_sensitivity"}
     assert asked_for[0] == [[[8, 8]]], "a segmenter that wants a point gets the middle"
 
 
@@ -263,7 +297,7 @@ def test_masks_that_are_empty_or_whole_tell_nothing():
 
     images.source.__class__ = Odd
     report = asked(1.0, images, evaluations=0)
-    assert report.metrics["background.follows"].n == 30
+    assert report.metrics["background.lost"].n == 30
     assert any("10 of 40 drawn images count in no figure" in note for note in report.notes)
 
 
@@ -273,7 +307,7 @@ def test_labels_alone_are_enough():
         output="labels",
     )  # fmt: skip
     report = audit(said, pictures(60), checks=["clean", {"check": "background", "share": 1.0, "evaluations": 16}])
-    assert len(findings(report)) == 1
+    assert {one.kind for one in findings(report)} == {"background_shortcut", "background_sensitivity"}
     assert "background.evidence_outside" in report.metrics
 
 

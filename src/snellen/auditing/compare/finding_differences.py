@@ -252,8 +252,9 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
     if "data_quality" not in unlike:
         found |= compare_troubles(pair)
     for check in index.checks().values():
-        if check.compared is not None and check.name not in unlike:
-            found |= _by_named_figure(check.finds[0], check.compared, pair)
+        if check.name not in unlike:
+            for kind, figure in check.figures.items():
+                found |= _by_named_figure(kind, figure, pair)
     if "drift" not in unlike:
         found |= _by_intervals("drift:features", "drift.auroc", pair)
     # On the same data the labels are the same, whatever two models make of them.
