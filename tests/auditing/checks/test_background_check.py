@@ -122,7 +122,7 @@ def test_a_decision_that_rests_on_the_background_is_found_with_its_harm(ground, 
     shortcuts = findings(report, "background_shortcut")
     follows, expected = report.metrics["background.follows"], report.metrics["background.follows_expected"]
     assert expected.value < follows.value <= 0.5
-    assert report.metrics["background.followed"].value == pytest.approx((follows.value - expected.value) * right)
+    assert report.metrics["background.followed"].value == pytest.approx((follows.value - expected.value) * right, abs=0.002)
     assert len(shortcuts) == (ground == 1.0), (
         "who trusts the object as well follows too little to be told in 160 images"
     )
