@@ -92,7 +92,12 @@ def test_columns_of_a_shift_and_a_scan(table, tmp_path):
 def test_labels_and_class_names_of_arrays_in_a_shift(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
     made = snellen.shift(
-        pixels, Corruption(kind="contrast"), severities=(1,), out=tmp_path / "out", labels=[1, 0], class_names=["a", "b"]
+        pixels,
+        Corruption(kind="contrast"),
+        severities=(1,),
+        out=tmp_path / "out",
+        labels=[1, 0],
+        class_names=["a", "b"],
     )
     written = snellen.load_images(made.manifest)
     assert [written.class_names[one.label] for one in written] == ["b", "a"]
