@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 from snellen.auditing.effort import Effort, chosen_checks
 from snellen.auditing.engine import report_of_part, set_runs
 from snellen.auditing.finishing import finish
+from snellen.auditing.job import arguments_of, is_job
 from snellen.auditing.plan import plan_of
 from snellen.auditing.privacy import Privacy
 from snellen.auditing.recorded_audit import checks_without_model, recorded_audit
@@ -73,7 +75,9 @@ def audit(
 
     Args:
         classifier: a classifier, or what :func:`snellen.load_classifier` takes: a reference or path, a model of any
-            library (a torch module stays as it is), a callable, (model, transform).
+            library (a torch module stays as it is), a callable, (model, transform). Without images, also a file
+            ``audit.toml`` (:class:`~snellen.auditing.job.AuditJob`), which says all of the following; arguments that
+            are not their default win over it.
         images: an image set, or what :func:`snellen.load_images` takes: a folder, file, arrays, a table, a data set.
             Labels are matched to the classifier's classes by name.
         predictions: in place of a classifier, what one gave for the images, in their order: scores or probabilities
@@ -128,6 +132,8 @@ def audit(
         RunConflictError: ``out`` holds a run of another plan.
         WorkerError: a worker died twice with the same shard, or found other files or packages than this process.
     """
+    if is_job(classifier) and images is None and predictions is None:
+        return audit(**arguments_of(str(classifier), {**locals()}, inspect.signature(audit)))
     check_batches(batch_size, workers)
     if part is not None and out is None:
         raise InputError("a part of an audit goes into a run directory that all parts share: name it with out")

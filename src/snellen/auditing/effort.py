@@ -62,7 +62,7 @@ def chosen_checks(
     level = at if able is None else [name for name in at if name in able]
     if checks is None:
         return level
-    listed = [one.strip() for one in checks.split(",") if one.strip()] if isinstance(checks, str) else list(checks)
+    listed = _as_list(checks)
     if not listed:
         raise InputError(
             f"{checks!r} names no check; name one or more of {', '.join(CHECKS)}, or leave checks out for all"
@@ -96,6 +96,38 @@ def chosen_checks(
     return list(found.values())
 
 
+def with_settings(
+    checks: Named | None, effort: Effort | None, settings: Mapping[str, Mapping[str, Any]]
+) -> Named | None:
+    """The same choice of checks, with parameters for some of them; as it came where there are none.
+
+    >>> with_settings(["clean", "corruption"], None, {"corruption": {"severities": [1]}})
+    ['clean', {'check': 'corruption', 'severities': [1]}]
+    >>> with_settings(None, None, {"corruption": {"severities": [1]}})
+    [{'check': '+corruption', 'severities': [1]}]
+
+    Raises:
+        InputError: parameters of a check that does not run; otherwise as :func:`chosen_checks`.
+    """
+    if not settings:
+        return checks
+    running = names_of(chosen_checks(checks, effort))
+    idle = [check for check in settings if check not in running]
+    if idle:
+        raise InputError(
+            f"settings (--set) name {', '.join(idle)}, no check of this audit; these are {', '.join(running)}"
+        )
+    listed = _as_list(checks)
+    if not all(map(_sign, listed)):
+        return [
+            {"check": _name(one), **(one if isinstance(one, Mapping) else {}), **settings[_name(one)]}
+            if _name(one) in settings
+            else one
+            for one in listed
+        ]
+    return [*listed, *({"check": f"+{name}", **fields} for name, fields in settings.items())]
+
+
 def left_out(effort: Effort, running: Sequence[str]) -> str | None:
     """One line on what a level leaves out; None where it leaves nothing out.
 
@@ -104,6 +136,22 @@ def left_out(effort: Effort, running: Sequence[str]) -> str | None:
     """
     idle = [name for name in checks_at("full") if name not in running]
     return f"Effort {effort} leaves out: {', '.join(idle)}." if idle else None
+
+
+def names_of(checks: Sequence[str | Mapping[str, Any] | Check]) -> list[str]:
+    """The name of each."""
+    return [_name(one) for one in checks]
+
+
+def named_outright(checks: Named | None) -> bool:
+    """Whether checks are named for themselves, and not as changes of an effort's."""
+    return checks is not None and not all(map(_sign, _as_list(checks)))
+
+
+def _as_list(checks: Named | None) -> list[str | Mapping[str, Any] | Check]:
+    if isinstance(checks, str):
+        return [one.strip() for one in checks.split(",") if one.strip()]
+    return list(checks or ())
 
 
 def _sign(named: object) -> str:
@@ -118,4 +166,4 @@ def _name(named: str | Mapping[str, Any] | Check) -> str:
 
 
 def _listed(named: Sequence[str | Mapping[str, Any] | Check]) -> str:
-    return ", ".join(map(_name, named))
+    return ", ".join(names_of(named))

@@ -47,8 +47,8 @@ def with_masks(images: ImageSet, folder: Path) -> ImageSet:
     bare = [key for index, key in enumerate(images.ids) if index not in found]
     if idle and bare:
         raise InputError(
-            f"{_counted(idle, 'mask')} of {folder} fit no image of {images.name}, and {_counted(bare, 'image')} have no "
-            f"mask; call each mask like its image"
+            f"{_counted(idle, 'mask')} of {folder} fit no image of {images.name}, and {_counted(bare, 'image')} have "
+            f"no mask; call each mask like its image"
         )
     source = copy.copy(images.source)
     source.mask_root = folder.resolve()
