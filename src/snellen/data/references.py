@@ -22,7 +22,8 @@ from snellen.data.files.beside import with_masks, with_table
 from snellen.data.files.bundled import load_bundled
 from snellen.data.files.catalogue import loading as known_sets
 from snellen.data.files.contained_file import printable
-from snellen.data.files.folder import is_image_file, load_folder, load_single_image
+from snellen.data.files.decoding import NO_DICOM
+from snellen.data.files.folder import DICOM, is_image_file, load_folder, load_single_image
 from snellen.data.files.idx import holds_idx, load_idx
 from snellen.data.files.manifest import load_manifest
 from snellen.data.files.medmnist import load_npz
@@ -195,6 +196,8 @@ def _from_text(ref: str, name: str | None, progress: Progress | None, columns: M
     if suffix in (".tar", ".tgz") or path.name.lower().endswith((".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")):
         return _only(tar_shards.load_tar(place, name=name), split, name)
     if suffix not in (".csv", ".parquet", ".npz") or not path.is_file():
+        if suffix in DICOM and path.is_file():
+            raise InputError(f"{place}: {NO_DICOM}")
         what = f"a file ending in {suffix!r}" if path.is_file() else "neither a file nor a folder"
         raise InputError(f"{place} is {what}; known forms: {_FORMS}")
     if suffix == ".npz":
