@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,8 @@ class AuditJob(BaseModel):
 
     def under(self, folder: Path) -> AuditJob:
         """The same job with paths that hold where ``folder`` does."""
+        if folder == Path():  # whatever is written holds here as it stands
+            return self
         paths = ("model", "data", "classes", "masks", "table", "train", "val", "out", "pseudonyms")
         moved: dict[str, Any] = {
             name: placed(value, folder) for name in paths if isinstance(value := getattr(self, name), str)
@@ -184,16 +186,19 @@ def placed(reference: str, folder: Path) -> str:
     >>> [placed(one, Path("sub")) for one in ("images#test", "onnx:net.onnx", "bundled:fashion-cnn")]
     ['sub/images#test', 'onnx:sub/net.onnx', 'bundled:fashion-cnn']
     """
-    if folder == Path():
-        return reference
+    return moved(reference, lambda path: str(folder / path))
+
+
+def moved(reference: str, move: Callable[[str], str]) -> str:
+    """A reference whose path, where it holds one, was put through a function."""
     found = _SCHEME.fullmatch(reference)
     if found is None or len(found[1]) == 1:  # one letter is a drive
-        return str(folder / reference)
+        return move(reference)
     scheme, rest = found.groups()
     if scheme in ("timm", "torchvision"):
         name, at, file = rest.partition("@")
-        return f"{scheme}:{name}{at}{folder / file}" if at else reference
-    return f"{scheme}:{folder / rest}" if scheme in _PATH_SCHEMES else reference
+        return f"{scheme}:{name}{at}{move(file)}" if at else reference
+    return f"{scheme}:{move(rest)}" if scheme in _PATH_SCHEMES else reference
 
 
 def _placed_fields(fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -73,12 +73,11 @@ def init(
 
 def _from(reference: str, folder: Path) -> str:
     """A reference as it is written in a file of a folder: paths relative to it."""
-    from snellen.auditing.job import placed
+    from snellen.auditing.job import moved
 
     if folder == Path():
         return reference
-    back = Path(os.path.relpath(Path.cwd(), folder))
-    return placed(reference, back)
+    return moved(reference, lambda path: path if os.path.isabs(path) else os.path.relpath(path, folder))
 
 
 def _show(found: Probe, out: Path) -> None:
