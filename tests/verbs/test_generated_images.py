@@ -69,10 +69,7 @@ def contents(folder):
 
 
 def test_what_was_written_is_a_data_set(images, tmp_path):
-    asked = {"out": tmp_path / "out", "batch_size": 3}
-    with pytest.raises(InputError, match="1 of 7 images of pets are rejected.*1 × damaged"):
-        generate(Told(), ImageRequests(images), **asked)
-    made = generate(Told(), ImageRequests(images), **asked, allow_rejected=True)
+    made = generate(Told(), ImageRequests(images), out=tmp_path / "out", batch_size=3)
     again = load_images(made.manifest)
     assert (made.written, again.ids) == (7, images.ids)
     assert again.column("caption") == ["a cat", "a dog", "a cat", "a dog", "a cat", "a dog", "a cat"]
@@ -125,7 +122,7 @@ def test_images_that_cannot_be_read_are_named_and_left_out(images, tmp_path, mon
 
     monkeypatch.setattr(type(images.source), "read", damaged)
     asked = {"out": tmp_path / "out", "batch_size": 3}
-    with pytest.raises(InputError, match="1 of 7 images of pets are rejected.*1 × damaged"):
+    with pytest.raises(InputError, match=r"1 of 7 images of pets are rejected.*1 × damaged"):
         generate(Told(), ImageRequests(images), **asked)
     made = generate(Told(), ImageRequests(images), **asked, allow_rejected=True)
     assert [(one.id, one.reason) for one in made.rejected] == [("000002", "damaged")]
