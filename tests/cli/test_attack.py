@@ -1,6 +1,5 @@
 """``snellen attack`` as a user meets it."""
 
-import inspect
 import json
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import snellen.verbs.attack  # its function is patched below
 from snellen.core.index import methods
 from snellen.methods.attacks.pgd import PGD
 from snellen.verbs import attack_shards
+from tests.cli.stood_for import check_options
 
 MODEL = "bundled:fashion-cnn"
 
@@ -23,6 +23,10 @@ def wide(monkeypatch):
     """Lines that do not wrap; code that stands still."""
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("snellen.core.run_plan.code_hash", lambda: "0" * 64)
+
+
+#: A fifth of the clothes is damaged.
+LOST = "--allow-rejected"
 
 
 @pytest.fixture
@@ -68,7 +72,21 @@ def test_help_of_each_attack_shows_its_fields(run, name):
 
 
 def test_an_attack_of_a_folder_is_the_python_call(run, clothes, tmp_path):
-    asked = ["attack", "pgd", MODEL, clothes, "--epsilon", "8/255", "--steps", "3", "--out", "here", "--seed", "3"]
+    asked = [
+        "attack",
+        "pgd",
+        MODEL,
+        clothes,
+        "--epsilon",
+        "8/255",
+        "--steps",
+        "3",
+        "--out",
+        "here",
+        "--seed",
+        "3",
+        LOST,
+    ]
     code, out, err = run(*asked, "--workers", "2")
     assert (code, err.strip()) == (0, "")
     told = flat(out)
@@ -80,7 +98,8 @@ def test_an_attack_of_a_folder_is_the_python_call(run, clothes, tmp_path):
     assert [row["id"] for row in record["rejected"]] == ["Bag/[red]broken.png"]
     assert record["clean_accuracy"]["n"] == 4
     classifier, images = snellen.load_classifier(MODEL), snellen.load_images(clothes)
-    snellen.attack(classifier, images, PGD(epsilon=8 / 255, steps=3), seed=3, out=tmp_path / "python")
+    method = PGD(epsilon=8 / 255, steps=3)
+    snellen.attack(classifier, images, method, seed=3, out=tmp_path / "python", allow_rejected=True)
     files = {path.relative_to(tmp_path / "here") for path in (tmp_path / "here").rglob("*") if path.is_file()}
     for file in files:
         assert (tmp_path / "here" / file).read_bytes() == (tmp_path / "python" / file).read_bytes()
@@ -95,7 +114,7 @@ def test_an_attack_of_a_folder_is_the_python_call(run, clothes, tmp_path):
 
 def test_repeated_options_attack_once_for_each_value_into_a_free_folder(run, clothes, tmp_path):
     (tmp_path / "snellen-attack-1").mkdir()
-    asked = ["attack", "fast-gradient-sign", MODEL, clothes, "--epsilon", "0.01", "--epsilon", "0.1"]
+    asked = ["attack", "fast-gradient-sign", MODEL, clothes, "--epsilon", "0.01", "--epsilon", "0.1", LOST]
     code, out, _ = run(*asked, "--no-images", "--target", "Sandal")
     assert code == 0
     assert "to be taken for Sandal" in flat(out)
@@ -107,7 +126,7 @@ def test_repeated_options_attack_once_for_each_value_into_a_free_folder(run, clo
 
 def test_a_field_that_names_another_model_takes_its_reference(run, clothes, tmp_path):
     code, _, err = run(
-        "attack", "transfer", MODEL, clothes, "--surrogate", "bundled:fashion-judge", "--crafted-by",
+        "attack", "transfer", MODEL, clothes, LOST, "--surrogate", "bundled:fashion-judge", "--crafted-by",
         '{"method": "fgsm", "epsilon": 0.2}', "--out", "here",
     )  # fmt: skip
     assert (code, err.strip()) == (0, "")
@@ -157,7 +176,7 @@ def test_what_needs_no_images_is_refused_before_they_are_read(run, clothes, monk
 
 
 def test_ctrl_c_exits_with_130_and_says_how_to_go_on(run, clothes, monkeypatch, tmp_path):
-    asked = ["attack", "fgsm", MODEL, clothes, "--batch-size", "2"]
+    asked = ["attack", "fgsm", MODEL, clothes, "--batch-size", "2", LOST]
     real, left = attack_shards.attacked_rows, iter(range(1))
 
     def interrupted(*arguments, **options):
@@ -180,7 +199,7 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(run, clothes, monkeypatch, 
 
 def test_names_cannot_drive_the_terminal(run, clothes):
     (clothes / "Bag" / "\x1b[2Jx.png").write_bytes(b"no image")
-    code, out, err = run("attack", "fgsm", MODEL, clothes, "--out", "he\x1b[2Jre")
+    code, out, err = run("attack", "fgsm", MODEL, clothes, LOST, "--out", "he\x1b[2Jre")
     assert code == 0
     assert "\x1b[2J" not in out + err
 
@@ -196,16 +215,4 @@ def test_images_without_labels_are_refused_in_one_line(run, tmp_path):
 def test_options_have_the_defaults_of_the_function_they_stand_for():
     from snellen.cli.attack import attack
 
-    options, parameters = inspect.signature(attack).parameters, inspect.signature(snellen.attack).parameters
-    spelled = {"data": "images", "methods": "method", "model": "classifier"}
-    # Loading is the business of load_classifier in Python; how a result is shown that of the terminal.
-    own = {"classes", "device", "allow_remote", "as_json", "dry_run"}
-    for name, option in options.items():
-        stands_for = spelled.get(name, name)
-        if name not in own and option.default is not inspect.Parameter.empty:
-            assert option.default == parameters[stands_for].default, name
-    assert {spelled.get(name, name) for name in options} - own == set(parameters) - {
-        "progress",
-        "labels",
-        "class_names",
-    }
+    check_options(attack, snellen.attack)

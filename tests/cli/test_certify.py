@@ -1,6 +1,5 @@
 """``snellen certify`` as a user calls it, from the training of a pair to the certificate."""
 
-import inspect
 import json
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 from PIL import Image
 
 import snellen
+from tests.cli.stood_for import check_options
 
 SMALL = ("--limit", "2", "--samples", "100", "--selection", "50")
 MODEL, DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
@@ -99,14 +99,4 @@ def test_methods_are_listed_and_unknown_ones_have_near_names(run):
 def test_options_have_the_defaults_of_the_function_they_stand_for():
     from snellen.cli.certify import certify
 
-    options, parameters = inspect.signature(certify).parameters, inspect.signature(snellen.certify).parameters
-    spelled = {"data": "images", "methods": "method", "model": "classifier"}
-    own = {"classes", "device", "allow_remote", "as_json", "dry_run"}
-    for name, option in options.items():
-        if name not in own and option.default is not inspect.Parameter.empty:
-            assert option.default == parameters[spelled.get(name, name)].default, name
-    assert {spelled.get(name, name) for name in options} - own == set(parameters) - {
-        "progress",
-        "labels",
-        "class_names",
-    }
+    check_options(certify, snellen.certify)

@@ -1,12 +1,12 @@
 """``snellen explain`` as a user calls it."""
 
-import inspect
 import json
 
 import pytest
 
 import snellen
 from snellen.core.evidence import Evidence
+from tests.cli.stood_for import check_options
 
 MODEL, DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
 
@@ -72,14 +72,4 @@ def test_what_is_wrong_is_said_and_nothing_is_left(run, tmp_path, arguments, mes
 def test_options_have_the_defaults_of_the_function_they_stand_for():
     from snellen.cli.explain import explain
 
-    options, parameters = inspect.signature(explain).parameters, inspect.signature(snellen.explain).parameters
-    spelled = {"data": "images", "methods": "method", "model": "classifier"}
-    own = {"classes", "device", "allow_remote", "as_json", "dry_run"}
-    for name, option in options.items():
-        if name not in own and option.default is not inspect.Parameter.empty:
-            assert option.default == parameters[spelled.get(name, name)].default, name
-    assert {spelled.get(name, name) for name in options} - own == set(parameters) - {
-        "progress",
-        "labels",
-        "class_names",
-    }
+    check_options(explain, snellen.explain)

@@ -26,7 +26,7 @@ def test_a_spinner_says_how_far_a_task_is(monkeypatch):
 
 def test_a_name_in_brackets_is_no_markup(monkeypatch):
     shown = io.StringIO()
-    monkeypatch.setattr("snellen.cli.progress.Console", lambda **_: Console(file=shown, force_terminal=True, width=120))
+    monkeypatch.setattr("rich.console.Console", lambda **_: Console(file=shown, force_terminal=True, width=120))
     with TerminalProgress() as progress:
         progress.begin("indexing slides", 2)
         progress.advance("indexing slides", 1, "a[/b].tif")

@@ -1,6 +1,5 @@
 """``snellen scan`` as a user calls it, from the training of a denoiser to the estimate of one image."""
 
-import inspect
 import json
 import shutil
 
@@ -11,6 +10,7 @@ from PIL import Image
 import snellen
 from snellen.models.residual_denoiser import ResidualDenoiser, architecture
 from snellen.systems.perturbation_estimation.method import Perturbation
+from tests.cli.stood_for import check_options
 from tests.systems.perturbation_estimation.denoisers import save_denoiser, save_untrained
 
 MODEL, DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
@@ -119,10 +119,4 @@ def test_methods_are_listed_and_unknown_ones_have_near_names(run):
 def test_options_have_the_defaults_of_the_function_they_stand_for():
     from snellen.cli.scan import scan
 
-    options, parameters = inspect.signature(scan).parameters, inspect.signature(snellen.scan).parameters
-    spelled = {"methods": "method"}
-    own = {"classes", "device", "allow_remote", "as_json", "dry_run", "places"}  # these are MODEL and DATA
-    for name, option in options.items():
-        if name not in own and option.default is not inspect.Parameter.empty:
-            assert option.default == parameters[spelled.get(name, name)].default, name
-    assert {spelled.get(name, name) for name in options} - own == set(parameters) - {"progress", "classifier", "images"}
+    check_options(scan, snellen.scan, own={"places"})

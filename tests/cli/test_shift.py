@@ -1,6 +1,5 @@
 """``snellen shift`` as a user meets it."""
 
-import inspect
 import json
 import subprocess
 import sys
@@ -13,12 +12,17 @@ import snellen
 import snellen.verbs.shift  # its function is patched below
 from snellen.methods.corruptions.benchmarks import benchmark
 from snellen.methods.corruptions.corruption import Corruption
+from tests.cli.stood_for import check_options
 
 
 @pytest.fixture(autouse=True)
 def wide(monkeypatch):
     """Lines that do not wrap."""
     monkeypatch.setenv("COLUMNS", "200")
+
+
+#: One of the few photos is damaged.
+LOST = "--allow-rejected"
 
 
 @pytest.fixture
@@ -71,7 +75,7 @@ def test_help_of_a_method_shows_its_fields_with_their_defaults(run):
 
 
 def test_shift_of_a_folder(run, photos, tmp_path):
-    asked = ["shift", "corruption", photos, "--kind", "contrast", "--kind", "brightness", "--out", "here"]
+    asked = ["shift", "corruption", photos, "--kind", "contrast", "--kind", "brightness", "--out", "here", LOST]
     code, out, err = run(*asked, "--severity", "1", "--severity", "2.5", "--workers", "2", "--seed", "3")
     assert (code, err.strip()) == (0, "")
     told = flat(out)
@@ -82,7 +86,8 @@ def test_shift_of_a_folder(run, photos, tmp_path):
     assert len(again) == 16
     assert set(again.column("seed")) == {"3"}
     methods = [Corruption(kind="contrast"), Corruption(kind="brightness")]
-    snellen.shift(snellen.load_images(photos), methods, severities=(1, 2.5), seed=3, out=tmp_path / "python")
+    where = tmp_path / "python"
+    snellen.shift(snellen.load_images(photos), methods, severities=(1, 2.5), seed=3, out=where, allow_rejected=True)
     files = {path.relative_to(tmp_path / "here") for path in (tmp_path / "here").rglob("*") if path.is_file()}
     assert files == {
         path.relative_to(tmp_path / "python") for path in (tmp_path / "python").rglob("*") if path.is_file()
@@ -142,7 +147,7 @@ def test_mistakes_exit_with_2_and_one_clear_message(run, photos, tmp_path, argum
 
 def test_without_a_kind_all_that_the_figures_average_are_written_to_a_free_folder(run, photos, tmp_path):
     (tmp_path / "snellen-shift-1").mkdir()
-    asked = ["shift", "corruption", photos, "--benchmark", "octmnist", "--severity", "1", "--no-contact-sheet"]
+    asked = ["shift", "corruption", photos, "--benchmark", "octmnist", "--severity", "1", "--no-contact-sheet", LOST]
     code, _, err = run(*asked)
     assert (code, err.strip()) == (0, "")
     record = json.loads((tmp_path / "snellen-shift-2" / "shift.json").read_text())
@@ -168,7 +173,7 @@ def test_what_needs_no_images_is_refused_before_they_are_read(run, photos, monke
 
 
 def test_textures_that_cannot_be_read_do_not_block_the_folder(run, photos, tmp_path):
-    asked = ["shift", "corruption", photos, "--kind", "frost", "--severity", "1", "--out", "here"]
+    asked = ["shift", "corruption", photos, "--kind", "frost", "--severity", "1", "--out", "here", LOST]
     assert run(*asked, "--textures", "none_such")[0] == 2
     assert not (tmp_path / "here").exists()
     assert run(*asked)[0] == 0
@@ -186,17 +191,17 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(run, photos, monkeypatch, t
 
     with monkeypatch.context() as patched:
         patched.setattr(FolderPart, "add", interrupted)
-        code, _, err = run("shift", "corruption", photos, "--kind", "contrast", "--out", "here")
+        code, _, err = run("shift", "corruption", photos, LOST, "--kind", "contrast", "--out", "here")
     assert code == 130
     assert "here is incomplete, and the same command goes on where this stopped" in flat(err)
     assert {path.name for path in (tmp_path / "here").iterdir()} == {"contrast", "unfinished"}
-    assert run("shift", "corruption", photos, "--kind", "contrast", "--out", "here")[0] == 0
+    assert run("shift", "corruption", photos, LOST, "--kind", "contrast", "--out", "here")[0] == 0
     assert not (tmp_path / "here" / "unfinished").exists()
 
 
 def test_names_cannot_drive_the_terminal(run, photos):
     (photos / "dog" / "\x1b[2Jx.png").write_bytes(b"no image")
-    code, out, err = run("shift", "corruption", photos, "--kind", "contrast", "--out", "he\x1b[2Jre")
+    code, out, err = run("shift", "corruption", photos, LOST, "--kind", "contrast", "--out", "he\x1b[2Jre")
     assert code == 0
     assert "\x1b[2J" not in out + err
 
@@ -204,13 +209,7 @@ def test_names_cannot_drive_the_terminal(run, photos):
 def test_options_have_the_defaults_of_the_function_they_stand_for():
     from snellen.cli.shift import shift
 
-    options, parameters = inspect.signature(shift).parameters, inspect.signature(snellen.shift).parameters
-    spelled = {"severity": "severities", "data": "images", "methods": "method", "as_json": None, "dry_run": None}
-    for name, option in options.items():
-        stands_for = spelled.get(name, name)
-        if stands_for and option.default is not inspect.Parameter.empty and name not in ("severity", "out"):
-            assert option.default == parameters[stands_for].default, name
-    assert {spelled.get(name, name) for name in options} - {None} == set(parameters) - {"progress"}
+    check_options(shift, snellen.shift)
 
 
 def test_edits_of_objects_without_a_kind_are_all_that_can_be_made(run, tmp_path):
@@ -224,7 +223,7 @@ def test_edits_of_objects_without_a_kind_are_all_that_can_be_made(run, tmp_path)
         rows.append(f"{name}.png,{name},{name},{name}-mask.png")
     (tmp_path / "manifest.csv").write_text("\n".join(rows))
     data = tmp_path / "manifest.csv"
-    code, out, err = run("shift", "attribute-editing", data, "--out", tmp_path / "out")
+    code, out, err = run("shift", "attribute-editing", data, LOST, "--out", tmp_path / "out")
     assert code == 0, err
     groups = snellen.load_images(tmp_path / "out" / "manifest.csv").column("group")
     assert len(groups) == len(set(groups)) == 8, "one image in each"

@@ -67,7 +67,7 @@ def test_an_image_without_evidence_counts_in_no_figure_and_is_told():
 
 def test_images_that_cannot_be_used_are_named_and_never_reach_the_method():
     images = grey_images((20, 255, 200))
-    explained = snellen.explain(brightness(), images, LeftHalf())
+    explained = snellen.explain(brightness(), images, LeftHalf(), allow_rejected=True)
     assert [(one.id, one.reason.split("(")[0]) for one in explained.rejected] == [
         (images.ids[1], "the model's scores are not finite ")
     ]

@@ -63,7 +63,8 @@ class HostileLayers(Layers):
 
 def page_of(tmp_path, *methods, images=None, classifier=None, **options):
     images = grey_images() if images is None else images
-    snellen.explain(classifier or brightness(), images, list(methods), out=tmp_path / "out", **options)
+    options = {"out": tmp_path / "out", "allow_rejected": True, **options}
+    snellen.explain(classifier or brightness(), images, list(methods), **options)
     return (tmp_path / "out" / "explain.html").read_text(encoding="utf-8")
 
 

@@ -121,7 +121,10 @@ def test_images_that_cannot_be_read_are_named_and_left_out(images, tmp_path, mon
         return read(source, index)
 
     monkeypatch.setattr(type(images.source), "read", damaged)
-    made = generate(Told(), ImageRequests(images), out=tmp_path / "out", batch_size=3)
+    asked = {"out": tmp_path / "out", "batch_size": 3}
+    with pytest.raises(InputError, match=r"1 of 7 images of pets are rejected.*1 × damaged"):
+        generate(Told(), ImageRequests(images), **asked)
+    made = generate(Told(), ImageRequests(images), **asked, allow_rejected=True)
     assert [(one.id, one.reason) for one in made.rejected] == [("000002", "damaged")]
     assert made.written == 6
     with pytest.raises(InputError, match=r"nothing was generated for the 1 requests.*damaged"):
@@ -202,7 +205,7 @@ def test_other_methods_and_other_folders_are_refused(images, tmp_path):
         generate(Told(), ImageRequests(images), out=tmp_path / "full")
     with pytest.raises(InputError, match="no verb 'generate'"):
         generate(Method(), ImageRequests(images), out=tmp_path / "new")
-    with pytest.raises(InputError, match="batch_size is at least 1"):
+    with pytest.raises(InputError, match="batch_size must be at least 1"):
         generate(Told(), ImageRequests(images), out=tmp_path / "new", batch_size=0)
     with pytest.raises(InputError, match="ids that occur twice"):
         generate(Twice(), ListedRequests("two", [{"id": "a"}, {"id": "b"}]), out=tmp_path / "new", batch_size=1)

@@ -151,7 +151,7 @@ def test_a_damaged_file_is_named_and_the_rest_scanned(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "broken.png").write_bytes(b"no picture")
     Image.new("RGB", (8, 8), (200, 200, 200)).save(tmp_path / "data" / "good.png")
-    scanned = snellen.scan(None, snellen.load_images(tmp_path / "data"), Brightest())
+    scanned = snellen.scan(None, snellen.load_images(tmp_path / "data"), Brightest(), allow_rejected=True)
     (rejected,) = scanned.settings["brightest"].rejected
     assert rejected.id == "broken.png"
     assert rejected.reason

@@ -20,7 +20,7 @@ def test_bad_images_are_rejected_by_name_and_counted_nowhere(photos, tmp_path):
     save(photos / "dog" / "white.png", np.full((12, 12, 3), 255, dtype=np.uint8))
     save(photos / "dog" / "black.png", np.zeros((12, 12, 3), dtype=np.uint8))
     images = snellen.load_images(photos)
-    written = shift(images, [Fade(), Failing()], severities=(1, 2), out=tmp_path / "out")
+    written = shift(images, [Fade(), Failing()], severities=(1, 2), out=tmp_path / "out", allow_rejected=True)
     assert written.written == {"fade": 10, "failing": 8}
     told = {(one.id, one.setting): one.reason for one in written.rejected}
     assert told.keys() == {("cat/broken.png", None), ("dog/white.png", "failing"), ("dog/black.png", "failing")}
@@ -31,7 +31,7 @@ def test_bad_images_are_rejected_by_name_and_counted_nowhere(photos, tmp_path):
     assert len(found) == 2 * 18
     assert not [key for key in found if "broken" in key[2] or (key[0] == "failing" and "white" in key[2])]
     assert len(list((tmp_path / "out").rglob("*/*/*/*.png"))) == 36
-    shift(images, [Fade(), Failing()], severities=(1, 2), out=tmp_path / "single", batch_size=1)
+    shift(images, [Fade(), Failing()], severities=(1, 2), out=tmp_path / "single", batch_size=1, allow_rejected=True)
     for name in ("manifest.csv", "shift.json"):
         assert (tmp_path / "single" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
     record = json.loads((tmp_path / "out" / "shift.json").read_text())

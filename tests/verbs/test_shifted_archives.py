@@ -76,7 +76,7 @@ def test_colour_in_one_image_makes_all_coloured(tmp_path):
 def test_several_labels(tmp_path):
     truth = np.array([[0, 1, 1], [1, 0, 0]])
     images = load_arrays(np.zeros((2, 5, 7), dtype=np.uint8), truth)
-    written = shift(images, Fade(), severities=(1, 2), out=tmp_path / "out", format="medmnist-c")
+    written = shift(images, Fade(), severities=(1, 2), out=tmp_path / "out", format="medmnist-c", allow_rejected=True)
     assert arrays(written.archives[0])[1].tolist() == [*truth.tolist(), *truth.tolist()]
     assert snellen.load_images(written.archives[0]).column("labels") == [*truth.tolist(), *truth.tolist()]
 
@@ -85,7 +85,9 @@ def test_rejected_images_are_left_out_at_all_severities(tmp_path):
     pixels = np.full((4, 5, 7), 100, dtype=np.uint8)
     pixels[1], pixels[2] = 255, 0
     images = load_arrays(pixels, [0, 1, 2, 3])
-    written = shift(images, [Failing(), Fade()], severities=(1, 2), out=tmp_path / "out", format="medmnist-c")
+    written = shift(
+        images, [Failing(), Fade()], severities=(1, 2), out=tmp_path / "out", format="medmnist-c", allow_rejected=True
+    )
     assert arrays(tmp_path / "out" / "failing.npz")[1].ravel().tolist() == [0, 3, 0, 3]
     assert arrays(tmp_path / "out" / "fade.npz")[1].ravel().tolist() == [0, 1, 2, 3] * 2
     assert written.written == {"failing": 2, "fade": 4}

@@ -58,7 +58,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def edited(photos, tmp_path_factory):
-    return shift(photos, EDITS, out=tmp_path_factory.mktemp("edited") / "out")
+    return shift(photos, EDITS, out=tmp_path_factory.mktemp("edited") / "out", allow_rejected=True)
 
 
 def pictures(written, setting):
@@ -141,18 +141,18 @@ def test_what_cannot_be_loaded_is_told_before_anything_is_written(photos, tmp_pa
         kind="adversarial_background", generator="bundled:scene-diffusion", classifier="bundled:none-there"
     )
     with pytest.raises(InputError, match="none-there"):
-        shift(photos, [INVER, misled], out=tmp_path / "out")
+        shift(photos, [INVER, misled], out=tmp_path / "out", allow_rejected=True)
     assert not (tmp_path / "out").exists()
 
 
 def test_batch_size_order_and_the_rest_of_the_set_change_no_pixel(photos, edited, tmp_path):
     few = photos.select([4, 2, 0])
-    written = shift(few, POSITION, out=tmp_path / "few", batch_size=1, contact_sheet=False)
+    written = shift(few, POSITION, out=tmp_path / "few", batch_size=1, contact_sheet=False, allow_rejected=True)
     for key, (pixels, mask) in pictures(written, "random_position").items():
         same = pictures(edited, "random_position")[key]
         assert np.array_equal(pixels, same[0]), key
         assert np.array_equal(mask, same[1]), key
-    one = shift(photos, LENT, out=tmp_path / "one", batch_size=1, contact_sheet=False)
+    one = shift(photos, LENT, out=tmp_path / "one", batch_size=1, contact_sheet=False, allow_rejected=True)
     for key, (pixels, _) in pictures(edited, "random_background").items():
         assert np.array_equal(pixels, pictures(one, "random_background")[key][0]), key
 
@@ -160,7 +160,7 @@ def test_batch_size_order_and_the_rest_of_the_set_change_no_pixel(photos, edited
 def test_edits_share_one_sheet_and_other_shifts_have_their_own(photos, tmp_path, edited):
     with Image.open(edited.folder / "contact-sheet-attribute_editing.png") as sheet:
         assert sheet.size[0] == GAP + 5 * (SIDE + GAP), "original and four edits"
-    both = shift(photos, [Fade(), TURNED], out=tmp_path / "both", severities=(2, 5))
+    both = shift(photos, [Fade(), TURNED], out=tmp_path / "both", severities=(2, 5), allow_rejected=True)
     assert {path.name for path in both.contact_sheets} == {
         "contact-sheet-fade.png",
         "contact-sheet-attribute_editing.png",
@@ -172,7 +172,7 @@ def test_edits_share_one_sheet_and_other_shifts_have_their_own(photos, tmp_path,
 
 
 def test_without_severities_a_shift_beside_edits_has_all_five(photos, tmp_path):
-    written = shift(photos, [Fade(), INVER], out=tmp_path / "out", contact_sheet=False)
+    written = shift(photos, [Fade(), INVER], out=tmp_path / "out", contact_sheet=False, allow_rejected=True)
     assert written.plan["severities"] == [1, 2, 3, 4, 5]
 
 
@@ -182,14 +182,14 @@ def test_an_interrupted_call_goes_on_and_a_lost_mask_is_made_again(photos, edite
         shift(photos, EDITS, out=tmp_path / "out", progress=Stopping(13, "shifting"))
     next((tmp_path / "out" / "masks" / "inver").rglob("*.png")).unlink()
     listener = Stopping(10**9, "shifting")
-    again = shift(photos, EDITS, out=tmp_path / "out", progress=listener)
+    again = shift(photos, EDITS, out=tmp_path / "out", progress=listener, allow_rejected=True)
     assert contents(again.folder) == contents(edited.folder)
     assert listener.notes.count("already done") == 2, "of three whole shards, the one that lost a mask is done again"
 
 
 def test_archives_hold_the_same_images_without_masks(photos, tmp_path):
     square = photos.select([0, 1, 3, 4, 5])
-    written = shift(square, [INVER, TURNED], out=tmp_path / "out", format="medmnist-c")
+    written = shift(square, [INVER, TURNED], out=tmp_path / "out", format="medmnist-c", allow_rejected=True)
     assert [len(snellen.load_images(path)) for path in written.archives] == [4, 4]
     assert not list(written.folder.rglob("masks"))
 
@@ -217,7 +217,7 @@ def test_a_segmenter_takes_the_place_of_masks_and_is_in_the_plan(photos, tmp_pat
     bare = photos.select([6, 7])
     with pytest.raises(InputError, match=r"needs masks .*--segmenter"):
         shift(photos.select([6]), INVER, out=tmp_path / "none")
-    written = shift(bare, INVER, segmenter="isnet:file.onnx", out=tmp_path / "out")
+    written = shift(bare, INVER, segmenter="isnet:file.onnx", out=tmp_path / "out", allow_rejected=True)
     assert written.written == {"inver": 2}
     assert written.plan["segmenter"] == {"name": "halves", "identity": "halves-1"}
     for _, mask in pictures(written, "inver").values():
@@ -239,7 +239,7 @@ class Broken(Method):
 
 
 def test_what_is_not_finite_is_set_aside(photos, tmp_path):
-    written = shift(photos.select([0, 2]), Broken(), out=tmp_path / "out")
+    written = shift(photos.select([0, 2]), Broken(), out=tmp_path / "out", allow_rejected=True)
     assert written.written == {"broken": 1}
     assert [one.id for one in written.rejected] == ["g/wide"]
     assert "not finite" in written.rejected[0].reason

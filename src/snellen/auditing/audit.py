@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -9,8 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from snellen.auditing.effort import Effort, chosen_checks
 from snellen.auditing.engine import report_of_part, set_runs
 from snellen.auditing.finishing import finish
+from snellen.auditing.job import arguments_of, is_job
 from snellen.auditing.plan import plan_of
 from snellen.auditing.privacy import Privacy
 from snellen.auditing.recorded_audit import checks_without_model, recorded_audit
@@ -44,7 +47,8 @@ def audit(
     *,
     predictions: object = None,
     out: Path | str | None = None,
-    checks: Sequence[str | Mapping[str, Any] | Check] | None = None,
+    effort: Effort | None = None,
+    checks: str | Sequence[str | Mapping[str, Any] | Check] | None = None,
     threats: Sequence[str] = (),
     train: Images | None = None,
     tune: Images | None = None,
@@ -71,7 +75,9 @@ def audit(
 
     Args:
         classifier: a classifier, or what :func:`snellen.load_classifier` takes: a reference or path, a model of any
-            library (a torch module stays as it is), a callable, (model, transform).
+            library (a torch module stays as it is), a callable, (model, transform). Without images, also a file
+            ``audit.toml`` (:class:`~snellen.auditing.job.AuditJob`), which says all of the following; arguments that
+            are not their default win over it.
         images: an image set, or what :func:`snellen.load_images` takes: a folder, file, arrays, a table, a data set.
             Labels are matched to the classifier's classes by name.
         predictions: in place of a classifier, what one gave for the images, in their order: scores or probabilities
@@ -79,8 +85,11 @@ def audit(
             that run no model are made; ``images`` may then be left out, and labels are enough.
         out: run directory. An unfinished or finished run of the same plan in it is taken up, another plan is an error.
             A model that cannot be hashed (a plain callable, an edited model) is not taken up. None: nothing is kept.
-        checks: names of checks, records (``{"check": "corruption", "benchmark": "bloodmnist"}``) or check objects; None
-            means all. ``clean`` always runs.
+        effort: which checks run: ``quick``, those that ask the model nothing beyond the clean images; ``standard``, all
+            that run by default; ``full``, all that exist, the scan for a backdoor among them. None is ``standard``.
+        checks: names of checks, records (``{"check": "corruption", "benchmark": "bloodmnist"}``) or check objects,
+            instead of an effort. Names that all begin with + or - change the effort's: ``"+backdoor,-slices"``. None:
+            those of the effort. ``clean`` always runs.
         threats: what the model must withstand ("linf:8/255", "l2:0.5"): only under these is adversarial fragility harm.
         train: images that the model was trained on, for leakage and drift. At most 20,000 are looked at, drawn at
             random; their units are compared with those of the audited images all the same.
@@ -123,6 +132,8 @@ def audit(
         RunConflictError: ``out`` holds a run of another plan.
         WorkerError: a worker died twice with the same shard, or found other files or packages than this process.
     """
+    if is_job(classifier) and images is None and predictions is None:
+        return audit(**arguments_of(str(classifier), {**locals()}, inspect.signature(audit)))
     check_batches(batch_size, workers)
     if part is not None and out is None:
         raise InputError("a part of an audit goes into a run directory that all parts share: name it with out")
@@ -137,17 +148,19 @@ def audit(
         "train": None if train is None else given_images(train),
         "tune": None if tune is None else given_images(tune),
     }
+    able = None
     if predictions is not None:
         if classifier is not None:
             raise InputError("a classifier and predictions came; give one of them")
         model, audited = recorded_audit(predictions, images, labels, class_names, columns)
-        checks = checks_without_model(images is not None) if checks is None else checks
+        able = checks_without_model(images is not None)
     elif classifier is None or images is None:
         raise InputError("an audit takes a classifier and images, or predictions with labels or images")
     else:
         audited = given_images(images, labels, columns)
         model = given_classifier(classifier, audited, class_names)
-    asked = ResolvedAudit.of(model, audited, given, checks, threats, privacy=privacy, limit=limit, seed=seed)
+    chosen = chosen_checks(checks, effort, able)
+    asked = ResolvedAudit.of(model, audited, given, chosen, threats, privacy=privacy, limit=limit, seed=seed)
     rng, listener = Randomness(seed), progress or Silent()
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
@@ -216,6 +229,7 @@ def audit(
             rng=rng,
             workers=workers,
             allow_rejected=allow_rejected,
+            effort=effort,
         )
         seconds["total"] = time.perf_counter() - started
         run.write_json("timing.json", {name: round(value, 3) for name, value in seconds.items()})

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from snellen.auditing.budgeting import Choice
 from snellen.auditing.concluding import Gathered, conclude
+from snellen.auditing.effort import Effort, left_out
 from snellen.auditing.engine import SetRun
 from snellen.auditing.html import render_report
 from snellen.auditing.privacy import Privacy
@@ -56,6 +57,7 @@ def finish(
     rng: Randomness,
     workers: int,
     allow_rejected: bool,
+    effort: Effort | None = None,
 ) -> tuple[AuditReport, dict[str, float]]:
     """Merge the shards of all sets and write report, lists and pictures.
 
@@ -68,6 +70,7 @@ def finish(
         rng: of the run.
         workers: threads that read ahead.
         allow_rejected: report however many images were rejected.
+        effort: that was asked for; a note says what it leaves out.
 
     Returns:
         The report, and seconds by what was done.
@@ -91,6 +94,7 @@ def finish(
         *asked.images.notes,
         *privacy.notes(),
         *(choice.notes() if choice is not None else ()),
+        *_left_out(effort, asked),
         *sent_note(asked.classifier, cleans, [*rejected, *beside_rejected]),
     ]
     gathered = Gathered(
@@ -108,6 +112,12 @@ def finish(
     if choice is not None:
         seconds["estimated"] = choice.estimated
     return report.keeping(folder=None, pictures=pictures, rejected=rejected), seconds
+
+
+def _left_out(effort: Effort | None, asked: ResolvedAudit) -> list[str]:
+    """What an effort that was asked for leaves out; nothing of the usual one, whose report says no more than ever."""
+    line = None if effort in (None, "standard") else left_out(effort, [check.name for check in asked.checks])
+    return [] if line is None else [line]
 
 
 def _check_usable(

@@ -11,7 +11,7 @@ from snellen.checks.check import Check, Companion
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
-from snellen.core.run_plan import describe_data, describe_machine, describe_model
+from snellen.core.run_plan import describe_beside, describe_data, describe_machine, describe_model
 
 
 def plan_of(
@@ -32,6 +32,7 @@ def plan_of(
         "kind": "audit",
         "model": describe_model(classifier),
         "data": describe_data(images, progress),
+        **describe_beside(images),
         "companions": {name: describe_data(given, progress) for name, given in companions.items()},
         "checks": privacy.records(checks),
         "save_images": privacy.save_images,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from snellen.cli.attack import attack
 from snellen.cli.audit import audit
@@ -16,6 +17,7 @@ from snellen.cli.closed_pipe import outlive_closed_pipe
 from snellen.cli.compare import compare
 from snellen.cli.explain import explain
 from snellen.cli.generate import generate
+from snellen.cli.init import init
 from snellen.cli.method_commands import method_commands
 from snellen.cli.optotypes import optotypes
 from snellen.cli.reproduce import reproduce
@@ -31,8 +33,25 @@ from snellen.version import __version__
 #: Documented in the README; 70 is EX_SOFTWARE of sysexits.h.
 EXIT_ERROR, EXIT_INTERNAL = 2, 70
 
+#: Groups of the verbs, in the order of the work.
+AUDIT, EXPLAIN, TREAT, PROVE = "Audit: where it fails", "Explain: why", "Treat: mend it", "Prove: how far it holds"
+DATA, SYSTEMS = "Make images", "Published systems"
+PANELS = (AUDIT, EXPLAIN, TREAT, PROVE, DATA, SYSTEMS)
+
+
+class _Workflow(TyperGroup):
+    """Lists the verbs in the order of the work."""
+
+    def list_commands(self, ctx: object) -> list[str]:
+        def place(name: str) -> int:
+            return PANELS.index(str(getattr(self.commands[name], "rich_help_panel", AUDIT)))
+
+        return sorted(super().list_commands(ctx), key=place)  # type: ignore[arg-type]
+
+
 app = typer.Typer(
     name="snellen",
+    cls=_Workflow,
     help="Examine an image classifier and treat what is found.",
     epilog="Exit codes: 0 done, 1 a claim does not hold, 2 wrong input, 3 a requirement is not met, 70 a fault in "
     "Snellen, 130 interrupted.",
@@ -41,18 +60,19 @@ app = typer.Typer(
     add_completion=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(audit)
-app.command()(compare)
-app.command()(systems)
-app.command()(reproduce)
-app.add_typer(method_commands("attacks", attack, "attack"), name="attack")
-app.add_typer(method_commands("shifts", shift, "shift"), name="shift")
-app.add_typer(method_commands("explanations", explain, "explain"), name="explain")
-app.add_typer(method_commands("certificates", certify, "certify"), name="certify")
-app.add_typer(method_commands("scans", scan, "scan"), name="scan")
-app.add_typer(method_commands("recipes", train, "train"), name="train")
-app.add_typer(method_commands("generation", generate, "generate"), name="generate")
-app.add_typer(optotypes, name="optotypes")
+app.command(rich_help_panel=AUDIT)(audit)
+app.command(rich_help_panel=AUDIT)(init)
+app.command(rich_help_panel=AUDIT)(compare)
+app.add_typer(method_commands("scans", scan, "scan"), name="scan", rich_help_panel=AUDIT)
+app.add_typer(method_commands("explanations", explain, "explain"), name="explain", rich_help_panel=EXPLAIN)
+app.add_typer(method_commands("recipes", train, "train"), name="train", rich_help_panel=TREAT)
+app.add_typer(method_commands("attacks", attack, "attack"), name="attack", rich_help_panel=PROVE)
+app.add_typer(method_commands("certificates", certify, "certify"), name="certify", rich_help_panel=PROVE)
+app.add_typer(method_commands("shifts", shift, "shift"), name="shift", rich_help_panel=DATA)
+app.add_typer(method_commands("generation", generate, "generate"), name="generate", rich_help_panel=DATA)
+app.add_typer(optotypes, name="optotypes", rich_help_panel=DATA)
+app.command(rich_help_panel=SYSTEMS)(systems)
+app.command(rich_help_panel=SYSTEMS)(reproduce)
 
 
 @app.callback(invoke_without_command=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,30 +31,58 @@ from snellen.cli.gate_options import (
     read_gate_options,
     show_gate,
 )
+from snellen.cli.job_file import Choice, read_job_file, under_options
 from snellen.cli.privacy_options import AllowRemoteOption, BudgetOption, PseudonymsOption, SaveImagesOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.run_options import (
+    GATE_PANEL,
+    RUN_PANEL,
+    AllowRejectedOption,
     ClassesOption,
     ColumnOption,
     DeviceOption,
+    MasksOption,
     SeedOption,
+    TableOption,
     WorkersOption,
     read_columns,
+    read_images,
 )
 from snellen.cli.stopping import stopped_told
 from snellen.core import index
 from snellen.core.errors import InputError
 
+if TYPE_CHECKING:
+    from snellen.auditing.effort import Effort
+
+
+class EffortName(StrEnum):
+    """How much an audit does; see :data:`snellen.auditing.effort.Effort`."""
+
+    quick = "quick"
+    standard = "standard"
+    full = "full"
+
+    @property
+    def level(self) -> Effort:
+        """The same as the audit takes it."""
+        return self.value
+
+
 DEFAULT_MODEL, DEFAULT_DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
 
 
 def audit(
+    context: typer.Context,
     model: Annotated[
         str | None,
         typer.Argument(
             help="Reference of the classifier: bundled:NAME, timm:NAME@FILE.safetensors, torchvision:NAME, onnx:FILE, "
-            "hf:FOLDER, artifact:FOLDER, http://HOST:PORT/v2/models/NAME.",
+            "hf:FOLDER, artifact:FOLDER, http://HOST:PORT/v2/models/NAME. Or audit.toml, a file that says all of this "
+            "(snellen init writes one); options win over it.",
             show_default=DEFAULT_MODEL,
+            is_eager=True,
+            callback=read_job_file,
         ),
     ] = None,
     data: Annotated[
@@ -68,14 +97,27 @@ def audit(
         Path | None,
         typer.Option(help="Run directory; the same plan goes on where it stopped.", show_default="snellen-audit-N"),
     ] = None,
+    effort: Annotated[
+        EffortName | None,
+        typer.Option(
+            help="quick: checks that ask the model nothing beyond the images as they are. full: every check, the scan "
+            "for a backdoor too.",
+            show_default="standard",
+        ),
+    ] = None,
+    checks: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Comma-separated, instead of an effort: {', '.join(index.checks())}. With signs they change the "
+            "effort's: --checks=+backdoor,-nuisance.",
+            show_default="those of the effort",
+        ),
+    ] = None,
     classes: ClassesOption = None,
     column: ColumnOption = None,
-    allow_rejected: Annotated[
-        bool, typer.Option("--allow-rejected", help="Report also where more than 5 % of the images cannot be used.")
-    ] = False,
-    checks: Annotated[
-        str | None, typer.Option(help=f"Comma-separated: {', '.join(index.checks())}.", show_default="all")
-    ] = None,
+    masks: MasksOption = None,
+    table: TableOption = None,
+    allow_rejected: AllowRejectedOption = False,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -103,7 +145,7 @@ def audit(
     device: DeviceOption = "cpu",
     allow_remote: AllowRemoteOption = None,
     workers: WorkersOption = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass.", rich_help_panel=RUN_PANEL)] = 64,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Audit at most so many images, drawn at random; whole bags.")
     ] = None,
@@ -121,19 +163,28 @@ def audit(
     require: Annotated[
         list[str] | None,
         typer.Option(
+            rich_help_panel=GATE_PANEL,
             metavar="'METRIC>=VALUE'",
             help="Exit with 3 unless it holds, repeatable; >=, <=, > or <. The harder end of the 95 % interval counts, "
             "with METRIC.value the estimate. Also findings.LEVEL<=N and acuity.NUISANCE>=SEVERITY.",
         ),
     ] = None,
     fail_on: Annotated[
-        LevelOption | None, typer.Option(help="Exit with 3 when there is a finding of this level or worse.")
+        LevelOption | None,
+        typer.Option(help="Exit with 3 when there is a finding of this level or worse.", rich_help_panel=GATE_PANEL),
     ] = None,
     baseline: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Run directory of an earlier audit: exit with 3 when a figure is worse."),
+        typer.Option(
+            metavar="DIR",
+            help="Run directory of an earlier audit: exit with 3 when a figure is worse.",
+            rich_help_panel=GATE_PANEL,
+        ),
     ] = None,
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the outcome as JUnit XML.")] = None,
+    junit: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the outcome as JUnit XML.", rich_help_panel=GATE_PANEL),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print report.json instead of the summary.")] = False,
 ) -> None:
     """Find where a classifier fails: findings ranked by harm, report.html and report.json."""
@@ -144,13 +195,8 @@ def audit(
                 f"each class, a manifest .csv or .parquet, or a MedMNIST-style .npz)"
             )
         data = DEFAULT_DATA
-    names = None if checks is None else [name.strip() for name in checks.split(",") if name.strip()]
-    if names == []:
-        raise InputError(
-            f"--checks {checks!r} names no check; name one or more of {', '.join(index.checks())}, with commas between "
-            f"them, or leave the option out for all"
-        )
-    parameters = _parameters(settings or [])
+    level = None if effort is None else effort.level
+    choice = under_options(context, Choice(checks, level, _parameters(settings or []), read_columns(column)))
     threats = tuple(threat or ())
     asked = read_gate_options(require, fail_on, baseline, junit)
     if part is not None and (out is None or asked.asked):
@@ -162,6 +208,7 @@ def audit(
     with loading("reading images and model") as spinner:
         from snellen.auditing.audit import audit as run_audit
         from snellen.auditing.checks import resolve_checks
+        from snellen.auditing.effort import chosen_checks, named_outright, with_settings
         from snellen.core.budget import seconds_of
         from snellen.core.run import canonical_json
         from snellen.data.references import load_images
@@ -171,15 +218,17 @@ def audit(
         # What can be refused without the images is refused before they are read.
         if budget is not None:
             seconds_of(budget)
-        chosen = _with_parameters(names, parameters)
-        earlier = check_gate_options(asked, resolve_checks(chosen, threats), folder)
-        images = load_images(data, columns=read_columns(column), progress=spinner)
+        level = choice.effort
+        chosen = with_settings(choice.checks, level, choice.settings)
+        earlier = check_gate_options(asked, resolve_checks(chosen_checks(chosen, level), threats), folder)
+        images = read_images(data, {"columns": choice.columns, "masks": masks, "table": table}, spinner)
         training = None if train is None else load_images(train, progress=spinner)
         tuning = None if tune is None else load_images(tune, progress=spinner)
         classifier = load_classifier(model or DEFAULT_MODEL, classes, device=device)
         check_baseline(earlier, classifier, images)
     options: dict[str, Any] = {
         "out": folder,
+        "effort": level,
         "checks": chosen,
         "threats": threats,
         "train": training,
@@ -210,7 +259,7 @@ def audit(
     elif part is not None:
         typer.echo("\n".join(report.notes))
     else:
-        show_report(report, folder)
+        show_report(report, folder, level or (None if named_outright(chosen) else "standard"))
     gate = judge_audit(asked, report, earlier, folder)
     show_gate(gate, on_error_stream=as_json)
     if not gate.passes:
@@ -231,18 +280,3 @@ def _parameters(settings: list[str]) -> dict[str, dict[str, object]]:
             value = text
         found.setdefault(check, {})[field.replace("-", "_")] = value
     return found
-
-
-def _with_parameters(
-    names: list[str] | None, parameters: dict[str, dict[str, object]]
-) -> list[str | dict[str, object]] | None:
-    """The named checks (None: all), with parameters where some were given."""
-    if not parameters:
-        return list(names) if names is not None else None
-    from snellen.auditing.checks import default_checks
-
-    running = default_checks() if names is None else names
-    idle = [check for check in parameters if check not in running]
-    if idle:
-        raise InputError(f"--set names {', '.join(idle)}, no check of this audit; these are {', '.join(running)}")
-    return [{"check": name, **parameters[name]} if name in parameters else name for name in running]

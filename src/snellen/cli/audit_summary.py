@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 from snellen.cli.text import markup, terminal
 
 if TYPE_CHECKING:
+    from snellen.auditing.effort import Effort
     from snellen.auditing.report import AuditReport
 
 
-def show_report(report: AuditReport, folder: Path) -> None:
+def show_report(report: AuditReport, folder: Path, effort: Effort | None = None) -> None:
     """Print figures, findings, what was skipped, and where the page is."""
     from rich.table import Table
 
+    from snellen.auditing.effort import left_out
     from snellen.core.finding import FIGURES_OF_BAGS
     from snellen.data.rejections import listed_reasons
 
@@ -56,9 +58,14 @@ def show_report(report: AuditReport, folder: Path) -> None:
         console.print("\nNothing was found that is certain at 95 %.")
     else:
         console.print("Nothing could be measured: no usable image has a label.")
-    for check in report.checks:
-        if check.status != "done":
-            console.print(f"\n[dim]check {check.name} {check.status}:[/] {markup(check.reason or '')}")
+    idle = [check for check in report.checks if check.status != "done"]
+    console.print(*([""] if idle else []))
+    for check in idle:
+        line = f"[dim]check {check.name} {check.status}:[/] {markup(check.reason or '')}"
+        console.print(line, no_wrap=True, overflow="ellipsis")
+    less = None if effort is None else left_out(effort, [check.name for check in report.checks])
+    if less is not None:
+        console.print(f"\n[dim]{less}[/]")
     if report.data["rejected"]:
         why = markup(listed_reasons(report.data["rejected_reasons"]))
         lost = f"{report.data['rejected']} of {report.data['images']} images rejected"

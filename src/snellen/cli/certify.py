@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snellen.cli.carrying_out import carry_out
 from snellen.cli.engine_options import DryRunOption
-from snellen.cli.free_folder import free_folder
-from snellen.cli.privacy_options import AllowRemoteOption, PseudonymsOption
-from snellen.cli.progress import loading
-from snellen.cli.run_options import ClassesOption, DeviceOption, SeedOption, WorkersOption
+from snellen.cli.on_images import Asking, carry_out_on_images
+from snellen.cli.run_options import RUN_PANEL, JsonOption, Reading, WorkersOption
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from snellen.core.classifier import Classifier
+    from snellen.core.images import ImageSet
     from snellen.core.method import Method
     from snellen.runs.runner import Running
+    from snellen.runs.settings import Setting
 
 
 def certify(
@@ -39,51 +41,40 @@ def certify(
         Path | None,
         typer.Option(help="New folder; the same command goes on where it stopped.", show_default="snellen-certify-N"),
     ] = None,
-    classes: ClassesOption = None,
-    device: DeviceOption = "cpu",
-    allow_remote: AllowRemoteOption = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in one shard: what a stopped run loses.")] = 8,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Images in one shard: what a stopped run loses.", rich_help_panel=RUN_PANEL)
+    ] = 8,
     workers: WorkersOption = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Certify at most so many images, drawn at random.")] = None,
-    seed: SeedOption = 0,
-    pseudonyms: PseudonymsOption = None,
     *,
+    reading: Reading,
+    asking: Asking,
     running: Running,
     dry_run: DryRunOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print certify.json instead of the summary.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Prove that no small change of an image can change its decision: certified accuracy over radii."""
-    folder = out or free_folder("snellen-certify")
-    with loading("reading images and model") as spinner:
-        from snellen.data.references import load_images
-        from snellen.models.classifiers.references import load_classifier
-        from snellen.runs.settings import named_settings
-        from snellen.runs.unfinished import check_free
-        from snellen.verbs.certified_set import RECORD, WHAT
-        from snellen.verbs.certify import certify as run_certify
+
+    def announce(classifier: Classifier, images: ImageSet, settings: Sequence[Setting]) -> None:
         from snellen.verbs.certify import largest_radii
 
-        # What can be refused without model and images is refused before they are read.
-        settings = named_settings(methods, "certificates")
-        check_free(folder, RECORD, WHAT)
-        images = load_images(data, progress=spinner)
-        classifier = load_classifier(model, classes, device=device)
-    if not as_json and all(setting.method.missing(classifier, images) is None for setting in settings):
-        for title, radius in largest_radii(classifier, settings).items():
-            typer.echo(f"{title}: with so many samples, no radius can exceed {radius:.4f}")
-    carry_out(
-        run_certify,
-        classifier,
-        images,
+        if not as_json and all(setting.method.missing(classifier, images) is None for setting in settings):
+            for title, radius in largest_radii(classifier, settings).items():
+                typer.echo(f"{title}: with so many samples, no radius can exceed {radius:.4f}")
+
+    carry_out_on_images(
+        "snellen.verbs.certify:certify",
+        "certificates",
+        "snellen.verbs.certified_set",
         methods,
-        folder=folder,
-        given=out,
+        model,
+        data,
+        out=out,
+        reading=reading,
+        asking=asking,
         as_json=as_json,
         dry_run=dry_run,
+        announce=announce,
         batch_size=batch_size,
         workers=workers,
-        limit=limit,
-        seed=seed,
-        pseudonyms=pseudonyms,
         **running,
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snellen.cli.privacy_options import BudgetOption
+from snellen.cli.run_options import RUN_PANEL, AllowRejectedOption
 
 if TYPE_CHECKING:
     from snellen.runs.runner import Running
@@ -28,11 +29,20 @@ class EngineName(StrEnum):
 
 EngineOption = Annotated[
     EngineName,
-    typer.Option(help="Where shards are measured: here, in processes of this machine, or on Ray. Changes no result."),
+    typer.Option(
+        help="Where shards are measured: here, in processes of this machine, or on Ray. Changes no result.",
+        rich_help_panel=RUN_PANEL,
+    ),
 ]
 
 ProcessesOption = Annotated[
-    int | None, typer.Option(min=1, help="Processes of the engines local and ray.", show_default="one for each core")
+    int | None,
+    typer.Option(
+        min=1,
+        help="Processes of the engines local and ray.",
+        show_default="one for each core",
+        rich_help_panel=RUN_PANEL,
+    ),
 ]
 
 AddressOption = Annotated[
@@ -41,17 +51,28 @@ AddressOption = Annotated[
         metavar="HOST:PORT",
         help="A running Ray cluster. File names, labels and figures go there.",
         show_default="one of this machine is started",
+        rich_help_panel=RUN_PANEL,
     ),
 ]
 
 ShardsOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Pieces that the run is cut into; a killed run loses one.", show_default="8 batches each"),
+    typer.Option(
+        min=1,
+        help="Pieces that the run is cut into; a killed run loses one.",
+        show_default="8 batches each",
+        rich_help_panel=RUN_PANEL,
+    ),
 ]
 
 ThreadsOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Threads of each process.", show_default="as many as cores, divided among processes"),
+    typer.Option(
+        min=1,
+        help="Threads of each process.",
+        show_default="as many as cores, divided among processes",
+        rich_help_panel=RUN_PANEL,
+    ),
 ]
 
 PartOption = Annotated[
@@ -60,13 +81,18 @@ PartOption = Annotated[
         metavar="I/N",
         help="Measure the I-th of N parts into --out and stop: for job arrays. The same command without it finishes.",
         show_default="all",
+        rich_help_panel=RUN_PANEL,
     ),
 ]
 
 
 DryRunOption = Annotated[
     bool,
-    typer.Option("--dry-run", help="Print what it would cost, measured on a few images, and stop. Nothing is written."),
+    typer.Option(
+        "--dry-run",
+        help="Print what it would cost, measured on a few images, and stop. Nothing is written.",
+        rich_help_panel=RUN_PANEL,
+    ),
 ]
 
 
@@ -77,6 +103,7 @@ def running(
     threads: ThreadsOption = None,
     part: PartOption = None,
     budget: BudgetOption = None,
+    allow_rejected: AllowRejectedOption = False,
 ) -> Running:
     """The options that say where and how long a command runs, as arguments of its verb."""
     return {
@@ -86,6 +113,7 @@ def running(
         "threads": threads,
         "part": part,
         "budget": budget,
+        "allow_rejected": allow_rejected,
     }
 
 

@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snellen.cli.carrying_out import carry_out
 from snellen.cli.engine_options import DryRunOption
-from snellen.cli.free_folder import free_folder
-from snellen.cli.privacy_options import AllowRemoteOption, PseudonymsOption
-from snellen.cli.progress import loading
-from snellen.cli.run_options import ClassesOption, DeviceOption, SeedOption, WorkersOption
+from snellen.cli.on_images import Asking, carry_out_on_images
+from snellen.cli.run_options import PRIVACY_PANEL, RUN_PANEL, JsonOption, Reading, WorkersOption
 
 if TYPE_CHECKING:
     from snellen.core.method import Method
@@ -47,52 +44,41 @@ def explain(
         Path | None,
         typer.Option(help="New folder; the same command goes on where it stopped.", show_default="snellen-explain-N"),
     ] = None,
-    classes: ClassesOption = None,
-    device: DeviceOption = "cpu",
-    allow_remote: AllowRemoteOption = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in one shard: what a stopped run loses.")] = 8,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Images in one shard: what a stopped run loses.", rich_help_panel=RUN_PANEL)
+    ] = 8,
     workers: WorkersOption = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Explain at most so many images, drawn at random.")] = None,
-    seed: SeedOption = 0,
     save_images: Annotated[
-        bool, typer.Option("--images/--no-images", help="Write pictures: sheets, masks, and those in the page.")
+        bool,
+        typer.Option(
+            "--images/--no-images",
+            help="Write pictures: sheets, masks, and those in the page.",
+            rich_help_panel=PRIVACY_PANEL,
+        ),
     ] = True,
-    pseudonyms: PseudonymsOption = None,
     *,
+    reading: Reading,
+    asking: Asking,
     running: Running,
     dry_run: DryRunOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print explain.json instead of the summary.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say why a classifier decides as it does: regions, concepts, units, each beside a random part of equal size."""
-    folder = out or free_folder("snellen-explain")
-    with loading("reading images and model") as spinner:
-        from snellen.data.references import load_images
-        from snellen.models.classifiers.references import load_classifier
-        from snellen.runs.settings import named_settings
-        from snellen.runs.unfinished import check_free
-        from snellen.verbs.explain import explain as run_explain
-        from snellen.verbs.explained_set import RECORD, WHAT
-
-        # What can be refused without model and images is refused before they are read.
-        named_settings(methods, "explanations")
-        check_free(folder, RECORD, WHAT)
-        images = load_images(data, progress=spinner)
-        classifier = load_classifier(model, classes, device=device)
-    carry_out(
-        run_explain,
-        classifier,
-        images,
+    carry_out_on_images(
+        "snellen.verbs.explain:explain",
+        "explanations",
+        "snellen.verbs.explained_set",
         methods,
-        folder=folder,
-        given=out,
+        model,
+        data,
+        out=out,
+        reading=reading,
+        asking=asking,
         as_json=as_json,
         dry_run=dry_run,
         target=target,
         batch_size=batch_size,
         workers=workers,
-        limit=limit,
-        seed=seed,
         save_images=save_images,
-        pseudonyms=pseudonyms,
         **running,
     )

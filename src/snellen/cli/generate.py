@@ -12,7 +12,7 @@ from snellen.cli.engine_options import DryRunOption
 from snellen.cli.free_folder import free_folder
 from snellen.cli.privacy_options import AllowRemoteOption, PseudonymsOption
 from snellen.cli.progress import loading
-from snellen.cli.run_options import SeedOption
+from snellen.cli.run_options import RUN_PANEL, ColumnOption, JsonOption, SeedOption, read_columns
 from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,8 +34,11 @@ def generate(
         Path | None,
         typer.Option(help="New folder; the same command goes on where it stopped.", show_default="snellen-generate-N"),
     ] = None,
+    column: ColumnOption = None,
     allow_remote: AllowRemoteOption = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Requests at once, and what a stopped run loses.")] = 32,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Requests at once, and what a stopped run loses.", rich_help_panel=RUN_PANEL)
+    ] = 32,
     seed: SeedOption = 0,
     sheet: Annotated[
         bool, typer.Option("--sheet/--no-sheet", help="Also draw examples with captions, and a grid of classes.")
@@ -44,7 +47,7 @@ def generate(
     *,
     running: Running,
     dry_run: DryRunOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print generate.json instead of the summary.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make images, or say what is on them: with captions, and where each came from."""
     if len(methods) > 1:
@@ -61,7 +64,7 @@ def generate(
         if lacking is not None:
             raise InputError(f"{methods[0].name} {lacking}")
         check_free(folder, RECORD, WHAT)
-        asked = load_requests(requests, getattr(methods[0], "known_classes", tuple)())
+        asked = load_requests(requests, getattr(methods[0], "known_classes", tuple)(), read_columns(column))
     carry_out(
         write_generated,
         methods[0],

@@ -14,6 +14,8 @@ from typer.core import TyperCommand, TyperGroup
 from typer.models import OptionInfo
 
 from snellen.cli.engine_options import running
+from snellen.cli.on_images import asking
+from snellen.cli.run_options import reading
 from snellen.cli.system_command import system_command
 from snellen.cli.text import dashed, markup
 from snellen.core import index
@@ -35,6 +37,13 @@ def method_commands(area: str, run: Callable[..., None], verb: str = "") -> type
     return typer.Typer(
         cls=group, help=inspect.cleandoc(run.__doc__ or ""), no_args_is_help=True, subcommand_metavar="METHOD ..."
     )
+
+
+#: Parameters that stand for a group of options, by name: the function whose parameters these are.
+_GROUPS: dict[str, Callable[..., Any]] = {"reading": reading, "asking": asking, "running": running}
+
+#: What annotations of a command name without importing it.
+_NAMES: dict[str, Any] = {"Running": dict, "Reading": dict, "Asking": dict, "Setting": object}
 
 
 class _MethodGroup(TyperGroup):
@@ -73,14 +82,16 @@ def _command(
     from snellen.cli.method_options import field_options, methods_of
     from snellen.core.method import Method
 
-    signature = inspect.signature(run, eval_str=True, locals={"Method": Method, "Running": dict})
-    where = list(inspect.signature(running, eval_str=True, locals={"Running": dict}).parameters.values())
-    given_whole = list(signature.parameters.values())[1:]
-    runs = "running" in signature.parameters  # its options stand for this one parameter
+    signature = inspect.signature(run, eval_str=True, locals=_NAMES | {"Method": Method})
+    groups = {
+        name: (make, list(inspect.signature(make, eval_str=True, locals=_NAMES).parameters.values()))
+        for name, make in _GROUPS.items()
+        if name in signature.parameters  # its options stand for this one parameter
+    }
     shared = [
         parameter.replace(kind=parameter.KEYWORD_ONLY)
-        for one in given_whole
-        for parameter in (where if one.name == "running" else [one])
+        for one in list(signature.parameters.values())[1:]
+        for parameter in (groups[one.name][1] if one.name in groups else [one])
     ]
     taken = [flag for one in shared for flag in _flags(one)]
     options = [option for option in field_options(entry.load(), taken, name) if option.field not in hidden]
@@ -88,8 +99,8 @@ def _command(
 
     def command(**values: Any) -> None:  # noqa: ANN401 - what was given for each parameter
         given = {option.field: values.pop(parameter.name) for option, parameter in zip(options, own, strict=True)}
-        if runs:
-            values["running"] = running(**{one.name: values.pop(one.name) for one in where})
+        for group, (make, options_of_group) in groups.items():
+            values[group] = make(**{one.name: values.pop(one.name) for one in options_of_group})
         run(methods_of(entry, options, given), **values)
 
     parameters = [*own, *shared]

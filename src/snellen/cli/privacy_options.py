@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from snellen.cli.run_options import PRIVACY_PANEL, RUN_PANEL
+
 
 def _permit(context: typer.Context, hosts: list[str] | None) -> list[str] | None:
     """Allow the hosts in all that the command does: methods and checks load models of their own, too."""
@@ -25,6 +27,7 @@ AllowRemoteOption = Annotated[
         "prompts and pictures to language models; weights come from huggingface.co (timm) and download.pytorch.org "
         "(torchvision). Without it nothing leaves this machine, and nothing is fetched.",
         callback=_permit,
+        rich_help_panel=PRIVACY_PANEL,
         show_default="none",
     ),
 ]
@@ -35,11 +38,17 @@ BudgetOption = Annotated[
         metavar="TIME",
         help="About how long it may take: 90s, 5m, 2h. Fewer images are drawn, or checks left out; chosen once.",
         show_default="no limit",
+        rich_help_panel=RUN_PANEL,
     ),
 ]
 
 SaveImagesOption = Annotated[
-    bool, typer.Option("--images/--no-images", help="Keep pictures of images in the run directory and in the report.")
+    bool,
+    typer.Option(
+        "--images/--no-images",
+        help="Keep pictures of images in the run directory and in the report.",
+        rich_help_panel=PRIVACY_PANEL,
+    ),
 ]
 
 PseudonymsOption = Annotated[
@@ -49,5 +58,6 @@ PseudonymsOption = Annotated[
         help="Write pseudonyms instead of names of images, units, groups and bags. FILE holds the key and leads back "
         "to the names; it is made if it is not there, and must lie outside the folder that is written.",
         show_default="names",
+        rich_help_panel=PRIVACY_PANEL,
     ),
 ]

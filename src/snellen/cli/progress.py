@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
 
 
 def loading(what: str) -> AbstractContextManager[Spinner | None]:
     """A spinner for work whose length nobody knows yet; silent when nobody watches."""
+    from rich.console import Console
+
     console = Console(stderr=True)
     return Spinner(console, what) if console.is_terminal else nullcontext()
 
@@ -51,6 +55,10 @@ class TerminalProgress:
     """A bar with a percentage, what is happening, and the time that remains; silent when nobody watches."""
 
     def __init__(self) -> None:
+        # Help pages show no bar, and need not load one.
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

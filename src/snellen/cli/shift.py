@@ -13,7 +13,14 @@ from snellen.cli.engine_options import DryRunOption
 from snellen.cli.free_folder import free_folder
 from snellen.cli.privacy_options import PseudonymsOption
 from snellen.cli.progress import loading
-from snellen.cli.run_options import SeedOption, WorkersOption
+from snellen.cli.run_options import (
+    RUN_PANEL,
+    JsonOption,
+    Reading,
+    SeedOption,
+    WorkersOption,
+    read_images,
+)
 
 if TYPE_CHECKING:
     from snellen.core.method import Method
@@ -48,7 +55,9 @@ def shift(
         FormatOption,
         typer.Option(help="folder: PNG files and manifest.csv; medmnist-c: an .npz archive for each method."),
     ] = FormatOption.folder,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass; changes no pixel.")] = 32,
+    batch_size: Annotated[
+        int, typer.Option(min=1, rich_help_panel=RUN_PANEL, help="Images in one pass; changes no pixel.")
+    ] = 32,
     workers: WorkersOption = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Shift at most so many images, drawn at random.")] = None,
     seed: SeedOption = 0,
@@ -65,14 +74,14 @@ def shift(
         ),
     ] = None,
     *,
+    reading: Reading,
     running: Running,
     dry_run: DryRunOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print shift.json instead of the summary.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the same images under a nuisance, as a data set that any tool can read."""
     folder = out or free_folder("snellen-shift")
     with loading("reading images") as spinner:
-        from snellen.data.references import load_images
         from snellen.runs.settings import checked_severities, named_settings
         from snellen.runs.unfinished import check_free
         from snellen.verbs.shift import shift as write_shifted
@@ -82,7 +91,7 @@ def shift(
         strengths = None if not severity else checked_severities(severity)
         named_settings(methods)
         check_free(folder, RECORD, WHAT)
-        images = load_images(data, progress=spinner)
+        images = read_images(data, reading, spinner)
     carry_out(
         write_shifted,
         images,

@@ -9,7 +9,7 @@ import typer
 
 from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import TerminalProgress, loading
-from snellen.cli.run_options import SeedOption
+from snellen.cli.run_options import Reading, SeedOption, read_images
 from snellen.cli.text import markup
 from snellen.core.errors import InputError
 
@@ -38,6 +38,8 @@ def train(
     allow_remote: AllowRemoteOption = None,
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Also write model.onnx.")] = True,
     seed: SeedOption = 0,
+    *,
+    reading: Reading,
 ) -> None:
     """Train a classifier that no longer has the problem."""
     if len(methods) > 1:
@@ -54,7 +56,7 @@ def train(
         lacking = methods[0].missing() if parent is None else None
         if lacking is not None:
             raise InputError(f"{methods[0].name} {lacking}")
-        images = load_images(data, progress=spinner)
+        images = read_images(data, reading, spinner)
         chooses = None if tune is None else load_images(tune, progress=spinner)
         audited = None if test is None else load_images(test, progress=spinner)
     try:

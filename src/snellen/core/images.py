@@ -21,6 +21,9 @@ from snellen.core.randomness import Randomness
 
 Split = Literal["train", "tune", "test"]
 
+#: From so many class names on, one may occur twice: ImageNet has two kinds of crane.
+MANY_CLASSES = 1000
+
 #: What may be known about an image. ``id`` is required; everything else may be missing, or null for one image.
 COLUMNS: dict[str, pa.DataType] = {
     "id": pa.string(),
@@ -147,6 +150,9 @@ class ImageSet:
         duplicate = _first_duplicate(self.ids)
         if duplicate is not None:
             raise InputError(f"image ids must be unique; {duplicate!r} occurs twice in {self.name}")
+        alike = None if self.class_names is None else _first_duplicate(self.class_names)
+        if alike is not None and len(self.class_names or ()) < MANY_CLASSES:
+            raise InputError(f"{self.name}: {alike!r} occurs twice among the class names; give each class its own name")
         if self.class_names is not None and "label" in self.table.column_names:
             labels = self._labels()
             bad = np.flatnonzero((labels < -1) | (labels >= len(self.class_names)))

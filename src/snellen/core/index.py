@@ -113,6 +113,8 @@ class CheckEntry(Target):
         of_images: whether its figures ``KIND.STRENGTH.accuracy`` are means over the audited images, which its evidence
             pairs.
         listed: whether it asks the model at the end, and its rows lie in a list instead of the evidence.
+        effort: the least effort of an audit that runs it: ``quick``, or ``standard``; a check whose class says that it
+            does not run by default is one of ``full``.
     """
 
     name: str
@@ -121,6 +123,7 @@ class CheckEntry(Target):
     compared: str | Mapping[str, str] | None = None
     of_images: bool = False
     listed: bool = False
+    effort: str = "standard"
     registered: Any = field(default=None, repr=False)  # the class itself, where no module holds it
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 from contextlib import suppress
 from functools import cache
@@ -48,6 +50,14 @@ def describe_model(classifier: Classifier) -> dict[str, Any]:
 def describe_data(images: ImageSet, progress: Progress) -> dict[str, Any]:
     """Name, fingerprint and size of a set of images; its fingerprint reads every file once."""
     return {"name": images.name, "fingerprint": images.fingerprint(progress), "images": len(images)}
+
+
+def describe_beside(images: ImageSet) -> dict[str, Any]:
+    """A hash of units, groups and masks where a table or a folder of masks gave them; the fingerprint holds none."""
+    if not {"table", "masks"} & set(images.reference or ()):
+        return {}
+    known = [images.column(name) for name in ("unit_id", "group", "bag_id", "split", "mask")]
+    return {"beside": hashlib.sha256(json.dumps(known).encode()).hexdigest()}
 
 
 def describe_machine(classifier: Classifier | None) -> dict[str, Any]:

@@ -18,10 +18,12 @@ from snellen.core.errors import InputError
 from snellen.core.images import ImageSet, Opened, Split
 from snellen.core.progress import Progress
 from snellen.data.files.arrays import load_arrays
+from snellen.data.files.beside import with_masks, with_table
 from snellen.data.files.bundled import load_bundled
 from snellen.data.files.catalogue import loading as known_sets
 from snellen.data.files.contained_file import printable
-from snellen.data.files.folder import is_image_file, load_folder, load_single_image
+from snellen.data.files.decoding import NO_DICOM
+from snellen.data.files.folder import DICOM, is_image_file, load_folder, load_single_image
 from snellen.data.files.idx import holds_idx, load_idx
 from snellen.data.files.manifest import load_manifest
 from snellen.data.files.medmnist import load_npz
@@ -59,6 +61,8 @@ def load_images(
     *,
     class_names: Sequence[str] | None = None,
     columns: Mapping[str, str] | None = None,
+    masks: os.PathLike[str] | str | None = None,
+    table: os.PathLike[str] | str | None = None,
     value_range: tuple[float, float] | None = None,
     name: str | None = None,
     progress: Progress | None = None,
@@ -92,6 +96,10 @@ def load_images(
         class_names: of images in memory whose labels are numbers.
         columns: which column means what, for a table, a manifest, or items with fields:
             ``{"image": "file", "label": "dx", "unit": "patient"}``.
+        masks: folder of masks that are called like the images (:func:`~snellen.data.files.beside.with_masks`); for
+            images that are files.
+        table: CSV or Parquet file that names the images and says more of them, which ``columns`` then speaks of
+            (:func:`~snellen.data.files.beside.with_table`); for images by a reference.
         value_range: values of black and white, where pixels are floating-point numbers; they are rounded to bytes.
         name: shown in reports.
         progress: hears of every slide of ``slides:``; everything else is looked at in a moment, or when it is read.
@@ -106,6 +114,8 @@ def load_images(
         if labels is not None:
             raise InputError("labels come twice: beside the images, and as labels=")
         ref, labels = ref
+    if (masks is not None or table is not None) and not isinstance(ref, str | os.PathLike):
+        raise InputError("masks and table go with images by a reference: a folder, a manifest")
     if isinstance(ref, ImageSet | str | os.PathLike):
         if labels is not None or class_names is not None or values is not None:
             raise InputError(
@@ -115,18 +125,24 @@ def load_images(
             if columns is not None:
                 raise InputError("columns go with a table or a data set; this is an image set already")
             return ref if name is None else replace(ref, name=name)
-        images = _from_text(os.fspath(ref), name, progress, columns)
-        reference = {"ref": os.fspath(ref), "folder": os.getcwd()} | ({"columns": dict(columns)} if columns else {})
+        images = _from_text(os.fspath(ref), name, progress, columns if table is None else None)
+        if table is not None:
+            images = with_table(images, Path(table), columns)
+        if masks is not None:
+            images = with_masks(images, Path(masks))
+        beside = {name: os.fspath(one) for name, one in (("masks", masks), ("table", table)) if one is not None}
+        reference = {"ref": os.fspath(ref), "folder": os.getcwd(), **beside}
+        reference |= {"columns": dict(columns)} if columns else {}
         return replace(images, opened=Opened(images.source, reference))
     if isinstance(ref, np.ndarray | Tensor):
         if columns is not None:
             raise InputError("columns go with a table or a data set; arrays have none")
         return load_arrays(ref, labels, class_names=class_names, name=name, values=values)
-    beside = None if labels is None else list(labels)
+    listed = None if labels is None else list(labels)
     if is_table(ref):
-        return load_table(ref, columns=columns, class_names=class_names, labels=beside, values=values, name=name)
+        return load_table(ref, columns=columns, class_names=class_names, labels=listed, values=values, name=name)
     if is_data_set(ref):
-        return load_data_set(ref, columns=columns, class_names=class_names, labels=beside, values=values, name=name)
+        return load_data_set(ref, columns=columns, class_names=class_names, labels=listed, values=values, name=name)
     raise InputError(f"images cannot be loaded from {type(ref).__name__}; known forms: {_FORMS}")
 
 
@@ -142,7 +158,8 @@ def load_images_again(reference: Mapping[str, Any]) -> ImageSet:
     if not os.path.isdir(folder):
         raise InputError(f"{folder}, the folder from which {ref} is read, is not there")
     os.chdir(folder)
-    images = load_images(ref, columns=reference.get("columns"))
+    known = {key: reference[key] for key in ("columns", "masks", "table") if key in reference}
+    images = load_images(ref, **known)
     return replace(images, source=nameless_source(images)) if reference.get("nameless") else images
 
 
@@ -179,6 +196,8 @@ def _from_text(ref: str, name: str | None, progress: Progress | None, columns: M
     if suffix in (".tar", ".tgz") or path.name.lower().endswith((".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")):
         return _only(tar_shards.load_tar(place, name=name), split, name)
     if suffix not in (".csv", ".parquet", ".npz") or not path.is_file():
+        if suffix in DICOM and path.is_file():
+            raise InputError(f"{place}: {NO_DICOM}")
         what = f"a file ending in {suffix!r}" if path.is_file() else "neither a file nor a folder"
         raise InputError(f"{place} is {what}; known forms: {_FORMS}")
     if suffix == ".npz":

@@ -32,6 +32,15 @@ def rejected_images(extras: Iterable[Mapping[str, Any]], images: ImageSet) -> tu
     return tuple(RejectedImage(id=key, reason=reason) for key, reason in ordered)
 
 
+def rejected_reasons(run: Run, shards: int) -> dict[str, str]:
+    """The first reason for everything that shards could not use, by its id."""
+    found: dict[str, str] = {}
+    for shard in range(shards):
+        for row in run.shard_extra(shard).get("rejected", ()):
+            found.setdefault(row["id"], row["reason"])
+    return found
+
+
 def write_evidence(evidence: Evidence, folder: Path) -> None:
     """Write ``evidence.parquet`` into a folder, whole or not at all."""
     partial = folder / f".{EVIDENCE}.partial"

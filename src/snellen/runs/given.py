@@ -27,9 +27,14 @@ Images: TypeAlias = "ImageSet | str | os.PathLike[str] | Array | tuple[Array, Ar
 _SIZED = 16
 
 
-def given_images(images: Images, labels: Labels | None = None, columns: Mapping[str, str] | None = None) -> ImageSet:
+def given_images(
+    images: Images,
+    labels: Labels | None = None,
+    columns: Mapping[str, str] | None = None,
+    class_names: Sequence[str] | None = None,
+) -> ImageSet:
     """An image set from whatever names or holds images; arguments and errors as :func:`snellen.load_images`."""
-    return load_images(images, labels, columns=columns)
+    return load_images(images, labels, columns=columns, class_names=class_names)
 
 
 def given_classifier(

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
+from snellen.core.run_plan import describe_beside
 from snellen.data.privacy.nameless import with_other_name, without_names
 from snellen.data.privacy.pseudonyms import Pseudonyms
 from snellen.runs.settings import Methods, Setting, named_settings
@@ -38,6 +39,7 @@ class Inputs(Generic[Model]):
         return {
             "settings": [{"setting": setting.name, **setting.record} for setting in self.settings],
             "pseudonyms": None if self.names is None else self.names.key_id,
+            **describe_beside(self.images),
         }
 
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 
 from snellen.core import package
 from snellen.core.budget import seconds_of
@@ -29,6 +29,7 @@ from snellen.core.progress import Progress
 from snellen.core.rehearsal import rehearsing
 from snellen.core.run import Run, canonical_json, write_atomically
 from snellen.core.unwritable import tidy, unwritable_told
+from snellen.data.rejections import check_rejected
 from snellen.models.remote.sent_log import sent_log
 from snellen.runs.engines.choosing import Chosen, choose_engine
 from snellen.runs.engines.engine import Engine
@@ -45,6 +46,7 @@ from snellen.runs.estimate import (
     recorded_plan,
     try_out,
 )
+from snellen.runs.gathering import rejected_reasons
 from snellen.runs.measuring import Piece, Work, measure, part_note, read_part
 from snellen.runs.record import EVIDENCE, RunResult
 from snellen.runs.reopening import Reopening
@@ -67,6 +69,8 @@ class Running(TypedDict, total=False):
             without it does what is left and makes the record.
         budget: seconds, or a time such as "90s", "5m", "2h", that the call is to take about. Fewer images are drawn
             then, as many as a few measured ones let expect; chosen once.
+        allow_rejected: give the result also where more than 5 % of the images cannot be used. A call that was refused
+            for that keeps what it measured in ``out``: the same call with ``allow_rejected`` goes on.
     """
 
     engine: str | Engine
@@ -75,6 +79,7 @@ class Running(TypedDict, total=False):
     threads: int | None
     part: str | None
     budget: float | str | None
+    allow_rejected: bool
 
 
 def batches(count: int, size: int) -> list[range]:
@@ -84,6 +89,18 @@ def batches(count: int, size: int) -> list[range]:
     [range(0, 2), range(2, 4), range(4, 5)]
     """
     return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+class Rejections(NamedTuple):
+    """What could not be used.
+
+    Attributes:
+        reasons: by id, the first one each.
+        of: how many were looked at.
+    """
+
+    reasons: Mapping[str, str]
+    of: int
 
 
 @dataclass(frozen=True)
@@ -104,6 +121,8 @@ class Call(Generic[Result]):
         classifiers: models, which must be recognisable where a folder holds something already.
         again: from what a worker makes the work; None where none can.
         fits: whether something is fitted, and perhaps kept, before the first item.
+        rejected: what its shards could not use; None: what they list under ``rejected``, of all items.
+        name: of what is looked at, in messages.
     """
 
     what: str
@@ -119,6 +138,23 @@ class Call(Generic[Result]):
     classifiers: Sequence[Classifier] = ()
     again: Reopening | None = None
     fits: bool = False
+    rejected: Callable[[Run], Iterable[Rejections]] | None = None
+    name: str = ""
+
+    def check_rejected(self, run: Run, count: int) -> None:
+        """Refuse a result that would leave out too many of ``count`` items. One of none is refused by the verb itself.
+
+        Raises:
+            InputError: more than 5 % could not be used.
+        """
+        if self.rejected is None:
+            found: Iterable[Rejections] = [Rejections(rejected_reasons(run, len(self.shards)), count)]
+        else:
+            found = self.rejected(run)
+        for lost in found:
+            if len(lost.reasons) < lost.of:
+                name = self.name if self.images is None else self.images.name
+                check_rejected(lost.reasons.values(), lost.of, name, allowed=False)
 
     @property
     def record(self) -> str:
@@ -169,7 +205,8 @@ def carried_out(
         running: where, and how long.
 
     Raises:
-        InputError: ``out`` holds something else, or what workers would need cannot be handed to them.
+        InputError: ``out`` holds something else, what workers would need cannot be handed to them, or more than 5 % of
+            the images could not be used.
         RunConflictError: ``out`` holds the same of another plan, or another call is writing there.
         UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
         WorkerError: a worker died twice with the same shard, or found other files or packages than this process.
@@ -230,6 +267,8 @@ def carried_out(
         if where.part is not None:
             carried.result = made.result.of_part(plan, part_note(where.part, pieces, folder), folder)
             return
+        if not where.allow_rejected:
+            made.check_rejected(run, count if choice is None else choice.items)
         result = made.conclude(run, folder)
         tidy(folder)
         write_atomically(folder / made.record, canonical_json(result.to_json()))
@@ -254,6 +293,7 @@ class _Where:
     threads: int | None = None
     part: str | None = None
     budget: float | str | None = None
+    allow_rejected: bool = False
 
     def part_of(self, out: Path | str | None) -> tuple[int, int]:
         """Which of how many parts to measure."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
@@ -16,7 +16,7 @@ from snellen.core.run import Run, canonical_json, write_atomically
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.data.files.labels import align_labels
 from snellen.data.loading import check_batches
-from snellen.data.references import Array
+from snellen.data.references import Labels
 from snellen.methods.attacks.ensemble import StandardEnsemble
 from snellen.methods.attacks.goal import WHAT, goal_of, labels_of
 from snellen.methods.attacks.reliability import doubts_after
@@ -48,8 +48,9 @@ def attack(
     seed: int = 0,
     save_images: bool = True,
     pseudonyms: Path | str | None = None,
-    labels: Array | Sequence[int] | None = None,
+    labels: Labels | None = None,
     class_names: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     **running: Unpack[Running],
 ) -> AttackedSet | RunResult:
@@ -94,10 +95,11 @@ def attack(
         save_images: write pictures: files of the adversarial images, archives, contact sheets.
         pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, groups, bags,
             of the data and of files of models are replaced before anything is written, and can be looked up in it.
-        labels: of images that are an array or tensor.
+        labels: of images in memory that bring none: numbers or names, one for each.
         class_names: in the order of the outputs, where the model does not name them and the images name others.
+        columns: what the columns of a table, or the fields of a data set, mean: ``{"image": "file", "label": "dx"}``.
         progress: callback that receives progress updates.
-        running: engine, part, budget: see :class:`~snellen.runs.runner.Running`.
+        running: engine, part, budget, allow_rejected: see :class:`~snellen.runs.runner.Running`.
 
     Returns:
         Figures by setting, with the evidence; of an attack on the camera those of objects.
@@ -110,7 +112,7 @@ def attack(
         RunConflictError: ``out`` holds the attack of another plan.
     """
     check_batches(batch_size, workers)
-    images = given_images(images, labels)
+    images = given_images(images, labels, columns)
     classifier = given_classifier(classifier, images, class_names)
     named = named_settings(method, "attacks")
     if any(isinstance(setting.method, ViewAttack) for setting in named):

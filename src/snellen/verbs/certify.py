@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Unpack, cast
@@ -18,7 +18,7 @@ from snellen.core.run import Run
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.data.files.labels import align_labels
 from snellen.data.loading import check_batches, prepared_batch
-from snellen.data.references import Array
+from snellen.data.references import Labels
 from snellen.methods.smoothing.by_votes import VoteCertificate
 from snellen.methods.smoothing.certifying import CertifiedByVotes
 from snellen.runs.gathering import merged_evidence, rejected_images, write_evidence
@@ -94,8 +94,9 @@ def certify(
     limit: int | None = None,
     seed: int = 0,
     pseudonyms: Path | str | None = None,
-    labels: Array | Sequence[int] | None = None,
+    labels: Labels | None = None,
     class_names: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     **running: Unpack[Running],
 ) -> CertifiedSet:
@@ -129,10 +130,11 @@ def certify(
         seed: of everything random.
         pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, groups, bags,
             of the data and of files of models are replaced before anything is written, and can be looked up in it.
-        labels: of images that are an array or tensor.
+        labels: of images in memory that bring none: numbers or names, one for each.
         class_names: in the order of the outputs, where the model does not name them and the images name others.
+        columns: what the columns of a table, or the fields of a data set, mean: ``{"image": "file", "label": "dx"}``.
         progress: callback that receives progress updates.
-        running: engine, part, budget: see :class:`~snellen.runs.runner.Running`.
+        running: engine, part, budget, allow_rejected: see :class:`~snellen.runs.runner.Running`.
 
     Returns:
         Figures by setting, with the evidence.
@@ -144,7 +146,7 @@ def certify(
         UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
     """
     check_batches(batch_size, workers)
-    images = given_images(images, labels)
+    images = given_images(images, labels, columns)
     classifier = given_classifier(classifier, images, class_names)
     listener = progress or Silent()
     inputs = inputs_of(

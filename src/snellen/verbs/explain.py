@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from snellen.core.run import Run
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.data.files.labels import align_labels
 from snellen.data.loading import PreparedBatch, check_batches, prepared_batch
-from snellen.data.references import Array
+from snellen.data.references import Labels
 from snellen.methods.attacks.goal import class_number
 from snellen.runs.gathering import merged_evidence, rejected_images, write_evidence
 from snellen.runs.given import Images, Model, given_classifier, given_images
@@ -148,8 +148,9 @@ def explain(
     seed: int = 0,
     save_images: bool = True,
     pseudonyms: Path | str | None = None,
-    labels: Array | Sequence[int] | None = None,
+    labels: Labels | None = None,
     class_names: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     **running: Unpack[Running],
 ) -> ExplainedSet:
@@ -187,10 +188,11 @@ def explain(
         save_images: write pictures: sheets, masks, and those in the page.
         pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, of the data
             and of files of models are replaced before anything is written, and can be looked up in it.
-        labels: of images that are an array or tensor.
+        labels: of images in memory that bring none: numbers or names, one for each.
         class_names: in the order of the outputs, where the model does not name them and the images name others.
+        columns: what the columns of a table, or the fields of a data set, mean: ``{"image": "file", "label": "dx"}``.
         progress: callback that receives progress updates.
-        running: engine, part, budget: see :class:`~snellen.runs.runner.Running`.
+        running: engine, part, budget, allow_rejected: see :class:`~snellen.runs.runner.Running`.
 
     Returns:
         Figures by setting, with the evidence.
@@ -202,7 +204,7 @@ def explain(
         UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
     """
     check_batches(batch_size, workers)
-    images = given_images(images, labels)
+    images = given_images(images, labels, columns)
     classifier = given_classifier(classifier, images, class_names)
     listener = progress or Silent()
     number = None if target is None else class_number(classifier, target)

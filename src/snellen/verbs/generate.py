@@ -126,6 +126,7 @@ def generate(
     seed: int = 0,
     sheet: bool = True,
     pseudonyms: Path | str | None = None,
+    columns: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     **running: Unpack[Running],
 ) -> GeneratedSet:
@@ -154,8 +155,10 @@ def generate(
         sheet: also draw examples, and the grid.
         pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, groups, of the
             list and of files are replaced before anything is written, and can be looked up in it. Prompts stay.
+        columns: what the columns of a manifest mean, where the requests are one: ``{"image": "file"}``.
         progress: callback that receives progress updates.
-        running: engine, part, budget: see :class:`~snellen.runs.runner.Running`. A budget takes the first requests.
+        running: engine, part, budget, allow_rejected: see :class:`~snellen.runs.runner.Running`. A budget takes the
+            first requests.
 
     Raises:
         InputError: another kind of method, ``out`` holds something else, no request can be read, or the method gives
@@ -165,7 +168,7 @@ def generate(
     """
     check_batches(batch_size)
     method = build("generation", method)
-    requests = given_requests(requests, getattr(method, "known_classes", tuple)())
+    requests = given_requests(requests, getattr(method, "known_classes", tuple)(), columns)
     lacking = method.missing()
     if lacking is not None:
         raise InputError(f"{method.name} {lacking}")
@@ -203,6 +206,7 @@ def generate(
             seen=None if images is not None else lambda _: range(0),
             again=work.reopening() if isinstance(few, ImageRequests | ListedRequests) else None,
             fits=isinstance(method, Prepares),
+            name=few.name,
         )
 
     with carried_out(call, len(requests.ids), out, listener, running) as carried:

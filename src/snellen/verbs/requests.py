@@ -151,7 +151,9 @@ class ListedRequests:
 
 
 def given_requests(
-    requests: Requests | ImageSet | str | Sequence[str | Mapping[str, Any]], classes: Sequence[str] = ()
+    requests: Requests | ImageSet | str | Sequence[str | Mapping[str, Any]],
+    classes: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
 ) -> Requests:
     """Requests from whatever names or holds them.
 
@@ -161,12 +163,15 @@ def given_requests(
     Args:
         requests: themselves; a reference (:func:`load_requests`); images; or a list of prompts, or of mappings.
         classes: names of the classes that the method knows.
+        columns: what the columns of a manifest mean, where the reference is one.
 
     Raises:
         InputError: an entry of another kind, or nothing at all.
     """
     if isinstance(requests, str):
-        return load_requests(requests, classes)
+        return load_requests(requests, classes, columns)
+    if columns is not None:
+        raise InputError("columns say what those of a manifest mean, FILE.csv or FILE.parquet; these requests are none")
     if isinstance(requests, ImageSet):
         return ImageRequests(requests)
     if not isinstance(requests, Sequence):
@@ -178,7 +183,7 @@ def given_requests(
     return ListedRequests("requests", [{"id": f"{number:06d}", **row} for number, row in enumerate(rows, start=1)])
 
 
-def load_requests(reference: str, classes: Sequence[str] = ()) -> Requests:
+def load_requests(reference: str, classes: Sequence[str] = (), columns: Mapping[str, str] | None = None) -> Requests:
     """Read requests: ``FILE.txt``, a prompt a line; ``FILE.json``, a list of objects; classes; else images.
 
     Prompts become ``{"id": "000001", "prompt": …}``, empty lines left out. Objects without an id get one in the same
@@ -188,15 +193,19 @@ def load_requests(reference: str, classes: Sequence[str] = ()) -> Requests:
     Args:
         reference: as above.
         classes: names of the classes that the method knows; empty where it takes any words.
+        columns: what the columns of a manifest mean, where the reference is one.
 
     Raises:
         InputError: nothing there, or not usable.
     """
+    path = Path(reference)
+    listed = reference.startswith(CLASSES) or path.suffix.lower() in _LISTS
+    if listed and columns is not None:
+        raise InputError(f"columns say what those of a manifest mean, FILE.csv or FILE.parquet; {reference} is none")
     if reference.startswith(CLASSES):
         return _of_classes(reference, classes)
-    path = Path(reference)
-    if path.suffix.lower() not in _LISTS:
-        return ImageRequests(load_images(reference))
+    if not listed:
+        return ImageRequests(load_images(reference, columns=columns))
     try:
         text = path.read_text(encoding="utf-8")
         found = json.loads(text) if path.suffix.lower() == ".json" else _prompts(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol, Unpack, runtime_checkable
@@ -16,12 +16,13 @@ from snellen.core.randomness import Randomness
 from snellen.core.run import Run
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.data.files.labels import align_labels
+from snellen.data.references import Labels
 from snellen.runs.gathering import write_evidence
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.inputs import inputs_of
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
-from snellen.runs.runner import Call, Running, batches, carried_out
+from snellen.runs.runner import Call, Rejections, Running, batches, carried_out
 from snellen.runs.settings import Methods, Setting
 from snellen.runs.shard import Shard
 from snellen.verbs.scanned_pictures import write_pictures
@@ -84,6 +85,9 @@ def scan(
     limit: int | None = None,
     seed: int = 0,
     pseudonyms: Path | str | None = None,
+    labels: Labels | None = None,
+    class_names: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     **running: Unpack[Running],
 ) -> ScannedSet:
@@ -105,8 +109,11 @@ def scan(
         seed: of everything random.
         pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, groups, bags,
             of the data and of files of models are replaced before anything is written, and can be looked up in it.
+        labels: of images in memory that bring none: numbers or names, one for each.
+        class_names: in the order of the outputs, where the model does not name them and the images name others.
+        columns: what the columns of a table, or the fields of a data set, mean: ``{"image": "file", "label": "dx"}``.
         progress: callback that receives progress updates.
-        running: engine, part, budget: see :class:`~snellen.runs.runner.Running`.
+        running: engine, part, budget, allow_rejected: see :class:`~snellen.runs.runner.Running`.
 
     Returns:
         What each method found, with the evidence.
@@ -117,9 +124,9 @@ def scan(
         RunConflictError: ``out`` holds the scan of another plan.
         UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
     """
-    listener, held = progress or Silent(), given_images(images)
+    listener, held = progress or Silent(), given_images(images, labels, columns)
     inputs = inputs_of(
-        None if classifier is None else given_classifier(classifier, held),
+        None if classifier is None else given_classifier(classifier, held, class_names),
         held,
         method,
         "scans",
@@ -159,6 +166,7 @@ def scan(
             seen=lambda _: range(len(shown)),
             classifiers=() if model is None else (model,),
             again=work.reopening(),
+            rejected=lambda run: _rejections(work, run),
         )
 
     with carried_out(call, len(inputs.images), out, listener, running) as carried:
@@ -177,6 +185,15 @@ def needs_classifier(setting: Setting, given: bool) -> None:
         raise InputError(
             f"{setting.method.name} needs a classifier that gives {', '.join(wanted)}: name it before the images"
         )
+
+
+def _rejections(work: Work, run: Run) -> Iterator[Rejections]:
+    """What each method could not use, of the images that it looked at; one that looks at fewer has a field for it."""
+    for number, setting in enumerate(work.settings):
+        lost = run.shard_evidence(number, setting.name).where(status="rejected").table
+        reasons = dict(zip(lost["example_id"].to_pylist(), lost["reason"].to_pylist(), strict=True))
+        most = getattr(setting.method, "images", None)
+        yield Rejections(reasons, min(len(work.images), most) if isinstance(most, int) else len(work.images))
 
 
 def _conclude(settings: Sequence[Setting], run: Run, folder: Path) -> ScannedSet:

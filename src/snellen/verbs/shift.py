@@ -16,6 +16,7 @@ from snellen.core.randomness import Randomness
 from snellen.core.run import Run
 from snellen.core.run_plan import describe_machine
 from snellen.data.loading import check_batches
+from snellen.data.references import Labels
 from snellen.methods.edits.masked_object import EditedObjects
 from snellen.models.segmenters.object_masks import fitting_segmenter
 from snellen.models.segmenters.protocol import Segmenter
@@ -25,7 +26,7 @@ from snellen.runs.given import Images, given_images
 from snellen.runs.inputs import Inputs, inputs_of
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
-from snellen.runs.runner import Call, Running, batches, carried_out
+from snellen.runs.runner import Call, Rejections, Running, batches, carried_out
 from snellen.runs.settings import Methods, Setting, checked_severities
 from snellen.runs.shard import Shard
 from snellen.runs.unfinished import check_free
@@ -164,6 +165,9 @@ def shift(
     contact_sheet: bool = True,
     pseudonyms: Path | str | None = None,
     segmenter: str | None = None,
+    labels: Labels | None = None,
+    class_names: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     **running: Unpack[Running],
 ) -> ShiftedSet:
@@ -207,8 +211,11 @@ def shift(
             and of the data are replaced before anything is written, and can be looked up in it.
         segmenter: reference of what finds the objects that a method edits, in place of masks; see
             :func:`snellen.models.references.load_segmenter`.
+        labels: of images in memory that bring none: numbers or names, one for each.
+        class_names: of images in memory whose labels are numbers.
+        columns: what the columns of a table, or the fields of a data set, mean: ``{"image": "file", "label": "dx"}``.
         progress: callback that receives progress updates.
-        running: engine, part, budget: see :class:`~snellen.runs.runner.Running`.
+        running: engine, part, budget, allow_rejected: see :class:`~snellen.runs.runner.Running`.
 
     Raises:
         InputError: nothing to do, ``out`` holds something else, no image is usable, or the images do not fit the
@@ -219,7 +226,7 @@ def shift(
     check_batches(batch_size, workers)
     if format not in get_args(Format):
         raise InputError(f"unknown format {format!r}; known: {', '.join(get_args(Format))}")
-    held, listener = given_images(images), progress or Silent()
+    held, listener = given_images(images, labels, columns, class_names), progress or Silent()
     inputs = inputs_of(
         None,
         held,
@@ -262,6 +269,7 @@ def shift(
             images=shown,
             seen=work.seen,
             again=work.reopening(),
+            rejected=lambda run: [_rejections(work, run)],
         )
 
     with carried_out(call, len(inputs.images), out, listener, running) as carried:
@@ -308,6 +316,12 @@ def _plan(
         "contact_sheet": contact_sheet,
         **describe_machine(None),
     }
+
+
+def _rejections(work: Work, run: Run) -> Rejections:
+    """Images that at least one setting could not use."""
+    lost = (pair for shard in range(len(work.shards)) for pair in run.shard_extra(shard)["rejected"])
+    return Rejections(dict(lost), len(work.images))
 
 
 def _conclude(run: Run, work: Work, folder: Path, contact_sheets: bool) -> ShiftedSet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from snellen.core.randomness import Randomness
 from snellen.core.run import canonical_json, write_atomically
 from snellen.data.files.joining import join
 from snellen.data.files.splits import as_split
+from snellen.data.references import Labels
 from snellen.models.classifiers.onnx_export import export_onnx
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.remote.sent_log import sent_log
+from snellen.runs.given import Images, given_images
 from snellen.training.checkpoints import differences
 from snellen.verbs.model_card import model_card
 
@@ -62,14 +64,17 @@ class Delivered:
 
 def train(
     recipe: str | Mapping[str, Any] | Method,
-    images: ImageSet,
+    images: Images,
     *,
     out: Path | str,
-    tune: ImageSet | None = None,
-    test: ImageSet | None = None,
+    tune: Images | None = None,
+    test: Images | None = None,
     base: Artifact | None = None,
     onnx: bool = True,
     seed: int = 0,
+    labels: Labels | None = None,
+    class_names: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Delivered:
     """Train a classifier, or a denoiser, and write it with all that a user of it must know.
@@ -79,13 +84,16 @@ def train(
 
     Args:
         recipe: a method of the area ``recipes``: its name, its record, or itself.
-        images: to train on, none of them test images.
+        images: to train on, none of them test images: an image set, or what :func:`snellen.load_images` takes.
         out: a new folder, or one that holds an unfinished training.
         tune: images that choose the epoch, where the others have no such split of their own.
         test: images to audit the result on; None: no audit. A denoiser gets neither that nor an ONNX file.
         base: a classifier whose weights are gone on from.
         onnx: also write model.onnx; what cannot be written is told in ``notes``.
         seed: of everything random.
+        labels: of images to train on in memory that bring none: numbers or names, one for each.
+        class_names: of images to train on in memory whose labels are numbers.
+        columns: what the columns of a table to train on mean: ``{"image": "file", "label": "dx"}``.
         progress: hears of every step.
 
     Raises:
@@ -99,7 +107,8 @@ def train(
     lacking = made.missing() if base is None else None
     if lacking is not None:
         raise InputError(f"{made.name} {lacking}")
-    given = images
+    given = images = given_images(images, labels, columns, class_names)
+    tune, test = (None if one is None else given_images(one) for one in (tune, test))
     if tune is not None:
         given = join([as_split(images.for_fitting(), "train"), as_split(tune.for_fitting(), "tune")])
     if "labels" not in made.needs:

@@ -120,6 +120,9 @@ class _Filters:
 _filters = _Filters()
 
 
+#: Where files of DICOM say what they are, and why they are refused.
+_DICOM_AT, NO_DICOM = 128, "DICOM files are not read; export the images as PNG or TIFF"
+
 #: Formats that are tried, whatever the file is called (Pillow's names; PPM covers PGM and PBM).
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 
@@ -192,6 +195,8 @@ def decode(
     except RejectedImageError:
         raise
     except UnidentifiedImageError as error:
+        if content[_DICOM_AT : _DICOM_AT + 4] == b"DICM":
+            raise RejectedImageError(NO_DICOM) from error
         raise RejectedImageError(f"not a readable image of a known format ({', '.join(FORMATS)})") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RejectedImageError("far more pixels than its file size is plausible for (decompression bomb)") from error

@@ -71,10 +71,11 @@ class FileSource(EncodedSource):
     ) -> None:
         super().__init__(refused, limits, grey_range)
         self.root, self.paths, self.skipped = root, tuple(paths), skipped
+        self.mask_root = root  # masks may lie in a folder of their own
 
     def read_mask(self, index: int, path: str) -> Image.Image:
-        """Decode the mask at ``path`` below the folder ("L"). Raises RejectedImageError when it cannot."""
-        content = read_file(self.root, path, self.limits.max_bytes)
+        """Decode the mask at ``path`` below the folder of masks ("L"). Raises RejectedImageError when it cannot."""
+        content = read_file(self.mask_root, path, self.limits.max_bytes)
         return decode(content, limits=self.limits, grey_range=self.grey_range).convert("L")
 
     def stored(self, index: int) -> bytes:

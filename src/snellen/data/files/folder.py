@@ -13,7 +13,7 @@ import pyarrow as pa
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import COLUMNS, ImageSet, Split
 from snellen.data.files.contained_file import is_within, kind_of_file, locate, printable, told_apart
-from snellen.data.files.decoding import DEFAULT_LIMITS, SIXTEEN_BIT, DecodingLimits
+from snellen.data.files.decoding import DEFAULT_LIMITS, NO_DICOM, SIXTEEN_BIT, DecodingLimits
 from snellen.data.files.file_source import FileSource
 from snellen.data.files.splits import split_of
 
@@ -114,7 +114,7 @@ def list_images(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Listing:
                 else:
                     further.append((path, folder / entry.name))
             elif entry.name.lower().endswith(DICOM):
-                listing.refused[path] = "DICOM files are not read; export the images as PNG or TIFF"
+                listing.refused[path] = NO_DICOM
             elif not _is_image_name(entry.name, suffixes):
                 listing.skipped += 1
             elif entry.is_file(follow_symlinks=False):

@@ -14,7 +14,7 @@ from snellen.core.images import COLUMNS, ImageSet, Provenance, Split
 from snellen.data.files.decoding import DEFAULT_LIMITS, SIXTEEN_BIT, DecodingLimits
 from snellen.data.files.file_source import FileSource
 from snellen.data.files.labels import MAX_CLASSES, checked_class_count, numbered_class_names
-from snellen.data.files.manifest_table import Written, read_csv, read_parquet
+from snellen.data.files.manifest_table import Written, read_table
 from snellen.data.files.splits import SPELLINGS, split_of
 
 #: Columns that name a class in each row, all of the same classes.
@@ -282,8 +282,7 @@ def load_manifest(
     Raises:
         InputError: the table cannot be read, or a row says something that cannot be.
     """
-    read = read_parquet if path.suffix.lower() == ".parquet" else read_csv
-    written = read(path, columns=columns)
+    written = read_table(path, columns=columns)
     if not written.rows:
         raise InputError(f"{path} lists no images")
     table, class_names, split = meaning(str(path), written)

@@ -47,6 +47,9 @@ def renamed(columns: Mapping[str, str] | None, there: Sequence[str], told: str) 
 MAX_BYTES = 2 * 2**30
 MAX_ROWS = 20_000_000
 
+#: Longest first line that is read for the names of columns, bytes.
+_MAX_HEADER = 1_000_000
+
 _MEANT = frozenset({*COLUMNS, "path"})
 
 
@@ -148,6 +151,27 @@ def read_parquet(path: Path, *, columns: Mapping[str, str] | None = None) -> Wri
         ) from error
     further = {name: table[name] for name in table.column_names if name not in _MEANT}
     return Written(held, further, [f"row {number}" for number in range(1, len(table) + 1)])
+
+
+def read_table(path: Path, *, columns: Mapping[str, str] | None = None) -> Written:
+    """Read a table by the ending of its file; see :func:`read_csv` and :func:`read_parquet`."""
+    return (read_parquet if path.suffix.lower() == ".parquet" else read_csv)(path, columns=columns)
+
+
+def read_header(path: Path) -> list[str]:
+    """Names of the columns of a table, CSV or Parquet.
+
+    Raises:
+        InputError: there is no such file, or it is no such table.
+    """
+    try:
+        with path.open("rb") as stream:
+            if path.suffix.lower() == ".parquet":
+                return list(open_parquet(stream).schema_arrow.names)
+            text = stream.readline(_MAX_HEADER).decode("utf-8-sig")
+        return [name.strip() for name in next(csv.reader([text], strict=True), [])]
+    except (*UNREADABLE, csv.Error) as error:
+        raise InputError(f"{path} is not a readable table: {(str(error).splitlines() or ['?'])[0][:200]}") from error
 
 
 def _check_size(path: Path, size: int) -> None:

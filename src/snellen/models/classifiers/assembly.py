@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier, Normalization, Task, hash_tensors
 from snellen.core.errors import InputError, ModelError
+from snellen.core.images import MANY_CLASSES
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.models.classifiers.grey_models import NOTE, of_one_channel, one_channel, takes_one_channel
@@ -27,9 +28,6 @@ from snellen.models.classifiers.output_kind import (
 #: Largest file of class names that is read, bytes.
 MAX_BYTES = 16 * 2**20
 
-#: From so many names on, one may occur twice.
-MANY = 1000
-
 
 def read_class_names(classes: Sequence[str] | str | Path) -> tuple[str, ...]:
     """Read class names from a list, or from a UTF-8 text file with one name a line (empty lines at the end ignored).
@@ -41,7 +39,7 @@ def read_class_names(classes: Sequence[str] | str | Path) -> tuple[str, ...]:
 
     Raises:
         InputError: no such file, not text, no names, an empty name in between, or a name that occurs twice among fewer
-            than :data:`MANY`.
+            than :data:`~snellen.core.images.MANY_CLASSES`.
     """
     if not isinstance(classes, str | Path):
         names, source = list(classes), "the list of class names"
@@ -56,7 +54,7 @@ def read_class_names(classes: Sequence[str] | str | Path) -> tuple[str, ...]:
     if "" in stripped:
         raise InputError(f"{source}: name {stripped.index('') + 1} is empty; expected one name a line")
     twice = next((name for name, times in Counter(stripped).items() if times > 1), None)
-    if twice is not None and len(stripped) < MANY:
+    if twice is not None and len(stripped) < MANY_CLASSES:
         raise InputError(f"{source}: {twice!r} occurs twice; classes of one name cannot be told apart")
     return stripped
 
@@ -270,6 +268,9 @@ def _names(loaded: LoadedModel, outputs: int | None, given: tuple[str, ...] | No
         if given is not None:
             raise InputError(f"{loaded.name} has {outputs} outputs, but {len(names)} class names came: {_FIX}")
         raise ModelError(f"{loaded.name} has {outputs} outputs, but names {len(names)} classes: {_FIX}")
+    twice = next((name for name, times in Counter(names).items() if times > 1), None)
+    if twice is not None and len(names) < MANY_CLASSES:
+        raise InputError(f"{loaded.name} names two classes {twice!r}, which cannot be told apart: {_FIX}")
     return names
 
 

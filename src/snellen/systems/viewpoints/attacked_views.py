@@ -33,7 +33,7 @@ from snellen.runs.gathering import write_evidence
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
 from snellen.runs.record import EVIDENCE, RejectedImage
-from snellen.runs.runner import Call, Running, batches, carried_out
+from snellen.runs.runner import Call, Rejections, Running, batches, carried_out
 from snellen.runs.settings import Setting
 from snellen.runs.shard import Shard
 from snellen.systems.viewpoints.attacked_view_set import (
@@ -54,6 +54,9 @@ SAMPLES, LEAST_COVERAGE = 50, 0.005
 
 #: What progress calls it.
 TASK = "attacking the camera"
+
+#: Why an object is left out that is what others are to be taken for.
+OF_TARGET = "it is of the target class"
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,11 +177,19 @@ def attack_view_set(
             seen=lambda _: range(len(images)),
             classifiers=[classifier],
             again=work.reopening(),
+            rejected=lambda run: [_rejections(work, run)],
         )
 
     with carried_out(call, count if limit is None else min(limit, count), out, progress, running) as carried:
         carried.measure()
     return carried.result
+
+
+def _rejections(work: Work, run: Run) -> Rejections:
+    """Objects that could not be used; those of the target class have nothing to be attacked for."""
+    reasons = {one.object_id: run.shard_extra(shard)["rejected"] for shard, one in enumerate(work.objects)}
+    lost = {name: reason for name, reason in reasons.items() if reason not in (None, OF_TARGET)}
+    return Rejections(lost, len(work.objects))
 
 
 def _measured(work: Work, one: ViewedObject) -> tuple[dict[str, Evidence], dict[str, Any]]:
@@ -187,7 +198,7 @@ def _measured(work: Work, one: ViewedObject) -> tuple[dict[str, Evidence], dict[
     if one.label < 0:
         return none, {"rejected": "it has no label"}
     if one.label == work.goal.target:
-        return none, {"rejected": "it is of the target class"}
+        return none, {"rejected": OF_TARGET}
     evidence: dict[str, Evidence] = {}
     told: dict[str, Any] = {}
     look, score = _look(work, one), scores_of(work.classifier)

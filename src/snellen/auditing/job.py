@@ -1,0 +1,240 @@
+"""An audit as one file, ``audit.toml``: model, data, columns, checks, requirements, and the run directory."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from snellen.auditing.effort import Effort, Named, named_outright, with_settings
+from snellen.core.errors import InputError, unknown_name
+from snellen.core.finding import Level
+from snellen.data.references import load_images
+from snellen.models.classifiers.references import load_classifier
+
+#: Ending of a file that describes an audit.
+ENDING = ".toml"
+
+#: Schemes of references that are followed by a path; those of others are followed by a name or an address.
+_PATH_SCHEMES = ("artifact", "hf", "onnx", "isnet", "diffusers", "meshes", "slides", "tar")
+
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):(.*)", re.DOTALL)
+
+
+class Requirements(BaseModel):
+    """The table ``[gate]``: what makes the command end with code 3. In Python it is not judged.
+
+    Attributes:
+        require: metrics and limits, such as ``clean.accuracy>=0.9``.
+        fail_on: level of findings that fails it.
+        baseline: run directory of an earlier audit.
+        junit: file for the outcome.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    require: tuple[str, ...] = ()
+    fail_on: Level | None = None
+    baseline: str | None = None
+    junit: str | None = None
+
+
+class AuditJob(BaseModel):
+    """What ``audit.toml`` holds. Relative paths are relative to the folder of the file.
+
+    Attributes:
+        model: reference of the classifier.
+        data: reference of the images.
+        classes: file with the class names, one a line.
+        columns: what columns mean: ``{unit = "patient", group = "hospital"}``.
+        masks: folder of masks that are called like the images.
+        table: CSV or Parquet file that names the images and says more of them.
+        train: images the model was trained on.
+        val: images that something may be fitted to.
+        out: run directory.
+        effort: which checks run.
+        checks: names, or ``+name`` and ``-name`` to change the effort's.
+        settings: parameters of checks, by check.
+        threats: what the model must withstand.
+        gate: requirements.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    data: str
+    classes: str | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+    masks: str | None = None
+    table: str | None = None
+    train: str | None = None
+    val: str | None = None
+    out: str | None = None
+    effort: Effort | None = None
+    checks: str | tuple[str, ...] | None = None
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    threats: tuple[str, ...] = ()
+    gate: Requirements = Requirements()
+    device: str = "cpu"
+    limit: int | None = Field(None, ge=1)
+    budget: str | None = None
+    batch_size: int = Field(64, ge=1)
+    workers: int = Field(0, ge=0)
+    seed: int = 0
+    save_images: bool = True
+    pseudonyms: str | None = None
+    allow_rejected: bool = False
+
+    def under(self, folder: Path) -> AuditJob:
+        """The same job with paths that hold where ``folder`` does."""
+        if folder == Path():  # whatever is written holds here as it stands
+            return self
+        paths = ("model", "data", "classes", "masks", "table", "train", "val", "out", "pseudonyms")
+        moved: dict[str, Any] = {
+            name: placed(value, folder) for name in paths if isinstance(value := getattr(self, name), str)
+        }
+        gate = {name: placed(value, folder) for name in ("baseline", "junit") if (value := getattr(self.gate, name))}
+        settings = {check: _placed_fields(fields, folder) for check, fields in self.settings.items()}
+        return self.model_copy(update={**moved, "gate": self.gate.model_copy(update=gate), "settings": settings})
+
+    def named_checks(self) -> Named | None:
+        """The checks as :func:`snellen.audit` takes them, with their settings."""
+        return with_settings(self.checks, self.effort, self.settings)
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of :func:`snellen.audit`, model and images loaded; only what the file says."""
+        plain = ("out", "effort", "threats", "limit", "budget", "batch_size", "workers", "seed", "save_images")
+        found = {
+            name: getattr(self, name)
+            for name in (*plain, "pseudonyms", "allow_rejected")
+            if name in self.model_fields_set
+        }
+        return {
+            **found,
+            "classifier": load_classifier(self.model, self.classes, device=self.device),
+            "images": load_images(self.data, columns=self.columns or None, masks=self.masks, table=self.table),
+            "train": None if self.train is None else load_images(self.train),
+            "tune": None if self.val is None else load_images(self.val),
+            "checks": self.named_checks(),
+        }
+
+
+def is_job(reference: object) -> bool:
+    """Whether a model is named by a file that describes a whole audit.
+
+    >>> is_job("audit.toml"), is_job("bundled:fashion-cnn")
+    (True, False)
+    """
+    return isinstance(reference, str | Path) and str(reference).lower().endswith(ENDING)
+
+
+def read_job(path: Path | str) -> AuditJob:
+    """Read ``audit.toml``.
+
+    Returns:
+        The job, with paths as they hold from here.
+
+    Raises:
+        InputError: there is no such file, it is not TOML, or a key is unknown or holds what it may not; the message
+            names file, line and key.
+    """
+    place = Path(path)
+    try:
+        text = place.read_text(encoding="utf-8")
+        written = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InputError(f"{place} cannot be read: {reason}; snellen init MODEL DATA writes such a file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{place} is not TOML: {error}") from error
+    try:
+        job = AuditJob.model_validate(written)
+    except ValidationError as error:
+        raise InputError("\n".join(_told(place, text, one) for one in error.errors())) from error
+    return job.under(place.parent)
+
+
+def arguments_of(path: str, given: Mapping[str, Any], signature: inspect.Signature) -> dict[str, Any]:
+    """Keyword arguments of an audit that a file describes.
+
+    Args:
+        path: of the file, which came as the classifier.
+        given: all arguments of the call by name; those that are not their default win over the file.
+        signature: of the call.
+    """
+    job = read_job(path)
+    beside = {
+        name: value
+        for name, value in given.items()
+        if name != "classifier" and value is not signature.parameters[name].default
+    }
+    if named_outright(beside.get("checks")):
+        job = job.model_copy(update={"effort": None})
+    elif "effort" in beside and named_outright(job.checks):
+        job = job.model_copy(update={"checks": None})
+    return {**job.arguments(), **beside}
+
+
+def placed(reference: str, folder: Path) -> str:
+    """A path or reference that was written in a file of a folder, as it holds from here.
+
+    >>> [placed(one, Path("sub")) for one in ("images#test", "onnx:net.onnx", "bundled:fashion-cnn")]
+    ['sub/images#test', 'onnx:sub/net.onnx', 'bundled:fashion-cnn']
+    """
+    return moved(reference, lambda path: str(folder / path))
+
+
+def moved(reference: str, move: Callable[[str], str]) -> str:
+    """A reference whose path, where it holds one, was put through a function."""
+    found = _SCHEME.fullmatch(reference)
+    if found is None or len(found[1]) == 1:  # one letter is a drive
+        return move(reference)
+    scheme, rest = found.groups()
+    if scheme in ("timm", "torchvision"):
+        name, at, file = rest.partition("@")
+        return f"{scheme}:{name}{at}{move(file)}" if at else reference
+    return f"{scheme}:{move(rest)}" if scheme in _PATH_SCHEMES else reference
+
+
+def _placed_fields(fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Settings of a check, in which a text may be a reference that holds a path."""
+    schemes = (*_PATH_SCHEMES, "timm", "torchvision")
+    return {
+        name: placed(value, folder) if isinstance(value, str) and value.partition(":")[0] in schemes else value
+        for name, value in fields.items()
+    }
+
+
+def _told(place: Path, text: str, error: Mapping[str, Any]) -> str:
+    """What is wrong with one key, in a line."""
+    where = [str(part) for part in error["loc"] if isinstance(part, str)]
+    known = Requirements if where[0] == "gate" and len(where) > 1 else AuditJob
+    where = where[: 2 if known is Requirements else 1]
+    line = _line(text, where)
+    begin = f"{place}{f', line {line}' if line else ''}"
+    key = ".".join(where)
+    if error["type"] == "extra_forbidden":
+        return f"{begin}: {unknown_name('key', where[-1], known.model_fields)}"
+    if error["type"] == "missing":
+        return f'{begin}: the key {key!r} is missing; write {key} = "..."'
+    message = str(error["msg"])
+    return f"{begin}: {key}: {message[:1].lower()}{message[1:]}; got {error['input']!r}"
+
+
+def _line(text: str, where: Sequence[str]) -> int | None:
+    """Number of the line that a key stands in; None where it stands in none of its own."""
+    table = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line)
+        if header:
+            table = header[1]
+            if table.split(".") == list(where):
+                return number
+        elif re.match(rf"\s*[\"']?{re.escape(where[-1])}[\"']?\s*=", line) and table == ".".join(where[:-1]):
+            return number
+    return None

@@ -1,0 +1,112 @@
+"""What attack, explain, certify and scan have in common: a model, images, methods, and a folder that is filled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+
+import typer
+
+from snellen.cli.carrying_out import carry_out
+from snellen.cli.free_folder import free_folder
+from snellen.cli.privacy_options import AllowRemoteOption, PseudonymsOption
+from snellen.cli.progress import loading
+from snellen.cli.run_options import ClassesOption, DeviceOption, Reading, SeedOption, read_images
+from snellen.core.index import Target
+
+if TYPE_CHECKING:
+    from snellen.core.classifier import Classifier
+    from snellen.core.images import ImageSet
+    from snellen.core.method import Method
+    from snellen.runs.settings import Setting
+
+
+class Asking(TypedDict):
+    """Which model is asked with how many of the images, and under which names."""
+
+    limit: int | None
+    classes: Path | None
+    device: str
+    seed: int
+    pseudonyms: Path | None
+
+
+def asking(
+    limit: Annotated[int | None, typer.Option(min=1, help="Take at most so many images, drawn at random.")] = None,
+    classes: ClassesOption = None,
+    device: DeviceOption = "cpu",
+    seed: SeedOption = 0,
+    allow_remote: AllowRemoteOption = None,  # allowed by its callback, in all that the command does
+    pseudonyms: PseudonymsOption = None,
+) -> Asking:
+    """The options of a command that asks a model, as values by name."""
+    return {"limit": limit, "classes": classes, "device": device, "seed": seed, "pseudonyms": pseudonyms}
+
+
+def carry_out_on_images(
+    verb: str,
+    area: str,
+    record: str,
+    methods: Sequence[Method],
+    model: str | None,
+    data: str,
+    *,
+    out: Path | None,
+    reading: Reading,
+    asking: Asking,
+    as_json: bool,
+    dry_run: bool,
+    refuse: Callable[[Setting], None] = lambda setting: None,
+    announce: Callable[[Classifier, ImageSet, Sequence[Setting]], None] | None = None,
+    **options: Any,  # noqa: ANN401 - what the verb takes
+) -> None:
+    """Load model and images, and carry a verb out on them.
+
+    Args:
+        verb: "module:function" of the verb, whose module is imported when it is needed.
+        area: of its methods.
+        record: module that holds RECORD and WHAT, name and kind of what the verb writes.
+        methods: that are used.
+        model: reference of the classifier; None where the methods need none.
+        data: reference of the images.
+        out: folder that was named; None: a free one is chosen.
+        reading: how the images are read.
+        asking: which model, how many images.
+        as_json: print the record.
+        dry_run: print what it would cost, and do nothing.
+        refuse: raises an error for a method that cannot be used, before anything is read.
+        announce: is called with everything loaded, before the verb begins.
+        options: of the verb.
+    """
+    function = Target(target=verb)
+    folder = out or free_folder(f"snellen-{verb.rpartition(':')[2]}")
+    with loading("reading images and model") as spinner:
+        from snellen.models.classifiers.references import load_classifier
+        from snellen.runs.settings import named_settings
+        from snellen.runs.unfinished import check_free
+
+        # What can be refused without model and images is refused before they are read.
+        settings = named_settings(methods, area)
+        for setting in settings:
+            refuse(setting)
+        kind, what = (Target(target=f"{record}:{name}").load() for name in ("RECORD", "WHAT"))
+        check_free(folder, kind, what)
+        images = read_images(data, reading, spinner)
+        classifier = None if model is None else load_classifier(model, asking["classes"], device=asking["device"])
+    if announce is not None and classifier is not None:
+        announce(classifier, images, settings)
+    carry_out(
+        function.load(),
+        classifier,
+        images,
+        methods,
+        folder=folder,
+        given=out,
+        as_json=as_json,
+        dry_run=dry_run,
+        limit=asking["limit"],
+        seed=asking["seed"],
+        pseudonyms=asking["pseudonyms"],
+        **options,
+    )

@@ -1,0 +1,155 @@
+"""One file for an audit: read, refused with lines, won over by options; and snellen init, which writes it."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import snellen
+from snellen.auditing.effort import checks_at
+from snellen.auditing.job import read_job
+from snellen.core.errors import InputError
+
+MODEL, DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a few garments, their masks, and a table of patients; the work is done beside it."""
+    images = snellen.load_images(DATA)
+    rows = ["file,patient,site"]
+    for number, label in enumerate([1, 1, 5, 5, 8, 8]):
+        row = int(np.flatnonzero(images.labels == label)[number % 2])
+        place = tmp_path / "work" / "images" / images.class_names[label]
+        place.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "work" / "masks").mkdir(exist_ok=True)
+        images.read(row).save(place / f"{number}.png")
+        Image.new("L", (28, 28), 255).save(tmp_path / "work" / "masks" / f"{number}_mask.png")
+        rows.append(f"{number}.png,p{number // 2},site {number % 2}")
+    (tmp_path / "work" / "table.csv").write_text("\n".join(rows))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "work"
+
+
+def write(folder, *lines):
+    (folder / "audit.toml").write_text("\n".join([f'model = "{MODEL}"', 'data = "images"', *lines]), encoding="utf-8")
+    return "work/audit.toml"
+
+
+def test_a_file_says_everything_relative_to_itself(run, folder):
+    path = write(
+        folder, 'out = "run"', 'effort = "quick"', 'masks = "masks"', 'table = "table.csv"', 'checks = ["-slices"]',
+        "[columns]", 'unit = "patient"', 'group = "site"', "[gate]", 'require = ["clean.accuracy>=1.1"]',
+    )  # fmt: skip
+    code, out, err = run("audit", path)
+    assert code == 3, err
+    assert "not met  clean.accuracy>=1.1" in out
+    report = json.loads((folder / "run" / "report.json").read_bytes())
+    assert [check["name"] for check in report["checks"]] == [one for one in checks_at("quick") if one != "slices"]
+    images = snellen.load_images(
+        folder / "images", masks=folder / "masks", table=folder / "table.csv",
+        columns={"unit": "patient", "group": "site"},
+    )  # fmt: skip
+    assert images.column("unit_id") == ["p2", "p2", "p1", "p1", "p0", "p0"]
+    options = {"effort": "quick", "checks": "-slices"}
+    assert report == snellen.audit(MODEL, images, **options).to_json()
+    assert report == snellen.audit(path).to_json()
+
+
+def test_options_win_over_the_file(run, folder):
+    path = write(
+        folder, 'out = "run"', 'effort = "full"', "limit = 6", "[settings.corruption]", "severities = [1]"
+    )  # fmt: skip
+    code, out, err = run("audit", path, "--checks", "clean", "--limit", "5", "--out", "other", "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert [check["name"] for check in report["checks"]] == ["clean"]
+    assert report["data"]["images"] == 5
+    assert not (folder / "run").exists()
+    other = snellen.audit(path, checks=["clean"], limit=5, out="third")
+    assert other.to_json() == report
+
+
+def test_settings_of_the_file_and_of_options_add_up(run, folder):
+    path = write(folder, 'checks = ["clean", "corruption"]', "[settings.corruption]", "severities = [1]")
+    code, _, err = run("audit", path, "--set", "corruption.benchmark=octmnist", "--out", "run")
+    assert code == 0, err
+    checks = json.loads(Path("run/manifest.json").read_bytes())["checks"]
+    (corruption,) = (one for one in checks if one["check"] == "corruption")
+    assert corruption["severities"] == [1.0]
+    assert corruption["benchmark"] == "octmnist"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('efort = "quick"', r"line 3: unknown key 'efort'; did you mean 'effort'"),
+        ('limit = "many"', r"line 3: limit: .*integer.*; got 'many'"),
+        ("[gate]\nfail_onn = 1", r"line 4: unknown key 'fail_onn'; did you mean 'fail_on'"),
+        ("limit = x", r"not TOML: .*line 3"),
+        ('effort = "quik"', r"line 3: effort: .*'quick'.*; got 'quik'"),
+    ],
+)
+def test_errors_name_file_line_and_key(folder, line, told):
+    with pytest.raises(InputError, match=rf"work/audit.toml.*{told}"):
+        read_job(write(folder, line))
+
+
+def test_a_key_that_is_missing_and_a_file_that_is(run, folder):
+    (folder / "audit.toml").write_text(f'model = "{MODEL}"')
+    with pytest.raises(InputError, match="the key 'data' is missing"):
+        read_job(folder / "audit.toml")
+    code, _, err = run("audit", "none.toml")
+    assert code == 2
+    assert "snellen init" in err
+
+
+def test_paths_hold_from_here(folder):
+    path = write(folder, 'train = "tar:shards#train"', 'val = "/data/val"', "[settings.background]",
+                 'segmenter = "isnet:net.onnx"')  # fmt: skip
+    read = read_job(path)
+    assert (read.data, read.train, read.val) == ("work/images", "tar:work/shards#train", "/data/val")
+    assert read.settings == {"background": {"segmenter": "isnet:work/net.onnx"}}
+
+
+def test_init_writes_a_file_that_runs(run, folder):
+    code, out, err = run(
+        "init", MODEL, "work/images", "--out", "work/audit.toml", "--masks", "work/masks", "--table", "work/table.csv",
+        "--column", "unit=patient",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "6 images" in out
+    assert "columns without a meaning: site" in out
+    assert "unit: 3 (p2, p1, p0)" in out
+    assert "6 of 6 images have one" in out
+    assert "skipped: group_gap" in out
+    written = tomllib.loads((folder / "audit.toml").read_text())
+    assert written == {
+        "model": MODEL, "data": "images", "masks": "masks", "table": "table.csv", "effort": "standard",
+        "columns": {"unit": "patient"},
+    }  # fmt: skip
+    code, out, err = run("audit", "work/audit.toml", "--effort", "quick", "--out", "run")
+    assert code == 0, err
+    assert "Effort quick leaves out: " in out
+
+
+def test_init_overwrites_nothing_without_force(run, folder):
+    write(folder)
+    before = (folder / "audit.toml").read_bytes()
+    code, _, err = run("init", MODEL, "work/images", "--out", "work/audit.toml")
+    assert (code, (folder / "audit.toml").read_bytes()) == (2, before)
+    assert "--force" in err
+    assert run("init", MODEL, "work/images", "--out", "work/audit.toml", "--force")[0] == 0
+    assert (folder / "audit.toml").read_bytes() != before
+
+
+def test_init_warns_of_what_an_audit_would_stumble_over(run, folder):
+    (folder / "images" / "Bag" / "broken.png").write_bytes(b"")
+    (folder / "images" / "Bag").rename(folder / "images" / "Bugs")
+    code, out, err = run("init", MODEL, "work/images", "--out", "a.toml")
+    assert code == 0, err
+    assert "warning: 1 of 3 classes" in out
+    assert "1 of 7 images that were read cannot be used" in out

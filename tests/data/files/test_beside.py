@@ -1,0 +1,111 @@
+"""Masks in a folder of their own, and a table that names the images: matched, or refused with counts and examples."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import snellen
+from snellen.core.errors import InputError
+from snellen.data.references import load_images_again
+
+IMAGES = ("cat/1.png", "cat/2.png", "dog/3.png")
+
+
+def write(folder, paths, value=128, size=(6, 4)):
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((size[1], size[0]), value, dtype=np.uint8)).save(folder / path)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write(tmp_path / "images", IMAGES)
+
+
+def table(tmp_path, *lines):
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.mark.parametrize(
+    "names",
+    [IMAGES, ("1.png", "2.png", "3.png"), ("1.tif", "2.tif", "3.tif"), ("1_mask.png", "2_mask.png", "3_mask.png"),
+     ("cat/1_segmentation.png", "cat/2_segmentation.png", "dog/3_segmentation.png")],
+)  # fmt: skip
+def test_masks_are_called_like_the_images(tmp_path, folder, names):
+    masks = tmp_path / "masks"
+    for value, name in enumerate(names, start=1):
+        write(masks, [name], value)
+    images = snellen.load_images(folder, masks=masks)
+    assert [int(np.asarray(images.read_mask(index)).max()) for index in range(3)] == [1, 2, 3]
+    again = load_images_again(images.reference)
+    assert again.read_mask(2).getpixel((0, 0)) == 3
+    assert snellen.load_images(folder).read_mask(0) is None
+
+
+def test_images_may_lack_a_mask_and_masks_an_image_but_not_both(tmp_path, folder):
+    masks = write(tmp_path / "masks", ["1.png", "2.png"])
+    images = snellen.load_images(folder, masks=masks)
+    assert images.column("mask") == ["1.png", "2.png", None]
+    assert "2 of 3 images have a mask" in images.notes[-1]
+    write(masks, ["3.png", "4.png"])
+    assert None not in snellen.load_images(folder, masks=masks).column("mask")
+    (masks / "3.png").unlink()
+    with pytest.raises(InputError, match=r"1 mask \('4.png'\).*1 image \('dog/3.png'\)"):
+        snellen.load_images(folder, masks=masks)
+
+
+def test_a_bare_name_that_two_images_have_is_ambiguous(tmp_path):
+    folder = write(tmp_path / "images", ("cat/1.png", "dog/1.png"))
+    masks = write(tmp_path / "masks", ["1.png"])
+    with pytest.raises(InputError, match=r"1 name \('1.png'\).*several images.*'cat/1.png'"):
+        snellen.load_images(folder, masks=masks)
+
+
+def test_masks_need_files(tmp_path):
+    with pytest.raises(InputError, match="beside images that are files"):
+        snellen.load_images("bundled:fashion-mnist", masks=tmp_path)
+    with pytest.raises(InputError, match="by a reference"):
+        snellen.load_images(np.zeros((1, 4, 4), dtype=np.uint8), masks=tmp_path)
+
+
+def test_a_table_says_units_and_groups(tmp_path, folder):
+    place = table(tmp_path, "file,patient,hospital,age", "3,c,H2,7", "1,a,H1,5", "2,b,H1,6", "9,z,H9,1")
+    columns = {"unit": "patient", "group": "hospital"}
+    images = snellen.load_images(folder, table=place, columns=columns)
+    assert images.column("unit_id") == ["a", "b", "c"]
+    assert images.column("group") == ["H1", "H1", "H2"]
+    assert images.column("age") == ["5", "6", "7"]
+    assert images.class_names == ("cat", "dog")
+    assert "1 of 4 rows" in images.notes[-1]
+    assert load_images_again(images.reference).column("group") == ["H1", "H1", "H2"]
+
+
+def test_labels_of_a_table_count_where_they_are_named(tmp_path, folder):
+    place = table(tmp_path, "image,label", "cat/1.png,x", "cat/2.png,y", "dog/3.png,x")
+    assert snellen.load_images(folder, table=place).class_names == ("cat", "dog")
+    named = snellen.load_images(folder, table=place, columns={"label": "label"})
+    assert (named.class_names, named.labels.tolist()) == (("x", "y"), [0, 1, 0])
+
+
+def test_parquet_tables_join_too(tmp_path, folder):
+    pq.write_table(pa.table({"filename": ["1.png", "2.png", "3.png"], "who": [7, 8, 9]}), tmp_path / "t.parquet")
+    images = snellen.load_images(folder, table=tmp_path / "t.parquet", columns={"unit": "who"})
+    assert images.column("unit_id") == ["7", "8", "9"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (("file,a", "1,x", "2,y"), r"1 image \('dog/3.png'\).*have no row"),
+        (("file,a", "1,x", "2,y", "3,z", "1.png,w"), r"1 name \('1'\)|1 name \('1.png'\)"),
+        (("which,a", "1,x"), "no column of file names; it has: which, a"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tmp_path, folder, lines, told):
+    with pytest.raises(InputError, match=told):
+        snellen.load_images(folder, table=table(tmp_path, *lines))
