@@ -134,15 +134,21 @@ def acuity_words(acuity: Acuity) -> tuple[str, str]:
     ('2.4', '2.1–2.8')
     >>> acuity_words(Acuity(value=5, low=4.2, high=5, censored=True))
     ('≥ 5', '4.2–5+')
+
+    Ends that one digit cannot tell apart have two, so that no interval looks like a point:
+
+    >>> acuity_words(Acuity(value=0.41, low=0.38, high=0.44, censored=False))
+    ('0.41', '0.38–0.44')
     """
-    low, high = _short(acuity.low), _short(acuity.high)
+    digits = 2 if _short(acuity.low, 1) == _short(acuity.high, 1) else 1
+    low, high, value = (_short(number, digits) for number in (acuity.low, acuity.high, acuity.value))
     if acuity.censored:
-        return f"≥ {_short(acuity.value)}", "" if low == high else f"{low}–{high}+"
-    return _short(acuity.value), low if low == high else f"{low}–{high}"
+        return f"≥ {value}", "" if low == high else f"{low}–{high}+"
+    return value, "" if low == high else f"{low}–{high}"
 
 
-def _short(number: float) -> str:
-    return f"{round(number, 1):g}"
+def _short(number: float, digits: int) -> str:
+    return f"{round(number, digits):g}"
 
 
 def _arranged(charts: Sequence[EyeChart]) -> list[tuple[_Place | None, ...]]:
@@ -262,7 +268,7 @@ def _acuity(place: _Place | None, classes: list[str]) -> str:
     if place is None:
         return f'<td{_attribute(classes)}><span class="unseen">not tested</span></td>'
     if place.acuity is None:
-        return f"<td{_attribute(classes)}><small>one size</small></td>"
+        return f'<td{_attribute(classes)}><small class="single">one size</small></td>'
     value, interval = acuity_words(place.acuity)
     return f"<td{_attribute(classes)}><b>{value}</b><small>{interval}</small></td>"
 

@@ -127,7 +127,7 @@ def _sight(chart: EyeChart) -> list[str]:
     assert weakest.acuity is not None
     value, interval = acuity_words(weakest.acuity)
     name, last = column_words(weakest.name, weakest.check), weakest.cells[-1].severity
-    return [f"Weakest against {name}: reads to severity {value} of {last:g} ({interval})."]
+    return [f"Weakest against {name}: reads to severity {value} of {last:g}{f' ({interval})' if interval else ''}."]
 
 
 def _parts(report: AuditReport, pictures: Mapping[str, bytes], picture_bytes: int) -> dict[str, object]:

@@ -107,14 +107,10 @@ def _unaudited_card(card: Card) -> str:
 
 def _front_matter(card: Card, task: str = "image-classification") -> str:
     """What model hubs read; no value comes from data."""
-    lines = [
-        "---",
-        "library_name: snellen",
-        f"license: {card.licence.lower() if re.fullmatch('[A-Za-z0-9.-]+', card.licence) else 'other'}",
-        f"pipeline_tag: {task}",
-        "---",
-    ]
-    return "\n".join(lines)
+    known = card.licence.lower() if re.fullmatch("[A-Za-z0-9.-]+", card.licence) else "other"
+    # Who trained it decides on a licence: none is made up.
+    licence = [f"license: {known}"] if card.licence else []
+    return "\n".join(["---", "library_name: snellen", *licence, f"pipeline_tag: {task}", "---"])
 
 
 def _what(card: Card) -> str:
@@ -137,7 +133,7 @@ def _facts(card: Card) -> list[tuple[str, str]]:
         ("architecture", ", ".join(f"{key} {value}" for key, value in card.architecture.items())),
         ("input", "RGB in [0, 1]" + (f", {size[0]} × {size[1]} pixels" if size else "")),
         ("resize", f"{card.preparation.get('resize')} ({card.preparation.get('interpolation')})"),
-        ("licence", card.licence),
+        ("licence", card.licence or "not stated"),
         ("weights (sha256)", card.sha256 or "not saved yet"),
     ]
 
