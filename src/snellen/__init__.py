@@ -76,7 +76,7 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+    return sorted(__all__)  # what a reader looks for, and none of what the module is made of
 
 
 if TYPE_CHECKING:

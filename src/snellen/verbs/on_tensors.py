@@ -129,7 +129,9 @@ def explain_tensors(
     return batches.returned(torch.cat(maps), images)
 
 
-def _map_of(method: Explainer, classifier: Classifier, images: Tensor, wanted: Tensor | None, rng: Randomness) -> Tensor:
+def _map_of(
+    method: Explainer, classifier: Classifier, images: Tensor, wanted: Tensor | None, rng: Randomness
+) -> Tensor:
     """One map an image, (n, h, w). Where the method has no more to say, no pass is spent on how far the map holds."""
     if isinstance(method, MapExplanation) and method.decides:
         return method.attribute(classifier, images, wanted, rng=rng.bind(len(images))).pixels  # type: ignore[arg-type]

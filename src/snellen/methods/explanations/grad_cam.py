@@ -24,7 +24,6 @@ from snellen.methods.explanations.attributed import Attributed
 from snellen.methods.explanations.by_map import MapExplanation
 from snellen.methods.explanations.score import CHUNK, Explained, TargetScore
 
-
 #: Up to so many images in one pass, the layer is found in the pass that explains them, whose graph then reaches back
 #: to the pixels. Above, one look at one image costs less memory.
 FOUND_ON_THE_WAY = 16
