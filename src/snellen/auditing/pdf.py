@@ -32,6 +32,9 @@ COLOURS = {"severe": "#a4161a", "moderate": "#9a4a00", "mild": "#6b5700", "note"
 #: Height of a picture on paper, and edge of the page, points.
 _PICTURE, _EDGE = 40, 50
 
+#: Room below a heading, points; with less of it, a heading begins a page.
+_ROOM = 90
+
 #: Examples of a finding that have a place; all are in the report.
 _EXAMPLES = 5
 
@@ -67,20 +70,23 @@ def write_pdf(report: AuditReport, file: Path) -> None:
 
 def _story(report: AuditReport, width: float) -> list[Any]:
     """The parts of the document, in order."""
-    from reportlab.platypus import KeepTogether, Paragraph, Spacer
+    from reportlab.platypus import CondPageBreak, KeepTogether, Paragraph, Spacer
 
     document, styles, held = document_of(report), _styles(), report.pictures()
 
     def text(words: str, style: str = "body") -> Any:  # noqa: ANN401 - of ReportLab
         return Paragraph(marked(words), styles[style])
 
+    def head(words: str) -> list[Any]:
+        return [CondPageBreak(_ROOM), text(words, "head")]
+
     story = [text(document.title, "title"), *(text(line, "soft") for line in document.lines), Spacer(1, 8)]
     story += [text(document.verdict, "verdict"), _table(document.leading, width * 0.75, numbers=(1, 2))]
     if document.eye_chart is not None:
         numbers = range(1, len(document.eye_chart.head))
-        story += [text("Eye chart", "head"), text(EYE_CHART, "soft"), Spacer(1, 4)]
+        story += [*head("Eye chart"), text(EYE_CHART, "soft"), Spacer(1, 4)]
         story.append(_table(document.eye_chart, width, numbers=numbers))
-    story += [text("Findings, by harm", "head"), text(document.tested, "soft"), Spacer(1, 6)]
+    story += [*head("Findings, by harm"), text(document.tested, "soft"), Spacer(1, 6)]
     arranged = arrange_findings(report.findings)
     for finding in arranged.standing:
         parts = [
@@ -101,9 +107,9 @@ def _story(report: AuditReport, width: float) -> list[Any]:
     if not report.findings:
         story.append(text("No significant problems found."))
     if document.checks:
-        story += [text("Skipped checks", "head"), *(text(check, "small") for check in document.checks)]
-    story += [text("Figures", "head"), _table(document.figures, width, numbers=(1, 2, 3))]
-    story += [text("How to read this", "head"), *(text(note, "small") for note in document.notes), Spacer(1, 6)]
+        story += [*head("Skipped checks"), *(text(check, "small") for check in document.checks)]
+    story += [*head("Figures"), _table(document.figures, width, numbers=(1, 2, 3))]
+    story += [*head("How to read this"), *(text(note, "small") for note in document.notes), Spacer(1, 6)]
     story.append(_table(document.provenance, width))
     return story
 
@@ -194,7 +200,7 @@ def _styles() -> dict[str, Any]:
 
     return {
         "title": style(16, fontName="VeraBd", spaceAfter=4),
-        "head": style(11.5, fontName="VeraBd", spaceBefore=14, spaceAfter=4, keepWithNext=1),
+        "head": style(11.5, fontName="VeraBd", spaceBefore=14, spaceAfter=4),
         "verdict": style(9.5, fontName="VeraBd", spaceAfter=8),
         "body": style(8.5),
         "soft": style(8, textColor=soft),

@@ -18,6 +18,7 @@ from snellen.cli.explain import explain
 from snellen.cli.generate import generate
 from snellen.cli.method_commands import method_commands
 from snellen.cli.optotypes import optotypes
+from snellen.cli.report import report
 from snellen.cli.reproduce import reproduce
 from snellen.cli.scan import scan
 from snellen.cli.shift import shift
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 app.command()(audit)
 app.command()(compare)
+app.command()(report)
 app.command()(systems)
 app.command()(reproduce)
 app.add_typer(method_commands("attacks", attack, "attack"), name="attack")
