@@ -37,6 +37,7 @@ _PUBLIC = {
     "audit": "snellen.auditing.audit",
     "certify": "snellen.verbs.certify",
     "certify_tensors": "snellen.verbs.on_tensors",
+    "cite": "snellen.verbs.cite",
     "compare": "snellen.auditing.compare.compare",
     "explain": "snellen.verbs.explain",
     "explain_tensors": "snellen.verbs.on_tensors",
@@ -113,6 +114,7 @@ if TYPE_CHECKING:
     from snellen.systems.continuous_nuisance.nuisance_images import shift_nuisance as shift_nuisance
     from snellen.verbs.attack import attack as attack
     from snellen.verbs.certify import certify as certify
+    from snellen.verbs.cite import cite as cite
     from snellen.verbs.explain import explain as explain
     from snellen.verbs.generate import generate as generate
     from snellen.verbs.on_tensors import attack_tensors as attack_tensors

@@ -12,6 +12,7 @@ import typer
 from snellen.cli.attack import attack
 from snellen.cli.audit import audit
 from snellen.cli.certify import certify
+from snellen.cli.cite import cite
 from snellen.cli.closed_pipe import outlive_closed_pipe
 from snellen.cli.compare import compare
 from snellen.cli.explain import explain
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.command()(audit)
 app.command()(compare)
 app.command()(report)
+app.command()(cite)
 app.command()(systems)
 app.command()(reproduce)
 app.add_typer(method_commands("attacks", attack, "attack"), name="attack")
