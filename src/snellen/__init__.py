@@ -39,6 +39,7 @@ _PUBLIC = {
     "certify_tensors": "snellen.verbs.on_tensors",
     "cite": "snellen.verbs.cite",
     "compare": "snellen.auditing.compare.compare",
+    "evaluate": "snellen.verbs.evaluate",
     "explain": "snellen.verbs.explain",
     "explain_tensors": "snellen.verbs.on_tensors",
     "export_onnx": "snellen.models.classifiers.onnx_export",
@@ -115,6 +116,7 @@ if TYPE_CHECKING:
     from snellen.verbs.attack import attack as attack
     from snellen.verbs.certify import certify as certify
     from snellen.verbs.cite import cite as cite
+    from snellen.verbs.evaluate import evaluate as evaluate
     from snellen.verbs.explain import explain as explain
     from snellen.verbs.generate import generate as generate
     from snellen.verbs.on_tensors import attack_tensors as attack_tensors

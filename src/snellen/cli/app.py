@@ -15,6 +15,7 @@ from snellen.cli.certify import certify
 from snellen.cli.cite import cite
 from snellen.cli.closed_pipe import outlive_closed_pipe
 from snellen.cli.compare import compare
+from snellen.cli.evaluate import evaluate
 from snellen.cli.explain import explain
 from snellen.cli.generate import generate
 from snellen.cli.method_commands import method_commands
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 app.command()(audit)
 app.command()(compare)
+app.command()(evaluate)
 app.command()(report)
 app.command()(cite)
 app.command()(systems)

@@ -186,7 +186,7 @@ def published(name: str, title: str, source: str) -> Work:
     number = _ARXIV.search(source)
     year = next(found for part in rest if (found := _YEAR.search(part)))
     months = re.fullmatch(r"[A-Z][a-z]+ \d{4}|\d{4}", rest[0])
-    venue = ", ".join(part for part in (rest[1:] if months else rest) if part != year[0])
+    venue = ", ".join(part for part in (rest[1:] if months else rest) if part != year[0]).removesuffix(f" {year[0]}")
     return Work(name, tuple(authors), title, venue, int(year[0]), number[1] if number else "")
 
 
