@@ -32,6 +32,10 @@ _PUBLIC = {
     "Randomness": "snellen.core.randomness",
     "Run": "snellen.core.run",
     "Spent": "snellen.core.budget",
+    "as_maite_augmentation": "snellen.verbs.maite",
+    "as_maite_dataset": "snellen.verbs.maite",
+    "as_maite_metric": "snellen.verbs.maite",
+    "as_maite_model": "snellen.verbs.maite",
     "attack": "snellen.verbs.attack",
     "attack_tensors": "snellen.verbs.on_tensors",
     "audit": "snellen.auditing.audit",
@@ -119,6 +123,10 @@ if TYPE_CHECKING:
     from snellen.verbs.evaluate import evaluate as evaluate
     from snellen.verbs.explain import explain as explain
     from snellen.verbs.generate import generate as generate
+    from snellen.verbs.maite import as_maite_augmentation as as_maite_augmentation
+    from snellen.verbs.maite import as_maite_dataset as as_maite_dataset
+    from snellen.verbs.maite import as_maite_metric as as_maite_metric
+    from snellen.verbs.maite import as_maite_model as as_maite_model
     from snellen.verbs.on_tensors import attack_tensors as attack_tensors
     from snellen.verbs.on_tensors import certify_tensors as certify_tensors
     from snellen.verbs.on_tensors import explain_tensors as explain_tensors
