@@ -161,7 +161,8 @@ def _lines(report: AuditReport) -> list[str]:
     drawn = f", drawn at random from {data['drawn_from']}" if data.get("drawn_from") else ""
     lines = [f"On {data['name']}: {data['used']} of {data['images']} images used{drawn}."]
     if data["rejected"]:
-        lines.append(f"{data['rejected']} images rejected: {listed_reasons(data.get('rejected_reasons', {}))}.")
+        why = listed_reasons(data.get("rejected_reasons", {}))
+        lines.append(f"{data['rejected']} images rejected{f': {why}' if why else ''}.")
     if "preprocessing" in model:
         lines.append(f"Preprocessing: {model['preprocessing']}.")
     return [*lines, *(f"{note[:1].upper()}{note[1:]}." for note in model["notes"])]

@@ -3,7 +3,7 @@
 ReportLab makes it (BSD licence, pure Python, kept since 2000). WeasyPrint (BSD) would print the page itself, but needs
 Pango from the system, and a browser is larger still; fpdf2 is under the LGPL; pages drawn by Matplotlib break no text.
 The fonts are those that ReportLab brings, so that equal reports give equal bytes everywhere: Bitstream Vera, Symbol for
-what it lacks (arrows, ≥, Greek), and STSong, which viewers supply, for Chinese, Japanese and Cyrillic. Scripts that are
+what it lacks (arrows, Greek), and STSong, which viewers supply, for Chinese, Japanese and Cyrillic. Scripts that are
 in none of them, such as Arabic, are shown as □; Markdown and HTML show all.
 """
 
@@ -58,7 +58,7 @@ def write_pdf(report: AuditReport, file: Path) -> None:
         rightMargin=_EDGE,
         topMargin=_EDGE,
         bottomMargin=_EDGE,
-        title=document.title,
+        title=document.title.encode("utf-8", "replace").decode("utf-8"),
         author="Snellen",
         invariant=1,  # no date, and an identity that depends on the content alone
     )
