@@ -20,7 +20,7 @@ def evaluate(
         list[str], typer.Argument(metavar="MODEL...", help="References of classifiers, as of snellen attack.")
     ],
     data: Annotated[str, typer.Option(help="Labelled images: a folder, a manifest, bundled:fashion-mnist.")],
-    attacks: Annotated[
+    attack: Annotated[
         list[str],
         typer.Option(
             "--attack",
@@ -28,7 +28,7 @@ def evaluate(
             help="Attack with its parameters, repeatable: --attack fgsm --attack pgd:epsilon=0.03,steps=50.",
         ),
     ],
-    seeds: Annotated[
+    seed: Annotated[
         list[int] | None, typer.Option("--seed", help="Seed of everything random, repeatable.", show_default="0")
     ] = None,
     out: Annotated[
@@ -42,7 +42,7 @@ def evaluate(
     device: DeviceOption = "cpu",
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many images, drawn at random.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass.")] = 64,
-    form: Annotated[Literal["text", "latex", "csv"], typer.Option("--format", help="What is printed.")] = "text",
+    format: Annotated[Literal["text", "latex", "csv"], typer.Option("--format", help="What is printed.")] = "text",
 ) -> None:
     """Compare models under attacks: robust accuracies on the same images, and differences with tests."""
     with loading("reading images and models") as spinner:
@@ -50,7 +50,7 @@ def evaluate(
         from snellen.models.classifiers.references import load_classifier
         from snellen.verbs.evaluate import evaluate as run_evaluation
 
-        methods = [attack_of(text) for text in attacks]
+        methods = [attack_of(text) for text in attack]
         images = load_images(data, progress=spinner)
         classifiers = [load_classifier(model, classes, device=device) for model in models]
     folder = out or Path("snellen-evaluation")
@@ -59,13 +59,13 @@ def evaluate(
             classifiers,
             methods,
             images,
-            seeds=tuple(seeds or (0,)),
+            seeds=tuple(seed or (0,)),
             out=out,
             limit=limit,
             batch_size=batch_size,
             progress=progress,
         )
-    shown = str(found) if form == "text" else found.to_latex() if form == "latex" else found.to_csv()
+    shown = str(found) if format == "text" else found.to_latex() if format == "latex" else found.to_csv()
     typer.echo(harmless(shown.rstrip("\n")))
 
 
