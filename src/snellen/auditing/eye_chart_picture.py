@@ -104,7 +104,7 @@ def eye_chart_picture(charts: Sequence[tuple[str, EyeChart]]) -> Markup:
         f"Share of the above-chance accuracy that is retained, in percent, by severity and nuisance. A line is read "
         f"while the lower end of the 95 % interval is at least {READABLE:.0%}."
     )
-    look = " upward" * (len(columns) > LEVEL_NAMES) + " many" * many
+    look = " upward" * (len(columns) > LEVEL_NAMES) + " many" * many + " alone" * (len(charts) == 1)
     # Every variable part below is a number, or was escaped where it was made.
     table = (
         f'<div class="scroll" role="region" aria-label="Eye chart, table" tabindex="0"><table class="letters{look}">'

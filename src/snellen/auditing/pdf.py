@@ -4,7 +4,7 @@ ReportLab makes it (BSD licence, pure Python, kept since 2000). WeasyPrint (BSD)
 Pango from the system, and a browser is larger still; fpdf2 is under the LGPL; pages drawn by Matplotlib break no text.
 The fonts are those that ReportLab brings, so that equal reports give equal bytes everywhere: Bitstream Vera, Symbol for
 what it lacks (arrows, Greek), and STSong, which viewers supply, for Chinese, Japanese and Cyrillic. Scripts that are
-in none of them, such as Arabic, are shown as □; Markdown and HTML show all.
+in none of them, such as Arabic, are shown as ?; Markdown and HTML show all.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def _foot(title: str, canvas: Any, page: Any) -> None:  # noqa: ANN401 - of Repo
 
     line = Paragraph(f"{marked(title)} &nbsp;·&nbsp; page {canvas.getPageNumber()}", _styles()["small"])
     line.wrap(page.width, _EDGE)
-    line.drawOn(canvas, _EDGE, _EDGE * 0.5)
+    line.drawOn(canvas, _EDGE + 6, _EDGE * 0.5)  # where the text begins: a frame has 6 points of padding
 
 
 @cache
@@ -224,7 +224,7 @@ def marked(text: str, *, bold: bool = False) -> str:
     for font, run in groupby(" ".join(text.split()), partial(_font_of, own="VeraBd" if bold else "Vera")):
         shown = escape("".join(run), quote=False)
         if font is None:
-            parts.append("□" * len(re.sub("&[a-z]+;", "x", shown)))
+            parts.append("?" * len(re.sub("&[a-z]+;", "x", shown)))
         else:
             parts.append(shown if font in _FONTS else f'<font name="{font}">{shown}</font>')
     return "".join(parts)
