@@ -25,9 +25,14 @@ def test_a_run_is_exported(run, folder, tmp_path):
     assert (folder / "report.pdf").read_bytes().startswith(b"%PDF-")
 
 
-def test_the_audit_goes_on_to_say_the_same(run, folder):
-    # Exports lie in the run directory and are no part of the run.
-    assert snellen.open_report(folder).metrics["clean.accuracy"].n == 20
+def test_an_export_is_no_part_of_the_run(run, folder):
+    before = (folder / "report.json").read_bytes()
+    assert run("report", folder, "--to", "md")[0] == 0
+    images = snellen.load_images("bundled:fashion-mnist").limit(20)
+    again = snellen.audit("bundled:fashion-cnn", images, checks=["clean", "calibration"], out=folder)
+    assert again.metrics == snellen.open_report(folder).metrics
+    assert (folder / "report.json").read_bytes() == before
+    assert (folder / "report.md").is_file()
 
 
 @pytest.mark.parametrize("command", ["report", "cite"])
