@@ -39,6 +39,9 @@ _FASHION = "bundled:fashion-cnn bundled:fashion-mnist --limit 8"
 CALLS = {
     "audit": (f"audit {_FASHION} --checks clean",),
     "compare": (f"audit {_FASHION} --checks clean --out one", "compare one one"),
+    "evaluate": ("evaluate bundled:fashion-cnn --data bundled:fashion-mnist --limit 8 --attack fgsm",),
+    "report": (f"audit {_FASHION} --checks clean --out one", "report one --to md"),
+    "cite": (f"audit {_FASHION} --checks clean --out one", "cite one"),
     "systems": ("systems",),
     "reproduce": ("reproduce perception --scale smoke --seeds 1",),
     "attack": (f"attack fgsm {_FASHION}",),

@@ -70,7 +70,7 @@ def main() -> None:
     made = RECIPE.fit(data, rng=Randomness(SEED), progress=heard)
     after = os.times()
     tensors = {name: one.half() if one.is_floating_point() else one for name, one in made.tensors.items()}
-    card = made.card.model_copy(update={"name": NAME, "description": DESCRIPTION})
+    card = made.card.model_copy(update={"name": NAME, "description": DESCRIPTION, "licence": "Apache-2.0"})
     folder = given.assets / NAME
     Artifact(tensors, card).save(folder)
     record = {

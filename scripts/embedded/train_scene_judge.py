@@ -132,6 +132,7 @@ def main() -> None:
             "seen are of the small world of the embedded generator, everything of all values of all factors."
         ),
         metrics=figures(judge),
+        licence="Apache-2.0",
         lineage=Lineage(
             recipe=recipe,
             data=trained.data,

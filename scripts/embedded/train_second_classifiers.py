@@ -94,6 +94,7 @@ def main() -> None:
         preparation=Preparation(size=(size, size), resize="exact", resize_to=(size, size)).model_dump(mode="json"),
         normalization={"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
         metrics={"test.accuracy": round(accuracy(model.eval(), test)["accuracy"], 4)},
+        licence="Apache-2.0",
         lineage=Lineage(
             recipe=recipe,
             data=trained.data,

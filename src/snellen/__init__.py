@@ -32,12 +32,18 @@ _PUBLIC = {
     "Randomness": "snellen.core.randomness",
     "Run": "snellen.core.run",
     "Spent": "snellen.core.budget",
+    "as_maite_augmentation": "snellen.verbs.maite",
+    "as_maite_dataset": "snellen.verbs.maite",
+    "as_maite_metric": "snellen.verbs.maite",
+    "as_maite_model": "snellen.verbs.maite",
     "attack": "snellen.verbs.attack",
     "attack_tensors": "snellen.verbs.on_tensors",
     "audit": "snellen.auditing.audit",
     "certify": "snellen.verbs.certify",
     "certify_tensors": "snellen.verbs.on_tensors",
+    "cite": "snellen.verbs.cite",
     "compare": "snellen.auditing.compare.compare",
+    "evaluate": "snellen.verbs.evaluate",
     "explain": "snellen.verbs.explain",
     "explain_tensors": "snellen.verbs.on_tensors",
     "export_onnx": "snellen.models.classifiers.onnx_export",
@@ -76,7 +82,7 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+    return sorted(__all__)  # what a reader looks for, and none of what the module is made of
 
 
 if TYPE_CHECKING:
@@ -113,8 +119,14 @@ if TYPE_CHECKING:
     from snellen.systems.continuous_nuisance.nuisance_images import shift_nuisance as shift_nuisance
     from snellen.verbs.attack import attack as attack
     from snellen.verbs.certify import certify as certify
+    from snellen.verbs.cite import cite as cite
+    from snellen.verbs.evaluate import evaluate as evaluate
     from snellen.verbs.explain import explain as explain
     from snellen.verbs.generate import generate as generate
+    from snellen.verbs.maite import as_maite_augmentation as as_maite_augmentation
+    from snellen.verbs.maite import as_maite_dataset as as_maite_dataset
+    from snellen.verbs.maite import as_maite_metric as as_maite_metric
+    from snellen.verbs.maite import as_maite_model as as_maite_model
     from snellen.verbs.on_tensors import attack_tensors as attack_tensors
     from snellen.verbs.on_tensors import certify_tensors as certify_tensors
     from snellen.verbs.on_tensors import explain_tensors as explain_tensors

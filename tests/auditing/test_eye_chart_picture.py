@@ -53,7 +53,7 @@ def test_a_letter_for_each_cell_with_its_share_in_words():
     assert rows[2][2].text.endswith("90 percent, read")
     assert rows[2][1].text.startswith("fog, severity 3: 40% retained (38% to 42%), 100 images, not read")
     assert all(svg.attributes["aria-hidden"] == "true" for svg in page.all("svg"))
-    assert page.one("table").attributes["class"] == "letters"
+    assert page.one("table").attributes["class"] == "letters alone"
     assert page.one("caption").text
 
 

@@ -7,6 +7,7 @@ from torch import nn
 
 import snellen
 from snellen.core.errors import InputError
+from snellen.core.method import build
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.pgd import PGD
 
@@ -81,3 +82,34 @@ def test_what_cannot_be_used_is_refused():
         snellen.attack_tensors(model(), images() * 2, LABELS)
     with pytest.raises(InputError, match="explains no tensors of images"):
         snellen.explain_tensors(model(), images(), "neuron_descriptions")
+
+
+def test_grad_cam_runs_each_image_once_forward_and_once_backward():
+    network, held = model(), images()
+    network[-1].weight.data.abs_()  # so that there is evidence
+    classifier = snellen.load_classifier(network, list("abc"), preparation=snellen.Preparation(size=(12, 12)))
+    passes = {"forward": 0, "backward": 0}
+
+    def forward(_layer, inputs, _output):
+        passes["forward"] += len(inputs[0])
+
+    def backward(_layer, _inputs, gradients):
+        passes["backward"] += len(gradients[0])
+
+    classifier.module.register_forward_hook(forward)
+    classifier.module[-1].register_full_backward_hook(backward)
+    with classifier.counting() as spent:
+        maps = snellen.explain_tensors(classifier, held[:2], "grad_cam")
+    assert passes == {"forward": 2, "backward": 2}
+    assert (spent().queries, spent().gradients) == (2, 2)
+    with torch.no_grad():
+        decided = classifier(held[:2]).argmax(1)
+    method = build("explanations", "grad_cam")
+    explained = method.explain(classifier, held[:2], decided)
+    assert torch.equal(explained.maps["evidence"], maps)
+    assert explained.spent.queries > 2, "how far the map holds is measured by explain alone"
+    assert float(maps.max()) > 0
+    named = snellen.explain_tensors(classifier, held[:2], {"method": "grad_cam", "layer": "2"})
+    assert torch.allclose(named, maps, atol=1e-6)
+    looked = snellen.explain_tensors(classifier, held[:2], {"method": "grad_cam", "chunk": 1})
+    assert torch.allclose(looked, maps, atol=1e-6)

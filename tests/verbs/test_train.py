@@ -73,7 +73,7 @@ def test_the_card_tells_what_it_is_and_where_it_fails(delivered: Delivered) -> N
     card = (delivered.folder / "README.md").read_text()
     assert delivered.report is not None
     for part in (
-        "license: apache-2.0", "left, right", "28 × 28 pixels", "| alpha | 0.2 |", "| plan.epochs | 4 |",
+        "| licence | not stated |", "left, right", "28 × 28 pixels", "| alpha | 0.2 |", "| plan.epochs | 4 |",
         delivered.artifact.card.sha256, "model.onnx", "found", "clean.accuracy",
     ):  # fmt: skip
         assert part in card.replace("&#95;", "_"), part

@@ -104,7 +104,7 @@ def eye_chart_picture(charts: Sequence[tuple[str, EyeChart]]) -> Markup:
         f"Share of the above-chance accuracy that is retained, in percent, by severity and nuisance. A line is read "
         f"while the lower end of the 95 % interval is at least {READABLE:.0%}."
     )
-    look = " upward" * (len(columns) > LEVEL_NAMES) + " many" * many
+    look = " upward" * (len(columns) > LEVEL_NAMES) + " many" * many + " alone" * (len(charts) == 1)
     # Every variable part below is a number, or was escaped where it was made.
     table = (
         f'<div class="scroll" role="region" aria-label="Eye chart, table" tabindex="0"><table class="letters{look}">'
@@ -134,15 +134,21 @@ def acuity_words(acuity: Acuity) -> tuple[str, str]:
     ('2.4', '2.1–2.8')
     >>> acuity_words(Acuity(value=5, low=4.2, high=5, censored=True))
     ('≥ 5', '4.2–5+')
+
+    Ends that one digit cannot tell apart have two, so that no interval looks like a point:
+
+    >>> acuity_words(Acuity(value=0.41, low=0.38, high=0.44, censored=False))
+    ('0.41', '0.38–0.44')
     """
-    low, high = _short(acuity.low), _short(acuity.high)
+    digits = 2 if _short(acuity.low, 1) == _short(acuity.high, 1) else 1
+    low, high, value = (_short(number, digits) for number in (acuity.low, acuity.high, acuity.value))
     if acuity.censored:
-        return f"≥ {_short(acuity.value)}", "" if low == high else f"{low}–{high}+"
-    return _short(acuity.value), low if low == high else f"{low}–{high}"
+        return f"≥ {value}", "" if low == high else f"{low}–{high}+"
+    return value, "" if low == high else f"{low}–{high}"
 
 
-def _short(number: float) -> str:
-    return f"{round(number, 1):g}"
+def _short(number: float, digits: int) -> str:
+    return f"{round(number, digits):g}"
 
 
 def _arranged(charts: Sequence[EyeChart]) -> list[tuple[_Place | None, ...]]:
@@ -262,7 +268,7 @@ def _acuity(place: _Place | None, classes: list[str]) -> str:
     if place is None:
         return f'<td{_attribute(classes)}><span class="unseen">not tested</span></td>'
     if place.acuity is None:
-        return f"<td{_attribute(classes)}><small>one size</small></td>"
+        return f'<td{_attribute(classes)}><small class="single">one size</small></td>'
     value, interval = acuity_words(place.acuity)
     return f"<td{_attribute(classes)}><b>{value}</b><small>{interval}</small></td>"
 

@@ -100,7 +100,7 @@ def leading_figures(figures: Sequence[Figure]) -> list[LeadingFigure]:
     chosen = [LeadingFigure(words, by_name[name]) for name, words in LEADING.items() if name in by_name]
     if "corruption.mce" in by_name:
         chosen = [one for one in chosen if one.figure.name != "corruption.error"]
-    for check, words in (("corruption", "worst corruption"), ("adversarial", "worst threat")):
+    for check, words in (("corruption", "accuracy, worst corruption"), ("adversarial", "accuracy, worst threat")):
         found = [one for one in figures if one.name.startswith(f"{check}.") and one.name.endswith(".accuracy")]
         if found:
             worst = min(found, key=lambda one: one.measured.value)

@@ -127,7 +127,7 @@ def _sight(chart: EyeChart) -> list[str]:
     assert weakest.acuity is not None
     value, interval = acuity_words(weakest.acuity)
     name, last = column_words(weakest.name, weakest.check), weakest.cells[-1].severity
-    return [f"Weakest against {name}: reads to severity {value} of {last:g} ({interval})."]
+    return [f"Weakest against {name}: reads to severity {value} of {last:g}{f' ({interval})' if interval else ''}."]
 
 
 def _parts(report: AuditReport, pictures: Mapping[str, bytes], picture_bytes: int) -> dict[str, object]:
@@ -166,15 +166,15 @@ def _environment() -> Environment:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_text)
     )
     environment.filters["percent"] = lambda value: f"{value:.1%}"
-    environment.filters["fact"] = _fact
+    environment.filters["fact"] = fact_words
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     return environment
 
 
-def _fact(value: float | int | str) -> str:
+def fact_words(value: float | int | str) -> str:
     """A figure in words: three digits are what an interval of an audit can bear.
 
-    >>> _fact(0.12345), _fact(12345), _fact("fog"), _fact(1.0)
+    >>> fact_words(0.12345), fact_words(12345), fact_words("fog"), fact_words(1.0)
     ('0.123', '12345', 'fog', '1')
     """
     if isinstance(value, float):

@@ -6,10 +6,11 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
+from snellen.auditing.findings_table import Findings
 from snellen.checks.check import Measured
 from snellen.checks.eye_chart import EyeChart
 from snellen.checks.panels import Panel
@@ -50,7 +51,7 @@ class AuditReport(BaseModel):
         model: name, identity, classes, what the loader assumed.
         data: name, fingerprint, number of images used and rejected.
         metrics: figures by dotted name.
-        findings: ranked by harm.
+        findings: ranked by harm; a tuple that shows itself as a table.
         tested: how many hypotheses were tested together.
         eye_chart: retained accuracy by severity and nuisance; None when nothing of the kind was measured.
         panels: curves and tables.
@@ -63,7 +64,7 @@ class AuditReport(BaseModel):
     model: dict[str, Any]
     data: dict[str, Any]
     metrics: dict[str, Measured]
-    findings: tuple[Finding, ...]
+    findings: Annotated[tuple[Finding, ...], AfterValidator(Findings)]
     tested: Judged
     eye_chart: EyeChart | None = None
     panels: tuple[Panel, ...] = ()
@@ -98,7 +99,7 @@ class AuditReport(BaseModel):
 
     def __dir__(self) -> list[str]:
         # What a reader looks for, and none of what the class inherits.
-        return [*type(self).model_fields, "html", "save", "show", "to_json", "to_pandas"]
+        return [*type(self).model_fields, "html", "save", "show", "to_json", "to_markdown", "to_pandas", "to_pdf"]
 
     def _repr_html_(self) -> str:
         # The page needs the report, and the report, in these few places, the page.
@@ -140,6 +141,30 @@ class AuditReport(BaseModel):
         return pandas.DataFrame(
             [{name: getattr(finding, name) for name in columns} for finding in self.findings], columns=columns
         )
+
+    def to_markdown(self, file: Path | str | None = None) -> str:
+        """The report as Markdown: figures, findings in their order, and one line for each check that was skipped.
+
+        Args:
+            file: also write it there, with pictures in the folder ``pictures`` beside; None: text without pictures.
+        """
+        from snellen.auditing.markdown import render_markdown, write_markdown
+
+        return render_markdown(self, {}) if file is None else write_markdown(self, Path(file))
+
+    def to_pdf(self, file: Path | str) -> Path:
+        """Write the report as a PDF file, with pictures. Equal reports give equal bytes.
+
+        Returns:
+            The file.
+
+        Raises:
+            MissingExtraError: ReportLab is not installed.
+        """
+        from snellen.auditing.pdf import write_pdf
+
+        write_pdf(self, Path(file))
+        return Path(file)
 
     def save(self, folder: Path | str) -> Path:
         """Write ``report.json``, ``report.html``, pictures and ``rejected.json``, for :func:`snellen.open_report`.

@@ -13,13 +13,16 @@ from typer.core import TyperGroup
 from snellen.cli.attack import attack
 from snellen.cli.audit import audit
 from snellen.cli.certify import certify
+from snellen.cli.cite import cite
 from snellen.cli.closed_pipe import outlive_closed_pipe
 from snellen.cli.compare import compare
+from snellen.cli.evaluate import evaluate
 from snellen.cli.explain import explain
 from snellen.cli.generate import generate
 from snellen.cli.init import init
 from snellen.cli.method_commands import method_commands
 from snellen.cli.optotypes import optotypes
+from snellen.cli.report import report
 from snellen.cli.reproduce import reproduce
 from snellen.cli.scan import scan
 from snellen.cli.shift import shift
@@ -63,16 +66,19 @@ app = typer.Typer(
 app.command(rich_help_panel=AUDIT)(audit)
 app.command(rich_help_panel=AUDIT)(init)
 app.command(rich_help_panel=AUDIT)(compare)
+app.command(rich_help_panel=AUDIT)(report)
 app.add_typer(method_commands("scans", scan, "scan"), name="scan", rich_help_panel=AUDIT)
 app.add_typer(method_commands("explanations", explain, "explain"), name="explain", rich_help_panel=EXPLAIN)
 app.add_typer(method_commands("recipes", train, "train"), name="train", rich_help_panel=TREAT)
 app.add_typer(method_commands("attacks", attack, "attack"), name="attack", rich_help_panel=PROVE)
+app.command(rich_help_panel=PROVE)(evaluate)
 app.add_typer(method_commands("certificates", certify, "certify"), name="certify", rich_help_panel=PROVE)
 app.add_typer(method_commands("shifts", shift, "shift"), name="shift", rich_help_panel=DATA)
 app.add_typer(method_commands("generation", generate, "generate"), name="generate", rich_help_panel=DATA)
 app.add_typer(optotypes, name="optotypes", rich_help_panel=DATA)
 app.command(rich_help_panel=SYSTEMS)(systems)
 app.command(rich_help_panel=SYSTEMS)(reproduce)
+app.command(rich_help_panel=SYSTEMS)(cite)
 
 
 @app.callback(invoke_without_command=True)

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError, RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preparation import Preparation, Stated
 from snellen.data.references import Array, Labels, load_images
+from snellen.models.classifiers.foreign_calls import is_maite_model, maite_takes_bytes
 from snellen.models.classifiers.own_models import own_model
 from snellen.models.classifiers.references import load_classifier
+from snellen.runs.maite_range import in_likelier_range
 
 #: A classifier as a call takes it: see :func:`snellen.load_classifier`.
 Model: TypeAlias = "Classifier | str | Path | nn.Module | Callable[[Tensor], Tensor] | object"
@@ -76,6 +78,11 @@ def given_classifier(
         if not borrowed or "class names came" not in str(error):
             raise
         raise InputError(f"{error} (these names are those of the images; give class_names=[...])") from error
+    if is_maite_model(model) and maite_takes_bytes(model) is None:
+        turned = Stated("the images", whole_bytes=not whole_bytes)
+        classifier = in_likelier_range(
+            classifier, images, lambda: load_classifier(model, names, preparation=preparation, stated=turned)
+        )
     classifier.notes = (*classifier.notes, *notes)
     return classifier
 

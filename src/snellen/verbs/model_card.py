@@ -6,11 +6,11 @@ measured, and where it fails.
 
 from __future__ import annotations
 
-import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
+from snellen.auditing.markdown import plain, table
 from snellen.auditing.report import AuditReport
 from snellen.core.artifact import Card
 
@@ -27,8 +27,6 @@ _FIGURES = (
     "corruption.mce",
     "adversarial.*.accuracy",
 )
-#: What Markdown or HTML would read as markup.
-_MARKUP = re.compile(r"[\\`*{}\[\]#|~]|\b_|_\b")
 
 
 def model_card(card: Card, report: AuditReport | None = None, *, onnx: str | None = None) -> str:
@@ -61,16 +59,6 @@ _NO_AUDIT = (
 )
 
 
-def plain(text: str) -> str:
-    """Text that Markdown shows as it is, on one line.
-
-    >>> print(plain("a|b <script>"))
-    a&#124;b &lt;script&gt;
-    """
-    escaped = html.escape(" ".join(text.split()), quote=False)
-    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", escaped)
-
-
 #: What is no classifier, decides nothing and is not audited: task for model hubs, command, and where it fails, by kind.
 _UNAUDITED = {
     "denoiser": (
@@ -97,7 +85,7 @@ def _unaudited_card(card: Card) -> str:
         _front_matter(card, task),
         f"# {plain(card.name)}",
         plain(card.description),
-        "\n".join(_table(("", ""), _facts(card))),
+        "\n".join(table(("", ""), _facts(card))),
         f"## Use\n\n```\n{command}\n```",
         _training(card),
         f"## Where it fails\n\n{fails}",
@@ -107,14 +95,10 @@ def _unaudited_card(card: Card) -> str:
 
 def _front_matter(card: Card, task: str = "image-classification") -> str:
     """What model hubs read; no value comes from data."""
-    lines = [
-        "---",
-        "library_name: snellen",
-        f"license: {card.licence.lower() if re.fullmatch('[A-Za-z0-9.-]+', card.licence) else 'other'}",
-        f"pipeline_tag: {task}",
-        "---",
-    ]
-    return "\n".join(lines)
+    known = card.licence.lower() if re.fullmatch("[A-Za-z0-9.-]+", card.licence) else "other"
+    # Who trained it decides on a licence: none is made up.
+    licence = [f"license: {known}"] if card.licence else []
+    return "\n".join(["---", "library_name: snellen", *licence, f"pipeline_tag: {task}", "---"])
 
 
 def _what(card: Card) -> str:
@@ -126,7 +110,7 @@ def _what(card: Card) -> str:
             f"Classifies images: {decides}, of {len(card.class_names)}: {', '.join(names)}"
             f"{f' and {more} more' if more else ''}.",
             "",
-            *_table(("", ""), _facts(card)),
+            *table(("", ""), _facts(card)),
         ]
     )
 
@@ -137,7 +121,7 @@ def _facts(card: Card) -> list[tuple[str, str]]:
         ("architecture", ", ".join(f"{key} {value}" for key, value in card.architecture.items())),
         ("input", "RGB in [0, 1]" + (f", {size[0]} × {size[1]} pixels" if size else "")),
         ("resize", f"{card.preparation.get('resize')} ({card.preparation.get('interpolation')})"),
-        ("licence", card.licence),
+        ("licence", card.licence or "not stated"),
         ("weights (sha256)", card.sha256 or "not saved yet"),
     ]
 
@@ -163,7 +147,7 @@ def _training(card: Card) -> str:
         if isinstance(inner, Mapping)
         for name, value in inner.items()
     ]
-    lines = ["## How it was trained", "", *_table(("parameter", "value"), rows), ""]
+    lines = ["## How it was trained", "", *table(("parameter", "value"), rows), ""]
     lines.append(
         f"Seed {lineage.seed}; images {lineage.data[:16]}…; started from "
         + (f"weights {lineage.parent[:16]}…" if lineage.parent else "initial weights")
@@ -192,7 +176,7 @@ def _audit(report: AuditReport) -> str:
     ]
     if report.findings:
         found = [(f"{one.harm:.3f}", one.kind, one.title) for one in report.findings[:_FINDINGS]]
-        lines += [*_table(("harm", "kind", "finding"), found), ""]
+        lines += [*table(("harm", "kind", "finding"), found), ""]
         if len(report.findings) > _FINDINGS:
             lines += [f"And {len(report.findings) - _FINDINGS} more.", ""]
     figures = [
@@ -204,7 +188,7 @@ def _audit(report: AuditReport) -> str:
         for name, figure in report.metrics.items()
         if any(fnmatchcase(name, pattern) for pattern in _FIGURES)
     ]
-    lines += [*_table(("figure", "value", "95 % interval"), figures), ""]
+    lines += [*table(("figure", "value", "95 % interval"), figures), ""]
     skipped = [check.name for check in report.checks if check.status != "done"]
     if skipped:
         lines.append(f"Not checked: {', '.join(skipped)}.\n")
@@ -214,8 +198,3 @@ def _audit(report: AuditReport) -> str:
 
 def _told(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    cells = [" | ".join(plain(cell) for cell in row) for row in rows]
-    return [f"| {' | '.join(head)} |", "|" + " --- |" * len(head), *(f"| {row} |" for row in cells)]

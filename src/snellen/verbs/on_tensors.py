@@ -18,6 +18,7 @@ from snellen.core.method import Attack, Certifier, Explainer, Method, build
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.data.loading import check_batches
+from snellen.methods.explanations.by_map import MapExplanation
 from snellen.models.classifiers.own_models import device_of, own_model
 from snellen.models.classifiers.references import load_classifier
 from snellen.runs.given import Model
@@ -101,6 +102,10 @@ def explain_tensors(
 ) -> Values:
     """Maps of what the decision rests on: floats (n, h, w), NaN where there is no explanation.
 
+    The map alone is computed: Grad-CAM runs each image once forward and once backward. How far maps hold (deletion,
+    insertion, controls) costs many more passes, and is what :func:`snellen.explain` measures. A model that is no
+    :class:`~snellen.Classifier` yet is shown a few images of noise first, to learn what it returns.
+
     Args:
         model: as for :func:`attack_tensors`.
         images: floats (n, c, h, w) in [0, 1], c of 1 or 3; torch or NumPy.
@@ -119,16 +124,26 @@ def explain_tensors(
     built.load()
     maps: list[Tensor] = []
     for rows, part, rng in batches:
-        if targets is None:
-            with torch.no_grad():
-                wanted = batches.classifier(part).argmax(1)
-        else:
-            wanted = _tensor(targets)[rows].long().to(part.device)
-        explained = built.explain(batches.classifier, part, wanted, rng=rng)
-        if not explained.maps:
-            raise InputError(f"{type(built).__name__} gives no maps; use snellen.explain")
-        maps.append(next(iter(explained.maps.values())))
+        wanted = None if targets is None else _tensor(targets)[rows].long().to(part.device)
+        maps.append(_map_of(built, batches.classifier, part, wanted, rng))
     return batches.returned(torch.cat(maps), images)
+
+
+def _map_of(
+    method: Explainer, classifier: Classifier, images: Tensor, wanted: Tensor | None, rng: Randomness
+) -> Tensor:
+    """One map an image, (n, h, w). Where the method has no more to say, no pass is spent on how far the map holds."""
+    if isinstance(method, MapExplanation) and method.decides:
+        return method.attribute(classifier, images, wanted, rng=rng.bind(len(images))).pixels  # type: ignore[arg-type]
+    if wanted is None:
+        with torch.no_grad():
+            wanted = classifier(images).argmax(1)
+    if isinstance(method, MapExplanation):
+        return method.attribute(classifier, images, wanted, rng=rng.bind(len(images))).pixels
+    explained = method.explain(classifier, images, wanted, rng=rng)
+    if not explained.maps:
+        raise InputError(f"{type(method).__name__} gives no maps; use snellen.explain")
+    return next(iter(explained.maps.values()))
 
 
 def certify_tensors(

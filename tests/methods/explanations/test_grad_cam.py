@@ -99,7 +99,11 @@ def test_what_it_costs_and_that_it_leaves_no_trace():
     before = classifier(IMAGES)
     spent = grad_cam(classifier, IMAGES, TARGETS, layer="relu").spent
     assert (spent.queries, spent.gradients) == (5, 5)
-    assert grad_cam(classifier, IMAGES, TARGETS).spent.queries == 6  # one look to find the layer
+    assert grad_cam(classifier, IMAGES, TARGETS).spent.queries == 5  # the layer is found on the way
+    assert grad_cam(classifier, IMAGES, TARGETS, chunk=4).spent.queries == 6  # one look to find the layer
+    decided = grad_cam(classifier, IMAGES, None)
+    assert (decided.spent.queries, decided.spent.gradients) == (5, 5)
+    assert torch.equal(decided.maps, grad_cam(classifier, IMAGES, before.argmax(1)).maps)
     assert torch.equal(classifier(IMAGES), before)
     assert classifier.fingerprint() is not None
 

@@ -290,10 +290,7 @@ class _Items:
         if isinstance(named, list | tuple) and named:
             return tuple(map(str, named))
         metadata = self.attribute("metadata")
-        numbered = metadata.get("index2label") if isinstance(metadata, Mapping) else None
-        if isinstance(numbered, Mapping) and sorted(numbered) == list(range(len(numbered))):
-            return tuple(str(numbered[number]) for number in range(len(numbered)))
-        return None
+        return numbered_names(metadata.get("index2label")) if isinstance(metadata, Mapping) else None
 
     def look(self, values: Values | None) -> list[str]:
         """See that the first image can be read, and is the same twice; gives what to note about it.
@@ -324,6 +321,23 @@ class _Items:
         whole = hasattr(first, "dtype") and str(first.dtype).endswith("uint8")
         maite = _metadata(self.first) is not None
         return Stated("the images, which are bytes", whole_bytes=True) if maite and whole else None
+
+
+def numbered_names(numbered: object) -> tuple[str, ...] | None:
+    """Names of classes of MAITE's ``index2label``, by number; numbers that it leaves out have a name that says so.
+
+    >>> numbered_names({0: "cat", "2": "owl"})
+    ('cat', 'class 1, without a name', 'owl')
+
+    None where it is no such mapping, or leaves out more numbers than it names.
+    """
+    if not isinstance(numbered, Mapping) or not all(str(number).isdecimal() for number in numbered):
+        return None
+    names = {int(number): str(name) for number, name in numbered.items()}
+    count = max(names, default=-1) + 1
+    if not names or len(names) < len(numbered) or count > 2 * len(names):
+        return None
+    return tuple(names.get(number, f"class {number}, without a name") for number in range(count))
 
 
 def _of_loader(loader: Any) -> tuple[Any, Sequence[int] | None]:  # noqa: ANN401

@@ -25,6 +25,9 @@ class MapExplanation(Method):
 
     needs: ClassVar[frozenset[Need]] = frozenset({"scores"})
 
+    #: Whether :meth:`attribute` takes None for the classes that the images are taken for, and spends no pass on them.
+    decides: ClassVar[bool] = False
+
     of: Explained = Field("probability", description="what is explained: the classifier's score, or its probability")
     removed: FillName = Field(
         "blur", description="what shows in place of removed pixels when deletion and insertion are measured"

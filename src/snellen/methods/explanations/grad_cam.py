@@ -24,12 +24,73 @@ from snellen.methods.explanations.attributed import Attributed
 from snellen.methods.explanations.by_map import MapExplanation
 from snellen.methods.explanations.score import CHUNK, Explained, TargetScore
 
+#: Up to so many images in one pass, the layer is found in the pass that explains them, whose graph then reaches back
+#: to the pixels. Above, one look at one image costs less memory.
+FOUND_ON_THE_WAY = 16
 
-def last_map_layer(classifier: Classifier, image: Tensor) -> str:
-    """Name of the last layer whose output is a map with more than one place, found by one look at one image.
+
+class _LastMap:
+    """Notices, within a ``with`` block, the last layer of a classifier whose output is a map.
 
     Layers count in the order in which they are done, so that of nested layers with the same output the outer one is
     named, and a pooling to one place that follows is passed over.
+
+    Attributes:
+        output: that of the layer, as it was before a later layer could change it in place.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier = classifier
+        self._last, self._tokens, self._channels_last = "", "", False
+        self.output = torch.empty(0)
+
+    def __enter__(self) -> _LastMap:
+        module = self._classifier.module
+        if module is None:
+            raise UnsupportedError(f"{self._classifier.name} is not a torch module: its layers cannot be read")
+        self._handles = [
+            layer.register_forward_hook(self._noticing(name)) for name, layer in module.named_modules() if name
+        ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _noticing(self, name: str) -> Callable[[nn.Module, object, object], Tensor | None]:
+        def notice(layer: nn.Module, _inputs: object, output: object) -> Tensor | None:
+            if not isinstance(output, Tensor):
+                return None
+            if output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
+                self._last, self._tokens, self.output = name, "", output
+                self._channels_last = isinstance(layer, nn.LayerNorm) and output.shape[1] != layer.normalized_shape[-1]
+                return output.clone()  # what the layers behind may change in place
+            if output.ndim == 3:
+                self._tokens = name
+            return None
+
+        return notice
+
+    @property
+    def name(self) -> str:
+        """Name of the layer.
+
+        Raises:
+            UnsupportedError: there is none that can be taken; name one.
+        """
+        if not self._last or self._tokens or self._channels_last:
+            tokens = f"its last layers give tokens ({self._tokens})"
+            seen = tokens if self._tokens else "none gives (n, channels, height, width)"
+            raise UnsupportedError(
+                f"no layer of {self._classifier.name} can be taken for its last map: {seen}. Name a layer whose output "
+                f"is a map, or tokens of a square of patches that the score depends on, such as the norm in front of "
+                f"the last attention of a vision transformer"
+            )
+        return self._last
+
+
+def last_map_layer(classifier: Classifier, image: Tensor) -> str:
+    """Name of the last layer whose output is a map with more than one place, found by one look at one image.
 
     Args:
         classifier: a torch module.
@@ -38,38 +99,9 @@ def last_map_layer(classifier: Classifier, image: Tensor) -> str:
     Raises:
         UnsupportedError: no module, or no such layer; name one.
     """
-    if classifier.module is None:
-        raise UnsupportedError(f"{classifier.name} is not a torch module: its layers cannot be read")
-    last, channels_last, tokens = "", False, ""
-
-    def noticing(name: str) -> Callable[[nn.Module, object, object], None]:
-        def notice(layer: nn.Module, _inputs: object, output: object) -> None:
-            nonlocal last, channels_last, tokens
-            if not isinstance(output, Tensor):
-                return
-            if output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
-                last, tokens = name, ""
-                channels_last = isinstance(layer, nn.LayerNorm) and output.shape[1] != layer.normalized_shape[-1]
-            elif output.ndim == 3:
-                tokens = name
-
-        return notice
-
-    handles = [layer.register_forward_hook(noticing(name)) for name, layer in classifier.module.named_modules() if name]
-    try:
-        with torch.no_grad():
-            classifier(image)
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not last or tokens or channels_last:
-        seen = f"its last layers give tokens ({tokens})" if tokens else "none gives (n, channels, height, width)"
-        raise UnsupportedError(
-            f"no layer of {classifier.name} can be taken for its last map: {seen}. Name a layer whose output is a map, "
-            f"or tokens of a square of patches that the score depends on, such as the norm in front of the last "
-            f"attention of a vision transformer"
-        )
-    return last
+    with _LastMap(classifier) as last, torch.no_grad():
+        classifier(image)
+    return last.name
 
 
 def as_map(output: Tensor, layer: str, owner: str) -> Tensor:
@@ -100,7 +132,7 @@ def as_map(output: Tensor, layer: str, owner: str) -> Tensor:
 def grad_cam(
     classifier: Classifier,
     images: Tensor,
-    targets: Tensor,
+    targets: Tensor | None,
     *,
     layer: str | None = None,
     of: Explained = "score",
@@ -115,7 +147,7 @@ def grad_cam(
     Args:
         classifier: a torch module that gives gradients.
         images: (n, 3, h, w) in [0, 1].
-        targets: int64 (n,).
+        targets: int64 (n,); None: the classes that the images are taken for, found in the same pass.
         layer: whose output is a map (n, c, y, x), or tokens of a square of patches (n, t, d); None: see
             :func:`~snellen.methods.explanations.grad_cam.last_map_layer`.
         of: the explained score; the paper takes the score before softmax.
@@ -136,7 +168,7 @@ def grad_cam(
 def coarse_grad_cam(
     classifier: Classifier,
     images: Tensor,
-    targets: Tensor,
+    targets: Tensor | None,
     *,
     layer: str | None = None,
     of: Explained = "score",
@@ -150,29 +182,44 @@ def coarse_grad_cam(
         return images.new_zeros(0, *images.shape[2:]), torch.zeros(0, dtype=torch.float64), Spent()
     if not classifier.differentiable or classifier.module is None:
         raise UnsupportedError(f"Grad-CAM needs the layers and gradients of a torch module; {classifier.name} has none")
-    score = TargetScore(classifier, targets, of, chunk)
+    if targets is not None:
+        TargetScore(classifier, targets, of, chunk)  # refuses what are no classes
     maps: list[Tensor] = []
     values: list[Tensor] = []
     with classifier.counting() as spent:
-        name = layer or last_map_layer(classifier, images[:1])
-        for some, rows in zip(images.detach().split(chunk), torch.arange(len(images)).split(chunk), strict=True):
-            caught: list[Tensor] = []
-
-            def catch(output: Tensor, caught: list[Tensor] = caught) -> Tensor:
-                leaf = output.detach().requires_grad_()
-                caught.append(leaf)
-                return leaf.clone()  # what the layers behind may change in place
-
-            with torch.enable_grad(), classifier.edit(name, catch):
-                of_rows = score(some, rows)
-                (gradients,) = torch.autograd.grad(of_rows.sum(), caught[-1])
+        name = layer or ("" if len(images) <= min(chunk, FOUND_ON_THE_WAY) else last_map_layer(classifier, images[:1]))
+        for place, some in enumerate(images.detach().split(chunk)):
+            with torch.enable_grad():
+                output, scores = _scores_behind(classifier, some, name)
+                wanted = scores.detach().argmax(1) if targets is None else targets.split(chunk)[place]
+                of_rows = TargetScore(classifier, wanted, of, chunk).of_scores(scores, torch.arange(len(some)))
+                (gradients,) = torch.autograd.grad(of_rows.sum(), output)
             classifier.count_gradients(gradients)
-            activations = as_map(caught[-1].detach(), name, classifier.name)
+            activations = as_map(output.detach(), name, classifier.name)
             weights = as_map(gradients, name, classifier.name).mean((2, 3))
             summed = torch.bmm(weights[:, None], activations.flatten(2))
             maps.append(summed.view(-1, *activations.shape[2:]))
             values.append(of_rows.detach().double().cpu())
     return torch.cat(maps), torch.cat(values), spent()
+
+
+def _scores_behind(classifier: Classifier, images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
+    """Output of a layer, or of the last map where none is named, and the scores (n, k) that were computed from it."""
+    if not layer:
+        with _LastMap(classifier) as last:
+            scores = classifier(images.requires_grad_())
+        assert last.name
+        return last.output, scores
+    caught: list[Tensor] = []
+
+    def catch(output: Tensor) -> Tensor:
+        leaf = output.detach().requires_grad_()
+        caught.append(leaf)
+        return leaf.clone()  # what the layers behind may change in place
+
+    with classifier.edit(layer, catch):
+        scores = classifier(images)
+    return caught[-1], scores
 
 
 class GradCAM(MapExplanation):
@@ -187,6 +234,7 @@ class GradCAM(MapExplanation):
     """
 
     name: ClassVar[str] = "grad_cam"
+    decides: ClassVar[bool] = True
     needs: ClassVar[frozenset[Need]] = frozenset({"scores", "gradients", "layers"})
 
     of: Explained = Field("score", description="what is explained: the classifier's score, or its probability")
@@ -196,9 +244,12 @@ class GradCAM(MapExplanation):
     positive: bool = Field(True, description="keep evidence for the class alone, as the paper does")
 
     def attribute(
-        self, classifier: Classifier, images: Tensor, targets: Tensor, *, rng: Randomness | None = None
+        self, classifier: Classifier, images: Tensor, targets: Tensor | None, *, rng: Randomness | None = None
     ) -> Attributed:
-        """One gradient an image, down to the layer; see :meth:`MapExplanation.attribute`."""
+        """One pass and one gradient an image, down to the layer; see :meth:`MapExplanation.attribute`.
+
+        ``targets`` of None are the classes that the images are taken for.
+        """
         return grad_cam(
             classifier, images, targets, layer=self.layer, of=self.of, positive=self.positive, chunk=self.chunk
         )

@@ -1,6 +1,7 @@
 """Partition SHAP: Owen values over the halves of the halves of an image, where the score changes most first.
 
-Lundberg's PartitionExplainer and Image masker in ``shap`` (MIT), with both contexts of every half. Let f00 be the
+Lundberg's PartitionExplainer and Image masker in ``shap`` (MIT; Lundberg and Lee, "A unified approach to interpreting
+model predictions", NIPS 2017), with both contexts of every half. Let f00 be the
 score of a context and f11 that of the context with a block added. Of its halves L and R, f10 is the score with L added
 and f01 that with R. The block's share goes to its halves: half of it by (f10 − f00, f11 − f10), half by (f11 − f01,
 f01 − f00). The blocks with the largest |f11 − f00| · weight are divided first; what is not divided when the budget ends

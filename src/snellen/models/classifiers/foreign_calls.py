@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.errors import ModelError, SnellenError
+from snellen.data.objects.data_sets import numbered_names
 
 
 class AnyArrays:
@@ -76,11 +77,16 @@ def is_maite_model(model: object) -> bool:
 
 
 def maite_class_names(model: object) -> tuple[str, ...] | None:
-    """Names of the classes, where the metadata have one for each number from 0 on."""
-    numbered = getattr(model, "metadata", {}).get("index2label")
-    if not isinstance(numbered, Mapping) or sorted(numbered) != list(range(len(numbered))):
-        return None
-    return tuple(str(numbered[number]) for number in range(len(numbered)))
+    """Names of the classes, where the metadata number them."""
+    return numbered_names(getattr(model, "metadata", {}).get("index2label"))
+
+
+def maite_takes_bytes(model: object) -> bool | None:
+    """What the metadata declare as ``value_range``: (0, 255) means bytes, (0, 1) does not; None without a word."""
+    declared = getattr(model, "metadata", {}).get("value_range")
+    if isinstance(declared, Sequence) and not isinstance(declared, str):
+        return {(0, 255): True, (0, 1): False}.get(tuple(declared))
+    return None
 
 
 def as_tensor(outputs: object, images: Tensor) -> Tensor:

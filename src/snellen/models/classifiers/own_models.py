@@ -13,7 +13,13 @@ from torch import nn
 from snellen.core.errors import InputError, import_extra
 from snellen.core.preparation import Preparation, Stated
 from snellen.models.classifiers.assembly import LoadedModel
-from snellen.models.classifiers.foreign_calls import AnyArrays, MaiteModel, is_maite_model, maite_class_names
+from snellen.models.classifiers.foreign_calls import (
+    AnyArrays,
+    MaiteModel,
+    is_maite_model,
+    maite_class_names,
+    maite_takes_bytes,
+)
 from snellen.models.layers.shared_copy import shared_copy
 
 
@@ -96,8 +102,13 @@ def _loaded(model: Any, whole_bytes: bool, *, processor: bool = False) -> Loaded
         of_session: LoadedModel = onnx.described(model)
         return of_session
     if is_maite_model(model):
+        declared = maite_takes_bytes(model)
+        taken = whole_bytes if declared is None else declared
+        found = "as the images hold them" if whole_bytes else "as nothing else is said"
+        why = found if declared is None else "as its metadata say"
         return LoadedModel(
-            network=MaiteModel(model, whole_bytes=whole_bytes),
+            network=MaiteModel(model, whole_bytes=taken),
+            notes=(f"the model is given {'bytes from 0 to 255' if taken else 'values in [0, 1]'}, {why}",),
             name=str(model.metadata["id"]),
             preparation=Preparation(),
             class_names=maite_class_names(model),

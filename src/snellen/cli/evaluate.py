@@ -1,0 +1,88 @@
+"""``snellen evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from snellen.cli.engine_options import ended_like_ctrl_c
+from snellen.cli.progress import TerminalProgress, loading
+from snellen.cli.run_options import ClassesOption, DeviceOption
+from snellen.cli.stopping import stopped_told
+from snellen.cli.text import harmless
+from snellen.core.errors import InputError
+
+
+def evaluate(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="References of classifiers, as of snellen attack.")
+    ],
+    data: Annotated[str, typer.Option(help="Labelled images: a folder, a manifest, bundled:fashion-mnist.")],
+    attack: Annotated[
+        list[str],
+        typer.Option(
+            "--attack",
+            metavar="NAME[:FIELD=VALUE,...]",
+            help="Attack with its parameters, repeatable: --attack fgsm --attack pgd:epsilon=0.03,steps=50.",
+        ),
+    ],
+    seed: Annotated[
+        list[int] | None, typer.Option("--seed", help="Seed of everything random, repeatable.", show_default="0")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for tables and evidence; the same command goes on where it stopped.",
+            show_default="nothing is kept",
+        ),
+    ] = None,
+    classes: ClassesOption = None,
+    device: DeviceOption = "cpu",
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images, drawn at random.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass.")] = 64,
+    format: Annotated[Literal["text", "latex", "csv"], typer.Option("--format", help="What is printed.")] = "text",
+) -> None:
+    """Compare models under attacks: robust accuracies on the same images, and differences with tests."""
+    with loading("reading images and models") as spinner:
+        from snellen.data.references import load_images
+        from snellen.models.classifiers.references import load_classifier
+        from snellen.verbs.evaluate import evaluate as run_evaluation
+
+        methods = [attack_of(text) for text in attack]
+        images = load_images(data, progress=spinner)
+        classifiers = [load_classifier(model, classes, device=device) for model in models]
+    folder = out or Path("snellen-evaluation")
+    with ended_like_ctrl_c(), stopped_told(folder, out), TerminalProgress() as progress:
+        found = run_evaluation(
+            classifiers,
+            methods,
+            images,
+            seeds=tuple(seed or (0,)),
+            out=out,
+            limit=limit,
+            batch_size=batch_size,
+            progress=progress,
+        )
+    shown = str(found) if format == "text" else found.to_latex() if format == "latex" else found.to_csv()
+    typer.echo(harmless(shown.rstrip("\n")))
+
+
+def attack_of(text: str) -> dict[str, str]:
+    """An attack from its text on the command line, as a record.
+
+    >>> attack_of("pgd:epsilon=0.03,steps=50")
+    {'method': 'pgd', 'epsilon': '0.03', 'steps': '50'}
+
+    Raises:
+        InputError: something else than NAME or NAME:FIELD=VALUE,...
+    """
+    name, _, rest = text.partition(":")
+    record = {"method": name}
+    for part in rest.split(",") if rest else ():
+        field, equals, value = part.partition("=")
+        if not (field and equals and value) or field in record:
+            raise InputError(f"--attack {text!r}: expected NAME:FIELD=VALUE,FIELD=VALUE, such as pgd:epsilon=0.03")
+        record[field] = value
+    return record

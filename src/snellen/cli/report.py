@@ -1,0 +1,41 @@
+"""``snellen report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from snellen.cli.text import harmless
+from snellen.core.errors import InputError
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Run directory of a finished audit, or a folder of a saved report.")],
+    to: Annotated[
+        Literal["pdf", "md", "html"], typer.Option(help="PDF, Markdown with pictures beside it, or HTML.")
+    ] = "pdf",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write, which is replaced.", show_default="report.pdf in the run directory"),
+    ] = None,
+) -> None:
+    """Export the report of a finished audit as PDF, Markdown or HTML."""
+    from snellen.auditing.opening import open_report
+
+    opened = open_report(run)
+    file = out or run / f"report.{to}"
+    try:
+        if to == "html":
+            page = run / "report.html"
+            content = page.read_bytes() if page.is_file() else opened.html.encode()
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        elif to == "md":
+            opened.to_markdown(file)
+        else:
+            opened.to_pdf(file)
+    except OSError as error:
+        raise InputError(f"cannot write {file}: {error.strerror or error}") from error
+    typer.echo(harmless(f"Written: {file}"))

@@ -1,0 +1,102 @@
+"""A report as Markdown and as PDF: the same content, escaped, with pictures, and the same bytes each time."""
+
+import re
+
+import pytest
+from PIL import Image
+
+from snellen.auditing.findings_table import Findings
+from snellen.auditing.markdown import PICTURES, render_markdown
+from snellen.core.finding import Finding
+from tests.auditing.example_reports import EVIL, picture, pictured, report
+
+
+def with_pictures(title="Fog costs 40 points"):
+    key, content = picture(1)
+    changed, other = picture(2, side=30)
+    first = pictured(0.3, key, subject="fog")
+    (example,) = first.examples
+    finding = first.model_copy(update={"title": title, "examples": (example.model_copy(update={"after": changed}),)})
+    made = report(findings=(finding, *report().findings))
+    return made.keeping(folder=None, pictures={key: content, changed: other})
+
+
+def test_markdown_has_figures_findings_in_order_and_what_was_skipped():
+    text = report().to_markdown()
+    assert text.startswith("# Audit of net\n")
+    assert "| clean accuracy | 90.0% | 80.0% – 100.0% |" in text
+    assert "| fog | 90 | (70) | (50) | 1.5 | 1–2 |" in text
+    assert text.index("### 1. Fog costs 40 points") < text.index("### 2. 2 images are copies")
+    assert "**severe**, at least 30.0% of the images, p below 0.0001." in text
+    assert "corruption fog; mean drop 0.412." in text
+    assert "Treat with `snellen train targeted_augmentation IMAGES`." in text
+    assert "\n- group gap skipped: needs groups\n" in text
+    assert "| corruption.error | 0.4000 | 0.3000 – 0.5000 | 100 |" in text
+    assert "corruption.fog.1" not in text, "accuracies at each severity are in the eye chart"
+    assert "No significant problems found" in report(findings=()).to_markdown()
+
+
+def test_pictures_are_files_beside_the_text(tmp_path):
+    text = with_pictures().to_markdown(tmp_path / "new" / "report.md")
+    assert (tmp_path / "new" / "report.md").read_text() == text
+    (path,) = re.findall(r"!\[image 0: cat → 0\]\((.*?)\)", text)
+    assert path.startswith(f"{PICTURES}/")
+    with Image.open(tmp_path / "new" / path) as shown:
+        assert shown.size == (112 + 4 + 112, 112)
+        assert shown.getpixel((113, 0)) == (255, 255, 255), "before and after stand apart"
+    assert len(list((tmp_path / "new" / PICTURES).iterdir())) == 1
+    assert with_pictures().to_markdown(tmp_path / "again" / "report.md") == text
+    assert "![" not in with_pictures().to_markdown()
+
+
+def test_names_are_data_in_markdown():
+    text = render_markdown(report(model={**report().model, "name": EVIL}, findings=(
+        Finding(kind="corruption", harm=0.1, title=f"{EVIL} | [a](javascript:b) `c`"),
+    )), {})  # fmt: skip
+    assert "<script" not in text
+    assert "<img" not in text
+    assert "](javascript" not in text
+    assert "`c`" not in text
+
+
+def test_pdf_is_of_a_few_pages_and_equal_bytes(tmp_path):
+    pytest.importorskip("reportlab", reason="reportlab is not installed")
+    first = with_pictures().to_pdf(tmp_path / "first.pdf").read_bytes()
+    second = with_pictures().to_pdf(tmp_path / "second.pdf").read_bytes()
+    assert first == second, "no clock"
+    assert first.startswith(b"%PDF-")
+    assert 1 <= first.count(b"/Type /Page\n") <= 3
+    assert first.count(b"/Subtype /Image") == 1
+    assert b"/ToUnicode" in first, "text can be selected and searched"
+    assert len(report().to_pdf(tmp_path / "plain.pdf").read_bytes()) < len(first)
+
+
+def test_pdf_shows_what_its_fonts_have_and_marks_the_rest(tmp_path):
+    pytest.importorskip("reportlab", reason="reportlab is not installed")
+    from snellen.auditing.pdf import marked
+
+    assert marked("≥ 5 → 猫") == '≥ 5 <font name="Symbol">→</font> <font name="STSong-Light">猫</font>'
+    assert marked(EVIL).count("<") == marked(EVIL).count("</font>") * 2
+    assert marked(EVIL).endswith("??")
+    evil = report(model={**report().model, "name": EVIL}, findings=with_pictures(EVIL).findings)
+    assert evil.to_pdf(tmp_path / "evil.pdf").stat().st_size > 10_000
+
+
+def test_findings_are_a_tuple_that_is_a_table():
+    found = report().findings
+    assert isinstance(found, tuple)
+    assert found == tuple(found)
+    assert repr(found).splitlines() == [
+        " harm  level     finding",
+        "30.0%  severe    Fog costs 40 points",
+        " 0.0%  note      2 images are copies",
+    ]
+    assert repr(found[:1]).splitlines()[1:] == repr(found).splitlines()[1:2]
+    assert found[0].kind == "corruption"
+    many = Findings(Finding(kind="slice", harm=0.1, title=f"slice {EVIL}") for _ in range(30))
+    assert len(repr(many).splitlines()) == 22
+    assert repr(many).endswith("… and 10 of less harm")
+    assert "<script" not in many._repr_html_()
+    assert many._repr_html_().count("<tr>") == 21
+    assert "\u202e" not in repr(many)
+    assert repr(report(findings=()).findings) == "No findings."
