@@ -128,7 +128,7 @@ def test_a_decision_that_rests_on_the_background_is_found_with_its_harm(ground, 
         "who trusts the object as well follows too little to be told in 160 images"
     )
     for shortcut in shortcuts:
-        assert 0 < shortcut.harm < followed.value
+        assert 0 < shortcut.harm < own.value - other.value
         assert shortcut.p_value < 1e-3
         assert all(f" to {name} (" in shortcut.facts["backgrounds"] for name in ("light", "dark"))
     lost = report.metrics["background.lost"]
