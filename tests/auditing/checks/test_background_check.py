@@ -10,8 +10,9 @@ from PIL import Image
 from torch import nn
 
 from snellen.auditing.audit import audit
-from snellen.auditing.checks.background import Background, evidence_outside
+from snellen.auditing.checks.background import Background
 from snellen.auditing.compare.compare import compare
+from snellen.auditing.swapped_backgrounds import evidence_outside
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
