@@ -51,6 +51,8 @@ def load_classifier(
     output: OutputKind | None = None,
     name: str | None = None,
     stated: Stated | None = None,
+    model_args: Mapping[str, object] | None = None,
+    size: int | tuple[int, int] | None = None,
     allow_remote: AllowRemote = (),
 ) -> Classifier:
     """Load a classifier, with its own preprocessing and class names, from wherever it lives.
