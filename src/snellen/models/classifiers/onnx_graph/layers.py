@@ -1,4 +1,4 @@
-"""The module of a node: torch's own where it has one, so that methods find convolutions, activations and linear layers."""
+"""The module of a node: torch's own where it has one, so that methods find convolutions and linear layers."""
 
 from __future__ import annotations
 
@@ -145,15 +145,19 @@ def _convolution(call: Call) -> nn.Module | None:
     made = nn.Conv2d(
         weight.shape[1] * groups,
         weight.shape[0],
-        tuple(kernel),
-        stride=tuple(call.list_of("strides") or (1, 1)),
-        padding=tuple(pads[:2]),
-        dilation=tuple(call.list_of("dilations") or (1, 1)),
+        (kernel[0], kernel[1]),
+        stride=_pair(call.list_of("strides") or [1, 1]),
+        padding=_pair(pads),
+        dilation=_pair(call.list_of("dilations") or [1, 1]),
         groups=groups,
         bias=bias is not None,
         device="meta",
     )
     return _filled(made, {"weight": weight, "bias": bias})
+
+
+def _pair(values: Sequence[int]) -> tuple[int, int]:
+    return values[0], values[1]
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Module:

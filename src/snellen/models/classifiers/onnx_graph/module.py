@@ -172,7 +172,7 @@ def _feature_layer(nodes: Sequence[Node], names: Sequence[str], result: str) -> 
     made = {output: (number, node) for number, node in enumerate(nodes) for output in node.outputs}
     value, linear = result, None
     while value in made and linear is None:
-        number, node = made[value]
+        _, node = made[value]
         if node.kind in ("Gemm", "MatMul") and node.inputs[1] not in made:
             linear = node
         elif node.kind in (*_PASSING, "Softmax", "LogSoftmax", "Sigmoid", "Add") and node.inputs:

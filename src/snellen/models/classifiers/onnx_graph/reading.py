@@ -113,7 +113,7 @@ def _attribute(onnx: Any, entry: Any, kind: str) -> Attribute:  # noqa: ANN401 -
     if isinstance(value, int | float):
         return value
     if isinstance(value, Sequence) and all(isinstance(one, int | float | bytes) for one in value):
-        return [one.decode("utf-8", errors="replace") if isinstance(one, bytes) else one for one in value]  # type: ignore[return-value]
+        return [one.decode("utf-8", errors="replace") if isinstance(one, bytes) else one for one in value]
     raise UnsupportedError(f"operator {kind} with the attribute {entry.name}, a {type(value).__name__}")
 
 
