@@ -32,7 +32,7 @@ from snellen.core.run import canonical_json
 from snellen.models.classifiers.assembly import probe_images
 from snellen.models.classifiers.references import load_classifier
 
-OUT = Path("docs/measured/onnx-gradients.json")
+OUT = Path(__file__).parents[1] / "docs" / "measured" / "onnx-gradients.json"
 
 #: Architecture → side of the images, in pixels.
 ARCHITECTURES = {
@@ -187,7 +187,7 @@ def main() -> None:
         "images": IMAGES,
         "rows": rows,
     }
-    OUT.write_text(canonical_json(record), encoding="utf-8")
+    OUT.write_bytes(canonical_json(record))
 
 
 if __name__ == "__main__":

@@ -36,8 +36,13 @@ from snellen.cli.run_options import (
     ClassesOption,
     ColumnOption,
     DeviceOption,
+    MeanOption,
+    ModelArgsOption,
     SeedOption,
+    SizeOption,
+    StdOption,
     WorkersOption,
+    model_options,
     read_columns,
 )
 from snellen.cli.stopping import stopped_told
@@ -51,7 +56,7 @@ def audit(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="Reference of the classifier: bundled:NAME, timm:NAME@FILE.safetensors, torchvision:NAME, onnx:FILE, "
+            help="Reference of the classifier: bundled:NAME, timm:NAME@FILE, torchvision:NAME@FILE, onnx:FILE, "
             "hf:FOLDER, artifact:FOLDER, http://HOST:PORT/v2/models/NAME.",
             show_default=DEFAULT_MODEL,
         ),
@@ -101,6 +106,10 @@ def audit(
         str | None, typer.Option(metavar="DATA", help="Images that something may be fitted to, such as a temperature.")
     ] = None,
     device: DeviceOption = "cpu",
+    model_args: ModelArgsOption = None,
+    size: SizeOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
     allow_remote: AllowRemoteOption = None,
     workers: WorkersOption = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass.")] = 64,
@@ -158,6 +167,7 @@ def audit(
             "--part needs --out, the run directory that all parts share; and --require, --fail-on, --baseline and "
             "--junit go with the command without --part, which makes the report"
         )
+    given = model_options(model_args, size, mean, std)
     folder = out or free_folder("snellen-audit")
     with loading("reading images and model") as spinner:
         from snellen.auditing.audit import audit as run_audit
@@ -176,7 +186,7 @@ def audit(
         images = load_images(data, columns=read_columns(column), progress=spinner)
         training = None if train is None else load_images(train, progress=spinner)
         tuning = None if tune is None else load_images(tune, progress=spinner)
-        classifier = load_classifier(model or DEFAULT_MODEL, classes, device=device)
+        classifier = load_classifier(model or DEFAULT_MODEL, classes, device=device, **given)
         check_baseline(earlier, classifier, images)
     options: dict[str, Any] = {
         "out": folder,

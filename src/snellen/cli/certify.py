@@ -12,7 +12,7 @@ from snellen.cli.engine_options import DryRunOption
 from snellen.cli.free_folder import free_folder
 from snellen.cli.privacy_options import AllowRemoteOption, PseudonymsOption
 from snellen.cli.progress import loading
-from snellen.cli.run_options import ClassesOption, DeviceOption, SeedOption, WorkersOption
+from snellen.cli.run_options import ClassesOption, DeviceOption, ModelOptions, SeedOption, WorkersOption
 
 if TYPE_CHECKING:
     from snellen.core.method import Method
@@ -25,7 +25,7 @@ def certify(
         str,
         typer.Argument(
             help="Reference of the classifier: artifact:FOLDER of a training for smoothing, or bundled:NAME, "
-            "timm:NAME@FILE.safetensors, torchvision:NAME, hf:FOLDER."
+            "timm:NAME@FILE, torchvision:NAME@FILE, hf:FOLDER."
         ),
     ],
     data: Annotated[
@@ -48,6 +48,7 @@ def certify(
     seed: SeedOption = 0,
     pseudonyms: PseudonymsOption = None,
     *,
+    model_options: ModelOptions,
     running: Running,
     dry_run: DryRunOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print certify.json instead of the summary.")] = False,
@@ -67,7 +68,7 @@ def certify(
         settings = named_settings(methods, "certificates")
         check_free(folder, RECORD, WHAT)
         images = load_images(data, progress=spinner)
-        classifier = load_classifier(model, classes, device=device)
+        classifier = load_classifier(model, classes, device=device, **model_options)
     if not as_json and all(setting.method.missing(classifier, images) is None for setting in settings):
         for title, radius in largest_radii(classifier, settings).items():
             typer.echo(f"{title}: with so many samples, no radius can exceed {radius:.4f}")

@@ -12,7 +12,7 @@ from snellen.cli.engine_options import DryRunOption
 from snellen.cli.free_folder import free_folder
 from snellen.cli.privacy_options import AllowRemoteOption, PseudonymsOption
 from snellen.cli.progress import loading
-from snellen.cli.run_options import ClassesOption, DeviceOption, SeedOption, WorkersOption
+from snellen.cli.run_options import ClassesOption, DeviceOption, ModelOptions, SeedOption, WorkersOption
 
 if TYPE_CHECKING:
     from snellen.core.method import Method
@@ -24,7 +24,7 @@ def explain(
     model: Annotated[
         str,
         typer.Argument(
-            help="Reference of the classifier: bundled:NAME, timm:NAME@FILE.safetensors, torchvision:NAME, onnx:FILE, "
+            help="Reference of the classifier: bundled:NAME, timm:NAME@FILE, torchvision:NAME@FILE, onnx:FILE, "
             "hf:FOLDER, artifact:FOLDER, http://HOST:PORT/v2/models/NAME."
         ),
     ],
@@ -59,6 +59,7 @@ def explain(
     ] = True,
     pseudonyms: PseudonymsOption = None,
     *,
+    model_options: ModelOptions,
     running: Running,
     dry_run: DryRunOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print explain.json instead of the summary.")] = False,
@@ -77,7 +78,7 @@ def explain(
         named_settings(methods, "explanations")
         check_free(folder, RECORD, WHAT)
         images = load_images(data, progress=spinner)
-        classifier = load_classifier(model, classes, device=device)
+        classifier = load_classifier(model, classes, device=device, **model_options)
     carry_out(
         run_explain,
         classifier,

@@ -14,12 +14,20 @@ from typer.core import TyperCommand, TyperGroup
 from typer.models import OptionInfo
 
 from snellen.cli.engine_options import running
+from snellen.cli.run_options import model_options
 from snellen.cli.system_command import system_command
 from snellen.cli.text import dashed, markup
 from snellen.core import index
 
 if TYPE_CHECKING:
     from snellen.cli.method_options import FieldOption
+
+
+#: Types that annotations name without importing them.
+_TYPES = {"Running": dict, "ModelOptions": dict}
+
+#: Parameters of a verb that stand for several options: what makes them of these.
+_GROUPS: dict[str, Callable[..., Any]] = {"running": running, "model_options": model_options}
 
 
 def method_commands(area: str, run: Callable[..., None], verb: str = "") -> typer.Typer:
@@ -73,14 +81,15 @@ def _command(
     from snellen.cli.method_options import field_options, methods_of
     from snellen.core.method import Method
 
-    signature = inspect.signature(run, eval_str=True, locals={"Method": Method, "Running": dict})
-    where = list(inspect.signature(running, eval_str=True, locals={"Running": dict}).parameters.values())
-    given_whole = list(signature.parameters.values())[1:]
-    runs = "running" in signature.parameters  # its options stand for this one parameter
+    signature = inspect.signature(run, eval_str=True, locals={"Method": Method, **_TYPES})
+    whole = list(signature.parameters.values())[1:]
+    grouped = {
+        one.name: list(inspect.signature(_GROUPS[one.name], eval_str=True, locals=_TYPES).parameters.values())
+        for one in whole
+        if one.name in _GROUPS
+    }
     shared = [
-        parameter.replace(kind=parameter.KEYWORD_ONLY)
-        for one in given_whole
-        for parameter in (where if one.name == "running" else [one])
+        parameter.replace(kind=parameter.KEYWORD_ONLY) for one in whole for parameter in grouped.get(one.name, [one])
     ]
     taken = [flag for one in shared for flag in _flags(one)]
     options = [option for option in field_options(entry.load(), taken, name) if option.field not in hidden]
@@ -88,8 +97,8 @@ def _command(
 
     def command(**values: Any) -> None:  # noqa: ANN401 - what was given for each parameter
         given = {option.field: values.pop(parameter.name) for option, parameter in zip(options, own, strict=True)}
-        if runs:
-            values["running"] = running(**{one.name: values.pop(one.name) for one in where})
+        for name, parts in grouped.items():
+            values[name] = _GROUPS[name](**{one.name: values.pop(one.name) for one in parts})
         run(methods_of(entry, options, given), **values)
 
     parameters = [*own, *shared]

@@ -12,7 +12,7 @@ from snellen.cli.engine_options import DryRunOption
 from snellen.cli.free_folder import free_folder
 from snellen.cli.privacy_options import AllowRemoteOption, PseudonymsOption
 from snellen.cli.progress import loading
-from snellen.cli.run_options import ClassesOption, DeviceOption, SeedOption
+from snellen.cli.run_options import ClassesOption, DeviceOption, ModelOptions, SeedOption
 from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def scan(
         typer.Argument(
             metavar="[MODEL] DATA",
             help="MODEL: reference of a classifier, where the method looks at one: bundled:NAME, "
-            "timm:NAME@FILE.safetensors, torchvision:NAME, hf:FOLDER, artifact:FOLDER. DATA: images, with or without "
+            "timm:NAME@FILE, torchvision:NAME@FILE, hf:FOLDER, artifact:FOLDER. DATA: images, with or without "
             "labels: one image file, a folder, a manifest (.csv, .parquet), a MedMNIST-style .npz, "
             "bundled:fashion-mnist.",
         ),
@@ -43,6 +43,7 @@ def scan(
     seed: SeedOption = 0,
     pseudonyms: PseudonymsOption = None,
     *,
+    model_options: ModelOptions,
     running: Running,
     dry_run: DryRunOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print scan.json instead of the summary.")] = False,
@@ -66,7 +67,7 @@ def scan(
             needs_classifier(setting, reference is not None)
         check_free(folder, RECORD, WHAT)
         images = load_images(data, progress=spinner)
-        model = None if reference is None else load_classifier(reference, classes, device=device)
+        model = None if reference is None else load_classifier(reference, classes, device=device, **model_options)
     carry_out(
         run_scan,
         model,

@@ -37,6 +37,8 @@ class Operation(nn.Module):
         self.free_batch = False
         #: Of a Reshape: shapes before and after it in a pass with that batch size.
         self.reshaped: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+        #: Of a Reshape that splits the first axis: that batch size, where the batch is the second of the parts.
+        self.second: int | None = None
         self._shapes: dict[int, Tensor] = {}  # whole numbers stay on the CPU, where shapes are computed
         for place, value in enumerate(constants):
             if value is not None and (value.is_floating_point() or value.numel() > 64):
@@ -47,10 +49,10 @@ class Operation(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """The inputs that are computed → the outputs of the operator."""
         if self.free_batch and self.reshaped is not None:
-            return inputs[0].reshape(rebatched(*self.reshaped, tuple(inputs[0].shape)))
+            return inputs[0].reshape(rebatched(*self.reshaped, tuple(inputs[0].shape), second=self.second))
         call = self._call(inputs)
         if self.free_batch and self.kind == "Concat" and self.attributes.get("axis") != 0:
-            call = replace(call, inputs=tuple(_repeated(call.tensors())))
+            call = replace(call, inputs=tuple(_of_one_batch(call.tensors(), max(map(len, inputs)))))
         return self._operator(call)
 
     def _call(self, inputs: Sequence[Tensor]) -> Call:
@@ -66,7 +68,9 @@ class Operation(nn.Module):
         return ", ".join([self.kind, *(f"{name}={value!r}" for name, value in self.attributes.items())])
 
 
-def rebatched(taken: tuple[int, ...], given: tuple[int, ...], now: tuple[int, ...]) -> tuple[int, ...]:
+def rebatched(
+    taken: tuple[int, ...], given: tuple[int, ...], now: tuple[int, ...], *, second: int | None = None
+) -> tuple[int, ...]:
     """The shape after a reshape for another batch size, from the shapes for one; a guess where that size is 1.
 
     >>> rebatched((1, 197, 768), (1, 197, 12, 64), (5, 197, 768))
@@ -80,25 +84,30 @@ def rebatched(taken: tuple[int, ...], given: tuple[int, ...], now: tuple[int, ..
         taken: shape before, at the batch size of the export.
         given: shape after, at that size.
         now: shape before, at another size: one axis differs.
+        second: the batch size of the export; a first axis is then split so that the batch is the second of its parts,
+            as attention does that has tokens in front of images.
     """
     axis = next((place for place, (old, new) in enumerate(zip(taken, now, strict=True)) if old != new), None)
     if axis is None:
         return given
     rest = taken[axis + 1 :]
     place = 0
-    if axis and len(given) > len(rest) and given[len(given) - len(rest) :] == rest:
-        place = len(given) - len(rest) - 1
+    if not axis and second is not None and len(given) > 1 and given[1] == second and given[0] * second == taken[0]:
+        place = 1
     elif axis:
+        # The axes behind the batch stay, or become one; else one of them is split, and the batch goes before its parts.
+        ends = [one for one in range(1, len(given)) if math.prod(given[one:]) == math.prod(rest)]
+        kept = bool(ends) and len(given) - ends[-1] <= len(rest)
         before = math.prod(taken[:axis])
-        place = next((one for one in range(len(given)) if math.prod(given[:one]) == before), 0)
+        split = (one for one in range(len(given)) if math.prod(given[:one]) == before)
+        place = ends[-1] - 1 if kept else next(split, 0)
     size = given[place] * now[axis] // taken[axis]
     return (*given[:place], size, *given[place + 1 :])
 
 
-def _repeated(tensors: list[Tensor]) -> list[Tensor]:
-    """Constants of a smaller batch, such as class tokens, repeated to the largest one."""
-    most = max(len(one) for one in tensors)
-    return [one if len(one) == most else one.repeat(most // len(one), *[1] * (one.ndim - 1)) for one in tensors]
+def _of_one_batch(tensors: list[Tensor], size: int) -> list[Tensor]:
+    """Tensors of one batch size: constants of another, such as class tokens, are alike for all images."""
+    return [one if len(one) == size else one[:1].expand(size, *one.shape[1:]) for one in tensors]
 
 
 def operator_of(kind: str) -> Operator:

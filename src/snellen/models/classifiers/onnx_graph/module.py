@@ -86,11 +86,12 @@ class OnnxModule(nn.Module):
             outputs = outputs.squeeze(-1)
         return outputs
 
-    def free_batch(self, images: Tensor) -> None:
+    def free_batch(self, images: Tensor, *, tokens_first: bool = False) -> None:
         """Let a graph that was exported for one batch size take any; a comparison must show whether that is right.
 
         Args:
             images: a batch of the size that the graph was exported for; one pass records the shapes.
+            tokens_first: take it that axes of tokens come before that of the images.
         """
         operations = [layer for layer in self.modules() if isinstance(layer, Operation)]
 
@@ -106,7 +107,7 @@ class OnnxModule(nn.Module):
             for handle in handles:
                 handle.remove()
         for one in operations:
-            one.free_batch = True
+            one.free_batch, one.second = True, len(images) if tokens_first else None
 
 
 def _given(

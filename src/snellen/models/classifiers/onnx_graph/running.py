@@ -102,9 +102,11 @@ def run_by_torch(
         if batch is None:
             _compare(made, probes)
             return Running(made, made.feature_layer, _note("with gradients and layers"))
-        freed = OnnxModule(graph, dtype=dtype, grey=grey).eval().requires_grad_(False)
-        if _is_freed(freed, probes, batch):
-            return Running(freed, freed.feature_layer, _note("with gradients and layers, and in batches of any size"))
+        for tokens_first in (False, True):
+            freed = OnnxModule(graph, dtype=dtype, grey=grey).eval().requires_grad_(False)
+            if _is_freed(freed, probes, batch, tokens_first):
+                how = "with gradients and layers, and in batches of any size"
+                return Running(freed, freed.feature_layer, _note(how))
         _compare(InBatches(made, batch), probes)
         of_one_size = InBatches(made.to(device), batch)
         return Running(of_one_size, None, _note(f"with gradients, in batches of {batch}, and so without layers"))
@@ -141,11 +143,11 @@ def _probes(
     raise AssertionError("no size")
 
 
-def _is_freed(module: OnnxModule, probes: list[tuple[Tensor, Tensor]], batch: int) -> bool:
+def _is_freed(module: OnnxModule, probes: list[tuple[Tensor, Tensor]], batch: int, tokens_first: bool) -> bool:
     """Whether the module takes batches of any size after all."""
     images = probes[0][0]
     try:
-        module.free_batch(images[:1].expand(batch, -1, -1, -1))
+        module.free_batch(images[:1].expand(batch, -1, -1, -1), tokens_first=tokens_first)
         _compare(module, probes)
     except (RuntimeError, ValueError, IndexError, UnsupportedError):
         return False
