@@ -187,13 +187,6 @@ def _triangle(call: Call) -> Tensor:
     return call.tensor(0).triu(offset) if call.whole("upper", 1) else call.tensor(0).tril(offset)
 
 
-def _eye_like(call: Call) -> Tensor:
-    values = call.tensor(0)
-    rows, columns = values.shape
-    eye = torch.ones_like(values).triu(call.whole("k")) * torch.ones_like(values).tril(call.whole("k"))
-    return eye.view(rows, columns)
-
-
 def _cumulative(call: Call) -> Tensor:
     if call.whole("exclusive") or call.whole("reverse"):
         raise call.refuse("exclusive or reverse")
@@ -221,6 +214,8 @@ def _depth_to_space(call: Call) -> Tensor:
 def _space_to_depth(call: Call) -> Tensor:
     size, values = call.whole("blocksize", 1), call.tensor(0)
     n, c, h, w = values.shape
+    if call.text("mode", "DCR") == "CRD":
+        return F.pixel_unshuffle(values, size)
     parts = values.reshape(n, c, h // size, size, w // size, size)
     return parts.permute(0, 3, 5, 1, 2, 4).reshape(n, c * size**2, h // size, w // size)
 
@@ -256,7 +251,6 @@ ARRANGING: dict[str, Operator] = {
     "ConstantOfShape": _constant_of_shape,
     "Range": _range,
     "Trilu": _triangle,
-    "EyeLike": _eye_like,
     "CumSum": _cumulative,
     "TopK": _top_k,
     "Einsum": _einsum,

@@ -101,6 +101,8 @@ def rebatched(
         before = math.prod(taken[:axis])
         split = (one for one in range(len(given)) if math.prod(given[:one]) == before)
         place = ends[-1] - 1 if kept else next(split, 0)
+        if not kept and place and given[place] == math.prod(taken[axis:]):  # heads of one image become one axis
+            place -= 1
     size = given[place] * now[axis] // taken[axis]
     return (*given[:place], size, *given[place + 1 :])
 

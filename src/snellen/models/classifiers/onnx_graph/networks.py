@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -157,11 +158,20 @@ def _local_response(call: Call) -> Tensor:
     return F.local_response_norm(call.tensor(0), call.whole("size", 1), alpha, beta, bias)
 
 
+#: Attributes of attention that are built, or that say how products are given out and rounded.
+_ATTENTION = frozenset(
+    ["scale", "is_causal", "q_num_heads", "kv_num_heads", "softcap", "qk_matmul_output_mode", "softmax_precision"]
+)
+
+
 def _attention(call: Call) -> Tensor:
     """Scaled dot products of four axes (n, heads, t, d), or of three, which are split into heads."""
     query, key, value, mask = call.tensor(0), call.tensor(1), call.tensor(2), call.optional(3)
     if call.outputs > 1 or len(call.inputs) > 4 or call.number("softcap", 0.0) != 0.0:
         raise call.refuse("a cache of keys and values, or a softcap")
+    unknown = set(call.attributes) - _ATTENTION
+    if unknown:
+        raise call.refuse(f"the attributes {', '.join(sorted(unknown))}")
     three = query.ndim == 3
     if three:
         heads, others = call.whole("q_num_heads", 1), call.whole("kv_num_heads", 1)
@@ -190,25 +200,30 @@ def _resize(call: Call) -> Tensor:
     sizes = None if old else call.numbers(3, "sizes")
     if call.list_of("axes") not in (None, [2, 3]) or values.ndim != 4:
         raise call.refuse("other axes than height and width")
-    if sizes:
-        target = sizes[-2:]
-    else:
-        if not scales or any(scale != 1 for scale in scales[:-2]):
-            raise call.refuse("scales of other axes than height and width")
-        target = [math.floor(size * scale) for size, scale in zip(values.shape[2:], scales[-2:], strict=True)]
+    if not sizes and (not scales or any(scale != 1 for scale in scales[:-2])):
+        raise call.refuse("scales of other axes than height and width")
+    old_size = values.shape[2:]
+    exact = sizes[-2:] if sizes else [size * scale for size, scale in zip(old_size, scales[-2:], strict=True)]
+    target = [math.floor(one) for one in exact]
+    # Coordinates follow the scales where these are given, also where the size was rounded.
+    fitted: dict[str, Any] = {"size": target} if sizes else {"scale_factor": scales[-2:]}
     mode = call.text("mode", "nearest")
     placed = call.text("coordinate_transformation_mode", "asymmetric" if old else "half_pixel")
-    nearest = call.text("nearest_mode", "floor" if old else "round_prefer_floor")
+    rounded = call.text("nearest_mode", "floor" if old else "round_prefer_floor")
+    whole = all(new % size == 0 for new, size in zip(target, old_size, strict=True))
+    by_floor = placed == "asymmetric" and rounded == "floor"
+    if mode == "nearest" and (by_floor or (placed == "half_pixel" and rounded == "round_prefer_floor" and whole)):
+        return F.interpolate(values, **fitted, mode="nearest")
     corners = placed == "align_corners"
-    whole = all(new % size == 0 for new, size in zip(target, values.shape[2:], strict=True))
-    if mode == "nearest" and ((placed == "asymmetric" and nearest == "floor") or whole):
-        return F.interpolate(values, target, mode="nearest")
-    if placed not in ("half_pixel", "pytorch_half_pixel", "align_corners") or call.whole("antialias"):
-        raise call.refuse(f"coordinates {placed} or antialias")
+    usual = placed == "half_pixel" or (placed == "pytorch_half_pixel" and 1 not in target)
+    if not usual and not (corners and target == exact):
+        raise call.refuse(f"coordinates {placed}")
+    if call.whole("antialias") or call.whole("exclude_outside"):
+        raise call.refuse("antialias or exclude_outside")
     if mode == "linear":
-        return F.interpolate(values, target, mode="bilinear", align_corners=corners)
+        return F.interpolate(values, **fitted, mode="bilinear", align_corners=corners)
     if mode == "cubic" and call.number("cubic_coeff_a", -0.75) == -0.75:
-        return F.interpolate(values, target, mode="bicubic", align_corners=corners)
+        return F.interpolate(values, **fitted, mode="bicubic", align_corners=corners)
     raise call.refuse(f"mode {mode} and coordinates {placed}")
 
 

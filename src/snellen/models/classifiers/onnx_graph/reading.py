@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,7 +19,7 @@ from snellen.core.errors import InputError, UnsupportedError, import_extra
 Attribute: TypeAlias = "int | float | str | list[int] | list[float] | list[str] | Tensor"
 
 #: Parts of names of operators that compute with rounded numbers.
-_QUANTISED = ("QLinear", "Quantize", "Integer", "QAttention", "QGemm", "MatMulNBits")
+_QUANTISED = ("qlinear", "quantize", "integer", "qattention", "qgemm", "matmulnbits")
 
 _PURPOSE = "gradients of an ONNX model"
 
@@ -53,7 +53,7 @@ class Graph:
     Attributes:
         nodes: in an order in which each comes after those whose outputs it takes.
         constants: values that do not depend on the input.
-        source: name of the input.
+        source: name of the input; empty where there is none.
         result: name of the output.
         opset: version of the operators.
     """
@@ -94,7 +94,7 @@ def read_graph(content: bytes, folder: Path | None, result: str) -> Graph:
     nodes = tuple(_node(onnx, entry) for entry in graph.node)
     _refuse_quantised(nodes)
     opset = max((entry.version for entry in model.opset_import if entry.domain in STANDARD), default=1)
-    source = next(entry.name for entry in graph.input if entry.name not in constants)
+    source = next((entry.name for entry in graph.input if entry.name not in constants), "")
     return Graph(_needed(nodes, result), constants, source, result, opset)
 
 
@@ -128,7 +128,7 @@ def _tensor(onnx: Any, entry: Any) -> Tensor:  # noqa: ANN401 - of an extra
 
 
 def _refuse_quantised(nodes: Sequence[Node]) -> None:
-    found = sorted({node.kind for node in nodes if any(part in node.kind for part in _QUANTISED)})
+    found = sorted({node.kind for node in nodes if any(part in node.kind.lower() for part in _QUANTISED)})
     if found:
         raise UnsupportedError(
             f"the quantised operators {', '.join(found)}, whose gradients are zero almost everywhere; give the file "
@@ -141,9 +141,15 @@ def _needed(nodes: Sequence[Node], result: str) -> tuple[Node, ...]:
     wanted, kept = {result}, []
     for node in reversed(nodes):
         if wanted.intersection(node.outputs):
+            kept.append(_trimmed(node, wanted))
             wanted.update(node.inputs)
-            kept.append(node)
     return tuple(reversed(kept))
+
+
+def _trimmed(node: Node, wanted: set[str]) -> Node:
+    """The node without outputs at its end that nobody takes, such as the mask of a dropout; a split keeps them."""
+    count = max(number for number, name in enumerate(node.outputs, 1) if name in wanted)
+    return node if node.kind == "Split" else replace(node, outputs=node.outputs[:count])
 
 
 # -- names of modules ----------------------------------------------------------------------------------------------
