@@ -6,7 +6,7 @@ Twelve architectures of torchvision and timm with random weights are exported by
 and at the newest one that each writes. At opset 13, timm's attention is written out, because the fused one has no
 export there. Exporting takes a quarter of an hour; ``--folder`` keeps the files, and what an exporter could not write,
 for the next time. ``--export`` stops there. The result goes to docs/measured/onnx-gradients.json, the summary to
-docs/models.md by ``python scripts/write_tables.py onnx-gradients``.
+docs/models.md by ``python scripts/write_tables.py onnx``.
 """
 
 from __future__ import annotations

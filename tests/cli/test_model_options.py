@@ -20,14 +20,14 @@ OPTIONS = ["--model-args", "num_classes=3", "--size", "64", "--mean", "0.1,0.2,0
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of a small network as a training script leaves them, names of its classes, and six images."""
+    """Weights of a small network as a training script leaves them, names of its classes, and 27 images."""
     folder = tmp_path_factory.mktemp("checkpoint")
     torch.manual_seed(0)
     network = build_untrained(model="test_resnet", class_count=3)
     torch.save({"state_dict": {f"module.{k}": v for k, v in network.state_dict().items()}}, folder / "w.pth")
     (folder / "names.txt").write_text("a\nb\nc\n")
     noise = np.random.default_rng(0)
-    for number in range(6):
+    for number in range(27):
         place = folder / "images" / "abc"[number % 3]
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(noise.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(place / f"{number}.png")
@@ -38,8 +38,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("command", "extra", "record"),
     [
         (["audit"], ["--checks", "clean"], "report.json"),
-        (["attack", "fgsm"], [], "attack.json"),
-        (["explain", "gradient"], [], "explain.json"),
+        (["attack", "fgsm"], ["--limit", "3"], "attack.json"),
+        (["explain", "gradient"], ["--limit", "2"], "explain.json"),
         (
             ["scan", "backdoor"],
             ["--steps", "1", "--refined-steps", "1", "--samples", "2", "--refined-samples", "2", "--sources", "2"],

@@ -85,8 +85,9 @@ def _check_size(path: Path) -> None:
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise InputError(f"{path}: {size} bytes is too large for a checkpoint (at most {MAX_BYTES})")
-    if not zipfile.is_zipfile(path):
-        return
+    with path.open("rb") as stream:
+        if stream.read(4) != b"PK\x03\x04":  # by this torch tells archives from its older files
+            return
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
