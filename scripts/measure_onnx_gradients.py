@@ -12,6 +12,7 @@ docs/models.md by ``python scripts/write_tables.py onnx``.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import logging
 import os
@@ -30,6 +31,7 @@ from snellen.core.classifier import Normalization
 from snellen.core.preparation import Preparation
 from snellen.core.run import canonical_json
 from snellen.models.classifiers.assembly import probe_images
+from snellen.models.classifiers.onnx_graph.module import OnnxModule
 from snellen.models.classifiers.references import load_classifier
 
 OUT = Path(__file__).parents[1] / "docs" / "measured" / "onnx-gradients.json"
@@ -124,7 +126,7 @@ def export(made: nn.Module, path: Path, *, exporter: str, opset: int, side: int)
 
 def gradients(scores: Tensor, images: Tensor) -> Tensor:
     """Gradients of a fixed mixture of the scores with respect to the images: (n, k), (n, c, h, w) → (n, c, h, w)."""
-    weights = torch.linspace(-1.0, 1.0, scores.shape[1])
+    weights = torch.linspace(-1.0, 1.0, scores.shape[1], dtype=scores.dtype)
     return torch.autograd.grad((scores * weights).sum(), images)[0]
 
 
@@ -144,12 +146,18 @@ def measured(path: Path, made: nn.Module, side: int) -> dict[str, object]:
     images = probe_images((side, side), IMAGES + 3)[3:]  # others than those that loading compares
     images.requires_grad_()
     scores, theirs = classifier(images), made(images)
+    module, wide = copy.deepcopy(classifier.module), images.detach().double().requires_grad_()
+    assert isinstance(module, OnnxModule)
+    module.double().input_dtype = torch.float64
+    exact = gradients(copy.deepcopy(made).double()(wide), wide)
     return {
         "gradients": True,
         "layers": classifier.module is not None,
         "feature_layer": classifier.feature_layer,
         "scores_apart": apart(scores.detach(), runtime(images.detach())),
         "gradients_apart": apart(gradients(scores, images), gradients(theirs, images)),
+        # Free of rounding: in float32, a ReLU whose input is nearly zero may open in one network and not in the other.
+        "gradients_apart_in_double": apart(gradients(module(wide), wide), exact),
     }
 
 

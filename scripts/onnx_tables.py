@@ -23,11 +23,12 @@ def gradients_table(found: Mapping[str, Any]) -> str:
             f"{sum(row.get('gradients', False) for row in group)}",
             f"{sum(row.get('layers', False) for row in group)}",
             _largest(group, "scores_apart"),
+            _largest(group, "gradients_apart_in_double"),
             _largest(group, "gradients_apart"),
         ]
         for (exporter, opset), group in groups.items()
     ]
-    head = ["exporter", "exported", "with gradients", "with layers", "scores differ by", "gradients differ by"]
+    head = ["exporter", "exported", "with gradients", "with layers", "scores", "gradients (float64)", "(float32)"]
     return markdown_table(head, rows)
 
 

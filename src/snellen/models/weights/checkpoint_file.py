@@ -44,7 +44,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         key = next((one for one in _KEYS if isinstance(held.get(one), Mapping)), None)
         if key is not None:
             held = held[key]  # type: ignore[assignment]
-            notes.append(f"weights are those under {key!r} in {path.name}")
+            notes.append(f"weights are those under {key!r} in their file")
         tensors = {str(name): value for name, value in held.items() if isinstance(value, Tensor)}
         if not tensors or len(tensors) < len(held):
             shown = ", ".join(str(name) for name, value in list(held.items())[:6] if not isinstance(value, Tensor))
@@ -57,7 +57,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
                 raise ModelError(f"{path}: tensor {name!r} holds NaN or infinity; the file cannot be used")
     while prefix := next((one for one in _PREFIXES if all(name.startswith(one) for name in tensors)), None):
         tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-        notes.append(f"the names of all weights in {path.name} begin with {prefix!r}, which is left out")
+        notes.append(f"the names of all weights begin with {prefix!r}, which is left out")
     return tensors, tuple(notes)
 
 

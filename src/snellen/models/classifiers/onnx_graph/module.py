@@ -44,7 +44,9 @@ class OnnxModule(nn.Module):
 
     def __init__(self, graph: Graph, *, dtype: torch.dtype = torch.float32, grey: bool = False) -> None:
         super().__init__()
-        self._dtype, self._grey, self._source, self._result = dtype, grey, graph.source, graph.result
+        self._grey, self._source, self._result = grey, graph.source, graph.result
+        #: Type of numbers that images are cast to.
+        self.input_dtype = dtype
         # Before layers get their names, which must not be those of attributes.
         self._steps: tuple[_Step, ...] = ()
         #: Name of the layer that gives what the last linear layer takes, None where there is no such layer.
@@ -75,7 +77,7 @@ class OnnxModule(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Run the graph."""
         fed = images.mean(1, keepdim=True) if self._grey else images
-        values = {self._source: fed.to(self._dtype)}
+        values = {self._source: fed.to(self.input_dtype)}
         for step in self._steps:
             found = self.get_submodule(step.layer)(*[values[name] for name in step.inputs])
             values.update(zip(step.outputs, _as_tuple(found), strict=False))

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snellen.core.errors import InputError, UnsupportedError, import_extra
+from snellen.core.errors import UnsupportedError, import_extra
 
 #: What a node says beside its inputs: numbers, texts, lists of them, or a tensor.
 Attribute: TypeAlias = "int | float | str | list[int] | list[float] | list[str] | Tensor"
@@ -74,8 +74,8 @@ def read_graph(content: bytes, folder: Path | None, result: str) -> Graph:
         result: name of the output that is used.
 
     Raises:
-        UnsupportedError: quantised operators, graphs inside of graphs, or types of numbers that torch does not have.
-        InputError: external weights that cannot be read.
+        UnsupportedError: quantised operators, graphs inside of graphs, types of numbers that torch does not have, or
+            weights in other files that cannot be read.
         MissingExtraError: onnx is not installed.
     """
     onnx = import_extra("onnx", "onnx", _PURPOSE)
@@ -86,7 +86,8 @@ def read_graph(content: bytes, folder: Path | None, result: str) -> Graph:
         try:
             onnx.load_external_data_for_model(model, str(folder))
         except Exception as error:
-            raise InputError(f"the weights beside the ONNX file cannot be read: {error}") from error
+            # Without the error's own words, which hold paths: this becomes a note of the report.
+            raise UnsupportedError(f"weights beside the file that cannot be read ({type(error).__name__})") from error
     graph = model.graph
     constants = {entry.name: _tensor(onnx, entry) for entry in graph.initializer}
     if graph.sparse_initializer:
