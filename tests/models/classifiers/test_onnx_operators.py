@@ -15,7 +15,16 @@ from snellen.models.classifiers.onnx_graph.networks import OPERATORS
 from snellen.models.classifiers.onnx_graph.reading import read_graph
 
 #: What no classifier needs: NaN where all keys are masked, no numbers at all, which of equal numbers comes first.
-OTHERWISE = ("nan_robustness", "empty_set", "same_values", "out_of_range", "fp16", "int8_inbounds", "cumsum_2d_int32")
+OTHERWISE = (
+    "nan_robustness",
+    "fullymasked",
+    "empty_set",
+    "same_values",
+    "out_of_range",
+    "fp16",
+    "int8_inbounds",
+    "cumsum_2d_int32",
+)
 
 #: Operators that the node tests do not have, or only with types that torch lacks.
 ELSEWHERE = {"Cast", "CastLike", "com.microsoft.Gelu", "com.microsoft.QuickGelu"}
