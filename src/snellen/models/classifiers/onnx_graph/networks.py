@@ -170,8 +170,8 @@ def _attention(call: Call) -> Tensor:
     if call.outputs > 1 or len(call.inputs) > 4 or call.number("softcap", 0.0) != 0.0:
         raise call.refuse("a cache of keys and values, or a softcap")
     unknown = set(call.attributes) - _ATTENTION
-    if unknown:
-        raise call.refuse(f"the attributes {', '.join(sorted(unknown))}")
+    if unknown or call.whole("softmax_precision", 1) != 1:  # 1 is float32
+        raise call.refuse(f"the attributes {', '.join(sorted(unknown)) or 'softmax_precision'}")
     three = query.ndim == 3
     if three:
         heads, others = call.whole("q_num_heads", 1), call.whole("kv_num_heads", 1)
