@@ -18,6 +18,7 @@ from snellen.models.classifiers.onnx_graph.reading import read_graph
 OTHERWISE = (
     "nan_robustness",
     "fullymasked",
+    "mode3_softmax_precision",
     "empty_set",
     "same_values",
     "out_of_range",
