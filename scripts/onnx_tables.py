@@ -33,7 +33,7 @@ def gradients_table(found: Mapping[str, Any]) -> str:
 
 
 def _largest(rows: Sequence[Mapping[str, Any]], name: str) -> str:
-    values = [row[name] for row in rows if name in row]
+    values = [row[name] for row in rows if row.get(name) is not None]
     return f"{max(values):.0e}" if values else "–"
 
 
