@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from safetensors.numpy import save
 
@@ -35,6 +37,8 @@ from snellen.data.files.medmnist import load_npz
 from snellen.data.files.tar_shards.loading import load_tar
 from snellen.data.references import load_images
 from snellen.models.classifiers.model_record import read_record
+from snellen.models.classifiers.onnx_graph.running import run_by_torch
+from snellen.models.weights.checkpoint_file import read_checkpoint
 from snellen.models.weights.state_dict_file import read_state_dict
 
 #: Small, so that an input that asks for much is refused and costs no time.
@@ -154,16 +158,39 @@ def weights(content: bytes) -> None:
         return
 
 
+def checkpoint(content: bytes) -> None:
+    """Files that torch saved."""
+    try:
+        read_checkpoint(_file("x.pth", content))
+    except (InputError, ModelError):
+        return
+
+
+def onnx_graph(content: bytes) -> None:
+    """ONNX files as torch modules: whatever is wrong with one, the runtime is kept."""
+    run_by_torch(
+        content,
+        None,
+        lambda images: torch.zeros(len(images), 2),
+        result="scores",
+        size=(4, 4),
+        normalization=None,
+        dtype=torch.float32,
+        grey=False,
+        batch=None,
+        device=torch.device("cpu"),
+    )
+
+
 def card(content: bytes) -> None:
     """Cards of artifacts, and records beside a model file."""
     folder = _file("a/card.json", content).parent
     _file("a/weights.safetensors", _weights())
     with suppress(InputError):
         Artifact.load(folder)
-    try:
-        read_record(_file("model.onnx.json", content))
-    except InputError:
-        return
+    for name in ("model.onnx.json", "model.onnx.toml"):
+        with suppress(InputError):
+            read_record(_file(name, content))
 
 
 def run(content: bytes) -> None:
@@ -282,6 +309,47 @@ def weights_seeds() -> list[bytes]:
     return [_weights()]
 
 
+def checkpoint_seeds() -> list[bytes]:
+    """A state dict alone, under a key, and in the form before archives."""
+    weights = {"module.a.weight": torch.ones(2, 3), "module.a.bias": torch.zeros(2)}
+    seeds = []
+    for held, archive in ((weights, True), ({"state_dict": weights, "epoch": 3}, True), (weights, False)):
+        stream = io.BytesIO()
+        torch.save(held, stream, _use_new_zipfile_serialization=archive)
+        seeds.append(stream.getvalue())
+    return seeds
+
+
+def onnx_seeds() -> list[bytes]:
+    """A convolution, shapes that are computed, and a linear layer."""
+    nodes = [
+        helper.make_node("Conv", ["images", "kernel"], ["maps"], name="/conv/Conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["maps"], ["positive"], name="/relu/Relu"),
+        helper.make_node("Shape", ["positive"], ["shape"]),
+        helper.make_node("Slice", ["shape", "zero", "one"], ["count"]),
+        helper.make_node("Concat", ["count", "rest"], ["target"], axis=0),
+        helper.make_node("Reshape", ["positive", "target"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "weight", "bias"], ["scores"], transB=1),
+    ]
+    constants = {
+        "kernel": np.full((2, 3, 3, 3), 0.1, np.float32),
+        "zero": np.array([0]),
+        "one": np.array([1]),
+        "rest": np.array([32]),
+        "weight": np.full((2, 32), 0.1, np.float32),
+        "bias": np.zeros(2, np.float32),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "seed",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ("n", 3, 4, 4))],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ("n", 2))],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return [model.SerializeToString()]
+
+
 def card_seeds() -> list[bytes]:
     import hashlib
 
@@ -321,6 +389,8 @@ TARGETS: dict[str, Target] = {
     "parquet": Target(parquet, parquet_seeds),
     "tar": Target(tar, tar_seeds),
     "weights": Target(weights, weights_seeds),
+    "checkpoint": Target(checkpoint, checkpoint_seeds),
+    "onnx": Target(onnx_graph, onnx_seeds),
     "card": Target(card, card_seeds),
     "run": Target(run, run_seeds),
 }

@@ -198,7 +198,7 @@ def test_torch_load_never_unpickles_objects():
                 found += 1
                 options = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
                 assert options.get("weights_only") == "True", f"{path}: torch.load without weights_only=True"
-    assert found == 2, "two places read torch files: weights that are pinned by hash, and published label maps"
+    assert found == 3, "three places read torch files: pinned weights, published label maps, and checkpoints"
 
 
 def test_no_module_talks_to_the_network_or_starts_programs():

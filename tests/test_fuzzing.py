@@ -10,10 +10,12 @@ from types import ModuleType
 
 import pytest
 
+from snellen.models.classifiers.references import load_classifier
+
 ROOT = Path(__file__).parents[1]
 
 #: How many mutations of each: a second or so.
-TIMES = {"image": 600, "idx": 200, "csv": 200, "weights": 200, "card": 150, "run": 60}
+TIMES = {"image": 600, "idx": 200, "csv": 200, "weights": 200, "checkpoint": 100, "onnx": 100, "card": 150, "run": 60}
 
 
 @pytest.fixture
@@ -22,7 +24,9 @@ def fuzzing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     return lambda name: importlib.import_module(f"fuzzing.{name}")
 
 
-@pytest.mark.parametrize("name", ["image", "npz", "idx", "csv", "parquet", "tar", "weights", "card", "run"])
+@pytest.mark.parametrize(
+    "name", ["image", "npz", "idx", "csv", "parquet", "tar", "weights", "checkpoint", "onnx", "card", "run"]
+)
 def test_mutations_of_valid_files_raise_nothing_else(fuzzing: Callable[[str], ModuleType], name: str) -> None:
     target = fuzzing("targets").TARGETS[name]
     times = TIMES.get(name, 150)
@@ -30,7 +34,7 @@ def test_mutations_of_valid_files_raise_nothing_else(fuzzing: Callable[[str], Mo
 
 
 def test_every_target_is_run(fuzzing: Callable[[str], ModuleType]) -> None:
-    names = {"image", "npz", "idx", "csv", "parquet", "tar", "weights", "card", "run"}
+    names = {"image", "npz", "idx", "csv", "parquet", "tar", "weights", "checkpoint", "onnx", "card", "run"}
     assert set(fuzzing("targets").TARGETS) == names
 
 
@@ -46,6 +50,12 @@ def test_seeds_are_valid_so_that_mutations_reach_deep(fuzzing: Callable[[str], M
         assert len(targets.load_npz(tmp_path / "x.npz")) == 2
     for content in targets.image_seeds()[:19]:
         assert targets.decode(content).mode == "RGB"
+    for content in targets.checkpoint_seeds():
+        (tmp_path / "x.pth").write_bytes(content)
+        assert set(targets.read_checkpoint(tmp_path / "x.pth")[0]) == {"a.weight", "a.bias"}
+    for content in targets.onnx_seeds():
+        (tmp_path / "x.onnx").write_bytes(content)
+        assert load_classifier(tmp_path / "x.onnx", ["a", "b"]).differentiable
     report = targets.run_seeds()[0]
     targets.run(report)
     assert targets.RunRecord.read(targets._folder() / "r").report.metrics

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 import snellen
 from snellen.auditing.effort import checks_at
@@ -153,3 +156,44 @@ def test_init_warns_of_what_an_audit_would_stumble_over(run, folder):
     assert code == 0, err
     assert "warning: 1 of 3 classes" in out
     assert "1 of 7 images that were read cannot be used" in out
+
+
+def test_a_checkpoint_is_built_and_fed_as_the_file_says(run, folder):
+    """The same by the file, by options, in Python, and by the file that init writes."""
+    torch.manual_seed(0)
+    weights = timm.create_model("test_vit", num_classes=3, img_size=32, patch_size=8).state_dict()
+    save_file({name: value.contiguous() for name, value in weights.items()}, folder / "vit.safetensors")
+    (folder / "names.txt").write_text("Trouser\nSandal\nBag\n")
+    said = {"num_classes": 3, "img_size": 32, "patch_size": 8}
+    path = folder / "audit.toml"
+    path.write_text(
+        'model = "timm:test_vit@vit.safetensors"\ndata = "images"\nclasses = "names.txt"\nsize = 32\nmean = 0.5\n'
+        "std = [0.25, 0.25, 0.25]\nmodel_args = {num_classes = 3, img_size = 32, patch_size = 8}\nchecks = ['clean']\n"
+    )
+    code, out, err = run("audit", "work/audit.toml", "--out", "by-file", "--json")
+    assert code == 0, err
+    options = (
+        "--classes", "work/names.txt", "--size", "32", "--mean", "0.5", "--std", "0.25", "--model-args",
+        json.dumps(said),
+    )  # fmt: skip
+    model = "timm:test_vit@work/vit.safetensors"
+    code, other, err = run(
+        "audit", model, "work/images", *options, "--checks", "clean", "--out", "by-options", "--json"
+    )
+    assert code == 0, err
+    reports = [json.loads(text) for text in (out, other)]
+    assert reports[0]["metrics"] == reports[1]["metrics"]
+    assert "normalised by mean (0.5) and std (0.25, 0.25, 0.25)" in reports[0]["model"]["preprocessing"]
+    assert snellen.audit("work/audit.toml").to_json()["metrics"] == reports[0]["metrics"]
+    code, _, err = run("init", model, "work/images", *options, "--out", "work/again.toml")
+    assert code == 0, err
+    again = tomllib.loads((folder / "again.toml").read_text())
+    assert again["model_args"] == said
+    assert again["size"] == [32, 32]
+    report = snellen.audit("work/again.toml", checks=["clean"])
+    assert report.to_json()["metrics"] == reports[0]["metrics"]
+
+
+def test_mean_and_std_go_together(folder):
+    with pytest.raises(InputError, match="mean and std go together"):
+        read_job(write(folder, "mean = 0.5"))

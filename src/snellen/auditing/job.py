@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from snellen.auditing.effort import Effort, Named, named_outright, with_settings
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.finding import Level
+from snellen.core.preparation import Normalization
 from snellen.data.references import load_images
 from snellen.models.classifiers.references import load_classifier
 
@@ -51,6 +52,9 @@ class AuditJob(BaseModel):
         model: reference of the classifier.
         data: reference of the images.
         classes: file with the class names, one a line.
+        model_args: what the architecture of a checkpoint is built with.
+        size: of the images for the model, pixels, or height and width.
+        mean, std: that images are normalised with, for all channels or for each.
         columns: what columns mean: ``{unit = "patient", group = "hospital"}``.
         masks: folder of masks that are called like the images.
         table: CSV or Parquet file that names the images and says more of them.
@@ -69,6 +73,10 @@ class AuditJob(BaseModel):
     model: str
     data: str
     classes: str | None = None
+    model_args: dict[str, Any] = Field(default_factory=dict)
+    size: int | tuple[int, int] | None = None
+    mean: float | tuple[float, float, float] | None = None
+    std: float | tuple[float, float, float] | None = None
     columns: dict[str, str] = Field(default_factory=dict)
     masks: str | None = None
     table: str | None = None
@@ -90,6 +98,12 @@ class AuditJob(BaseModel):
     pseudonyms: str | None = None
     allow_rejected: bool = False
 
+    @model_validator(mode="after")
+    def _whole_normalization(self) -> AuditJob:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std go together: give both, or none for the model's own")
+        return self
+
     def under(self, folder: Path) -> AuditJob:
         """The same job with paths that hold where ``folder`` does."""
         if folder == Path():  # whatever is written holds here as it stands
@@ -106,6 +120,11 @@ class AuditJob(BaseModel):
         """The checks as :func:`snellen.audit` takes them, with their settings."""
         return with_settings(self.checks, self.effort, self.settings)
 
+    def _normalization(self) -> Normalization | None:
+        if self.mean is None or self.std is None:
+            return None
+        return Normalization(_each(self.mean), _each(self.std))
+
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of :func:`snellen.audit`, model and images loaded; only what the file says."""
         plain = ("out", "effort", "threats", "limit", "budget", "batch_size", "workers", "seed", "save_images")
@@ -116,12 +135,23 @@ class AuditJob(BaseModel):
         }
         return {
             **found,
-            "classifier": load_classifier(self.model, self.classes, device=self.device),
+            "classifier": load_classifier(
+                self.model,
+                self.classes,
+                device=self.device,
+                model_args=self.model_args or None,
+                size=self.size,
+                normalization=self._normalization(),
+            ),
             "images": load_images(self.data, columns=self.columns or None, masks=self.masks, table=self.table),
             "train": None if self.train is None else load_images(self.train),
             "tune": None if self.val is None else load_images(self.val),
             "checks": self.named_checks(),
         }
+
+
+def _each(value: float | tuple[float, ...]) -> tuple[float, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def is_job(reference: object) -> bool:
@@ -213,6 +243,8 @@ def _placed_fields(fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _told(place: Path, text: str, error: Mapping[str, Any]) -> str:
     """What is wrong with one key, in a line."""
     where = [str(part) for part in error["loc"] if isinstance(part, str)]
+    if not where:  # of several keys together
+        return f"{place}: {str(error['msg']).removeprefix('Value error, ')}"
     known = Requirements if where[0] == "gate" and len(where) > 1 else AuditJob
     where = where[: 2 if known is Requirements else 1]
     line = _line(text, where)

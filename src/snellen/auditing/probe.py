@@ -150,6 +150,7 @@ def job_text(
     columns: Mapping[str, str] | None = None,
     masks: str | None = None,
     table: str | None = None,
+    built: Mapping[str, object] | None = None,
 ) -> str:
     """The text of an ``audit.toml`` that runs as it stands, with what was found as comments."""
     runs = [name for name in checks_at("standard") if found.skipped[name] is None]
@@ -159,6 +160,7 @@ def job_text(
         f"model = {_quoted(model)}",
         *_comments(found.model),
         *([f"classes = {_quoted(classes)}"] if classes else []),
+        *(f"{key} = {_value(value)}" for key, value in (built or {}).items()),
         "",
         f"data = {_quoted(data)}",
         *_comments(found.data),
@@ -203,6 +205,19 @@ def job_text(
 def _quoted(text: str) -> str:
     """A TOML string: JSON's escapes are TOML's."""
     return json.dumps(text, ensure_ascii=False)
+
+
+def _value(value: object) -> str:
+    """A TOML value of a number, a text, a list, or a mapping with such.
+
+    >>> _value({"num_classes": 7, "pool": "max"}), _value((96, 96))
+    ('{"num_classes" = 7, "pool" = "max"}', '[96, 96]')
+    """
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_quoted(str(key))} = {_value(member)}" for key, member in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    return _quoted(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _comments(lines: Iterable[str]) -> list[str]:

@@ -21,7 +21,7 @@ def attack(
     model: Annotated[
         str,
         typer.Argument(
-            help="Reference of the classifier: bundled:NAME, timm:NAME@FILE.safetensors, torchvision:NAME, onnx:FILE, "
+            help="Reference of the classifier: bundled:NAME, timm:NAME@FILE, torchvision:NAME@FILE, onnx:FILE, "
             "hf:FOLDER, artifact:FOLDER, http://HOST:PORT/v2/models/NAME."
         ),
     ],

@@ -42,9 +42,14 @@ from snellen.cli.run_options import (
     ColumnOption,
     DeviceOption,
     MasksOption,
+    MeanOption,
+    ModelArgsOption,
     SeedOption,
+    SizeOption,
+    StdOption,
     TableOption,
     WorkersOption,
+    model_options,
     read_columns,
     read_images,
 )
@@ -77,7 +82,7 @@ def audit(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="Reference of the classifier: bundled:NAME, timm:NAME@FILE.safetensors, torchvision:NAME, onnx:FILE, "
+            help="Reference of the classifier: bundled:NAME, timm:NAME@FILE, torchvision:NAME@FILE, onnx:FILE, "
             "hf:FOLDER, artifact:FOLDER, http://HOST:PORT/v2/models/NAME. Or audit.toml, a file that says all of this "
             "(snellen init writes one); options win over it.",
             show_default=DEFAULT_MODEL,
@@ -143,6 +148,10 @@ def audit(
         str | None, typer.Option(metavar="DATA", help="Images that something may be fitted to, such as a temperature.")
     ] = None,
     device: DeviceOption = "cpu",
+    model_args: ModelArgsOption = None,
+    size: SizeOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
     allow_remote: AllowRemoteOption = None,
     workers: WorkersOption = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass.", rich_help_panel=RUN_PANEL)] = 64,
@@ -204,6 +213,7 @@ def audit(
             "--part needs --out, the run directory that all parts share; and --require, --fail-on, --baseline and "
             "--junit go with the command without --part, which makes the report"
         )
+    given = model_options(model_args, size, mean, std)
     folder = out or free_folder("snellen-audit")
     with loading("reading images and model") as spinner:
         from snellen.auditing.audit import audit as run_audit
@@ -224,7 +234,7 @@ def audit(
         images = read_images(data, {"columns": choice.columns, "masks": masks, "table": table}, spinner)
         training = None if train is None else load_images(train, progress=spinner)
         tuning = None if tune is None else load_images(tune, progress=spinner)
-        classifier = load_classifier(model or DEFAULT_MODEL, classes, device=device)
+        classifier = load_classifier(model or DEFAULT_MODEL, classes, device=device, **given)
         check_baseline(earlier, classifier, images)
     options: dict[str, Any] = {
         "out": folder,

@@ -27,7 +27,7 @@ def certify(
         str,
         typer.Argument(
             help="Reference of the classifier: artifact:FOLDER of a training for smoothing, or bundled:NAME, "
-            "timm:NAME@FILE.safetensors, torchvision:NAME, hf:FOLDER."
+            "timm:NAME@FILE, torchvision:NAME@FILE, hf:FOLDER."
         ),
     ],
     data: Annotated[

@@ -15,7 +15,12 @@ from snellen.cli.run_options import (
     ColumnOption,
     DeviceOption,
     MasksOption,
+    MeanOption,
+    ModelArgsOption,
+    SizeOption,
+    StdOption,
     TableOption,
+    model_options,
     read_columns,
     read_images,
 )
@@ -36,6 +41,10 @@ def init(
     masks: MasksOption = None,
     table: TableOption = None,
     device: DeviceOption = "cpu",
+    model_args: ModelArgsOption = None,
+    size: SizeOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
     allow_remote: AllowRemoteOption = None,
 ) -> None:
     """Look at a model and images, say what an audit will find to work with, and write audit.toml."""
@@ -43,7 +52,7 @@ def init(
         raise InputError(f"--out {out}: the file of an audit ends in .toml, such as {out.with_suffix('.toml')}")
     if out.exists() and not force:
         raise InputError(f"{out} exists; name another file with --out, or replace it with --force")
-    columns = read_columns(column)
+    columns, built = read_columns(column), model_options(model_args, size, mean, std)
     with loading("reading images and model") as spinner:
         from snellen.auditing.probe import job_text, probe
         from snellen.core.run import write_atomically
@@ -51,8 +60,16 @@ def init(
         from snellen.models.classifiers.references import load_classifier
 
         images = read_images(data, {"columns": columns, "masks": masks, "table": table}, spinner)
-        classifier = load_classifier(model, classes, device=device)
+        classifier = load_classifier(model, classes, device=device, **built)
         found = probe(classifier, images)
+
+    scale = built.get("normalization")
+    said = {
+        "model_args": built.get("model_args"),
+        "size": built.get("size"),
+        "mean": None if scale is None else scale.mean,
+        "std": None if scale is None else scale.std,
+    }
 
     def here(reference: Path | str | None) -> str | None:
         return None if reference is None else _from(str(reference), out.parent)
@@ -65,6 +82,7 @@ def init(
         columns=columns,
         masks=here(masks),
         table=here(table),
+        built={key: value for key, value in said.items() if value is not None},
     )
     with unwritable_told(out):
         write_atomically(out, text.encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,12 @@ def _options_of(job: AuditJob) -> dict[str, Any]:
     """Values of options by parameter, for the keys that the file has."""
     said = {_RENAMED.get(key, key): getattr(job, key) for key in job.model_fields_set - _ELSEWHERE}
     said |= {key: getattr(job.gate, key) for key in job.gate.model_fields_set}
+    if job.model_args:
+        said["model_args"] = [json.dumps(job.model_args)]
+    # As they are written on the command line.
+    for key, between in (("size", "x"), ("mean", ","), ("std", ",")):
+        if (value := getattr(job, key)) is not None:
+            said[key] = between.join(map(str, value)) if isinstance(value, tuple) else str(value)
     if isinstance(job.checks, tuple):
         said["checks"] = ",".join(job.checks)
     return {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}

@@ -12,7 +12,19 @@ from snellen.cli.carrying_out import carry_out
 from snellen.cli.free_folder import free_folder
 from snellen.cli.privacy_options import AllowRemoteOption, PseudonymsOption
 from snellen.cli.progress import loading
-from snellen.cli.run_options import ClassesOption, DeviceOption, Reading, SeedOption, read_images
+from snellen.cli.run_options import (
+    ClassesOption,
+    DeviceOption,
+    MeanOption,
+    ModelArgsOption,
+    ModelOptions,
+    Reading,
+    SeedOption,
+    SizeOption,
+    StdOption,
+    model_options,
+    read_images,
+)
 from snellen.core.index import Target
 
 if TYPE_CHECKING:
@@ -28,6 +40,7 @@ class Asking(TypedDict):
     limit: int | None
     classes: Path | None
     device: str
+    built: ModelOptions
     seed: int
     pseudonyms: Path | None
 
@@ -36,12 +49,19 @@ def asking(
     limit: Annotated[int | None, typer.Option(min=1, help="Take at most so many images, drawn at random.")] = None,
     classes: ClassesOption = None,
     device: DeviceOption = "cpu",
+    model_args: ModelArgsOption = None,
+    size: SizeOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
     seed: SeedOption = 0,
     allow_remote: AllowRemoteOption = None,  # allowed by its callback, in all that the command does
     pseudonyms: PseudonymsOption = None,
 ) -> Asking:
     """The options of a command that asks a model, as values by name."""
-    return {"limit": limit, "classes": classes, "device": device, "seed": seed, "pseudonyms": pseudonyms}
+    built = model_options(model_args, size, mean, std)
+    return {
+        "limit": limit, "classes": classes, "device": device, "built": built, "seed": seed, "pseudonyms": pseudonyms
+    }  # fmt: skip
 
 
 def carry_out_on_images(
@@ -93,7 +113,9 @@ def carry_out_on_images(
         kind, what = (Target(target=f"{record}:{name}").load() for name in ("RECORD", "WHAT"))
         check_free(folder, kind, what)
         images = read_images(data, reading, spinner)
-        classifier = None if model is None else load_classifier(model, asking["classes"], device=asking["device"])
+        classifier = None
+        if model is not None:
+            classifier = load_classifier(model, asking["classes"], device=asking["device"], **asking["built"])
     if announce is not None and classifier is not None:
         announce(classifier, images, settings)
     carry_out(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from snellen.core.images import ImageSet
+    from snellen.core.preparation import Normalization
     from snellen.core.progress import Progress
 
 #: Groups of options in help texts, in their order; what matters first stands in none.
@@ -95,3 +97,119 @@ def read_images(data: str, how: Reading, progress: Progress | None) -> ImageSet:
     from snellen.data.references import load_images
 
     return load_images(data, progress=progress, **how)
+
+
+ModelArgsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="What the architecture of a checkpoint is built with, repeatable, or a JSON object: num_classes=7, "
+        "img_size=96. For an ONNX file: run_by=onnxruntime.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+SizeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|HxW",
+        help="Size of the images for the model, pixels: 224 or 224x160.",
+        show_default="the model's own",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+MeanOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="R,G,B",
+        help="Mean that images are normalised with, in [0, 1]; with --std.",
+        show_default="the model's own",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+StdOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="R,G,B",
+        help="Standard deviation, likewise.",
+        show_default="the model's own",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+
+
+class ModelOptions(TypedDict, total=False):
+    """What is said about a model beside its reference: keyword arguments of ``snellen.load_classifier``."""
+
+    model_args: dict[str, object] | None
+    size: tuple[int, int] | None
+    normalization: Normalization | None
+
+
+def model_options(
+    model_args: ModelArgsOption = None, size: SizeOption = None, mean: MeanOption = None, std: StdOption = None
+) -> ModelOptions:
+    """The options that say how a model is built and fed, as arguments of its loader.
+
+    Raises:
+        InputError: one that cannot be read, or mean without std.
+    """
+    if (mean is None) != (std is None):
+        raise InputError("--mean and --std go together: give both, or none for the model's own")
+    scale = None
+    if mean is not None and std is not None:
+        from snellen.core.preparation import Normalization
+
+        scale = Normalization(_numbers("--mean", mean, least=None), _numbers("--std", std, least=0.0))
+    return {"model_args": _arguments(model_args), "size": _size(size), "normalization": scale}
+
+
+def _arguments(options: list[str] | None) -> dict[str, object] | None:
+    """``KEY=VALUE`` of each option, or JSON objects, as one mapping.
+
+    >>> _arguments(["num_classes=7", '{"img_size": 96}'])
+    {'num_classes': 7, 'img_size': 96}
+    """
+    found: dict[str, object] = {}
+    for option in options or ():
+        whole = _json(option)
+        key, equals, text = option.partition("=")
+        given = whole if isinstance(whole, dict) else {key: _json(text)} if key and equals else None
+        if given is None or set(given) & set(found):
+            raise InputError(
+                f"--model-args {option!r}: expected KEY=VALUE or a JSON object, each key once, such as num_classes=7"
+            )
+        found.update(given)
+    return found or None
+
+
+def _json(text: str) -> object:
+    try:
+        value: object = json.loads(text)
+    except ValueError:
+        return text
+    return value
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """A side, or height and width.
+
+    >>> _size("96"), _size("96x64")
+    ((96, 96), (96, 64))
+    """
+    if text is None:
+        return None
+    sides = text.split("x") if "x" in text else [text, text]
+    if len(sides) != 2 or not all(side.isdecimal() and 0 < int(side) <= 65535 for side in sides):
+        raise InputError(f"--size {text!r}: expected pixels, such as 224, or height and width, such as 224x160")
+    return int(sides[0]), int(sides[1])
+
+
+def _numbers(flag: str, text: str, *, least: float | None) -> tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) not in (1, 3) or (least is not None and not all(value > least for value in values)):
+        kind = "numbers" if least is None else "positive numbers"
+        raise InputError(f"{flag} {text!r}: expected three {kind} with commas between them, or one for all channels")
+    return values

@@ -25,7 +25,7 @@ def scan(
         typer.Argument(
             metavar="[MODEL] DATA",
             help="MODEL: reference of a classifier, where the method looks at one: bundled:NAME, "
-            "timm:NAME@FILE.safetensors, torchvision:NAME, hf:FOLDER, artifact:FOLDER. DATA: images, with or without "
+            "timm:NAME@FILE, torchvision:NAME@FILE, hf:FOLDER, artifact:FOLDER. DATA: images, with or without "
             "labels: one image file, a folder, a manifest (.csv, .parquet), a MedMNIST-style .npz, "
             "bundled:fashion-mnist.",
         ),

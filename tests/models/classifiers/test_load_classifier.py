@@ -242,7 +242,9 @@ def test_a_bare_path_is_loaded_by_what_lies_there(
 def test_weights_alone_name_no_architecture(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"")
-    with pytest.raises(InputError, match=r"lacks its scheme; write timm:NAME@.*or torchvision:NAME@"):
+    with pytest.raises(
+        InputError, match=r"does not say which architecture its weights are for; write timm:NAME@.*or torchvision:NAME@"
+    ):
         load_classifier(path)
 
 

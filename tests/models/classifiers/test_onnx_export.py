@@ -38,7 +38,7 @@ def test_a_round_trip_changes_nothing(task: str, tmp_path: Path) -> None:
         batch = torch.rand(count, 3, 8, 10)
         assert torch.allclose(again(batch), ours(batch), atol=1e-6)
     assert (again.class_names, again.preparation, again.task) == (ours.class_names, SIZED, task)
-    assert again.notes == ()
+    assert len(again.notes) == 1  # that torch runs the graph
 
 
 def test_a_graph_that_gives_other_scores_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ def test_logits_of_a_graph_with_a_free_batch(tmp_path: Path, write_graph: Write,
     images = torch.rand(5, 3, 8, 6)
     assert torch.allclose(classifier(images), expected_logits(images), atol=1e-5)
     assert torch.allclose(classifier(images[:1]), classifier(images)[:1], atol=1e-6)
-    assert (classifier.output, classifier.differentiable, classifier.module) == ("logits", False, None)
+    assert (classifier.output, classifier.differentiable) == ("logits", True)
     assert classifier.name == "onnx:net.onnx"
     assert classifier.identity == hashlib.sha256(path.read_bytes()).hexdigest()
     assert classifier.spent.queries == 5 + 1 + 5
@@ -136,7 +136,21 @@ def test_threads_are_those_of_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert seen == [(torch.get_num_threads(), 1)]
 
 
-def test_gradients_are_not_offered(tmp_path: Path, write_graph: Write) -> None:
-    classifier = load_classifier(f"onnx:{write_graph(tmp_path / 'net.onnx')}", NAMES)
-    images = torch.rand(1, 3, 8, 6, requires_grad=True)
-    assert not classifier(images).requires_grad
+def test_labels_have_no_gradients(tmp_path: Path, write_graph: Write) -> None:
+    tail = [helper.make_node("ArgMax", ["scores"], ["label"], axis=1)]
+    path = write_graph(tmp_path / "net.onnx", tail=tail, output=("label", TensorProto.INT64))
+    classifier = load_classifier(f"onnx:{path}", NAMES)
+    assert (classifier.differentiable, classifier.module) == (False, None)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_onnxruntime_fills_and_cuts_a_fixed_batch_size(
+    tmp_path: Path, batch: int, write_graph: Write, expected_logits: Logits
+) -> None:
+    path = write_graph(tmp_path / "net.onnx", shape=(batch, 3, 8, 6))
+    classifier = load_classifier(f"onnx:{path}", NAMES, model_args={"run_by": "onnxruntime"})
+    for count in (1, 3, 4, 6, 9):
+        images = torch.rand(count, 3, 8, 6, requires_grad=True)
+        scores = classifier(images)
+        assert not scores.requires_grad
+        assert torch.allclose(scores, expected_logits(images), atol=1e-5)

@@ -17,6 +17,7 @@ from snellen.models.classifiers import onnx_models
 from snellen.models.classifiers.references import load_classifier
 
 NAMES = ["a", "b", "c", "d"]
+RUNTIME = {"run_by": "onnxruntime"}
 Write = Callable[..., Path]
 Logits = Callable[..., Tensor]
 
@@ -113,13 +114,13 @@ def test_text_as_output_is_refused(tmp_path: Path, write_graph: Write) -> None:
 
 def test_metal_is_refused(tmp_path: Path, write_graph: Write) -> None:
     with pytest.raises(InputError, match="runs on cpu or cuda, not on mps"):
-        onnx_models.load(str(write_graph(tmp_path / "net.onnx")), torch.device("mps"))
+        onnx_models.load(str(write_graph(tmp_path / "net.onnx")), torch.device("mps"), RUNTIME)
 
 
 def test_cuda_needs_a_runtime_with_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_graph: Write) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(InputError, match="install onnxruntime-gpu"):
-        onnx_models.load(str(write_graph(tmp_path / "net.onnx")), torch.device("cuda"))
+        onnx_models.load(str(write_graph(tmp_path / "net.onnx")), torch.device("cuda"), RUNTIME)
 
 
 def test_a_runtime_that_falls_back_to_the_cpu_is_refused(
@@ -131,4 +132,4 @@ def test_a_runtime_that_falls_back_to_the_cpu_is_refused(
         onnxruntime, "InferenceSession", lambda path, options, providers: original(path, options, providers[1:])
     )
     with pytest.raises(InputError, match="cannot start CUDA"):
-        onnx_models.load(str(write_graph(tmp_path / "net.onnx")), torch.device("cuda"))
+        onnx_models.load(str(write_graph(tmp_path / "net.onnx")), torch.device("cuda"), RUNTIME)

@@ -52,7 +52,7 @@ def test_a_sidecar_replaces_every_assumption(tmp_path: Path, write_graph: Write,
     classifier = load_classifier(f"onnx:{path}")
     assert classifier.class_names == tuple(NAMES)
     assert (classifier.preparation, classifier.task) == (preparation, "multilabel")
-    assert (classifier.output, classifier.notes) == ("log-probabilities", ())
+    assert (classifier.output, len(classifier.notes)) == ("log-probabilities", 1)  # that torch runs the graph
     images = torch.rand(2, 3, 8, 6)
     logits = expected_logits(classifier.normalise(images))
     assert torch.allclose(classifier.probabilities(classifier(images)).float(), logits.sigmoid(), atol=1e-5)
@@ -66,7 +66,7 @@ def test_an_assumption_is_told_only_where_it_is_made(
     path = write_graph(tmp_path / "net.onnx")
     scale = Normalization((0.5,) * 3, (0.5,) * 3)
     classifier = load_classifier(f"onnx:{path}", NAMES, preparation=Preparation(size=(8, 6)), normalization=scale)
-    assert classifier.notes == ()
+    assert len(classifier.notes) == 1  # that torch runs the graph
     images = torch.rand(2, 3, 8, 6)
     assert torch.allclose(classifier(images), expected_logits((images - 0.5) / 0.5), atol=1e-5)
 
@@ -88,6 +88,7 @@ def test_arguments_win_over_the_sidecar(tmp_path: Path, write_graph: Write) -> N
         ('{"preparation": {"size": [9, 9]}}', r"preparation\.size is \(9, 9\), but the model takes \(8, 6\)"),
         ('{"preparation": {"resize": "none"}}', "preparation needs a size"),
         ('{"preparation": {"crop": 3}}', "not a preparation"),
+        ('{"architecture": "timm:resnet18"}', "architecture and arguments are for checkpoints"),
     ],
 )
 def test_sidecars_that_cannot_be_used(tmp_path: Path, content: str, message: str, write_graph: Write) -> None:
@@ -105,3 +106,17 @@ def test_a_dynamic_size_asks_for_the_sidecar(tmp_path: Path, write_graph: Write)
     assert given(torch.rand(2, 3, 5, 7)).shape == (2, 4)
     sidecar(path, preparation={"size": [4, 4], "crop_start": "floor"}, class_names=NAMES)
     assert load_classifier(f"onnx:{path}").preparation.model_dump()["crop_start"] == "floor"
+
+
+def test_a_description_may_be_toml(tmp_path: Path, write_graph: Write) -> None:
+    path = write_graph(tmp_path / "net.onnx")
+    described = tmp_path / "net.onnx.toml"
+    described.write_text('class_names = ["w", "x", "y", "z"]\n[normalization]\nmean = [0.5]\nstd = [0.25]\n')
+    classifier = load_classifier(f"onnx:{path}")
+    assert (classifier.class_names, classifier.normalization.std) == (("w", "x", "y", "z"), (0.25,))
+    described.write_text("class_names = [")
+    with pytest.raises(InputError, match="expected TOML with any of class_names"):
+        load_classifier(f"onnx:{path}")
+    sidecar(path, class_names=NAMES)
+    with pytest.raises(InputError, match=r"two descriptions, net\.onnx\.json and net\.onnx\.toml"):
+        load_classifier(f"onnx:{path}")

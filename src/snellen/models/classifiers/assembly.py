@@ -91,6 +91,7 @@ class LoadedModel:
         class_names: names of the outputs, when the model brings them.
         outputs: number of outputs, when it is known without running the model.
         identity: hash of the weights, when the loader has it; else it is computed from the parameters.
+        differentiable: whether gradients exist; None: they do for modules alone.
         feature_layer: the pooled layer before the last linear layer, when that is certain.
         recipe: what trained it, where its files tell.
         history: figures of each epoch of its training, where its files tell.
@@ -110,6 +111,7 @@ class LoadedModel:
     class_names: tuple[str, ...] | None = None
     outputs: int | None = None
     identity: str | None = None
+    differentiable: bool | None = None
     feature_layer: str | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     history: tuple[Mapping[str, float], ...] = ()
@@ -151,6 +153,7 @@ def assemble(
         preparation=loaded.preparation,
         normalization=loaded.normalization,
         task=loaded.task,
+        differentiable=False if kind == "labels" else loaded.differentiable,
         output="log-probabilities" if kind == "probabilities" else kind,
         name=loaded.name,
         identity=_identity(loaded, kind),

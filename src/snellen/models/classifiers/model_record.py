@@ -1,8 +1,9 @@
-"""What a file beside a model may say about it: class names, preparation, normalization, task and output."""
+"""What a file beside a model may say about it: class names, preparation, normalization, task, output, architecture."""
 
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,9 +26,14 @@ class MeanAndStd(BaseModel):
     mean: tuple[float, float, float] | tuple[float] = (0.0, 0.0, 0.0)
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | tuple[PositiveFloat] = (1.0, 1.0, 1.0)
 
+    @property
+    def as_normalization(self) -> Normalization:
+        """The same numbers as a classifier takes them."""
+        return Normalization(self.mean, self.std)
+
 
 class ModelRecord(BaseModel):
-    """The content of ``MODEL.onnx.json``; every field may be left out.
+    """The content of ``FILE.json`` or ``FILE.toml`` beside an ONNX file or a checkpoint; every field may be left out.
 
     >>> ModelRecord.model_validate({"class_names": ["cat", "dog"], "output": "probabilities"}).task is None
     True
@@ -40,6 +46,24 @@ class ModelRecord(BaseModel):
     normalization: MeanAndStd | None = Field(None, description="mean and std in [0, 1] units")
     task: Task | None = Field(None, description="what the outputs decide")
     output: OutputKind | None = Field(None, description="what the model returns")
+    architecture: str | None = Field(
+        None, description="of a checkpoint: timm:NAME, torchvision:NAME, or an architecture of Snellen"
+    )
+    arguments: dict[str, object] | None = Field(
+        None, description="of a checkpoint: what its architecture is built with"
+    )
+
+
+def card_path(path: Path) -> Path:
+    """The record beside a model: ``FILE.toml`` where there is one, else ``FILE.json``, which need not exist.
+
+    Raises:
+        InputError: both exist.
+    """
+    as_json, as_toml = (path.with_name(path.name + suffix) for suffix in (".json", ".toml"))
+    if as_json.is_file() and as_toml.is_file():
+        raise InputError(f"{path.name} has two descriptions, {as_json.name} and {as_toml.name}; keep one of them")
+    return as_toml if as_toml.is_file() else as_json
 
 
 def read_record(path: Path) -> ModelRecord | None:
@@ -53,10 +77,13 @@ def read_record(path: Path) -> ModelRecord | None:
     if path.stat().st_size > MAX_BYTES:
         raise InputError(f"{path}: too large for a description of a model (at most {MAX_BYTES} bytes)")
     known = ", ".join(ModelRecord.model_fields)
+    form, parse = ("TOML", tomllib.loads) if path.suffix == ".toml" else ("JSON", json.loads)
     try:
-        return ModelRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path}: not a description of a model; expected JSON with any of {known}: {error}") from error
+        return ModelRecord.model_validate(parse(path.read_text(encoding="utf-8")))
+    except (ValueError, OSError, RecursionError) as error:
+        raise InputError(
+            f"{path}: not a description of a model; expected {form} with any of {known}: {error}"
+        ) from error
 
 
 def recorded_preparation(record: ModelRecord | None, *, source: Path) -> Preparation | None:
@@ -88,4 +115,4 @@ def recorded_normalization(values: Mapping[str, object], *, source: Path) -> Nor
         scale = MeanAndStd.model_validate(dict(values))
     except ValidationError as error:
         raise InputError(f"{source}: not a normalization: {error}") from error
-    return Normalization(scale.mean, scale.std)
+    return scale.as_normalization

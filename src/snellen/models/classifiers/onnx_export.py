@@ -107,7 +107,9 @@ def export_onnx(classifier: Classifier, path: Path | str) -> Path:
         task=classifier.task,
         output=classifier.output,
     )
-    write_atomically(path.with_name(path.name + ".json"), canonical_json(record.model_dump(mode="json")))
+    write_atomically(
+        path.with_name(path.name + ".json"), canonical_json(record.model_dump(mode="json", exclude_none=True))
+    )
     return path
 
 

@@ -1,22 +1,26 @@
-"""``onnx:FILE``: a model for ONNX Runtime, described by ``FILE.json`` or else by stated assumptions."""
+"""``onnx:FILE``: an ONNX model, described by ``FILE.json`` or ``FILE.toml`` or else by stated assumptions.
+
+Torch runs it, with gradients and layers, where it can; ONNX Runtime does otherwise: see
+:mod:`snellen.models.classifiers.onnx_graph.running`.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from snellen.core.classifier import Normalization
-from snellen.core.errors import InputError, import_extra
+from snellen.core.errors import InputError, UnsupportedError, import_extra
 from snellen.core.preparation import Preparation
-from snellen.models.classifiers.assembly import Field, LoadedModel
-from snellen.models.classifiers.model_record import ModelRecord, read_record, recorded_preparation
+from snellen.models.classifiers.assembly import Field, LoadedModel, Network
+from snellen.models.classifiers.model_record import ModelRecord, card_path, read_record, recorded_preparation
+from snellen.models.classifiers.onnx_graph.running import Running, run_by_torch
+from snellen.models.classifiers.onnx_sessions import WrappedSession, open_session, wrap_session
 
 #: An ``external_data`` entry of a tensor: StringStringEntryProto with key "location" (fields 1 and 2 of the message).
 _LOCATION = b"\x0a\x08location\x12"
@@ -77,103 +81,61 @@ def _varint(content: bytes, start: int) -> tuple[int, int]:
     return 0, start
 
 
-#: Input types that images are cast to.
-FLOAT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
-
-
-class OnnxNetwork:
-    """A session as a callable: normalised images (n, 3, h, w) → outputs (n, k), or labels (n,). No gradients.
-
-    A session with a fixed batch size is called as often as needed; its last batch is filled with copies of the last
-    image, whose outputs are dropped.
-
-    Args:
-        session: an ``onnxruntime.InferenceSession``.
-        input_name: name of the input.
-        output_name: name of the output that is used.
-        kind: type of the input, one of :data:`FLOAT_TYPES`.
-        grey: feed the mean of the channels, (n, 1, h, w).
-        batch: the batch size that the session insists on, or None.
-    """
-
-    def __init__(
-        self,
-        session: Any,  # noqa: ANN401 - an InferenceSession, of an extra
-        *,
-        input_name: str,
-        output_name: str,
-        kind: str,
-        grey: bool,
-        batch: int | None,
-    ) -> None:
-        self._session, self._input, self._output = session, input_name, output_name
-        self._dtype, self._grey, self._batch = FLOAT_TYPES[kind], grey, batch
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Run the model; the result is on the device of the images."""
-        fed = images.detach().mean(1, keepdim=True) if self._grey else images.detach()
-        array = np.ascontiguousarray(fed.cpu().numpy().astype(self._dtype))
-        step = self._batch or len(array)
-        parts = [self._run(array[start : start + step], step) for start in range(0, len(array), step)]
-        outputs = torch.from_numpy(np.concatenate(parts))
-        # (n, k, 1, 1) is what a pooled convolution gives.
-        while outputs.ndim > 2 and outputs.shape[-1] == 1:
-            outputs = outputs.squeeze(-1)
-        return outputs.to(images.device)
-
-    def _run(self, images: NDArray[np.floating[Any]], step: int) -> NDArray[Any]:
-        missing = step - len(images)
-        if missing:
-            images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
-        outputs: NDArray[Any] = self._session.run([self._output], {self._input: images})[0]
-        return outputs[: step - missing] if missing else outputs
-
-
 #: Largest ONNX file that is read, bytes: the limit of its format.
 MAX_BYTES = 2**31 - 1
 
 
-def load(rest: str, device: torch.device) -> LoadedModel:
+def load(rest: str, device: torch.device, arguments: Mapping[str, object] | None = None) -> LoadedModel:
     """Load an ONNX classifier: one float input (n, C, h, w) with C of 1 or 3, scores (n, k) or labels (n,) as output.
 
-    ``FILE.json`` may hold ``class_names``, ``preparation``, ``normalization``, ``task`` and ``output``. What it does
-    not say is assumed, and the assumption stands in ``notes``: RGB in [0, 1] without normalisation; the shorter edge
-    scaled (bilinear) to the input size and the centre cut out.
+    ``FILE.json`` or ``FILE.toml`` may hold ``class_names``, ``preparation``, ``normalization``, ``task`` and
+    ``output``. What it does not say is assumed, and the assumption stands in ``notes``: RGB in [0, 1] without
+    normalisation; the shorter edge scaled (bilinear) to the input size and the centre cut out.
+
+    Args:
+        rest: path of the file.
+        device: where it runs.
+        arguments: ``run_by``: ``torch`` refuses a model that torch cannot run, ``onnxruntime`` leaves gradients out;
+            by default torch runs the model where it can.
 
     Raises:
         InputError: no such file, not an ONNX model, or a model of another kind.
+        UnsupportedError: ``run_by`` is torch, and it cannot.
     """
     path = Path(rest)
+    run_by = _run_by(arguments or {})
     content = read_model(path)
     identity = hash_with_external_files(path, content)
-    session = open_session(import_extra("onnxruntime", "onnx", f"onnx:{rest}"), path, device)
-    network, size, notes = wrap_session(session, path)
-    sidecar = path.with_name(path.name + ".json")
+    sidecar = card_path(path)
     record = read_record(sidecar) or ModelRecord()
-    assumed: dict[Field, str] = {}
+    if record.architecture is not None or record.arguments is not None:
+        raise InputError(f"{sidecar}: architecture and arguments are for checkpoints; an ONNX file has its own graph")
     preparation = recorded_preparation(record, source=sidecar)
-    if preparation is not None and preparation.size is None:
+    scale = None if record.normalization is None else record.normalization.as_normalization
+    wanted = None if preparation is None else preparation.size
+    opened = _open(path, content, device, run_by, scale, wanted)
+    assumed: dict[Field, str] = {}
+    if preparation is not None and wanted is None:
         raise InputError(f"{sidecar}: preparation needs a size, [height, width]")
-    if preparation is not None and size is not None and preparation.size != size:
-        raise InputError(
-            f"{sidecar}: preparation.size is {preparation.size}, but the model takes {size} (height, width)"
-        )
-    if preparation is None and size is not None:
-        preparation = _to_size(size)
-        assumed["preparation"] = _scaled(size)
-    scale = record.normalization
+    if wanted is not None and opened.size is not None and wanted != opened.size:
+        raise InputError(f"{sidecar}: preparation.size is {wanted}, but the model takes {opened.size} (height, width)")
+    if preparation is None and opened.size is not None:
+        preparation = _to_size(opened.size)
+        assumed["preparation"] = _scaled(opened.size)
     if scale is None:
         assumed["normalization"] = _UNIT
     return LoadedModel(
-        network=network,
+        network=opened.network,
         name=f"onnx:{path.name}",
         preparation=preparation,
-        normalization=Normalization(scale.mean, scale.std) if scale else None,
+        normalization=scale,
         task=record.task or "single",
         output=record.output,
         class_names=record.class_names,
         identity=identity,
-        notes=tuple(notes),
+        differentiable=opened.differentiable,
+        feature_layer=opened.feature_layer,
+        notes=opened.notes,
         assumed=assumed,
         advice=f'its input size is dynamic; write {sidecar.name} beside it: {{"preparation": {{"size": [224, 224], '
         f'"resize": "shorter", "resize_to": [256, 256]}}}}, or pass preparation=Preparation(...)',
@@ -183,20 +145,111 @@ def load(rest: str, device: torch.device) -> LoadedModel:
 def described(session: Any) -> LoadedModel:  # noqa: ANN401 - an InferenceSession, of an extra
     """A session that the caller opened; what the model does not say is assumed as for a file without a record.
 
+    A session knows the file or the bytes that it was made of. Torch runs these where it can; a session whose file is
+    gone, or was changed so that it gives other scores, runs itself, without gradients.
+
     Raises:
         InputError: a model of another kind.
     """
-    network, size, notes = wrap_session(session, Path("the session"))
+    runtime = wrap_session(session, Path("the session"))
+    path, content = getattr(session, "_model_path", None), getattr(session, "_model_bytes", None)
+    file = Path(path) if isinstance(path, str) and path else None
+    if content is None and file is not None and file.is_file():
+        content = read_model(file)
+    if isinstance(content, bytes):
+        opened = _by_torch(runtime, content, None if file is None else file.parent, torch.device("cpu"), None, None)
+    else:
+        opened = _by_runtime(runtime, "onnxruntime runs the session, whose file is not known: no gradients and layers")
     assumed: dict[Field, str] = {"normalization": _UNIT}
-    if size is not None:
-        assumed["preparation"] = _scaled(size)
+    if opened.size is not None:
+        assumed["preparation"] = _scaled(opened.size)
     return LoadedModel(
-        network=network,
+        network=opened.network,
         name="onnx session",
-        preparation=Preparation() if size is None else _to_size(size),
-        notes=tuple(notes),
+        preparation=Preparation() if opened.size is None else _to_size(opened.size),
+        differentiable=opened.differentiable,
+        feature_layer=opened.feature_layer,
+        notes=opened.notes,
         assumed=assumed,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """What runs a model, the size of its images if that is fixed, and what to tell about it."""
+
+    network: Network
+    size: tuple[int, int] | None
+    notes: tuple[str, ...]
+    differentiable: bool
+    feature_layer: str | None = None
+
+
+def _run_by(arguments: Mapping[str, object]) -> str | None:
+    unknown = [name for name in arguments if name != "run_by"]
+    run_by = arguments.get("run_by")
+    if unknown or run_by not in (None, "torch", "onnxruntime"):
+        raise InputError(
+            f"an ONNX model takes one argument, run_by=torch or run_by=onnxruntime; got {dict(arguments)} "
+            f"(--model-args)"
+        )
+    return None if run_by is None else str(run_by)
+
+
+def _open(
+    path: Path,
+    content: bytes,
+    device: torch.device,
+    run_by: str | None,
+    scale: Normalization | None,
+    size: tuple[int, int] | None,
+) -> _Opened:
+    """What runs a file: torch where it can, else ONNX Runtime on the device."""
+    onnxruntime = import_extra("onnxruntime", "onnx", f"onnx:{path}")
+    if run_by == "onnxruntime":
+        runtime = wrap_session(open_session(onnxruntime, path, device), path)
+        return _by_runtime(runtime, "onnxruntime runs the model, as was asked for: no gradients and layers")
+    cpu = torch.device("cpu")
+    runtime = wrap_session(open_session(onnxruntime, path, cpu), path)
+    opened = _by_torch(runtime, content, path.parent, device, scale, size)
+    if opened.differentiable or device.type == "cpu":
+        if run_by == "torch" and not opened.differentiable:
+            raise UnsupportedError(f"{path}: {opened.notes[-1]} (run_by=torch)")
+        return opened
+    return _by_runtime(wrap_session(open_session(onnxruntime, path, device), path), opened.notes[-1])
+
+
+def _by_runtime(runtime: WrappedSession, note: str) -> _Opened:
+    return _Opened(runtime.network, runtime.size, (*runtime.notes, note), differentiable=False)
+
+
+def _by_torch(
+    runtime: WrappedSession,
+    content: bytes,
+    folder: Path | None,
+    device: torch.device,
+    scale: Normalization | None,
+    size: tuple[int, int] | None,
+) -> _Opened:
+    """Torch, where its scores are those of the runtime; else the runtime."""
+    if runtime.labels:
+        return _Opened(runtime.network, runtime.size, tuple(runtime.notes), differentiable=False)
+    found: Running = run_by_torch(
+        content,
+        folder,
+        runtime.network,
+        result=runtime.output,
+        size=runtime.size or size,
+        normalization=scale,
+        dtype=runtime.dtype,
+        grey=runtime.grey,
+        batch=runtime.batch,
+        device=device,
+    )
+    if found.network is None:
+        return _by_runtime(runtime, found.note)
+    notes = (*runtime.notes, found.note)
+    return _Opened(found.network, runtime.size, notes, differentiable=True, feature_layer=found.feature_layer)
 
 
 _UNIT = "input assumed to be RGB in [0, 1] without normalisation"
@@ -223,68 +276,3 @@ def read_model(path: Path) -> bytes:
             f"{path}: {size} bytes is more than an ONNX file can have ({MAX_BYTES}); keep its weights apart"
         )
     return path.read_bytes()
-
-
-def open_session(onnxruntime: ModuleType, path: Path, device: torch.device) -> Any:  # noqa: ANN401 - of an extra
-    """A session of the runtime that gives the same numbers each time.
-
-    Raises:
-        InputError: not a model that the runtime can run, or not on this device.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
-    options.use_deterministic_compute = True
-    options.log_severity_level = 4
-    providers: list[Any] = ["CPUExecutionProvider"]
-    if device.type == "cuda":
-        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-            raise InputError(f"onnx:{path.name} on {device}: this onnxruntime has no CUDA; install onnxruntime-gpu")
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
-    elif device.type != "cpu":
-        raise InputError(f"onnx:{path.name} runs on cpu or cuda, not on {device}")
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:
-        raise InputError(f"{path} is not an ONNX model that this onnxruntime can run: {error}") from error
-    if device.type == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
-        # The runtime falls back to the CPU without an error when its CUDA libraries are missing.
-        raise InputError(f"onnx:{path.name} on {device}: onnxruntime cannot start CUDA; are its CUDA libraries there?")
-    return session
-
-
-def wrap_session(session: Any, path: Path) -> tuple[OnnxNetwork, tuple[int, int] | None, list[str]]:  # noqa: ANN401
-    """The model as a callable, its input size if that is fixed, and what to tell about it."""
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) != 1:
-        raise InputError(
-            f"{path} takes {len(inputs)} inputs ({', '.join(i.name for i in inputs)}); expected one, images"
-        )
-    entry, first = inputs[0], outputs[0]
-    shape, kind = list(entry.shape), entry.type
-    if kind not in FLOAT_TYPES:
-        raise InputError(f"{path}: input {entry.name!r} is {kind}; expected floats: {', '.join(FLOAT_TYPES)}")
-    if len(shape) != 4:
-        raise InputError(f"{path}: input {entry.name!r} has shape {shape}; expected (n, channels, height, width)")
-    channels = shape[1]
-    if isinstance(channels, int) and channels not in (1, 3):
-        last = (
-            " It looks like (n, height, width, channels): export it with channels first." if shape[3] in (1, 3) else ""
-        )
-        raise InputError(
-            f"{path}: input {entry.name!r} has shape {shape}; expected 1 or 3 channels at position 1.{last}"
-        )
-    if not first.type.startswith("tensor(") or first.type == "tensor(string)":
-        raise InputError(f"{path}: its first output {first.name!r} is {first.type}; expected a tensor of numbers")
-    notes = []
-    if len(outputs) > 1:
-        notes.append(f"the model has {len(outputs)} outputs; the first, {first.name!r}, is used")
-    if channels == 1:
-        notes.append("the model takes one channel: the mean of the three is fed")
-    elif channels != 3:
-        notes.append("the model does not tell its number of channels; 3 assumed")
-    batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
-    size = (shape[2], shape[3]) if isinstance(shape[2], int) and isinstance(shape[3], int) else None
-    network = OnnxNetwork(
-        session, input_name=entry.name, output_name=first.name, kind=kind, grey=channels == 1, batch=batch
-    )
-    return network, size, notes

@@ -17,15 +17,18 @@ from snellen.core.classifier import Classifier, Normalization, Task
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.preparation import Preparation, Stated
 from snellen.models.classifiers.assembly import LoadedModel, assemble, read_class_names
+from snellen.models.classifiers.model_options import both_sides, resized
 from snellen.models.classifiers.output_kind import OutputKind
 from snellen.models.classifiers.own_models import device_of, own_model
 from snellen.models.remote.permission import AllowRemote, permitted, permitting
+from snellen.models.weights.checkpoint_file import SUFFIXES
 from snellen.models.weights.devices import resolve_device
 
 #: Scheme → loader, "module:function"; a loader takes what follows the colon and the device. Imported when used.
 SCHEMES: dict[str, str] = {
     "artifact": "snellen.models.classifiers.artifact_models:load",
     "bundled": "snellen.models.classifiers.bundled_models:load",
+    "checkpoint": "snellen.models.classifiers.checkpoints:load",
     "hf": "snellen.models.classifiers.hugging_face_models:load",
     "http": "snellen.models.classifiers.served.loading:load_http",
     "https": "snellen.models.classifiers.served.loading:load_https",
@@ -34,8 +37,11 @@ SCHEMES: dict[str, str] = {
     "torchvision": "snellen.models.classifiers.torchvision_models:load",
 }
 
+#: Schemes whose loaders take arguments of the model as well.
+_WITH_ARGUMENTS = ("checkpoint", "onnx", "timm", "torchvision")
+
 _FORMS = (
-    "bundled:NAME, artifact:FOLDER, timm:NAME[@FILE.safetensors], torchvision:NAME[@FILE.safetensors], hf:FOLDER, "
+    "bundled:NAME, artifact:FOLDER, timm:NAME[@FILE], torchvision:NAME[@FILE], checkpoint:FILE, hf:FOLDER, "
     "onnx:FILE, http://HOST:PORT/v2/models/NAME, https://HOST/v2/models/NAME"
 )
 
@@ -51,6 +57,8 @@ def load_classifier(
     output: OutputKind | None = None,
     name: str | None = None,
     stated: Stated | None = None,
+    model_args: Mapping[str, object] | None = None,
+    size: int | tuple[int, int] | None = None,
     allow_remote: AllowRemote = (),
 ) -> Classifier:
     """Load a classifier, with its own preprocessing and class names, from wherever it lives.
@@ -65,10 +73,11 @@ def load_classifier(
     ('the model returns softmax probabilities; scores are their logarithms',)
 
     Args:
-        ref: ``bundled:NAME``, ``artifact:FOLDER``, ``timm:NAME[@FILE.safetensors]``,
-            ``torchvision:NAME[@FILE.safetensors]``, ``hf:FOLDER``, ``onnx:FILE``, ``http://HOST:PORT/v2/models/NAME``
-            (:func:`~snellen.models.classifiers.served.loading.load_http`); a path ``FILE.onnx`` or that of a folder of
-            transformers or of an artifact; or a model in memory: a torch module, also of timm or transformers; a
+        ref: ``bundled:NAME``, ``artifact:FOLDER``, ``timm:NAME[@FILE]``, ``torchvision:NAME[@FILE]``,
+            ``checkpoint:FILE`` (:func:`~snellen.models.classifiers.checkpoints.load`), ``hf:FOLDER``, ``onnx:FILE``,
+            ``http://HOST:PORT/v2/models/NAME`` (:func:`~snellen.models.classifiers.served.loading.load_http`); a path
+            ``FILE.onnx``, that of weights with a description beside them, or that of a folder of transformers or of an
+            artifact; or a model in memory: a torch module, also of timm or transformers; a
             pipeline of transformers; a session of ONNX Runtime; a model of MAITE; or any callable that takes
             normalised images (n, 3, h, w) as a tensor or array and returns scores (n, k) or labels (n,). ``(model,
             beside)`` is a model with what says how its images are prepared: weights or a transform of torchvision, a
@@ -84,6 +93,9 @@ def load_classifier(
             turned into log-probabilities.
         name: shown in reports, instead of the reference.
         stated: what the images say about preprocessing that a model in memory is used on.
+        model_args: what the architecture of a checkpoint is built with, such as ``{"num_classes": 10}``, or for an
+            ONNX model ``{"run_by": "onnxruntime"}``.
+        size: side or (height, width) of the images, pixels: the model's own resize and crop, in proportion.
         allow_remote: other machines that may be reached, each by its exact name: that of a server that images are sent
             to, or that of the hub from which timm or torchvision fetch weights; True allows any.
 
@@ -101,8 +113,10 @@ def load_classifier(
         "name": name,
     }
     chosen = {key: value for key, value in overrides.items() if value is not None}
+    if size is not None and preparation is not None:
+        raise InputError("size and preparation both say how large images are; give one of them")
     if isinstance(ref, Classifier):
-        if class_names is not None or chosen or device is not None:
+        if class_names is not None or chosen or device is not None or model_args or size is not None:
             raise InputError("this is a Classifier already; give its model to change how it is read")
         return ref
     device = device or device_of(ref)
@@ -110,7 +124,14 @@ def load_classifier(
     names = None if class_names is None else read_class_names(class_names)
     with permitting(allow_remote):
         reached = permitted()
-        loaded = _load(str(ref), where) if isinstance(ref, str | Path) else own_model(ref, stated)
+        if isinstance(ref, str | Path):
+            loaded = _load(str(ref), where, model_args or {})
+        elif model_args:
+            raise InputError("model_args are for references; a model in memory is built already")
+        else:
+            loaded = own_model(ref, stated)
+    if size is not None:
+        chosen["preparation"] = resized(loaded.preparation, both_sides(size))
     given = {*chosen, *(() if class_names is None else ("class_names",))}
     assumed = {field: note for field, note in loaded.assumed.items() if field not in given}
     classifier = assemble(replace(loaded, **chosen, assumed=assumed), classes=names, device=where)  # type: ignore[arg-type]
@@ -125,6 +146,8 @@ def load_classifier(
             "task": task,
             "output": output,
             "name": name,
+            "model_args": None if model_args is None else dict(model_args),
+            "size": size if size is None else list(both_sides(size)),
             "allow_remote": reached if isinstance(reached, bool) else list(reached),
         }
     return classifier
@@ -138,13 +161,15 @@ def load_classifier_again(reference: Mapping[str, Any]) -> Classifier:
         recorded["preparation"] = Preparation.model_validate(recorded["preparation"])
     if recorded["normalization"] is not None:
         recorded["normalization"] = Normalization(*(tuple(values) for values in recorded["normalization"]))
+    if recorded["size"] is not None:
+        recorded["size"] = tuple(recorded["size"])
     if not os.path.isdir(folder):
         raise InputError(f"{folder}, the folder from which {ref} is read, is not there")
     with chdir(folder):
         return load_classifier(ref, **recorded)
 
 
-def _load(reference: str, device: torch.device) -> LoadedModel:
+def _load(reference: str, device: torch.device, arguments: Mapping[str, object]) -> LoadedModel:
     reference = (reference and _of_path(Path(reference))) or reference
     scheme, colon, rest = reference.partition(":")
     if scheme not in SCHEMES or not colon:
@@ -152,26 +177,29 @@ def _load(reference: str, device: torch.device) -> LoadedModel:
     if not rest:
         raise InputError(f"{reference!r} names no model; expected one of: {_FORMS}")
     module, _, function = SCHEMES[scheme].partition(":")
-    loaded: LoadedModel = getattr(importlib.import_module(module), function)(rest, device)
+    load = getattr(importlib.import_module(module), function)
+    if arguments and scheme not in _WITH_ARGUMENTS:
+        raise InputError(
+            f"{reference!r} takes no arguments of its architecture (--model-args); these are for "
+            f"{', '.join(_WITH_ARGUMENTS)}"
+        )
+    loaded: LoadedModel = load(rest, device, arguments) if arguments else load(rest, device)
     return loaded
 
 
 def _not_a_reference(reference: str, scheme: str) -> InputError:
-    if reference.endswith(".safetensors") and os.path.isfile(reference):
-        return InputError(
-            f"{reference!r} lacks its scheme; write timm:NAME@{reference} or torchvision:NAME@{reference}, with NAME "
-            f"the architecture"
-        )
     if scheme:
         return unknown_name("kind of model", scheme, SCHEMES)
     return InputError(f"{reference!r} is not a model reference; expected one of: {_FORMS}")
 
 
 def _of_path(path: Path) -> str:
-    """The reference that an existing path means: an ONNX file, an artifact, a folder of transformers; else nothing."""
+    """The reference that an existing path means: a file of ONNX or weights, an artifact, a folder of transformers."""
     try:
         if path.suffix == ".onnx" and path.is_file():
             return f"onnx:{path}"
+        if path.suffix in (".safetensors", ".pt2", *SUFFIXES) and path.is_file():
+            return f"checkpoint:{path}"
         if (path / "card.json").is_file():
             return f"artifact:{path}"
         return f"hf:{path}" if (path / "config.json").is_file() else ""

@@ -1,4 +1,4 @@
-"""``timm:NAME[@FILE.safetensors]``: an architecture of timm, with its own evaluation transform."""
+"""``timm:NAME[@FILE]``: an architecture of timm, with its own evaluation transform."""
 
 from __future__ import annotations
 
@@ -15,13 +15,22 @@ from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError, import_extra, unknown_name
 from snellen.core.preparation import Interpolation, Preparation
 from snellen.models.classifiers.assembly import LoadedModel
+from snellen.models.classifiers.checkpoint_description import described_beside, with_description
+from snellen.models.classifiers.model_options import built_for, published_arguments, resized
 from snellen.models.remote.permission import host_of, may_reach
+from snellen.models.weights.checkpoint_file import read_checkpoint
 from snellen.models.weights.quiet_loading import cached_by_torch, hub_host, no_weights, quiet_loading
-from snellen.models.weights.state_dict_file import load_strictly, read_state_dict
+from snellen.models.weights.state_dict_file import load_strictly
 
 
-def load(rest: str, device: torch.device) -> LoadedModel:
+def load(rest: str, device: torch.device, arguments: Mapping[str, object] | None = None) -> LoadedModel:
     """Load ``NAME`` (with or without a tag: ``resnet50.a1_in1k``) with weights of a file, or with timm's own.
+
+    Args:
+        rest: ``NAME`` or ``NAME@FILE``.
+        device: where the classifier runs.
+        arguments: of ``timm.create_model``, such as ``num_classes`` or ``img_size``; they win over those of the
+            description beside the file.
 
     Raises:
         InputError: unknown name, a file that does not fit, or weights that are neither cached nor to be had from a host
@@ -33,7 +42,12 @@ def load(rest: str, device: torch.device) -> LoadedModel:
         check_name(timm, name)
         host = None if file else _host_with_weights(timm, name)
     with quiet_loading(offline=host is None or not may_reach(host)):
-        network = _with_file(timm, name, Path(file)) if file else _pretrained(timm, name, host)
+        if file:
+            given = {**(described_beside(Path(file)).arguments or {}), **(arguments or {})}
+            network, found = _with_file(timm, name, Path(file), given)
+        else:
+            given = published_arguments(arguments, f"timm:{name}")
+            network, found = _pretrained(timm, name, host, given), ()
         config: Mapping[str, object] = timm.data.resolve_model_data_config(network)
     outputs = getattr(network, "num_classes", 0)
     if not outputs:
@@ -41,9 +55,11 @@ def load(rest: str, device: torch.device) -> LoadedModel:
             f"timm:{name} has no classifier (num_classes is 0); give a file that has one, timm:{name}@FILE"
         )
     preparation, normalization = preparation_of(config, name=name)
+    if (size := built_for(given, "img_size")) is not None:
+        preparation = resized(preparation, size)
     names = _class_names(timm, network)
     assumed = f"class names assumed to be those of ImageNet-1k, for which timm configures {name}"
-    return LoadedModel(
+    loaded = LoadedModel(
         network=network,
         name=f"timm:{name}@{Path(file).name}" if file else f"timm:{name}",
         preparation=preparation,
@@ -52,8 +68,10 @@ def load(rest: str, device: torch.device) -> LoadedModel:
         class_names=names,
         outputs=outputs,
         feature_layer=pooled_layer(network),
+        notes=found,
         assumed={"class_names": assumed} if names and file else {},
     )
+    return with_description(loaded, Path(file)) if file else loaded
 
 
 def described(network: nn.Module, name: str) -> LoadedModel:
@@ -158,10 +176,22 @@ def _numbers(values: object) -> tuple[float, ...]:
     return tuple(values)
 
 
-def _with_file(timm: ModuleType, name: str, path: Path) -> nn.Module:
-    tensors = read_state_dict(path)
-    network: nn.Module = timm.create_model(name, pretrained=False, **_classes_in(timm, name, tensors))
+def _with_file(
+    timm: ModuleType, name: str, path: Path, arguments: Mapping[str, object]
+) -> tuple[nn.Module, tuple[str, ...]]:
+    tensors, notes = read_checkpoint(path)
+    network = _created(timm, name, {**_classes_in(timm, name, tensors), **arguments}, pretrained=False)
     load_strictly(network, tensors, source=path.name)
+    return network, notes
+
+
+def _created(timm: ModuleType, name: str, arguments: Mapping[str, object], *, pretrained: bool) -> nn.Module:
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=pretrained, **arguments)
+    except (TypeError, AssertionError) as error:
+        if not arguments:
+            raise
+        raise InputError(f"timm:{name} cannot be built with {dict(arguments)} (--model-args): {error}") from error
     return network
 
 
@@ -194,9 +224,11 @@ def _host_with_weights(timm: ModuleType, name: str) -> str | None:
     return host
 
 
-def _pretrained(timm: ModuleType, name: str, host: str | None) -> nn.Module:
+def _pretrained(timm: ModuleType, name: str, host: str | None, arguments: Mapping[str, object]) -> nn.Module:
     try:
-        network: nn.Module = timm.create_model(name, pretrained=True)
+        network = _created(timm, name, arguments, pretrained=True)
+    except InputError:
+        raise
     except Exception as error:
         raise no_weights(f"timm:{name}", host, allowed=host is None or may_reach(host), error=error) from error
     return network

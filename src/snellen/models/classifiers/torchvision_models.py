@@ -1,4 +1,4 @@
-"""``torchvision:NAME[@FILE.safetensors]``: an architecture of torchvision, with its weights' own transform."""
+"""``torchvision:NAME[@FILE]``: an architecture of torchvision, with its weights' own transform."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError, import_extra, unknown_name
 from snellen.core.preparation import Preparation
 from snellen.models.classifiers.assembly import Field, LoadedModel
+from snellen.models.classifiers.checkpoint_description import described_beside, with_description
+from snellen.models.classifiers.model_options import built_for, published_arguments, resized
 from snellen.models.remote.permission import host_of, may_reach
+from snellen.models.weights.checkpoint_file import read_checkpoint
 from snellen.models.weights.quiet_loading import cached_by_torch, no_weights, quiet_loading
-from snellen.models.weights.state_dict_file import load_strictly, read_state_dict
+from snellen.models.weights.state_dict_file import load_strictly
 
 #: Classes whose ``avgpool`` output is what their last linear layer takes.
 _POOLED = ("EfficientNet", "RegNet", "ResNet")
@@ -26,10 +29,16 @@ _POOLED = ("EfficientNet", "RegNet", "ResNet")
 _CLASSES = 1000
 
 
-def load(rest: str, device: torch.device) -> LoadedModel:
+def load(rest: str, device: torch.device, arguments: Mapping[str, object] | None = None) -> LoadedModel:
     """Load ``NAME`` (or ``NAME.WEIGHTS``: ``resnet50.IMAGENET1K_V1``) with weights of a file, or torchvision's own.
 
     Without ``WEIGHTS``, preparation and class names are those of the default weights of the architecture.
+
+    Args:
+        rest: ``NAME`` or ``NAME@FILE``.
+        device: where the classifier runs.
+        arguments: of ``torchvision.models.get_model``, such as ``num_classes``; they win over those of the description
+            beside the file.
 
     Raises:
         InputError: unknown name, a file that does not fit, or weights that are neither cached nor to be had from a host
@@ -40,21 +49,24 @@ def load(rest: str, device: torch.device) -> LoadedModel:
     with quiet_loading():
         torchvision = import_extra("torchvision", "models", f"torchvision:{name}")
         weights = _weights(torchvision, architecture, member)
-        tensors = read_state_dict(Path(file)) if file else _published(weights, name)
-        head = classifier_weight(tensors)
-        outputs = _CLASSES if head is None else int(head.shape[0])
-        network = _build(torchvision, architecture, tensors, outputs)
         if file:
-            load_strictly(network, tensors, source=Path(file).name)
+            given = {**(described_beside(Path(file)).arguments or {}), **(arguments or {})}
         else:
-            network.load_state_dict(tensors, strict=True)
+            given = published_arguments(arguments, f"torchvision:{name}")
+        tensors, found = read_checkpoint(Path(file)) if file else (_published(weights, name), ())
+        head = classifier_weight(tensors)
+        counted = {"num_classes": _CLASSES if head is None else int(head.shape[0])}
+        network, outputs = _build(torchvision, architecture, tensors, {**counted, **given})
+        load_strictly(network, tensors, source=Path(file).name if file else f"torchvision:{name}")
         preparation, normalization = preparation_of(weights, name=name)
+    if (size := built_for(given, "image_size")) is not None:
+        preparation = resized(preparation, size)
     categories = tuple(str(category) for category in weights.meta.get("categories", ()))
     names = categories if len(categories) == outputs else None
     assumed: dict[Field, str] = {"preparation": f"preparation assumed to be that of torchvision's {weights}"}
     if names:
         assumed["class_names"] = f"class names assumed to be those of torchvision's {weights}"
-    return LoadedModel(
+    loaded = LoadedModel(
         network=network,
         name=f"torchvision:{name}@{Path(file).name}" if file else f"torchvision:{name}",
         preparation=preparation,
@@ -63,8 +75,10 @@ def load(rest: str, device: torch.device) -> LoadedModel:
         class_names=names,
         outputs=outputs,
         feature_layer="avgpool" if type(network).__name__ in _POOLED else None,
+        notes=found,
         assumed=assumed if file else {},
     )
+    return with_description(loaded, Path(file)) if file else loaded
 
 
 def classifier_weight(tensors: Mapping[str, Tensor]) -> Tensor | None:
@@ -110,14 +124,22 @@ def _published(weights: Any, name: str) -> dict[str, Tensor]:  # noqa: ANN401 - 
     return tensors
 
 
-def _build(torchvision: ModuleType, architecture: str, tensors: Mapping[str, Tensor], outputs: int) -> nn.Module:
+def _build(
+    torchvision: ModuleType, architecture: str, tensors: Mapping[str, Tensor], arguments: Mapping[str, Any]
+) -> tuple[nn.Module, int]:
+    """The network with initial weights, and its number of outputs."""
     options: dict[str, Any] = {}
     if architecture in ("googlenet", "inception_v3"):
         # As the published weights were trained: inputs rescaled inside, auxiliary heads only if the file has them.
         has_heads = any(key.startswith(("aux1.", "AuxLogits.")) for key in tensors)
         options = {"transform_input": True, "aux_logits": has_heads, "init_weights": False}
-    network: nn.Module = torchvision.models.get_model(architecture, weights=None, num_classes=outputs, **options)
-    return network
+    try:
+        network: nn.Module = torchvision.models.get_model(architecture, weights=None, **{**options, **arguments})
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"torchvision:{architecture} cannot be built with {dict(arguments)} (--model-args): {error}"
+        ) from error
+    return network, int(arguments["num_classes"])
 
 
 def preparation_of(weights: Any, *, name: str) -> tuple[Preparation, Normalization]:  # noqa: ANN401 - WeightsEnum

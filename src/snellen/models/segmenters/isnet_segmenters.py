@@ -16,13 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from snellen.core.errors import InputError, ModelError, import_extra
-from snellen.models.classifiers.onnx_models import (
-    OnnxNetwork,
-    hash_with_external_files,
-    open_session,
-    read_model,
-    wrap_session,
-)
+from snellen.models.classifiers.onnx_models import hash_with_external_files, read_model
+from snellen.models.classifiers.onnx_sessions import OnnxNetwork, open_session, wrap_session
 from snellen.models.segmenters.protocol import Prompt, Segmented, checked_prompts, image_bytes
 
 #: Height and width of the published model, for files that do not tell a size.
@@ -115,7 +110,11 @@ def load(rest: str, device: torch.device, *, name: str | None = None) -> IsnetSe
             f"{path}: its first output {outputs[0].name!r} has shape {shape}; expected one map for each image, "
             f"(n, 1, h, w). Is it a classifier?"
         )
-    network, size, _ = wrap_session(session, path)
+    wrapped = wrap_session(session, path)
     return IsnetSegmenter(
-        network, size=size or PUBLISHED_SIZE, name=name or f"isnet:{path.name}", device=device, identity=identity
+        wrapped.network,
+        size=wrapped.size or PUBLISHED_SIZE,
+        name=name or f"isnet:{path.name}",
+        device=device,
+        identity=identity,
     )

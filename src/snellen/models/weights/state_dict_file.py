@@ -76,7 +76,10 @@ def _hint(expected: Mapping[str, Tensor], unexpected: list[str], reshaped: list[
     if len(prefixes) == 1 and all(name.split(".", 1)[-1] in expected for name in unexpected):
         return f"All its names begin with {prefixes.pop()!r}: save the state dict of the inner model"
     if reshaped:
-        return "Was it trained with another num_classes, input size or variant of the architecture?"
+        return (
+            "Was it trained with another num_classes, input size or variant of the architecture? Give its arguments, "
+            "such as --model-args num_classes=10, or model_args={'num_classes': 10}"
+        )
     return "Is it the state dict of this architecture, with its classifier (num_classes)?"
 
 

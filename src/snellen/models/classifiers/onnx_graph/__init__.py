@@ -1,0 +1,1 @@
+"""ONNX graphs as torch modules, which have gradients and layers."""

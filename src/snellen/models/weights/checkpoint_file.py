@@ -1,0 +1,99 @@
+"""Weights of a checkpoint: safetensors, or what ``torch.save`` wrote, read without running any code of the file."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from snellen.core.errors import InputError, ModelError
+from snellen.models.weights.state_dict_file import read_state_dict
+
+#: Suffixes of files that torch wrote.
+SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
+
+#: Largest file that is read, and largest list of what is in it, bytes.
+MAX_BYTES, MAX_LISTED = 16 * 2**30, 64 * 2**20
+
+#: Keys under which training scripts keep the weights beside their other state.
+_KEYS = ("state_dict", "model_state_dict", "model")
+
+#: What wrappers put in front of every name: data parallel training, ``torch.compile``, Lightning.
+_PREFIXES = ("module.", "_orig_mod.", "model.")
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Read named tensors, and what to tell about how they were found.
+
+    A file of torch is read with ``weights_only=True``, which makes tensors and plain containers and nothing else.
+    Weights under ``state_dict``, ``model_state_dict`` or ``model`` are taken, and a prefix that all names share
+    (``module.``, ``_orig_mod.``, ``model.``) is left out.
+
+    Raises:
+        InputError: no such file, another format, one that holds more than weights, or one that is too large.
+        ModelError: a tensor that holds NaN or infinity.
+    """
+    notes = []
+    if path.suffix not in SUFFIXES:
+        tensors = read_state_dict(path)
+    else:
+        held = _load(path)
+        key = next((one for one in _KEYS if isinstance(held.get(one), Mapping)), None)
+        if key is not None:
+            held = held[key]  # type: ignore[assignment]
+            notes.append(f"weights are those under {key!r} in their file")
+        tensors = {str(name): value for name, value in held.items() if isinstance(value, Tensor)}
+        if not tensors or len(tensors) < len(held):
+            shown = ", ".join(str(name) for name, value in list(held.items())[:6] if not isinstance(value, Tensor))
+            raise InputError(
+                f"{path} holds no state dict, tensors by name, at its top or under one of {', '.join(_KEYS)}; found "
+                f"{shown or 'nothing'}. Save model.state_dict()"
+            )
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise ModelError(f"{path}: tensor {name!r} holds NaN or infinity; the file cannot be used")
+    while prefix := next((one for one in _PREFIXES if all(name.startswith(one) for name in tensors)), None):
+        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+        notes.append(f"the names of all weights begin with {prefix!r}, which is left out")
+    return tensors, tuple(notes)
+
+
+def _load(path: Path) -> Mapping[str, object]:
+    """What torch saved, where that is a mapping."""
+    if not path.is_file():
+        raise InputError(f"no weight file at {path}")
+    _check_size(path)
+    try:
+        held: object = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise InputError(
+            f"{path} is not a file of weights that torch reads without running code (weights_only=True): {lines[0]} "
+            f"Save the state dict alone, best as safetensors: safetensors.torch.save_file(model.state_dict(), "
+            f"'model.safetensors')"
+        ) from error
+    if not isinstance(held, Mapping):
+        raise InputError(f"{path} holds a {type(held).__name__}; expected a state dict: save model.state_dict()")
+    return held
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a file that is too large, or that grows when it is unpacked; torch itself packs nothing."""
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise InputError(f"{path}: {size} bytes is too large for a checkpoint (at most {MAX_BYTES})")
+    with path.open("rb") as stream:
+        if stream.read(4) != b"PK\x03\x04":  # by this torch tells archives from its older files
+            return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise InputError(f"{path}: a damaged checkpoint: {error}") from error
+    packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
+    listed = max((entry.file_size for entry in entries if entry.filename.endswith(".pkl")), default=0)
+    if packed or sum(entry.file_size for entry in entries) > 2 * size or listed > MAX_LISTED:
+        raise InputError(f"{path}: packed or larger inside than outside, as torch.save writes no file; not read")
