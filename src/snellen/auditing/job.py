@@ -75,8 +75,8 @@ class AuditJob(BaseModel):
     classes: str | None = None
     model_args: dict[str, Any] = Field(default_factory=dict)
     size: int | tuple[int, int] | None = None
-    mean: float | tuple[float, float, float] | None = None
-    std: float | tuple[float, float, float] | None = None
+    mean: float | tuple[float, ...] | None = None
+    std: float | tuple[float, ...] | None = None
     columns: dict[str, str] = Field(default_factory=dict)
     masks: str | None = None
     table: str | None = None
@@ -102,6 +102,9 @@ class AuditJob(BaseModel):
     def _whole_normalization(self) -> AuditJob:
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std go together: give both, or none for the model's own")
+        for name, value in (("mean", self.mean), ("std", self.std)):
+            if isinstance(value, tuple) and len(value) not in (1, 3):
+                raise ValueError(f"{name}: expected one number, or three, got {len(value)}")
         return self
 
     def under(self, folder: Path) -> AuditJob:
