@@ -14,7 +14,8 @@ from snellen.core.finding import KINDS, LEVELS, Finding, FindingExample, rank
 def test_kinds_are_the_published_list_and_each_is_explained():
     assert ", ".join(sorted(KINDS)) == (
         "accuracy, adversarial, aliasing, attribute, backdoor, background_sensitivity, background_shortcut, "
-        "bag_accuracy, bag_contradiction, bag_evidence, bag_false_alarms, bag_group_gap, calibration, class_order, corruption, coverage, "
+        "bag_accuracy, bag_contradiction, bag_evidence, bag_false_alarms, bag_group_gap, "
+        "calibration, class_order, corruption, coverage, "
         "data_quality, drift, duplicate, generated_content, generator_failure, gradient_masking, group_gap, "
         "label_noise, leakage, manipulated_region, memorisation, missed_bags, multi_label, natural_shift, nuisance, "
         "slice, temporal, texture_seam, unforgotten, unsafe_content, viewpoint, worst_class"
