@@ -5,7 +5,7 @@ import pytest
 
 import snellen
 from snellen.checks import usual_losses
-from snellen.checks.usual_losses import colours_of, usual_loss
+from snellen.checks.usual_losses import colours_of
 from snellen.core.finding import Finding
 
 ROWS = [
@@ -24,13 +24,15 @@ def table(monkeypatch):
     ("side", "colours", "high"),
     [(28, "grey", 0.5), (36, "colour", 0.2), (60, "colour", 0.15), (96, "colour", 0.15), (97, "colour", None)],
 )
-def test_the_nearest_size_of_like_colours(table, side, colours, high):
-    found = usual_loss("fog", side, colours)
-    assert (None if found is None else found.high) == high
+def test_the_nearest_size_of_like_colours(table, monkeypatch, side, colours, high):
+    monkeypatch.setattr(usual_losses, "colours_of", lambda images: colours)
+    found = usual_losses.usual_losses(side, None)
+    assert (found["fog"].high if found else None) == high
+    assert "rain" not in found
 
 
-def test_nothing_is_known_of_other_kinds(table):
-    assert usual_loss("rain", 28, "grey") is None
+def test_no_image_is_read_where_no_size_is_near(table):
+    assert usual_losses.usual_losses(224, None) == {}
 
 
 def test_the_table_of_the_package_is_sound():

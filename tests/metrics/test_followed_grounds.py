@@ -35,7 +35,7 @@ def test_hard_grounds_are_no_shortcut(kind, classes):
 def test_grounds_that_are_followed_are_found(classes, least):
     several = [found("that of the ground", classes, seed) for seed in range(RUNS)]
     assert np.mean([one.p_value <= 0.05 for one in several]) >= least
-    assert all((one.follows <= one.tells).all() for one in several)
+    assert all((one.follows <= one.informative).all() for one in several)
     assert np.mean([(one.follows - one.expected).mean() for one in several]) > 0.02
 
 
@@ -43,5 +43,5 @@ def test_the_class_of_a_ground_is_learned_from_other_pairs():
     labels, decisions, grounds = np.array([0, 1, 0, 1]), np.array([1, 1, 0, -1]), np.array([0, 0, 1, 1])
     one = FollowedGrounds.of(labels, decisions, grounds, np.arange(4), 2)
     assert one.ground_class.tolist() == [1, 1, -1, 0], "nothing but the pair itself is no class"
-    assert one.tells.tolist() == [True, False, False, True]
+    assert one.informative.tolist() == [True, False, False, True]
     assert one.follows.tolist() == [True, False, False, False], "no decision follows nothing"

@@ -273,7 +273,8 @@ def unseen(
     """What the checks that found nothing would have found: at the level that the first of all hypotheses must reach."""
     found = set(map(id, makers.values()))
     level = tested.rate / max(tested.hypotheses, 1)
-    return tuple(tell(level) for check in checks if id(check) not in found for tell in conclusions[check.name].sight)
+    said = (say(level) for check in checks if id(check) not in found for say in conclusions[check.name].sight)
+    return tuple(words for words in said if words is not None)
 
 
 def _eye_chart(known: PerImage, conclusions: Mapping[str, Conclusion], classes: int) -> EyeChart | None:

@@ -78,7 +78,7 @@ def error_gap(
     )
 
 
-def gap_sight(what: str, members: Mapping[str, NDArray[np.bool_]], known: PerImage) -> Callable[[float], str]:
+def gap_sight(what: str, members: Mapping[str, NDArray[np.bool_]], known: PerImage) -> Callable[[float], str | None]:
     """What a comparison of each class or group with the others would have found, for the largest and the smallest.
 
     Args:
@@ -89,17 +89,20 @@ def gap_sight(what: str, members: Mapping[str, NDArray[np.bool_]], known: PerIma
     sizes = {name: _independent(member, known) for name, member in members.items()}
     order = sorted(sizes, key=lambda name: (-sizes[name], name))
 
-    def tell(alpha: float) -> str:
+    def words(alpha: float) -> str | None:
         parts = []
         for name in dict.fromkeys((order[0], order[-1])):
             member = members[name]
             share = float(known.correct[~member].mean()) if not member.all() else 1.0
             drop = detectable_drop(sizes[name], _independent(~member, known), share, alpha)
             size = f"{name}, {sizes[name]} {'image' if known.units is None else 'unit'}{'s' * (sizes[name] != 1)}"
-            parts.append(f"no gap at all ({size})" if drop is None else f"{100 * drop:.0f} points ({size})")
+            if drop is not None:
+                parts.append(f"{100 * drop:.0f} points ({size})")
+        if not parts:
+            return None
         return f"a {what} whose accuracy lies below that of the others by {', or for the smallest '.join(parts)}"
 
-    return tell
+    return words
 
 
 def _independent(member: NDArray[np.bool_], known: PerImage) -> int:

@@ -54,7 +54,7 @@ def render_markdown(report: AuditReport, pictures: Mapping[tuple[str | None, ...
     if document.eye_chart is not None:
         lines += ["## Eye chart", "", EYE_CHART]
         lines += ["", *table(document.eye_chart.head, document.eye_chart.rows), ""]
-    lines += ["## Findings", "", document.tested, ""]
+    lines += ["## Findings", "", plain(document.tested), ""]
     for number, finding in enumerate(report.findings, start=1):
         lines += [f"### {number}. {plain(finding.title)}", "", f"**{finding.level}**, {harm_words(finding)}.", ""]
         if finding.facts:

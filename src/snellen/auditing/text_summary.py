@@ -29,7 +29,7 @@ def text_summary(report: AuditReport) -> str:
             figure = report.metrics[name]
             lines.append(f"{name:<24} {figure.value:.4f}   {figure.low:.4f} to {figure.high:.4f}   n = {figure.n}")
     lines.append("")
-    lines += [f"{finding.harm:>6.1%}  {_level(finding):<8}  {finding.title}" for finding in report.findings]
+    lines += [f"{finding.harm:>6.1%}  {level_words(finding):<8}  {finding.title}" for finding in report.findings]
     if not report.findings:
         lines.append("No significant problems found.")
     if report.sight:
@@ -38,6 +38,6 @@ def text_summary(report: AuditReport) -> str:
     return "\n".join(lines)
 
 
-def _level(finding: Finding) -> str:
+def level_words(finding: Finding) -> str:
     """The level; "usual" where the harm is no more than that of healthy classifiers."""
     return "usual" if finding.usual and finding.level == "note" else finding.level

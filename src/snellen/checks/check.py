@@ -141,8 +141,8 @@ class Conclusion:
         lists: images by name, in full: suspects, copies. They become ``lists/NAME.json`` in the run directory.
         notes: what a reader must know.
         pictures: WebP files that panels show, by the sha256 of their bytes.
-        sight: level of a test → what the check would have found at it in nine of ten cases, a sentence. It is said
-            where the check found nothing.
+        sight: level of a test → what the check would have found at it in nine of ten cases, in words, or None where
+            that cannot be said. It is said where the check found nothing.
     """
 
     metrics: dict[str, Measured] = field(default_factory=dict)
@@ -153,7 +153,7 @@ class Conclusion:
     lists: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
     notes: Sequence[str] = ()
     pictures: Mapping[str, bytes] = field(default_factory=dict)
-    sight: Sequence[Callable[[float], str]] = ()
+    sight: Sequence[Callable[[float], str | None]] = ()
 
 
 class Check(BaseModel, ABC):

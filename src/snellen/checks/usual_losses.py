@@ -7,6 +7,7 @@ known, and every loss counts whole.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -41,21 +42,22 @@ class UsualLoss:
     classifiers: int
 
 
-def usual_loss(kind: str, side: int, colours: Colours) -> UsualLoss | None:
-    """What a kind of ImageNet-C costs over its five severities; None where no like images were measured.
+def usual_losses(side: int, images: ImageSet) -> Mapping[str, UsualLoss]:
+    """What each kind of ImageNet-C costs over its five severities; none where no like images were measured.
 
     Args:
-        kind: of the corruption.
         side: shorter side of the prepared images, pixels.
-        colours: of the images.
+        images: of which a few are looked at, where images of this size were measured at all.
     """
-    rows = [row for row in _table() if row["colours"] == colours and kind in row["losses"]]
-    near = [row for row in rows if 1 / LIKE <= row["side"] / side <= LIKE]
+    near = [row for row in _table() if 1 / LIKE <= row["side"] / side <= LIKE]
     if not near:
-        return None
-    row = min(near, key=lambda row: abs(np.log(row["side"] / side)))
-    low, high = row["losses"][kind]
-    return UsualLoss(low, high, row["classifiers"])
+        return {}
+    colours = colours_of(images)
+    alike = [row for row in near if row["colours"] == colours]
+    if not alike:
+        return {}
+    row = min(alike, key=lambda row: abs(np.log(row["side"] / side)))
+    return {kind: UsualLoss(low, high, row["classifiers"]) for kind, (low, high) in row["losses"].items()}
 
 
 def colours_of(images: ImageSet) -> Colours:

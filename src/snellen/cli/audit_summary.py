@@ -17,6 +17,7 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
     from rich.table import Table
 
     from snellen.auditing.effort import left_out
+    from snellen.auditing.text_summary import level_words
     from snellen.core.finding import FIGURES_OF_BAGS
     from snellen.data.rejections import listed_reasons
 
@@ -51,13 +52,17 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
     findings = Table("\nharm", "\nlevel", "\nfinding", box=None, pad_edge=False)
     for finding in report.findings:
         style = colours[finding.level]
-        findings.add_row(f"{finding.harm:.1%}", f"[{style}]{finding.level}[/]", markup(finding.title))
+        findings.add_row(f"{finding.harm:.1%}", f"[{style}]{level_words(finding)}[/]", markup(finding.title))
     if report.findings:
         console.print(findings)
     elif report.metrics:
         console.print("\nNothing was found that is certain at 95 %.")
     else:
         console.print("Nothing could be measured: no usable image has a label.")
+    if report.sight:
+        console.print("\n[dim]Nothing was found of the following, which nine of ten audits would find:[/]")
+        for words in report.sight:
+            console.print(f"[dim]  {markup(words)}[/]", soft_wrap=True)
     idle = [check for check in report.checks if check.status != "done"]
     console.print(*([""] if idle else []))
     for check in idle:

@@ -142,7 +142,17 @@ class Finding(BaseModel):
     @property
     def level(self) -> Level:
         """note, mild, moderate or severe: :attr:`excess` by :data:`LEVELS`."""
-        return next(level for level, bound in LEVELS.items() if self.excess >= bound)
+        return level_of(self.excess)
+
+    @property
+    def whole_level(self) -> Level:
+        """The level of all harm, the usual included: what a gate counts."""
+        return level_of(self.harm)
+
+
+def level_of(harm: float) -> Level:
+    """The level of a harm, by :data:`LEVELS`."""
+    return next(level for level, bound in LEVELS.items() if harm >= bound)
 
 
 def rank(findings: Iterable[Finding]) -> list[Finding]:

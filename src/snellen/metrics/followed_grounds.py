@@ -26,15 +26,15 @@ class FollowedGrounds:
 
     Attributes:
         ground_class: int64 (m,), class of each pair's ground without that pair, −1 where nothing else stood before it.
-        tells: bool (m,), whether that class is known and is not the object's own.
-        follows: bool (m,), whether the decision is that class; False where nothing is told.
-        expected: float64 (m,), chance that it would be before a ground that is merely as hard; 0 where nothing is told.
+        informative: bool (m,), whether that class is known and is not the object's own.
+        follows: bool (m,), whether the decision is that class; False for a pair that is not informative.
+        expected: float64 (m,), chance that it would be before a ground that is merely as hard; 0 for other pairs.
         p_value: one-sided, of no following beyond that, without the class that is followed most; Student's t with the
             variance of pairs that share images or grounds (Cameron, Gelbach and Miller 2011, equation 2.11).
     """
 
     ground_class: NDArray[np.int64]
-    tells: NDArray[np.bool_]
+    informative: NDArray[np.bool_]
     follows: NDArray[np.bool_]
     expected: NDArray[np.float64]
     p_value: float
@@ -69,8 +69,8 @@ class FollowedGrounds:
         others = counts.reshape(-1, classes)[place]
         others[decided, decisions[decided]] -= 1
         ground_class = np.where(others.max(1) > 0, others.argmax(1), -1)
-        tells = (ground_class >= 0) & (ground_class != labels)
-        follows = tells & (decisions == ground_class)
+        informative = (ground_class >= 0) & (ground_class != labels)
+        follows = informative & (decisions == ground_class)
         # Of the other pairs alone, so that a decision is no evidence for what is expected of it.
         hardness = (np.bincount(place, wrong)[place] - wrong) / np.maximum(met[place] - 1, 1)
         taken = np.zeros((classes, classes))
@@ -78,7 +78,7 @@ class FollowedGrounds:
         own = follows.astype(np.float64)
         target = np.maximum(ground_class, 0)
         among_wrong = (taken[labels, target] - own + 1 / (classes - 1)) / (taken.sum(1)[labels] - (decided & wrong) + 1)
-        expected = np.where(tells, hardness * among_wrong, 0.0)
+        expected = np.where(informative, hardness * among_wrong, 0.0)
         excess = follows - expected
         most = int(np.bincount(target, excess, classes).argmax())
         rest = np.where(target == most, 0.0, excess)
@@ -86,4 +86,4 @@ class FollowedGrounds:
         variance = by_image.standard_error**2 + by_ground.standard_error**2 - alone.standard_error**2
         freedom = min(by_image.degrees_of_freedom, by_ground.degrees_of_freedom)
         p_value = float(t.sf(by_image.value / variance**0.5, freedom)) if variance > 0 and freedom > 0 else 1.0
-        return cls(ground_class, tells, follows, expected, p_value)
+        return cls(ground_class, informative, follows, expected, p_value)

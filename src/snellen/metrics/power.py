@@ -37,32 +37,42 @@ def detectable_drop(count: int, others: int, share: float, alpha: float, power: 
     return None if width > angle else share - math.sin((angle - width) / 2) ** 2
 
 
-def detectable_loss(count: int, alpha: float, power: float = POWER) -> float | None:
-    """Smallest share of lost images that a one-sided test of the mean loss finds: rare losses of one image each.
+def detectable_loss(count: int, variance: float, alpha: float, power: float = POWER) -> float | None:
+    """Smallest mean loss that a one-sided test finds, beside changes that cancel.
 
-    The sum of such losses has the variance of a Poisson count, so that (z_α + z_power)² lost images are enough.
+    A loss of one image more adds to the variance as a Poisson count does, so that a loss of d is found where
+    d = (z_α + z_power) · √((variance + d) / n).
 
-    >>> round(detectable_loss(1000, 0.001), 4)
-    0.0191
+    >>> round(detectable_loss(1000, 0.0, 0.001), 4), round(detectable_loss(1000, 0.06, 0.001), 4)
+    (0.0191, 0.0447)
+
+    Args:
+        count: independent images.
+        variance: of one image's loss under the change at hand.
+        alpha: level of the test, in (0, 1).
+        power: share of cases, in (0, 1).
 
     Returns:
-        The share, in (0, 1]; None where there are too few images for any.
+        The mean loss, in (0, 1]; None where even the loss of every image would not be found so often.
     """
-    enough = float(norm.isf(alpha) + norm.ppf(power)) ** 2
-    return enough / count if count >= enough else None
+    if count < 1:
+        return None
+    needed = float(norm.isf(alpha) + norm.ppf(power)) ** 2 / count
+    loss = (needed + math.sqrt(needed**2 + 4 * needed * variance)) / 2
+    return loss if loss <= 1 else None
 
 
 def detectable_shift(variance: float, count: int, bins: int, alpha: float, power: float = POWER) -> float:
-    """Smallest shift of all confidences that a chi-square test over bins finds.
+    """Smallest shift of all confidences that a chi-square test over bins of equal variance finds.
 
-    A shift of d moves each bin of n images by n d; the sum over bins of its square over the variance is
-    d² · count / variance, the noncentrality of the statistic.
+    A shift of d moves a bin of n images by n d. The sum over bins of its square over the bin's variance is least where
+    all bins hold as many images: d² count² / (bins · variance of a bin), the noncentrality of the statistic.
 
-    >>> round(detectable_shift(0.15, 1000, 10, 0.001), 3)
+    >>> round(detectable_shift(15.0, 1000, 10, 0.001), 3)
     0.073
 
     Args:
-        variance: mean of p (1 − p) over the images.
+        variance: that the test takes a bin to have.
         count: independent images.
         bins: of the test, a degree of freedom each.
         alpha: level of the test.
@@ -70,4 +80,4 @@ def detectable_shift(variance: float, count: int, bins: int, alpha: float, power
     """
     bar = chi2.isf(alpha, bins)
     needed = brentq(lambda shift: ncx2.sf(bar, bins, shift) - power, 1e-6, 1e4)
-    return math.sqrt(float(needed) * variance / count)
+    return math.sqrt(float(needed) * bins * variance) / count

@@ -129,7 +129,7 @@ def test_a_decision_that_rests_on_the_background_is_found_with_its_harm(ground, 
         "who trusts the object as well follows too little to be told in 160 images"
     )
     for shortcut in shortcuts:
-        assert 0 < shortcut.harm < own.value - other.value
+        assert 0 < shortcut.harm < followed.value
         assert shortcut.p_value < 1e-3
         assert all(f" to {name} (" in shortcut.facts["backgrounds"] for name in ("light", "dark"))
     lost = report.metrics["background.lost"]
@@ -147,6 +147,16 @@ def test_a_decision_that_rests_on_the_background_is_found_with_its_harm(ground, 
     assert all((tmp_path / "run" / "blobs").rglob(f"*{one.after}*") for one in shown)
     page = (tmp_path / "run" / "report.html").read_text()
     assert "lists/background.json" in page
+
+
+def test_nothing_is_said_where_nothing_is_right():
+    """Labels in another order: a ground that is followed costs no right decision, for there is none."""
+    images = pictures()
+    images.source.blue = [1 - label for label in images.source.labels]
+    report = asked(1.0, images, evaluations=0)
+    assert report.metrics["clean.accuracy"].value == 0.0
+    assert findings(report) == []
+    assert "background.follows" not in report.metrics
 
 
 class Fragile(nn.Module):

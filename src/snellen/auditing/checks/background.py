@@ -98,6 +98,9 @@ class Background(Check):
                 found.append(replace(one, shown=None) if enough else one)  # pictures of all would fill the memory
         lost = len(rows) - len(found)
         notes = [
+            "Background: what a mask misses of an object counts as its background, and may then seem to be followed."
+        ]
+        notes += [
             f"Background: {lost} of {len(rows)} drawn images count in no figure: no mask, no background around the "
             f"object, or no image of another class to take one from."
         ] * bool(lost)
@@ -116,14 +119,6 @@ class Background(Check):
         )
         shares |= {"follows": pulled, "follows_expected": chance}
         followed = clustered_mean(np.where(right, excess, 0.0), units, pseudo_units=1.0)
-        # Where backgrounds go with classes, all of a class are alike: what is lost before those of other classes only.
-        apart = shares["kept_same"] - shares["kept_other"]
-        classwise = clustered_mean(np.where(right & np.isfinite(apart), apart, 0.0), units, pseudo_units=1.0)
-
-        def shortcut_harm(confidence: float) -> float:
-            each = (1 + confidence) / 2  # both bounds hold together
-            return max(followed.lower(each), classwise.lower(each), 0.0)
-
         lost = clustered_mean(np.where(right, shares["kept_own"] - shares["kept_other"], 0.0), units, pseudo_units=1.0)
         shares["area_outside"] = np.array([one.area for one in found])
         shares["evidence_outside"] = np.array([one.outside for one in found])
@@ -178,8 +173,10 @@ class Background(Check):
             metrics=metrics,
             hypotheses=[
                 Hypothesis(lost.p_value(), lambda confidence: max(lost.lower(confidence), 0.0), sensitive),
-                Hypothesis(pairs.p_value, shortcut_harm, shortcut),
-            ],
+                Hypothesis(pairs.p_value, lambda confidence: max(followed.lower(confidence), 0.0), shortcut),
+            ]
+            # Where nothing is right, nothing can be lost or follow.
+            * bool(right.any()),
             panels=[self._panel(known.labels[rows], right, shares, reading.names)] if right.any() else [],
             lists={
                 self.name: [

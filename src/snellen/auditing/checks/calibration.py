@@ -130,7 +130,7 @@ def calibration_test(
     # What a bin must hold is counted as if all images of a unit went together.
     size = 1.0 if units is None else len(units) / len(np.unique(units))
     most = TEST_BINS if units is None else min(TEST_BINS, int(len(units) / size) // UNITS_PER_BIN)
-    count = int(np.clip(whole / size // VARIANCE_PER_BIN, 1, max(most, 1)))
+    count = bins_for(whole / size, most)
     middle = (np.cumsum(own) - own / 2) / whole
     place = np.minimum((middle * count).astype(np.int64), count - 1)[rank]
     misses = correct - confidence
@@ -148,6 +148,11 @@ def calibration_test(
     statistic = float((np.bincount(place, misses, minlength=count) ** 2 / (variance + extra)).sum())
     rest = max(freedom, 1.0)
     return regularised_incomplete_beta(rest / (rest + statistic), rest / 2, count / 2), max(design_effect, 1.0)
+
+
+def bins_for(variance: float, most: int = TEST_BINS) -> int:
+    """Number of bins of the test, for the sum of the variances of all outcomes."""
+    return int(np.clip(variance // VARIANCE_PER_BIN, 1, max(most, 1)))
 
 
 #: Largest Brier score, and what the log loss of one image is cut to: a model that is sure and wrong has no finite one.
@@ -335,12 +340,17 @@ class Calibration(Check):
         ]
 
 
-def _sight(known: PerImage, alpha: float) -> str:
+def _sight(known: PerImage, alpha: float) -> str | None:
+    """The least shift of all confidences that would be found; None where units or few doubtful images leave it open."""
     assert known.confidence is not None
-    sure = np.clip(known.confidence, 0, 1)
-    count = len(known) if known.units is None else len(np.unique(known.units))
-    shift = detectable_shift(float((sure * (1 - sure)).mean()), count, TEST_BINS, alpha)
-    return f"confidences that are all too high, or all too low, by {100 * shift:.1f} points"
+    whole = float((known.confidence * (1 - known.confidence)).sum())
+    if known.units is not None or whole < VARIANCE_PER_BIN:
+        return None
+    bins = bins_for(whole)
+    shift = detectable_shift(whole / bins + EXTRA_VARIANCE, len(known), bins, alpha)
+    most = min(float(known.confidence.mean()), float(1 - known.confidence.mean()))
+    # Beyond the share of images that are not sure, confidences cannot be too low by so much for all.
+    return None if shift > most else f"confidences that are all too high, or all too low, by {100 * shift:.1f} points"
 
 
 def _measured(error: CalibrationError, n: int) -> Measured:

@@ -115,7 +115,8 @@ class Clean(Check):
                     {reading.names[label]: known.labels == label for label in known.classes_present()},
                     known,
                 )
-            ],
+            ]
+            * (order is None),
         )
 
     def _guessing(self, known: PerImage, names: tuple[str, ...]) -> Hypothesis:

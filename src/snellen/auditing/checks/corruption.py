@@ -28,7 +28,7 @@ from snellen.checks.strengths import (
     outcomes_by_kind,
 )
 from snellen.checks.treatments import treatments
-from snellen.checks.usual_losses import UsualLoss, colours_of, usual_loss
+from snellen.checks.usual_losses import UsualLoss, usual_losses
 from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding
@@ -173,12 +173,13 @@ class CommonCorruptions(Check):
         errors = error_metrics(
             reading.images, outcomes, balanced=self.benchmark != IMAGENET_C, reference=self.reference
         )
-        tested = [self._hypothesis(kind, rows, reading) for kind, rows in outcomes.items()]
+        usual = self._usual(reading)
+        tested = [self._hypothesis(kind, rows, reading, usual.get(kind)) for kind, rows in outcomes.items()]
         return Conclusion(
             metrics={**accuracies, **errors},
             hypotheses=[hypothesis for hypothesis in tested if hypothesis is not None],
             columns=self._columns(reading, outcomes),
-            sight=[lambda alpha: _unseen(reading.images, alpha)],
+            sight=[lambda alpha: _unseen(reading.images, outcomes, alpha)],
             notes=(*self._notes(reading.classifier), *self._notes_on_reference(errors, reading.data)),
         )
 
@@ -187,13 +188,17 @@ class CommonCorruptions(Check):
         found = [chart_column(kind, self.name, rows, self.severities, reading) for kind, rows in outcomes.items()]
         return [one for one in found if one is not None]
 
-    def _hypothesis(self, kind: str, outcomes: NDArray[np.int8], reading: Reading) -> Hypothesis | None:
+    def _hypothesis(
+        self, kind: str, outcomes: NDArray[np.int8], reading: Reading, usual: UsualLoss | None
+    ) -> Hypothesis | None:
         images = reading.images
         found = lost_over(images.correct, outcomes, images.units)
         if found is None:
             return None
         return Hypothesis(
-            found.drop.p_value(), found.drop.lower, lambda harm: self._finding(kind, outcomes, found, reading, harm)
+            found.drop.p_value(),
+            found.drop.lower,
+            lambda harm: self._finding(kind, outcomes, found, reading, harm, usual),
         )
 
     def _finding(
@@ -203,12 +208,13 @@ class CommonCorruptions(Check):
         found: Lost,
         reading: Reading,
         harm: float,
+        usual: UsualLoss | None,
     ) -> Finding:
         images = reading.images
         failures = failure_severities(images, outcomes, self.severities)
         broken = class_breaks(images, outcomes, self.severities, reading.names, kinds=len(self.chosen))
         half = half_lost_at(failures)
-        interval, usual = found.drop.interval(0.95), self._usual(kind, reading)
+        interval = found.drop.interval(0.95)
         decided, sure = images.decisions(reading.evidence, setting_name(kind, self.severities[found.worst]))
         return Finding(
             kind="corruption",
@@ -243,13 +249,13 @@ class CommonCorruptions(Check):
             ),
         )
 
-    def _usual(self, kind: str, reading: Reading) -> UsualLoss | None:
-        """What healthy classifiers of like images lose; not known of other strengths than the published ones."""
+    def _usual(self, reading: Reading) -> Mapping[str, UsualLoss]:
+        """What healthy classifiers of like images lose, by kind; not known of other strengths than the published."""
         given = (self.benchmark, sorted(self.severities), self.strict, self.parity, self.textures)
         size = reading.classifier.preparation.size
         if given != (IMAGENET_C, [1, 2, 3, 4, 5], False, False, None) or size is None or reading.audited is None:
-            return None
-        return usual_loss(kind, min(size), colours_of(reading.audited))
+            return {}
+        return usual_losses(min(size), reading.audited)
 
     def illustrate(self, finding: Finding, batch: Batch) -> Tensor | None:
         """The corrupted images at the worst severity."""
@@ -281,11 +287,19 @@ def _trained_on(classifier: Classifier) -> tuple[str, ...]:
     return tuple(str(kind) for kind in kinds) if isinstance(kinds, (list, tuple)) else ()
 
 
-def _unseen(images: PerImage, alpha: float) -> str:
-    shown = images.select(images.labelled)
-    loss = detectable_loss(len(shown) if shown.units is None else len(np.unique(shown.units)), alpha)
-    least = "all accuracy" if loss is None else f"{100 * loss:.1f} points of accuracy"
-    return f"a corruption that costs {least} on average over its severities"
+def _unseen(images: PerImage, outcomes: Mapping[str, NDArray[np.int8]], alpha: float) -> str | None:
+    """The least loss that would be found under each kind: where most changes cancel, it is the largest."""
+    needed = []
+    for rows in outcomes.values():
+        found = lost_over(images.correct, rows, images.units)
+        if found is not None:
+            units = images.units_of(found.paired)
+            count = int(found.paired.sum()) if units is None else len(np.unique(units))
+            needed.append(detectable_loss(count, found.drop.standard_error**2 * count, alpha))
+    losses = [loss for loss in needed if loss is not None]
+    if not losses or len(losses) < len(needed):
+        return None
+    return f"a corruption that costs {100 * max(losses):.1f} points of accuracy on average over its severities"
 
 
 def _readable(kind: str) -> str:

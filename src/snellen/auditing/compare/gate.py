@@ -94,10 +94,10 @@ def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> 
             asked = any(rests_on(one.requirement, check.name) for one in gate.judgements)
             _note(case, "error" if asked else "skipped", f"it failed: {check.reason}", kind="check" if asked else None)
     for finding in report.findings:
-        if LEVELS.index(finding.level) <= LEVELS.index(level):
+        if LEVELS.index(finding.whole_level) <= LEVELS.index(level):
             case = _case(suite, FINDING, finding.key)
             ElementTree.SubElement(case, "system-out").text = _legal(
-                f"{finding.level}, harm {finding.harm:.1%}: {finding.title}"
+                f"{finding.whole_level}, harm {finding.harm:.1%}: {finding.title}"
             )
     cases = suite.findall("testcase")
     suite.set("tests", str(len(cases)))

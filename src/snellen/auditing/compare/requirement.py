@@ -154,7 +154,7 @@ def _judge(requirement: Requirement, report: AuditReport) -> Judgement:
 
 def _by_count(requirement: Requirement, level: str, report: AuditReport) -> Judgement:
     counted = LEVELS[: LEVELS.index(level) + 1] if level in LEVELS else ()
-    found = [finding for finding in report.findings if finding.level in counted]
+    found = [finding for finding in report.findings if finding.whole_level in counted]
     told = f"{len(found)} {'finding' if len(found) == 1 else 'findings'} of this level or worse"
     if found:
         told += ": " + "; ".join(finding.key for finding in found[:5]) + "; …" * (len(found) > 5)
