@@ -50,7 +50,7 @@ def test_pictures_are_files_beside_the_text(tmp_path):
 
 
 def test_names_are_data_in_markdown():
-    text = render_markdown(report(model={**report().model, "name": EVIL}, findings=(
+    text = render_markdown(report(model={**report().model, "name": EVIL}, sight=(f"a class {EVIL}",), findings=(
         Finding(kind="corruption", harm=0.1, title=f"{EVIL} | [a](javascript:b) `c`"),
     )), {})  # fmt: skip
     assert "<script" not in text

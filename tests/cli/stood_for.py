@@ -6,7 +6,9 @@ from snellen.cli.on_images import asking
 from snellen.cli.run_options import reading
 
 #: Loading is the business of load_classifier and load_images; how a result is shown that of the terminal.
-OWN = {"classes", "device", "allow_remote", "as_json", "dry_run", "masks", "table"}
+OWN = {
+    "classes", "device", "model_args", "size", "mean", "std", "allow_remote", "as_json", "dry_run", "masks", "table"
+}  # fmt: skip
 
 _SPELLED = {"data": "images", "methods": "method", "model": "classifier", "column": "columns", "severity": "severities"}
 
