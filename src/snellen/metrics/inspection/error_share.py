@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -31,7 +30,26 @@ LIKENESS = (0.0, 1.0)
 TOLERATED = 0.005
 
 #: Shares at which the likelihood is computed; between them it is interpolated.
-SHARES = (0.0, 0.0025, 0.0075, 0.01, 0.014, 0.02, 0.027, 0.036, 0.048, 0.065, 0.09, 0.12, 0.17, 0.25, 0.36, 0.5, 0.7, 0.9)
+SHARES = (
+    0.0,
+    0.0025,
+    0.0075,
+    0.01,
+    0.014,
+    0.02,
+    0.027,
+    0.036,
+    0.048,
+    0.065,
+    0.09,
+    0.12,
+    0.17,
+    0.25,
+    0.36,
+    0.5,
+    0.7,
+    0.9,
+)
 
 _SMALLEST = 1e-12
 
@@ -166,13 +184,27 @@ def estimated_error_share(probabilities: ArrayLike, labels: ArrayLike, *, tolera
     )
 
 
+def expected_ratio(probabilities: ArrayLike, labels: ArrayLike, share: float, *, tolerated: float = TOLERATED) -> float:
+    """Likelihood ratio, at least 0, of a known share of labels replaced by any other class over the tolerated share.
+
+    Raises:
+        InputError: wrong shapes or values.
+    """
+    seen = _seen(*checked(probabilities, labels))
+    likeness = LIKENESS[0] if seen.classes > 2 else LIKENESS[1]
+    held, fit = _profile(tolerated, likeness, seen, _candidates(seen), steps=20)
+    near = held > held.max() - _BEHIND
+    planted, _ = _profile(share, likeness, seen, (fit[0][near], fit[1][near], fit[2][near]), steps=20)
+    return max(2 * float(planted.max() - held.max()), 0.0)
+
+
 @dataclass(frozen=True, eq=False)
 class _Seen:
     """What the likelihood needs: images that agree, by confidence, and each that does not.
 
     ``agreeing`` (g,) counts images, ``sureness`` (g,) is their mean scaled log odds. Of those that disagree, ``rows``
     (m,) are their positions, ``doubted`` (m,) their scaled log odds, ``plausible`` (s, m) the stated probability of the
-    label among all but the first class, by sharpness. ``weight`` is what each image counts for.
+    label among all but the first class, by sharpness.
     """
 
     agreeing: NDArray[np.float64]
@@ -181,7 +213,6 @@ class _Seen:
     doubted: NDArray[np.float64]
     plausible: NDArray[np.float64]
     classes: int
-    weight: float = 1.0
 
 
 #: One candidate explanation in each row: positions in SHAPES and in SHARPNESS, and a, b and w.
@@ -207,9 +238,9 @@ def _seen(sure: NDArray[np.float64], given: NDArray[np.int64]) -> _Seen:
     rows = np.flatnonzero(differs)
     logs = np.log(np.maximum(sure[rows], _SMALLEST))
     own = logs[np.arange(len(rows)), given[rows]]
-    logs[np.arange(len(rows)), logs.argmax(1)] = -np.inf
-    others = [own * one - logsumexp(np.where(np.isneginf(logs), -np.inf, one * logs), axis=1) for one in SHARPNESS]
-    plausible = np.exp(others) if classes > 2 else np.ones((1, len(rows)))
+    other = np.arange(classes) != logs.argmax(1)[:, None]
+    others = [own * sharp - logsumexp(sharp * logs, axis=1, b=other) for sharp in SHARPNESS]
+    plausible = np.exp(np.array(others)) if classes > 2 else np.ones((1, len(rows)))
     told = agreeing > 0
     return _Seen(agreeing[told], mean[told], rows, mean[place[rows]], plausible.reshape(-1, len(rows)), classes)
 
@@ -220,9 +251,7 @@ def _candidates(seen: _Seen) -> _Fit:
     return shapes.ravel(), sharp.ravel(), start
 
 
-def _curve(
-    seen: _Seen, shares: NDArray[np.float64], likeness: float
-) -> tuple[NDArray[np.float64], list[_Fit]]:
+def _curve(seen: _Seen, shares: NDArray[np.float64], likeness: float) -> tuple[NDArray[np.float64], list[_Fit]]:
     """Profile log-likelihood of each share, and the best explanation at each."""
     fit = _first(seen, likeness)
     values, best = np.full(len(shares), -np.inf), [_only(fit, 0)] * len(shares)
@@ -270,12 +299,10 @@ def _likelihood(
     share: float, seen: _Seen, risk: NDArray[np.float64], chance: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     agreed = np.log(np.maximum((1 - share) * (1 - risk), _SMALLEST)) @ seen.agreeing
-    return seen.weight * (agreed + np.log(chance).sum(1))
+    return agreed + np.log(chance).sum(1)
 
 
-def _profile(
-    share: float, likeness: float, seen: _Seen, fit: _Fit, steps: int
-) -> tuple[NDArray[np.float64], _Fit]:
+def _profile(share: float, likeness: float, seen: _Seen, fit: _Fit, steps: int) -> tuple[NDArray[np.float64], _Fit]:
     """Largest log-likelihood for a share, over a, b and w, for all explanations at once.
 
     Each step is Newton's for a and b, and that of expectation and maximisation for w, with the labels' cause (wrong
@@ -344,4 +371,8 @@ def _peak(places: NDArray[np.float64], values: NDArray[np.float64]) -> float:
         return float(places[top])
     near = slice(top - 1, top + 2)
     bend, slope, _ = np.polyfit(places[near] - places[top], values[near], 2)
-    return float(np.clip(places[top] - slope / (2 * bend), places[top - 1], places[top + 1])) if bend < 0 else float(places[top])
+    return (
+        float(np.clip(places[top] - slope / (2 * bend), places[top - 1], places[top + 1]))
+        if bend < 0
+        else float(places[top])
+    )

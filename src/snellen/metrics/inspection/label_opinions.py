@@ -17,6 +17,7 @@ from scipy.special import logsumexp
 
 from snellen.core.errors import InputError
 from snellen.metrics.inspection.confident_joint import checked
+from snellen.metrics.temperature import fit_temperature, tempered_probabilities
 
 #: Landmarks of the kernel, and strengths of the ridge that are tried, as shares of the mean squared feature.
 LANDMARKS, PENALTIES = 500, tuple(10.0 ** np.arange(-5, 1.1, 0.5))
@@ -24,13 +25,14 @@ LANDMARKS, PENALTIES = 500, tuple(10.0 ** np.arange(-5, 1.1, 0.5))
 #: Neighbours that vote, how fast votes fall with the cosine distance, and votes that each class has without any.
 NEIGHBOURS, NEARNESS, FLOOR = 15, 10.0, 0.02
 
+#: So many images vote at most, a random part of them: the cost does not grow with the square of the images.
+VOTERS = 5000
+
 #: Smallest probability that a pool sees: one opinion alone cannot rule a class out.
 LEAST = 1e-9
 
 #: Rows of similarities at a time.
 _BLOCK = 2048
-
-_TEMPERATURES = 2.0 ** np.arange(-3, 7.1, 0.25)
 
 
 def linear_opinion(
@@ -98,17 +100,23 @@ def kernel_opinion(
 
 
 def neighbour_opinion(
-    features: ArrayLike, labels: ArrayLike, *, classes: int, units: NDArray[np.int64] | None = None
+    features: ArrayLike,
+    labels: ArrayLike,
+    *,
+    classes: int,
+    units: NDArray[np.int64] | None = None,
+    seed: int = 0,
 ) -> NDArray[np.float64]:
     """The same by votes of the 15 images of the most alike features, near ones counting for more, (n, k).
 
-    Images of the same unit have no vote. Cost n² d, memory a few thousand rows of n.
+    Images of the same unit have no vote, and no more than 5,000 have one.
 
     Args:
         features: (n, d), finite.
         labels: int (n,) in 0 … k−1.
         classes: k.
         units: (n,), held out together.
+        seed: decides which images vote, where there are more.
 
     Raises:
         InputError: wrong shapes or values.
@@ -116,45 +124,24 @@ def neighbour_opinion(
     known, given = _checked(features, labels, classes, units)
     n = len(known)
     directions, own = _directions(known).astype(np.float32), np.arange(n) if units is None else units
-    votes, count = np.full((n, classes), FLOOR), min(NEIGHBOURS, n - 1)
+    voters = np.sort(np.random.default_rng(seed).permutation(n)[:VOTERS])
+    votes, count = np.full((n, classes), FLOOR), min(NEIGHBOURS, len(voters) - 1)
     for start in range(0, n if count else 0, _BLOCK):
         rows = slice(start, start + _BLOCK)
-        alike = directions[rows] @ directions.T
-        alike[own[rows, None] == own[None]] = -2
+        alike = directions[rows] @ directions[voters].T
+        alike[own[rows, None] == own[None, voters]] = -2
         nearest = np.argpartition(-alike, count - 1, axis=1)[:, :count]
         strength = np.take_along_axis(alike, nearest, 1).astype(np.float64)
         weight = np.where(strength > -2, np.exp(NEARNESS * (strength - 1)), 0.0)
         weight /= np.maximum(weight.sum(1, keepdims=True), 1e-300)
-        places = np.arange(len(nearest))[:, None] * classes + given[nearest]
+        places = np.arange(len(nearest))[:, None] * classes + given[voters[nearest]]
         counted = np.bincount(places.ravel(), weight.ravel(), len(nearest) * classes)
         votes[rows] += counted.reshape(-1, classes)
     shares: NDArray[np.float64] = votes / votes.sum(1, keepdims=True)
     return shares
 
 
-def held_out_opinions(
-    features: ArrayLike,
-    labels: ArrayLike,
-    *,
-    classes: int,
-    units: NDArray[np.int64] | None = None,
-    seed: int = 0,
-) -> list[NDArray[np.float64]]:
-    """All three opinions on the same features: linear, kernel and neighbours, (n, k) each.
-
-    Raises:
-        InputError: wrong shapes or values.
-    """
-    return [
-        linear_opinion(features, labels, classes=classes, units=units),
-        kernel_opinion(features, labels, classes=classes, units=units, seed=seed),
-        neighbour_opinion(features, labels, classes=classes, units=units),
-    ]
-
-
-def pooled_opinion(
-    opinions: Sequence[ArrayLike], labels: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def pooled_opinion(opinions: Sequence[ArrayLike], labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """One opinion of several: softmax(Σ w_j log p_j), with the weights w ≥ 0 that make the labels most likely.
 
     A logarithmic pool (Genest and Zidek, "Combining probability distributions", Statistical Science 1, 1986). Opinions
@@ -223,27 +210,25 @@ def _held_out_ridge(
     inputs: NDArray[np.float64], given: NDArray[np.int64], classes: int, units: NDArray[np.int64] | None
 ) -> NDArray[np.float64]:
     """Held-out probabilities of a ridge regression of the classes' indicators, the strength with the least error."""
-    n = len(inputs)
-    design = np.concatenate([inputs, np.ones((n, 1))], axis=1)
+    design = np.concatenate([inputs, np.ones((len(inputs), 1))], axis=1)
     targets = np.eye(classes)[given]
     sizes, turned = np.linalg.eigh(design.T @ design)
     kept = sizes > 1e-10 * sizes[-1]
     sizes, turned = sizes[kept], design @ turned[:, kept]
-    right = turned.T @ targets
+    right, squared = turned.T @ targets, turned**2
     groups = [] if units is None else _shared(units)
     best, scores = np.inf, targets
     for penalty in PENALTIES:
         shrunk = 1 / (sizes + penalty * sizes.mean())
         missed = targets - turned @ (shrunk[:, None] * right)
-        pull = np.einsum("nd,d,nd->n", turned, shrunk, turned)
-        held = missed / np.maximum(1 - pull, 1e-6)[:, None]
+        held = missed / np.maximum(1 - squared @ shrunk, 1e-6)[:, None]
         for rows in groups:
             block = np.eye(len(rows)) - (turned[rows] * shrunk) @ turned[rows].T
             held[rows] = np.linalg.lstsq(block, missed[rows], rcond=None)[0]
         error = float((held**2).mean())
         if error < best:
             best, scores = error, targets - held
-    return _tempered(scores, given)
+    return tempered_probabilities(scores, fit_temperature(scores, given).temperature)
 
 
 def _shared(units: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -251,14 +236,3 @@ def _shared(units: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     order = np.argsort(units, kind="stable")
     ends = np.flatnonzero(np.diff(units[order])) + 1
     return [rows for rows in np.split(order, ends) if len(rows) > 1]
-
-
-def _tempered(scores: NDArray[np.float64], given: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Softmax of scores at the one temperature that makes the labels most likely."""
-    rows = np.arange(len(scores))
-
-    def loss(factor: float) -> float:
-        return float((logsumexp(factor * scores, axis=1) - factor * scores[rows, given]).sum())
-
-    best = min(_TEMPERATURES.tolist(), key=loss)
-    return np.exp(best * scores - logsumexp(best * scores, axis=1, keepdims=True))
