@@ -188,18 +188,16 @@ def _notes(found: LabelJudgement, seed: int) -> list[str]:
     if found.in_sample:
         notes.append(
             f"The model agrees with {found.agreement:.1%} of the labels, and a held-out head on thumbnails with "
-            f"{found.held_out_agreement:.1%}. So may a model that was trained on these images. Its opinion of the labels "
-            f"does not count here; its other figures hold for new images only if it was not."
+            f"{found.held_out_agreement:.1%}. A model that was trained on these images does so. Its opinion of the "
+            f"labels does not count here; if it was trained on them, its other figures do not hold for new images."
         )
     elif found.held_out_agreement is None:
         notes.append(
-            "The labels were judged without thumbnails of the images. Whether the model was trained on these images was "
-            "not examined; if it was, it hides wrong labels."
+            "The labels were judged without thumbnails of the images. Whether the model was trained on these images "
+            "was not examined; if it was, it hides wrong labels."
         )
     if found.share.p_value >= ACCIDENT:
-        visible = visible_share(
-            found.probabilities, tolerated=found.share.tolerated, level=ACCIDENT, power=POWER, seed=seed
-        )
+        visible = visible_share(found.tested, tolerated=found.share.tolerated, level=ACCIDENT, power=POWER, seed=seed)
         reached = "no share up to 40 %" if visible is None else f"a share of {visible:.1%}"
         notes.append(
             f"With {found.share.n} images {reached} of wrong labels, spread evenly over images and classes, would have "

@@ -67,14 +67,13 @@ class ErrorShare:
     Attributes:
         n: images judged.
         disagreements: images whose label is not the class that the model ranks first.
-        share: most likely share of wrong labels, in [0, 1).
+        share: most likely share of wrong labels, in [0, 1), by the test with the smallest p value.
         p_value: one-sided, of "no more than the tolerated share is wrong, and all other disagreements are the model's
-            own mistakes".
+            own mistakes": the smallest of all tests, times their number (Bonferroni).
         tolerated: that share.
         wrong: (n,), probability of each label to be wrong at the most likely share; 0 where the model agrees.
         shares: shares (m,), ascending.
-        likelihoods: their profile log-likelihoods (m,), rising up to the best and falling from there.
-        kinds: how many kinds of wrong labels were tried; bounds and p value allow for the choice.
+        likelihoods: profile log-likelihoods of each test (t, m), rising up to the best and falling from there.
     """
 
     n: int
@@ -85,7 +84,6 @@ class ErrorShare:
     wrong: NDArray[np.float64]
     shares: NDArray[np.float64]
     likelihoods: NDArray[np.float64]
-    kinds: int
 
     def lower(self, confidence: float = 0.95) -> float:
         """One-sided lower bound of the share: above the tolerated share just where the p value is below 1 − confidence.
@@ -93,8 +91,7 @@ class ErrorShare:
         Raises:
             InputError: the confidence does not lie strictly between 0.5 and 1.
         """
-        shares, inside = self._inside(confidence)
-        return float(shares[inside.argmax()])
+        return max(low for low, _ in self._bounds(confidence))
 
     def upper(self, confidence: float = 0.95) -> float:
         """One-sided upper bound. With ``confidence=0.975`` both ends are a 95 % interval.
@@ -102,17 +99,19 @@ class ErrorShare:
         Raises:
             InputError: the confidence does not lie strictly between 0.5 and 1.
         """
-        shares, inside = self._inside(confidence)
-        return float(shares[len(inside) - 1 - inside[::-1].argmax()])
+        return max(high for _, high in self._bounds(confidence))
 
-    def _inside(self, confidence: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def _bounds(self, confidence: float) -> list[tuple[float, float]]:
         if not 0.5 < confidence < 1:
             raise InputError(f"confidence lies strictly between 0.5 and 1 (0.95, say), got {confidence}")
-        allowed = NormalDist().inv_cdf(1 - (1 - confidence) / self.kinds) ** 2 / 2
+        allowed = NormalDist().inv_cdf(1 - (1 - confidence) / len(self.likelihoods)) ** 2 / 2
         roots = np.sqrt(self.shares)
         places = np.union1d(np.linspace(0, roots[-1], 4001), roots)
-        values = PchipInterpolator(roots, self.likelihoods)(places)
-        return places**2, values >= self.likelihoods.max() - allowed
+        bounds = []
+        for likelihoods in self.likelihoods:
+            inside = places[PchipInterpolator(roots, likelihoods)(places) >= likelihoods.max() - allowed]
+            bounds.append((float(inside[0]) ** 2, float(inside[-1]) ** 2))
+        return bounds
 
 
 def estimated_error_share(probabilities: ArrayLike, labels: ArrayLike, *, tolerated: float = TOLERATED) -> ErrorShare:
@@ -126,10 +125,11 @@ def estimated_error_share(probabilities: ArrayLike, labels: ArrayLike, *, tolera
 
     where the sum runs over all but the first class, b ≥ 0, c is in :data:`SHAPES` and s in :data:`SHARPNESS`. Wrong
     labels are any other class alike (h_j = 1 / (k − 1)), or fall where the model's own mistakes fall (h = f, a floor of
-    disagreement alone); both are tried. The test is that of the likelihood ratio for a share up to the tolerated one,
-    one-sided, doubled for the two kinds; the bounds are those of the profile likelihood, alike. Scaling the labels'
-    noise into the temperature, as a calibration fitted on them alone would, is thus a rival explanation and not a step
-    before: the test keeps its power, and a model that is over- or underconfident is no evidence against labels.
+    disagreement alone). For each there is a test, that of the likelihood ratio for a share up to the tolerated one,
+    one-sided, and bounds, those of the profile likelihood; p values and confidences allow for there being two. Scaling
+    the labels' noise into the temperature, as a calibration fitted on them alone would, is thus a rival explanation and
+    not a step before: the test keeps its power, and a model that is over- or underconfident is no evidence against
+    labels.
 
     What is assumed: images are independent; wrong labels are as frequent where the model is sure as where it is not;
     the model's mistakes become rare as it becomes sure. Where wrong labels fall on classes of which the model is
@@ -162,25 +162,24 @@ def estimated_error_share(probabilities: ArrayLike, labels: ArrayLike, *, tolera
     seen = _seen(sure, given)
     likeness = LIKENESS if sure.shape[1] > 2 else LIKENESS[1:]
     shares = np.union1d(SHARES, [tolerated])
+    held = int(np.flatnonzero(shares == tolerated)[0])
     curves, fits = zip(*(_curve(seen, shares, kind) for kind in likeness), strict=True)
-    best = int(np.argmax([curve.max() for curve in curves]))
-    top = int(curves[best].argmax())
-    likelihoods = _one_peak(np.max(curves, axis=0))
-    held = likelihoods[int(np.flatnonzero(shares == tolerated)[0])]
-    share = _peak(np.sqrt(shares), likelihoods) ** 2
-    ratio = max(2 * float(likelihoods.max() - held), 0.0) if shares[int(likelihoods.argmax())] > tolerated else 0.0
+    likelihoods = np.stack([_one_peak(curve) for curve in curves])
+    ratios = 2 * (likelihoods.max(1) - likelihoods[:, held]) * (likelihoods.argmax(1) > held)
+    # Of tests that say the same, the likelier explanation.
+    best = max(range(len(likeness)), key=lambda kind: (ratios[kind], likelihoods[kind].max()))
+    top, ratio = int(likelihoods[best].argmax()), float(ratios[best])
     wrong = np.zeros(len(sure))
     wrong[seen.rows] = _suspicion(float(shares[top]), likeness[best], seen, fits[best][top])
     return ErrorShare(
         n=len(sure),
         disagreements=len(seen.rows),
-        share=share,
+        share=_peak(np.sqrt(shares), likelihoods[best]) ** 2,
         p_value=min(1.0, len(likeness) * 0.5 * math.erfc(math.sqrt(ratio / 2))) if ratio > 0 else 1.0,
         tolerated=tolerated,
         wrong=wrong,
         shares=shares,
         likelihoods=likelihoods,
-        kinds=len(likeness),
     )
 
 
@@ -240,9 +239,10 @@ def _seen(sure: NDArray[np.float64], given: NDArray[np.int64]) -> _Seen:
     own = logs[np.arange(len(rows)), given[rows]]
     other = np.arange(classes) != logs.argmax(1)[:, None]
     others = [own * sharp - logsumexp(sharp * logs, axis=1, b=other) for sharp in SHARPNESS]
+    # Of two classes there is but one other, however sharp.
     plausible = np.exp(np.array(others)) if classes > 2 else np.ones((1, len(rows)))
     told = agreeing > 0
-    return _Seen(agreeing[told], mean[told], rows, mean[place[rows]], plausible.reshape(-1, len(rows)), classes)
+    return _Seen(agreeing[told], mean[told], rows, mean[place[rows]], plausible, classes)
 
 
 def _candidates(seen: _Seen) -> _Fit:

@@ -9,12 +9,15 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom
 
 from snellen.metrics.inspection.confident_joint import checked
-from snellen.metrics.inspection.error_share import TOLERATED, ErrorShare, estimated_error_share
+from snellen.metrics.inspection.error_share import (
+    TOLERATED,
+    ErrorShare,
+    estimated_error_share,
+)
 from snellen.metrics.inspection.fingerprints import Fingerprints
 from snellen.metrics.inspection.label_opinions import (
     LEAST,
     kernel_opinion,
-    linear_opinion,
     neighbour_opinion,
     pooled_opinion,
 )
@@ -32,8 +35,9 @@ class LabelJudgement:
     """What :func:`judge_labels` finds.
 
     Attributes:
-        probabilities: (n, k), the opinion that judges the labels.
-        share: share of wrong labels by that opinion, over the independent images.
+        probabilities: (n, k), the opinion that ranks the labels.
+        share: share of wrong labels over the independent images.
+        tested: (n, k), the opinion that tells it: of the model alone, or of held-out heads.
         agreement: share of all labels that the model ranks first.
         confidence: the model's mean largest probability.
         held_out_agreement: share of the labels that the head on thumbnails ranks first; None without thumbnails.
@@ -43,6 +47,7 @@ class LabelJudgement:
 
     probabilities: NDArray[np.float64]
     share: ErrorShare
+    tested: NDArray[np.float64]
     agreement: float
     confidence: float
     held_out_agreement: float | None
@@ -63,9 +68,9 @@ def judge_labels(
 ) -> LabelJudgement:
     """Judge labels by the best opinion that does not follow them blindly.
 
-    A model that did not see the labels is joined with a linear head on its features and a kernel head on thumbnails,
-    both held out, by the weights that make the labels most likely. Such a head knows what the model was not trained
-    for: classes as they are labelled here.
+    A model that did not see the labels is joined with a held-out kernel head on thumbnails, by the weights that make
+    the labels most likely: the head errs elsewhere, and the two rank labels better. The share is tested by the model
+    alone. A head learns what is wrong in many labels of one class as if it were right, and the model does not.
 
     A model that was trained on these labels agrees with them, right or wrong. There are two signs of it:
 
@@ -94,51 +99,77 @@ def judge_labels(
     """
     sure, given = checked(probabilities, labels)
     counted = np.ones(len(given), dtype=np.bool_) if independent is None else independent
-    classes, first = sure.shape[1], sure.max(1)
+    first = sure.max(1)
     agrees = sure[np.arange(len(sure)), given] == first
-    opinions, voices, blind = [sure], ["model"], None
-    if thumbnails is not None:
-        blind = kernel_opinion(thumbnails, given, classes=classes, units=units, seed=seed)
+    heads = None if thumbnails is None else _Heads.of(thumbnails, given, sure.shape[1], units, seed)
 
-    def judged(opinion: NDArray[np.float64]) -> ErrorShare:
-        return estimated_error_share(opinion[counted], given[counted], tolerated=tolerated)
+    def result(opinion: NDArray[np.float64], tested: NDArray[np.float64], *voices: str) -> LabelJudgement:
+        return LabelJudgement(
+            probabilities=opinion,
+            share=estimated_error_share(tested[counted], given[counted], tolerated=tolerated),
+            tested=tested,
+            agreement=float(agrees.mean()),
+            confidence=float(first.mean()),
+            held_out_agreement=None if heads is None else float(heads.agrees.mean()),
+            in_sample=tested is not sure,
+            voices=voices,
+        )
 
-    def result(opinion: NDArray[np.float64], share: ErrorShare, names: list[str], in_sample: bool) -> LabelJudgement:
-        held_out = None if blind is None else float((blind.argmax(1) == given).mean())
-        agreement, confidence = float(agrees.mean()), float(first.mean())
-        return LabelJudgement(opinion, share, agreement, confidence, held_out, in_sample, tuple(names))
+    if heads is None:
+        return result(sure, sure, "model")
+    if _hardly_errs(agrees[counted], heads.agrees[counted], tolerated):
+        opinion, voices = heads.opinion(features)
+        return result(opinion, opinion, *voices)
+    found = result(pooled_opinion([sure, heads.kernel], given)[0], sure, "model", "kernel on thumbnails")
+    if found.share.p_value >= ACCIDENT and found.agreement > found.confidence:
+        opinion, voices = heads.opinion(features)
+        other = result(opinion, opinion, *voices)
+        if _contradicted(other.share, agrees[counted]):
+            return other
+    return found
 
-    def held_out(pictures: NDArray[np.floating], blind: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[str]]:
-        near = neighbour_opinion(pictures, given, classes=classes, units=units)
-        opinion, names = pooled_opinion([blind, near], given)[0], ["kernel on thumbnails", "neighbours in thumbnails"]
-        if features is not None:
-            own = neighbour_opinion(features, given, classes=classes, units=units)
-            # Weights fitted to the labels would take the features' word for all of them.
-            logs = np.log(np.maximum(opinion, LEAST)) + np.log(np.maximum(own, LEAST))
-            opinion = tempered_probabilities(logs, fit_temperature(logs, given).temperature)
-            names.append("neighbours in the model's features")
-        return opinion, names
 
-    examined = thumbnails is not None and blind is not None
-    if examined and _hardly_errs(agrees[counted], (blind.argmax(1) == given)[counted], tolerated):
-        opinion, names = held_out()
-        return result(opinion, judged(opinion), names, True)
-    if features is not None:
-        opinions.append(linear_opinion(features, given, classes=classes, units=units))
-        voices.append("linear head on the model's features")
-    if blind is not None:
-        opinions.append(blind)
-        voices.append("kernel on thumbnails")
-    opinion = sure if len(opinions) == 1 else pooled_opinion(opinions, given)[0]
-    share = judged(opinion)
-    if blind is not None and share.p_value >= ACCIDENT and agrees.mean() > first.mean():
-        other, names = held_out()
-        against = judged(other)
-        suspects = against.wrong > 0.5
-        sides = int(agrees[counted][suspects].sum())
-        if against.p_value < ACCIDENT and binom.sf(sides - 1, int(suspects.sum()), 0.5) < ACCIDENT:
-            return result(other, against, names, True)
-    return result(opinion, share, voices, False)
+@dataclass(frozen=True, eq=False)
+class _Heads:
+    """What the heads on thumbnails are made of, and the opinion of the kernel, which is always needed."""
+
+    thumbnails: NDArray[np.floating]
+    given: NDArray[np.int64]
+    units: NDArray[np.int64] | None
+    seed: int
+    kernel: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        thumbnails: NDArray[np.floating],
+        given: NDArray[np.int64],
+        classes: int,
+        units: NDArray[np.int64] | None,
+        seed: int,
+    ) -> _Heads:
+        kernel = kernel_opinion(thumbnails, given, classes=classes, units=units, seed=seed)
+        return cls(thumbnails, given, units, seed, kernel)
+
+    @property
+    def agrees(self) -> NDArray[np.bool_]:
+        return self.kernel.argmax(1) == self.given
+
+    def opinion(self, features: NDArray[np.floating] | None) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+        """Kernel and neighbours on thumbnails, times neighbours in the features; and what they are called."""
+        near = self._near(self.thumbnails)
+        opinion, _ = pooled_opinion([self.kernel, near], self.given)
+        voices = "kernel on thumbnails", "neighbours in thumbnails"
+        if features is None:
+            return opinion, voices
+        # Weights fitted to the labels would take the features' word for all of them.
+        logs = np.log(np.maximum(opinion, LEAST)) + np.log(np.maximum(self._near(features), LEAST))
+        opinion = tempered_probabilities(logs, fit_temperature(logs, self.given).temperature)
+        return opinion, (*voices, "neighbours in the model's features")
+
+    def _near(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
+        classes = self.kernel.shape[1]
+        return neighbour_opinion(features, self.given, classes=classes, units=self.units, seed=self.seed)
 
 
 def thumbnail_features(fingerprints: Fingerprints) -> NDArray[np.float64]:
@@ -155,3 +186,10 @@ def _hardly_errs(agrees: NDArray[np.bool_], blind: NDArray[np.bool_], tolerated:
     missed, n = int((~agrees).sum()), len(agrees)
     expected = MUCH_LESS * float((~blind).mean())
     return missed <= tolerated * n and float(binom.cdf(missed, n, expected)) < ACCIDENT
+
+
+def _contradicted(share: ErrorShare, agrees: NDArray[np.bool_]) -> bool:
+    """Whether heads find wrong labels, and the model agrees with most of these."""
+    suspects = share.wrong > 0.5
+    sides = int(agrees[suspects].sum())
+    return share.p_value < ACCIDENT and float(binom.sf(sides - 1, int(suspects.sum()), 0.5)) < ACCIDENT

@@ -2,7 +2,7 @@
 
 A classifier that was trained on the images agrees with their labels, right or wrong. The heads here are fitted to the
 labels as well, but the opinion on an image comes from a fit without that image and without others of its unit. For the
-ridge heads that fit need not be made: its prediction follows from the fit to all images (Cook and Weisberg, "Residuals
+kernel that fit need not be made: its prediction follows from the fit to all images (Cook and Weisberg, "Residuals
 and influence in regression", 1982, section 2.2; for units, the same with blocks).
 """
 
@@ -35,31 +35,6 @@ LEAST = 1e-9
 _BLOCK = 2048
 
 
-def linear_opinion(
-    features: ArrayLike, labels: ArrayLike, *, classes: int, units: NDArray[np.int64] | None = None
-) -> NDArray[np.float64]:
-    """Probabilities of each class by a ridge regression on the features, held out by unit, (n, k).
-
-    >>> features = np.repeat([[0.0, 1.0], [1.0, 0.0]], 20, axis=0) + np.linspace(-0.1, 0.1, 40)[:, None]
-    >>> labels = np.repeat([0, 1], 20)
-    >>> labels[3] = 1  # wrong
-    >>> linear_opinion(features, labels, classes=2).argmax(1)[3]
-    np.int64(0)
-
-    Args:
-        features: (n, d), finite; labels must not have decided them.
-        labels: int (n,) in 0 … k−1.
-        classes: k.
-        units: (n,), images of one patient, lot or video share a number and are held out together.
-
-    Raises:
-        InputError: wrong shapes or values.
-    """
-    known, given = _checked(features, labels, classes, units)
-    spread = known.std(0)
-    return _held_out_ridge((known - known.mean(0)) / np.where(spread > 0, spread, 1.0), given, classes, units)
-
-
 def kernel_opinion(
     features: ArrayLike,
     labels: ArrayLike,
@@ -69,17 +44,24 @@ def kernel_opinion(
     landmarks: int = LANDMARKS,
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """The same by a ridge regression with a Gaussian kernel on directions of the features, (n, k).
+    """Probabilities of each class by a ridge regression with a Gaussian kernel, held out by unit, (n, k).
 
+    It works on the directions of the features.
     The kernel is approximated from landmarks, a random part of the images (Nyström; Williams and Seeger, NIPS 2000).
     Its width is half of the median distance between images and landmarks, squared. Landmarks have no labels here, so
     that opinions stay held out. Cost n m² + m³ for m landmarks, memory n (m + d).
 
+    >>> features = np.repeat([[0.0, 1.0], [1.0, 0.0]], 20, axis=0) + np.linspace(-0.1, 0.1, 40)[:, None]
+    >>> labels = np.repeat([0, 1], 20)
+    >>> labels[3] = 1  # wrong
+    >>> kernel_opinion(features, labels, classes=2).argmax(1)[3]
+    np.int64(0)
+
     Args:
-        features: (n, d), finite.
+        features: (n, d), finite; labels must not have decided them.
         labels: int (n,) in 0 … k−1.
         classes: k.
-        units: (n,), held out together.
+        units: (n,), images of one patient, lot or video share a number and are held out together.
         landmarks: at most so many, 1 or more.
         seed: decides which.
 
