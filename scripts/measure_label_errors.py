@@ -78,7 +78,7 @@ def trained(images: Tensor, labels: NDArray[np.int64], epochs: int, seed: int) -
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = Small()
-    optimizer, targets = torch.optim.Adam(network.parameters(), 2e-3), torch.from_numpy(labels)
+    optimizer, targets = torch.optim.Adam(network.parameters(), 3e-3), torch.from_numpy(labels)
     for _ in range(epochs):
         for rows in torch.randperm(len(images), generator=generator).split(64):
             optimizer.zero_grad()
@@ -231,7 +231,7 @@ def cells(case: str, folder: Path, seeds: int) -> Iterator[tuple[int, str, float
                     if case == "out":
                         model = Judged(*(part[rows] for part in vars(reference).values()))
                     else:
-                        judge = network or trained(images, given, 40 if n == 1000 else 25, seed)
+                        judge = network or trained(images, given, 50 if n == 1000 else 30, seed)
                         model = by_network(judge, images, pixels[rows])
                     yield n, kind, share, compared(model, truth, given)
 

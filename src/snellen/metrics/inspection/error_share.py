@@ -69,7 +69,7 @@ class ErrorShare:
         disagreements: images whose label is not the class that the model ranks first.
         share: most likely share of wrong labels, in [0, 1), by the test with the smallest p value.
         p_value: one-sided, of "no more than the tolerated share is wrong, and all other disagreements are the model's
-            own mistakes": the smallest of all tests, times their number (Bonferroni).
+            own mistakes": the smaller of both tests.
         tolerated: that share.
         wrong: (n,), probability of each label to be wrong at the most likely share; 0 where the model agrees.
         shares: shares (m,), ascending.
@@ -104,7 +104,7 @@ class ErrorShare:
     def _bounds(self, confidence: float) -> list[tuple[float, float]]:
         if not 0.5 < confidence < 1:
             raise InputError(f"confidence lies strictly between 0.5 and 1 (0.95, say), got {confidence}")
-        allowed = NormalDist().inv_cdf(1 - (1 - confidence) / len(self.likelihoods)) ** 2 / 2
+        allowed = NormalDist().inv_cdf(confidence) ** 2 / 2
         roots = np.sqrt(self.shares)
         places = np.union1d(np.linspace(0, roots[-1], 4001), roots)
         bounds = []
@@ -126,10 +126,10 @@ def estimated_error_share(probabilities: ArrayLike, labels: ArrayLike, *, tolera
     where the sum runs over all but the first class, b ≥ 0, c is in :data:`SHAPES` and s in :data:`SHARPNESS`. Wrong
     labels are any other class alike (h_j = 1 / (k − 1)), or fall where the model's own mistakes fall (h = f, a floor of
     disagreement alone). For each there is a test, that of the likelihood ratio for a share up to the tolerated one,
-    one-sided, and bounds, those of the profile likelihood; p values and confidences allow for there being two. Scaling
-    the labels' noise into the temperature, as a calibration fitted on them alone would, is thus a rival explanation and
-    not a step before: the test keeps its power, and a model that is over- or underconfident is no evidence against
-    labels.
+    one-sided, and bounds, those of the profile likelihood; the smaller p value and the higher bounds count. The two
+    tests say so much the same that this holds the level (``docs/statistics.md``). Scaling the labels' noise into the
+    temperature, as a calibration fitted on them alone would, is thus a rival explanation and not a step before: the
+    test keeps its power, and a model that is over- or underconfident is no evidence against labels.
 
     What is assumed: images are independent; wrong labels are as frequent where the model is sure as where it is not;
     the model's mistakes become rare as it becomes sure. Where wrong labels fall on classes of which the model is
@@ -175,7 +175,7 @@ def estimated_error_share(probabilities: ArrayLike, labels: ArrayLike, *, tolera
         n=len(sure),
         disagreements=len(seen.rows),
         share=_peak(np.sqrt(shares), likelihoods[best]) ** 2,
-        p_value=min(1.0, len(likeness) * 0.5 * math.erfc(math.sqrt(ratio / 2))) if ratio > 0 else 1.0,
+        p_value=0.5 * math.erfc(math.sqrt(ratio / 2)) if ratio > 0 else 1.0,
         tolerated=tolerated,
         wrong=wrong,
         shares=shares,
@@ -232,7 +232,8 @@ def _seen(sure: NDArray[np.float64], given: NDArray[np.int64]) -> _Seen:
     place = ((np.cumsum(counts) - counts) * GROUPS // n)[inverse]
     images = np.bincount(place, minlength=GROUPS)
     mean = np.bincount(place, odds, GROUPS) / np.maximum(images, 1)
-    mean /= max(float(mean.max()), _SMALLEST)
+    # Odds that all but equal the smallest differ by rounding, and are no confidence.
+    mean /= max(float(mean.max()), 1e-3)
     agreeing = np.bincount(place[~differs], minlength=GROUPS).astype(np.float64)
     rows = np.flatnonzero(differs)
     logs = np.log(np.maximum(sure[rows], _SMALLEST))
@@ -326,6 +327,9 @@ def _profile(share: float, likeness: float, seen: _Seen, fit: _Fit, steps: int) 
         aa, bb = aa * (1 + damping) + 1e-9, bb * (1 + damping) + 1e-9
         determinant = np.maximum(aa * bb - ab**2, 1e-300)
         step = np.stack([bb * score_a - ab * score_b, aa * score_b - ab * score_a], 1) / determinant[:, None]
+        # Where b would leave its bound, a moves alone: half of the joint step may lead down.
+        bound = (fit[2][:, 1] <= 0) & (step[:, 1] < 0)
+        step = np.where(bound[:, None], np.stack([score_a / aa, np.zeros_like(aa)], 1), step)
         moved = fit[2].copy()
         moved[:, :2] += np.clip(step, -5, 5)
         moved[:, 0], moved[:, 1] = np.clip(moved[:, 0], -60, 60), np.clip(moved[:, 1], 0, 500)

@@ -74,8 +74,8 @@ def judge_labels(
 
     A model that was trained on these labels agrees with them, right or wrong. There are two signs of it:
 
-    1. It disagrees with no more than the tolerated share of the labels, and less than a quarter as often as the head
-       on thumbnails (binomial, at 1 %). It may be excellent instead; then, too, it has nothing to say against labels.
+    1. It disagrees with the tolerated share of the labels or less, and less than a quarter as often as the head on
+       thumbnails (both binomial, at 1 %). It may be excellent instead; then, too, it has nothing to say against labels.
     2. It is right more often than it says itself, finds nothing, and held-out heads find wrong labels (p < 1 %), with
        most of which the model agrees all the same (binomial, at 1 %).
 
@@ -184,8 +184,9 @@ def thumbnail_features(fingerprints: Fingerprints) -> NDArray[np.float64]:
 
 def _hardly_errs(agrees: NDArray[np.bool_], blind: NDArray[np.bool_], tolerated: float) -> bool:
     missed, n = int((~agrees).sum()), len(agrees)
+    more = float(binom.sf(missed - 1, n, tolerated)) < ACCIDENT
     expected = MUCH_LESS * float((~blind).mean())
-    return missed <= tolerated * n and float(binom.cdf(missed, n, expected)) < ACCIDENT
+    return not more and float(binom.cdf(missed, n, expected)) < ACCIDENT
 
 
 def _contradicted(share: ErrorShare, agrees: NDArray[np.bool_]) -> bool:

@@ -54,7 +54,7 @@ def visible_share(
         labels = np.where(drawn < share, (clean + other) % classes, clean)
         ratio = expected_ratio(shown, labels, share, tolerated=tolerated) * n / len(rows)
         normal = NormalDist()
-        return bool(ratio**0.5 >= normal.inv_cdf(1 - level / 2) + normal.inv_cdf(power))
+        return bool(ratio**0.5 >= normal.inv_cdf(1 - level) + normal.inv_cdf(power))
 
     tried = [share for share in SHARES if share > tolerated]
     low, high = 0, len(tried)
