@@ -238,7 +238,7 @@ def cells(case: str, folder: Path, seeds: int) -> Iterator[tuple[int, str, float
 
 def read(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Pixels (n, 28, 28) and labels (n,) of Fashion-MNIST."""
-    images = read_idx(folder / f"{split}-images-idx3-ubyte.gz")
+    images = read_idx(folder / f"{split}-images-idx3-ubyte.gz").copy()
     return images, read_idx(folder / f"{split}-labels-idx1-ubyte.gz").astype(np.int64)
 
 
