@@ -106,7 +106,12 @@ def test_thumbnails_as_features() -> None:
 
 
 def test_what_could_have_been_seen_is_what_is_found() -> None:
-    share = visible_share(Set(5, 0.0).model(3.0))
+    images = Set(5, 0.0)
+    probabilities = images.model(3.0)
+    share = visible_share(probabilities, images.given)
+    # How sure the model says to be does not matter: labels are drawn as sure as it is right.
+    unsure = np.sqrt(probabilities) / np.sqrt(probabilities).sum(1, keepdims=True)
+    assert visible_share(unsure, images.given) == share
     assert share is not None
     found, missed = 0, 0
     for seed in range(5):
@@ -119,9 +124,10 @@ def test_what_could_have_been_seen_is_what_is_found() -> None:
 
 
 def test_more_images_show_more() -> None:
-    probabilities = Set(6, 0.0, 4000).model(3.0)
-    few, many = visible_share(probabilities[:800]), visible_share(probabilities)
+    images = Set(6, 0.0, 4000)
+    probabilities, labels = images.model(3.0), images.given
+    few, many = visible_share(probabilities[:800], labels[:800]), visible_share(probabilities, labels)
     assert few is not None
     assert many is not None
     assert many < few
-    assert visible_share(np.full((500, 4), 0.25)) is None
+    assert visible_share(np.full((500, 4), 0.25), np.arange(500) % 4) is None

@@ -101,7 +101,7 @@ class LabelNoise(Check):
                 ]
             },
             tables={TABLE: _corrected(known, suspects, found.probabilities, reading.names)},
-            notes=_notes(found, reading.rng.seed),
+            notes=_notes(found, known.labels, reading.rng.seed),
         )
 
     def _finding(
@@ -179,11 +179,12 @@ def _corrected(
     ]
 
 
-def _notes(found: LabelJudgement, seed: int) -> list[str]:
+def _notes(found: LabelJudgement, labels: NDArray[np.int64], seed: int) -> list[str]:
     notes = [
-        f"Suspect labels contradict {', '.join(found.voices)}, joined and held out, where these are sure. They are not "
-        f"proven errors. label_noise.share is judged where the judges are sure: noise concentrated there is overstated "
-        f"for all images, and noise elsewhere understated; its interval takes the noise to be the same everywhere."
+        f"Suspect labels contradict what these say together: {', '.join(found.voices)}; heads never saw the label that "
+        f"they judge. Suspects are not proven errors. label_noise.share is judged where the judges are sure: noise "
+        f"concentrated there is overstated for all images, and noise elsewhere understated; its interval takes the "
+        f"noise to be the same everywhere."
     ]
     if found.in_sample:
         notes.append(
@@ -197,7 +198,9 @@ def _notes(found: LabelJudgement, seed: int) -> list[str]:
             "was not examined; if it was, it hides wrong labels."
         )
     if found.share.p_value >= ACCIDENT:
-        visible = visible_share(found.tested, tolerated=found.share.tolerated, level=ACCIDENT, power=POWER, seed=seed)
+        visible = visible_share(
+            found.tested, labels, tolerated=found.share.tolerated, level=ACCIDENT, power=POWER, seed=seed
+        )
         reached = "no share up to 40 %" if visible is None else f"a share of {visible:.1%}"
         notes.append(
             f"With {found.share.n} images {reached} of wrong labels, spread evenly over images and classes, would have "

@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike
 
 from snellen.metrics.inspection.confident_joint import checked
 from snellen.metrics.inspection.error_share import TOLERATED, expected_ratio
+from snellen.metrics.inspection.label_opinions import LEAST
+from snellen.metrics.temperature import fit_temperature, tempered_probabilities
 
 #: Shares that are tried, and images that are simulated at a time.
 SHARES, IMAGES = (0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4), 6000
@@ -16,6 +18,7 @@ SHARES, IMAGES = (0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3
 
 def visible_share(
     probabilities: ArrayLike,
+    labels: ArrayLike,
     *,
     tolerated: float = TOLERATED,
     level: float = 0.01,
@@ -24,16 +27,18 @@ def visible_share(
 ) -> float | None:
     """Smallest share of wrong labels that :func:`estimated_error_share` would find; None where even 40 % would not do.
 
-    Labels are drawn from the opinion itself, as if it were calibrated, and a share of them is replaced by any other
-    class. The likelihood ratio of such labels, an average over about 6,000 images and scaled to as many as there are,
-    is that of a typical draw; the square root of the ratio has a standard deviation of about 1 (Cowan, Cranmer, Gross
-    and Vitells, "Asymptotic formulae for likelihood-based tests of new physics", EPJ C 71, 2011, section 3).
+    Labels are drawn from the opinion itself, at the temperature that makes the given labels most likely, and a share of
+    them is replaced by any other class. The likelihood ratio of such labels, an average over about 6,000 images and
+    scaled to as many as there are, is that of a typical draw; the square root of the ratio has a standard deviation of
+    about 1 (Cowan, Cranmer, Gross and Vitells, "Asymptotic formulae for likelihood-based tests of new physics", EPJ C
+    71, 2011, section 3).
 
-    >>> visible_share(np.full((100, 2), 0.5)) is None
+    >>> visible_share(np.full((100, 2), 0.5), np.arange(100) % 2) is None
     True
 
     Args:
         probabilities: (n, k) in [0, 1], each row with sum 1.
+        labels: int (n,) in 0 … k−1.
         tolerated: share that counts for nothing.
         level: the test finds where its p value is below.
         power: share of cases in which it must.
@@ -42,12 +47,14 @@ def visible_share(
     Raises:
         InputError: wrong shapes or values.
     """
-    sure, _ = checked(probabilities, np.zeros(len(np.asarray(probabilities)), dtype=np.int64))
+    sure, given = checked(probabilities, labels)
+    logs = np.log(np.maximum(sure, LEAST))
+    calibrated = tempered_probabilities(logs, fit_temperature(logs, given).temperature)
     n, classes = sure.shape
     rng = np.random.default_rng(seed)
     rows = rng.permutation(n)[:IMAGES] if n > IMAGES else np.tile(np.arange(n), max(IMAGES // n, 1))
     shown = sure[rows]
-    clean = (shown.cumsum(1) < rng.random((len(rows), 1))).sum(1).clip(max=classes - 1)
+    clean = (calibrated[rows].cumsum(1) < rng.random((len(rows), 1))).sum(1).clip(max=classes - 1)
     drawn, other = rng.random(len(rows)), rng.integers(1, classes, len(rows))
 
     def found(share: float) -> bool:
