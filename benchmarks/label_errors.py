@@ -106,7 +106,7 @@ def main() -> None:
                 wrong = given != truth
                 probabilities = fashion_probabilities if data == "fashion" else digit_probabilities(given)
                 share = estimated_error_share(probabilities, given)
-                shares[data, name].append((float(wrong.mean()), share.share, share.low))
+                shares[data, name].append((float(wrong.mean()), share.share, share.lower()))
                 if not wrong.any():
                     continue
                 for rule in get_args(Rule):

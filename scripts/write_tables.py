@@ -2,11 +2,11 @@
 
     python scripts/write_tables.py [--check] [NAME ...]
 
-NAME is a published system, or one of ``systems`` (the table in README.md), ``attributions``, ``optotypes``,
-``embedded``, ``onnx``, ``schemas`` (docs/schemas, with its JSON files) and ``guided_generation``; without a name, all
-are written. The claims of a system come from results/NAME.json, everything else from docs/measured. ``--check`` writes
-nothing, and fails with the name of each stale block. Two blocks take long and have scripts of their own:
-write_audit_figures.py and simulate_audits.py.
+NAME is a published system, or one of ``systems`` (the table in README.md), ``attributions``, ``label_errors``,
+``optotypes``, ``embedded``, ``onnx``, ``schemas`` (docs/schemas, with its JSON files) and ``guided_generation``;
+without a name, all are written. The claims of a system come from results/NAME.json, everything else from docs/measured.
+``--check`` writes nothing, and fails with the name of each stale block. Two blocks take long and have scripts of their
+own: write_audit_figures.py and simulate_audits.py.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[1]
 #: Tables that belong to no published system: name → module beside this one.
 OTHERS = {
     "attributions": "attribution_tables",
+    "label_errors": "label_error_tables",
     "optotypes": "optotype_tables",
     "embedded": "embedded_tables",
     "onnx": "onnx_tables",

@@ -156,8 +156,8 @@ def conclude(
     rng: Randomness,
     *,
     workers: int = 0,
-) -> tuple[AuditReport, dict[str, bytes], dict[str, list[Mapping[str, object]]]]:
-    """Metrics, findings, pictures and lists of images from the evidence; no pictures if the plan saves no images."""
+) -> tuple[AuditReport, dict[str, bytes], dict[str, list[Mapping[str, object]]], dict[str, list[Mapping[str, object]]]]:
+    """Report, pictures, lists and tables of images from the evidence; no pictures if the plan saves no images."""
     pictured = bool(plan["save_images"])
 
     def read(evidence: Evidence, given: ImageSet) -> PerImage:
@@ -225,7 +225,8 @@ def conclude(
     if pictured:
         pictures |= {key: blob for found in conclusions.values() for key, blob in found.pictures.items()}
     lists = {name: list(rows) for found in conclusions.values() for name, rows in found.lists.items()}
-    return report, pictures, lists
+    tables = {name: list(rows) for found in conclusions.values() for name, rows in found.tables.items()}
+    return report, pictures, lists, tables
 
 
 def _why_rejected(rejected: Sequence[Mapping[str, str]]) -> dict[str, dict[str, int]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 
 from snellen.auditing.budgeting import Choice
@@ -100,12 +102,14 @@ def finish(
     gathered = Gathered(
         evidence, beside, rejected, asked.skipped, asked.wholes, notes, drawn_from=len(asked.drawn_from)
     )
-    report, pictures, lists = conclude(
+    report, pictures, lists, tables = conclude(
         asked.classifier, asked.images, run.plan, asked.checks, gathered, rng, workers=workers
     )
     run.write_json("report.json", report.to_json())
     for listing, rows in lists.items():
         run.write_json(f"lists/{listing}.json", rows)
+    for table, rows in tables.items():
+        write_atomically(run.folder / "lists" / f"{table}.csv", _csv(rows))
     for key, blob in pictures.items():
         run.write_blob(key, blob)
     write_atomically(run.folder / "report.html", render_report(report, pictures, rejected).encode())
@@ -118,6 +122,15 @@ def _left_out(effort: Effort | None, asked: ResolvedAudit) -> list[str]:
     """What an effort that was asked for leaves out; nothing of the usual one, whose report says no more than ever."""
     line = None if effort in (None, "standard") else left_out(effort, [check.name for check in asked.checks])
     return [] if line is None else [line]
+
+
+def _csv(rows: Sequence[Mapping[str, object]]) -> bytes:
+    """Rows of the same keys as UTF-8 text with commas, their keys as its header."""
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(rows[0] if rows else ())
+    table.writerows(row.values() for row in rows)
+    return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def _check_usable(

@@ -139,6 +139,7 @@ class Conclusion:
         columns: of the eye chart.
         panels: curves and tables for the report.
         lists: images by name, in full: suspects, copies. They become ``lists/NAME.json`` in the run directory.
+        tables: the same for a person or a program to edit: they become ``lists/NAME.csv``. Rows have the same keys.
         notes: what a reader must know.
         pictures: WebP files that panels show, by the sha256 of their bytes.
         sight: level of a test → what the check would have found at it in nine of ten cases, in words, or None where
@@ -151,6 +152,7 @@ class Conclusion:
     columns: Sequence[Column] = ()
     panels: Sequence[Panel] = ()
     lists: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
+    tables: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
     notes: Sequence[str] = ()
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     sight: Sequence[Callable[[float], str | None]] = ()

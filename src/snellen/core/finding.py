@@ -13,6 +13,7 @@ from snellen.core.errors import unknown_name
 KINDS: dict[str, str] = {
     "accuracy": "the classifier is often wrong",
     "class_order": "the classes of the model and of the labels are in another order",
+    "in_sample": "the classifier was trained on these images, so that its figures do not hold for new ones",
     "worst_class": "one class is much worse than the others",
     "slice": "a hidden subgroup is much worse than the rest",
     "group_gap": "a known group is much worse than another",
@@ -52,7 +53,7 @@ KINDS: dict[str, str] = {
 }
 
 #: Kinds that come first whatever their harm: they make every other figure doubtful.
-FIRST = frozenset({"class_order"})
+FIRST = frozenset({"class_order", "in_sample"})
 
 #: Kinds of stress: what breaks every classifier to some degree. They come after the defects of this one.
 STRESS = frozenset(

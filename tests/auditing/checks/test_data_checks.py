@@ -8,12 +8,16 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
 import snellen
 from snellen.auditing.audit import audit
 from snellen.auditing.checks.drift import Drift, _of_property
+from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
+from snellen.core.preparation import Preparation
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.bundled import FASHION_CLASSES
 from snellen.metrics.inspection.column_drift import PropertyDrift
@@ -160,6 +164,84 @@ def test_label_noise_is_told_and_healthy_labels_are_not(classifier, thumbnails) 
     assert finding.harm > 0.005
     shown = [int(example.example_id) for example in finding.examples]
     assert len(set(shown) & set(planted.tolist())) >= 24, "most of the first thirty suspects are planted"
+
+
+def test_wrong_labels_that_a_model_memorised_are_told(thumbnails) -> None:
+    pixels, labels = (part[:1200] for part in thumbnails)
+    wrong, rng = labels.copy(), np.random.default_rng(0)
+    rows = rng.permutation(1200)[:120]
+    wrong[rows] = (labels[rows] + rng.integers(1, 10, 120)) % 10
+    shown = torch.from_numpy(pixels).float().flatten(1) / 255
+    given = torch.from_numpy(wrong)
+
+    class Memory(nn.Module):
+        """What the nearest image is labelled as: on these images, what each is."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            nearest = torch.cdist(images[:, 0].flatten(1), shown).argmin(1)
+            return 8.0 * nn.functional.one_hot(given[nearest], 10).float()
+
+    memory = Classifier(Memory(), class_names=FASHION_CLASSES, preparation=Preparation(size=(28, 28)), name="memory")
+    report = audit(memory, image_set(pixels, wrong), checks=["label_noise"])
+    finding = found(report, "label_noise")[""]
+    assert "held-out heads are sure" in finding.title
+    assert finding.facts["model_agrees_with"] == 1
+    assert finding.harm > 0.005
+    assert any("A model that was trained on these images does so." in note for note in report.notes)
+    right = audit(memory, image_set(pixels, labels), checks=["label_noise"])
+    assert not found(right, "label_noise")
+
+
+def test_corrected_labels_are_a_table_of_images(classifier, thumbnails, tmp_path) -> None:
+    named = thumbnails[1] > 0  # "T-shirt/top" is no name of a folder
+    pixels, labels = (part[named][:120] for part in thumbnails)
+    wrong = labels.copy()
+    wrong[:6] = (labels[:6] + 3) % 9 + 1
+    for row, (picture, label) in enumerate(zip(pixels, wrong, strict=True)):
+        path = tmp_path / "data" / FASHION_CLASSES[label] / f"{row:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+    images = snellen.load_images(tmp_path / "data")
+    report = audit(classifier, images, checks=["label_noise"], out=tmp_path / "run")
+    table = (tmp_path / "run" / "lists" / "corrected_labels.csv").rename(tmp_path / "data" / "corrected.csv")
+    rows = table.read_text(encoding="utf-8").splitlines()
+    assert rows[0] == "id,given,likely,quality"
+    assert len(rows) == 121
+    corrected = snellen.load_images(table, columns={"image": "id", "label": "likely"})
+    suggested = dict(zip(corrected.ids, [corrected.class_names[label] for label in corrected.labels], strict=True))
+    before = dict(zip(images.ids, [images.class_names[label] for label in images.labels], strict=True))
+    changed = {name for name in before if suggested[name] != before[name]}
+    listed = json.loads((tmp_path / "run" / "lists" / "label_noise.json").read_text())
+    assert changed == {one["id"] for one in listed}
+    assert sum(int(name[-7:-4]) < 6 for name in changed) >= 4
+    assert not any("wrong labels" in seen for seen in report.sight), "some were found"
+    healthy = audit(classifier, snellen.load_images("bundled:fashion-mnist").limit(1500), checks=["label_noise"])
+    assert any(seen.endswith("wrong labels or more, spread evenly over images and classes") for seen in healthy.sight)
+
+
+class Memory(nn.Module):
+    """Knows the given label of each image, right or wrong, by its pixels."""
+
+    def __init__(self, pixels, labels):
+        super().__init__()
+        self.known = {picture.tobytes(): int(label) for picture, label in zip(pixels, labels, strict=True)}
+
+    def forward(self, images):
+        seen = (images[:, 0] * 255).round().to(torch.uint8).numpy()
+        return 9 * torch.eye(10)[[self.known[picture.tobytes()] for picture in seen]]
+
+
+def test_a_model_that_was_trained_on_the_images_is_named_first(thumbnails) -> None:
+    pixels, labels = thumbnails[0], thumbnails[1].copy()
+    wrong = np.random.default_rng(0).permutation(len(labels))[: len(labels) // 12]
+    labels[wrong] = (labels[wrong] + 1 + np.arange(len(wrong)) % 8) % 10
+    memory = Classifier(
+        Memory(pixels, labels), class_names=FASHION_CLASSES, preparation=Preparation(size=(28, 28)), name="memory"
+    )
+    report = audit(memory, image_set(pixels, labels), checks=["clean", "calibration", "label_noise"])
+    assert report.metrics["clean.accuracy"].value == 1.0
+    assert [finding.kind for finding in report.findings][:2] == ["in_sample", "label_noise"]
+    assert "trained on these images" in report.findings[0].title
 
 
 def test_a_hidden_subgroup_ranks_first_among_slices(classifier, thumbnails) -> None:

@@ -134,6 +134,6 @@ def test_the_interval_of_the_share_of_wrong_labels_holds(n, noise):
     for _ in range(repetitions):
         sure = 1 / (1 + np.exp(-rng.uniform(0, 9, n)))
         wrong = (rng.random(n) > sure) ^ (rng.random(n) < noise)
-        found = estimated_error_share(np.stack([sure, 1 - sure], 1), wrong.astype(np.int64), confidence=0.975)
-        missed += not found.low <= noise <= found.high
+        found = estimated_error_share(np.stack([sure, 1 - sure], 1), wrong.astype(np.int64))
+        missed += not found.lower(0.975) <= noise <= found.upper(0.975)
     assert missed <= 4, "5 % of 30 are 1.5, with a standard error of 1.2"

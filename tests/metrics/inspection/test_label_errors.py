@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import snellen
 from snellen.core.errors import InputError, UnknownNameError
-from snellen.metrics.inspection.error_share import ConfidentJoint
+from snellen.metrics.inspection.confident_joint import ConfidentJoint
 from snellen.metrics.inspection.label_errors import Quality, Rule, label_errors, label_quality, multilabel_label_errors
 
 # Thresholds: class 0 (0.9 + 0.7 + 0.2) / 3 = 0.6, class 1 (0.9 + 0.5) / 2 = 0.7.

@@ -8,260 +8,221 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import PchipInterpolator
+from scipy.special import expit, logsumexp
 
 from snellen.core.errors import InputError
+from snellen.metrics.inspection.confident_joint import checked
 
-#: Probabilities this close to a threshold reach it: means and float32 outputs are only that exact.
-CLOSE = 1e-9
-
-
-@dataclass(frozen=True, eq=False)
-class ConfidentJoint:
-    """Given labels against the labels that the classifier is confident of (Northcutt et al. 2021, section 3.1).
-
-    A classifier is confident of class j for an image when its probability of j reaches the mean that it has over the
-    images labelled j; of several such classes the most probable counts. Thresholds by class forgive a classifier that
-    is too sure, or not sure enough, of a class as a whole. The images' order plays no part.
-
-    >>> found = ConfidentJoint.of([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.1, 0.9], [0.4, 0.6]], [0, 0, 0, 1, 1])
-    >>> found.thresholds.round(2).tolist(), found.confident.tolist(), found.counts.tolist()
-    ([0.6, 0.75], [0, 0, 1, 1, -1], [[2, 1], [0, 1]])
-    >>> found.estimated_counts.tolist()  # the fifth image is spread as the other one of its label
-    [[2, 1], [0, 2]]
-
-    Attributes:
-        labels: int64 (n,), as given.
-        thresholds: float64 (k,), mean probability of each class over the images labelled so (equation 2); infinite for
-            a class that labels no image: nothing is known of it, and nobody is confident of it.
-        confident: int64 (n,), the class that each image counts for; −1 where the classifier is confident of none.
-        counts: int64 (k, k), images of the row's label that count for the column's class (equation 1).
-    """
-
-    labels: NDArray[np.int64]
-    thresholds: NDArray[np.float64]
-    confident: NDArray[np.int64]
-    counts: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, probabilities: ArrayLike, labels: ArrayLike) -> ConfidentJoint:
-        """Count.
-
-        Args:
-            probabilities: (n, k) in [0, 1], each row with sum 1 (to 1e-3), of a model that was not trained on these
-                images.
-            labels: int (n,) in 0 … k−1.
-
-        Raises:
-            InputError: wrong shapes or values, or no images.
-        """
-        sure, given = checked(probabilities, labels)
-        n, classes = sure.shape
-        own = sure[np.arange(n), given]
-        support = np.bincount(given, minlength=classes)
-        thresholds = np.full(classes, np.inf)
-        np.divide(np.bincount(given, own, classes), support, out=thresholds, where=support > 0)
-        reached = np.where(sure >= thresholds - CLOSE, sure, -1.0)
-        best = reached.max(1)
-        confident = np.where(best >= 0, reached.argmax(1), -1)
-        # Where another class is exactly as probable, the given label has the benefit of the doubt.
-        confident = np.where((best >= 0) & (reached[np.arange(n), given] >= best - CLOSE), given, confident)
-        told = confident >= 0
-        counts = np.bincount(given[told] * classes + confident[told], minlength=classes * classes)
-        return cls(given, thresholds, confident, counts.reshape(classes, classes))
-
-    @property
-    def support(self) -> NDArray[np.int64]:
-        """Images of each given label, (k,)."""
-        return np.bincount(self.labels, minlength=len(self.thresholds))
-
-    @property
-    def calibrated(self) -> NDArray[np.float64]:
-        """Counts scaled so that each row sums to the images of its label, (k, k) (equation 3, times n).
-
-        A row in which the classifier is confident of nothing tells nothing, and is left as it was given.
-        """
-        rows = self.counts.sum(1)
-        known = np.where(rows[:, None] > 0, self.counts, np.eye(len(rows), dtype=np.int64)).astype(np.float64)
-        return known / np.maximum(rows, 1)[:, None] * self.support[:, None]
-
-    @property
-    def joint(self) -> NDArray[np.float64]:
-        """Estimated joint distribution of given (row) and true (column) labels, (k, k), with sum 1 (equation 3)."""
-        return self.calibrated / len(self.labels)
-
-    @property
-    def estimated_counts(self) -> NDArray[np.int64]:
-        """:attr:`calibrated` in whole images, (k, k): errors are rounded down, and rows keep their sums.
-
-        No error that was counted is lost, because calibration scales up.
-        """
-        whole = np.floor(self.calibrated + CLOSE).astype(np.int64)
-        np.fill_diagonal(whole, 0)
-        np.fill_diagonal(whole, self.support - whole.sum(1))
-        return whole
-
-    @property
-    def prior(self) -> NDArray[np.float64]:
-        """Estimated share of each true class, (k,)."""
-        return self.joint.sum(0)
-
-    @property
-    def noise(self) -> NDArray[np.float64]:
-        """Estimated probability of each given label (row) for each true class (column), (k, k).
-
-        Columns sum to 1; NaN for a class that no image is estimated to have.
-        """
-        prior = self.prior
-        return np.divide(self.joint, prior, out=np.full_like(self.joint, np.nan), where=prior > 0)
-
-
-def checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Probabilities (n, k) and labels (n,) as arrays, rows with a sum of exactly 1, or say what is wrong.
-
-    >>> checked([[0.5, 0.5]], [1])[1].tolist()
-    [1]
-
-    Raises:
-        InputError: wrong shapes or values, or no images.
-    """
-    sure, given = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
-    if sure.ndim != 2 or sure.shape[1] < 2 or given.shape != sure.shape[:1]:
-        raise InputError(f"expected probabilities (n, k), k ≥ 2, and labels (n,), got {sure.shape} and {given.shape}")
-    if not len(sure):
-        raise InputError("expected at least one image, got none; labels cannot be judged without")
-    sums = sure.sum(1)
-    # Written so that NaN fails too.
-    if not (sure >= 0).all() or not (np.abs(sums - 1) <= 1e-3).all():
-        raise InputError("each row of probabilities must lie in [0, 1] and sum to 1; pass a softmax, not scores")
-    if given.dtype.kind not in "iu" or given.min() < 0 or given.max() >= sure.shape[1]:
-        raise InputError(
-            f"labels must be integers from 0 to {sure.shape[1] - 1}, got {given.dtype} from {given.min()} to "
-            f"{given.max()}; leave images with unknown labels out"
-        )
-    return sure / sums[:, None], given.astype(np.int64)
-
-
-#: Images of like confidence are counted together: the cost does not grow with the images, nor does their order matter.
+#: Images of like confidence that agree are counted together: the cost does not grow with them.
 GROUPS = 200
 
 #: How fast disagreement may fall with confidence: 1 is any temperature, less a tail of confident mistakes.
 SHAPES = (0.7, 1.0, 1.5, 2.0, 3.0, 5.0)
 
+#: How closely a mistake may follow the probabilities of the other classes: 0 not at all, 1 as stated.
+SHARPNESS = (0.0, 0.2, 0.4, 0.7, 1.0, 1.4, 2.0)
+
+#: What wrong labels may be like: any other class (0), or the class that the model's own mistakes fall on (1).
+LIKENESS = (0.0, 1.0)
+
 #: Share of labels that contradict any trained model however sure it is, and are not held against the labels.
 TOLERATED = 0.005
 
+#: Shares at which the likelihood is computed; between them it is interpolated.
+SHARES = (
+    0.0,
+    0.0025,
+    0.0075,
+    0.01,
+    0.014,
+    0.02,
+    0.027,
+    0.036,
+    0.048,
+    0.065,
+    0.09,
+    0.12,
+    0.17,
+    0.25,
+    0.36,
+    0.5,
+    0.7,
+    0.9,
+)
+
 _SMALLEST = 1e-12
-_LARGEST_SHARE = 0.9
+
+#: Shares at which shapes are compared first, and how far in log-likelihood a shape may lie behind and still count.
+_FIRST, _BEHIND = (0.0, 0.01, 0.05), 6.0
+
+#: Further than this behind the best, in log-likelihood, no bound of interest lies.
+_FAR = 25.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ErrorShare:
     """What :func:`estimated_error_share` finds.
 
     Attributes:
         n: images judged.
         disagreements: images whose label is not the class that the model ranks first.
-        share: most likely share of wrong labels, in [0, 1).
-        low: one-sided lower bound of that share; 0 unless the model's own mistakes are rejected as the only cause.
-        high: one-sided upper bound from the same likelihood. With ``confidence=0.975`` both ends are a 95 % interval.
+        share: most likely share of wrong labels, in [0, 1), by the test with the smallest p value.
         p_value: one-sided, of "no more than the tolerated share is wrong, and all other disagreements are the model's
-            own mistakes". Below 1 − confidence just where ``low`` is above the tolerated share.
+            own mistakes": the smaller of both tests.
         tolerated: that share.
-        confidence: that of ``low`` and of ``high``, each.
+        wrong: (n,), probability of each label to be wrong at the most likely share; 0 where the model agrees.
+        shares: shares (m,), ascending.
+        likelihoods: profile log-likelihoods of each test (t, m), rising up to the best and falling from there.
     """
 
     n: int
     disagreements: int
     share: float
-    low: float
-    high: float
     p_value: float
     tolerated: float
-    confidence: float
+    wrong: NDArray[np.float64]
+    shares: NDArray[np.float64]
+    likelihoods: NDArray[np.float64]
+
+    def lower(self, confidence: float = 0.95) -> float:
+        """One-sided lower bound of the share: above the tolerated share just where the p value is below 1 − confidence.
+
+        Raises:
+            InputError: the confidence does not lie strictly between 0.5 and 1.
+        """
+        return max(low for low, _ in self._bounds(confidence))
+
+    def upper(self, confidence: float = 0.95) -> float:
+        """One-sided upper bound. With ``confidence=0.975`` both ends are a 95 % interval.
+
+        Raises:
+            InputError: the confidence does not lie strictly between 0.5 and 1.
+        """
+        return max(high for _, high in self._bounds(confidence))
+
+    def _bounds(self, confidence: float) -> list[tuple[float, float]]:
+        if not 0.5 < confidence < 1:
+            raise InputError(f"confidence lies strictly between 0.5 and 1 (0.95, say), got {confidence}")
+        allowed = NormalDist().inv_cdf(confidence) ** 2 / 2
+        roots = np.sqrt(self.shares)
+        places = np.union1d(np.linspace(0, roots[-1], 4001), roots)
+        bounds = []
+        for likelihoods in self.likelihoods:
+            inside = places[PchipInterpolator(roots, likelihoods)(places) >= likelihoods.max() - allowed]
+            bounds.append((float(inside[0]) ** 2, float(inside[-1]) ** 2))
+        return bounds
 
 
-@dataclass(frozen=True, eq=False)
-class _Groups:
-    """Images by confidence: how many, how many disagree, and powers of their log odds, one row for each shape."""
-
-    images: NDArray[np.float64]
-    disagreeing: NDArray[np.float64]
-    sureness: NDArray[np.float64]
-
-
-def estimated_error_share(
-    probabilities: ArrayLike, labels: ArrayLike, *, tolerated: float = TOLERATED, confidence: float = 0.95
-) -> ErrorShare:
+def estimated_error_share(probabilities: ArrayLike, labels: ArrayLike, *, tolerated: float = TOLERATED) -> ErrorShare:
     """Estimate the share of wrong labels, and test whether there are any beyond the model's own mistakes.
 
-    A model disagrees with right labels too, but the less the surer it is, whatever its calibration; wrong labels do not
-    care how sure the model is, and leave a floor. With u the log odds of the model's first class (less their smallest
-    possible value, −log(k − 1)), the probability of a disagreement is
+    A model disagrees with right labels too. But it does so the less the surer it is, and then the label is seldom a
+    class that it thinks improbable. Wrong labels do not care how sure the model is. With u the log odds of the model's
+    first class (less their smallest possible value, −log(k − 1)), a label is another class j with the probability
 
-        share + (1 − share) · σ(a − b · u^c),  b ≥ 0, c in :data:`SHAPES`
+        share · h_j + (1 − share) · σ(a − b · u^c) · f_j,  f_j = (1 − w) · p_j^s / Σ p^s + w / (k − 1)
 
-    and the test is that of the likelihood ratio for share = tolerated, one-sided; at 0, on the boundary, an equal
-    mixture of 0 and χ²₁ (Self and Liang, JASA 82, 1987, case 5). The bound is that of the profile likelihood. Scaling
-    the labels' noise into the temperature, as a calibration fitted on them alone would, is thus a rival explanation and
-    not a step before: the test keeps its power, and a model that is over- or underconfident is no evidence against
-    labels.
+    where the sum runs over all but the first class, b ≥ 0, c is in :data:`SHAPES` and s in :data:`SHARPNESS`. Wrong
+    labels are any other class alike (h_j = 1 / (k − 1)), or fall where the model's own mistakes fall (h = f, a floor of
+    disagreement alone). For each there is a test, that of the likelihood ratio for a share up to the tolerated one,
+    one-sided, and bounds, those of the profile likelihood; the smaller p value and the higher bounds count. The two
+    tests say so much the same that this holds the level (``docs/statistics.md``). Scaling the labels' noise into the
+    temperature, as a calibration fitted on them alone would, is thus a rival explanation and not a step before: the
+    test keeps its power, and a model that is over- or underconfident is no evidence against labels.
 
     What is assumed: images are independent; wrong labels are as frequent where the model is sure as where it is not;
     the model's mistakes become rare as it becomes sure. Where wrong labels fall on classes of which the model is
-    surest, the share is that among sure images and too large for all of them (a fifth of two such classes of ten, 3.9 %
-    of all labels, gave 5.6 % and a bound of 3.7 %); where they fall on classes of which it is never sure, it is too
-    small or 0. Mistakes that stay frequent however sure the model is cannot be told from wrong labels; and where a
-    model is never surer of one image than of another (labels only, a constant), nothing is found.
+    surest, the share is that among sure images and too large for all of them; where they fall on images of which it is
+    never sure, it is too small or 0. Mistakes that stay frequent however sure the model is cannot be told from wrong
+    labels; and where a model is never surer of one image than of another (labels only, a constant), nothing is found.
 
     >>> rng = np.random.default_rng(0)
     >>> sure = 1 / (1 + np.exp(-rng.uniform(0, 12, 2000)))
     >>> labels = (rng.random(2000) > sure).astype(int)
     >>> probabilities = np.stack([sure, 1 - sure], 1)
-    >>> estimated_error_share(probabilities, labels).low
+    >>> estimated_error_share(probabilities, labels).lower()
     0.0
     >>> labels[:200] = 1 - labels[:200]
     >>> found = estimated_error_share(probabilities, labels)
-    >>> round(found.share, 2), round(found.low, 2), found.p_value < 1e-6
+    >>> round(found.share, 2), round(found.lower(), 2), found.p_value < 1e-6
     (0.11, 0.1, True)
 
     Args:
         probabilities: (n, k) in [0, 1], each row with sum 1, of a model that was not trained on these images.
         labels: int (n,) in 0 … k−1.
         tolerated: share in [0, 0.5) that counts for nothing.
-        confidence: in (0.5, 1), one-sided.
 
     Raises:
-        InputError: wrong shapes or values, or tolerated share or confidence out of range.
+        InputError: wrong shapes or values, or tolerated share out of range.
     """
-    if not 0.5 < confidence < 1:
-        raise InputError(f"confidence lies strictly between 0.5 and 1 (0.95, say), got {confidence}")
     if not 0 <= tolerated < 0.5:
         raise InputError(f"the tolerated share lies in [0, 0.5), got {tolerated}")
     sure, given = checked(probabilities, labels)
-    groups, disagreements = _grouped(sure, given)
-    null, fit = _profile(0.0, groups, np.zeros((len(SHAPES), 2)))
-    share, best = _most_likely(groups, fit)
-    if best <= null:
-        share, best = 0.0, null
-    allowed = NormalDist().inv_cdf(confidence) ** 2
-    ratio = max(2 * (best - _profile(tolerated, groups, fit)[0]), 0.0)
+    seen = _seen(sure, given)
+    likeness = LIKENESS if sure.shape[1] > 2 else LIKENESS[1:]
+    shares = np.union1d(SHARES, [tolerated])
+    held = int(np.flatnonzero(shares == tolerated)[0])
+    curves, fits = zip(*(_curve(seen, shares, kind) for kind in likeness), strict=True)
+    likelihoods = np.stack([_one_peak(curve) for curve in curves])
+    ratios = 2 * (likelihoods.max(1) - likelihoods[:, held]) * (likelihoods.argmax(1) > held)
+    # Of tests that say the same, the likelier explanation.
+    best = max(range(len(likeness)), key=lambda kind: (ratios[kind], likelihoods[kind].max()))
+    top, ratio = int(likelihoods[best].argmax()), float(ratios[best])
+    wrong = np.zeros(len(sure))
+    wrong[seen.rows] = _suspicion(float(shares[top]), likeness[best], seen, fits[best][top])
     return ErrorShare(
         n=len(sure),
-        disagreements=disagreements,
-        share=share,
-        low=_bound(groups, fit, share, 0.0, best - allowed / 2) if 2 * (best - null) > allowed else 0.0,
-        high=_bound(groups, fit, share, 1.0, best - allowed / 2),
-        p_value=0.5 * math.erfc(math.sqrt(ratio / 2)) if share > tolerated else 1.0,
+        disagreements=len(seen.rows),
+        share=_peak(np.sqrt(shares), likelihoods[best]) ** 2,
+        p_value=0.5 * math.erfc(math.sqrt(ratio / 2)) if ratio > 0 else 1.0,
         tolerated=tolerated,
-        confidence=confidence,
+        wrong=wrong,
+        shares=shares,
+        likelihoods=likelihoods,
     )
 
 
-def _grouped(sure: NDArray[np.float64], given: NDArray[np.int64]) -> tuple[_Groups, int]:
+def expected_ratio(probabilities: ArrayLike, labels: ArrayLike, share: float, *, tolerated: float = TOLERATED) -> float:
+    """Likelihood ratio, at least 0, of a known share of labels replaced by any other class over the tolerated share.
+
+    Raises:
+        InputError: wrong shapes or values.
+    """
+    seen = _seen(*checked(probabilities, labels))
+    likeness = LIKENESS[0] if seen.classes > 2 else LIKENESS[1]
+    held, fit = _profile(tolerated, likeness, seen, _candidates(seen), steps=20)
+    near = held > held.max() - _BEHIND
+    planted, _ = _profile(share, likeness, seen, (fit[0][near], fit[1][near], fit[2][near]), steps=20)
+    return max(2 * float(planted.max() - held.max()), 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What the likelihood needs: images that agree, by confidence, and each that does not.
+
+    ``agreeing`` (g,) counts images, ``sureness`` (g,) is their mean scaled log odds. Of those that disagree, ``rows``
+    (m,) are their positions, ``doubted`` (m,) their scaled log odds, ``plausible`` (s, m) the stated probability of the
+    label among all but the first class, by sharpness.
+    """
+
+    agreeing: NDArray[np.float64]
+    sureness: NDArray[np.float64]
+    rows: NDArray[np.int64]
+    doubted: NDArray[np.float64]
+    plausible: NDArray[np.float64]
+    classes: int
+
+
+#: One candidate explanation in each row: positions in SHAPES and in SHARPNESS, and a, b and w.
+_Fit = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+
+
+def _seen(sure: NDArray[np.float64], given: NDArray[np.int64]) -> _Seen:
     n, classes = sure.shape
     first = sure.max(1)
     # Where the given label is as probable as the first class, the model does not disagree.
-    disagrees = sure[np.arange(n), given] < first
+    differs = sure[np.arange(n), given] < first
     # The others are summed, because 1 − p of a sure model has no digits left.
     rest = np.sort(sure, axis=1)[:, :-1].sum(1)
     odds = np.log(np.maximum(first, _SMALLEST)) - np.log(np.maximum(rest, _SMALLEST)) + math.log(classes - 1)
@@ -269,91 +230,153 @@ def _grouped(sure: NDArray[np.float64], given: NDArray[np.int64]) -> tuple[_Grou
     # Equal odds share a group, so that ties cannot make the order matter.
     _, inverse, counts = np.unique(odds, return_inverse=True, return_counts=True)
     place = ((np.cumsum(counts) - counts) * GROUPS // n)[inverse]
-    images = np.bincount(place, minlength=GROUPS).astype(np.float64)
-    told = images > 0
-    mean = np.bincount(place, odds, GROUPS)[told] / images[told]
-    disagreeing = np.bincount(place, disagrees, GROUPS).astype(np.float64)[told]
-    scale = max(float(mean.max()), _SMALLEST)
-    sureness = (mean / scale)[None] ** np.array(SHAPES)[:, None]
-    return _Groups(images[told], disagreeing, sureness), int(disagrees.sum())
+    images = np.bincount(place, minlength=GROUPS)
+    mean = np.bincount(place, odds, GROUPS) / np.maximum(images, 1)
+    # Odds that all but equal the smallest differ by rounding, and are no confidence.
+    mean /= max(float(mean.max()), 1e-3)
+    agreeing = np.bincount(place[~differs], minlength=GROUPS).astype(np.float64)
+    rows = np.flatnonzero(differs)
+    logs = np.log(np.maximum(sure[rows], _SMALLEST))
+    own = logs[np.arange(len(rows)), given[rows]]
+    other = np.arange(classes) != logs.argmax(1)[:, None]
+    others = [own * sharp - logsumexp(sharp * logs, axis=1, b=other) for sharp in SHARPNESS]
+    # Of two classes there is but one other, however sharp.
+    plausible = np.exp(np.array(others)) if classes > 2 else np.ones((1, len(rows)))
+    told = agreeing > 0
+    return _Seen(agreeing[told], mean[told], rows, mean[place[rows]], plausible, classes)
 
 
-def _profile(
-    share: float, groups: _Groups, start: NDArray[np.float64], steps: int = 60
-) -> tuple[float, NDArray[np.float64]]:
-    """Largest log-likelihood for a share, over a, b and c; Fisher scoring for all shapes c at once, step by step."""
-    fit = start.copy()
-    value = _likelihood(share, groups, fit)
-    damping = np.full(len(fit), 1e-6)
-    stalled = 0
+def _candidates(seen: _Seen) -> _Fit:
+    shapes, sharp = np.meshgrid(np.arange(len(SHAPES)), np.arange(len(seen.plausible)), indexing="ij")
+    start = np.tile([-1.0, 0.0, 0.1], (shapes.size, 1))
+    return shapes.ravel(), sharp.ravel(), start
+
+
+def _curve(seen: _Seen, shares: NDArray[np.float64], likeness: float) -> tuple[NDArray[np.float64], list[_Fit]]:
+    """Profile log-likelihood of each share, and the best explanation at each."""
+    fit = _first(seen, likeness)
+    values, best = np.full(len(shares), -np.inf), [_only(fit, 0)] * len(shares)
+    for place, share in enumerate(shares.tolist()):
+        likelihood, fit = _profile(share, likeness, seen, fit, steps=15)
+        values[place] = likelihood.max()
+        best[place] = _only(fit, int(likelihood.argmax()))
+        if values[place] < values.max() - _FAR:
+            break
+    # Where no bound can lie, the curve just goes on falling.
+    missing = ~np.isfinite(values)
+    values[missing] = values[~missing][-1] - np.arange(1, missing.sum() + 1)
+    return values, best
+
+
+def _first(seen: _Seen, likeness: float) -> _Fit:
+    """The explanations that come near the best at a few shares; the others are not looked at again."""
+    fit = _candidates(seen)
+    near, start = np.zeros(len(fit[0]), dtype=np.bool_), fit
+    for number, share in enumerate(_FIRST):
+        values, fit = _profile(share, likeness, seen, fit, steps=30)
+        start = start if number else fit
+        near |= values > values.max() - _BEHIND
+    return start[0][near], start[1][near], start[2][near]
+
+
+def _only(fit: _Fit, row: int) -> _Fit:
+    return fit[0][row : row + 1], fit[1][row : row + 1], fit[2][row : row + 1]
+
+
+def _parts(
+    share: float, likeness: float, seen: _Seen, fit: _Fit
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Risk of those that agree (c, g), of those that do not (c, m), f and the probability of the label (c, m) each."""
+    shape, values = np.array(SHAPES)[fit[0]][:, None], fit[2]
+    risk = expit(values[:, :1] - values[:, 1:2] * seen.sureness**shape)
+    doubt = expit(values[:, :1] - values[:, 1:2] * seen.doubted**shape)
+    even = 1 / (seen.classes - 1)
+    mistakes = (1 - values[:, 2:]) * seen.plausible[fit[1]] + values[:, 2:] * even
+    chance = mistakes * ((1 - share) * doubt + share * likeness) + share * (1 - likeness) * even
+    return risk, doubt, mistakes, np.maximum(chance, _SMALLEST)
+
+
+def _likelihood(
+    share: float, seen: _Seen, risk: NDArray[np.float64], chance: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    agreed = np.log(np.maximum((1 - share) * (1 - risk), _SMALLEST)) @ seen.agreeing
+    return agreed + np.log(chance).sum(1)
+
+
+def _profile(share: float, likeness: float, seen: _Seen, fit: _Fit, steps: int) -> tuple[NDArray[np.float64], _Fit]:
+    """Largest log-likelihood for a share, over a, b and w, for all explanations at once.
+
+    Each step is Newton's for a and b, and that of expectation and maximisation for w, with the labels' cause (wrong
+    label or mistake) as what is missing (Lange, JRSS B 57, 1995); damped where it would not rise.
+    """
+    shape = np.array(SHAPES)[fit[0]][:, None]
+    sureness, doubted = seen.sureness**shape, seen.doubted**shape
+    even = 1 / (seen.classes - 1)
+    parts = _parts(share, likeness, seen, fit)
+    value = _likelihood(share, seen, parts[0], parts[3])
+    damping, stalled = np.full(len(value), 1e-6), 0
     for _ in range(steps):
-        fall = groups.sureness
-        risk = _sigmoid(fit[:, :1] - fit[:, 1:] * fall)
-        chance = np.clip(share + (1 - share) * risk, _SMALLEST, 1 - _SMALLEST)
-        slope = (1 - share) * risk * (1 - risk)
-        pull = (groups.disagreeing - groups.images * chance) * slope / (chance * (1 - chance))
-        weight = groups.images * slope**2 / (chance * (1 - chance))
-        score = np.stack([pull.sum(1), -(pull * fall).sum(1)], 1)
-        aa, ab, bb = weight.sum(1), -(weight * fall).sum(1), (weight * fall**2).sum(1)
+        risk, doubt, mistakes, chance = parts
+        own = (1 - share) * doubt * mistakes / chance
+        pull, shift = own * (1 - doubt), seen.agreeing * risk
+        score_a = pull.sum(1) - shift.sum(1)
+        score_b = (shift * sureness).sum(1) - (pull * doubted).sum(1)
+        weight, other = shift * (1 - risk), own * doubt * (1 - doubt)
+        aa, ab = weight.sum(1) + other.sum(1), -(weight * sureness).sum(1) - (other * doubted).sum(1)
+        bb = (weight * sureness**2).sum(1) + (other * doubted**2).sum(1)
         aa, bb = aa * (1 + damping) + 1e-9, bb * (1 + damping) + 1e-9
         determinant = np.maximum(aa * bb - ab**2, 1e-300)
-        step = np.stack([bb * score[:, 0] - ab * score[:, 1], aa * score[:, 1] - ab * score[:, 0]], 1)
-        moved = fit + np.clip(step / determinant[:, None], -5, 5)
-        moved = np.stack([np.clip(moved[:, 0], -60, 60), np.clip(moved[:, 1], 0, 500)], 1)
-        reached = _likelihood(share, groups, moved)
-        better = reached > value
-        gain = float(np.where(better, reached - value, 0).max())
-        fit, value = np.where(better[:, None], moved, fit), np.where(better, reached, value)
+        step = np.stack([bb * score_a - ab * score_b, aa * score_b - ab * score_a], 1) / determinant[:, None]
+        # Where b would leave its bound, a moves alone: half of the joint step may lead down.
+        bound = (fit[2][:, 1] <= 0) & (step[:, 1] < 0)
+        step = np.where(bound[:, None], np.stack([score_a / aa, np.zeros_like(aa)], 1), step)
+        moved = fit[2].copy()
+        moved[:, :2] += np.clip(step, -5, 5)
+        moved[:, 0], moved[:, 1] = np.clip(moved[:, 0], -60, 60), np.clip(moved[:, 1], 0, 500)
+        alike = mistakes * ((1 - share) * doubt + share * likeness) / chance
+        anyhow = (alike * moved[:, 2:] * even / np.maximum(mistakes, _SMALLEST)).sum(1)
+        # A thousandth of an image keeps w off its ends, from which no step leads away.
+        moved[:, 2] = (anyhow + 1e-3) / (alike.sum(1) + 2e-3)
+        reached = _parts(share, likeness, seen, (fit[0], fit[1], moved))
+        fresh = _likelihood(share, seen, reached[0], reached[3])
+        better = fresh > value
+        gain = float(np.where(better, fresh - value, 0).max())
+        mask = better[:, None]
+        fit = fit[0], fit[1], np.where(mask, moved, fit[2])
+        parts = tuple(np.where(mask, one, two) for one, two in zip(reached, parts, strict=True))  # type: ignore[assignment]
+        value = np.where(better, fresh, value)
         damping = np.where(better, damping / 10, np.maximum(damping, 1e-3) * 10)
         # A step that was too long gains nothing, and the next, shorter one may.
-        stalled = stalled + 1 if gain < 1e-6 else 0
-        if stalled == 4:
+        stalled = stalled + 1 if gain < 1e-3 else 0
+        if stalled == 3:
             break
-    return float(value.max()), fit
+    return value, fit
 
 
-def _likelihood(share: float, groups: _Groups, fit: NDArray[np.float64]) -> NDArray[np.float64]:
-    chance = share + (1 - share) * _sigmoid(fit[:, :1] - fit[:, 1:] * groups.sureness)
-    chance = np.clip(chance, _SMALLEST, 1 - _SMALLEST)
-    right = groups.images - groups.disagreeing
-    return (groups.disagreeing * np.log(chance) + right * np.log1p(-chance)).sum(1)
+def _suspicion(share: float, likeness: float, seen: _Seen, fit: _Fit) -> NDArray[np.float64]:
+    """Probability that each label that disagrees is wrong, (m,)."""
+    _, doubt, mistakes, chance = _parts(share, likeness, seen, fit)
+    suspicion: NDArray[np.float64] = (1 - (1 - share) * doubt * mistakes / chance)[0]
+    return np.clip(suspicion, 0.0, 1.0)
 
 
-def _most_likely(groups: _Groups, fit: NDArray[np.float64]) -> tuple[float, float]:
-    """Golden-section search on the square root, in which the likelihood is closest to a parabola."""
-    ratio = (math.sqrt(5) - 1) / 2
-    low, high = 0.0, math.sqrt(min(_LARGEST_SHARE, float(groups.disagreeing.sum() / groups.images.sum()) * 1.5))
-    points = [high - ratio * (high - low), low + ratio * (high - low)]
-    values = []
-    for point in points:
-        value, fit = _profile(point**2, groups, fit)
-        values.append(value)
-    for _ in range(18):
-        # The better half keeps one inner point; the other is new.
-        if values[0] >= values[1]:
-            high, new = points[1], 0
-        else:
-            low, new = points[0], 1
-        points[1 - new], values[1 - new] = points[new], values[new]
-        points[new] = high - ratio * (high - low) if new == 0 else low + ratio * (high - low)
-        values[new], fit = _profile(points[new] ** 2, groups, fit)
-    chosen = int(values[1] > values[0])
-    return points[chosen] ** 2, values[chosen]
+def _one_peak(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same, never falling before the best and never rising after it: a bound is that of all smaller shares."""
+    top = int(values.argmax())
+    rising = np.maximum.accumulate(values[: top + 1])
+    falling = np.maximum.accumulate(values[top:][::-1])[::-1]
+    return np.concatenate([rising, falling[1:]])
 
 
-def _bound(groups: _Groups, fit: NDArray[np.float64], share: float, end: float, limit: float) -> float:
-    """Bisect between the likeliest share and 0 or 1 for the outermost whose profile likelihood reaches a limit."""
-    outside, inside = end, share
-    for _ in range(18):
-        middle = (outside + inside) / 2
-        value, fit = _profile(middle, groups, fit)
-        if value >= limit:
-            inside = middle
-        else:
-            outside = middle
-    # The side that is too far: the bound stays a bound.
-    return outside
-
-
-def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 0.5 * (1 + np.tanh(values / 2))
+def _peak(places: NDArray[np.float64], values: NDArray[np.float64]) -> float:
+    """Where the parabola through the best value and its neighbours has its top."""
+    top = int(values.argmax())
+    if top in (0, len(values) - 1):
+        return float(places[top])
+    near = slice(top - 1, top + 2)
+    bend, slope, _ = np.polyfit(places[near] - places[top], values[near], 2)
+    return (
+        float(np.clip(places[top] - slope / (2 * bend), places[top - 1], places[top + 1]))
+        if bend < 0
+        else float(places[top])
+    )
