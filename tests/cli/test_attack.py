@@ -107,7 +107,7 @@ def test_an_attack_of_a_folder_is_the_python_call(run, clothes, tmp_path):
     code, out, _ = run(*asked, "--json")
     assert code == 0
     assert out == (tmp_path / "here" / "attack.json").read_text()
-    code, _, err = run(*asked[:-1], "4")
+    code, _, err = run(*asked[:-2], "4", LOST)
     assert code == 2
     assert "holds another attack (differs in: seed)" in flat(err)
 
