@@ -1,7 +1,6 @@
 """Budgets, pictures, pseudonyms and full disks as a user meets them on the command line."""
 
 import errno
-import inspect
 import json
 import os
 import stat
@@ -11,11 +10,8 @@ import pytest
 import typer
 from PIL import Image
 
-import snellen
 from snellen.auditing import budgeting
 from snellen.auditing.budgeting import Rates
-from snellen.cli.attack import attack
-from snellen.cli.shift import shift
 from snellen.core.run import Run
 from tests.auditing.kept_things import mentions, pictures
 
@@ -102,8 +98,18 @@ def test_a_budget_is_told_with_what_it_left_out(run, tmp_path, monkeypatch):
     "command",
     [
         ("audit", "bundled:fashion-cnn", "Rosengarten", "--checks", "clean", "--allow-rejected"),
-        ("attack", "fgsm", "bundled:fashion-cnn", "Rosengarten", "--no-images"),
-        ("shift", "corruption", "Rosengarten", "--kind", "contrast", "--severity", "1", "--no-contact-sheet"),
+        ("attack", "fgsm", "bundled:fashion-cnn", "Rosengarten", "--no-images", "--allow-rejected"),
+        (
+            "shift",
+            "corruption",
+            "Rosengarten",
+            "--kind",
+            "contrast",
+            "--severity",
+            "1",
+            "--no-contact-sheet",
+            "--allow-rejected",
+        ),
     ],
 )
 def test_a_full_disk_is_told_with_the_way_to_go_on(run, clinic, tmp_path, monkeypatch, command):
@@ -134,7 +140,7 @@ def test_a_full_disk_is_told_with_the_way_to_go_on(run, clinic, tmp_path, monkey
     ],
 )
 def test_attacks_and_shifts_under_pseudonyms(run, clinic, tmp_path, command, written):
-    code, out, _ = run(*command, "--pseudonyms", "names.json", "--out", "made")
+    code, out, _ = run(*command, "--allow-rejected", "--pseudonyms", "names.json", "--out", "made")
     assert code == 0
     assert (tmp_path / "made" / written).is_file()
     assert mentions(tmp_path / "made", NAMES) == {}
@@ -167,10 +173,3 @@ def test_a_place_that_can_be_no_folder_is_told(run, clinic, place, message):
     assert message in flat(err)
     assert "Traceback" not in err
     assert "goes on where this stopped" not in err
-
-
-def test_options_have_the_defaults_of_the_functions():
-    for command, function in ((attack, snellen.attack), (shift, snellen.shift)):
-        options, parameters = inspect.signature(command).parameters, inspect.signature(function).parameters
-        assert "pseudonyms" in options.keys() & parameters.keys()
-        assert options["pseudonyms"].default == parameters["pseudonyms"].default

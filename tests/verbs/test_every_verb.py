@@ -335,7 +335,7 @@ def test_rejected_images_come_in_the_order_of_the_set_however_they_were_measured
 
     model = snellen.Classifier(scores, class_names=usual.class_names, preparation=usual.preparation)
     for size in (6, 1):
-        made = snellen.attack(model, images, {"method": "square", "queries": 2}, batch_size=size)
+        made = snellen.attack(model, images, {"method": "square", "queries": 2}, batch_size=size, allow_rejected=True)
         assert [one.id for one in made.rejected] == [lost, broken], size
 
 
