@@ -89,6 +89,34 @@ def test_files_that_are_no_weights(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (torch.zeros(1).expand(2 * 10**4, 10**4), r"of shape \(20000, 10000\) repeats what is stored of it, 4 bytes"),
+        (torch.zeros(8).as_strided((5, 4), (1, 1)), "repeats what is stored"),
+        (torch.zeros(1, dtype=torch.int64).expand(2), "repeats what is stored"),
+        (torch.zeros(4, 4).to_sparse(), "is sparse"),
+        (torch.zeros(10**6, 10**6, device="meta"), "without numbers"),
+    ],
+)
+def test_tensors_that_are_larger_than_their_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tensor: Tensor, message: str
+) -> None:
+    looked: list[int] = []
+    monkeypatch.setattr(torch, "isfinite", lambda values: looked.append(values.numel()) or values == values)
+    torch.save({"fits": torch.zeros(3, 5)[:, 1:], "weight": tensor}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=message):
+        read_checkpoint(tmp_path / "w.pth")
+    assert looked == [12]  # the good one alone
+
+
+@pytest.mark.timeout(60)
+def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
+    save_file({}, tmp_path / "empty.safetensors")
+    with pytest.raises(InputError, match="holds no tensors"):
+        load_classifier(f"timm:test_resnet@{tmp_path / 'empty.safetensors'}", NAMES)
+
+
 def test_classes_are_counted_or_said(tmp_path: Path, network: nn.Module) -> None:
     file = tmp_path / "weights.safetensors"
     save_file(network.state_dict(), file)
