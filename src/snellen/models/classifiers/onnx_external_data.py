@@ -1,7 +1,7 @@
 """Files beside an ONNX file that hold its weights: which they are, and the hash of all of them.
 
-The names are read from the fields of the file itself: the onnx package may be missing, and the hash must cover all that a
-runtime reads.
+The names are read from the fields of the file itself: the onnx package may be missing, and the hash must cover all that
+a runtime reads.
 """
 
 from __future__ import annotations
