@@ -57,7 +57,9 @@ def external_files(content: bytes) -> tuple[str, ...]:
                 names[held.get(2, b"").decode("utf-8", errors="replace")] = None
             continue
         inside = _INSIDE[kind]
-        waiting += [(inside[field], *place) for field, *place in _fields(content, start, end) if field in inside]
+        waiting += [
+            (inside[field], begin, stop) for field, begin, stop in _fields(content, start, end) if field in inside
+        ]
     for name in names:
         parts = PurePosixPath(name.replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts or ":" in name or not name:
