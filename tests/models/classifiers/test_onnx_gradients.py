@@ -383,6 +383,19 @@ def test_sessions_with_weights_elsewhere(
     assert (classifier.identity is None, classifier.differentiable) == (external, not external)
 
 
+def test_a_session_of_the_format_of_the_runtime(tmp_path: Path, write_graph: Write) -> None:
+    path = write_graph(tmp_path / "net.onnx")
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "net.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    content = (tmp_path / "net.ort").read_bytes()
+    classifier = load_classifier(onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]), NAMES)
+    assert (classifier.differentiable, classifier.fingerprint()) == (False, None)
+    images = torch.rand(2, 3, 8, 6)
+    assert torch.allclose(classifier(images), load_classifier(f"onnx:{path}", NAMES)(images), atol=1e-6)
+
+
 def test_names_in_a_file_do_not_hide_parts_of_the_module(tmp_path: Path, write_graph: Write) -> None:
     path = write_graph(tmp_path / "net.onnx")
     model = onnx.load(path)

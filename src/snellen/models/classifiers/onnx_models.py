@@ -99,7 +99,7 @@ def described(session: Any) -> LoadedModel:  # noqa: ANN401 - an InferenceSessio
     if content is None and file is not None and file.is_file():
         content = read_model(file)
     identity = None
-    if not isinstance(content, bytes):
+    if not isinstance(content, bytes) or content[4:8] == b"ORTM":  # the runtime's own format, which holds no ONNX
         opened = _by_runtime(runtime, "onnxruntime runs the session, whose file is not known: no gradients and layers")
     elif file is None and external_files(content):
         opened = _by_runtime(runtime, "onnxruntime runs the session, whose weights lie in files that are not known")
