@@ -36,7 +36,9 @@ from snellen.data.files.manifest import load_manifest
 from snellen.data.files.medmnist import load_npz
 from snellen.data.files.tar_shards.loading import load_tar
 from snellen.data.references import load_images
+from snellen.models.classifiers.model_options import plain_arguments
 from snellen.models.classifiers.model_record import read_record
+from snellen.models.classifiers.onnx_external_data import external_files
 from snellen.models.classifiers.onnx_graph.running import run_by_torch
 from snellen.models.weights.checkpoint_file import read_checkpoint
 from snellen.models.weights.state_dict_file import read_state_dict
@@ -178,8 +180,9 @@ def onnx_graph(content: bytes) -> None:
         dtype=torch.float32,
         grey=False,
         batch=None,
-        device=torch.device("cpu"),
     )
+    with suppress(InputError):
+        external_files(content)
 
 
 def card(content: bytes) -> None:
@@ -190,7 +193,8 @@ def card(content: bytes) -> None:
         Artifact.load(folder)
     for name in ("model.onnx.json", "model.onnx.toml"):
         with suppress(InputError):
-            read_record(_file(name, content))
+            record = read_record(_file(name, content))
+            plain_arguments((record and record.arguments) or {}, name)
 
 
 def run(content: bytes) -> None:

@@ -1,5 +1,6 @@
 """Weights with an architecture: files of torch, arguments, and descriptions beside them."""
 
+import json
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -86,6 +87,34 @@ def test_files_that_are_no_weights(
     path = packed
     refused("packed or larger inside than outside")
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (torch.zeros(1).expand(2 * 10**4, 10**4), r"of shape \(20000, 10000\) repeats what is stored of it, 4 bytes"),
+        (torch.zeros(8).as_strided((5, 4), (1, 1)), "repeats what is stored"),
+        (torch.zeros(1, dtype=torch.int64).expand(2), "repeats what is stored"),
+        (torch.zeros(4, 4).to_sparse(), "is sparse"),
+        (torch.zeros(10**6, 10**6, device="meta"), "without numbers"),
+    ],
+)
+def test_tensors_that_are_larger_than_their_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tensor: Tensor, message: str
+) -> None:
+    looked: list[int] = []
+    monkeypatch.setattr(torch, "isfinite", lambda values: looked.append(values.numel()) or values == values)
+    torch.save({"fits": torch.zeros(3, 5)[:, 1:], "weight": tensor}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=message):
+        read_checkpoint(tmp_path / "w.pth")
+    assert looked == [12]  # the good one alone
+
+
+@pytest.mark.timeout(60)
+def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
+    save_file({}, tmp_path / "empty.safetensors")
+    with pytest.raises(InputError, match="holds no tensors"):
+        load_classifier(f"timm:test_resnet@{tmp_path / 'empty.safetensors'}", NAMES)
 
 
 def test_classes_are_counted_or_said(tmp_path: Path, network: nn.Module) -> None:
@@ -178,6 +207,74 @@ def test_a_description_beside_weights(tmp_path: Path, network: nn.Module) -> Non
         load_classifier(str(file), NAMES)
     named = load_classifier(str(file), NAMES, model_args={"architecture": "timm:test_resnet"})
     assert torch.equal(named(images()), network(named.normalise(images())))
+
+
+HOSTILE = {
+    "checkpoint_path": "evil",
+    "pretrained": True,
+    "pretrained_cfg_overlay": {"num_classes": 3},
+    "cache_dir": "there",
+    "features_only": True,
+    "scriptable": True,
+    "weights": "DEFAULT",
+    "global_pool": "/tmp/evil.pth",
+    "act_layer": "evil.pth",
+    "norm_layer": "https://example.org/x",
+    "block": [{"inside": ["hf-hub:x"]}],
+    "deep": [[[[[[[[[[]]]]]]]]]],
+}
+
+
+@pytest.mark.parametrize("key", HOSTILE)
+@pytest.mark.parametrize("architecture", ["timm:test_resnet", "torchvision:squeezenet1_1", "fashion_cnn"])
+def test_a_description_chooses_no_further_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: nn.Module, architecture: str, key: str
+) -> None:
+    timm, torchvision = pytest.importorskip("timm"), pytest.importorskip("torchvision")
+    called: list[object] = []
+    monkeypatch.setattr(timm, "create_model", lambda *given, **_: called.append(given))
+    monkeypatch.setattr(torchvision.models, "get_model", lambda *given, **_: called.append(given))
+    file = tmp_path / "weights.safetensors"
+    save_file(network.state_dict(), file)
+    record = {"architecture": architecture, "arguments": {key: HOSTILE[key]}}
+    (tmp_path / "weights.safetensors.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=f"argument {key}=.* are numbers and words"):
+        load_classifier(str(file), NAMES)
+    if ":" in architecture:
+        with pytest.raises(InputError, match=f"argument {key}=.* are numbers and words"):
+            load_classifier(architecture, NAMES, model_args={key: HOSTILE[key]})
+    assert called == []
+
+
+def test_a_checkpoint_path_runs_no_pickle(tmp_path: Path, network: nn.Module, capsys: pytest.CaptureFixture) -> None:
+    file, evil = tmp_path / "weights.safetensors", tmp_path / "evil.pth"
+    save_file(network.state_dict(), file)
+    torch.save(Runs(), evil)
+    described = tmp_path / "weights.safetensors.toml"
+    described.write_text(f'architecture = "timm:test_resnet"\n[arguments]\ncheckpoint_path = "{evil}"\n')
+    with pytest.raises(InputError, match="checkpoint_path does not belong to the network itself"):
+        load_classifier(str(file), NAMES)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "architecture", ["timm:test_resnet@other", "timm:hf-hub:x/y", "timm:local-dir:/tmp", "torchvision:https://x/y"]
+)
+def test_an_architecture_is_no_path(tmp_path: Path, network: nn.Module, architecture: str) -> None:
+    file = tmp_path / "weights.safetensors"
+    save_file(network.state_dict(), file)
+    (tmp_path / "weights.safetensors.toml").write_text(f'architecture = "{architecture}"\n')
+    with pytest.raises(InputError, match="is a path or an address; expected timm:NAME alone"):
+        load_classifier(str(file), NAMES)
+
+
+@pytest.mark.parametrize("value", ["nonsense", [1, 2]])
+def test_values_that_build_no_network(tmp_path: Path, network: nn.Module, value: object) -> None:
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    for architecture in ("timm:test_resnet", "torchvision:squeezenet1_1"):
+        reference = f"{architecture}@{tmp_path / 'w.safetensors'}"
+        with pytest.raises(InputError, match=r"cannot be built with .* \(--model-args\)"):
+            load_classifier(reference, NAMES, model_args={"num_classes": value})
 
 
 def test_architectures_of_snellen(tmp_path: Path) -> None:

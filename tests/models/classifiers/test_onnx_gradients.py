@@ -1,5 +1,6 @@
 """ONNX files with gradients and layers, beside the modules that they were exported from and ONNX Runtime."""
 
+import hashlib
 import logging
 import warnings
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from snellen.methods.explanations.grad_cam import grad_cam
 from snellen.models.classifiers.onnx_graph import networks
 from snellen.models.classifiers.onnx_graph.layers import rebatched
 from snellen.models.classifiers.onnx_graph.reading import Node, layer_names
+from snellen.models.classifiers.onnx_graph.running import InBatches
 from snellen.models.classifiers.references import load_classifier
 from tests.models.conftest import BIAS, WEIGHT
 
@@ -255,6 +257,44 @@ def test_torch_needs_no_cuda_of_onnxruntime(
     assert isinstance(loaded.network, nn.Module)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("labels", [False, True])
+def test_run_by_torch_is_kept_on_every_device(tmp_path: Path, write_graph: Write, device: str, labels: bool) -> None:
+    from snellen.models.classifiers import onnx_models
+
+    tail = [helper.make_node("ArgMax", ["scores"], ["label"], axis=1)]
+    output = ("label", onnx.TensorProto.INT64)
+    given = {"tail": tail, "output": output} if labels else {"then": ["Hardmax"]}
+    path = write_graph(tmp_path / "net.onnx", **given)
+    message = "an output of labels has no gradients" if labels else "operator Hardmax"
+    with pytest.raises(UnsupportedError, match=rf"{message} \(run_by=torch\)"):
+        onnx_models.load(str(path), torch.device(device), {"run_by": "torch"})
+
+
+def test_labels_are_told_on_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_graph: Write) -> None:
+    from snellen.models.classifiers import onnx_models
+
+    opened: list[str] = []
+    right = onnx_models.open_session
+
+    def on_the_cpu(runtime: object, path: Path, device: torch.device) -> object:
+        opened.append(device.type)
+        return right(runtime, path, torch.device("cpu"))
+
+    monkeypatch.setattr(onnx_models, "open_session", on_the_cpu)
+    tail = [helper.make_node("ArgMax", ["scores"], ["label"], axis=1)]
+    path = write_graph(tmp_path / "net.onnx", tail=tail, output=("label", onnx.TensorProto.INT64))
+    loaded = onnx_models.load(str(path), torch.device("cuda"))
+    assert opened == ["cpu", "cuda"]
+    assert loaded.notes[-1] == "onnxruntime runs the model: an output of labels has no gradients"
+
+
+def test_a_module_in_batches_follows_its_images() -> None:
+    module = InBatches(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), 2)
+    there = module(torch.zeros(3, 3, 2, 2, device="meta"))
+    assert (there.device.type, there.shape) == ("meta", (3, 2))
+
+
 def test_without_onnx_the_runtime_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_graph: Write) -> None:
     from snellen.core.errors import import_extra
     from snellen.models.classifiers.onnx_graph import reading
@@ -292,6 +332,68 @@ def test_a_session_knows_its_file(tmp_path: Path, write_graph: Write) -> None:
     gone = load_classifier(of_file, NAMES)
     assert not gone.differentiable
     assert "whose file is not known" in gone.notes[0]
+
+
+def test_sessions_of_other_graphs_have_other_fingerprints(tmp_path: Path, write_graph: Write) -> None:
+    path = write_graph(tmp_path / "net.onnx")
+    swapped = tmp_path / "swapped.onnx"
+    for file, order in ((swapped, [1, 0, 3, 2]), (path, [0, 1, 2, 3])):  # numbers that are no weights of the module
+        onnx.save(onnx.load(path), file)
+        tail = [helper.make_node("Gather", ["scores", "order"], ["chosen"], axis=1)]
+        graph_of(tail, "chosen", file, {"order": torch.tensor(order)})
+    of_file = load_classifier(f"onnx:{path}", NAMES)
+    images = torch.rand(2, 3, 8, 6)
+    for read in (str, Path.read_bytes):
+        first, again, other = (
+            load_classifier(onnxruntime.InferenceSession(read(one), providers=["CPUExecutionProvider"]), NAMES)
+            for one in (path, path, swapped)
+        )
+        assert not torch.allclose(first(images), other(images))
+        assert first.fingerprint() == again.fingerprint() != other.fingerprint()
+        assert (first.identity, first.identity == other.identity) == (of_file.identity, False)
+
+
+def test_the_identity_of_a_session_is_certain(tmp_path: Path, write_graph: Write) -> None:
+    path = write_graph(tmp_path / "net.onnx", then=["Hardmax"])
+    of_file, of_bytes = (
+        onnxruntime.InferenceSession(one, providers=["CPUExecutionProvider"]) for one in (str(path), path.read_bytes())
+    )
+    by_bytes = load_classifier(of_bytes, NAMES)
+    assert not by_bytes.differentiable
+    assert by_bytes.identity == hashlib.sha256(path.read_bytes()).hexdigest()
+    # The runtime has read the file, which may be another by now.
+    assert load_classifier(of_file, NAMES).fingerprint() is None
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_sessions_with_weights_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_graph: Write, external: bool
+) -> None:
+    whole = load_classifier(f"onnx:{write_graph(tmp_path / 'net.onnx')}", NAMES)
+    path = tmp_path / "outside.onnx"
+    model = onnx.load(tmp_path / "net.onnx")
+    onnx.save_model(model, path, save_as_external_data=external, location="weights.bin", size_threshold=0)
+    monkeypatch.chdir(tmp_path)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    classifier = load_classifier(session, NAMES)
+    images = torch.rand(2, 3, 8, 6)
+    assert torch.allclose(classifier(images), whole(images), atol=1e-6)
+    assert (classifier.identity is None, classifier.differentiable) == (external, not external)
+
+
+def test_a_session_of_the_format_of_the_runtime(tmp_path: Path, write_graph: Write) -> None:
+    path = write_graph(tmp_path / "net.onnx")
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "net.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    content = (tmp_path / "net.ort").read_bytes()
+    classifier = load_classifier(onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]), NAMES)
+    assert (classifier.differentiable, classifier.fingerprint()) == (False, None)
+    images = torch.rand(2, 3, 8, 6)
+    assert torch.allclose(classifier(images), load_classifier(f"onnx:{path}", NAMES)(images), atol=1e-6)
 
 
 def test_names_in_a_file_do_not_hide_parts_of_the_module(tmp_path: Path, write_graph: Write) -> None:

@@ -7,10 +7,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from onnx.backend.test.case.node import collect_testcases
 
 from snellen.core.errors import UnsupportedError
+from snellen.models.classifiers.onnx_graph import module
 from snellen.models.classifiers.onnx_graph.call import Call
+from snellen.models.classifiers.onnx_graph.module import OnnxModule
 from snellen.models.classifiers.onnx_graph.networks import OPERATORS
 from snellen.models.classifiers.onnx_graph.reading import read_graph
 
@@ -107,6 +110,87 @@ def test_types_are_cast() -> None:
 def test_a_graph_cannot_ask_for_all_memory(kind: str, inputs: tuple[torch.Tensor, ...]) -> None:
     with pytest.raises(UnsupportedError, match="numbers as its output, more than"):
         OPERATORS[kind](Call(kind, inputs, {}, 20))
+
+
+def built(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> OnnxModule:
+    """A module that adds the value ``made`` to its images."""
+    graph = helper.make_graph(
+        [*nodes, helper.make_node("Add", ["images", "made"], ["sum"])],
+        "test",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ("n", 3, 4, 4))],
+        [helper.make_tensor_value_info("sum", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    return OnnxModule(read_graph(model.SerializeToString(), None, "sum"))
+
+
+COLUMN, ROW = np.zeros((512, 1), np.float32), np.zeros((1, 512), np.float32)
+GROWING: dict[str, tuple[list[onnx.NodeProto], dict[str, np.ndarray]]] = {
+    "add": ([helper.make_node("Add", ["column", "row"], ["made"])], {"column": COLUMN, "row": ROW}),
+    "matmul": ([helper.make_node("MatMul", ["column", "row"], ["made"])], {"column": COLUMN, "row": ROW}),
+    "einsum": (
+        [helper.make_node("Einsum", ["column", "row"], ["made"], equation="ij,kl->il")],
+        {"column": COLUMN, "row": ROW},
+    ),
+    "gather": (
+        [helper.make_node("Gather", ["column", "places"], ["made"])],
+        {"column": np.zeros((1, 64), np.float32), "places": np.zeros(512 * 8, np.int64)},
+    ),
+    "pad": (
+        [helper.make_node("Pad", ["column", "pads"], ["made"])],
+        {"column": COLUMN, "pads": np.array([0, 0, 0, 511], np.int64)},
+    ),
+    "one hot": (
+        [helper.make_node("OneHot", ["places", "depth", "two"], ["made"])],
+        {"places": np.zeros(64, np.int64), "depth": np.array(4096, np.int64), "two": np.zeros(2, np.float32)},
+    ),
+    "concat": (
+        [helper.make_node("Concat", [f"c{i}"] * 2, [f"c{i + 1}" if i < 9 else "made"], axis=1) for i in range(10)],
+        {"c0": COLUMN},
+    ),
+    "expand": (
+        [helper.make_node("Expand", ["column", "shape"], ["wide"]), helper.make_node("Neg", ["wide"], ["made"])],
+        {"column": COLUMN, "shape": np.array([512, 512], np.int64)},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", GROWING)
+def test_what_a_graph_makes_of_constants_is_limited(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes, constants = GROWING[kind]
+    built(nodes, constants)
+    monkeypatch.setattr(module, "MOST_MADE", 2**19)  # each makes a MiB
+    with pytest.raises(UnsupportedError, match=r"a graph that makes constants of more than \d+ bytes"):
+        built(nodes, constants)
+
+
+def test_memory_is_refused_before_it_is_taken() -> None:
+    wide = {"column": np.zeros((2**17, 1), np.float32), "row": np.zeros((1, 2**17), np.float32)}
+    with pytest.raises(UnsupportedError, match="a graph that makes constants"):  # of 64 GiB
+        built([helper.make_node("Add", ["column", "row"], ["made"])], wide)
+    weight = [helper.make_node("Expand", ["one", "shape"], ["weight"])]
+    gemm = helper.make_node("Gemm", ["images", "weight"], ["made"])
+    with pytest.raises(UnsupportedError, match="a graph that makes constants"):  # when a layer is made of it
+        built([*weight, gemm], {"one": np.zeros((1, 1), np.float32), "shape": np.array([2**14, 2**14], np.int64)})
+
+
+def test_weights_may_be_turned_and_cast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_MADE", 0)
+    nodes = [
+        helper.make_node("Cast", ["weight"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["wide"], ["turned"]),
+        helper.make_node("Neg", ["turned"], ["made"]),
+    ]
+    images = torch.rand(2, 3, 4, 4)
+    found = built(nodes, {"weight": np.ones((4, 4), np.float16)})(images)
+    assert torch.equal(found, images - 1)
+
+
+def test_a_shape_has_few_numbers() -> None:
+    call = Call("Reshape", (torch.zeros(4), torch.zeros(1, dtype=torch.int64).expand(2**30)), {}, 20)
+    with pytest.raises(UnsupportedError, match="1073741824 numbers at input 2, more than 4096"):
+        OPERATORS["Reshape"](call)
 
 
 def test_a_missing_input_is_an_error_that_names_the_operator() -> None:

@@ -7,6 +7,7 @@ counts for weights that a reference names with their architecture, too: ``timm:N
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from snellen.core.errors import InputError, unknown_name
 from snellen.models.classifiers.artifact_models import build_network
 from snellen.models.classifiers.assembly import LoadedModel
 from snellen.models.classifiers.checkpoint_description import described_beside, with_description
+from snellen.models.classifiers.model_options import plain_arguments
 from snellen.models.weights.checkpoint_file import read_checkpoint
 from snellen.models.weights.state_dict_file import load_strictly
 
@@ -37,7 +39,7 @@ def load(rest: str, device: torch.device, arguments: Mapping[str, object] | None
         arguments: of the architecture, such as ``num_classes``; they win over those of the description.
 
     Raises:
-        InputError: no architecture, one that is not known, or weights that do not fit it.
+        InputError: no architecture, one that is not known, arguments that could name files, or weights that do not fit.
     """
     path = Path(rest)
     if path.suffix == ".pt2":
@@ -55,6 +57,8 @@ def load(rest: str, device: torch.device, arguments: Mapping[str, object] | None
             f'architecture = "timm:resnet18"'
         )
     library, _, name = architecture.partition(":")
+    if not re.fullmatch(r"[\w.-]*", name):  # an @ in it would name another file of weights
+        raise InputError(f"{path}: architecture {architecture!r} is a path or an address; expected timm:NAME alone")
     if library in _LIBRARIES and name:
         loader: Any = importlib.import_module(_LIBRARIES[library])
         loaded: LoadedModel = loader.load(f"{name}@{path}", device, given)
@@ -67,6 +71,7 @@ def load(rest: str, device: torch.device, arguments: Mapping[str, object] | None
 
 def _of_snellen(architecture: str, path: Path, arguments: Mapping[str, object]) -> LoadedModel:
     """Weights in one of Snellen's own architectures, whose classes are counted where they are not given."""
+    arguments = plain_arguments(arguments, architecture)
     tensors, notes = read_checkpoint(path)
     last = next((value for value in reversed(list(tensors.values())) if value.ndim == 2), None)
     counted = {} if last is None else {"class_count": len(last)}

@@ -6,10 +6,9 @@ Torch runs it, with gradients and layers, where it can; ONNX Runtime does otherw
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,67 +18,9 @@ from snellen.core.errors import InputError, UnsupportedError, import_extra
 from snellen.core.preparation import Preparation
 from snellen.models.classifiers.assembly import Field, LoadedModel, Network
 from snellen.models.classifiers.model_record import ModelRecord, card_path, read_record, recorded_preparation
+from snellen.models.classifiers.onnx_external_data import external_files, hash_with_external_files
 from snellen.models.classifiers.onnx_graph.running import Running, run_by_torch
 from snellen.models.classifiers.onnx_sessions import WrappedSession, open_session, wrap_session
-
-#: An ``external_data`` entry of a tensor: StringStringEntryProto with key "location" (fields 1 and 2 of the message).
-_LOCATION = b"\x0a\x08location\x12"
-
-
-def external_files(content: bytes) -> tuple[str, ...]:
-    r"""Names of the files that hold tensors of a serialised ONNX model, in order of first mention.
-
-    >>> external_files(b"..." + _LOCATION + b"\x06w.data" + b"...")
-    ('w.data',)
-
-    Raises:
-        InputError: a name that leaves the folder of the model.
-    """
-    names: list[str] = []
-    start = content.find(_LOCATION)
-    while start >= 0:
-        length, begin = _varint(content, start + len(_LOCATION))
-        name = content[begin : begin + length].decode("utf-8", errors="replace")
-        if name not in names:
-            names.append(name)
-        start = content.find(_LOCATION, begin)
-    for name in names:
-        parts = PurePosixPath(name.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or ":" in name or not name:
-            raise InputError(f"the ONNX file keeps weights in {name!r}, which is outside of its folder; not read")
-    return tuple(names)
-
-
-def hash_with_external_files(path: Path, content: bytes) -> str:
-    """The sha256 of a model's content; with external weight files, of its hash and theirs, in order.
-
-    Raises:
-        InputError: a weight file is missing.
-    """
-    own = hashlib.sha256(content).hexdigest()
-    names = external_files(content)
-    if not names:
-        return own
-    digest = hashlib.sha256(own.encode())
-    for name in names:
-        part = path.parent / name
-        if not part.is_file():
-            raise InputError(f"{path} keeps weights in {name}, which is missing beside it; copy both files")
-        with part.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").hexdigest().encode())
-    return digest.hexdigest()
-
-
-def _varint(content: bytes, start: int) -> tuple[int, int]:
-    """A protobuf varint: its value, and the position after it."""
-    value = shift = 0
-    for position in range(start, min(start + 5, len(content))):
-        value |= (content[position] & 0x7F) << shift
-        if content[position] < 0x80:
-            return value, position + 1
-        shift += 7
-    return 0, start
-
 
 #: Largest ONNX file that is read, bytes: the limit of its format.
 MAX_BYTES = 2**31 - 1
@@ -146,7 +87,8 @@ def described(session: Any) -> LoadedModel:  # noqa: ANN401 - an InferenceSessio
     """A session that the caller opened; what the model does not say is assumed as for a file without a record.
 
     A session knows the file or the bytes that it was made of. Torch runs these where it can; a session whose file is
-    gone, or was changed so that it gives other scores, runs itself, without gradients.
+    gone, or was changed so that it gives other scores, runs itself, without gradients. The identity is the hash of what
+    torch runs, or of the bytes; a session that runs itself may differ from its file by now, and has none.
 
     Raises:
         InputError: a model of another kind.
@@ -156,10 +98,15 @@ def described(session: Any) -> LoadedModel:  # noqa: ANN401 - an InferenceSessio
     file = Path(path) if isinstance(path, str) and path else None
     if content is None and file is not None and file.is_file():
         content = read_model(file)
-    if isinstance(content, bytes):
-        opened = _by_torch(runtime, content, None if file is None else file.parent, torch.device("cpu"), None, None)
-    else:
+    identity = None
+    if not isinstance(content, bytes) or content[4:8] == b"ORTM":  # the runtime's own format, which holds no ONNX
         opened = _by_runtime(runtime, "onnxruntime runs the session, whose file is not known: no gradients and layers")
+    elif file is None and external_files(content):
+        opened = _by_runtime(runtime, "onnxruntime runs the session, whose weights lie in files that are not known")
+    else:
+        opened = _by_torch(runtime, content, None if file is None else file.parent, None, None)
+        if file is None or opened.differentiable:
+            identity = hash_with_external_files(file or Path("the session"), content)
     assumed: dict[Field, str] = {"normalization": _UNIT}
     if opened.size is not None:
         assumed["preparation"] = _scaled(opened.size)
@@ -167,6 +114,7 @@ def described(session: Any) -> LoadedModel:  # noqa: ANN401 - an InferenceSessio
         network=opened.network,
         name="onnx session",
         preparation=Preparation() if opened.size is None else _to_size(opened.size),
+        identity=identity,
         differentiable=opened.differentiable,
         feature_layer=opened.feature_layer,
         notes=opened.notes,
@@ -209,12 +157,10 @@ def _open(
     if run_by == "onnxruntime":
         runtime = wrap_session(open_session(onnxruntime, path, device), path)
         return _by_runtime(runtime, "onnxruntime runs the model, as was asked for: no gradients and layers")
-    cpu = torch.device("cpu")
-    runtime = wrap_session(open_session(onnxruntime, path, cpu), path)
-    opened = _by_torch(runtime, content, path.parent, device, scale, size)
+    opened = _by_torch(wrap_session(open_session(onnxruntime, path, _CPU), path), content, path.parent, scale, size)
+    if run_by == "torch" and not opened.differentiable:
+        raise UnsupportedError(f"{path}: {opened.notes[-1]} (run_by=torch)")
     if opened.differentiable or device.type == "cpu":
-        if run_by == "torch" and not opened.differentiable:
-            raise UnsupportedError(f"{path}: {opened.notes[-1]} (run_by=torch)")
         return opened
     return _by_runtime(wrap_session(open_session(onnxruntime, path, device), path), opened.notes[-1])
 
@@ -227,13 +173,12 @@ def _by_torch(
     runtime: WrappedSession,
     content: bytes,
     folder: Path | None,
-    device: torch.device,
     scale: Normalization | None,
     size: tuple[int, int] | None,
 ) -> _Opened:
     """Torch, where its scores are those of the runtime; else the runtime."""
     if runtime.labels:
-        return _Opened(runtime.network, runtime.size, tuple(runtime.notes), differentiable=False)
+        return _by_runtime(runtime, "onnxruntime runs the model: an output of labels has no gradients")
     found: Running = run_by_torch(
         content,
         folder,
@@ -244,7 +189,6 @@ def _by_torch(
         dtype=runtime.dtype,
         grey=runtime.grey,
         batch=runtime.batch,
-        device=device,
     )
     if found.network is None:
         return _by_runtime(runtime, found.note)
@@ -252,6 +196,7 @@ def _by_torch(
     return _Opened(found.network, runtime.size, notes, differentiable=True, feature_layer=found.feature_layer)
 
 
+_CPU = torch.device("cpu")
 _UNIT = "input assumed to be RGB in [0, 1] without normalisation"
 
 

@@ -16,7 +16,7 @@ from snellen.core.errors import InputError, import_extra, unknown_name
 from snellen.core.preparation import Interpolation, Preparation
 from snellen.models.classifiers.assembly import LoadedModel
 from snellen.models.classifiers.checkpoint_description import described_beside, with_description
-from snellen.models.classifiers.model_options import built_for, published_arguments, resized
+from snellen.models.classifiers.model_options import built_for, plain_arguments, published_arguments, resized
 from snellen.models.remote.permission import host_of, may_reach
 from snellen.models.weights.checkpoint_file import read_checkpoint
 from snellen.models.weights.quiet_loading import cached_by_torch, hub_host, no_weights, quiet_loading
@@ -43,7 +43,8 @@ def load(rest: str, device: torch.device, arguments: Mapping[str, object] | None
         host = None if file else _host_with_weights(timm, name)
     with quiet_loading(offline=host is None or not may_reach(host)):
         if file:
-            given = {**(described_beside(Path(file)).arguments or {}), **(arguments or {})}
+            said = {**(described_beside(Path(file)).arguments or {}), **(arguments or {})}
+            given = plain_arguments(said, f"timm:{name}")
             network, found = _with_file(timm, name, Path(file), given)
         else:
             given = published_arguments(arguments, f"timm:{name}")
@@ -188,8 +189,9 @@ def _with_file(
 def _created(timm: ModuleType, name: str, arguments: Mapping[str, object], *, pretrained: bool) -> nn.Module:
     try:
         network: nn.Module = timm.create_model(name, pretrained=pretrained, **arguments)
-    except (TypeError, AssertionError) as error:
-        if not arguments:
+    except Exception as error:
+        # Of timm's own weights, other errors say that they cannot be fetched.
+        if not arguments or (pretrained and not isinstance(error, TypeError | AssertionError)):
             raise
         raise InputError(f"timm:{name} cannot be built with {dict(arguments)} (--model-args): {error}") from error
     return network

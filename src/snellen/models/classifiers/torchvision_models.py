@@ -16,7 +16,7 @@ from snellen.core.errors import InputError, import_extra, unknown_name
 from snellen.core.preparation import Preparation
 from snellen.models.classifiers.assembly import Field, LoadedModel
 from snellen.models.classifiers.checkpoint_description import described_beside, with_description
-from snellen.models.classifiers.model_options import built_for, published_arguments, resized
+from snellen.models.classifiers.model_options import built_for, plain_arguments, published_arguments, resized
 from snellen.models.remote.permission import host_of, may_reach
 from snellen.models.weights.checkpoint_file import read_checkpoint
 from snellen.models.weights.quiet_loading import cached_by_torch, no_weights, quiet_loading
@@ -50,7 +50,8 @@ def load(rest: str, device: torch.device, arguments: Mapping[str, object] | None
         torchvision = import_extra("torchvision", "models", f"torchvision:{name}")
         weights = _weights(torchvision, architecture, member)
         if file:
-            given = {**(described_beside(Path(file)).arguments or {}), **(arguments or {})}
+            said = {**(described_beside(Path(file)).arguments or {}), **(arguments or {})}
+            given = plain_arguments(said, f"torchvision:{name}")
         else:
             given = published_arguments(arguments, f"torchvision:{name}")
         tensors, found = read_checkpoint(Path(file)) if file else (_published(weights, name), ())
@@ -135,7 +136,7 @@ def _build(
         options = {"transform_input": True, "aux_logits": has_heads, "init_weights": False}
     try:
         network: nn.Module = torchvision.models.get_model(architecture, weights=None, **{**options, **arguments})
-    except (TypeError, ValueError) as error:
+    except Exception as error:
         raise InputError(
             f"torchvision:{architecture} cannot be built with {dict(arguments)} (--model-args): {error}"
         ) from error

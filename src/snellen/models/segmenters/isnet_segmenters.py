@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from snellen.core.errors import InputError, ModelError, import_extra
-from snellen.models.classifiers.onnx_models import hash_with_external_files, read_model
+from snellen.models.classifiers.onnx_external_data import hash_with_external_files
+from snellen.models.classifiers.onnx_models import read_model
 from snellen.models.classifiers.onnx_sessions import OnnxNetwork, open_session, wrap_session
 from snellen.models.segmenters.protocol import Prompt, Segmented, checked_prompts, image_bytes
 

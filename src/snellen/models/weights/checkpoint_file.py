@@ -33,7 +33,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     (``module.``, ``_orig_mod.``, ``model.``) is left out.
 
     Raises:
-        InputError: no such file, another format, one that holds more than weights, or one that is too large.
+        InputError: no such file, another format, one that holds no weights or more than weights, or one that is too
+            large, or has tensors that are larger than what is stored of them.
         ModelError: a tensor that holds NaN or infinity.
     """
     notes = []
@@ -53,8 +54,11 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
                 f"{shown or 'nothing'}. Save model.state_dict()"
             )
         for name, tensor in tensors.items():
+            _check_stored(path, name, tensor)
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise ModelError(f"{path}: tensor {name!r} holds NaN or infinity; the file cannot be used")
+    if not tensors:
+        raise InputError(f"{path} holds no tensors; expected the state dict of a model, model.state_dict()")
     while prefix := next((one for one in _PREFIXES if all(name.startswith(one) for name in tensors)), None):
         tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
         notes.append(f"the names of all weights begin with {prefix!r}, which is left out")
@@ -78,6 +82,19 @@ def _load(path: Path) -> Mapping[str, object]:
     if not isinstance(held, Mapping):
         raise InputError(f"{path} holds a {type(held).__name__}; expected a state dict: save model.state_dict()")
     return held
+
+
+def _check_stored(path: Path, name: str, tensor: Tensor) -> None:
+    """Refuse a tensor that is not stored whole: one that repeats a number without end takes memory when it is used."""
+    plain = tensor.layout is torch.strided and tensor.device.type == "cpu"
+    if not plain or tensor.is_quantized or tensor.is_nested:
+        raise InputError(f"{path}: tensor {name!r} is sparse, quantised, nested or without numbers; save plain tensors")
+    stored = tensor.untyped_storage().nbytes()
+    if tensor.numel() * tensor.element_size() > stored:
+        raise InputError(
+            f"{path}: tensor {name!r} of shape {tuple(tensor.shape)} repeats what is stored of it, {stored} bytes; "
+            f"save it whole: tensor.contiguous()"
+        )
 
 
 def _check_size(path: Path) -> None:

@@ -155,7 +155,7 @@ def _pad(call: Call) -> Tensor:
 
 
 def _constant_of_shape(call: Call) -> Tensor:
-    shape = [int(one) for one in call.tensor(0).tolist()]
+    shape = call.numbers(0, "") or []
     _limit(math.prod(shape), call)
     value = call.attributes.get("value")
     filled = value if isinstance(value, Tensor) else torch.zeros(1)

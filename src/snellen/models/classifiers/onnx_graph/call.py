@@ -27,6 +27,10 @@ TYPES = {
 }
 
 
+#: Most numbers that an input may have which says something about axes, such as a shape.
+LONGEST = 4096
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
     """One call of an operator.
@@ -84,8 +88,16 @@ class Call:
 
     def numbers(self, place: int, attribute: str) -> list[int] | None:
         """Whole numbers that are an input since some opset, and were an attribute before; None where left out."""
+        found = self.listed(place)
+        return self.list_of(attribute) if found is None else [int(one) for one in found]
+
+    def listed(self, place: int) -> list[float] | None:
+        """The numbers of an input that says something about axes, None where it is left out."""
         found = self.optional(place)
-        return self.list_of(attribute) if found is None else [int(one) for one in found.flatten().tolist()]
+        if found is not None and found.numel() > LONGEST:
+            raise self.refuse(f"{found.numel()} numbers at input {place + 1}, more than {LONGEST}")
+        numbers: list[float] | None = None if found is None else found.flatten().tolist()
+        return numbers
 
     def refuse(self, what: str) -> UnsupportedError:
         """The error for a form of the operator that is not built."""

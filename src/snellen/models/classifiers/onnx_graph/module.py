@@ -5,11 +5,14 @@ Weights, and what is computed of constants alone, are worked out once. Shapes ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from snellen.core.errors import UnsupportedError
 from snellen.models.classifiers.onnx_graph.call import Call
@@ -18,6 +21,10 @@ from snellen.models.classifiers.onnx_graph.reading import Graph, Node, layer_nam
 
 #: Operators between pooled features and the last linear layer that change no number.
 _PASSING = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze")
+
+
+#: Memory for what is computed of constants alone, bytes, beside four times that of the constants in the file.
+MOST_MADE = 2**28
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,8 @@ class OnnxModule(nn.Module):
         grey: feed the mean of the channels, (n, 1, h, w).
 
     Raises:
-        UnsupportedError: an operator that is not built; the message names it.
+        UnsupportedError: an operator that is not built; the message names it. Or constants that are much larger than
+            the file.
     """
 
     def __init__(self, graph: Graph, *, dtype: torch.dtype = torch.float32, grey: bool = False) -> None:
@@ -54,21 +62,22 @@ class OnnxModule(nn.Module):
         values = dict(graph.constants)
         moving: list[Node] = []
         computed = {graph.source}
-        for node in graph.nodes:
-            operator = operator_of(node.kind)
-            if computed.intersection(node.inputs):
-                moving.append(node)
-                computed.update(node.outputs)
-                continue
-            call = Call(node.kind, _given(node, values), node.attributes, graph.opset, len(node.outputs))
-            values.update(zip(node.outputs, _as_tuple(operator(call)), strict=False))
-        if graph.result not in computed:
-            raise UnsupportedError("an output that does not depend on the image")
-        names = layer_names(moving)
         layers: dict[str, nn.Module] = {}
-        for node, name in zip(moving, names, strict=True):
-            places = [place for place, one in enumerate(node.inputs) if one in computed]
-            layers[name] = layer(node, _given(node, values, computed), places, graph.opset)
+        with _Limited(MOST_MADE + 4 * _stored(graph)):
+            for node in graph.nodes:
+                operator = operator_of(node.kind)
+                if computed.intersection(node.inputs):
+                    moving.append(node)
+                    computed.update(node.outputs)
+                    continue
+                call = Call(node.kind, _given(node, values), node.attributes, graph.opset, len(node.outputs))
+                values.update(zip(node.outputs, _as_tuple(operator(call)), strict=False))
+            if graph.result not in computed:
+                raise UnsupportedError("an output that does not depend on the image")
+            names = layer_names(moving)
+            for node, name in zip(moving, names, strict=True):
+                places = [place for place, one in enumerate(node.inputs) if one in computed]
+                layers[name] = layer(node, _given(node, values, computed), places, graph.opset)
         real = _placed(self, layers)
         self._steps = _steps(moving, [real[name] for name in names], computed, graph.result)
         feature_layer = _feature_layer(moving, names, graph.result)
@@ -110,6 +119,60 @@ class OnnxModule(nn.Module):
                 handle.remove()
         for one in operations:
             one.free_batch, one.second = True, len(images) if tokens_first else None
+
+
+class _Limited(TorchDispatchMode):
+    """Refuses operations of torch whose results need more memory than is left, before they are made.
+
+    What a result needs is found on the device ``meta``, which computes shapes alone. So it holds for each operator.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most, self._left = most, most
+
+    def __torch_dispatch__(
+        self,
+        func: Any,  # noqa: ANN401 - an OpOverload, whose signature is open
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Run one operation."""
+        named = dict(kwargs or {})
+        if all(one.alias_info is not None for one in func._schema.returns) or _on_meta(named.get("device")):
+            return func(*args, **named)  # a view, or in place
+        shadows, named_shadows = tree_map_only(Tensor, _shadow, (args, named))
+        if any(one.name == "device" for one in func._schema.arguments):
+            named_shadows["device"] = "meta"
+        try:
+            needed = func(*shadows, **named_shadows)
+        except (NotImplementedError, RuntimeError):  # the shape depends on the numbers, or the call is wrong
+            found = func(*args, **named)
+            self._spend(found)
+            return found
+        self._spend(needed)
+        return func(*args, **named)
+
+    def _spend(self, found: object) -> None:
+        self._left -= sum(one.numel() * one.element_size() for one in tree_leaves(found) if isinstance(one, Tensor))
+        if self._left < 0:
+            raise UnsupportedError(f"a graph that makes constants of more than {self._most} bytes")
+
+
+def _on_meta(device: object) -> bool:
+    return device is not None and torch.device(str(device)).type == "meta"
+
+
+def _shadow(tensor: Tensor) -> Tensor:
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+
+
+def _stored(graph: Graph) -> int:
+    """Bytes of the constants that the file holds."""
+    attributes = (value for node in graph.nodes for value in node.attributes.values())
+    held = [*graph.constants.values(), *(value for value in attributes if isinstance(value, Tensor))]
+    return sum(one.numel() * one.element_size() for one in held)
 
 
 def _given(

@@ -195,8 +195,7 @@ def _attention(call: Call) -> Tensor:
 def _resize(call: Call) -> Tensor:
     values = call.tensor(0)
     old = call.kind == "Upsample" or call.opset < 11
-    given = call.optional(1 if old else 2)
-    scales = [] if given is None else [float(one) for one in given.tolist()]
+    scales = call.listed(1 if old else 2) or []
     sizes = None if old else call.numbers(3, "sizes")
     if call.list_of("axes") not in (None, [2, 3]) or values.ndim != 4:
         raise call.refuse("other axes than height and width")

@@ -35,16 +35,21 @@ _SIDES = (64, 224)
 class InBatches:
     """A module that was exported for one batch size, called as often as needed; differentiable, without layers.
 
+    It follows its images to their device.
+
     Args:
-        module: for batches of one size.
+        module: for batches of one size; on the CPU.
         size: that size.
     """
 
     def __init__(self, module: nn.Module, size: int) -> None:
-        self.module, self._size = module.eval().requires_grad_(False), size
+        self.module, self._size, self._device = module.eval().requires_grad_(False), size, torch.device("cpu")
 
     def __call__(self, images: Tensor) -> Tensor:
         """(n, 3, h, w) → outputs (n, k); the last batch is filled with copies of the last image."""
+        if images.device != self._device:
+            self.module.to(images.device)
+            self._device = images.device
         parts = []
         for part in images.split(self._size):
             missing = self._size - len(part)
@@ -79,7 +84,6 @@ def run_by_torch(
     dtype: torch.dtype,
     grey: bool,
     batch: int | None,
-    device: torch.device,
 ) -> Running:
     """Make a module of a serialised model, and keep it where it gives the scores of ONNX Runtime.
 
@@ -93,7 +97,6 @@ def run_by_torch(
         dtype: of its input.
         grey: it takes one channel.
         batch: the batch size that it insists on, None for any.
-        device: where it is to run.
     """
     try:
         graph = read_graph(content, folder, result)
@@ -108,8 +111,9 @@ def run_by_torch(
                 how = "with gradients and layers, and in batches of any size"
                 return Running(freed, freed.feature_layer, _note(how))
         _compare(InBatches(made, batch), probes)
-        of_one_size = InBatches(made.to(device), batch)
-        return Running(of_one_size, None, _note(f"with gradients, in batches of {batch}, and so without layers"))
+        return Running(
+            InBatches(made, batch), None, _note(f"with gradients, in batches of {batch}, and so without layers")
+        )
     except MissingExtraError as error:
         why = str(error)
     except UnsupportedError as error:
