@@ -197,3 +197,15 @@ def test_a_checkpoint_is_built_and_fed_as_the_file_says(run, folder):
 def test_mean_and_std_go_together(folder):
     with pytest.raises(InputError, match="mean and std go together"):
         read_job(write(folder, "mean = 0.5"))
+
+
+def test_parts_leave_the_gate_of_the_file_to_the_command_that_reports(run, folder):
+    path = write(folder, 'checks = ["clean"]', "[gate]", 'require = ["clean.accuracy>=1.1"]')
+    code, _, err = run("audit", path, "--out", "run", "--part", "1/1")
+    assert code == 0, err
+    code, _, err = run("audit", path, "--out", "run", "--part", "1/1", "--fail-on", "severe")
+    assert code == 2
+    assert "--part needs --out" in err
+    code, out, err = run("audit", path, "--out", "run")
+    assert code == 3, err
+    assert "not met  clean.accuracy>=1.1" in out
