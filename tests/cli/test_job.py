@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 
 import snellen
 from snellen.auditing.effort import checks_at
-from snellen.auditing.job import read_job
+from snellen.auditing.job import AuditJob, placed, read_job
 from snellen.core.errors import InputError
+from snellen.models.classifiers.references import SCHEMES
 
 MODEL, DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
 
@@ -209,3 +210,42 @@ def test_parts_leave_the_gate_of_the_file_to_the_command_that_reports(run, folde
     code, out, err = run("audit", path, "--out", "run")
     assert code == 3, err
     assert "not met  clean.accuracy>=1.1" in out
+
+
+@pytest.mark.parametrize(
+    ("reference", "placed_there"),
+    {
+        "artifact:a": "artifact:sub/a",
+        "bundled:fashion-cnn": "bundled:fashion-cnn",
+        "checkpoint:a.pth": "checkpoint:sub/a.pth",
+        "hf:a": "hf:sub/a",
+        "http://host/v2/models/a": "http://host/v2/models/a",
+        "https://host/v2/models/a": "https://host/v2/models/a",
+        "onnx:a.onnx": "onnx:sub/a.onnx",
+        "timm:resnet18": "timm:resnet18",
+        "timm:resnet18@a.pth": "timm:resnet18@sub/a.pth",
+        "torchvision:resnet18@a.pth": "torchvision:resnet18@sub/a.pth",
+        "openclip:a": "openclip:sub/a",
+        "openclip:ViT-B-32@a.safetensors": "openclip:ViT-B-32@sub/a.safetensors",
+        "known:fashion-mnist": "known:fashion-mnist",
+        "known:fashion-mnist@a#test": "known:fashion-mnist@sub/a#test",
+        "optotypes:scenes?count=5": "optotypes:scenes?count=5",
+        "tar:a#train": "tar:sub/a#train",
+        "slides:a?tile=256": "slides:sub/a?tile=256",
+        "meshes:a": "meshes:sub/a",
+        "isnet:a.onnx": "isnet:sub/a.onnx",
+        "diffusers:a": "diffusers:sub/a",
+        "file:a.json": "file:sub/a.json",
+        "a/b.pth": "sub/a/b.pth",
+    }.items(),
+)
+def test_a_reference_in_a_file_is_relative_to_it(reference, placed_there):
+    assert placed(reference, Path("sub")) == placed_there
+    # Also as the parameter of a check, where a text without a scheme is no path.
+    job = AuditJob(model=MODEL, data=DATA, settings={"background": {"segmenter": reference}}).under(Path("sub"))
+    assert job.settings["background"]["segmenter"] == (placed_there if ":" in reference else reference)
+
+
+def test_every_scheme_of_a_classifier_is_either_moved_or_known_to_hold_no_path():
+    moved = {scheme for scheme in SCHEMES if placed(f"{scheme}:name@a.pth", Path("sub")) != f"{scheme}:name@a.pth"}
+    assert set(SCHEMES) - moved == {"bundled", "http", "https"}

@@ -22,7 +22,11 @@ from snellen.models.classifiers.references import load_classifier
 ENDING = ".toml"
 
 #: Schemes of references that are followed by a path; those of others are followed by a name or an address.
-_PATH_SCHEMES = ("artifact", "hf", "onnx", "isnet", "diffusers", "meshes", "slides", "tar")
+_PATH_SCHEMES = ("artifact", "checkpoint", "diffusers", "file", "hf", "isnet", "meshes", "onnx", "openclip", "slides",
+                 "tar")  # fmt: skip
+
+#: Schemes in which a path may follow a name: ``NAME@PATH``.
+_NAME_SCHEMES = ("known", "openclip", "timm", "torchvision")
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):(.*)", re.DOTALL)
 
@@ -228,15 +232,15 @@ def moved(reference: str, move: Callable[[str], str]) -> str:
     if found is None or len(found[1]) == 1:  # one letter is a drive
         return move(reference)
     scheme, rest = found.groups()
-    if scheme in ("timm", "torchvision"):
-        name, at, file = rest.partition("@")
-        return f"{scheme}:{name}{at}{move(file)}" if at else reference
+    name, at, file = rest.partition("@")
+    if at and scheme in _NAME_SCHEMES:
+        return f"{scheme}:{name}@{move(file)}"
     return f"{scheme}:{move(rest)}" if scheme in _PATH_SCHEMES else reference
 
 
 def _placed_fields(fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Settings of a check, in which a text may be a reference that holds a path."""
-    schemes = (*_PATH_SCHEMES, "timm", "torchvision")
+    schemes = {*_PATH_SCHEMES, *_NAME_SCHEMES}
     return {
         name: placed(value, folder) if isinstance(value, str) and value.partition(":")[0] in schemes else value
         for name, value in fields.items()
