@@ -249,3 +249,28 @@ def test_a_reference_in_a_file_is_relative_to_it(reference, placed_there):
 def test_every_scheme_of_a_classifier_is_either_moved_or_known_to_hold_no_path():
     moved = {scheme for scheme in SCHEMES if placed(f"{scheme}:name@a.pth", Path("sub")) != f"{scheme}:name@a.pth"}
     assert set(SCHEMES) - moved == {"bundled", "http", "https"}
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("size = -5", "line 3: size: .*greater than 0; got -5"),
+        ("size = [0, 8]", "line 3: size: .*greater than 0; got 0"),
+        ("size = 70000", "line 3: size: .*less than or equal to 65535"),
+        ("mean = nan\nstd = 1.0", "line 3: mean: .*finite number; got nan"),
+        ("mean = [0.0, inf, 0.0]\nstd = 1.0", "line 3: mean: .*finite number; got inf"),
+        ("mean = 0.5\nstd = 0.0", "line 4: std: .*greater than 0; got 0.0"),
+        ("mean = 0.5\nstd = [0.2, 0.2, -0.2]", "line 4: std: .*greater than 0; got -0.2"),
+        (f"limit = {'[' * 100_000}", "nested more than 20 deep"),
+        (f"limit.{'a.' * 100_000}a = 1", "nested more than 20 deep"),  # would take tens of gigabytes
+        (f"[limit.{'a.' * 100_000}a]", "nested more than 20 deep"),
+        (f"""limit.{'"a" . ' * 3_000}a = 1""", "nested more than 20 deep"),
+        (f"limit = {'[' * 40}{']' * 40}", "nested more than 20 deep"),
+        (f"# {'x' * 300_000}", "at most 262144"),
+        (f'limit = "{"x" * 5_000}"', r"line 3: limit: .*got 'x{79}…"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_in_a_short_message(folder, line, told):
+    with pytest.raises(InputError, match=rf"work/audit.toml.*{told}") as caught:
+        read_job(write(folder, line))
+    assert len(str(caught.value)) < 2_000
