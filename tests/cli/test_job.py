@@ -1,6 +1,7 @@
 """One file for an audit: read, refused with lines, won over by options; and snellen init, which writes it."""
 
 import json
+import math
 import tomllib
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from safetensors.torch import save_file
 
 import snellen
 from snellen.auditing.effort import checks_at
-from snellen.auditing.job import AuditJob, placed, read_job
+from snellen.auditing.job import AuditJob, parse_job, placed, read_job
+from snellen.auditing.probe import Probe, job_text
 from snellen.core.errors import InputError
 from snellen.models.classifiers.references import SCHEMES
 
@@ -274,3 +276,47 @@ def test_values_that_cannot_be_are_refused_in_a_short_message(folder, line, told
     with pytest.raises(InputError, match=rf"work/audit.toml.*{told}") as caught:
         read_job(write(folder, line))
     assert len(str(caught.value)) < 2_000
+
+
+def test_init_writes_names_that_toml_must_escape(run, folder):
+    strange = 'im\x7fages "\\ \U0001f600'
+    (folder / "images").rename(folder / strange)
+    (folder / "names.txt").write_text("Trouser\nSan\x7fdal\x1b[31m\nBag", encoding="utf-8")
+    torch.save({"state_dict": timm.create_model("test_vit", num_classes=3).state_dict()}, folder / "a.pth")
+    code, _, err = run(
+        "init", "timm:test_vit@work/a.pth", f"work/{strange}", "--out", "work/audit.toml", "--classes",
+        "work/names.txt", "--table", "work/table.csv", "--column", "unit=patient", "--column", "image=file",
+        "--model-args", "drop_rate=0.1",
+    )  # fmt: skip
+    assert code == 0, err
+    job = read_job(folder / "audit.toml")
+    assert (job.data, job.columns) == (f"{folder}/{strange}", {"unit": "patient", "image": "file"})
+    assert job.model_args == {"drop_rate": 0.1}
+
+
+def test_init_refuses_what_toml_cannot_hold(run, folder):
+    torch.save({"state_dict": timm.create_model("test_vit", num_classes=3).state_dict()}, folder / "a.pth")
+    (folder / "names.txt").write_text("Trouser\nSandal\nBag")
+    code, _, err = run(
+        "init", "timm:test_vit@work/a.pth", "work/images", "--classes", "work/names.txt", "--model-args",
+        "global_pool=null",
+    )  # fmt: skip
+    assert code == 2
+    assert "TOML has no null" in err
+    assert not Path("audit.toml").exists()
+    for value in ([1, None], {"a": None}):
+        with pytest.raises(InputError, match="TOML has no null"):
+            job_text(PROBE, model=MODEL, data=DATA, built={"model_args": {"a": value}})
+    with pytest.raises(InputError, match="not UTF-8"):
+        job_text(PROBE, model=MODEL, data="im\udce9ages")
+
+
+PROBE = Probe((), (), {}, (), dict.fromkeys(checks_at("full")), ())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e-7, True, 2**40, "\x7f\u2028\x01", [[], {}]])
+def test_what_init_writes_of_arguments_is_read_as_the_same(value):
+    text = job_text(PROBE, model=MODEL, data=DATA, columns={"\U0001f600": "a"}, built={"model_args": {"a": value}})
+    job = parse_job(text, Path("audit.toml"))
+    assert repr(job.model_args["a"]) == repr(value)
+    assert job.columns == {"\U0001f600": "a"}
