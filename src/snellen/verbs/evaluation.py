@@ -131,6 +131,14 @@ class Evaluation:
         writer.writerows(asdict(row) for row in getattr(self, table))
         return stream.getvalue()
 
+    def to_json(self) -> dict[str, Any]:
+        """Both tables as JSON values: ``data``, ``accuracies`` and ``differences``, a mapping for each row."""
+        return {
+            "data": self.data,
+            "accuracies": [asdict(row) for row in self.accuracies],
+            "differences": [asdict(row) for row in self.differences],
+        }
+
     def write(self, folder: Path) -> None:
         """Write ``accuracies.csv`` and ``differences.csv``."""
         folder.mkdir(parents=True, exist_ok=True)
