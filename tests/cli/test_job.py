@@ -1,5 +1,6 @@
 """One file for an audit: read, refused with lines, won over by options; and snellen init, which writes it."""
 
+import inspect
 import json
 import math
 import tomllib
@@ -14,7 +15,7 @@ from safetensors.torch import save_file
 
 import snellen
 from snellen.auditing.effort import checks_at
-from snellen.auditing.job import AuditJob, parse_job, placed, read_job
+from snellen.auditing.job import AuditJob, arguments_of, parse_job, placed, read_job
 from snellen.auditing.probe import Probe, job_text
 from snellen.core.errors import InputError
 from snellen.models.classifiers.references import SCHEMES
@@ -320,3 +321,40 @@ def test_what_init_writes_of_arguments_is_read_as_the_same(value):
     job = parse_job(text, Path("audit.toml"))
     assert repr(job.model_args["a"]) == repr(value)
     assert job.columns == {"\U0001f600": "a"}
+
+
+def laid_over(path, **given):
+    """Arguments of the audit that a call with the file makes."""
+    return arguments_of(path, {"classifier": path, **given}, inspect.signature(snellen.audit))
+
+
+def test_arguments_in_python_win_before_anything_is_loaded(folder):
+    """As ``snellen audit audit.toml DATA --column ...`` does: what an argument replaces is not even read."""
+    path = write(
+        folder, 'classes = "none.txt"', 'table = "table.csv"', 'checks = ["clean"]', 'train = "nowhere"',
+        'val = "nowhere"', "[columns]", 'unit = "patient"', 'group = "patient"',
+    )  # fmt: skip
+    names = [*"abcdefghij"]
+    found = laid_over(path, class_names=names, columns={"group": "site"}, train=DATA, tune=DATA)
+    assert found["images"].column("group") == ["site 0", "site 1"] * 3
+    assert found["images"].column("unit_id") == ["p2", "p2", "p1", "p1", "p0", "p0"]
+    assert found["classifier"].class_names == tuple(names)
+    assert found["train"] == found["tune"] == DATA
+    assert not {"class_names", "columns"} & set(found)
+
+
+def test_images_in_python_win_over_the_data_of_the_file(run, folder):
+    path = write(folder, 'table = "table.csv"', 'checks = ["clean"]', "limit = 5", "[columns]", 'unit = "patient"')
+    (folder / "images").rename(folder / "moved")
+    # A reference is read as the file says, as on the command line.
+    assert laid_over(path, images="work/moved")["images"].column("unit_id") == ["p2", "p2", "p1", "p1", "p0", "p0"]
+    code, out, err = run("audit", path, "work/moved", "--out", "run", "--json")
+    assert code == 0, err
+    assert snellen.audit(path, folder / "moved").to_json()["metrics"] == json.loads(out)["metrics"]
+    # Images in memory are what they are.
+    pixels, labels = np.zeros((10, 28, 28, 3), dtype=np.uint8), np.arange(10)
+    report = snellen.audit(path, pixels, labels=labels, limit=4)
+    assert report.to_json()["data"]["images"] == 4
+    assert snellen.audit(path, snellen.load_images(DATA)).to_json()["data"]["images"] == 5
+    with pytest.raises(InputError, match="labels, class_names and value_range go with images in memory"):
+        snellen.audit(path, folder / "moved", labels=labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from snellen.auditing.effort import Effort, Named, named_outright, with_settings
+from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.finding import Level
 from snellen.core.preparation import Normalization
@@ -146,29 +148,43 @@ class AuditJob(BaseModel):
             return None
         return Normalization(_each(self.mean), _each(self.std))
 
-    def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of :func:`snellen.audit`, model and images loaded; only what the file says."""
+    def arguments(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Keyword arguments of :func:`snellen.audit`, model and images loaded; only what the file says.
+
+        Args:
+            given: arguments of the call, which win. What they replace is not loaded; ``class_names`` and ``columns``,
+                which loading uses up, are not returned.
+        """
+        beside = dict(given or {})
+        names = beside.pop("class_names", self.classes)
+        data, columns = self.data, dict(self.columns)
+        if isinstance(beside.get("images", data), str | os.PathLike):  # images in memory are taken as they come
+            data = beside.pop("images", data)
+            columns |= beside.pop("columns", {})
+        loading: dict[str, Callable[[], Any]] = {
+            "classifier": lambda: self._classifier(names),
+            "images": lambda: load_images(data, columns=columns or None, masks=self.masks, table=self.table),
+            "train": lambda: None if self.train is None else load_images(self.train),
+            "tune": lambda: None if self.val is None else load_images(self.val),
+            "checks": self.named_checks,
+        }
         plain = ("out", "effort", "threats", "limit", "budget", "batch_size", "workers", "seed", "save_images")
         found = {
             name: getattr(self, name)
             for name in (*plain, "pseudonyms", "allow_rejected")
             if name in self.model_fields_set
         }
-        return {
-            **found,
-            "classifier": load_classifier(
-                self.model,
-                self.classes,
-                device=self.device,
-                model_args=self.model_args or None,
-                size=self.size,
-                normalization=self._normalization(),
-            ),
-            "images": load_images(self.data, columns=self.columns or None, masks=self.masks, table=self.table),
-            "train": None if self.train is None else load_images(self.train),
-            "tune": None if self.val is None else load_images(self.val),
-            "checks": self.named_checks(),
-        }
+        return {**found, **{name: load() for name, load in loading.items() if name not in beside}, **beside}
+
+    def _classifier(self, names: Sequence[str] | str | None) -> Classifier:
+        return load_classifier(
+            self.model,
+            names,
+            device=self.device,
+            model_args=self.model_args or None,
+            size=self.size,
+            normalization=self._normalization(),
+        )
 
 
 def _each(value: float | tuple[float, ...]) -> tuple[float, ...]:
@@ -264,7 +280,7 @@ def arguments_of(path: str, given: Mapping[str, Any], signature: inspect.Signatu
         job = job.model_copy(update={"effort": None})
     elif "effort" in beside and named_outright(job.checks):
         job = job.model_copy(update={"checks": None})
-    return {**job.arguments(), **beside}
+    return job.arguments(beside)
 
 
 def placed(reference: str, folder: Path) -> str:
