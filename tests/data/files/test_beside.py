@@ -150,3 +150,34 @@ def test_a_run_is_not_taken_up_with_other_masks(tmp_path, folder):
     write(masks, ["2.png"], 254)
     with pytest.raises(RunConflictError):
         snellen.shift(snellen.load_images(folder, masks=masks), **call)
+
+
+def test_endings_of_masks_are_found_in_any_case(tmp_path, folder):
+    masks = write(tmp_path / "masks", ["1_MASK.png", "2_Segmentation.PNG", "3-Mask.png"])
+    assert snellen.load_images(folder, masks=masks).column("mask") == ["1_MASK.png", "2_Segmentation.PNG", "3-Mask.png"]
+
+
+@pytest.mark.parametrize("column", ["split", "fold"])
+def test_the_split_of_a_table_chooses_images(tmp_path, folder, column):
+    place = table(tmp_path, f"file,{column},site", "1,train,x", "2,test,y", "3,test,z")
+    columns = {"split": "fold"} if column == "fold" else None
+    both = snellen.load_images(folder, table=place, columns=columns)
+    assert len(both) == 3
+    assert both.notes[-1] == "images of several splits are used: 2 test, 1 train; choose one with #test or #train"
+    images = snellen.load_images(f"{folder}#test", table=place, columns=columns)
+    assert (images.ids, images.split) == (["cat/2.png", "dog/3.png"], "test")
+    assert images.notes == ()
+    assert images.name == "images (test split)"
+    assert load_images_again(images.reference).ids == images.ids
+    with pytest.raises(InputError, match="no images of split 'tune'; it has: test, train"):
+        snellen.load_images(f"{folder}#tune", table=place, columns=columns)
+
+
+def test_images_that_say_their_split_need_rows_of_that_alone(tmp_path):
+    folder = write(tmp_path / "images", ("train/cat/1.png", "test/cat/2.png", "test/dog/3.png"))
+    place = table(tmp_path, "file,split,site", "2,train,y", "3,train,z")
+    images = snellen.load_images(f"{folder}#test", table=place)
+    assert images.column("site") == ["y", "z"]
+    assert set(images.column("split")) == {"test"}
+    place = table(tmp_path, "file,split,site", "1,test,x", "2,train,y", "3,train,z")
+    assert snellen.load_images(f"{folder}#test", table=place, columns={"split": "split"}).column("site") == ["x"]
