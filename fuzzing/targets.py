@@ -26,10 +26,12 @@ from PIL import Image
 from safetensors.numpy import save
 
 from snellen.auditing.compare.run_record import RunRecord
+from snellen.auditing.job import read_job
 from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError, ModelError, RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.core.run import Run
+from snellen.core.run_plan import describe_beside
 from snellen.data.files.decoding import DecodingLimits, decode
 from snellen.data.files.idx import read_idx
 from snellen.data.files.manifest import load_manifest
@@ -124,6 +126,41 @@ def idx(content: bytes) -> None:
         read_idx(path)
     except InputError:
         return
+
+
+@cache
+def _beside() -> Path:
+    """A folder of two images."""
+    for name in ("a", "b"):
+        _file(f"beside/{name}.png", _picture("PNG"))
+    return _folder() / "beside"
+
+
+def table(content: bytes) -> None:
+    """Tables that name the images of a folder, as text and as Parquet."""
+    for name in ("t.csv", "t.parquet"):
+        with suppress(InputError):
+            _look_at(load_images(_beside(), table=_file(name, content)))
+
+
+def mask(content: bytes) -> None:
+    """A folder of masks."""
+    _file("masks/a_mask.png", content)
+    images = load_images(_beside(), masks=_folder() / "masks")
+    describe_beside(images)
+    try:
+        found = images.read_mask(0)
+    except RejectedImageError as error:
+        check_reason(error)
+        return
+    assert found is not None
+    assert found.mode == "L"
+
+
+def job(content: bytes) -> None:
+    """Files that describe an audit."""
+    with suppress(InputError):
+        read_job(_file("j/audit.toml", content)).named_checks()
 
 
 def csv_manifest(content: bytes) -> None:
@@ -265,6 +302,24 @@ def csv_seeds() -> list[bytes]:
     ]
 
 
+def table_seeds() -> list[bytes]:
+    stream = io.BytesIO()
+    pq.write_table(pa.table({"file": ["a.png", "b.png"], "unit_id": ["1", "2"], "split": ["test", "val"]}), stream)
+    return [b"file,label,split,unit_id\na.png,cat,test,1\nb,dog,val,2\n", stream.getvalue()]
+
+
+def mask_seeds() -> list[bytes]:
+    return [_picture("PNG", "L"), _picture("GIF", "1"), _picture("TIFF", "L")]
+
+
+def job_seeds() -> list[bytes]:
+    return [
+        b'model = "timm:resnet18@a.pth"\ndata = "images#test"\nsize = [8, 8]\nmean = 0.5\nstd = [0.1, 0.2, 0.3]\n'
+        b'checks = ["-slices"]\nlimit = 5\n[columns]\nunit = "patient"\n[gate]\nrequire = ["clean.accuracy>=0.9"]\n',
+        b'model = "m"\ndata = "d"\nmodel_args = {num_classes = 3}\n[settings.corruption]\nseverities = [1]\n',
+    ]
+
+
 def parquet_seeds() -> list[bytes]:
     stored = pa.array([{"bytes": _picture("PNG"), "path": "x.png"}, None])
     described = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["a", "b"]}}}}
@@ -390,6 +445,9 @@ TARGETS: dict[str, Target] = {
     "npz": Target(npz, npz_seeds),
     "idx": Target(idx, idx_seeds),
     "csv": Target(csv_manifest, csv_seeds),
+    "table": Target(table, table_seeds),
+    "mask": Target(mask, mask_seeds),
+    "job": Target(job, job_seeds),
     "parquet": Target(parquet, parquet_seeds),
     "tar": Target(tar, tar_seeds),
     "weights": Target(weights, weights_seeds),

@@ -15,7 +15,19 @@ from snellen.models.classifiers.references import load_classifier
 ROOT = Path(__file__).parents[1]
 
 #: How many mutations of each: a second or so.
-TIMES = {"image": 600, "idx": 200, "csv": 200, "weights": 200, "checkpoint": 100, "onnx": 100, "card": 150, "run": 60}
+TIMES = {
+    "image": 600,
+    "idx": 200,
+    "csv": 200,
+    "table": 60,
+    "mask": 100,
+    "job": 300,
+    "weights": 200,
+    "checkpoint": 100,
+    "onnx": 100,
+    "card": 150,
+    "run": 60,
+}
 
 
 @pytest.fixture
@@ -25,7 +37,23 @@ def fuzzing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
 
 
 @pytest.mark.parametrize(
-    "name", ["image", "npz", "idx", "csv", "parquet", "tar", "weights", "checkpoint", "onnx", "card", "run"]
+    "name",
+    [
+        "image",
+        "npz",
+        "idx",
+        "csv",
+        "table",
+        "mask",
+        "job",
+        "parquet",
+        "tar",
+        "weights",
+        "checkpoint",
+        "onnx",
+        "card",
+        "run",
+    ],
 )
 def test_mutations_of_valid_files_raise_nothing_else(fuzzing: Callable[[str], ModuleType], name: str) -> None:
     target = fuzzing("targets").TARGETS[name]
@@ -34,8 +62,8 @@ def test_mutations_of_valid_files_raise_nothing_else(fuzzing: Callable[[str], Mo
 
 
 def test_every_target_is_run(fuzzing: Callable[[str], ModuleType]) -> None:
-    names = {"image", "npz", "idx", "csv", "parquet", "tar", "weights", "checkpoint", "onnx", "card", "run"}
-    assert set(fuzzing("targets").TARGETS) == names
+    names = {"image", "npz", "idx", "csv", "table", "mask", "job", "parquet", "tar", "weights", "checkpoint", "onnx"}
+    assert set(fuzzing("targets").TARGETS) == names | {"card", "run"}
 
 
 def test_seeds_are_valid_so_that_mutations_reach_deep(fuzzing: Callable[[str], ModuleType], tmp_path: Path) -> None:
@@ -53,6 +81,15 @@ def test_seeds_are_valid_so_that_mutations_reach_deep(fuzzing: Callable[[str], M
     for content in targets.checkpoint_seeds():
         (tmp_path / "x.pth").write_bytes(content)
         assert set(targets.read_checkpoint(tmp_path / "x.pth")[0]) == {"a.weight", "a.bias"}
+    for content in targets.table_seeds():
+        place = tmp_path / ("t.parquet" if content.startswith(b"PAR1") else "t.csv")
+        place.write_bytes(content)
+        assert targets.load_images(targets._beside(), table=place).column("unit_id") == ["1", "2"]
+    for content in targets.mask_seeds():
+        targets.mask(content)
+    for content in targets.job_seeds():
+        (tmp_path / "audit.toml").write_bytes(content)
+        assert targets.read_job(tmp_path / "audit.toml").model
     for content in targets.onnx_seeds():
         (tmp_path / "x.onnx").write_bytes(content)
         assert load_classifier(tmp_path / "x.onnx", ["a", "b"]).differentiable

@@ -1,6 +1,14 @@
 """``snellen evaluate`` as a user meets it."""
 
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
+import torch
+from PIL import Image
+
+from snellen.models.classifiers.timm_models import build_untrained
 
 
 def test_a_table_of_two_models(run, monkeypatch):
@@ -27,3 +35,54 @@ def test_an_attack_that_cannot_be_read(run, attack):
     code, _, err = run("evaluate", "bundled:fashion-cnn", "--data", "bundled:fashion-mnist", "--attack", attack)
     assert code == 2
     assert "expected NAME:FIELD=VALUE,FIELD=VALUE" in err
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Twelve pictures of two classes in one folder, one of them broken, with a table and masks beside them."""
+    noise = np.random.default_rng(0)
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    rows = ["file,dx,patient"]
+    for number in range(12):
+        Image.fromarray(noise.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(tmp_path / f"images/{number}.png")
+        Image.new("L", (64, 64), 255).save(tmp_path / f"masks/{number}_mask.png")
+        rows.append(f"{number}.png,{'ab'[number % 2]},p{number // 4}")
+    (tmp_path / "images" / "0.png").write_bytes(b"")
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    (tmp_path / "names.txt").write_text("a\nb\n")
+    torch.manual_seed(0)
+    weights = build_untrained(model="test_resnet", class_count=2).state_dict()
+    torch.save({"state_dict": weights}, tmp_path / "w.pth")
+    return tmp_path
+
+
+def test_models_and_images_are_read_as_by_every_command(run, pictures):
+    command = (
+        "evaluate", "timm:test_resnet@w.pth", "--data", "images", "--attack", "fgsm", "--classes", "names.txt",
+        "--model-args", "num_classes=2", "--size", "64", "--mean", "0.1,0.2,0.3", "--std", "0.5",
+        "--table", "table.csv", "--column", "label=dx", "--column", "unit=patient", "--masks", "masks",
+        "--allow-remote", "none.example", "--out", "table", "--json",
+    )  # fmt: skip
+    code, _, err = run(*command)
+    assert code == 2
+    assert "--allow-rejected" in err
+    code, out, err = run(*command, "--allow-rejected")
+    assert code == 0, err
+    table = json.loads(out)
+    assert [one["attack"] for one in table["accuracies"]] == ["clean", "fgsm"]
+    assert {one["n"] for one in table["accuracies"]} == {11}
+    assert table["differences"] == []
+    (record,) = Path("table").glob("*/seed-0/attack.json")
+    plan = json.loads(record.read_bytes())["plan"]
+    assert "0.1, 0.2, 0.3" in json.dumps(plan["model"])
+    assert "beside" in plan
+
+
+def test_json_is_no_further_format(run):
+    code, _, err = run(
+        "evaluate", "bundled:fashion-cnn", "--data", "bundled:fashion-mnist", "--attack", "fgsm", "--json", "--format",
+        "csv",
+    )  # fmt: skip
+    assert code == 2
+    assert "--json and --format csv" in err

@@ -1,6 +1,8 @@
 """One file for an audit: read, refused with lines, won over by options; and snellen init, which writes it."""
 
+import inspect
 import json
+import math
 import tomllib
 from pathlib import Path
 
@@ -13,8 +15,10 @@ from safetensors.torch import save_file
 
 import snellen
 from snellen.auditing.effort import checks_at
-from snellen.auditing.job import read_job
+from snellen.auditing.job import AuditJob, arguments_of, parse_job, placed, read_job
+from snellen.auditing.probe import Probe, job_text
 from snellen.core.errors import InputError
+from snellen.models.classifiers.references import SCHEMES
 
 MODEL, DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
 
@@ -197,3 +201,160 @@ def test_a_checkpoint_is_built_and_fed_as_the_file_says(run, folder):
 def test_mean_and_std_go_together(folder):
     with pytest.raises(InputError, match="mean and std go together"):
         read_job(write(folder, "mean = 0.5"))
+
+
+def test_parts_leave_the_gate_of_the_file_to_the_command_that_reports(run, folder):
+    path = write(folder, 'checks = ["clean"]', "[gate]", 'require = ["clean.accuracy>=1.1"]')
+    code, _, err = run("audit", path, "--out", "run", "--part", "1/1")
+    assert code == 0, err
+    code, _, err = run("audit", path, "--out", "run", "--part", "1/1", "--fail-on", "severe")
+    assert code == 2
+    assert "--part needs --out" in err
+    code, out, err = run("audit", path, "--out", "run")
+    assert code == 3, err
+    assert "not met  clean.accuracy>=1.1" in out
+
+
+@pytest.mark.parametrize(
+    ("reference", "placed_there"),
+    {
+        "artifact:a": "artifact:sub/a",
+        "bundled:fashion-cnn": "bundled:fashion-cnn",
+        "checkpoint:a.pth": "checkpoint:sub/a.pth",
+        "hf:a": "hf:sub/a",
+        "http://host/v2/models/a": "http://host/v2/models/a",
+        "https://host/v2/models/a": "https://host/v2/models/a",
+        "onnx:a.onnx": "onnx:sub/a.onnx",
+        "timm:resnet18": "timm:resnet18",
+        "timm:resnet18@a.pth": "timm:resnet18@sub/a.pth",
+        "torchvision:resnet18@a.pth": "torchvision:resnet18@sub/a.pth",
+        "openclip:a": "openclip:sub/a",
+        "openclip:ViT-B-32@a.safetensors": "openclip:ViT-B-32@sub/a.safetensors",
+        "known:fashion-mnist": "known:fashion-mnist",
+        "known:fashion-mnist@a#test": "known:fashion-mnist@sub/a#test",
+        "optotypes:scenes?count=5": "optotypes:scenes?count=5",
+        "tar:a#train": "tar:sub/a#train",
+        "slides:a?tile=256": "slides:sub/a?tile=256",
+        "meshes:a": "meshes:sub/a",
+        "isnet:a.onnx": "isnet:sub/a.onnx",
+        "diffusers:a": "diffusers:sub/a",
+        "file:a.json": "file:sub/a.json",
+        "a/b.pth": "sub/a/b.pth",
+    }.items(),
+)
+def test_a_reference_in_a_file_is_relative_to_it(reference, placed_there):
+    assert placed(reference, Path("sub")) == placed_there
+    # Also as the parameter of a check, where a text without a scheme is no path.
+    job = AuditJob(model=MODEL, data=DATA, settings={"background": {"segmenter": reference}}).under(Path("sub"))
+    assert job.settings["background"]["segmenter"] == (placed_there if ":" in reference else reference)
+
+
+def test_every_scheme_of_a_classifier_is_either_moved_or_known_to_hold_no_path():
+    moved = {scheme for scheme in SCHEMES if placed(f"{scheme}:name@a.pth", Path("sub")) != f"{scheme}:name@a.pth"}
+    assert set(SCHEMES) - moved == {"bundled", "http", "https"}
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("size = -5", "line 3: size: .*greater than 0; got -5"),
+        ("size = [0, 8]", "line 3: size: .*greater than 0; got 0"),
+        ("size = 70000", "line 3: size: .*less than or equal to 65535"),
+        ("mean = nan\nstd = 1.0", "line 3: mean: .*finite number; got nan"),
+        ("mean = [0.0, inf, 0.0]\nstd = 1.0", "line 3: mean: .*finite number; got inf"),
+        ("mean = 0.5\nstd = 0.0", "line 4: std: .*greater than 0; got 0.0"),
+        ("mean = 0.5\nstd = [0.2, 0.2, -0.2]", "line 4: std: .*greater than 0; got -0.2"),
+        (f"limit = {'[' * 100_000}", "nested more than 20 deep"),
+        (f"limit.{'a.' * 100_000}a = 1", "nested more than 20 deep"),  # would take tens of gigabytes
+        (f"[limit.{'a.' * 100_000}a]", "nested more than 20 deep"),
+        (f"""limit.{'"a" . ' * 3_000}a = 1""", "nested more than 20 deep"),
+        (f"limit = {'[' * 40}{']' * 40}", "nested more than 20 deep"),
+        (f"# {'x' * 300_000}", "at most 262144"),
+        (f'limit = "{"x" * 5_000}"', r"line 3: limit: .*got 'x{79}…"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_in_a_short_message(folder, line, told):
+    with pytest.raises(InputError, match=rf"work/audit.toml.*{told}") as caught:
+        read_job(write(folder, line))
+    assert len(str(caught.value)) < 2_000
+
+
+def test_init_writes_names_that_toml_must_escape(run, folder):
+    strange = 'im\x7fages "\\ \U0001f600'
+    (folder / "images").rename(folder / strange)
+    (folder / "names.txt").write_text("Trouser\nSan\x7fdal\x1b[31m\nBag", encoding="utf-8")
+    torch.save({"state_dict": timm.create_model("test_vit", num_classes=3).state_dict()}, folder / "a.pth")
+    code, _, err = run(
+        "init", "timm:test_vit@work/a.pth", f"work/{strange}", "--out", "work/audit.toml", "--classes",
+        "work/names.txt", "--table", "work/table.csv", "--column", "unit=patient", "--column", "image=file",
+        "--model-args", "drop_rate=0.1",
+    )  # fmt: skip
+    assert code == 0, err
+    job = read_job(folder / "audit.toml")
+    assert (job.data, job.columns) == (f"{folder}/{strange}", {"unit": "patient", "image": "file"})
+    assert job.model_args == {"drop_rate": 0.1}
+
+
+def test_init_refuses_what_toml_cannot_hold(run, folder):
+    torch.save({"state_dict": timm.create_model("test_vit", num_classes=3).state_dict()}, folder / "a.pth")
+    (folder / "names.txt").write_text("Trouser\nSandal\nBag")
+    code, _, err = run(
+        "init", "timm:test_vit@work/a.pth", "work/images", "--classes", "work/names.txt", "--model-args",
+        "global_pool=null",
+    )  # fmt: skip
+    assert code == 2
+    assert "TOML has no null" in err
+    assert not Path("audit.toml").exists()
+    for value in ([1, None], {"a": None}):
+        with pytest.raises(InputError, match="TOML has no null"):
+            job_text(PROBE, model=MODEL, data=DATA, built={"model_args": {"a": value}})
+    with pytest.raises(InputError, match="not UTF-8"):
+        job_text(PROBE, model=MODEL, data="im\udce9ages")
+
+
+PROBE = Probe((), (), {}, (), dict.fromkeys(checks_at("full")), ())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e-7, True, 2**40, "\x7f\u2028\x01", [[], {}]])
+def test_what_init_writes_of_arguments_is_read_as_the_same(value):
+    text = job_text(PROBE, model=MODEL, data=DATA, columns={"\U0001f600": "a"}, built={"model_args": {"a": value}})
+    job = parse_job(text, Path("audit.toml"))
+    assert repr(job.model_args["a"]) == repr(value)
+    assert job.columns == {"\U0001f600": "a"}
+
+
+def laid_over(path, **given):
+    """Arguments of the audit that a call with the file makes."""
+    return arguments_of(path, {"classifier": path, **given}, inspect.signature(snellen.audit))
+
+
+def test_arguments_in_python_win_before_anything_is_loaded(folder):
+    """As ``snellen audit audit.toml DATA --column ...`` does: what an argument replaces is not even read."""
+    path = write(
+        folder, 'classes = "none.txt"', 'table = "table.csv"', 'checks = ["clean"]', 'train = "nowhere"',
+        'val = "nowhere"', "[columns]", 'unit = "patient"', 'group = "patient"',
+    )  # fmt: skip
+    names = [*"abcdefghij"]
+    found = laid_over(path, class_names=names, columns={"group": "site"}, train=DATA, tune=DATA)
+    assert found["images"].column("group") == ["site 0", "site 1"] * 3
+    assert found["images"].column("unit_id") == ["p2", "p2", "p1", "p1", "p0", "p0"]
+    assert found["classifier"].class_names == tuple(names)
+    assert found["train"] == found["tune"] == DATA
+    assert not {"class_names", "columns"} & set(found)
+
+
+def test_images_in_python_win_over_the_data_of_the_file(run, folder):
+    path = write(folder, 'table = "table.csv"', 'checks = ["clean"]', "limit = 5", "[columns]", 'unit = "patient"')
+    (folder / "images").rename(folder / "moved")
+    # A reference is read as the file says, as on the command line.
+    assert laid_over(path, images="work/moved")["images"].column("unit_id") == ["p2", "p2", "p1", "p1", "p0", "p0"]
+    code, out, err = run("audit", path, "work/moved", "--out", "run", "--json")
+    assert code == 0, err
+    assert snellen.audit(path, folder / "moved").to_json()["metrics"] == json.loads(out)["metrics"]
+    # Images in memory are what they are.
+    pixels, labels = np.zeros((10, 28, 28, 3), dtype=np.uint8), np.arange(10)
+    report = snellen.audit(path, pixels, labels=labels, limit=4)
+    assert report.to_json()["data"]["images"] == 4
+    assert snellen.audit(path, snellen.load_images(DATA)).to_json()["data"]["images"] == 5
+    with pytest.raises(InputError, match="labels, class_names and value_range go with images in memory"):
+        snellen.audit(path, folder / "moved", labels=labels)

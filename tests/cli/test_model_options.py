@@ -84,6 +84,8 @@ def test_options_become_arguments() -> None:
         ({"mean": "0.5,0.5", "std": "1"}, "--mean '0.5,0.5': expected three numbers"),
         ({"mean": "0.5", "std": "0"}, "--std '0': expected three positive numbers"),
         ({"mean": "0.5", "std": "nan"}, "positive"),
+        ({"mean": "nan", "std": "1"}, "--mean 'nan': expected three numbers"),
+        ({"mean": "0.5", "std": "inf"}, "--std 'inf': expected three positive numbers"),
     ],
 )
 def test_options_that_cannot_be_read(options: dict[str, object], message: str) -> None:

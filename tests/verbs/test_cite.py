@@ -105,3 +105,22 @@ def test_an_artifact_cites_its_recipe(tmp_path):
     Artifact({"weight": torch.ones(2)}, card).save(tmp_path)
     assert json.loads((tmp_path / "card.json").read_text())["licence"] == ""
     assert [work.key for work in cite(tmp_path).works] == ["snellen", "yun2019"]
+
+
+def test_an_evaluation_and_its_folder_are_cited(tmp_path):
+    images = snellen.load_images("bundled:fashion-mnist").limit(4)
+    attacks = ["fgsm", {"method": "pgd", "steps": 2}]
+    found = snellen.evaluate(["bundled:fashion-cnn"], attacks, images, seeds=(0, 1), out=tmp_path / "run")
+    keys = [work.key for work in cite(found).works]
+    assert keys == ["snellen", *works_of_method("attacks", "fgsm"), *works_of_method("attacks", "pgd")]
+    assert [work.key for work in cite(tmp_path / "run").works] == keys
+    for file in tmp_path.glob("run/*/seed-*/attack.json"):
+        file.unlink()
+    with pytest.raises(InputError, match="holds no report, no record of a verb"):
+        cite(tmp_path / "run")
+
+
+@pytest.mark.parametrize("other", [None, 3, ["run"], {"plan": {}}])
+def test_what_is_no_run_is_refused_with_what_is(other):
+    with pytest.raises(InputError, match=rf"{type(other).__name__} came.*a report, the result of a verb"):
+        cite(other)

@@ -193,3 +193,13 @@ def test_holes_in_index2label(pixels, labels):
     kept = labels != 1
     report = snellen.audit(Holed(), ForeignData(pixels[kept], labels[kept]), checks=["clean"])
     assert report.model["classes"] == 3
+
+
+@pytest.mark.parametrize("lost", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_prediction_that_is_not_finite_is_wrong_whatever_its_place(lost, place):
+    metric = snellen.as_maite_metric()
+    bad = np.array([0.9, 0.1, 0.0])
+    bad[place] = lost
+    metric.update([bad, np.array([1.0, 0.0, 0.0])], np.eye(3)[[0, 0]], [{"id": "a"}, {"id": "b"}])
+    assert metric.compute()["accuracy"] == 0.5

@@ -75,9 +75,10 @@ def audit(
 
     Args:
         classifier: a classifier, or what :func:`snellen.load_classifier` takes: a reference or path, a model of any
-            library (a torch module stays as it is), a callable, (model, transform). Without images, also a file
-            ``audit.toml`` (:class:`~snellen.auditing.job.AuditJob`), which says all of the following; arguments that
-            are not their default win over it.
+            library (a torch module stays as it is), a callable, (model, transform). Also a file ``audit.toml``
+            (:class:`~snellen.auditing.job.AuditJob`), which says all of the following; arguments that are not their
+            default win over it. Of ``columns``, each meaning wins by itself. Images by a reference are read with the
+            masks, table and columns of the file; other images are taken as they are.
         images: an image set, or what :func:`snellen.load_images` takes: a folder, file, arrays, a table, a data set.
             Labels are matched to the classifier's classes by name.
         predictions: in place of a classifier, what one gave for the images, in their order: scores or probabilities
@@ -132,7 +133,7 @@ def audit(
         RunConflictError: ``out`` holds a run of another plan.
         WorkerError: a worker died twice with the same shard, or found other files or packages than this process.
     """
-    if is_job(classifier) and images is None and predictions is None:
+    if is_job(classifier) and predictions is None:
         return audit(**arguments_of(str(classifier), {**locals()}, inspect.signature(audit)))
     check_batches(batch_size, workers)
     if part is not None and out is None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from snellen.auditing.effort import Effort, Named, named_outright, with_settings
+from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.finding import Level
 from snellen.core.preparation import Normalization
@@ -22,7 +24,25 @@ from snellen.models.classifiers.references import load_classifier
 ENDING = ".toml"
 
 #: Schemes of references that are followed by a path; those of others are followed by a name or an address.
-_PATH_SCHEMES = ("artifact", "hf", "onnx", "isnet", "diffusers", "meshes", "slides", "tar")
+_PATH_SCHEMES = ("artifact", "checkpoint", "diffusers", "file", "hf", "isnet", "meshes", "onnx", "openclip", "slides",
+                 "tar")  # fmt: skip
+
+#: Schemes in which a path may follow a name: ``NAME@PATH``.
+_NAME_SCHEMES = ("known", "openclip", "timm", "torchvision")
+
+#: Bytes of a file, and tables and lists within one another, from which on it is no audit.
+_MAX_BYTES, _MAX_DEPTH = 2**18, 20
+
+#: A key of that many parts with dots between them. ``tomllib`` keeps every beginning of a key: it must not see such.
+_DEEP_KEY = re.compile(rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{_MAX_DEPTH}}}""")
+
+#: Characters of a value or a reason that a message repeats, and errors that it lists.
+_SHOWN, _MOST_REASON, _MOST_ERRORS = 80, 300, 8
+
+#: What is given for all channels, or for each; pixels of a side.
+_Mean = Annotated[float, Field(allow_inf_nan=False)]
+_Std = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Side = Annotated[int, Field(gt=0, le=65535)]
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):(.*)", re.DOTALL)
 
@@ -54,7 +74,7 @@ class AuditJob(BaseModel):
         classes: file with the class names, one a line.
         model_args: what the architecture of a checkpoint is built with.
         size: of the images for the model, pixels, or height and width.
-        mean, std: that images are normalised with, for all channels or for each.
+        mean, std: that images are normalised with, for all channels or for each; finite, and std positive.
         columns: what columns mean: ``{unit = "patient", group = "hospital"}``.
         masks: folder of masks that are called like the images.
         table: CSV or Parquet file that names the images and says more of them.
@@ -74,9 +94,9 @@ class AuditJob(BaseModel):
     data: str
     classes: str | None = None
     model_args: dict[str, Any] = Field(default_factory=dict)
-    size: int | tuple[int, int] | None = None
-    mean: float | tuple[float, ...] | None = None
-    std: float | tuple[float, ...] | None = None
+    size: _Side | tuple[_Side, _Side] | None = None
+    mean: _Mean | tuple[_Mean, ...] | None = None
+    std: _Std | tuple[_Std, ...] | None = None
     columns: dict[str, str] = Field(default_factory=dict)
     masks: str | None = None
     table: str | None = None
@@ -128,29 +148,43 @@ class AuditJob(BaseModel):
             return None
         return Normalization(_each(self.mean), _each(self.std))
 
-    def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of :func:`snellen.audit`, model and images loaded; only what the file says."""
+    def arguments(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Keyword arguments of :func:`snellen.audit`, model and images loaded; only what the file says.
+
+        Args:
+            given: arguments of the call, which win. What they replace is not loaded; ``class_names`` and ``columns``,
+                which loading uses up, are not returned.
+        """
+        beside = dict(given or {})
+        names = beside.pop("class_names", self.classes)
+        data, columns = self.data, dict(self.columns)
+        if isinstance(beside.get("images", data), str | os.PathLike):  # images in memory are taken as they come
+            data = beside.pop("images", data)
+            columns |= beside.pop("columns", {})
+        loading: dict[str, Callable[[], Any]] = {
+            "classifier": lambda: self._classifier(names),
+            "images": lambda: load_images(data, columns=columns or None, masks=self.masks, table=self.table),
+            "train": lambda: None if self.train is None else load_images(self.train),
+            "tune": lambda: None if self.val is None else load_images(self.val),
+            "checks": self.named_checks,
+        }
         plain = ("out", "effort", "threats", "limit", "budget", "batch_size", "workers", "seed", "save_images")
         found = {
             name: getattr(self, name)
             for name in (*plain, "pseudonyms", "allow_rejected")
             if name in self.model_fields_set
         }
-        return {
-            **found,
-            "classifier": load_classifier(
-                self.model,
-                self.classes,
-                device=self.device,
-                model_args=self.model_args or None,
-                size=self.size,
-                normalization=self._normalization(),
-            ),
-            "images": load_images(self.data, columns=self.columns or None, masks=self.masks, table=self.table),
-            "train": None if self.train is None else load_images(self.train),
-            "tune": None if self.val is None else load_images(self.val),
-            "checks": self.named_checks(),
-        }
+        return {**found, **{name: load() for name, load in loading.items() if name not in beside}, **beside}
+
+    def _classifier(self, names: Sequence[str] | str | None) -> Classifier:
+        return load_classifier(
+            self.model,
+            names,
+            device=self.device,
+            model_args=self.model_args or None,
+            size=self.size,
+            normalization=self._normalization(),
+        )
 
 
 def _each(value: float | tuple[float, ...]) -> tuple[float, ...]:
@@ -173,23 +207,59 @@ def read_job(path: Path | str) -> AuditJob:
         The job, with paths as they hold from here.
 
     Raises:
-        InputError: there is no such file, it is not TOML, or a key is unknown or holds what it may not; the message
-            names file, line and key.
+        InputError: there is no such file, or as :func:`parse_job`.
     """
     place = Path(path)
     try:
-        text = place.read_text(encoding="utf-8")
-        written = tomllib.loads(text)
+        with place.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InputError(f"{place} cannot be read: {reason}; snellen init MODEL DATA writes such a file") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{place} is not TOML: {error}") from error
+    return parse_job(text, place).under(place.parent)
+
+
+def parse_job(text: str, place: Path) -> AuditJob:
+    """The job that a text describes, with paths as they stand in it.
+
+    Args:
+        text: of the file.
+        place: of the file, for messages.
+
+    Raises:
+        InputError: the text is too long or not TOML, or a key is unknown or holds what it may not; the message names
+            file, line and key.
+    """
+    if len(text) > _MAX_BYTES:
+        raise InputError(f"{place} is too large for the description of an audit; expected at most {_MAX_BYTES} bytes")
+    deep = _DEEP_KEY.search(text) is not None
     try:
-        job = AuditJob.model_validate(written)
+        written = {} if deep else tomllib.loads(text)
+        deep = deep or _deeper(written, _MAX_DEPTH)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{place} is not TOML: {str(error)[:_MOST_REASON]}") from error
+    except RecursionError:
+        deep = True
+    if deep:
+        raise InputError(f"{place}: tables or lists are nested more than {_MAX_DEPTH} deep; write them flat")
+    try:
+        return AuditJob.model_validate(written)
     except ValidationError as error:
-        raise InputError("\n".join(_told(place, text, one) for one in error.errors())) from error
-    return job.under(place.parent)
+        raise InputError("\n".join(_told(place, text, one) for one in error.errors()[:_MOST_ERRORS])) from error
+
+
+def _deeper(value: object, depth: int) -> bool:
+    """Whether mappings and lists are within one another more than so many times."""
+    level = [value]
+    for _ in range(depth):
+        level = [
+            member
+            for one in level
+            if isinstance(one, dict | list)
+            for member in (one.values() if isinstance(one, dict) else one)
+        ]
+    return any(isinstance(one, dict | list) for one in level)
 
 
 def arguments_of(path: str, given: Mapping[str, Any], signature: inspect.Signature) -> dict[str, Any]:
@@ -210,7 +280,7 @@ def arguments_of(path: str, given: Mapping[str, Any], signature: inspect.Signatu
         job = job.model_copy(update={"effort": None})
     elif "effort" in beside and named_outright(job.checks):
         job = job.model_copy(update={"checks": None})
-    return {**job.arguments(), **beside}
+    return job.arguments(beside)
 
 
 def placed(reference: str, folder: Path) -> str:
@@ -228,15 +298,15 @@ def moved(reference: str, move: Callable[[str], str]) -> str:
     if found is None or len(found[1]) == 1:  # one letter is a drive
         return move(reference)
     scheme, rest = found.groups()
-    if scheme in ("timm", "torchvision"):
-        name, at, file = rest.partition("@")
-        return f"{scheme}:{name}{at}{move(file)}" if at else reference
+    name, at, file = rest.partition("@")
+    if at and scheme in _NAME_SCHEMES:
+        return f"{scheme}:{name}@{move(file)}"
     return f"{scheme}:{move(rest)}" if scheme in _PATH_SCHEMES else reference
 
 
 def _placed_fields(fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Settings of a check, in which a text may be a reference that holds a path."""
-    schemes = (*_PATH_SCHEMES, "timm", "torchvision")
+    schemes = {*_PATH_SCHEMES, *_NAME_SCHEMES}
     return {
         name: placed(value, folder) if isinstance(value, str) and value.partition(":")[0] in schemes else value
         for name, value in fields.items()
@@ -254,11 +324,12 @@ def _told(place: Path, text: str, error: Mapping[str, Any]) -> str:
     begin = f"{place}{f', line {line}' if line else ''}"
     key = ".".join(where)
     if error["type"] == "extra_forbidden":
-        return f"{begin}: {unknown_name('key', where[-1], known.model_fields)}"
+        return f"{begin}: {unknown_name('key', where[-1][:_SHOWN], known.model_fields)}"
     if error["type"] == "missing":
         return f'{begin}: the key {key!r} is missing; write {key} = "..."'
     message = str(error["msg"])
-    return f"{begin}: {key}: {message[:1].lower()}{message[1:]}; got {error['input']!r}"
+    got = repr(error["input"])
+    return f"{begin}: {key}: {message[:1].lower()}{message[1:]}; got {got[:_SHOWN]}{'…' if len(got) > _SHOWN else ''}"
 
 
 def _line(text: str, where: Sequence[str]) -> int | None:

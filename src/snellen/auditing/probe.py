@@ -186,7 +186,7 @@ def job_text(
         "",
         "# What columns mean: unit (patient, lot, video), group (hospital, scanner), label, split.",
         "[columns]",
-        *(f"{json.dumps(meant)} = {_quoted(column)}" for meant, column in (columns or {}).items()),
+        *(f"{_quoted(meant)} = {_quoted(column)}" for meant, column in (columns or {}).items()),
         *_comments(f"{meant}: {said}" for meant, said in found.known.items()),
         *_comments([f"columns without a meaning: {', '.join(found.further)}"] if found.further else []),
         "",
@@ -203,8 +203,17 @@ def job_text(
 
 
 def _quoted(text: str) -> str:
-    """A TOML string: JSON's escapes are TOML's."""
-    return json.dumps(text, ensure_ascii=False)
+    r"""A TOML string: JSON's escapes are TOML's, which wants DEL escaped, too.
+
+    >>> print(_quoted('a"b\x7f'))
+    "a\"b\u007f"
+
+    Raises:
+        InputError: a file name that is not UTF-8.
+    """
+    if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise InputError(f"{text!r} is not UTF-8, and TOML cannot hold it; rename the file")
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _value(value: object) -> str:
@@ -212,14 +221,22 @@ def _value(value: object) -> str:
 
     >>> _value({"num_classes": 7, "pool": "max"}), _value((96, 96))
     ('{"num_classes" = 7, "pool" = "max"}', '[96, 96]')
+
+    Raises:
+        InputError: None, or what TOML has no form for.
     """
+    if value is None:
+        raise InputError("TOML has no null: leave the argument out, or audit without a file")
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_quoted(str(key))} = {_value(member)}" for key, member in value.items()) + "}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, float):  # nan and inf, and no NaN and Infinity
+        return repr(value)
     return _quoted(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _comments(lines: Iterable[str]) -> list[str]:
-    """Comments: names of images and classes are data, and may hold new lines."""
-    return [f"# {' '.join(line.split())}" for line in lines]
+    """Comments: names of images and classes are data, and may hold new lines and what TOML allows in no comment."""
+    plain = (" ".join(line.split()) for line in lines)
+    return [f"# {''.join(letter if letter.isprintable() else '�' for letter in line)}" for line in plain]

@@ -24,6 +24,7 @@ from snellen.cli.engine_options import (
 from snellen.cli.free_folder import free_folder
 from snellen.cli.gate_options import (
     EXIT_GATE,
+    GateOptions,
     LevelOption,
     check_baseline,
     check_gate_options,
@@ -31,7 +32,7 @@ from snellen.cli.gate_options import (
     read_gate_options,
     show_gate,
 )
-from snellen.cli.job_file import Choice, read_job_file, under_options
+from snellen.cli.job_file import Choice, read_job_file, under_options, written
 from snellen.cli.privacy_options import AllowRemoteOption, BudgetOption, PseudonymsOption, SaveImagesOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.run_options import (
@@ -73,6 +74,9 @@ class EffortName(StrEnum):
         """The same as the audit takes it."""
         return self.value
 
+
+#: Parameters of the command that are requirements.
+_GATE = ("require", "fail_on", "baseline", "junit")
 
 DEFAULT_MODEL, DEFAULT_DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
 
@@ -208,6 +212,8 @@ def audit(
     choice = under_options(context, Choice(checks, level, _parameters(settings or []), read_columns(column)))
     threats = tuple(threat or ())
     asked = read_gate_options(require, fail_on, baseline, junit)
+    if part is not None and asked.asked and not any(written(context, name) for name in _GATE):
+        asked = GateOptions()  # the file's are for the command that makes the report
     if part is not None and (out is None or asked.asked):
         raise InputError(
             "--part needs --out, the run directory that all parts share; and --require, --fail-on, --baseline and "

@@ -8,8 +8,23 @@ from typing import Annotated, Literal
 import typer
 
 from snellen.cli.engine_options import ended_like_ctrl_c
+from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import TerminalProgress, loading
-from snellen.cli.run_options import ClassesOption, DeviceOption
+from snellen.cli.run_options import (
+    AllowRejectedOption,
+    ClassesOption,
+    ColumnOption,
+    DeviceOption,
+    MasksOption,
+    MeanOption,
+    ModelArgsOption,
+    SizeOption,
+    StdOption,
+    TableOption,
+    model_options,
+    read_images,
+    reading,
+)
 from snellen.cli.stopping import stopped_told
 from snellen.cli.text import harmless
 from snellen.core.errors import InputError
@@ -39,20 +54,36 @@ def evaluate(
         ),
     ] = None,
     classes: ClassesOption = None,
+    column: ColumnOption = None,
+    masks: MasksOption = None,
+    table: TableOption = None,
+    allow_rejected: AllowRejectedOption = False,
     device: DeviceOption = "cpu",
+    model_args: ModelArgsOption = None,
+    size: SizeOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    allow_remote: AllowRemoteOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many images, drawn at random.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass.")] = 64,
     format: Annotated[Literal["text", "latex", "csv"], typer.Option("--format", help="What is printed.")] = "text",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the tables as JSON.")] = False,
 ) -> None:
-    """Compare models under attacks: robust accuracies on the same images, and differences with tests."""
+    """Compare models under attacks: robust accuracies on the same images, and differences with tests.
+
+    What is said about models and classes holds for all models.
+    """
+    if as_json and format != "text":
+        raise InputError(f"--json and --format {format} both say what is printed; give one of them")
+    built, how = model_options(model_args, size, mean, std), reading(column, masks, table)
     with loading("reading images and models") as spinner:
-        from snellen.data.references import load_images
+        from snellen.core.run import canonical_json
         from snellen.models.classifiers.references import load_classifier
         from snellen.verbs.evaluate import evaluate as run_evaluation
 
         methods = [attack_of(text) for text in attack]
-        images = load_images(data, progress=spinner)
-        classifiers = [load_classifier(model, classes, device=device) for model in models]
+        images = read_images(data, how, spinner)
+        classifiers = [load_classifier(model, classes, device=device, **built) for model in models]
     folder = out or Path("snellen-evaluation")
     with ended_like_ctrl_c(), stopped_told(folder, out), TerminalProgress() as progress:
         found = run_evaluation(
@@ -64,7 +95,11 @@ def evaluate(
             limit=limit,
             batch_size=batch_size,
             progress=progress,
+            allow_rejected=allow_rejected,
         )
+    if as_json:
+        typer.echo(canonical_json(found.to_json()), nl=False)
+        return
     shown = str(found) if format == "text" else found.to_latex() if format == "latex" else found.to_csv()
     typer.echo(harmless(shown.rstrip("\n")))
 

@@ -54,6 +54,7 @@ def init(
         raise InputError(f"{out} exists; name another file with --out, or replace it with --force")
     columns, built = read_columns(column), model_options(model_args, size, mean, std)
     with loading("reading images and model") as spinner:
+        from snellen.auditing.job import parse_job
         from snellen.auditing.probe import job_text, probe
         from snellen.core.run import write_atomically
         from snellen.core.unwritable import unwritable_told
@@ -84,6 +85,7 @@ def init(
         table=here(table),
         built={key: value for key, value in said.items() if value is not None},
     )
+    parse_job(text, out)  # nothing is written that snellen audit would refuse
     with unwritable_told(out):
         write_atomically(out, text.encode())
     _show(found, out)

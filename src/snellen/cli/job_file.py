@@ -70,12 +70,12 @@ def under_options(context: typer.Context, given: Choice) -> Choice:
 
     checks, effort = given.checks, given.effort
     plain = checks is not None and not checks.lstrip().startswith(("+", "-"))
-    if plain and _written(context, "checks") and not _written(context, "effort"):
+    if plain and written(context, "checks") and not written(context, "effort"):
         effort = None
-    elif plain and _written(context, "effort") and not _written(context, "checks"):
+    elif plain and written(context, "effort") and not written(context, "checks"):
         checks = None
     held = dict(job.settings)
-    if _written(context, "checks") or _written(context, "effort"):
+    if written(context, "checks") or written(context, "effort"):
         running = names_of(chosen_checks(checks, effort))
         held = {check: fields for check, fields in held.items() if check in running}
     every = dict.fromkeys((*held, *given.settings))
@@ -83,7 +83,7 @@ def under_options(context: typer.Context, given: Choice) -> Choice:
     return Choice(checks, effort, settings, {**job.columns, **(given.columns or {})} or None)
 
 
-def _written(context: typer.Context, name: str) -> bool:
-    """Whether an option was written on the command line."""
+def written(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line; what a file says is a default."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
@@ -209,7 +210,8 @@ def _numbers(flag: str, text: str, *, least: float | None) -> tuple[float, ...]:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         values = ()
-    if len(values) not in (1, 3) or (least is not None and not all(value > least for value in values)):
+    low = -math.inf if least is None else least
+    if len(values) not in (1, 3) or not all(low < value < math.inf for value in values):
         kind = "numbers" if least is None else "positive numbers"
         raise InputError(f"{flag} {text!r}: expected three {kind} with commas between them, or one for all channels")
     return values

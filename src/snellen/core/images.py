@@ -82,6 +82,17 @@ class MaskSource(Protocol):
         ...
 
 
+@runtime_checkable
+class MaskFiles(Protocol):
+    """A source whose masks are stored by themselves, so that :meth:`ImageSource.content_hash` does not cover them."""
+
+    def mask_hash(self, index: int, path: str) -> str | None:
+        """Hash of the stored bytes of one mask (sha256, hex), or of the reason why it cannot be had, without decoding;
+        None where the content of the image covers it.
+        """
+        ...
+
+
 class Opened(NamedTuple):
     """A source, and as JSON values what ``load_images`` made it of: another process can make the same."""
 
@@ -242,6 +253,13 @@ class ImageSet:
     def content_hash(self, index: int) -> str:
         """Hash of the stored bytes of one image (sha256, hex)."""
         return self.source.content_hash(self._row(index))
+
+    def mask_hash(self, index: int) -> str | None:
+        """Hash of the stored bytes of one mask (sha256, hex); None without a mask, or where the image covers it."""
+        path = self.table["mask"][index].as_py() if "mask" in self.table.column_names else None
+        if path is None or not isinstance(self.source, MaskFiles):
+            return None
+        return self.source.mask_hash(self._row(index), path)
 
     def fingerprint(self, progress: Progress | None = None) -> str:
         """Hash of everything that can change a result: ids, labels, class names and contents (sha256, hex).

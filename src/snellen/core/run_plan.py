@@ -53,10 +53,14 @@ def describe_data(images: ImageSet, progress: Progress) -> dict[str, Any]:
 
 
 def describe_beside(images: ImageSet) -> dict[str, Any]:
-    """A hash of units, groups and masks where a table or a folder of masks gave them; the fingerprint holds none."""
-    if not {"table", "masks"} & set(images.reference or ()):
+    """A hash of units, groups and the contents of masks, where a table, a folder or a manifest gave them.
+
+    The fingerprint of the images holds none of these. Every mask that is a file is read once.
+    """
+    masks = [images.mask_hash(index) for index in range(len(images))]
+    if not {"table", "masks"} & set(images.reference or ()) and not any(masks):
         return {}
-    known = [images.column(name) for name in ("unit_id", "group", "bag_id", "split", "mask")]
+    known = [*(images.column(name) for name in ("unit_id", "group", "bag_id", "split", "mask")), masks]
     return {"beside": hashlib.sha256(json.dumps(known).encode()).hexdigest()}
 
 

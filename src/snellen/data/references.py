@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -125,9 +126,16 @@ def load_images(
             if columns is not None:
                 raise InputError("columns go with a table or a data set; this is an image set already")
             return ref if name is None else replace(ref, name=name)
-        images = _from_text(os.fspath(ref), name, progress, columns if table is None else None)
+        images, split = _from_text(os.fspath(ref), name, progress, columns if table is None else None)
+        # A table that tells the split is joined before one is chosen; else it needs no rows of the others.
+        by_table = table is not None and ("split" in (columns or {}) or not any(images.column("split")))
+        if not by_table:
+            images = _only(images, split, name)
         if table is not None:
             images = with_table(images, Path(table), columns)
+        if by_table:
+            images = _only(images, split, name)
+            images = replace(images, notes=(*images.notes, *_mixed(images)))
         if masks is not None:
             images = with_masks(images, Path(masks))
         beside = {name: os.fspath(one) for name, one in (("masks", masks), ("table", table)) if one is not None}
@@ -163,46 +171,49 @@ def load_images_again(reference: Mapping[str, Any]) -> ImageSet:
     return replace(images, source=nameless_source(images)) if reference.get("nameless") else images
 
 
-def _from_text(ref: str, name: str | None, progress: Progress | None, columns: Mapping[str, str] | None) -> ImageSet:
+def _from_text(
+    ref: str, name: str | None, progress: Progress | None, columns: Mapping[str, str] | None
+) -> tuple[ImageSet, Split | None]:
+    """The images, and a split that is still to be chosen of them."""
     place, split = _split_suffix(ref)
     if columns is not None and not place.lower().endswith((".csv", ".parquet")):
         raise InputError(f"columns say what those of a table mean, FILE.csv or FILE.parquet; {place} is none")
     if place.startswith("bundled:"):
-        return _only(load_bundled(place.removeprefix("bundled:"), name=name), split)
+        return load_bundled(place.removeprefix("bundled:"), name=name), split
     if not place or "\0" in place:
         raise InputError(f"{ref!r} names no images; known forms: {_FORMS}")
     if place.startswith(SCHEME):
-        return load_world(place.removeprefix(SCHEME), split=split, name=name)
+        return load_world(place.removeprefix(SCHEME), split=split, name=name), None
     if place.startswith(known_sets.SCHEME):
-        return known_sets.load_reference(place, split=split, name=name)
+        return known_sets.load_reference(place, split=split, name=name), None
     if place.startswith(whole_slides.SCHEME):
-        return whole_slides.load_reference(place, split=split, name=name, progress=progress)
+        return whole_slides.load_reference(place, split=split, name=name, progress=progress), None
     if place.startswith(meshes.SCHEME):
-        return meshes.load_reference(place, split=split, name=name)
+        return meshes.load_reference(place, split=split, name=name), None
     if place.startswith(tar_shards.SCHEME):
-        return _only(tar_shards.load_tar(place.removeprefix(tar_shards.SCHEME), name=name), split, name)
+        return tar_shards.load_tar(place.removeprefix(tar_shards.SCHEME), name=name), split
     path = Path(place)
     if path.is_dir() and holds_idx(path):
-        return load_idx(path, split=split or "test", name=name)
+        return load_idx(path, split=split or "test", name=name), None
     if stored := stored_images_below(path):
-        return _only(load_parquet_images(stored, name=name or printable(path.stem)), split, name)
+        return load_parquet_images(stored, name=name or printable(path.stem)), split
     if path.is_dir():
-        return _only(load_folder(path, name=name), split, name)
+        return load_folder(path, name=name), split
     if not path.exists():
         raise _missing(place, path)
     if is_image_file(path):
-        return load_single_image(path, name=name)
+        return load_single_image(path, name=name), None
     suffix = path.suffix.lower()
     if suffix in (".tar", ".tgz") or path.name.lower().endswith((".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")):
-        return _only(tar_shards.load_tar(place, name=name), split, name)
+        return tar_shards.load_tar(place, name=name), split
     if suffix not in (".csv", ".parquet", ".npz") or not path.is_file():
         if suffix in DICOM and path.is_file():
             raise InputError(f"{place}: {NO_DICOM}")
         what = f"a file ending in {suffix!r}" if path.is_file() else "neither a file nor a folder"
         raise InputError(f"{place} is {what}; known forms: {_FORMS}")
     if suffix == ".npz":
-        return load_npz(path, split=split, name=name)
-    return _only(load_manifest(path, columns=columns, name=name), split, name)
+        return load_npz(path, split=split, name=name), None
+    return load_manifest(path, columns=columns, name=name), split
 
 
 def _split_suffix(ref: str) -> tuple[str, Split | None]:
@@ -224,6 +235,16 @@ def _only(images: ImageSet, split: Split | None, name: str | None = None) -> Ima
     chosen = images.of_split(split)
     several = len(chosen) < len(images)
     return replace(chosen, name=name or (f"{images.name} ({split} split)" if several else images.name))
+
+
+def _mixed(images: ImageSet) -> list[str]:
+    """A note where images of several splits are used together."""
+    counts = Counter(str(value) for value in images.column("split") if value is not None).most_common()
+    if len(counts) < 2:
+        return []
+    listed = ", ".join(f"{count} {split}" for split, count in counts)
+    choice = " or ".join(f"#{split}" for split, _ in counts)
+    return [f"images of several splits are used: {listed}; choose one with {choice}"]
 
 
 def _missing(place: str, path: Path) -> InputError:

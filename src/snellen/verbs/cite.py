@@ -21,6 +21,7 @@ from snellen.core.errors import InputError
 from snellen.core.formats import FORMATS
 from snellen.core.system import list_systems
 from snellen.runs.record import RunResult
+from snellen.verbs.evaluation import TABLES, Evaluation
 from snellen.version import __version__
 
 #: Area of the methods of a run, by its kind.
@@ -115,7 +116,7 @@ class Citations:
     __str__ = __repr__
 
 
-def cite(run: AuditReport | RunResult | Path | str) -> Citations:
+def cite(run: AuditReport | RunResult | Evaluation | Path | str) -> Citations:
     """The published works that a run goes back to.
 
     >>> import snellen
@@ -124,18 +125,24 @@ def cite(run: AuditReport | RunResult | Path | str) -> Citations:
     Goodfellow, Shlens and Szegedy. Explaining and harnessing adversarial examples, ICLR, 2015, arXiv 1412.6572
 
     Args:
-        run: a report, the result of a verb, or the folder that one of them wrote: run directories, saved reports,
-            artifacts.
+        run: a report, the result of a verb, an evaluation, or the folder that one of them wrote: run directories, saved
+            reports, artifacts.
 
     Raises:
-        InputError: a folder that holds none of these.
+        InputError: something else, or a folder that holds none of these.
     """
     if isinstance(run, RunResult):
         keys = _of_plan(run.plan)
     elif isinstance(run, AuditReport):
         keys = _of_report(run)
-    else:
+    elif isinstance(run, Evaluation):
+        keys = [key for plan in run.plans for key in _of_plan(plan)]
+    elif isinstance(run, str | Path):
         keys = _of_folder(Path(run))
+    else:
+        raise InputError(
+            f"{type(run).__name__} came; expected a report, the result of a verb, an evaluation, or the folder of one"
+        )
     return Citations((_snellen(), *(works()[key] for key in dict.fromkeys(keys))))
 
 
@@ -256,6 +263,8 @@ def _of_folder(folder: Path) -> list[str]:
         record = _json(folder / name) if (folder / name).is_file() else {}
         if "plan" in record:
             return _of_plan(record["plan"])
+    if (folder / TABLES["accuracies"]).is_file():  # of an evaluation: MODEL/seed-N is what an attack wrote
+        return [key for one in sorted(folder.glob("*/seed-*")) for key in _of_folder(one)]
     raise InputError(
         f"{folder} holds no report, no record of a verb and no artifact; give the folder of a finished run"
     )

@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,9 @@ from snellen.verbs.attacked_set import AttackedSet
 
 #: What stands for all attacks, and for all seeds: an image is robust if it is under each of them.
 EVERY = "all"
+
+#: Files of the tables.
+TABLES = {"accuracies": "accuracies.csv", "differences": "differences.csv"}
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,13 @@ class Evaluation:
         data: name of the images.
         accuracies: a row for each model, attack and seed; with several seeds, one more for all of them.
         differences: a row for each pair of models and each attack.
+        plans: what each call of :func:`snellen.attack` was to do, by model and seed; :func:`snellen.cite` reads them.
     """
 
     data: str
     accuracies: tuple[RobustAccuracy, ...]
     differences: tuple[PairedDifference, ...]
+    plans: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
 
     def to_pandas(self, table: Literal["accuracies", "differences"] = "accuracies") -> Any:  # noqa: ANN401 - of an extra
         """A table as a data frame of pandas with a row for each entry.
@@ -131,11 +136,19 @@ class Evaluation:
         writer.writerows(asdict(row) for row in getattr(self, table))
         return stream.getvalue()
 
+    def to_json(self) -> dict[str, Any]:
+        """Both tables as JSON values: ``data``, ``accuracies`` and ``differences``, a mapping for each row."""
+        return {
+            "data": self.data,
+            "accuracies": [asdict(row) for row in self.accuracies],
+            "differences": [asdict(row) for row in self.differences],
+        }
+
     def write(self, folder: Path) -> None:
         """Write ``accuracies.csv`` and ``differences.csv``."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "accuracies.csv", self.to_csv("accuracies").encode("utf-8", "replace"))
-        write_atomically(folder / "differences.csv", self.to_csv("differences").encode("utf-8", "replace"))
+        write_atomically(folder / TABLES["accuracies"], self.to_csv("accuracies").encode("utf-8", "replace"))
+        write_atomically(folder / TABLES["differences"], self.to_csv("differences").encode("utf-8", "replace"))
 
     def __repr__(self) -> str:
         attacks, rows = self._grid()
@@ -202,7 +215,8 @@ def evaluation_of(found: Mapping[str, Mapping[int, AttackedSet]], *, data: str) 
             worst[model][attack] = whole
             if len(parts) > 1:
                 accuracies.append(whole.accuracy(model, attack, EVERY))
-    return Evaluation(data, tuple(one for one in accuracies if one is not None), _differences(worst))
+    plans = tuple(attacked.plan for by_seed in found.values() for attacked in by_seed.values())
+    return Evaluation(data, tuple(one for one in accuracies if one is not None), _differences(worst), plans)
 
 
 def _settings(attacked: AttackedSet) -> dict[str, _Withstood]:

@@ -181,9 +181,12 @@ class MaiteAccuracy:
         metadata_batch: Sequence[Mapping[str, Any]],
         /,
     ) -> None:
-        """Add predictions (k,) with their targets (k,)."""
+        """Add predictions (k,) with their targets (k,); one that is not finite is wrong."""
         for scores, target, metadata in zip(pred_batch, target_batch, metadata_batch, strict=True):
-            self._right.append(bool(np.asarray(scores).argmax() == np.asarray(target).argmax()))
+            values = np.asarray(scores)
+            # The largest of values with NaN among them is the first NaN.
+            decided = bool(np.isfinite(values).all())
+            self._right.append(decided and bool(values.argmax() == np.asarray(target).argmax()))
             self._units.append(str(metadata.get("unit_id", f"{len(self._units)}/{metadata['id']}")))
 
     def compute(self) -> dict[str, Any]:

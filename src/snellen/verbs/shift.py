@@ -308,8 +308,7 @@ def _plan(
             "images": len(images),
             "class_names": None if images.hidden or images.class_names is None else list(images.class_names),
         },
-        "settings": inputs.in_plan()["settings"],
-        **({} if inputs.names is None else {"pseudonyms": inputs.names.key_id}),
+        **{key: value for key, value in inputs.in_plan().items() if value is not None},  # no key without pseudonyms
         "severities": list(severities),
         "seed": seed,
         "format": format,

@@ -7,7 +7,11 @@ import pytest
 from PIL import Image
 
 import snellen
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, RunConflictError
+from snellen.core.run_plan import describe_beside
+from snellen.data.files.joining import join
+from snellen.data.privacy.nameless import without_names
+from snellen.data.privacy.pseudonyms import KEY_BYTES, Pseudonyms
 from snellen.data.references import load_images_again
 
 IMAGES = ("cat/1.png", "cat/2.png", "dog/3.png")
@@ -109,3 +113,71 @@ def test_parquet_tables_join_too(tmp_path, folder):
 def test_what_does_not_fit_is_refused(tmp_path, folder, lines, told):
     with pytest.raises(InputError, match=told):
         snellen.load_images(folder, table=table(tmp_path, *lines))
+
+
+def test_a_plan_changes_with_the_content_of_masks(tmp_path, folder):
+    masks = write(tmp_path / "masks", ["1.png", "2.png", "3.png"], 255)
+    listed = folder / "list.csv"
+    listed.write_text("path,mask\ncat/1.png,cat/2.png\ndog/3.png,cat/2.png\n")
+    forms = {
+        "folder": lambda: snellen.load_images(folder, masks=masks),
+        "manifest": lambda: snellen.load_images(listed),
+        "joined": lambda: join([snellen.load_images(folder, masks=masks)]),
+        "nameless": lambda: without_names(snellen.load_images(folder, masks=masks), Pseudonyms(bytes(KEY_BYTES))),
+    }
+    before = {name: describe_beside(load()) for name, load in forms.items()}
+    assert all(before.values())
+    assert before == {name: describe_beside(load()) for name, load in forms.items()}
+    write(masks, ["2.png"], 254)
+    write(folder, ["cat/2.png"], 3)
+    after = {name: describe_beside(load()) for name, load in forms.items()}
+    assert [name for name in forms if after[name] == before[name]] == []
+    (masks / "2.png").write_bytes(b"")
+    assert describe_beside(forms["folder"]()) != after["folder"]
+
+
+def test_images_without_anything_beside_have_no_further_hash(folder):
+    assert describe_beside(snellen.load_images(folder)) == {}
+    assert describe_beside(snellen.load_images("optotypes:scenes?count=5")) == {}
+
+
+def test_a_run_is_not_taken_up_with_other_masks(tmp_path, folder):
+    masks = write(tmp_path / "masks", ["1.png", "2.png", "3.png"], 255)
+    shift = {"method": "corruption", "kind": "brightness"}
+    call = {"method": shift, "out": tmp_path / "shifted", "severities": [1]}
+    snellen.shift(snellen.load_images(folder, masks=masks), **call)
+    snellen.shift(snellen.load_images(folder, masks=masks), **call)
+    write(masks, ["2.png"], 254)
+    with pytest.raises(RunConflictError):
+        snellen.shift(snellen.load_images(folder, masks=masks), **call)
+
+
+def test_endings_of_masks_are_found_in_any_case(tmp_path, folder):
+    masks = write(tmp_path / "masks", ["1_MASK.png", "2_Segmentation.PNG", "3-Mask.png"])
+    assert snellen.load_images(folder, masks=masks).column("mask") == ["1_MASK.png", "2_Segmentation.PNG", "3-Mask.png"]
+
+
+@pytest.mark.parametrize("column", ["split", "fold"])
+def test_the_split_of_a_table_chooses_images(tmp_path, folder, column):
+    place = table(tmp_path, f"file,{column},site", "1,train,x", "2,test,y", "3,test,z")
+    columns = {"split": "fold"} if column == "fold" else None
+    both = snellen.load_images(folder, table=place, columns=columns)
+    assert len(both) == 3
+    assert both.notes[-1] == "images of several splits are used: 2 test, 1 train; choose one with #test or #train"
+    images = snellen.load_images(f"{folder}#test", table=place, columns=columns)
+    assert (images.ids, images.split) == (["cat/2.png", "dog/3.png"], "test")
+    assert images.notes == ()
+    assert images.name == "images (test split)"
+    assert load_images_again(images.reference).ids == images.ids
+    with pytest.raises(InputError, match="no images of split 'tune'; it has: test, train"):
+        snellen.load_images(f"{folder}#tune", table=place, columns=columns)
+
+
+def test_images_that_say_their_split_need_rows_of_that_alone(tmp_path):
+    folder = write(tmp_path / "images", ("train/cat/1.png", "test/cat/2.png", "test/dog/3.png"))
+    place = table(tmp_path, "file,split,site", "2,train,y", "3,train,z")
+    images = snellen.load_images(f"{folder}#test", table=place)
+    assert images.column("site") == ["y", "z"]
+    assert set(images.column("split")) == {"test"}
+    place = table(tmp_path, "file,split,site", "1,test,x", "2,train,y", "3,train,z")
+    assert snellen.load_images(f"{folder}#test", table=place, columns={"split": "split"}).column("site") == ["x"]

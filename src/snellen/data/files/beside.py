@@ -181,7 +181,7 @@ def _stem(path: str) -> str:
 def _without_ending(path: str) -> str:
     """A path less the ending of its file, and less what makes it the name of a mask."""
     stem = _stem(path)
-    return next((stem.removesuffix(ending) for ending in MASK_ENDINGS if stem.lower().endswith(ending)), stem)
+    return next((stem[: -len(ending)] for ending in MASK_ENDINGS if stem.lower().endswith(ending)), stem)
 
 
 def _counted(names: Iterable[str], noun: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -36,10 +36,7 @@ class EncodedSource(ABC):
 
     def content_hash(self, index: int) -> str:
         """Hash of the stored bytes (sha256, hex), or of the reason why they cannot be had."""
-        try:
-            return hashlib.sha256(self._content(index)).hexdigest()
-        except RejectedImageError as error:
-            return hashlib.sha256(f"rejected: {error}".encode()).hexdigest()
+        return _hash_of(lambda: self._content(index))
 
     def _content(self, index: int) -> bytes:
         if index in self.refused:
@@ -78,6 +75,17 @@ class FileSource(EncodedSource):
         content = read_file(self.mask_root, path, self.limits.max_bytes)
         return decode(content, limits=self.limits, grey_range=self.grey_range).convert("L")
 
+    def mask_hash(self, index: int, path: str) -> str:
+        """Hash of the stored bytes of one mask (sha256, hex), or of the reason why they cannot be had."""
+        return _hash_of(lambda: read_file(self.mask_root, path, self.limits.max_bytes))
+
     def stored(self, index: int) -> bytes:
         """The file, if it lies below the folder."""
         return read_file(self.root, self.paths[index], self.limits.max_bytes)
+
+
+def _hash_of(read: Callable[[], bytes]) -> str:
+    try:
+        return hashlib.sha256(read()).hexdigest()
+    except RejectedImageError as error:
+        return hashlib.sha256(f"rejected: {error}".encode()).hexdigest()

@@ -39,6 +39,11 @@ class JoinedSource:
         part, position = self.find(index)
         return part.content_hash(position)
 
+    def mask_hash(self, index: int, path: str) -> str | None:
+        """Hash of the stored bytes of one mask (sha256, hex); None where the content of the image covers it."""
+        part, position = self.find(index)
+        return part.mask_hash(position)
+
     def find(self, index: int) -> tuple[ImageSet, int]:
         """The set that holds a row, and its position there."""
         for part in self.parts:

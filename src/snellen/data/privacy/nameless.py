@@ -17,7 +17,7 @@ from PIL import Image
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError
-from snellen.core.images import COLUMNS, ImageSet, ImageSource, MaskSource, Opened
+from snellen.core.images import COLUMNS, ImageSet, ImageSource, MaskFiles, MaskSource, Opened
 from snellen.data.files.bags import TiledSource, tiled_source
 from snellen.data.files.file_source import FileSource
 from snellen.data.files.joining import JoinedSource
@@ -195,6 +195,10 @@ class NamelessSource:
     def content_hash(self, index: int) -> str:
         """Hash of the stored bytes of one image (sha256, hex)."""
         return self.images.source.content_hash(index)
+
+    def mask_hash(self, index: int, path: str) -> str | None:
+        """Hash of the stored bytes of one mask (sha256, hex); None where the content of the image covers it."""
+        return self.images.source.mask_hash(index, path) if isinstance(self.images.source, MaskFiles) else None
 
     def _known(self, row: int) -> Iterator[str]:
         """Everything that names the image at a row of the source."""

@@ -165,6 +165,11 @@ class ChangedSource:
         before, recipe = images.content_hash(position), self.recipes[index]
         return before if recipe is None else hashlib.sha256(f"{before} {recipe}".encode()).hexdigest()
 
+    def mask_hash(self, index: int, path: str) -> str | None:
+        """Hash of the stored bytes of the mask before (sha256, hex); None where the content of the image covers it."""
+        images, position = self._origin(index)
+        return images.mask_hash(position)
+
     def _origin(self, index: int) -> tuple[ImageSet, int]:
         number, position = self.origins[index].tolist()
         return self.sets[number], position
