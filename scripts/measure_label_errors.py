@@ -145,7 +145,7 @@ def ours(model: Judged, given: NDArray[np.int64]) -> tuple[dict[str, float], NDA
     """Figures of Snellen without those of the suspects, and how bad each label is."""
     started = time.process_time()
     found = judge_labels(model.probabilities, given, features=model.features, thumbnails=model.thumbnails)
-    suspects = label_errors(found.probabilities, given).suspects
+    suspects = label_errors(found.probabilities, given, rule=found.rule).suspects
     seconds = time.process_time() - started
     share = found.share
     return {

@@ -63,7 +63,7 @@ class LabelNoise(Check):
             independent=one_of_each_unit(known),
             seed=reading.rng.seed,
         )
-        share, suspects = found.share, label_errors(found.probabilities, known.labels)
+        share, suspects = found.share, label_errors(found.probabilities, known.labels, rule=found.rule)
         return Conclusion(
             metrics={
                 "label_noise.share": Measured(

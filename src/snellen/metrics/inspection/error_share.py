@@ -85,6 +85,11 @@ class ErrorShare:
     shares: NDArray[np.float64]
     likelihoods: NDArray[np.float64]
 
+    @property
+    def anywhere(self) -> bool:
+        """Whether wrong labels of any class explain the labels at least as well as those where the model errs."""
+        return bool(self.likelihoods[0].max() >= self.likelihoods[-1].max())
+
     def lower(self, confidence: float = 0.95) -> float:
         """One-sided lower bound of the share: above the tolerated share just where the p value is below 1 − confidence.
 

@@ -15,6 +15,7 @@ from snellen.metrics.inspection.error_share import (
     estimated_error_share,
 )
 from snellen.metrics.inspection.fingerprints import Fingerprints
+from snellen.metrics.inspection.label_errors import Rule
 from snellen.metrics.inspection.label_opinions import (
     LEAST,
     kernel_opinion,
@@ -38,6 +39,8 @@ class LabelJudgement:
         probabilities: (n, k), the opinion that ranks the labels.
         share: share of wrong labels over the independent images.
         tested: (n, k), the opinion that tells it: of the model alone, or of held-out heads.
+        rule: of confident learning, by which that opinion suspects labels: ``both`` spares more of the right ones, and
+            misses more where wrong labels fall on the classes that the model confuses.
         agreement: share of all labels that the model ranks first.
         confidence: the model's mean largest probability.
         held_out_agreement: share of the labels that the head on thumbnails ranks first; None without thumbnails.
@@ -50,6 +53,7 @@ class LabelJudgement:
     probabilities: NDArray[np.float64]
     share: ErrorShare
     tested: NDArray[np.float64]
+    rule: Rule
     agreement: float
     confidence: float
     held_out_agreement: float | None
@@ -79,8 +83,8 @@ def judge_labels(
 
     1. It disagrees with the tolerated share of the labels or less, and less than a quarter as often as the head on
        thumbnails (both binomial, at 1 %). It may be excellent instead; then, too, it has nothing to say against labels.
-    2. It is right more often than it says itself, finds nothing, and held-out heads find wrong labels (p < 1 %), with
-       most of which the model agrees all the same (binomial, at 1 %).
+    2. It is right as often as it says itself or more, finds nothing, and held-out heads find wrong labels (p < 1 %),
+       with most of which the model agrees all the same (binomial, at 1 %).
 
     In either case the labels are judged by heads: kernel and neighbours on thumbnails, which saw no label, times
     neighbours in the model's features. These features saw the labels, and pull wrong ones to their own side. So the
@@ -106,13 +110,18 @@ def judge_labels(
     agrees = sure[np.arange(len(sure)), given] == first
     heads = None if thumbnails is None else _Heads.of(thumbnails, given, sure.shape[1], units, seed)
 
+    def share_by(opinion: NDArray[np.float64]) -> ErrorShare:
+        return estimated_error_share(opinion[counted], given[counted], tolerated=tolerated)
+
     def result(opinion: NDArray[np.float64], tested: NDArray[np.float64], *voices: str) -> LabelJudgement:
-        share = estimated_error_share(tested[counted], given[counted], tolerated=tolerated)
+        share = share_by(tested)
+        ranked = share if opinion is tested else share_by(opinion)
         return LabelJudgement(
             probabilities=opinion,
             share=share,
             memorised=tested is not sure and _contradicted(share, agrees[counted]),
             tested=tested,
+            rule="both" if ranked.anywhere else "prune_by_noise_rate",
             agreement=float(agrees.mean()),
             confidence=float(first.mean()),
             held_out_agreement=None if heads is None else float(heads.agrees.mean()),
@@ -126,7 +135,9 @@ def judge_labels(
         opinion, voices = heads.opinion(features)
         return result(opinion, opinion, *voices)
     found = result(pooled_opinion([sure, heads.kernel], given)[0], sure, "model", "kernel on thumbnails")
-    if found.share.p_value >= ACCIDENT and found.agreement > found.confidence:
+    # A model that says 99 % may be right in 98.9 % by chance.
+    spread = float(np.sqrt((first * (1 - first)).sum())) / len(first)
+    if found.share.p_value >= ACCIDENT and found.agreement > found.confidence - 2 * spread:
         opinion, voices = heads.opinion(features)
         other = result(opinion, opinion, *voices)
         if other.memorised:
