@@ -37,7 +37,7 @@ def attacked(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("snellen.core.run_plan.code_hash", lambda: "0" * 64)
         folder = tmp_path_factory.mktemp("attacked") / "out"
-        return snellen.attack(reader(), glowing_set(OBJECTS), ATTACK, out=folder)
+        return snellen.attack(reader(), glowing_set(OBJECTS), ATTACK, out=folder, allow_rejected=True)
 
 
 @pytest.mark.covers("11.1")
@@ -95,13 +95,13 @@ def test_a_stopped_call_goes_on_with_the_next_object_and_ends_with_the_same_byte
         snellen.attack(reader(), images, ATTACK, out=tmp_path / "out", progress=Stopping(2, "attacking the camera"))
     assert not (tmp_path / "out" / "attack.json").exists()
     again = glowing_set(OBJECTS)
-    snellen.attack(reader(), again, ATTACK, out=tmp_path / "out")
+    snellen.attack(reader(), again, ATTACK, out=tmp_path / "out", allow_rejected=True)
     assert contents(tmp_path / "out") == contents(attacked.folder)
     searched = {name for name, views in again.source.renderer.calls if views == 22}
     # The second was searched, but the call stopped before it could be written.
     assert searched == {"<b>light", "dark-c", "blank-d"}, "objects that were done are not searched again"
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
-    third = snellen.attack(reader(), glowing_set(OBJECTS), ATTACK, out=tmp_path / "out")
+    third = snellen.attack(reader(), glowing_set(OBJECTS), ATTACK, out=tmp_path / "out", allow_rejected=True)
     assert third.settings == attacked.settings
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
     with pytest.raises(RunConflictError, match="seed"):

@@ -94,7 +94,7 @@ def test_odd_images_are_explained_and_scores_that_are_not_finite_are_told(models
     preparation = Preparation(size=(SIDE, SIDE), resize="exact", resize_to=(SIDE, SIDE))
     classifier = Classifier(breaks, class_names=["red", "other"], preparation=preparation, name="red")
     method = VisualLanguage(attribution=SHAP, segmenter="flood", captioner="echo", fill="black")
-    found = snellen.explain(classifier, snellen.load_images(tmp_path / "in"), method)
+    found = snellen.explain(classifier, snellen.load_images(tmp_path / "in"), method, allow_rejected=True)
     status = {row["example_id"]: row["reason"] for row in found.evidence.table.to_pylist()}
     assert status["alpha.png"] is None
     assert status["tiny.png"] is None
