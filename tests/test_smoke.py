@@ -38,6 +38,7 @@ _FASHION = "bundled:fashion-cnn bundled:fashion-mnist --limit 8"
 #: Calls of each command; the last is of the command itself.
 CALLS = {
     "audit": (f"audit {_FASHION} --checks clean",),
+    "init": (f"init {' '.join(_FASHION.split()[:2])}",),
     "compare": (f"audit {_FASHION} --checks clean --out one", "compare one one"),
     "evaluate": ("evaluate bundled:fashion-cnn --data bundled:fashion-mnist --limit 8 --attack fgsm",),
     "report": (f"audit {_FASHION} --checks clean --out one", "report one --to md"),

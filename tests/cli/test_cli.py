@@ -196,7 +196,7 @@ def test_systems(run):
 
 
 def test_an_exported_problem_runs_through_onnx(run, tmp_path):
-    """The same network as a module and as a file: same decisions, no gradients."""
+    """The same decisions as by hand, with gradients unless another runtime is asked for."""
     pytest.importorskip("onnxruntime")
     onnx = pytest.importorskip("onnx")
     from onnx import helper, numpy_helper
@@ -221,7 +221,13 @@ def test_an_exported_problem_runs_through_onnx(run, tmp_path):
     truth = ((pixels.transpose(0, 3, 1, 2).reshape(20, -1) / 255) @ weight).argmax(1)
     np.savez(tmp_path / "data.npz", test_images=pixels, test_labels=truth[:, None].astype(np.uint8))
     (tmp_path / "names.txt").write_text("0\n1\n2\n3\n4\n")
-    code, out, _ = run("audit", "onnx:m.onnx", "data.npz", "--classes", "names.txt", "--out", "run")
+    asked = ("audit", "onnx:m.onnx", "data.npz", "--classes", "names.txt", "--checks", "clean,adversarial")
+    code, out, _ = run(*asked, "--out", "torch")
+    assert (code, "skipped" in out) == (0, False)
+    report = json.loads((tmp_path / "torch" / "report.json").read_text())
+    assert report["metrics"]["clean.accuracy"]["value"] == 1.0
+    assert {check["status"] for check in report["checks"]} == {"done"}
+    code, out, _ = run(*asked, "--model-args", "run_by=onnxruntime", "--out", "run")
     assert code == 0
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["metrics"]["clean.accuracy"]["value"] == 1.0
