@@ -27,7 +27,7 @@ from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.data.loading import prepared_batches
-from snellen.metrics.inspection.poisoned_classes import FEWEST, PoisonedClass, poisoned_classes, reported
+from snellen.metrics.inspection.poisoned_classes import FEWEST, OUTLIER, PoisonedClass, poisoned_classes, reported
 from snellen.models.classifiers.pooled_features import pooled_features
 
 #: What progress calls it.
@@ -86,7 +86,7 @@ class TrainingSet(Method):
         lt=1,
         description="rate of sets in which a class is reported although no class has two clusters, at most",
     )
-    outlier: float = Field(3.5, gt=0, description="robust z of the silhouette from which a class stands out")
+    outlier: float = Field(OUTLIER, gt=0, description="robust z of the silhouette from which a class stands out")
     whiten: bool = Field(
         True, description="divide features by their spread within all other classes; the published detectors do not"
     )
@@ -251,21 +251,15 @@ class TrainingSet(Method):
     def _shown(
         self, found: Inspected, flagged: tuple[int, ...], images: ImageSet, classifier: Classifier
     ) -> list[Shown]:
-        ranked = [(one, at) for one in flagged for at in found.classes[one].ranked()]
         # The clearest of every reported class first, so that no class takes all places.
-        places = {
-            pair: place for one in flagged for place, pair in enumerate(pair for pair in ranked if pair[0] == one)
-        }
-        chosen = sorted(ranked, key=lambda pair: (places[pair], pair[0]))[: self.pictures]
+        ranked = [(place, one, at) for one in flagged for place, at in enumerate(found.classes[one].ranked().tolist())]
         return [
             Shown(
                 name=found.ids[at],
                 text=f"{found.ids[at]}, labelled {classifier.class_names[one]}",
-                pictures={
-                    "suspect": to_unit(classifier.preparation.pixels(images.read(int(found.rows[at])))).cpu(),
-                },
+                pictures={"suspect": to_unit(classifier.preparation.pixels(images.read(int(found.rows[at])))).cpu()},
             )
-            for one, at in chosen
+            for _, one, at in sorted(ranked)[: self.pictures]
         ]
 
 

@@ -34,6 +34,9 @@ FEWEST_CLASSES = 5
 #: Silhouette from which a structure is called reasonable (Kaufman and Rousseeuw 1990).
 REASONABLE = 0.5
 
+#: Robust z of a silhouette from which a class stands out.
+OUTLIER = 3.5
+
 #: Smallest spread of silhouettes among classes: classes that are all alike make no outlier of a trifle.
 SPREAD = 0.02
 
@@ -74,7 +77,7 @@ class PoisonedClass:
     p_value: float
     z: float | None
 
-    def stands_out(self, outlier: float) -> bool:
+    def stands_out(self, outlier: float = OUTLIER) -> bool:
         """Whether its silhouette does among the classes, or, where these are few, by itself."""
         return self.silhouette >= REASONABLE if self.z is None else self.z >= outlier
 

@@ -116,7 +116,7 @@ class BackdoorCheck(Check):
         suspects = {}
         if told and "train" in reading.companions:
             suspects = training_suspects(reading.companions["train"], sorted(told), rng=rng)
-        rows_listed = listed(suspects, reading.names)
+        listing = listed(suspects, reading.names)
         best = found.recovered[0]
         low, high = best.effect.interval()
         metrics = {
@@ -131,7 +131,7 @@ class BackdoorCheck(Check):
                 for one in found.recovered
             ],
             panels=[self._table(found, reading)],
-            lists={LIST: rows_listed} if rows_listed else {},
+            lists={LIST: listing} if listing else {},
             notes=[
                 f"Backdoor: {scan.verdict(found, classifier)}.",
                 *(f"Backdoor: {a}." for a in scan.assumptions(found, null)),

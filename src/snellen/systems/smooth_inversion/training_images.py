@@ -28,7 +28,7 @@ class TrainingSuspects:
     Attributes:
         images: how many there are.
         seen: what was found among them; None where they are too few.
-        ids: of those in a second cluster, the most suspicious first; none where there is no second cluster.
+        ids: of those in a second cluster, the most suspicious first; none where no second cluster stands out.
         scores: spectral signature of each, from 0 on.
     """
 
@@ -43,8 +43,8 @@ class TrainingSuspects:
             return f"{self.images} training images are labelled {name}; {FEWEST} are needed to look for poison in them"
         if not self.ids:
             return (
-                f"the {self.images} training images labelled {name} form no two clusters for certain (p = "
-                f"{self.seen.p_value:.2g}); this does not show that they are free of poison"
+                f"the {self.images} training images labelled {name} show no second cluster that stands out (p = "
+                f"{self.seen.p_value:.2g} for a single one); this does not show that they are free of poison"
             )
         return (
             f"{len(self.ids)} of {self.images} training images labelled {name} form a cluster of their own (p = "
@@ -53,7 +53,10 @@ class TrainingSuspects:
 
 
 def training_suspects(training: PerImage, targets: Sequence[int], *, rng: Randomness) -> dict[int, TrainingSuspects]:
-    """Look for a second cluster among the training images of each class of ``targets``; nothing without features."""
+    """Look for a second cluster among the training images of each class of ``targets``; nothing without features.
+
+    It is named at a level of :data:`LEVEL`, and where it is more distinct than the clusters of other classes.
+    """
     if training.features is None or not len(training):
         return {}
     draws = np.random.default_rng(rng.generator("training images").initial_seed())
@@ -81,7 +84,7 @@ def advice(suspects: TrainingSuspects | None) -> str:
 
 def _suspects(training: PerImage, target: int, seen: PoisonedClass | None, level: float) -> TrainingSuspects:
     count = int((training.labels == target).sum())
-    if seen is None or seen.p_value > level:
+    if seen is None or seen.p_value > level or not seen.stands_out():
         return TrainingSuspects(count, seen, (), ())
     ranked, score = seen.ranked(), dict(zip(seen.rows.tolist(), seen.scores.tolist(), strict=True))
     return TrainingSuspects(
