@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from measure_planted_defects import LAYERS, TEST, WORLD, accuracy, guesses, network
+from numpy.typing import NDArray
 from optotypes_networks import new_network
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -28,11 +30,12 @@ from snellen.core.randomness import Randomness
 from snellen.data.worlds.planting.trigger_planting import PlantTrigger
 from snellen.data.worlds.planting.triggers import BlendTrigger, PatchTrigger, Trigger, WarpTrigger
 from snellen.methods.scans.training_set import TrainingSet
+from snellen.metrics.inspection.poisoned_classes import OUTLIER, poisoned_classes, reported
 
 RESULT = Path(__file__).parents[1] / "docs" / "measured" / "training-set-scan.json"
 
 TRIGGERS: dict[str, Trigger] = {"patch": PatchTrigger(), "blend": BlendTrigger(), "warp": WarpTrigger()}
-RATES, POISONED_SEED, CLEAN_SEEDS = (0.01, 0.05, 0.1), 1, tuple(range(1, 8))
+RATES, POISONED_SEED, CLEAN_SEEDS = (0.01, 0.05, 0.1), 1, (1, 2, 3)
 TARGET = 0
 
 
@@ -114,14 +117,14 @@ def measured(case: Case, folder: Path) -> dict[str, object]:
         feature_layer="0",
         name=case.name,
     )
-    for published in (False, True):
-        scan = TrainingSet(whiten=not published, pictures=0)
+    for raw in (False, True):
+        scan = TrainingSet(whiten=not raw, pictures=0)
         found = scan.inspect(images, classifier, rng=Randomness(case.seed))
         reported = scan.reported(found.classes)
         named = np.isin(images.ids, [found.ids[at] for one in reported for at in found.classes[one].ranked()])
         suspects = found.classes[TARGET].ranked()
         of_target = np.isin(images.ids, [found.ids[at] for at in suspects])
-        row["published" if published else "whitened"] = {
+        row["raw" if raw else "whitened"] = {
             "reported": list(reported),
             "named": int(named.sum()),
             "named_planted": int((named & planted).sum()),
@@ -132,6 +135,41 @@ def measured(case: Case, folder: Path) -> dict[str, object]:
             "z": {str(one): None if seen.z is None else round(seen.z, 2) for one, seen in found.classes.items()},
         }
     return {**row, "planted": int(planted.sum())}
+
+
+#: Features (n, d) of simulated images without poison, by what they are like.
+SIMULATED: dict[str, Callable[[np.random.Generator, tuple[int, int]], NDArray[np.float64]]] = {
+    "normal": lambda rng, shape: rng.normal(size=shape),
+    "heavy-tailed (Student's t, 3 degrees of freedom)": lambda rng, shape: rng.standard_t(3, size=shape),
+    "skewed (gamma, shape 0.5)": lambda rng, shape: rng.gamma(0.5, size=shape),
+    "rectified": lambda rng, shape: np.maximum(rng.normal(size=shape) @ rng.normal(size=(shape[1], shape[1])), 0),
+    "two kinds in every class": lambda rng, shape: two_kinds(rng, shape, shape[0] // 2),
+    "two kinds in one class": lambda rng, shape: two_kinds(rng, shape, 0),
+}
+SETS, CLASSES, EACH, WIDTH = 60, 10, 150, 16
+
+
+def two_kinds(rng: np.random.Generator, shape: tuple[int, int], elsewhere: int) -> NDArray[np.float64]:
+    """Normal features; ``elsewhere`` images of all, or else 40 of the first class, lie 8 deviations away."""
+    values = rng.normal(size=shape)
+    values[rng.permutation(shape[0])[:elsewhere] if elsewhere else np.arange(40), 3] += 8
+    return values
+
+
+def simulated() -> list[dict[str, object]]:
+    """How many of the simulated sets are reported, by kind of features."""
+    labels = np.repeat(np.arange(CLASSES), EACH)
+    rows: list[dict[str, object]] = []
+    for name, draw in SIMULATED.items():
+        count = 0
+        for seed in range(SETS):
+            rng = np.random.default_rng(seed)
+            values = draw(rng, (len(labels), WIDTH)) + 10 * np.eye(CLASSES, WIDTH)[labels]
+            found = poisoned_classes(values, labels, rng=rng)
+            count += bool(reported(found, alpha=0.05, outlier=OUTLIER))
+        rows.append({"features": name, "sets": SETS, "reported": count})
+        print(rows[-1], flush=True)
+    return rows
 
 
 def main() -> None:
@@ -145,7 +183,7 @@ def main() -> None:
     for case in CASES:
         rows.append(measured(case, folder))
         print({name: value for name, value in rows[-1].items() if not isinstance(value, dict)}, flush=True)
-    RESULT.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
+    RESULT.write_text(json.dumps({"rows": rows, "simulated": simulated()}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def test_images_as_they_are_show_nothing_and_the_advice_of_the_check_runs_as_pri
     assert (code, err.strip()) == (0, "")
     (found,) = json.loads(out)["settings"].values()
     assert found["figures"]["images named"] == 0
-    assert found["verdict"].startswith("no class stands out")
+    assert found["verdict"].startswith("no class is suspicious among")
 
 
 def test_too_few_images_and_no_labels(run, training, tmp_path):

@@ -202,11 +202,14 @@ class TrainingSet(Method):
             return f"nothing could be judged: no class has {FEWEST} images"
         flagged = self.reported(classes)
         if not flagged:
-            return f"no class stands out among {len(classes)}; this does not show that the images are free of poison"
+            first = max(classes, key=lambda one: classes[one].silhouette)
+            return (
+                f"no class is suspicious among {len(classes)}, which does not show that the images are free of poison; "
+                f"most distinct cluster: class {names[first]!r} ({_figures_of(classes[first])})"
+            )
         return "; ".join(
             f"suspicious: class {names[one]!r}: {int(classes[one].suspects.sum())} of {len(classes[one].rows)} images "
-            f"form a cluster of their own (silhouette {classes[one].silhouette:.2f}{_beside(classes[one])}, "
-            f"p = {classes[one].p_value:.2g} for a single cluster)"
+            f"form a cluster of their own ({_figures_of(classes[one])})"
             for one in flagged
         )
 
@@ -263,8 +266,9 @@ class TrainingSet(Method):
         ]
 
 
-def _beside(seen: PoisonedClass) -> str:
-    return "" if seen.z is None else f", {seen.z:.1f} spreads above the other classes"
+def _figures_of(seen: PoisonedClass) -> str:
+    beside = "" if seen.z is None else f", {seen.z:.1f} spreads above the other classes"
+    return f"silhouette {seen.silhouette:.2f}{beside}, p = {seen.p_value:.2g} for a single cluster"
 
 
 def _figures(found: Inspected, flagged: tuple[int, ...], names: tuple[str, ...]) -> dict[str, float | None]:
