@@ -35,7 +35,7 @@ FEWEST_CLASSES = 5
 REASONABLE = 0.5
 
 #: Robust z of a silhouette from which a class stands out.
-OUTLIER = 3.5
+OUTLIER = 5.0
 
 #: Smallest spread of silhouettes among classes: classes that are all alike make no outlier of a trifle.
 SPREAD = 0.02
@@ -44,7 +44,10 @@ SPREAD = 0.02
 RIDGE = 0.01
 
 #: Starts of k-means, of which the tightest counts, and images from which a silhouette is taken at most.
-STARTS, SILHOUETTE_IMAGES = 8, 2000
+STARTS, SILHOUETTE_IMAGES = 4, 2000
+
+#: How often a class is divided into halves: one division alone makes the p value a matter of luck.
+DIVISIONS = 5
 
 #: Where the test counts, from the middle of the large cluster (0) to that of the small one (1): both, and between.
 LARGE, BETWEEN, SMALL = (-0.2, 0.3), (0.3, 0.7), (0.7, 1.2)
@@ -102,7 +105,7 @@ def poisoned_classes(
     >>> features = draw.normal(size=(600, 8)) + 9 * np.eye(8)[labels]
     >>> features[:20, 7] += 12
     >>> found = poisoned_classes(features, labels, rng=draw)
-    >>> reported(found, alpha=0.05, outlier=3.5), found[0].ranked().max()
+    >>> reported(found, alpha=0.05, outlier=5.0), found[0].ranked().max()
     ((0,), np.int64(19))
 
     Args:
@@ -149,12 +152,15 @@ def reported(found: Mapping[int, PoisonedClass], *, alpha: float, outlier: float
 
 
 def two_modes_p_value(points: NDArray[np.float64], *, rng: np.random.Generator, axes: int = 3) -> float:
-    """P value of "along no direction are there two modes", from two halves of a class: points (n, d), n ≥ 4.
+    """P value of "along no direction are there two modes", from halves of a class: points (n, d), n ≥ 4.
 
     Two clusters are sought in one half, and the line through them. The other half is projected on it, and counted near
     either cluster and between them. A density with one mode is between them at least as high as near one of them,
     whatever its shape: so the count between, given that count, is binomial with at least the share of its width. Both
-    counts must be too small (the larger p value counts), and this in both halves, with their parts exchanged.
+    counts must be too small: the larger p value counts.
+
+    This is done with both halves of five random divisions. Twice the fifth smallest of the ten p values is a p value
+    again, however they depend on each other (Rüger 1978).
 
     >>> draw = np.random.default_rng(0)
     >>> points = draw.normal(size=(200, 2))
@@ -163,9 +169,12 @@ def two_modes_p_value(points: NDArray[np.float64], *, rng: np.random.Generator, 
     >>> before > 0.05, two_modes_p_value(points, rng=draw) < 1e-4
     (True, True)
     """
-    order = rng.permutation(len(points))
-    first, second = np.sort(order[::2]), np.sort(order[1::2])
-    return max(_gap(points[a], points[b], axes, rng) for a, b in ((first, second), (second, first)))
+    chances = list[float]()
+    for _ in range(DIVISIONS):
+        order = rng.permutation(len(points))
+        first, second = np.sort(order[::2]), np.sort(order[1::2])
+        chances += [_gap(points[a], points[b], axes, rng) for a, b in ((first, second), (second, first))]
+    return min(1.0, 2 * sorted(chances)[DIVISIONS - 1])
 
 
 def silhouette(points: NDArray[np.float64], small: NDArray[np.bool_]) -> float:
