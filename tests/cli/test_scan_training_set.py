@@ -18,7 +18,7 @@ CLASSES, EACH = ("Bag", "Sandal", "Trouser", "Dress", "Pullover"), 45
 
 @pytest.fixture
 def training(tmp_path):
-    """Images in folders of their classes; twenty sandals lie among the trousers."""
+    """Images in folders of their classes; thirty sandals lie among the trousers."""
     import snellen
 
     images = snellen.load_images(DATA)
@@ -28,7 +28,7 @@ def training(tmp_path):
         (tmp_path / "training" / name).mkdir(parents=True)
         for row in np.flatnonzero(names == name)[:EACH]:
             Image.fromarray(np.asarray(images.read(int(row)))).save(tmp_path / "training" / name / f"{row}.png")
-    for row in np.flatnonzero(names == "Sandal")[EACH : EACH + 20]:
+    for row in np.flatnonzero(names == "Sandal")[EACH : EACH + 30]:
         file = tmp_path / "training" / "Trouser" / f"{row}.png"
         Image.fromarray(np.asarray(images.read(int(row)))).save(file)
         planted.add(f"Trouser/{row}.png")
@@ -41,11 +41,11 @@ def test_planted_images_are_named(run, training, tmp_path):
     assert "suspicious: class 'Trouser'" in " ".join(out.split())
     (found,) = json.loads((tmp_path / "here" / "scan.json").read_text())["settings"].values()
     assert found["figures"]["classes reported"] == 1
-    assert found["figures"]["images"] == len(CLASSES) * EACH + 20
-    assert found["statistic"] == pytest.approx(found["figures"]["Trouser: z"])
+    assert found["figures"]["images"] == len(CLASSES) * EACH + 30
+    assert found["statistic"] == pytest.approx(found["figures"]["Trouser: silhouette"])
     rows = pq.read_table(tmp_path / "here" / "evidence.parquet").to_pylist()
     named = {row["example_id"] for row in rows if row["reason"] == "suspect"}
-    assert len(named & training) >= 18
+    assert len(named & training) >= 27
     assert len(named - training) <= 2
     assert found["figures"]["images named"] == len(named)
     assert (tmp_path / "here" / "sheet-training_set.png").is_file()

@@ -18,7 +18,7 @@ from snellen.metrics.inspection.poisoned_classes import (
     two_modes_p_value,
 )
 
-CLASSES, EACH, WIDTH = 6, 120, 8
+CLASSES, EACH, WIDTH = 8, 120, 10
 
 
 def features(seed=0, draw="normal", each=EACH):
@@ -32,7 +32,7 @@ def features(seed=0, draw="normal", each=EACH):
         "skewed": lambda: rng.gamma(0.5, size=shape),
         "rectified": lambda: np.maximum(rng.normal(size=shape) @ rng.normal(size=(WIDTH, WIDTH)), 0),
     }[draw]()
-    return noise + 9 * np.eye(WIDTH)[labels], labels
+    return noise + 9 * np.eye(CLASSES, WIDTH)[labels], labels
 
 
 def inspected(values, labels, seed=1, **options):
@@ -45,7 +45,7 @@ def flagged(found):
 
 def test_planted_images_are_named_and_their_class_alone():
     values, labels = features()
-    values[:30, 7] += 12
+    values[:30, 9] += 12
     found = inspected(values, labels)
     assert flagged(found) == (0,)
     assert sorted(found[0].ranked()) == list(range(30))
@@ -66,17 +66,17 @@ def test_kinds_that_all_classes_have_are_not_reported_and_one_that_only_one_has_
     values, labels = features()
     kinds = np.arange(len(values)) % 2
     everywhere = values.copy()
-    everywhere[:, 7] += 12 * kinds
+    everywhere[:, 9] += 12 * kinds
     assert flagged(inspected(everywhere, labels)) == ()
     alone = values.copy()
-    alone[:EACH, 7] += 12 * kinds[:EACH]
+    alone[:EACH, 9] += 12 * kinds[:EACH]
     assert flagged(inspected(alone, labels)) == (0,)
 
 
 def test_whitening_shows_poison_behind_a_spread_that_all_classes_have():
     values, labels = features()
-    values[:, 6] *= 40
-    values[:30, 7] += 12
+    values[:, 8] *= 40
+    values[:30, 9] += 12
     assert sorted(inspected(values, labels)[0].ranked()) == list(range(30))
     hidden = inspected(values, labels, whiten=False)[0]
     assert not hidden.suspects[:30].all()
@@ -87,7 +87,7 @@ def test_poison_from_several_classes_is_told_from_the_rest_although_it_is_the_la
     planted = np.arange(70)
     sources = np.eye(WIDTH)[1 + planted % (CLASSES - 1)]
     values[planted] += 3 * sources
-    values[planted, 7] += 12
+    values[planted, 9] += 12
     found = inspected(values, labels)[0]
     assert sorted(found.ranked()) == planted.tolist()
     assert found.mixture > 1.5
@@ -133,7 +133,7 @@ def test_p_values_of_one_mode_hold_their_level():
 def test_few_classes_are_judged_by_the_silhouette_itself():
     values, labels = features()
     three = labels < 3
-    values[:30, 7] += 12
+    values[:30, 9] += 12
     found = inspected(values[three], labels[three])
     assert {one.z for one in found.values()} == {None}
     assert flagged(found) == (0,)
@@ -145,7 +145,7 @@ def test_small_and_unlabelled_classes_are_left_out_and_equal_images_break_nothin
     labels[np.flatnonzero(labels == 2)[FEWEST - 1 :]] = -1
     values[labels == 3] = 1.0
     found = inspected(values, labels)
-    assert set(found) == {0, 3, 4, 5}
+    assert set(found) == {0, 3, 4, 5, 6, 7}
     assert (found[3].p_value, found[3].silhouette, found[3].share) == (1.0, 0.0, 0.0)
     alone = inspected(values[labels == 4], labels[labels == 4])
     assert set(alone) == {4}

@@ -106,9 +106,9 @@ class TrainingSet(Method):
 
         Returns:
             A row for each image. Its value is the spectral signature of the image among those of its class, from 0 on,
-            and its reason is "suspect" in the smaller part of a reported class. Further columns hold what is known of
-            its class. The statistic is the largest robust z of a silhouette; with fewer than five classes that can be
-            judged, the largest silhouette.
+            and its reason is "suspect" in the cluster that makes a class reported. Further columns hold what is known
+            of its class. The statistic is the largest robust z of a silhouette; with fewer than eight classes that can
+            be judged, the largest silhouette.
 
         Raises:
             InputError: no classifier, no labels, or no features.

@@ -29,7 +29,7 @@ from snellen.metrics.inspection.outliers import robust_z
 FEWEST = 40
 
 #: From so many judged classes on, a class is compared with the others; below, its silhouette with a constant.
-FEWEST_CLASSES = 5
+FEWEST_CLASSES = 8
 
 #: Silhouette from which a structure is called reasonable (Kaufman and Rousseeuw 1990).
 REASONABLE = 0.5
@@ -46,6 +46,9 @@ RIDGE = 0.01
 #: Starts of k-means, of which the tightest counts, and images from which a silhouette is taken at most.
 STARTS, SILHOUETTE_IMAGES = 4, 2000
 
+#: From this ratio on, the larger cluster is suspected, because it varies so much more along the directions of others.
+MIXED = 1.5
+
 #: How often a class is divided into halves: one division alone makes the p value a matter of luck.
 DIVISIONS = 5
 
@@ -60,8 +63,9 @@ class PoisonedClass:
     Attributes:
         rows: int64 (n,), positions of its images.
         scores: float64 (n,), from 0 on: spectral signature of each image.
-        suspects: bool (n,), the cluster that would be the poison: the one whose images vary more along the directions
-            that tell other classes apart, because poison was taken from there.
+        suspects: bool (n,), the cluster that would be the poison: the smaller one, or the larger one where its images
+            vary :data:`MIXED` times as much along the directions that tell other classes apart, as poison that was
+            taken from several classes does.
         share: of the suspects in the class.
         silhouette: of the two clusters, in [−1, 1].
         variance: on the top axis, in units of that of other classes; about 1 where nothing is special.
@@ -101,12 +105,12 @@ def poisoned_classes(
     """Inspect each class that has at least :data:`FEWEST` images.
 
     >>> draw = np.random.default_rng(0)
-    >>> labels = np.repeat(np.arange(6), 100)
-    >>> features = draw.normal(size=(600, 8)) + 9 * np.eye(8)[labels]
-    >>> features[:20, 7] += 12
+    >>> labels = np.repeat(np.arange(8), 100)
+    >>> features = draw.normal(size=(800, 9)) + 9 * np.eye(8, 9)[labels]
+    >>> features[:20, 8] += 12
     >>> found = poisoned_classes(features, labels, rng=draw)
-    >>> reported(found, alpha=0.05, outlier=5.0), found[0].ranked().max()
-    ((0,), np.int64(19))
+    >>> reported(found, alpha=0.05, outlier=5.0), int(found[0].ranked().max())
+    ((0,), 19)
 
     Args:
         features: (n, d), finite.
@@ -228,7 +232,7 @@ def _inspect(
     seen = points @ directions
     suspects = _two_clusters(seen, rng)[1]
     mixture = _mixture(points, suspects, away)
-    if mixture < 1:
+    if mixture * MIXED < 1:
         suspects, mixture = ~suspects, 1 / mixture
     few = rng.permutation(len(rows))[:SILHOUETTE_IMAGES]
     return PoisonedClass(
