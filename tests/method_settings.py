@@ -256,6 +256,10 @@ SCANS = {
         {"denoiser": denoiser, "pictures": 2},
         {"images": lambda _: toy_models.image_set(6), "classifier": lambda _: toy_models.classifier()},
     ),
+    "training_set": Row(
+        {"pictures": 2},
+        {"images": lambda _: toy_models.image_set(180), "classifier": lambda _: toy_models.classifier()},
+    ),
 }
 
 #: Of recipes that train an ordinary classifier.

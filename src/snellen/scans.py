@@ -12,5 +12,6 @@ from snellen.core.facade import methods_by_class
 __getattr__, __dir__ = methods_by_class(__name__, "scans")
 
 if TYPE_CHECKING:
+    from snellen.methods.scans.training_set import TrainingSet as TrainingSet
     from snellen.systems.perturbation_estimation.method import Perturbation as Perturbation
     from snellen.systems.smooth_inversion.method import Backdoor as Backdoor

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from snellen.auditing.clean_evidence import LARGEST_WIDTH, clean_evidence, score_batch
+from snellen.auditing.clean_evidence import clean_evidence, score_batch
 from snellen.checks.check import Batch
 from snellen.checks.independent import halves
 from snellen.checks.per_image import ABSENT, RIGHT, WRONG, PerImage, rows_of
@@ -15,6 +15,7 @@ from snellen.core.evidence import Evidence
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.data.references import load_images
+from snellen.models.classifiers.pooled_features import LARGEST_WIDTH
 from snellen.testing.conformance import small_problem
 
 KEEP = ("scores", "features", "fingerprints", "properties")

@@ -22,44 +22,21 @@ from snellen.core.evidence import Evidence
 from snellen.core.images import COLUMNS
 from snellen.metrics.inspection.fingerprints import fingerprint, pixel_hashes
 from snellen.metrics.inspection.properties import image_properties
-
-#: Features of more dimensions are projected to so many at random, which keeps distances (Johnson and Lindenstrauss).
-LARGEST_WIDTH = 512
+from snellen.models.classifiers.pooled_features import pooled_features
 
 #: Images below this many pixels a side have neither fingerprints nor properties.
 SMALLEST_SIDE = 8
 
 
-def keeps_features(classifier: Classifier) -> bool:
-    """Whether the classifier has a layer that is known to hold its features."""
-    return classifier.module is not None and classifier.feature_layer is not None
-
-
 def score_batch(classifier: Classifier, images: Tensor, keep: Collection[Kept]) -> tuple[Tensor, Tensor | None]:
     """Clean scores (n, k), and the features (n, d) where they are to be kept: (n, 3, h, w) → both.
 
-    Of a feature map, or of tokens, the mean over places is taken. A classifier without a known feature layer has its
-    scores as features: where they tell images apart, they tell them apart as the model does.
+    See :func:`~snellen.models.classifiers.pooled_features.pooled_features`.
     """
+    if "features" in keep:
+        return pooled_features(classifier, images)
     with torch.no_grad():
-        if "features" not in keep or not keeps_features(classifier):
-            scores = classifier(images)
-            return scores, scores if "features" in keep and classifier.output != "labels" else None
-        scores, features = classifier.scores_and_features(images)
-    if features.ndim == 4:
-        features = features.mean((2, 3))
-    elif features.ndim == 3:
-        features = features.mean(1)
-    return scores, _projected(features.flatten(1).float())
-
-
-def _projected(features: Tensor) -> Tensor:
-    width = features.shape[1]
-    if width <= LARGEST_WIDTH:
-        return features
-    generator = torch.Generator().manual_seed(width)
-    matrix = torch.randn(width, LARGEST_WIDTH, generator=generator) / LARGEST_WIDTH**0.5
-    return features @ matrix.to(features)
+        return classifier(images), None
 
 
 def clean_evidence(

@@ -54,6 +54,7 @@ _ROOMS = {
     "explanations": "methods/explanations",
     "recipes": "methods/recipes",
     "generation": "methods/generation",
+    "scans": "methods/scans",
     "worlds": "data/worlds",
     "defects": "data/worlds/planting",
 }

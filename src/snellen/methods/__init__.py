@@ -1,1 +1,1 @@
-"""Textbook methods, one file each: attacks, corruptions, explanations, generation, recipes, smoothing."""
+"""Textbook methods, one file each: attacks, corruptions, explanations, generation, recipes, scans, smoothing."""

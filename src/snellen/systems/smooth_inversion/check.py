@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 from torch import Tensor
 
-from snellen.checks.check import Batch, Check, Companion, Conclusion, Measured, Reading
+from snellen.checks.check import Batch, Check, Companion, Conclusion, Kept, Measured, Reading
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.independent import one_of_each_unit
 from snellen.checks.panels import Panel
@@ -26,14 +26,11 @@ from snellen.models.classifiers.prepared_images import read_prepared
 from snellen.systems.smooth_inversion.class_outliers import rank_p_value
 from snellen.systems.smooth_inversion.method import Backdoor
 from snellen.systems.smooth_inversion.scanning import FEWEST, ClassScan, Recovered
+from snellen.systems.smooth_inversion.training_images import LIST, TrainingSuspects, advice, listed, training_suspects
 from snellen.systems.smooth_inversion.transfer import decisions
 
-#: What is done about a backdoor.
-TREATMENTS = (
-    "do not use the model where anybody may gain from the class; train it anew on images of known origin",
-    "look in the training images for ones of this class that carry the change: snellen audit MODEL TRAINING_IMAGES "
-    "--checks label_noise,duplicates",
-)
+#: What is done about a backdoor, whatever the training images show.
+TREATMENT = "do not use the model where anybody may gain from the class; train it anew on images of known origin"
 
 
 class BackdoorCheck(Check):
@@ -43,12 +40,16 @@ class BackdoorCheck(Check):
     ``tolerated``, by an exact test. With clean models a class is compared with the same class of these, else with the
     other classes. How rare such an outlier is among clean models is a matter of their number, and told as a fact: ten
     tell 1/11 at best. It is run when asked for by name, after everything else was measured.
+
+    Where training images are given, those of a class that stands out are searched for a second cluster: the images that
+    may have planted the backdoor become ``lists/backdoor_training.json``.
     """
 
     name: ClassVar[str] = "backdoor"
     summary: ClassVar[str] = "a change of one image that sends other classes' images to one class (when asked for)"
     needs: ClassVar[frozenset[Need]] = frozenset({"layers", "gradients", "scores"})
     by_default: ClassVar[bool] = False
+    reads: ClassVar[frozenset[Kept]] = frozenset({"features"})
 
     images: int = Field(400, ge=24, description="images that are searched on and that judge, drawn at random")
     epsilon: float = Field(
@@ -112,6 +113,10 @@ class BackdoorCheck(Check):
         except SnellenError as error:
             return Conclusion(notes=[f"Backdoor: {error}"])
         told = {one.target for one in scan.told(found)}
+        suspects = {}
+        if told and "train" in reading.companions:
+            suspects = training_suspects(reading.companions["train"], sorted(told), rng=rng)
+        listing = listed(suspects, reading.names)
         best = found.recovered[0]
         low, high = best.effect.interval()
         metrics = {
@@ -122,12 +127,15 @@ class BackdoorCheck(Check):
         return Conclusion(
             metrics=metrics,
             hypotheses=[
-                self._hypothesis(one, one.target in told, found, null, reading, pixels, ids) for one in found.recovered
+                self._hypothesis(one, one.target in told, found, null, suspects.get(one.target), reading, pixels, ids)
+                for one in found.recovered
             ],
             panels=[self._table(found, reading)],
+            lists={LIST: listing} if listing else {},
             notes=[
                 f"Backdoor: {scan.verdict(found, classifier)}.",
                 *(f"Backdoor: {a}." for a in scan.assumptions(found, null)),
+                *(f"Backdoor: {one.note(reading.names[target])}." for target, one in suspects.items()),
             ],
         )
 
@@ -153,6 +161,7 @@ class BackdoorCheck(Check):
         stands_out: bool,
         found: ClassScan,
         null: NDArray[np.float64] | None,
+        suspects: TrainingSuspects | None,
         reading: Reading,
         pixels: Tensor,
         ids: tuple[str, ...],
@@ -182,6 +191,8 @@ class BackdoorCheck(Check):
             }
             if null is not None:
                 facts["p_value_among_clean_models"] = rank_p_value(found.rates, null, self.scan().plan().null_spread)
+            if suspects is not None:
+                facts |= {"training_images": suspects.images, "training_suspects": len(suspects.ids)}
             return Finding(
                 kind="backdoor",
                 subject=name,
@@ -190,7 +201,7 @@ class BackdoorCheck(Check):
                 title=f"A change recovered from one image sends {sent / counted:.1%} of {counted} others to {name}",
                 facts=facts,
                 examples=self._examples(one, found, reading.classifier, pixels, ids),
-                treatments=TREATMENTS,
+                treatments=(TREATMENT, advice(suspects)),
             )
 
         return Hypothesis(p_value, harm, finding)
