@@ -4,9 +4,9 @@
 
 NAME is a published system, or one of ``systems`` (the table in README.md), ``attributions``, ``label_errors``,
 ``optotypes``, ``embedded``, ``onnx``, ``schemas`` (docs/schemas, with its JSON files), ``training_set`` and
-``guided_generation``; without a name, all are written. The claims of a system come from results/NAME.json, everything else from docs/measured.
-``--check`` writes nothing, and fails with the name of each stale block. Two blocks take long and have scripts of their
-own: write_audit_figures.py and simulate_audits.py.
+``guided_generation``; without a name, all are written. The claims of a system come from results/NAME.json, everything
+else from docs/measured. ``--check`` writes nothing, and fails with the name of each stale block. Two blocks take long
+and have scripts of their own: write_audit_figures.py and simulate_audits.py.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.auditing.clean_evidence import keeps_features
 from snellen.checks.check import Check, Conclusion, Kept, Measured, Reading
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.independent import one_of_each_unit
@@ -21,6 +20,7 @@ from snellen.metrics.inspection.label_errors import LabelErrors, label_errors, l
 from snellen.metrics.inspection.label_judgement import LabelJudgement, judge_labels, thumbnail_features
 from snellen.metrics.inspection.label_power import visible_share
 from snellen.metrics.temperature import tempered_probabilities
+from snellen.models.classifiers.pooled_features import keeps_features
 
 #: Fewer labelled images are not judged, and so many pairs of classes are listed.
 FEWEST, PAIRS = 50, 10

@@ -11,6 +11,11 @@ from snellen.core.classifier import Classifier
 LARGEST_WIDTH = 512
 
 
+def keeps_features(classifier: Classifier) -> bool:
+    """Whether the classifier has a layer that is known to hold its features."""
+    return classifier.module is not None and classifier.feature_layer is not None
+
+
 def pooled_features(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor | None]:
     """Scores (n, k) and features (n, d) of prepared images (n, 3, h, w), in one pass and without gradients.
 
@@ -19,7 +24,7 @@ def pooled_features(classifier: Classifier, images: Tensor) -> tuple[Tensor, Ten
     alone has none.
     """
     with torch.no_grad():
-        if classifier.module is None or classifier.feature_layer is None:
+        if not keeps_features(classifier):
             scores = classifier(images)
             return scores, None if classifier.output == "labels" else scores
         scores, features = classifier.scores_and_features(images)
