@@ -36,7 +36,9 @@ def test_no_image_is_read_where_no_size_is_near(table):
 
 
 def test_the_table_of_the_package_is_sound():
-    for row in usual_losses._table():
+    rows = usual_losses._table()
+    assert isinstance(rows, list)
+    for row in rows:
         assert row["colours"] in ("grey", "colour")
         assert row["classifiers"] >= 8
         assert all(0 <= low <= high <= 1 for low, high in row["losses"].values())
