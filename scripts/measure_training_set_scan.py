@@ -4,7 +4,7 @@
 
 NETWORKS is a folder outside of the repository: weights are kept there, and what is there is not trained again. Writes
 docs/measured/training-set-scan.json; ``python scripts/write_tables.py training_set`` puts it into docs/statistics.md.
-Takes about 10 minutes on one core. The thresholds of the scan were chosen on four networks of seed 0, and not on these.
+Takes about 10 minutes on one core. The thresholds of the scan were chosen on four networks of seed 0.
 """
 
 from __future__ import annotations
