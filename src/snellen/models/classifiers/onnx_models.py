@@ -46,6 +46,7 @@ def load(rest: str, device: torch.device, arguments: Mapping[str, object] | None
     path = Path(rest)
     run_by = _run_by(arguments or {})
     content = read_model(path)
+    import_extra("onnxruntime", "onnx", f"onnx:{path}")  # said before anything of the file is
     identity = hash_with_external_files(path, content)
     sidecar = card_path(path)
     record = read_record(sidecar) or ModelRecord()
