@@ -18,11 +18,13 @@ from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.threat import Threat
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError, RejectedImageError, RunConflictError, UnknownNameError
+from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.data.references import load_images
 from snellen.methods.attacks.fgsm import FGSM
 from snellen.methods.attacks.pgd import PGD
 from snellen.methods.corruptions.corruption import Corruption
+from snellen.models.classifiers.references import load_classifier
 
 QUICK = [
     CommonCorruptions(kinds=("brightness", "gaussian_noise"), severities=(1, 5)),
@@ -344,3 +346,21 @@ def test_a_file_that_vanishes_after_it_was_measured_costs_the_pictures_alone(pro
     assert [f.title for f in report.findings] == [f.title for f in whole.findings]
     assert whole.findings[0].examples[0].image is not None
     assert all(e.image is None for f in report.findings for e in f.examples)
+
+
+def test_whoever_waits_hears_the_accuracy_so_far_and_the_report_does_not_hold_it():
+    class Listening(Silent):
+        def __init__(self):
+            self.notes = []
+
+        def advance(self, task, amount, note=""):
+            self.notes.append(note)
+
+    listener = Listening()
+    images = load_images("bundled:fashion-mnist").limit(30)
+    checks = ["clean", {"check": "corruption", "kinds": ["contrast"], "severities": [1]}]
+    report = audit(load_classifier("bundled:fashion-cnn"), images, checks=checks, batch_size=10, progress=listener)
+    said = [note.partition("; ")[2] for note in listener.notes if note.startswith("clean")]
+    assert [words.rpartition(" (")[2] for words in said] == ["10 images)", "20 images)", "30 images)"]
+    assert said[-1] == f"provisional accuracy {report.metrics['clean.accuracy'].value:.1%} (30 images)"
+    assert "provisional" not in str(report.to_json())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,34 @@ NOT_FINITE = "the model's scores are not finite (NaN or infinity)"
 #: Name of the evidence that every run has, whatever its checks.
 CLEAN = "clean"
 
+#: Name of the set that is audited, among those that are measured.
+AUDITED = "audit"
+
+
+@dataclass(eq=False)
+class Provisional:
+    """Decisions on unchanged images so far, for whoever waits; no figure of a report."""
+
+    right: int = 0
+    seen: int = 0
+
+    def count(self, batch: Batch) -> None:
+        """Add the labelled images of a batch."""
+        known = batch.labels >= 0
+        decided = batch.classifier.predict(batch.scores)
+        self.right += int((decided[known] == batch.labels[known]).sum())
+        self.seen += int(known.sum())
+
+    def after(self, done: str) -> str:
+        """What is done, with the accuracy so far.
+
+        >>> Provisional(9, 10).after("corruption")
+        'corruption; provisional accuracy 90.0% (10 images)'
+        """
+        if not self.seen:
+            return done
+        return f"{done}; provisional accuracy {self.right / self.seen:.1%} ({self.seen} images)"
+
 
 @dataclass(frozen=True, eq=False)
 class ShardWork:
@@ -47,6 +75,7 @@ class ShardWork:
         workers: threads that read ahead.
         seed: of the run.
         save_images: whether the evidence may hold pictures, which a check of somebody else's may make.
+        provisional: what progress shows while the audited images are measured.
     """
 
     classifier: Classifier
@@ -57,6 +86,7 @@ class ShardWork:
     workers: int
     seed: int
     save_images: bool
+    provisional: Provisional = field(default_factory=Provisional)
 
     @classmethod
     def again(
@@ -96,6 +126,9 @@ class ShardWork:
         """Passes through the model for each image of a set, by what is done."""
         return {CLEAN: 1.0, **{check.name: check.cost() for check in self.checks[of]}}
 
+    def _note(self, of: str, done: str) -> str:
+        return self.provisional.after(done) if of == AUDITED else done
+
     def measure(self, of: str, items: range, put: Put, progress: Progress) -> Shard:
         """Measure the images at some positions of a set; see :class:`~snellen.runs.measuring.Work`.
 
@@ -131,14 +164,16 @@ class ShardWork:
                 if batch is not None:
                     known = {column: [values[key] for key in batch.ids] for column, values in carried.items()}
                     evidence[CLEAN].append(clean_evidence(batch, self.keep, known))
+                    if of == AUDITED:
+                        self.provisional.count(batch)
                 seconds[CLEAN] += time.perf_counter() - clock
-                progress.advance(task, cost[CLEAN] * len(loaded.ids), CLEAN)
+                progress.advance(task, cost[CLEAN] * len(loaded.ids), self._note(of, CLEAN))
                 for check in self.checks[of]:
                     clock = time.perf_counter()
                     if batch is not None and (measured := check.measure(batch)) is not None:
                         evidence[check.name].append(measured)
                     seconds[check.name] += time.perf_counter() - clock
-                    progress.advance(task, cost[check.name] * len(loaded.ids), check.name)
+                    progress.advance(task, cost[check.name] * len(loaded.ids), self._note(of, check.name))
             progress.advance(task, sum(cost.values()) * len(loaded.rejected), "rejected")
             started = time.perf_counter()
         merged = {done: Evidence.merge(parts) for done, parts in evidence.items()}
@@ -149,7 +184,7 @@ class ShardWork:
 
 def task_of(of: str) -> str:
     """What progress calls the measuring of a set."""
-    return of if of == "audit" else f"{of} images"
+    return of if of == AUDITED else f"{of} images"
 
 
 def _rebuilt(record: Mapping[str, Any]) -> Check:
