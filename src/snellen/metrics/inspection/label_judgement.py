@@ -1,4 +1,4 @@
-"""Whose opinion judges the labels: the model's and held-out heads', or heads' alone where the model saw the labels."""
+"""Whose opinion judges the labels: the model with a held-out head, or heads alone where the model saw the labels."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LabelJudgement:
     Attributes:
         probabilities: (n, k), the opinion that ranks the labels.
         share: share of wrong labels over the independent images.
-        tested: (n, k), the opinion that tells it: of the model alone, or of held-out heads.
+        tested: (n, k), the opinion that tells it: of the model alone, or of the held-out kernel on thumbnails.
         rule: of confident learning, by which that opinion suspects labels: ``both`` spares more of the right ones, and
             misses more where wrong labels fall on the classes that the model confuses.
         agreement: share of all labels that the model ranks first.
@@ -83,12 +83,12 @@ def judge_labels(
 
     1. It disagrees with the tolerated share of the labels or less, and less than a quarter as often as the head on
        thumbnails (both binomial, at 1 %). It may be excellent instead; then, too, it has nothing to say against labels.
-    2. It is right as often as it says itself or more, finds nothing, and held-out heads find wrong labels (p < 1 %),
-       with most of which the model agrees all the same (binomial, at 1 %).
+    2. It is right as often as it says itself or more, finds nothing, and the head on thumbnails finds wrong labels
+       (p < 1 %), with most of which the model agrees all the same (binomial, at 1 %).
 
-    In either case the labels are judged by heads: kernel and neighbours on thumbnails, which saw no label, times
-    neighbours in the model's features. These features saw the labels, and pull wrong ones to their own side. So the
-    share is too small rather than too large.
+    In either case the labels are tested by the kernel on thumbnails alone, and ranked by heads: kernel and neighbours
+    on thumbnails, times neighbours in the model's features. These features saw the labels, and pull wrong ones to their
+    own side, but less than the model itself does.
 
     Args:
         probabilities: (n, k) in [0, 1], each row with sum 1, of the model.
@@ -133,15 +133,14 @@ def judge_labels(
         return result(sure, sure, "model")
     if _hardly_errs(agrees[counted], heads.agrees[counted], tolerated):
         opinion, voices = heads.opinion(features)
-        return result(opinion, opinion, *voices)
+        return result(opinion, heads.kernel, *voices)
     found = result(pooled_opinion([sure, heads.kernel], given)[0], sure, "model", "kernel on thumbnails")
     # A model that says 99 % may be right in 98.9 % by chance.
     spread = float(np.sqrt((first * (1 - first)).sum())) / len(first)
-    if found.share.p_value >= ACCIDENT and found.agreement > found.confidence - 2 * spread:
+    silent = found.share.p_value >= ACCIDENT and found.agreement > found.confidence - 2 * spread
+    if silent and _contradicted(share_by(heads.kernel), agrees[counted]):
         opinion, voices = heads.opinion(features)
-        other = result(opinion, opinion, *voices)
-        if other.memorised:
-            return other
+        return result(opinion, heads.kernel, *voices)
     return found
 
 
