@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -257,7 +258,8 @@ def test_parts_run_in_order_with_their_settings(script, monkeypatch, tmp_path, c
 
     module = type("module", (), {"MEASUREMENTS": {"first": first, "second": second}})
     monkeypatch.setattr(measure, "find_modules", lambda kind: {"a_system": "a_module"})
-    monkeypatch.setattr(measure.importlib, "import_module", lambda name: {"a_module": module}[name])
+    # The script's own name alone: what is imported for the first time meanwhile must not keep this one.
+    monkeypatch.setattr(measure, "importlib", SimpleNamespace(import_module=lambda name: {"a_module": module}[name]))
     monkeypatch.setattr(measure.torch, "set_num_threads", lambda count: None)
     measure.main(["a_system", "--set", "work=a=b"], tmp_path)
     measure.main(["a_system", "--part", "first", "--set", "seeds=3"], tmp_path)

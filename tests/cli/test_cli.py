@@ -1,5 +1,6 @@
 """The command line as a user meets it: output, exit codes, messages."""
 
+import importlib
 import inspect
 import json
 import sys
@@ -132,18 +133,15 @@ def test_nan_weights_are_one_clear_error(run, photos, tmp_path):
 
 
 def test_a_missing_extra_is_named(run, photos, monkeypatch):
-    import builtins
+    real = importlib.import_module
+
+    def without(name, package=None):
+        if name == "onnxruntime":
+            raise ModuleNotFoundError(name=name)
+        return real(name, package)
 
     monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
-    real_import = builtins.__import__
-    monkeypatch.setattr(
-        "importlib.import_module",
-        lambda name, package=None: (
-            (_ for _ in ()).throw(ModuleNotFoundError(name=name))
-            if name == "onnxruntime"
-            else real_import(name, fromlist=["x"])
-        ),
-    )
+    monkeypatch.setattr("importlib.import_module", without)
     (photos.parent / "m.onnx").write_bytes(b"not read")
     code, _, err = run("audit", "onnx:m.onnx", photos)
     assert code == 2
