@@ -151,7 +151,7 @@ def estimated_error_share(probabilities: ArrayLike, labels: ArrayLike, *, tolera
     >>> labels[:200] = 1 - labels[:200]
     >>> found = estimated_error_share(probabilities, labels)
     >>> round(found.share, 2), round(found.lower(), 2), found.p_value < 1e-6
-    (0.11, 0.1, True)
+    (0.1, 0.08, True)
 
     Args:
         probabilities: (n, k) in [0, 1], each row with sum 1, of a model that was not trained on these images.
