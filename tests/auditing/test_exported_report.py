@@ -95,7 +95,7 @@ def test_findings_are_a_tuple_that_is_a_table():
     assert found[0].kind == "corruption"
     many = Findings(Finding(kind="slice", harm=0.1, title=f"slice {EVIL}") for _ in range(30))
     assert len(repr(many).splitlines()) == 22
-    assert repr(many).endswith("… and 10 of less harm")
+    assert repr(many).endswith("… and 10 more")
     assert "<script" not in many._repr_html_()
     assert many._repr_html_().count("<tr>") == 21
     assert "\u202e" not in repr(many)

@@ -9,6 +9,7 @@ import pytest
 
 from snellen.auditing.html import LISTED, ROWS, render_report
 from snellen.checks.panels import Panel
+from snellen.core.finding import Finding
 from tests.auditing.example_reports import REJECTED, report
 from tests.auditing.parsed_page import Page
 
@@ -132,3 +133,10 @@ def test_an_audit_of_unlabelled_images_says_that_nothing_was_measured():
     assert "Nothing could be measured: no usable image has a label." in page.one("h2", "verdict").text
     assert "no accuracy is measured" in page.one("header").text
     assert not page.all("form")
+
+
+def test_what_would_have_been_found_and_what_is_usual_stand_on_the_page():
+    usual = Finding(kind="corruption", subject="fog", harm=0.3, usual=0.4, title="Fog costs 32 points")
+    page = render_report(report(sight=("a class <b> that is worse by 9 points",), findings=(usual,)), {}, REJECTED)
+    assert "nine of ten audits would find: a class &lt;b&gt; that is worse by 9 points." in page
+    assert 'class="badge note">usual<' in page

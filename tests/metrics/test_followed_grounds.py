@@ -1,4 +1,4 @@
-"""Decisions that follow what is behind the object are told from decisions that only suffer before it."""
+"""Decisions that follow what is behind the object are found; decisions that only suffer before it are not."""
 
 import numpy as np
 import pytest

@@ -14,7 +14,9 @@ from snellen.core import index, package
 from snellen.core.artifact import Artifact, Card, Lineage
 from snellen.core.errors import InputError
 from snellen.core.system import list_systems
+from snellen.systems.continuous_nuisance.nuisance_set import NuisanceSet
 from snellen.verbs.cite import cite, works, works_of_check, works_of_method
+from tests.verbs.every_verb import VERBS
 
 TABLE = tomllib.loads(package.text("verbs/references.toml"))
 METHODS = {f"{area}.{name}": entry for area in index.AREAS for name, entry in index.methods(area).items()}
@@ -124,3 +126,16 @@ def test_an_evaluation_and_its_folder_are_cited(tmp_path):
 def test_what_is_no_run_is_refused_with_what_is(other):
     with pytest.raises(InputError, match=rf"{type(other).__name__} came.*a report, the result of a verb"):
         cite(other)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_result_of_every_verb_and_its_folder_are_cited(verb, tmp_path):
+    found = VERBS[verb](out=tmp_path / "run")
+    works = cite(found).works
+    assert [work.key for work in works[1:]], "a method was used"
+    assert cite(tmp_path / "run").works == works
+
+
+def test_trajectories_of_a_nuisance_are_cited():
+    found = NuisanceSet.of_part({"kind": "nuisance", "method": {"method": "continuous_nuisance"}}, "", Path())
+    assert [work.key for work in cite(found).works] == ["snellen", "continuous_nuisance"]

@@ -36,7 +36,7 @@ class Findings(tuple[Finding, ...]):
     def __repr__(self) -> str:
         if not self:
             return "No findings."
-        rows = [f"{one.harm:>5.1%}  {one.level:<8}  {_line(one.title)}" for one in tuple(self)[:SHOWN]]
+        rows = [f"{one.harm:>5.1%}  {one.shown_level:<8}  {_line(one.title)}" for one in tuple(self)[:SHOWN]]
         return "\n".join([" harm  level     finding", *rows, *self._rest()])
 
     __str__ = __repr__
@@ -45,7 +45,7 @@ class Findings(tuple[Finding, ...]):
         if not self:
             return "<p>No findings.</p>"
         rows = "".join(
-            f'<tr><td style="text-align:right">{one.harm:.1%}</td><td>{one.level}</td>'
+            f'<tr><td style="text-align:right">{one.harm:.1%}</td><td>{one.shown_level}</td>'
             f'<td style="text-align:left">{escape(_line(one.title))}</td></tr>'
             for one in tuple(self)[:SHOWN]
         )
@@ -56,7 +56,7 @@ class Findings(tuple[Finding, ...]):
         )
 
     def _rest(self) -> list[str]:
-        return [f"… and {len(self) - SHOWN} of less harm"] if len(self) > SHOWN else []
+        return [f"… and {len(self) - SHOWN} more"] if len(self) > SHOWN else []
 
 
 def _line(title: str) -> str:

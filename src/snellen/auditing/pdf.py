@@ -91,7 +91,7 @@ def _story(report: AuditReport, width: float) -> list[Any]:
     for finding in arranged.standing:
         parts = [
             Paragraph(
-                f'<font name="VeraBd" color="{COLOURS[finding.level]}">{finding.level}</font>&nbsp; '
+                f'<font name="VeraBd" color="{COLOURS[finding.level]}">{finding.shown_level}</font>&nbsp; '
                 f'<font name="VeraBd">{marked(finding.title, bold=True)}</font>',
                 styles["body"],
             ),
@@ -103,7 +103,7 @@ def _story(report: AuditReport, width: float) -> list[Any]:
         story.append(KeepTogether([*parts, Spacer(1, 7)]))
     for kind, found in arranged.folded.items():
         story.append(text(f"{len(found)} more of the kind {kind.replace('_', ' ')}, each of less harm:", "body"))
-        story += [text(f"{one.level}, {one.harm:.1%}: {one.title}", "small") for one in found]
+        story += [text(f"{one.shown_level}, {one.harm:.1%}: {one.title}", "small") for one in found]
     if not report.findings:
         story.append(text("No significant problems found."))
     if document.checks:

@@ -22,7 +22,7 @@ from snellen.models.segmenters.object_masks import ObjectMasks
 #: Images that lend their backgrounds, at most: they stay in memory.
 LENDERS = 64
 
-#: Least and largest share of an image that an object may take to tell anything.
+#: Least and largest share of an image that an object may take to be judged.
 LEAST_SHARE, MOST_SHARE = 0.01, 0.95
 
 
@@ -38,7 +38,7 @@ class Swapped:
         same: decisions before backgrounds of other images of its class, (t,), t ≤ s.
         grounds: which of the lent backgrounds they are, the other classes first, (s + t,).
         area: share of the pixels that lie outside of the object.
-        outside: share of the evidence for the decision that lies there; NaN where there is none, or nobody asked.
+        outside: share of the evidence for the decision that lies there; NaN where there is none or none was measured.
         shown: number of the first other background before which it is wrong, with the composite (3, h, w); None unless
             it is right as it is and before its own at every place.
     """
@@ -74,7 +74,7 @@ class Lenders:
             for label in sorted(turns):
                 if turn < len(turns[label]) and len(lenders.labels) < LENDERS:
                     read = objects.read(known.ids[turns[label][turn]])
-                    if read is not None and tells(read[1]):
+                    if read is not None and shows_object(read[1]):
                         lenders.backgrounds.append(without_object(*read))
                         lenders.labels.append(label)
                         lenders.ids.append(known.ids[turns[label][turn]])
@@ -85,9 +85,12 @@ class Lenders:
 
         They are drawn for one image, and fewer where few are.
         """
-        fitting = [place for place, background in enumerate(self.backgrounds) if background.shape == size]
-        order = rng.uniform("lenders", (len(self.labels) + 1,))[0].argsort().tolist()
-        fitting = [place for place in order if place in fitting and self.ids[place] != row_id]
+        draws = rng.uniform("lenders", (len(self.ids) + 1,))[0, : len(self.ids)]  # without lenders, too, one is drawn
+        fitting = [
+            place
+            for place in draws.argsort().tolist()
+            if self.backgrounds[place].shape == size and self.ids[place] != row_id
+        ]
         others = [place for place in fitting if self.labels[place] != label]
         return others[:count], [place for place in fitting if self.labels[place] == label][:count]
 
@@ -105,11 +108,11 @@ def swapped(
         lenders: of backgrounds.
         classifier: the model.
         rng: of the check, not bound.
-        swaps: backgrounds of either kind.
-        evaluations: passes that ask where the evidence lies; 0: nobody asks.
+        swaps: backgrounds of each kind, at most.
+        evaluations: passes that measure where the evidence lies; 0: it is not measured.
     """
     read = objects.read(known.ids[row])
-    if read is None or not tells(read[1]):
+    if read is None or not shows_object(read[1]):
         return None
     (image, mask), bound = read, rng.for_examples([known.ids[row]])
     chosen, alike = lenders.drawn(known.ids[row], int(known.labels[row]), image.shape, swaps, bound)
@@ -148,7 +151,7 @@ def swapped(
     )
 
 
-def tells(mask: Tensor) -> bool:
+def shows_object(mask: Tensor) -> bool:
     """Whether there is an object with something around it."""
     return LEAST_SHARE <= float(mask.double().mean()) <= MOST_SHARE
 

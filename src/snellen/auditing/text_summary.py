@@ -8,7 +8,6 @@ from snellen.data.rejections import listed_reasons
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
-    from snellen.core.finding import Finding
 
 #: Figures that the text names; all are in the report.
 LEADING = ("clean.accuracy", "clean.balanced_accuracy", "calibration.ece", "corruption.error")
@@ -29,15 +28,10 @@ def text_summary(report: AuditReport) -> str:
             figure = report.metrics[name]
             lines.append(f"{name:<24} {figure.value:.4f}   {figure.low:.4f} to {figure.high:.4f}   n = {figure.n}")
     lines.append("")
-    lines += [f"{finding.harm:>6.1%}  {level_words(finding):<8}  {finding.title}" for finding in report.findings]
+    lines += [f"{finding.harm:>6.1%}  {finding.shown_level:<8}  {finding.title}" for finding in report.findings]
     if not report.findings:
         lines.append("No significant problems found.")
     if report.sight:
         lines += ["", "Nothing was found of the following, which nine of ten audits would find:"]
         lines += [f"  {each}" for each in report.sight]
     return "\n".join(lines)
-
-
-def level_words(finding: Finding) -> str:
-    """The level; "usual" where the harm is no more than that of healthy classifiers."""
-    return "usual" if finding.usual and finding.level == "note" else finding.level

@@ -17,7 +17,6 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
     from rich.table import Table
 
     from snellen.auditing.effort import left_out
-    from snellen.auditing.text_summary import level_words
     from snellen.core.finding import FIGURES_OF_BAGS
     from snellen.data.rejections import listed_reasons
 
@@ -52,7 +51,7 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
     findings = Table("\nharm", "\nlevel", "\nfinding", box=None, pad_edge=False)
     for finding in report.findings:
         style = colours[finding.level]
-        findings.add_row(f"{finding.harm:.1%}", f"[{style}]{level_words(finding)}[/]", markup(finding.title))
+        findings.add_row(f"{finding.harm:.1%}", f"[{style}]{finding.shown_level}[/]", markup(finding.title))
     if report.findings:
         console.print(findings)
     elif report.metrics:

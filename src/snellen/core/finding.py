@@ -146,6 +146,15 @@ class Finding(BaseModel):
         return level_of(self.excess)
 
     @property
+    def shown_level(self) -> str:
+        """The level as people read it: "usual" where healthy classifiers lose as much.
+
+        >>> Finding(kind="corruption", harm=0.4, usual=0.5, title="Fog costs 42 points").shown_level
+        'usual'
+        """
+        return "usual" if self.usual and self.level == "note" else self.level
+
+    @property
     def whole_level(self) -> Level:
         """The level of all harm, the usual included: what a gate counts."""
         return level_of(self.harm)

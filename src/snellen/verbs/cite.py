@@ -26,9 +26,11 @@ from snellen.version import __version__
 
 #: Area of the methods of a run, by its kind.
 _AREAS = {verb: area for area, verb in index.AREAS.items() if area in ("attacks", "certificates", "explanations")} | {
+    "attack of the camera": "attacks",
     "scan": "scans",
     "shift": "shifts",
     "generate": "generation",
+    "nuisance": "generation",
 }
 
 #: The one benchmark of corruptions that is not part of MedMNIST-C; the kinds of all others are.

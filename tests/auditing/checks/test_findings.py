@@ -1,5 +1,7 @@
 """What the checks call a finding: harm by hand, and how often healthy models are accused."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +14,9 @@ from snellen.auditing.checks.calibration import Calibration, calibration_error, 
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.threat import Threat
-from snellen.checks.check import Batch
-from snellen.checks.per_image import SCORES, array_column
+from snellen.checks.check import Batch, Reading
+from snellen.checks.hypothesis import confirmed
+from snellen.checks.per_image import SCORES, PerImage, array_column
 from snellen.core.errors import ModelError
 from snellen.core.evidence import Evidence
 from snellen.core.randomness import Randomness
@@ -342,3 +345,24 @@ def test_accuracies_count_units():
     for name in ("clean.accuracy", "clean.balanced_accuracy"):
         assert by_unit[name].value == alone[name].value
         assert by_unit[name].high - by_unit[name].low > 2 * (alone[name].high - alone[name].low)
+
+
+@pytest.mark.parametrize(("points", "level"), [(0.04, "mild"), (0.12, "moderate"), (0.3, "severe")])
+def test_the_harm_of_calibration_is_the_share_of_decisions_that_confidence_promises_too_much(points, level):
+    """Of 4,000 decisions that are stated with 95 %, so many points fewer are right."""
+    rng = np.random.default_rng(0)
+    count = 4000
+    labels = rng.integers(0, 2, count)
+    right = rng.random(count) < 0.95 - points
+    said = np.where(right, labels, 1 - labels)
+    scores = np.log(np.where(np.eye(2)[said] == 1, 0.95, 0.05))
+    ids = tuple(map(str, range(count)))
+    known = PerImage(ids, labels, said, confidence=np.full(count, 0.95), unit_ids=ids, scores=scores)
+    classifier = SimpleNamespace(class_names=("a", "b"))
+    found = Calibration().conclude(Reading(evidence=Evidence.merge([]), images=known, classifier=classifier))
+    (finding,) = confirmed(found.hypotheses)
+    assert finding.level == level
+    assert finding.harm <= finding.facts["overconfident"] == pytest.approx(points, abs=0.02)
+    assert finding.facts["underconfident"] == 0
+    assert finding.facts["ece_with_temperature"] < 0.02
+    assert finding.treatments[0].startswith(("divide the scores by", "multiply and shift"))

@@ -33,14 +33,14 @@ class Background(Check):
 
     Both are put together in the same way, so that seams and filled holes cost the same. Images that are wrong as they
     are have nothing to lose, and no share in the harm. ``segmenter`` is for sets without masks; what it takes for the
-    object then is the object. The evidence outside of the object comes from Partition SHAP over a blurred image, and is
-    told, not tested.
+    object then is the object. The evidence outside of the object comes from Partition SHAP over a blurred image; it is
+    a figure without a test.
 
-    Two things are told apart. That decisions change before other backgrounds is stress that most classifiers feel. That
-    they follow the background, each background to a class of its own, is a shortcut
-    (:class:`~snellen.metrics.followed_grounds.FollowedGrounds`); ``follows`` is the share of the right decisions that
-    do, beside ``follows_expected``, the share that would before backgrounds that are only as hard. Intervals are of
-    images (units); the few backgrounds that are lent are as given.
+    There are two findings. ``background_sensitivity``: right decisions are lost before other backgrounds, as most
+    classifiers lose some. ``background_shortcut``: decisions follow the background, each background to a class of its
+    own (:class:`~snellen.metrics.followed_grounds.FollowedGrounds`). ``follows`` is the share of the right decisions
+    that do, ``follows_expected`` the share that would before backgrounds that are only as hard. Intervals are of images
+    (units); the few backgrounds that are lent are as given.
     """
 
     name: ClassVar[str] = "background"
@@ -68,7 +68,7 @@ class Background(Check):
         return super().missing(classifier, images, companions)
 
     def resolved(self, classifier: Classifier) -> Background:
-        """As it is; a segmenter that cannot be used is told now, and not after hours."""
+        """As it is; a segmenter that cannot be used is refused now, and not after hours."""
         if self.segmenter is not None:
             fitting_segmenter(self.segmenter, classifier.device)
         return self
@@ -78,7 +78,7 @@ class Background(Check):
         return self.share * (3 * self.swaps + self.evaluations)
 
     def conclude(self, reading: Reading) -> Conclusion:
-        """One hypothesis: other backgrounds cost no more right decisions than the images' own."""
+        """Two hypotheses: other backgrounds cost no right decisions, and decisions follow none of them."""
         known, rng = reading.images, reading.rng.child(self.name)
         drawn = rng.for_examples(known.ids).uniform("share", ()).numpy()
         rows = np.flatnonzero(known.labelled & (drawn < self.share))
@@ -285,13 +285,13 @@ def _strongest(pairs: FollowedGrounds, found: Sequence[Swapped], lenders: Lender
     """The backgrounds that most decisions follow, and the class of each."""
     grounds = torch.cat([one.grounds for one in found]).numpy()
     counts = np.bincount(grounds[pairs.follows], minlength=len(lenders.ids))
-    told = []
+    named = []
     for ground in np.argsort(-counts, kind="stable")[:NAMED].tolist():
         if counts[ground]:
             own = int(np.bincount(pairs.ground_class[(grounds == ground) & pairs.follows]).argmax())
             of = int((grounds == ground).sum())
-            told.append(f"that of {lenders.ids[ground]} to {names[own]} ({counts[ground]} of {of})")
-    return ", ".join(told) or "none"
+            named.append(f"that of {lenders.ids[ground]} to {names[own]} ({counts[ground]} of {of})")
+    return ", ".join(named) or "none"
 
 
 def _mean_known(values: NDArray[np.float64]) -> float | str:

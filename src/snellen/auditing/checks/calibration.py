@@ -167,13 +167,13 @@ class Mended:
         name: of the treatment.
         confidence: (n,), largest probability.
         correct: (n,), whether the class of that probability is the label.
-        temperature: 1 where there is none.
+        advice: how it is done.
     """
 
     name: str
     confidence: NDArray[np.float64]
     correct: NDArray[np.bool_]
-    temperature: float = 1.0
+    advice: str
 
     def error(self, bins: int) -> float:
         """Expected calibration error that remains."""
@@ -207,7 +207,7 @@ class Calibration(Check):
         error = calibration_error(
             known.confidence, known.correct, known.units, bins=self.bins, resamples=self.resamples
         )
-        mended = self._mended(known, reading)
+        temperature, mended = self._mended(known, reading)
         return Conclusion(
             metrics={**self._metrics(known, error), **self._after(known, mended[0])},
             hypotheses=[
@@ -215,7 +215,7 @@ class Calibration(Check):
                     error.p_value,
                     # A confidence is a promise of how many decisions are right: the error is the share not kept.
                     error.lower,
-                    lambda harm: self._finding(known, error, mended, harm),
+                    lambda harm: self._finding(known, error, temperature, mended, harm),
                 )
             ],
             panels=self._panel(known, mended),
@@ -265,8 +265,8 @@ class Calibration(Check):
         )
         return {"calibration.ece_with_temperature": _measured(error, len(known))}
 
-    def _mended(self, known: PerImage, reading: Reading) -> list[Mended]:
-        """What other images' temperature makes of the confidences, and their scale of each class where they tell it."""
+    def _mended(self, known: PerImage, reading: Reading) -> tuple[float, list[Mended]]:
+        """The temperature of other images, and confidences with it and, where images are enough, with class scales."""
         assert known.scores is not None
         tune = reading.companions.get("tune")
         if tune is not None and tune.scores is not None and tune.labelled.any():
@@ -279,22 +279,24 @@ class Calibration(Check):
             temperatures.append(fit_temperature(scores, labels).temperature if len(labels) else 1.0)
             probabilities[judged] = tempered_probabilities(known.scores[judged], temperatures[-1])
         temperature = float(np.exp(np.mean(np.log(temperatures))))
-        found = [Mended("with temperature", probabilities.max(1), known.correct, temperature)]
+        divided = f"divide the scores by {temperature:.3g} before the softmax"
+        found = [Mended("with temperature", probabilities.max(1), known.correct, divided)]
         if all(enough_for_vector_scaling(*scores.shape) for scores, _, _ in folds):
             scaled = np.empty_like(known.scores)
             for scores, labels, judged in folds:
                 scaled[judged] = fit_vector_scaling(scores, labels).probabilities(known.scores[judged])
-            found.append(Mended("with a scale for each class", scaled.max(1), scaled.argmax(1) == known.labels))
-        return found
+            each = "multiply and shift the scores of each class before the softmax: snellen.metrics.vector_scaling"
+            found.append(Mended("with a scale for each class", scaled.max(1), scaled.argmax(1) == known.labels, each))
+        return temperature, found
 
-    def _finding(self, known: PerImage, error: CalibrationError, mended: Sequence[Mended], harm: float) -> Finding:
+    def _finding(
+        self, known: PerImage, error: CalibrationError, temperature: float, mended: Sequence[Mended], harm: float
+    ) -> Finding:
         assert known.confidence is not None
         bins = ReliabilityBins.of(known.confidence, known.correct.astype(np.float64), self.bins)
         excess = np.nan_to_num(bins.confidence - bins.accuracy) * bins.count / len(known)
         over, under = float(np.maximum(excess, 0).sum()), float(np.maximum(-excess, 0).sum())
         left = [one.error(self.bins) for one in mended]
-        temperature = mended[0].temperature
-        advice = {0: f"divide the scores by {temperature:.3g} before the softmax", 1: "scale each class by itself"}
         best = int(np.argmin(left))
         return Finding(
             kind="calibration",
@@ -316,7 +318,7 @@ class Calibration(Check):
                 "ece_with_temperature": left[0],
                 **({"ece_with_class_scales": left[1]} if len(left) > 1 else {}),
             },
-            treatments=(advice[best],) if left[best] < error.value else (),
+            treatments=(mended[best].advice,) if left[best] < error.value else (),
         )
 
     def _panel(self, known: PerImage, mended: Sequence[Mended]) -> list[Panel]:
