@@ -2,10 +2,13 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
+import torch
 
+from snellen.auditing.shard_work import Provisional
 from snellen.auditing.sharding import shard_count, stretch
 from snellen.core.budget import Spent
 from snellen.core.errors import InputError, MissingExtraError, UnknownNameError
@@ -133,3 +136,12 @@ def test_what_a_run_recorded(tmp_path):
         assert recorded(tmp_path) == (None, {})
     (tmp_path / "manifest.json").write_text(json.dumps({"threads": 2, "shards": {"audit": 5}}))
     assert recorded(tmp_path) == (2, {"audit": 5})
+
+
+def test_the_accuracy_so_far_is_that_of_labelled_images():
+    classifier = SimpleNamespace(predict=lambda scores: scores.argmax(1))
+    so_far = Provisional()
+    for labels in ([0, 1, -1], [1, -1, -1]):
+        so_far.count(SimpleNamespace(classifier=classifier, labels=torch.tensor(labels), scores=torch.eye(3)))
+    assert (so_far.right, so_far.seen) == (2, 3)
+    assert Provisional().after("clean") == "clean"

@@ -22,7 +22,14 @@ def table(monkeypatch):
 
 @pytest.mark.parametrize(
     ("side", "colours", "high"),
-    [(28, "grey", 0.5), (36, "colour", 0.2), (60, "colour", 0.15), (96, "colour", 0.15), (97, "colour", None)],
+    [
+        (28, "grey", 0.5),
+        (33, "grey", 0.5),
+        (36, "colour", 0.2),
+        (60, "colour", 0.15),
+        (96, "colour", 0.15),
+        (97, "colour", None),
+    ],
 )
 def test_the_nearest_size_of_like_colours(table, monkeypatch, side, colours, high):
     monkeypatch.setattr(usual_losses, "colours_of", lambda images: colours)

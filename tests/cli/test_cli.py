@@ -238,6 +238,14 @@ def test_an_exported_problem_runs_through_onnx(run, tmp_path):
     assert "skipped" in out
 
 
+def test_what_would_have_been_found_stands_on_the_terminal(run, tmp_path):
+    code, out, _ = run("audit", "--checks", "clean,calibration", "--limit", "400", "--out", "run")
+    assert code == 0
+    sight = json.loads((tmp_path / "run" / "report.json").read_text())["sight"]
+    assert sight
+    assert all(" ".join(words.split()) in " ".join(out.split()) for words in sight)
+
+
 def test_names_cannot_drive_the_terminal(run, photos, tmp_path):
     evil = "Bag\x1b[2J[red]"
     (tmp_path / "names.txt").write_text("\n".join([evil, *"bcdefghij"]) + "\n")

@@ -12,11 +12,12 @@ from torch import nn
 from snellen.auditing.audit import audit
 from snellen.auditing.checks.background import Background
 from snellen.auditing.compare.compare import compare
-from snellen.auditing.swapped_backgrounds import evidence_outside
+from snellen.auditing.swapped_backgrounds import Lenders, evidence_outside
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation
+from snellen.core.randomness import Randomness
 from snellen.methods.explanations.background_swap import before_backgrounds, without_object
 from snellen.models.segmenters.object_masks import ObjectMasks
 
@@ -147,6 +148,14 @@ def test_a_decision_that_rests_on_the_background_is_found_with_its_harm(ground, 
     assert all((tmp_path / "run" / "blobs").rglob(f"*{one.after}*") for one in shown)
     page = (tmp_path / "run" / "report.html").read_text()
     assert "lists/background.json" in page
+
+
+def test_no_image_is_put_before_its_own_background_as_anothers():
+    """Of few images its own would be drawn for certain."""
+    lenders = Lenders([torch.zeros(3, 4, 4)] * 3, [0, 0, 1], ["a", "b", "c"])
+    others, same = lenders.drawn("a", 0, torch.Size((3, 4, 4)), 4, Randomness(0).for_examples(["a"]))
+    assert (others, same) == ([2], [1])
+    assert lenders.drawn("a", 0, torch.Size((3, 5, 5)), 4, Randomness(0).for_examples(["a"])) == ([], [])
 
 
 def test_nothing_is_said_where_nothing_is_right():

@@ -7,6 +7,7 @@ import pytest
 
 from snellen.metrics.inspection.fingerprints import fingerprint
 from snellen.metrics.inspection.label_judgement import LabelJudgement, judge_labels, thumbnail_features
+from snellen.metrics.inspection.label_opinions import kernel_opinion
 from snellen.metrics.inspection.label_power import visible_share
 from tests.metrics.inspection.planted import pictures
 
@@ -46,6 +47,9 @@ def test_memorised_labels_are_noticed_and_found() -> None:
     assert found.held_out_agreement is not None
     assert found.held_out_agreement < 0.95
     assert "model" not in found.voices
+    # The features that rank saw the labels: what tests is the head on thumbnails alone.
+    np.testing.assert_allclose(found.tested, kernel_opinion(images.thumbnails, images.given, classes=5, seed=0))
+    assert not np.allclose(found.tested, found.probabilities)
     assert found.share.p_value < 0.01
     assert found.share.lower(0.975) < 0.06
     # Without a second opinion such a model hides what is wrong.
