@@ -239,7 +239,7 @@ def test_an_exported_problem_runs_through_onnx(run, tmp_path):
 
 
 def test_what_would_have_been_found_stands_on_the_terminal(run, tmp_path):
-    code, out, _ = run("audit", "--checks", "clean,calibration", "--limit", "400", "--out", "run")
+    code, out, _ = run("audit", "--checks", "clean,label_noise", "--limit", "1500", "--out", "run")
     assert code == 0
     sight = json.loads((tmp_path / "run" / "report.json").read_text())["sight"]
     assert sight
