@@ -180,3 +180,8 @@ def test_without_timm_the_error_says_what_to_install(monkeypatch: pytest.MonkeyP
             align_labels(named(CRANES), ["bird", "machine"])
     finally:
         labels_module._imagenet.cache_clear()
+
+
+def test_a_folder_is_the_class_whose_name_it_cannot_hold():
+    images = load_arrays(np.zeros((2, 4, 4), np.uint8), np.array([0, 1]), class_names=["T-shirt-top", "a b"])
+    assert align_labels(images, ["a: b?", "T-shirt/top"]).labels.tolist() == [1, 0]

@@ -202,7 +202,8 @@ def _match(names: Sequence[str], target: Sequence[str], what: str) -> dict[str, 
         more = f" and {len(unmatched) - 5} more" if len(unmatched) > 5 else ""
         raise InputError(
             f"{len(unmatched)} of {len(names)} classes of {what} are none of the classifier's {len(target)} classes: "
-            f"{told}{more}{known.hint(unmatched)}"
+            f"{told}{more}{known.hint(unmatched)}; rename them, or give the classifier these names with --classes FILE "
+            f"or class_names=[...]"
         )
     return mapping
 
@@ -291,7 +292,12 @@ def _imagenet() -> _ImageNet | None:
 
 
 def _normal(name: str) -> str:
-    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold()
+    r"""A name without case, and with one space for what separates words; so do characters that no folder may hold.
+
+    >>> _normal("T-shirt/top") == _normal("t_shirt-Top")
+    True
+    """
+    return re.sub(r"[\s_/\\:*?\"<>|-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold()
 
 
 def _synonyms(name: str) -> set[str]:
