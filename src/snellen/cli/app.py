@@ -21,6 +21,7 @@ from snellen.cli.explain import explain
 from snellen.cli.generate import generate
 from snellen.cli.init import init
 from snellen.cli.method_commands import method_commands
+from snellen.cli.option_groups import with_groups
 from snellen.cli.optotypes import optotypes
 from snellen.cli.report import report
 from snellen.cli.reproduce import reproduce
@@ -64,14 +65,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(rich_help_panel=AUDIT)(audit)
-app.command(rich_help_panel=AUDIT)(init)
+app.command(rich_help_panel=AUDIT)(with_groups(init))
 app.command(rich_help_panel=AUDIT)(compare)
 app.command(rich_help_panel=AUDIT)(report)
 app.add_typer(method_commands("scans", scan, "scan"), name="scan", rich_help_panel=AUDIT)
 app.add_typer(method_commands("explanations", explain, "explain"), name="explain", rich_help_panel=EXPLAIN)
 app.add_typer(method_commands("recipes", train, "train"), name="train", rich_help_panel=TREAT)
 app.add_typer(method_commands("attacks", attack, "attack"), name="attack", rich_help_panel=PROVE)
-app.command(rich_help_panel=PROVE)(evaluate)
+app.command(rich_help_panel=PROVE)(with_groups(evaluate))
 app.add_typer(method_commands("certificates", certify, "certify"), name="certify", rich_help_panel=PROVE)
 app.add_typer(method_commands("shifts", shift, "shift"), name="shift", rich_help_panel=DATA)
 app.add_typer(method_commands("generation", generate, "generate"), name="generate", rich_help_panel=DATA)

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from snellen.cli.engine_options import ended_like_ctrl_c
 from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import TerminalProgress, loading
-from snellen.cli.run_options import (
-    AllowRejectedOption,
-    ClassesOption,
-    ColumnOption,
-    DeviceOption,
-    MasksOption,
-    MeanOption,
-    ModelArgsOption,
-    SizeOption,
-    StdOption,
-    TableOption,
-    model_options,
-    read_images,
-    reading,
-)
+from snellen.cli.run_options import AllowRejectedOption, ClassesOption, DeviceOption, read_images
 from snellen.cli.stopping import stopped_told
 from snellen.cli.text import harmless
 from snellen.core.errors import InputError
+
+if TYPE_CHECKING:
+    from snellen.cli.run_options import ModelOptions, Reading
 
 
 def evaluate(
@@ -54,15 +43,11 @@ def evaluate(
         ),
     ] = None,
     classes: ClassesOption = None,
-    column: ColumnOption = None,
-    masks: MasksOption = None,
-    table: TableOption = None,
+    *,
+    reading: Reading,
     allow_rejected: AllowRejectedOption = False,
     device: DeviceOption = "cpu",
-    model_args: ModelArgsOption = None,
-    size: SizeOption = None,
-    mean: MeanOption = None,
-    std: StdOption = None,
+    built: ModelOptions,
     allow_remote: AllowRemoteOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many images, drawn at random.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass.")] = 64,
@@ -75,14 +60,13 @@ def evaluate(
     """
     if as_json and format != "text":
         raise InputError(f"--json and --format {format} both say what is printed; give one of them")
-    built, how = model_options(model_args, size, mean, std), reading(column, masks, table)
     with loading("reading images and models") as spinner:
         from snellen.core.run import canonical_json
         from snellen.models.classifiers.references import load_classifier
         from snellen.verbs.evaluate import evaluate as run_evaluation
 
         methods = [attack_of(text) for text in attack]
-        images = read_images(data, how, spinner)
+        images = read_images(data, reading, spinner)
         classifiers = [load_classifier(model, classes, device=device, **built) for model in models]
     folder = out or Path("snellen-evaluation")
     with ended_like_ctrl_c(), stopped_told(folder, out), TerminalProgress() as progress:

@@ -10,25 +10,13 @@ import typer
 
 from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import loading
-from snellen.cli.run_options import (
-    ClassesOption,
-    ColumnOption,
-    DeviceOption,
-    MasksOption,
-    MeanOption,
-    ModelArgsOption,
-    SizeOption,
-    StdOption,
-    TableOption,
-    model_options,
-    read_columns,
-    read_images,
-)
+from snellen.cli.run_options import ClassesOption, DeviceOption, read_images
 from snellen.cli.text import markup, terminal
 from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
     from snellen.auditing.probe import Probe
+    from snellen.cli.run_options import ModelOptions, Reading
 
 
 def init(
@@ -37,14 +25,10 @@ def init(
     out: Annotated[Path, typer.Option(metavar="FILE", help="File that is written.")] = Path("audit.toml"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file where it exists.")] = False,
     classes: ClassesOption = None,
-    column: ColumnOption = None,
-    masks: MasksOption = None,
-    table: TableOption = None,
+    *,
+    reading: Reading,
     device: DeviceOption = "cpu",
-    model_args: ModelArgsOption = None,
-    size: SizeOption = None,
-    mean: MeanOption = None,
-    std: StdOption = None,
+    built: ModelOptions,
     allow_remote: AllowRemoteOption = None,
 ) -> None:
     """Look at a model and images, say what an audit will find to work with, and write audit.toml."""
@@ -52,7 +36,6 @@ def init(
         raise InputError(f"--out {out}: the file of an audit ends in .toml, such as {out.with_suffix('.toml')}")
     if out.exists() and not force:
         raise InputError(f"{out} exists; name another file with --out, or replace it with --force")
-    columns, built = read_columns(column), model_options(model_args, size, mean, std)
     with loading("reading images and model") as spinner:
         from snellen.auditing.job import parse_job
         from snellen.auditing.probe import job_text, probe
@@ -60,7 +43,7 @@ def init(
         from snellen.core.unwritable import unwritable_told
         from snellen.models.classifiers.references import load_classifier
 
-        images = read_images(data, {"columns": columns, "masks": masks, "table": table}, spinner)
+        images = read_images(data, reading, spinner)
         classifier = load_classifier(model, classes, device=device, **built)
         found = probe(classifier, images)
 
@@ -80,9 +63,9 @@ def init(
         model=_from(model, out.parent),
         data=_from(data, out.parent),
         classes=here(classes),
-        columns=columns,
-        masks=here(masks),
-        table=here(table),
+        columns=reading["columns"],
+        masks=here(reading["masks"]),
+        table=here(reading["table"]),
         built={key: value for key, value in said.items() if value is not None},
     )
     parse_job(text, out)  # nothing is written that snellen audit would refuse

@@ -13,9 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.models import OptionInfo
 
-from snellen.cli.engine_options import running
-from snellen.cli.on_images import asking
-from snellen.cli.run_options import reading
+from snellen.cli.option_groups import NAMES, Grouped
 from snellen.cli.system_command import system_command
 from snellen.cli.text import dashed, markup
 from snellen.core import index
@@ -37,13 +35,6 @@ def method_commands(area: str, run: Callable[..., None], verb: str = "") -> type
     return typer.Typer(
         cls=group, help=inspect.cleandoc(run.__doc__ or ""), no_args_is_help=True, subcommand_metavar="METHOD ..."
     )
-
-
-#: Parameters that stand for a group of options, by name: the function whose parameters these are.
-_GROUPS: dict[str, Callable[..., Any]] = {"reading": reading, "asking": asking, "running": running}
-
-#: What annotations of a command name without importing it.
-_NAMES: dict[str, Any] = {"Running": dict, "Reading": dict, "Asking": dict, "Setting": object}
 
 
 class _MethodGroup(TyperGroup):
@@ -82,26 +73,15 @@ def _command(
     from snellen.cli.method_options import field_options, methods_of
     from snellen.core.method import Method
 
-    signature = inspect.signature(run, eval_str=True, locals=_NAMES | {"Method": Method})
-    groups = {
-        name: (make, list(inspect.signature(make, eval_str=True, locals=_NAMES).parameters.values()))
-        for name, make in _GROUPS.items()
-        if name in signature.parameters  # its options stand for this one parameter
-    }
-    shared = [
-        parameter.replace(kind=parameter.KEYWORD_ONLY)
-        for one in list(signature.parameters.values())[1:]
-        for parameter in (groups[one.name][1] if one.name in groups else [one])
-    ]
+    grouped = Grouped.of(run, NAMES | {"Method": Method})
+    shared = grouped.parameters[1:]  # the first takes the methods
     taken = [flag for one in shared for flag in _flags(one)]
     options = [option for option in field_options(entry.load(), taken, name) if option.field not in hidden]
     own = [_parameter(option) for option in options]
 
     def command(**values: Any) -> None:  # noqa: ANN401 - what was given for each parameter
         given = {option.field: values.pop(parameter.name) for option, parameter in zip(options, own, strict=True)}
-        for group, (make, options_of_group) in groups.items():
-            values[group] = make(**{one.name: values.pop(one.name) for one in options_of_group})
-        run(methods_of(entry, options, given), **values)
+        run(methods_of(entry, options, given), **grouped.gathered(values))
 
     parameters = [*own, *shared]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
