@@ -119,8 +119,8 @@ def test_checks_that_were_skipped_are_named_beside_the_number_of_findings():
 def test_a_gate_counts_all_harm_also_what_healthy_classifiers_lose():
     usual = (Finding(kind="corruption", subject="fog", harm=0.3, usual=0.4, title="fog"),)
     assert usual[0].level == "note"
-    assert not met("findings.severe<=0", findings=usual)
-    assert met("findings.severe<=0", findings=(usual[0].model_copy(update={"harm": 0.1}),))
+    assert not met("findings.severe<=0", findings=usual).met
+    assert met("findings.severe<=0", findings=(usual[0].model_copy(update={"harm": 0.1}),)).met
 
 
 def test_how_often_a_share_passes_that_just_misses_its_bound():
