@@ -21,6 +21,7 @@ from snellen.auditing.report import AuditReport
 from snellen.auditing.resolved_audit import ResolvedAudit
 from snellen.auditing.shard_work import ShardWork
 from snellen.auditing.sharding import shard_count
+from snellen.auditing.subject import Subject
 from snellen.checks.check import Check, Companion
 from snellen.core.budget import seconds_of
 from snellen.core.classifier import Classifier
@@ -214,6 +215,9 @@ def audit(
             budget=choice,
         )
         run = Run.open(folder, plan)
+        subject = Subject(asked.classifier, asked.images, _whole(given), asked.checks, seed)
+        if part is None and out is not None and privacy.names is None:
+            subject.write(folder)
         sent.into(folder)
         sets = set_runs(run, work, counts)
         pieces = [piece for one in sets.values() for piece in one.pieces()]
@@ -235,7 +239,12 @@ def audit(
         seconds["total"] = time.perf_counter() - started
         run.write_json("timing.json", {name: round(value, 3) for name, value in seconds.items()})
         # What is in memory is shown also where nothing is kept on disk.
-        return report if out is None else report.model_copy(update={"folder": folder})
+        report = report if out is None else report.model_copy(update={"folder": folder})
+        return report.examining(subject)
+
+
+def _whole(given: Mapping[Companion, ImageSet | None]) -> dict[Companion, ImageSet]:
+    return {name: images for name, images in given.items() if images is not None}
 
 
 def _check_comparable(folder: Path, classifier: Classifier) -> None:

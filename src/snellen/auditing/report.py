@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
@@ -19,6 +19,9 @@ from snellen.core.finding import Finding
 from snellen.core.formats import REPORT
 from snellen.core.run import canonical_json
 from snellen.data.rejections import listed_reasons
+
+if TYPE_CHECKING:
+    from snellen.auditing.subject import Subject
 
 #: Names of pictures are hashes, never paths.
 HASH = re.compile("[0-9a-f]{64}")
@@ -75,6 +78,7 @@ class AuditReport(BaseModel):
 
     _pictures: Mapping[str, bytes] = PrivateAttr(default_factory=dict)
     _rejected: Sequence[Mapping[str, str]] = PrivateAttr(default=())
+    _subject: Any = PrivateAttr(default=None)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, each finding with its level and key, as the file holds them."""
@@ -198,6 +202,17 @@ class AuditReport(BaseModel):
         kept = self.model_copy(update={"folder": folder})
         kept._pictures, kept._rejected = dict(pictures or {}), tuple(rejected)
         return kept
+
+    def examining(self, subject: Subject) -> AuditReport:
+        """The same report, which knows classifier and images in this process: what a treatment begins from."""
+        self._subject = subject
+        return self
+
+    @property
+    def subject(self) -> Subject | None:
+        """What was examined, where the audit was made in this process."""
+        found: Subject | None = self._subject
+        return found
 
     def pictures(self) -> dict[str, bytes]:
         """Pictures of the examples, by name: those of the run directory, or those that were kept in memory."""

@@ -28,6 +28,7 @@ AREAS: dict[str, str] = {
     "explanations": "explain",
     "scans": "scan",
     "recipes": "fit",
+    "treatments": "treat",
     "synthesis": "generate",
     "generation": "generate",
     "forgetting": "forget",
@@ -43,6 +44,7 @@ _NOUNS = {
     "explanations": "explanation",
     "generation": "method that generates",
     "recipes": "recipe",
+    "treatments": "treatment",
     "worlds": "world",
 }
 
@@ -53,6 +55,7 @@ _ROOMS = {
     "certificates": "methods/smoothing",
     "explanations": "methods/explanations",
     "recipes": "methods/recipes",
+    "treatments": "methods/treatments",
     "generation": "methods/generation",
     "scans": "methods/scans",
     "worlds": "data/worlds",

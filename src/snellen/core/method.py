@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, WithJsonSchema
 from torch import Tensor
@@ -27,6 +27,10 @@ from snellen.core.outcomes import Attacked, AttackedViews, Certified, Described,
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.view_renderer import ViewRenderer
+
+if TYPE_CHECKING:
+    from snellen.methods.treatments.treatment import Patient
+    from snellen.models.classifiers.trainable import PreparedNetwork
 
 Need = Literal["labels", "scores", "gradients", "logits", "layers", "units", "groups", "masks", "captions", "bags"]
 
@@ -286,6 +290,23 @@ class Recipe(Protocol):
 
 
 @runtime_checkable
+class Treatment(Protocol):
+    """Make a classifier better at what was found, from the weights that it has."""
+
+    def treat(
+        self,
+        network: PreparedNetwork,
+        patient: Patient,
+        *,
+        rng: Randomness,
+        checkpoint: Path | None = None,
+        progress: Progress | None = None,
+    ) -> PreparedNetwork:
+        """Change a network that takes prepared images; ``patient`` holds findings, training and validation images."""
+        ...
+
+
+@runtime_checkable
 class GeneratorMethod(Protocol):
     """Make images."""
 
@@ -346,6 +367,7 @@ VERBS: dict[str, type[Any] | tuple[type[Any], ...]] = {
     "certify": Certifier,
     "scan": Scanner,
     "fit": Recipe,
+    "treat": Treatment,
     "generate": GeneratorMethod,
     "forget": Forgetter,
     "search": Searcher,

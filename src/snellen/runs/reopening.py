@@ -87,7 +87,7 @@ class Reopening:
                 {"reference": one.reference, "described": _only(describe_model(one), _MODEL)}
                 for one in self.classifiers
             ],
-            "sets": {name: _described(images) for name, images in self.sets.items()},
+            "sets": {name: described_images(images) for name, images in self.sets.items()},
             "arguments": dict(self.arguments),
             "allow_remote": permitted(),
         }
@@ -106,7 +106,7 @@ def open_work(setup: Mapping[str, Any]) -> Callable[[bytes], bytes]:
     for classifier, one in zip(classifiers, setup["classifiers"], strict=True):
         _compare("model", one["described"], describe_model(classifier))
     _compare("machine", setup["machine"], describe_machine(classifiers[0] if classifiers else None))
-    sets = {name: _images_again(one) for name, one in setup["sets"].items()}
+    sets = {name: images_again(one) for name, one in setup["sets"].items()}
     work: Work = attribute_of(setup["maker"])(classifiers, sets, setup["arguments"])
     allow_remote = setup["allow_remote"]
 
@@ -149,7 +149,7 @@ def _is_found(area: str, method: Method) -> bool:
         return False
 
 
-def _described(images: ImageSet) -> dict[str, Any]:
+def described_images(images: ImageSet) -> dict[str, Any]:
     """A set of images as JSON values: what its source was loaded from, and the table as it is here."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, images.table.schema) as writer:
@@ -165,7 +165,8 @@ def _described(images: ImageSet) -> dict[str, Any]:
     }
 
 
-def _images_again(described: Mapping[str, Any]) -> ImageSet:
+def images_again(described: Mapping[str, Any]) -> ImageSet:
+    """The images that :func:`described_images` described; see :func:`~snellen.data.references.load_images_again`."""
     opened = load_images_again(described["reference"])
     names = described["class_names"]
     return ImageSet(

@@ -102,6 +102,22 @@ def in_sequence(*transforms: BatchTransform) -> BatchTransform:
     return apply
 
 
+def one_of(*transforms: BatchTransform) -> BatchTransform:
+    """Apply to each image one of the transforms, or none, with equal probability; targets stay as they are."""
+
+    def apply(images: Tensor, targets: Tensor, rng: Randomness) -> tuple[Tensor, Tensor]:
+        drawn = rng.integers("which", (), 0, len(transforms) + 1)  # the last one is none
+        changed = images.clone()
+        for number, transform in enumerate(transforms):
+            rows = (drawn == number).nonzero().flatten()
+            if len(rows):
+                at = rows.to(images.device)
+                changed[at] = transform(images[at], targets[at], rng[rows].child("transform", number))[0]
+        return changed, targets
+
+    return apply
+
+
 #: Boxes that are tried before the largest central one is taken, as in torchvision.
 _TRIES = 10
 

@@ -1,0 +1,166 @@
+"""What an audit examined, kept so that a treatment can begin from it: classifier, images, checks."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snellen.auditing.checks import resolve_checks
+from snellen.auditing.limiting import limited
+from snellen.checks.check import Check, Companion
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError, SnellenError
+from snellen.core.images import ImageSet
+from snellen.core.run import canonical_json, write_atomically
+from snellen.data.files.labels import align_labels
+from snellen.models.classifiers.references import load_classifier_again
+from snellen.runs.reopening import described_images, images_again
+
+#: File of a run directory that says how classifier and images were loaded.
+INPUTS = "inputs.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What was examined, and by what.
+
+    Attributes:
+        classifier: the model.
+        images: that were audited, with labels in the classifier's classes.
+        companions: training and tuning images, whole as they were given.
+        checks: that were asked for.
+        seed: of the audit.
+    """
+
+    classifier: Classifier
+    images: ImageSet
+    companions: Mapping[Companion, ImageSet]
+    checks: Sequence[Check]
+    seed: int
+
+    def write(self, folder: Path) -> None:
+        """Write ``inputs.json``, where classifier and images were loaded by references; else nothing.
+
+        Companions without a reference are left out of it.
+        """
+        if self.classifier.reference is None or self.images.reference is None:
+            return
+        known = {name: one for name, one in self.companions.items() if one.reference is not None}
+        fields = {
+            "classifier": self.classifier.reference,
+            "images": described_images(self.images),
+            "companions": {name: described_images(one) for name, one in known.items()},
+        }
+        write_atomically(folder / INPUTS, canonical_json(fields))
+
+    @classmethod
+    def read(
+        cls,
+        folder: Path,
+        plan: Mapping[str, Any],
+        *,
+        classifier: Classifier | None = None,
+        images: ImageSet | None = None,
+    ) -> Subject:
+        """Open what a finished audit examined.
+
+        Args:
+            folder: the run directory.
+            plan: its manifest.
+            classifier: in place of the recorded one; it must be the same to the bit.
+            images: in place of the recorded ones, before any limit; they must be the same to the byte.
+
+        Raises:
+            InputError: nothing is recorded of what is not given, it is no longer there, or it has changed since.
+        """
+        recorded = _recorded(folder)
+        checks = resolve_checks([dict(one) for one in plan["checks"]])
+        model = classifier or _classifier(recorded, folder)
+        if images is None:
+            audited = _images(recorded, "audited", folder)
+        else:
+            audited = limited(align_labels(images, model.class_names), int(plan["data"]["images"]), int(plan["seed"]))
+        if plan["model"]["fingerprint"] is not None and model.fingerprint() != plan["model"]["fingerprint"]:
+            raise InputError(
+                f"{model.name} is not the classifier that {folder} audited: its weights or preparation differ; give "
+                f"that one, or audit this one first"
+            )
+        if audited.fingerprint() != plan["data"]["fingerprint"]:
+            raise InputError(
+                f"{audited.name} are not the images that {folder} audited: files, labels or their order differ; give "
+                f"those, or audit these first"
+            )
+        others = recorded.get("companions", {}) if recorded is not None else {}
+        found = {name: _images({"images": one}, name, folder, one) for name, one in others.items()}
+        return cls(model, audited, found, checks, int(plan["seed"]))
+
+
+def _recorded(folder: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads((folder / INPUTS).read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise InputError(f"{folder / INPUTS} cannot be read as JSON ({error}); name classifier and images") from error
+    return found
+
+
+def _classifier(recorded: Mapping[str, Any] | None, folder: Path) -> Classifier:
+    if recorded is None:
+        raise InputError(
+            f"{folder} does not say how its classifier was loaded: it was handed in as an object, or names were "
+            f"replaced by pseudonyms; give it with classifier=... (--model REFERENCE)"
+        )
+    return load_classifier_again(recorded["classifier"])
+
+
+def _images(
+    recorded: Mapping[str, Any] | None, name: str, folder: Path, one: Mapping[str, Any] | None = None
+) -> ImageSet:
+    if recorded is None:
+        raise InputError(
+            f"{folder} does not say how its images were loaded: they were handed in as objects, or names were replaced "
+            f"by pseudonyms; give them with images=... (--images DATA)"
+        )
+    described = dict(one or recorded["images"])
+    described["reference"] = _from_anywhere(described["reference"])
+    here = os.getcwd()
+    try:
+        return images_again(described)
+    except SnellenError as error:
+        raise InputError(f"the {name} images of {folder} cannot be opened again: {error}") from error
+    finally:
+        os.chdir(here)
+
+
+def _from_anywhere(reference: Mapping[str, Any]) -> dict[str, Any]:
+    """The reference with paths that hold from every folder: an image set reads its files when it is asked for them."""
+    folder = reference["folder"]
+
+    def absolute(text: str) -> str:
+        place, mark, split = text.partition("#")
+        path = os.path.join(folder, place)
+        return f"{path}{mark}{split}" if os.path.exists(path) else text
+
+    changed = {key: absolute(reference[key]) for key in ("ref", "masks", "table") if isinstance(reference.get(key), str)}
+    return {**reference, **changed}
+
+
+def without_copies(images: ImageSet, others: Sequence[ImageSet]) -> tuple[ImageSet, int]:
+    """The images whose stored bytes, and whose units, occur in none of the other sets.
+
+    Returns:
+        The images that are left, and how many were taken out.
+    """
+    known = {key for other in others for key in other.content_hashes}
+    units = {unit for other in others for unit in other.column("unit_id") if unit is not None}
+    kept = [
+        row
+        for row, (key, unit) in enumerate(zip(images.content_hashes, images.column("unit_id"), strict=True))
+        if key not in known and (unit is None or unit not in units)
+    ]
+    return (images if len(kept) == len(images) else images.select(kept)), len(images) - len(kept)

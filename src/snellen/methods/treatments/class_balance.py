@@ -1,0 +1,195 @@
+"""Classes and groups that are served worse than the others: scores adjusted, last layer trained anew, or all of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from snellen.core.progress import Progress
+from snellen.core.randomness import Randomness
+from snellen.methods.treatments.score_scaling import scaled
+from snellen.methods.treatments.treatment import FineTuning, Patient, Stage, Treatment
+from snellen.models.classifiers.trainable import PreparedNetwork, last_layer
+from snellen.training.batches import ImageStore
+from snellen.training.evaluation import score_examples
+from snellen.training.fine_tuning import Term
+
+
+class LogitAdjustment(Treatment):
+    """Shift scores by how common classes were in training, so that rare ones are not passed over.
+
+    Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, arXiv 2007.07314, section 4.1: the decision is the
+    largest z_y − τ log π_y. τ is the one with the best balanced accuracy on the validation images.
+
+    >>> LogitAdjustment().strengths[-1]
+    2.0
+    """
+
+    name: ClassVar[str] = "logit_adjustment"
+    treats: ClassVar[tuple[str, ...]] = ("worst_class",)
+    stage: ClassVar[Stage] = Stage.SCORES
+    passes: ClassVar[float] = 0.1
+
+    strengths: tuple[float, ...] = Field((0.25, 0.5, 1.0, 1.5, 2.0), min_length=1, description="values of τ")
+
+    def refusal(self, network: PreparedNetwork, patient: Patient) -> str | None:
+        """Classes that were equally common, or of which there was no image."""
+        counts = patient.class_counts
+        if float(counts.min()) == 0:
+            name = patient.classifier.class_names[int(counts.argmin())]
+            return f"needs training images of every class, and there are none of {name}"
+        if float(counts.max()) < 1.5 * float(counts.min()):
+            return "adjusts for how common classes were in training, and they were about equally common"
+        return None
+
+    def treat(
+        self,
+        network: PreparedNetwork,
+        patient: Patient,
+        *,
+        rng: Randomness,
+        checkpoint: Path | None = None,
+        progress: Progress | None = None,
+    ) -> PreparedNetwork:
+        """Shift the scores."""
+        scores, targets = score_examples(network.eval(), patient.val)
+        prior = (patient.class_counts / patient.class_counts.sum()).log().float()
+        best = max(self.strengths, key=lambda tau: (_balanced(scores - tau * prior, targets), -tau))
+        return scaled(network, torch.ones(len(prior)), -best * prior, patient.probes)
+
+
+class LastLayerRetraining(Treatment):
+    """Train the last layer anew, on features as they are and with equal weight for every group of images.
+
+    Kirichenko, Izmailov and Wilson, "Last layer re-training is sufficient for robustness to spurious correlations", ICLR
+    2023, arXiv 2204.02937: groups are pairs of class and group where groups are known, else classes. The paper fits to
+    held-out images alone; here the validation images and those of the training count equally much, since a validation
+    set may be small.
+    """
+
+    name: ClassVar[str] = "last_layer_retraining"
+    treats: ClassVar[tuple[str, ...]] = ("worst_class", "group_gap", "background_shortcut")
+    stage: ClassVar[Stage] = Stage.LAST_LAYER
+    passes: ClassVar[float] = 1.0
+
+    penalty: float = Field(1e-3, ge=0, description="of the squared distance from the old weights")
+    steps: int = Field(100, ge=1, description="steps of L-BFGS")
+
+    def refusal(self, network: PreparedNetwork, patient: Patient) -> str | None:
+        """No linear layer at the end."""
+        return None if last_layer(network, patient.probes) is not None else "finds no linear layer that gives the scores"
+
+    def treat(
+        self,
+        network: PreparedNetwork,
+        patient: Patient,
+        *,
+        rng: Randomness,
+        checkpoint: Path | None = None,
+        progress: Progress | None = None,
+    ) -> PreparedNetwork:
+        """Collect what the layer is given, and fit."""
+        layer = last_layer(network, patient.probes)
+        assert layer is not None
+        inputs, targets, weights = [], [], []
+        for store, groups in ((patient.training, _groups(patient)), (patient.val, None)):
+            inputs.append(_given_to(layer, network, store))
+            targets.append(store.targets)
+            each = balanced(store.targets if groups is None else store.targets * (int(groups.max()) + 1) + groups)
+            weights.append(each / each.sum())
+        features, labels, weight = torch.cat(inputs), torch.cat(targets), torch.cat(weights) / 2
+        device = layer.weight.device
+        start = torch.cat([layer.weight.detach(), _bias(layer)[:, None]], 1).cpu().double()
+        wide = torch.cat([features.double(), torch.ones(len(features), 1, dtype=torch.float64)], 1)
+        # Features of all sizes: steps are taken in units of their spread.
+        spread = wide.square().mean(0).sqrt().clamp_min(1e-6)
+        wide = wide / spread
+        first = start * spread
+        matrix = first.clone().requires_grad_(True)
+        optimizer = torch.optim.LBFGS([matrix], max_iter=self.steps, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            optimizer.zero_grad()
+            errors = torch.nn.functional.cross_entropy(wide @ matrix.T, labels, reduction="none")
+            value = (errors * weight).sum() + self.penalty * (matrix - first).square().sum()
+            value.backward()
+            return value.detach()
+
+        optimizer.step(loss)  # type: ignore[arg-type]
+        fitted = (matrix.detach() / spread).float().to(device)
+        with torch.no_grad():
+            layer.weight.copy_(fitted[:, :-1])
+            if layer.bias is None:
+                layer.bias = torch.nn.Parameter(fitted[:, -1].clone())
+            else:
+                layer.bias.copy_(fitted[:, -1])
+        return network
+
+
+class BalancedTuning(FineTuning):
+    """Train on with equal weight for every class, and twice that for classes that the audit names.
+
+    The class-balanced training of Kang et al., "Decoupling representation and classifier", ICLR 2020, arXiv 1910.09217,
+    over all layers, and from the weights that are there.
+    """
+
+    name: ClassVar[str] = "balanced_tuning"
+    treats: ClassVar[tuple[str, ...]] = ("worst_class", "accuracy", "group_gap", "slice")
+
+    emphasis: float = Field(2.0, ge=1, description="weight of a class or group that is served badly, beside the others")
+
+    def term(self, patient: Patient, *, rng: Randomness) -> Term:
+        """Weights of examples."""
+        weights = balanced(patient.training.targets)
+        worst = {*patient.subjects("worst_class")}
+        named = torch.tensor([name in worst for name in patient.classifier.class_names])
+        weights = weights * torch.where(named[patient.training.targets], self.emphasis, 1.0)
+        groups = set(patient.subjects("group_gap"))
+        if groups and patient.images is not None:
+            within = torch.tensor([group in groups for group in patient.images.column("group")])
+            weights = weights * torch.where(within, self.emphasis, 1.0)
+        return Term(weights=weights / weights.mean())
+
+
+def balanced(labels: Tensor, *, most: float = 20.0) -> Tensor:
+    """Weights, float32 (n,), under which every label counts the same; none is more than ``most`` times the mean.
+
+    >>> balanced(torch.tensor([0, 0, 0, 1, 1, 1, 1, 1, 1])).tolist()
+    [1.5, 1.5, 1.5, 0.75, 0.75, 0.75, 0.75, 0.75, 0.75]
+    """
+    values, places, counts = labels.unique(return_inverse=True, return_counts=True)
+    return (len(labels) / len(values) / counts.double())[places].clamp_max(most).float()
+
+
+def _balanced(scores: Tensor, targets: Tensor) -> float:
+    right = (scores.argmax(1) == targets).double().numpy()
+    return float(np.mean([right[(targets == label).numpy()].mean() for label in targets.unique()]))
+
+
+def _groups(patient: Patient) -> Tensor | None:
+    """Groups of the training images as numbers, where they are known of all."""
+    names = [] if patient.images is None else patient.images.column("group")
+    if not names or any(name is None for name in names):
+        return None
+    numbers = {name: number for number, name in enumerate(sorted({str(name) for name in names}))}
+    return torch.tensor([numbers[str(name)] for name in names])
+
+
+def _bias(layer: torch.nn.Linear) -> Tensor:
+    return torch.zeros(layer.out_features, device=layer.weight.device) if layer.bias is None else layer.bias.detach()
+
+
+def _given_to(layer: torch.nn.Linear, network: PreparedNetwork, store: ImageStore) -> Tensor:
+    """What the layer is given for all images, float32 (n, d)."""
+    caught: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda _layer, inputs: caught.append(inputs[0].detach().cpu()))
+    try:
+        score_examples(network.eval(), store)
+    finally:
+        handle.remove()
+    return torch.cat(caught)

@@ -1,0 +1,62 @@
+"""Fine-tuning for images that are damaged: under the kinds that were found, or by AugMix, which knows none of them.
+
+Hendrycks et al., "AugMix", ICLR 2020, arXiv 1912.02781, for the second; the first is the augmentation of Di Salvo et al.,
+"MedMNIST-C", 2024, arXiv 2406.17536, in a fine-tuning instead of a training.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from snellen.core.randomness import Randomness
+from snellen.methods.corruptions.apply import targeted_augmentation
+from snellen.methods.corruptions.benchmarks import benchmark
+from snellen.methods.recipes.augmix import jensen_shannon
+from snellen.methods.treatments.treatment import FineTuning, Patient
+from snellen.training.batches import Batch
+from snellen.training.fine_tuning import Term
+from snellen.training.transforms import aug_mix
+
+
+class CorruptionTuning(FineTuning):
+    """Train on with images under the kinds of damage that were found, at all strengths of their benchmark.
+
+    >>> CorruptionTuning().passes
+    4.0
+    """
+
+    name: ClassVar[str] = "corruption_tuning"
+    treats: ClassVar[tuple[str, ...]] = ("corruption",)
+
+    def term(self, patient: Patient, *, rng: Randomness) -> Term:
+        """A transform for each kind."""
+        check = patient.checks.get("corruption")
+        published = benchmark(getattr(check, "benchmark", "imagenet-c"))
+        return Term(transforms=tuple(targeted_augmentation(published, (kind,)) for kind in patient.subjects("corruption")))
+
+
+class AugMixTuning(FineTuning):
+    """Train on towards answers that agree between an image and two mixtures of it."""
+
+    name: ClassVar[str] = "augmix_tuning"
+    treats: ClassVar[tuple[str, ...]] = ("corruption",)
+    passes: ClassVar[float] = 16.0
+
+    severity: int = Field(3, ge=1, le=10, description="strength of the operations")
+    width: int = Field(3, ge=1, description="chains that are mixed")
+    consistency: float = Field(12.0, ge=0, description="weight of the agreement between the views (λ)")
+
+    def term(self, patient: Patient, *, rng: Randomness) -> Term:
+        """λ times the Jensen–Shannon divergence of three answers."""
+        mix = aug_mix(severity=self.severity, width=self.width)
+
+        def disagreement(model: nn.Module, batch: Batch) -> Tensor:
+            views = [mix(batch.images, batch.targets, batch.rng.child("view", number))[0] for number in (1, 2)]
+            scores = model(torch.cat([batch.images, *views])).float()
+            return self.consistency * jensen_shannon(*scores.chunk(3))
+
+        return Term(objective=disagreement)

@@ -1,0 +1,135 @@
+"""Scores that are as sure as they are right: a temperature, or a scale and a shift of each class, fitted and folded in.
+
+Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017, arXiv 1706.04599, section 4.2.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from snellen.core.progress import Progress
+from snellen.core.randomness import Randomness
+from snellen.methods.treatments.treatment import Patient, Stage, Treatment
+from snellen.metrics.temperature import fit_temperature
+from snellen.metrics.vector_scaling import enough_for_vector_scaling, fit_vector_scaling
+from snellen.models.classifiers.trainable import PreparedNetwork, last_layer
+from snellen.training.evaluation import score_examples
+
+
+class TemperatureScaling(Treatment):
+    """Divide all scores by one number; no decision changes.
+
+    >>> TemperatureScaling().treats
+    ('calibration',)
+    """
+
+    name: ClassVar[str] = "temperature_scaling"
+    treats: ClassVar[tuple[str, ...]] = ("calibration",)
+    stage: ClassVar[Stage] = Stage.SCORES
+    passes: ClassVar[float] = 0.0
+    trains: ClassVar[bool] = False
+
+    def treat(
+        self,
+        network: PreparedNetwork,
+        patient: Patient,
+        *,
+        rng: Randomness,
+        checkpoint: Path | None = None,
+        progress: Progress | None = None,
+    ) -> PreparedNetwork:
+        """Fit the temperature of the least negative log-likelihood on the validation images."""
+        scores, targets = score_examples(network.eval(), patient.val)
+        factor = 1 / fit_temperature(scores.double().numpy(), targets.numpy()).temperature
+        return scaled(network, torch.full((scores.shape[1],), factor), torch.zeros(scores.shape[1]), patient.probes)
+
+
+class VectorScaling(Treatment):
+    """Multiply and shift the scores of each class; a decision near the border may change."""
+
+    name: ClassVar[str] = "vector_scaling"
+    treats: ClassVar[tuple[str, ...]] = ("calibration",)
+    stage: ClassVar[Stage] = Stage.SCORES
+    passes: ClassVar[float] = 0.1
+    trains: ClassVar[bool] = False
+
+    def refusal(self, network: PreparedNetwork, patient: Patient) -> str | None:
+        """Too few images for two numbers a class."""
+        images, classes = len(patient.val), len(patient.classifier.class_names)
+        if enough_for_vector_scaling(images, classes):
+            return None
+        return f"needs {20 * classes} validation images for the two numbers of each of {classes} classes, got {images}"
+
+    def treat(
+        self,
+        network: PreparedNetwork,
+        patient: Patient,
+        *,
+        rng: Randomness,
+        checkpoint: Path | None = None,
+        progress: Progress | None = None,
+    ) -> PreparedNetwork:
+        """Fit scale and shift by the least negative log-likelihood on the validation images."""
+        scores, targets = score_examples(network.eval(), patient.val)
+        fitted = fit_vector_scaling(scores.double().numpy(), targets.numpy())
+        return scaled(network, torch.from_numpy(fitted.scale), torch.from_numpy(fitted.shift), patient.probes)
+
+
+class ScaledScores(nn.Module):
+    """Scores (n, k) of a model, multiplied and shifted by class."""
+
+    def __init__(self, model: nn.Module, scale: Tensor, shift: Tensor) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("scale", scale.float())
+        self.register_buffer("shift", shift.float())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Run the model, and scale."""
+        scores: Tensor = self.model(images) * self.scale + self.shift
+        return scores
+
+
+def scaled(network: PreparedNetwork, scale: Tensor, shift: Tensor, probes: Tensor) -> PreparedNetwork:
+    """A network whose scores are multiplied and shifted: within its last layer where it has one, else behind it.
+
+    Within the layer the architecture stays what it is, and any format can hold it.
+
+    Args:
+        network: changed in place.
+        scale: (k,).
+        shift: (k,).
+        probes: prepared images, to find the layer with.
+    """
+    device = probes.device
+    layer = last_layer(network, probes)
+    with torch.no_grad():
+        # Log-probabilities hold a constant of their own for each image, which class scales would multiply.
+        if layer is not None and (_is_last(layer, network, probes) or bool((scale == scale[0]).all())):
+            wide = scale.to(device, torch.float32)
+            layer.weight.mul_(wide[:, None])
+            bias = torch.zeros(len(scale), device=device) if layer.bias is None else layer.bias.detach()
+            moved = bias * wide + shift.to(device, torch.float32)
+            if layer.bias is not None:
+                layer.bias.copy_(moved)
+            elif bool((moved != 0).any()):
+                layer.bias = nn.Parameter(moved)
+            return network
+    network.network = ScaledScores(network.network, scale, shift).to(device)
+    return network
+
+
+@torch.no_grad()
+def _is_last(layer: nn.Linear, network: PreparedNetwork, probes: Tensor) -> bool:
+    """Whether the layer gives the scores themselves."""
+    caught: list[Tensor] = []
+    handle = layer.register_forward_hook(lambda _layer, _inputs, output: caught.append(output))
+    try:
+        scores = network(probes)
+    finally:
+        handle.remove()
+    return torch.equal(caught[-1], scores)

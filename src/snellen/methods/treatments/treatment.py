@@ -1,0 +1,175 @@
+"""What every treatment stands on: the patient, the stages of a treatment, and fine-tunings that can be one training."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from snellen.checks.check import Check
+from snellen.core.classifier import Classifier
+from snellen.core.finding import Finding
+from snellen.core.images import ImageSet
+from snellen.core.method import Method
+from snellen.core.preparation import to_unit
+from snellen.core.progress import Progress
+from snellen.core.randomness import Randomness
+from snellen.models.classifiers.trainable import PreparedNetwork
+from snellen.training.batches import ImageStore
+from snellen.training.fine_tuning import Term, TuningPlan, fine_tune
+
+
+class Stage(IntEnum):
+    """When a treatment takes its turn, where there are several: weights, statistics, last layer, scores."""
+
+    SURGERY = 0
+    FINE_TUNING = 1
+    STATISTICS = 2
+    LAST_LAYER = 3
+    SCORES = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Patient:
+    """What a treatment may know: the classifier, its findings, and images that are not those of the audit.
+
+    Attributes:
+        classifier: as it was audited.
+        findings: that are treated.
+        val: images that nothing was trained on: prepared, with labels in the classifier's classes.
+        train: training images, prepared alike; None where none were given.
+        images: the set that these were read from, a row for each, for masks, groups and units; None as ``train``.
+        checks: of the audit, by name: what a finding was measured with.
+        folder: the run directory of the audit; None where it kept none.
+    """
+
+    classifier: Classifier
+    findings: tuple[Finding, ...]
+    val: ImageStore
+    train: ImageStore | None = None
+    images: ImageSet | None = None
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    folder: Path | None = None
+
+    @property
+    def training(self) -> ImageStore:
+        """The training images, of treatments that are not chosen without any."""
+        assert self.train is not None, "a treatment that needs training images was chosen without any"
+        return self.train
+
+    @property
+    def probes(self) -> Tensor:
+        """A few validation images, float32 (n, 3, h, w), to look at a network with."""
+        return to_unit(self.val.images[:8]).to(self.classifier.device)
+
+    @cached_property
+    def class_counts(self) -> Tensor:
+        """Training images of each class, float64 (k,)."""
+        return torch.bincount(self.training.targets, minlength=len(self.classifier.class_names)).double()
+
+    def subjects(self, *kinds: str) -> tuple[str, ...]:
+        """Subjects of the findings of these kinds."""
+        return tuple(finding.subject for finding in self.findings if finding.kind in kinds)
+
+
+class Treatment(Method):
+    """A method that makes a classifier better at what an audit found."""
+
+    #: When it takes its turn.
+    stage: ClassVar[Stage] = Stage.FINE_TUNING
+    #: Passes over the training images that it costs, about; of several treatments, the cheapest is tried first.
+    passes: ClassVar[float] = 4.0
+    #: Whether it needs training images.
+    trains: ClassVar[bool] = True
+
+    def refusal(self, network: PreparedNetwork, patient: Patient) -> str | None:
+        """Why it cannot treat this patient, in words that follow its name; None where it can."""
+        return None
+
+    @abstractmethod
+    def treat(
+        self,
+        network: PreparedNetwork,
+        patient: Patient,
+        *,
+        rng: Randomness,
+        checkpoint: Path | None = None,
+        progress: Progress | None = None,
+    ) -> PreparedNetwork:
+        """Change a network, in place or by another around it.
+
+        Args:
+            network: prepared images → scores; a copy of the audited one, or what earlier treatments made of it.
+            patient: findings and images.
+            rng: of everything random.
+            checkpoint: where a training saves its state, to go on from.
+            progress: hears of every step.
+        """
+
+
+class FineTuning(Treatment):
+    """A treatment that trains on from the weights: it says what it adds, and several are one training."""
+
+    plan: TuningPlan = Field(TuningPlan(), description="numbers of the training")
+
+    @abstractmethod
+    def term(self, patient: Patient, *, rng: Randomness) -> Term:
+        """What is added to the cross-entropy on clean training images."""
+
+    def treat(
+        self,
+        network: PreparedNetwork,
+        patient: Patient,
+        *,
+        rng: Randomness,
+        checkpoint: Path | None = None,
+        progress: Progress | None = None,
+    ) -> PreparedNetwork:
+        """Fine-tune with this term alone."""
+        return fine_tune(
+            network,
+            patient.training,
+            [self.term(patient, rng=rng)],
+            plan=self.plan,
+            rng=rng,
+            checkpoint=checkpoint,
+            recipe=self.record(),
+            progress=progress,
+        )
+
+
+def treat_together(
+    treatments: Sequence[Treatment],
+    network: PreparedNetwork,
+    patient: Patient,
+    *,
+    rng: Randomness,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> PreparedNetwork:
+    """Carry out several treatments by their stages: all fine-tunings in one training, the others one after the other."""
+    tunings = [one for one in treatments if isinstance(one, FineTuning)]
+    for stage in Stage:
+        if stage == Stage.FINE_TUNING and tunings:
+            network = fine_tune(
+                network,
+                patient.training,
+                [one.term(patient, rng=rng.child(one.name)) for one in tunings],
+                plan=max((one.plan for one in tunings), key=lambda plan: plan.epochs),
+                rng=rng,
+                checkpoint=checkpoint,
+                recipe={"treatments": [one.record() for one in tunings]},
+                progress=progress,
+            )
+        for one in treatments:
+            if one.stage == stage and not isinstance(one, FineTuning):
+                network = one.treat(network, patient, rng=rng.child(one.name), progress=progress)
+    return network.eval()

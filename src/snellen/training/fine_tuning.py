@@ -1,0 +1,144 @@
+"""Training on from the weights that a network has: terms that treatments add, in one loop.
+
+A treatment adds a :class:`Term`: changed images, weights of examples, a further loss. Several treatments are then one
+training. The learning rate is relative to the weights, so that one number fits networks of other sizes and origins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from snellen.core.progress import Progress
+from snellen.core.randomness import Randomness
+from snellen.training.batches import Batch, ImageStore
+from snellen.training.loop import train
+from snellen.training.objectives import Objective, cross_entropy
+from snellen.training.optimizers import split_decayed
+from snellen.training.plan import TrainingPlan
+from snellen.training.transforms import BatchTransform, one_of
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """What a treatment adds to a fine-tuning.
+
+    Attributes:
+        transforms: each makes changed images of the same classes; every image of a batch gets one of all terms'
+            transforms, or stays as it is, with equal probability.
+        weights: float (n,), of each training example; those of several terms are multiplied.
+        objective: losses (n,) that are added to the cross-entropy.
+    """
+
+    transforms: tuple[BatchTransform, ...] = ()
+    weights: Tensor | None = None
+    objective: Objective | None = None
+
+
+class TuningPlan(BaseModel):
+    """Numbers of a fine-tuning.
+
+    >>> TuningPlan().epochs
+    4
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(4, ge=1, description="passes over the training images")
+    batch_size: int = Field(64, ge=2, description="images of one step")
+    rate: float = Field(
+        0.005, gt=0, description="peak learning rate as a share of the size of the weights (their median RMS)"
+    )
+    weight_decay: float = Field(1e-4, ge=0, description="of AdamW")
+
+
+def fine_tune(
+    network: Network,
+    examples: ImageStore,
+    terms: Sequence[Term],
+    *,
+    plan: TuningPlan,
+    rng: Randomness,
+    checkpoint: Path | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Network:
+    """Train a network on, in place: cross-entropy on clean and changed images, and what the terms add.
+
+    The last epoch is taken: treatments are chosen by what they do on validation images, and not epochs.
+
+    Args:
+        network: images in [0, 1] → scores; parameters that do not require gradients stay as they are.
+        examples: training images.
+        terms: of the treatments; none is plain fine-tuning.
+        plan: numbers.
+        rng: of order, changes and dropout.
+        checkpoint: file to save to and to go on from.
+        recipe: what else defines this training; a checkpoint of another is refused.
+        progress: hears of every step.
+
+    Returns:
+        The network, in evaluation mode.
+    """
+    weights = examples.weights
+    for term in terms:
+        weights = weights if term.weights is None else weights * term.weights
+    used = int((weights > 0).sum())
+    transforms = [one for term in terms for one in term.transforms]
+    added = [term.objective for term in terms if term.objective is not None]
+
+    def objective(model: nn.Module, batch: Batch) -> Tensor:
+        losses = cross_entropy(model(batch.images).float(), batch.targets)
+        for one in added:
+            losses = losses + one(model, batch)
+        return losses
+
+    trained = train(
+        network,
+        _weighted(examples, weights),
+        plan=TrainingPlan(
+            epochs=plan.epochs,
+            batch_size=plan.batch_size,
+            learning_rate=plan.rate * typical_weight(network),
+            weight_decay=plan.weight_decay,
+            clip_norm=1.0,
+            # A last batch of one image has no statistics for BatchNorm.
+            drop_last=used > plan.batch_size,
+            warmup_steps=min(20, plan.epochs * max(used // plan.batch_size, 1) // 2),
+            seed=rng.generator("fine-tuning").initial_seed() % 2**31,
+        ),
+        objective=objective,
+        transform=one_of(*transforms) if transforms else None,
+        checkpoint=checkpoint,
+        recipe=recipe,
+        progress=progress,
+    )
+    network.load_state_dict(trained.weights)
+    return network.eval()
+
+
+def typical_weight(network: nn.Module) -> float:
+    """Median over the weight matrices of their root mean square: what a learning rate is relative to.
+
+    >>> layer = nn.Linear(4, 2)
+    >>> _ = nn.init.constant_(layer.weight, -0.5)
+    >>> typical_weight(layer)
+    0.5
+    """
+    matrices, vectors = split_decayed(network)
+    sizes = [float(one.detach().double().square().mean().sqrt()) for one in matrices or vectors]
+    return float(torch.tensor(sizes).median()) if sizes else 1.0
+
+
+def _weighted(examples: ImageStore, weights: Tensor) -> ImageStore:
+    return ImageStore(
+        examples.images, examples.targets, examples.ids, weights.float(), examples.split, examples.rejected
+    )

@@ -1,0 +1,22 @@
+"""Treatments of a classifier that was audited: ``from snellen.treatments import TemperatureScaling``.
+
+Classes are imported on use. The index (:mod:`snellen.core.index`) decides which exist; type checkers see those below.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from snellen.core.facade import methods_by_class
+
+__getattr__, __dir__ = methods_by_class(__name__, "treatments")
+
+if TYPE_CHECKING:
+    from snellen.methods.treatments.batchnorm_reestimation import BatchNormReestimation as BatchNormReestimation
+    from snellen.methods.treatments.class_balance import BalancedTuning as BalancedTuning
+    from snellen.methods.treatments.class_balance import LastLayerRetraining as LastLayerRetraining
+    from snellen.methods.treatments.class_balance import LogitAdjustment as LogitAdjustment
+    from snellen.methods.treatments.corruption_tuning import AugMixTuning as AugMixTuning
+    from snellen.methods.treatments.corruption_tuning import CorruptionTuning as CorruptionTuning
+    from snellen.methods.treatments.score_scaling import TemperatureScaling as TemperatureScaling
+    from snellen.methods.treatments.score_scaling import VectorScaling as VectorScaling
