@@ -67,6 +67,8 @@ _PUBLIC = {
     "shift": "snellen.verbs.shift",
     "shift_nuisance": "snellen.systems.continuous_nuisance.nuisance_images",
     "train": "snellen.verbs.train",
+    "treat": "snellen.verbs.treat",
+    "treatment_plan": "snellen.verbs.treat",
     "write_images": "snellen.verbs.write_images",
 }
 
@@ -134,4 +136,6 @@ if TYPE_CHECKING:
     from snellen.verbs.scan import scan as scan
     from snellen.verbs.shift import shift as shift
     from snellen.verbs.train import train as train
+    from snellen.verbs.treat import treat as treat
+    from snellen.verbs.treat import treatment_plan as treatment_plan
     from snellen.verbs.write_images import write_images as write_images

@@ -1,0 +1,147 @@
+"""What a treatment gives: the classifier, what became of each finding, and what it cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from snellen.auditing.compare.comparison import Comparison
+from snellen.core.classifier import Classifier
+from snellen.core.errors import import_extra
+
+#: What became of a finding, on images that neither selected it nor chose the treatment.
+Outcome = Literal["mended", "smaller", "unchanged", "worse", "unproven", "untreated"]
+
+
+class TreatedFinding(BaseModel):
+    """What became of one finding.
+
+    Its difference is that of the quantity behind it (lost accuracy, calibration error …), after less before, with the
+    paired 95 % interval: negative is better.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str = Field(description="kind and subject of the finding")
+    title: str = Field(description="as the audit gave it")
+    treatment: str = Field("", description="names of what was done")
+    outcome: Outcome
+    reason: str = Field("", description="why nothing is proven, or nothing was done")
+    first_harm: float | None = Field(None, description="on the proving images; null: not found there")
+    second_harm: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def sentence(self) -> str:
+        """What became of it, in one sentence.
+
+        >>> TreatedFinding(key="calibration", title="", treatment="temperature_scaling", outcome="mended",
+        ...     difference=-0.12, low=-0.15, high=-0.09).sentence
+        'calibration: mended by temperature_scaling (change -0.120, 95 % interval -0.150 to -0.090)'
+        """
+        change = ""
+        if self.difference is not None:
+            change = f" (change {self.difference:+.3f}"
+            if self.low is not None and self.high is not None:
+                change += f", 95 % interval {self.low:+.3f} to {self.high:+.3f}"
+            change += ")"
+        by = f" by {self.treatment}" if self.treatment and self.outcome in ("mended", "smaller") else ""
+        why = f": {self.reason}" if self.reason else ""
+        return f"{self.key}: {self.outcome}{by}{change}{why}"
+
+
+class Cost(BaseModel):
+    """Accuracy on clean proving images, and what the treatment took of it: after less before, paired."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first: float
+    second: float
+    difference: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True, eq=False)
+class Treated:
+    """The result of :func:`snellen.treat`.
+
+    Attributes:
+        classifier: the treated one; the audited one where nothing helped.
+        reference: from which :func:`snellen.load_classifier` loads it; None where nothing was written.
+        folder: what was written; None where nothing was kept.
+        findings: what became of each.
+        cost: in clean accuracy; None where nothing was delivered.
+        comparison: of the audits before and after on the proving images; None as ``cost``.
+        tried: candidates, what each did on the validation images.
+        notes: where images come from, and what was left out.
+    """
+
+    classifier: Classifier
+    reference: str | None
+    folder: Path | None
+    findings: tuple[TreatedFinding, ...]
+    cost: Cost | None
+    comparison: Comparison | None
+    tried: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The network alone, as the audited classifier had it: a copy, frozen, in evaluation mode."""
+        return self.classifier.module
+
+    @property
+    def delivered(self) -> bool:
+        """Whether a treatment helped on the validation images."""
+        return self.cost is not None
+
+    def lines(self) -> list[str]:
+        """The result as text."""
+        lines = [finding.sentence for finding in self.findings]
+        if self.cost is None:
+            lines.append("Nothing is delivered: no candidate helped on the validation images within the loss allowed.")
+        else:
+            one = self.cost
+            ends = "" if one.low is None or one.high is None else f", 95 % interval {one.low:+.4f} to {one.high:+.4f}"
+            lines.append(
+                f"Clean accuracy {one.first:.4f} to {one.second:.4f} ({one.difference:+.4f}{ends}) on {one.n} images"
+            )
+        lines.append(f"{len(self.tried)} {'candidate was' if len(self.tried) == 1 else 'candidates were'} tried:")
+        lines += [f"  {words}" for words in self.tried]
+        return [*lines, *self.notes]
+
+    def show(self) -> None:
+        """Print the result."""
+        print("\n".join(self.lines()))  # noqa: T201 - it is what the caller wants
+
+    def __repr__(self) -> str:
+        counts = {name: sum(one.outcome == name for one in self.findings) for name in Outcome.__args__}  # type: ignore[attr-defined]
+        told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        return f"Treated({self.classifier.name}: {told or 'nothing to treat'})"
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, as ``treatment.json`` holds them."""
+        return {
+            "classifier": {"name": self.classifier.name, "identity": self.classifier.identity},
+            "findings": [one.model_dump(mode="json") for one in self.findings],
+            "cost": None if self.cost is None else self.cost.model_dump(mode="json"),
+            "tried": list(self.tried),
+            "notes": list(self.notes),
+        }
+
+    def to_pandas(self) -> Any:  # noqa: ANN401 - of an extra
+        """What became of each finding, as a data frame of pandas.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        pandas = import_extra("pandas", "pandas", "a data frame")
+        return pandas.DataFrame([one.model_dump() for one in self.findings])

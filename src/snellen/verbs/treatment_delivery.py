@@ -1,0 +1,223 @@
+"""A treated classifier in the form that the audited one came in, read back and compared before it is called delivered."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from snellen.core.artifact import Artifact, Card, Lineage
+from snellen.core.classifier import Classifier
+from snellen.core.errors import ModelError, SnellenError
+from snellen.core.package import asset
+from snellen.core.run import canonical_json, write_atomically
+from snellen.methods.treatments.score_scaling import ScaledScores
+from snellen.models.classifiers.assembly import probe_images
+from snellen.models.classifiers.bundled_models import ARTIFACTS
+from snellen.models.classifiers.checkpoint_description import described_beside
+from snellen.models.classifiers.grey_models import OneChannel
+from snellen.models.classifiers.model_record import MeanAndStd, ModelRecord
+from snellen.models.classifiers.onnx_export import export_onnx
+from snellen.models.classifiers.output_kind import LogProbabilities
+from snellen.models.classifiers.references import load_classifier
+from snellen.training.environment import record_environment
+from snellen.version import __version__
+
+#: Largest difference of probabilities between the classifier in memory and what is loaded from the files.
+TOLERANCE = 1e-4
+
+
+def delivered(
+    classifier: Classifier, treated: Classifier, folder: Path, recipe: Mapping[str, Any], data: str, seed: int
+) -> tuple[str | None, tuple[str, ...]]:
+    """Write a treated classifier.
+
+    ==========================================  ======================================================================
+    came as                                     is written as
+    ==========================================  ======================================================================
+    ``artifact:``, ``bundled:`` of one          ``weights.safetensors`` and ``card.json``: an artifact
+    ``timm:``, ``torchvision:``, a checkpoint   ``weights.safetensors`` and a description beside it
+    ``hf:``, a classifier of transformers       the folder ``model`` as ``save_pretrained`` writes it
+    ``onnx:``                                   ``model.onnx`` and a description beside it
+    a torch module                              ``weights.safetensors``, for its ``load_state_dict``, and ``model.onnx``
+    ==========================================  ======================================================================
+
+    Where the form cannot hold what was done to the scores, an ONNX file holds all of it.
+
+    Args:
+        classifier: as it was audited.
+        treated: what became of it.
+        folder: to write into.
+        recipe: what was done, for the lineage of an artifact.
+        data: fingerprint of the images that it was trained on.
+        seed: of the treatment.
+
+    Returns:
+        The reference by which :func:`snellen.load_classifier` loads it, None where none can; and what was not written.
+
+    Raises:
+        ModelError: what was written gives other probabilities.
+    """
+    assert treated.module is not None
+    network, wrapped = _unwrapped(treated.module)
+    ref = "" if classifier.reference is None else str(classifier.reference["ref"])
+    notes: tuple[str, ...] = ()
+    if wrapped:
+        reference, notes = _as_onnx(treated, folder)
+    elif (source := _artifact_folder(ref)) is not None:
+        reference = _as_artifact(source, network, folder, recipe, data, seed)
+    elif _is_transformers(network):
+        reference = _as_transformers(classifier, network, folder)
+    elif (described := _description(classifier, treated, ref)) is not None:
+        save_file(_tensors(network), folder / "weights.safetensors")
+        write_atomically(folder / "weights.safetensors.json", canonical_json(_plain(described)))
+        reference = f"checkpoint:{folder / 'weights.safetensors'}"
+    else:
+        if not ref:
+            save_file(_tensors(network), folder / "weights.safetensors")
+        reference, notes = _as_onnx(treated, folder)
+    if reference is not None:
+        _check(treated, reference)
+    return reference, notes
+
+
+def _unwrapped(module: nn.Module) -> tuple[nn.Module, bool]:
+    """The network as its library knows it, and whether scores are scaled behind it."""
+    scaled = False
+    while isinstance(module, LogProbabilities | OneChannel | ScaledScores):
+        scaled = scaled or isinstance(module, ScaledScores)
+        module = module.model
+    return module, scaled
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    # A copy of each: tensors that share memory cannot be stored under two names.
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in network.state_dict().items()}
+
+
+def _artifact_folder(ref: str) -> Path | None:
+    scheme, _, rest = ref.partition(":")
+    if scheme == "bundled" and rest in ARTIFACTS:
+        return asset(rest)
+    folder = Path(rest if scheme == "artifact" else ref)
+    return folder if ref and (folder / "card.json").is_file() else None
+
+
+def _as_artifact(
+    source: Path, network: nn.Module, folder: Path, recipe: Mapping[str, Any], data: str, seed: int
+) -> str:
+    card = Artifact.load(source).card
+    lineage = Lineage(
+        recipe=dict(recipe),
+        data=data,
+        seed=seed,
+        code_version=__version__,
+        parent=card.sha256,
+        environment=record_environment(),
+    )
+    changed: Card = card.model_copy(
+        update={"name": f"{card.name}-treated", "lineage": lineage, "metrics": {}, "history": (), "licence": ""}
+    )
+    Artifact(_tensors(network), changed).save(folder)
+    return f"artifact:{folder}"
+
+
+def _is_transformers(network: nn.Module) -> bool:
+    inner = getattr(network, "model", None)
+    return type(network).__name__ == "Logits" and hasattr(inner, "save_pretrained")
+
+
+def _as_transformers(classifier: Classifier, network: Any, folder: Path) -> str:  # noqa: ANN401 - of an extra
+    place = folder / "model"
+    network.model.save_pretrained(place, safe_serialization=True)
+    ref = "" if classifier.reference is None else str(classifier.reference["ref"]).removeprefix("hf:")
+    source = Path(ref or str(getattr(network.model, "name_or_path", "")))
+    if (source / "preprocessor_config.json").is_file():
+        shutil.copyfile(source / "preprocessor_config.json", place / "preprocessor_config.json")
+        return f"hf:{place}"
+    processor = _processor_of(classifier)
+    (place / "preprocessor_config.json").write_text(json.dumps(processor, indent=1) + "\n", encoding="utf-8")
+    return f"hf:{place}"
+
+
+def _processor_of(classifier: Classifier) -> dict[str, Any]:
+    """Preparation and normalisation as an image processor of transformers holds them."""
+    preparation, (mean, std) = classifier.preparation, classifier.normalization
+    size = preparation.resize_to or preparation.size
+    assert size is not None, "a classifier of transformers has images of one size"
+    return {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": preparation.resize == "exact",
+        "size": {"height": size[0], "width": size[1]},
+        "resample": {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}.get(preparation.interpolation, 2),
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(mean),
+        "image_std": list(std),
+    }
+
+
+def _description(classifier: Classifier, treated: Classifier, ref: str) -> ModelRecord | None:
+    """What stands beside a file of weights: architecture, arguments, and everything that the reference said."""
+    scheme, _, rest = ref.partition(":")
+    given = dict((classifier.reference or {}).get("model_args") or {})
+    if scheme in ("timm", "torchvision"):
+        name, _, file = rest.partition("@")
+        beside = described_beside(Path(file)) if file else ModelRecord()
+        architecture: str | None = f"{scheme}:{name}"
+    elif scheme == "checkpoint" or Path(ref).suffix == ".safetensors":
+        beside = described_beside(Path(rest if scheme == "checkpoint" else ref))
+        architecture = str(given.pop("architecture", None) or beside.architecture)
+    else:
+        return None
+    mean, std = (tuple(values) for values in treated.normalization)
+    arguments = {**(beside.arguments or {}), **given}
+    if scheme == "timm":
+        arguments.setdefault("num_classes", len(treated.class_names))
+    return ModelRecord(
+        class_names=treated.class_names,
+        preparation=treated.preparation.model_dump(mode="json"),
+        normalization=MeanAndStd.model_validate({"mean": mean, "std": std}),
+        task=treated.task,
+        architecture=architecture,
+        arguments=arguments or None,
+    )
+
+
+def _plain(record: ModelRecord) -> dict[str, Any]:
+    return {name: value for name, value in record.model_dump(mode="json").items() if value is not None}
+
+
+def _as_onnx(treated: Classifier, folder: Path) -> tuple[str | None, tuple[str, ...]]:
+    try:
+        return f"onnx:{export_onnx(treated, folder / 'model.onnx')}", ()
+    except SnellenError as error:
+        return None, (f"no model.onnx: {error}",)
+
+
+def _check(treated: Classifier, reference: str) -> None:
+    """Load what was written, and compare.
+
+    Raises:
+        ModelError: other probabilities.
+    """
+    size = treated.preparation.size
+    if size is None:
+        return
+    images = probe_images(size).to(treated.device)
+    again = load_classifier(reference, device=str(treated.device))
+    with torch.no_grad():
+        mine, theirs = (one.probabilities(one(images)) for one in (treated, again))
+    off = float((mine - theirs).abs().max())
+    if off > TOLERANCE or again.class_names != treated.class_names:
+        raise ModelError(
+            f"what was written to {reference} gives other probabilities than the treated classifier (by {off:.2g}); "
+            f"the treated classifier itself is in memory: snellen.treat(...).classifier"
+        )

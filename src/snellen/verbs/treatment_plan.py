@@ -1,0 +1,164 @@
+"""What will be tried against which finding, in which order: made before anything is trained, and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from snellen.auditing.report import AuditReport
+from snellen.checks.check import Check
+from snellen.core import index
+from snellen.core.errors import InputError, unknown_name
+from snellen.core.finding import Finding
+from snellen.core.method import Method, build
+from snellen.methods.treatments.treatment import Patient, Treatment
+from snellen.methods.treatments.untreated import UNTREATED
+from snellen.models.classifiers.trainable import PreparedNetwork
+
+#: Treatments as a caller names them.
+Named = Sequence[str | Mapping[str, Any] | Method]
+
+
+@dataclass(frozen=True, eq=False)
+class Prescription:
+    """What is tried against the findings of one kind.
+
+    Attributes:
+        kind: of the findings.
+        findings: of that kind, worst first.
+        ladder: treatments, the cheapest first; the next is tried where one does not help enough. None of them: nothing
+            can be done here.
+        refused: treatments that treat the kind and cannot treat this classifier, with the reason.
+    """
+
+    kind: str
+    findings: tuple[Finding, ...]
+    ladder: tuple[Treatment, ...]
+    refused: Mapping[str, str]
+
+    @property
+    def reason(self) -> str:
+        """Why nothing can be done, where the ladder is empty."""
+        if self.refused:
+            return "; ".join(f"{name} {why}" for name, why in self.refused.items())
+        return UNTREATED.get(self.kind, f"no treatment is known for findings of the kind {self.kind}")
+
+
+@dataclass(frozen=True, eq=False)
+class TreatmentPlan:
+    """Prescriptions, and what the plan rests on.
+
+    Attributes:
+        prescriptions: by kind of finding, worst first.
+        notes: where validation and proving images come from.
+    """
+
+    prescriptions: tuple[Prescription, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def treated(self) -> tuple[Finding, ...]:
+        """Findings that something is tried against."""
+        return tuple(finding for one in self.prescriptions if one.ladder for finding in one.findings)
+
+    def lines(self) -> list[str]:
+        """The plan as text, a line for each kind of finding and each note."""
+        found = []
+        for one in self.prescriptions:
+            named = one.findings[0].title + (f" (and {len(one.findings) - 1} more)" if len(one.findings) > 1 else "")
+            tried = ", then ".join(treatment.name for treatment in one.ladder) or f"nothing: {one.reason}"
+            found.append(f"{named}: {tried}")
+        return [*found, *self.notes]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+def chosen_findings(report: AuditReport, names: Sequence[str]) -> tuple[Finding, ...]:
+    """The findings that are treated: those of the kinds or keys that are named, else all that are more than a note.
+
+    Raises:
+        InputError: the report has none to treat.
+        UnknownNameError: a name that no finding has.
+    """
+    if not names:
+        found = tuple(finding for finding in report.findings if finding.level != "note")
+        if not found:
+            raise InputError(
+                f"the audit of {report.model['name']} found nothing that is more than a note or than healthy "
+                f"classifiers lose; name a finding to treat it all the same: "
+                f"{', '.join(finding.key for finding in report.findings) or 'there is none'}"
+            )
+        return found
+    known = [*dict.fromkeys([*(one.kind for one in report.findings), *(one.key for one in report.findings)])]
+    for name in names:
+        if name not in known:
+            raise unknown_name("finding of this audit", name, known)
+    return tuple(finding for finding in report.findings if finding.kind in names or finding.key in names)
+
+
+def prescribed(
+    findings: Sequence[Finding], network: PreparedNetwork | None, patient: Patient, named: Named | None
+) -> tuple[Prescription, ...]:
+    """Find the treatments of every kind.
+
+    Args:
+        findings: that are treated.
+        network: the copy that would be trained; None: the classifier has no weights here.
+        patient: findings and images.
+        named: only these treatments, in this order; None: all that treat the kind, the cheapest first.
+
+    Raises:
+        InputError: a named treatment treats none of the findings.
+    """
+    kinds = dict.fromkeys(finding.kind for finding in findings)
+    wanted = None if named is None else [_treatment(one) for one in named]
+    idle = [one.name for one in wanted or () if not set(one.treats) & set(kinds)]
+    if idle:
+        raise InputError(f"{', '.join(idle)} treats none of these findings: {', '.join(kinds)}")
+    found = []
+    for kind in kinds:
+        ladder, refused = list[Treatment](), dict[str, str]()
+        for one in _all_of(kind) if wanted is None else [one for one in wanted if kind in one.treats]:
+            why = _refusal(one, network, patient)
+            if why is None:
+                ladder.append(one)
+            else:
+                refused[one.name] = why
+        found.append(Prescription(kind, tuple(one for one in findings if one.kind == kind), tuple(ladder), refused))
+    return tuple(found)
+
+
+def affected_checks(checks: Sequence[Check], findings: Sequence[Finding]) -> list[Check]:
+    """The checks that measure these findings, with the parameters of the audit, and no kind of damage beyond them."""
+    kinds = {finding.kind for finding in findings}
+    names = {check.name for check in index.checks().values() if kinds & set(check.finds)}
+    found = []
+    for check in checks:
+        if check.name != "clean" and check.name not in names:
+            continue
+        if check.name == "corruption":
+            damaged = tuple(finding.subject for finding in findings if finding.kind == "corruption")
+            check = check.model_copy(update={"kinds": damaged})
+        found.append(check)
+    return found
+
+
+def _all_of(kind: str) -> list[Treatment]:
+    loaded = [entry.load() for entry in index.methods("treatments").values()]
+    return [one() for one in sorted(loaded, key=lambda one: (one.passes, one.name)) if kind in one.treats]
+
+
+def _treatment(named: str | Mapping[str, Any] | Method) -> Treatment:
+    made = build("treatments", named)
+    assert isinstance(made, Treatment)
+    return made
+
+
+def _refusal(treatment: Treatment, network: PreparedNetwork | None, patient: Patient) -> str | None:
+    if treatment.trains and patient.train is None:
+        return "needs training images (--train DATA)"
+    if network is None:
+        return f"needs the weights, and {patient.classifier.name} has none here"
+    return treatment.refusal(network, patient)

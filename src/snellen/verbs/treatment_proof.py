@@ -1,0 +1,176 @@
+"""Proof that a treatment helped: on images that neither found the weakness, nor trained, nor chose the treatment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from snellen.auditing.audit import audit
+from snellen.auditing.compare.compare import compare_records
+from snellen.auditing.compare.comparison import Comparison
+from snellen.auditing.compare.run_record import RunRecord
+from snellen.auditing.subject import without_copies
+from snellen.checks.check import Check, Companion
+from snellen.checks.independent import halves
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError
+from snellen.core.finding import Finding
+from snellen.core.images import ImageSet
+from snellen.core.progress import Progress
+from snellen.verbs.treated import Outcome, TreatedFinding
+
+#: Fewer labelled images prove nothing.
+FEWEST = 50
+
+
+@dataclass(frozen=True, eq=False)
+class ProvingImages:
+    """Images that a treatment is proven on.
+
+    Attributes:
+        proving: both classifiers are compared on these.
+        selecting: the other half of the audited images; what it finds by itself may be proven on ``proving``. None:
+            ``proving`` took no part in the audit at all.
+        notes: where they come from.
+    """
+
+    proving: ImageSet
+    selecting: ImageSet | None
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, audited: ImageSet, test: ImageSet | None, used: Sequence[ImageSet]) -> ProvingImages:
+        """Images of a test set, or half of the audited ones; none that are among those ``used``, nor of their units.
+
+        Raises:
+            InputError: too few are left.
+        """
+        given = audited if test is None else test
+        left, known = without_copies(given, used)
+        notes = []
+        if known:
+            notes.append(
+                f"{known} of {len(given)} images of {given.name} are also among the training or validation images, or "
+                f"of their units, and prove nothing: they were left out."
+            )
+        labelled = int((left.known_labels >= 0).sum())
+        needed = FEWEST if test is not None else 2 * FEWEST
+        if labelled < needed:
+            raise InputError(
+                f"{labelled} labelled images are left to prove a treatment on, and {needed} are needed at least"
+                f"{': give others with test=... (--test DATA)' if test is None else ''}"
+            )
+        if test is not None:
+            return cls(left, None, (*notes, f"Proven on {len(left)} images of {left.name}."))
+        units = [
+            f"unit {unit}" if unit is not None else f"image {one}"
+            for one, unit in zip(left.ids, left.column("unit_id"), strict=True)
+        ]
+        first = halves(units)
+        selecting, proving = (left.select(np.flatnonzero(half)) for half in (first, ~first))
+        notes.append(
+            f"Proven on half of the audited images ({len(proving)}): a finding counts where the other half finds it by "
+            f"itself, so that no image proves what it selected."
+        )
+        return cls(proving, selecting, tuple(notes))
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """What was found on the proving images.
+
+    Attributes:
+        outcomes: of each finding.
+        comparison: of the audits before and after.
+        before: audit of the classifier as it was.
+        after: audit of the treated one.
+    """
+
+    outcomes: tuple[TreatedFinding, ...]
+    comparison: Comparison
+    before: RunRecord
+    after: RunRecord
+
+
+def proven(
+    classifier: Classifier,
+    treated: Classifier,
+    findings: Sequence[Finding],
+    treatments: Mapping[str, str],
+    images: ProvingImages,
+    companions: Mapping[Companion, ImageSet],
+    checks: Sequence[Check],
+    folder: Path,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+) -> Proof:
+    """Audit both classifiers on the proving images, and say what became of each finding.
+
+    Args:
+        classifier: as it was audited.
+        treated: the one candidate that validation images chose.
+        findings: that were treated.
+        treatments: name of the treatment of each, by key.
+        images: that prove.
+        companions: training and tuning images, for checks that need them.
+        checks: that measure the findings.
+        folder: of the audits.
+        seed: of these.
+        progress: hears of everything.
+    """
+
+    def audited(model: Classifier, part: ImageSet, name: str) -> RunRecord:
+        out = folder / "audits" / name
+        audit(
+            model,
+            part,
+            out=out,
+            checks=list(checks),
+            seed=seed,
+            allow_rejected=True,
+            train=companions.get("train"),
+            progress=progress,
+        )
+        return RunRecord.read(out)
+
+    selected = None
+    if images.selecting is not None:
+        record = audited(classifier, images.selecting, "selected")
+        selected = {finding.key for finding in record.report.findings if finding.level != "note"}
+    before, after = audited(classifier, images.proving, "before"), audited(treated, images.proving, "after")
+    comparison = compare_records(before, after)
+    changes = {one.key: one for one in comparison.findings}
+    outcomes = []
+    for finding in findings:
+        change = changes.get(finding.key)
+        known = {
+            "key": finding.key,
+            "title": finding.title,
+            "treatment": treatments[finding.key],
+            "first_harm": None if change is None else change.first_harm,
+            "second_harm": None if change is None else change.second_harm,
+            "difference": None if change is None else change.difference,
+            "low": None if change is None else change.low,
+            "high": None if change is None else change.high,
+        }
+        if selected is not None and finding.key not in selected:
+            outcome: Outcome = "unproven"
+            reason = "half of the audited images do not find it by themselves; give other images with test=... (--test)"
+        elif change is None:
+            outcome, reason = "unproven", "the proving images do not show it before the treatment; more are needed"
+        elif change.verdict == "mended" or (
+            change.verdict == "better" and change.second_level in (None, "note")
+        ):
+            outcome, reason = "mended", ""
+        elif change.verdict == "better":
+            outcome, reason = "smaller", ""
+        elif change.verdict in ("worse", "new"):
+            outcome, reason = "worse", ""
+        else:
+            outcome, reason = "unchanged", change.reason or "no difference that these images can show"
+        outcomes.append(TreatedFinding(outcome=outcome, reason=reason, **known))
+    return Proof(tuple(outcomes), comparison, before, after)
