@@ -146,7 +146,9 @@ def _from_anywhere(reference: Mapping[str, Any]) -> dict[str, Any]:
         path = os.path.join(folder, place)
         return f"{path}{mark}{split}" if os.path.exists(path) else text
 
-    changed = {key: absolute(reference[key]) for key in ("ref", "masks", "table") if isinstance(reference.get(key), str)}
+    changed = {
+        key: absolute(reference[key]) for key in ("ref", "masks", "table") if isinstance(reference.get(key), str)
+    }
     return {**reference, **changed}
 
 

@@ -46,8 +46,8 @@ from snellen.verbs.treatment_plan import (
 from snellen.verbs.treatment_proof import ProvingImages, proven
 from snellen.verbs.treatment_trials import Bench, Trial, climbed, next_treatments
 
-#: Most images that are trained on, and most that judge a candidate; drawn at random by the seed.
-TRAINED_ON, JUDGED_ON = 20_000, 1_000
+#: Most images that judge a candidate, drawn at random by the seed.
+JUDGED_ON = 1_000
 
 #: Share of the training images that is held out for validation where none are given.
 HELD_OUT = 0.2
@@ -71,6 +71,7 @@ def treat(
     images: Images | None = None,
     out: Path | str | None = None,
     max_loss: float = 0.01,
+    train_limit: int = 5_000,
     budget: float | str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -97,6 +98,7 @@ def treat(
         images: the audited images, likewise.
         out: a new folder, or one that holds an unfinished treatment of the same. None: nothing is kept.
         max_loss: largest loss of clean accuracy on the validation images.
+        train_limit: at most so many training images are trained on, drawn at random; more cost more, and mend more.
         budget: seconds, or a time such as "90s", "5m", after half of which no new candidate is begun.
         seed: of everything random.
         progress: hears of every step.
@@ -112,7 +114,7 @@ def treat(
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "treated"
         stack.enter_context(unwritable_told(folder))
-        case = Case.of(run, train, val, test, findings, treatments, classifier, images, seed, progress)
+        case = Case.of(run, train, val, test, findings, treatments, classifier, images, train_limit, seed, progress)
         _open(folder, case.asked(max_loss, progress))
         plan = case.plan
         bench = Bench(
@@ -151,11 +153,12 @@ def treatment_plan(
     treatments: Named | None = None,
     classifier: Model | None = None,
     images: Images | None = None,
+    train_limit: int = 5_000,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> TreatmentPlan:
     """What :func:`treat` would try against which finding; arguments and errors as there. Nothing is trained."""
-    return Case.of(run, train, val, test, findings, treatments, classifier, images, seed, progress).plan
+    return Case.of(run, train, val, test, findings, treatments, classifier, images, train_limit, seed, progress).plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +192,7 @@ class Case:
         treatments: Named | None,
         classifier: Model | None,
         images: Images | None,
+        train_limit: int,
         seed: int,
         progress: Progress | None,
     ) -> Case:
@@ -206,7 +210,7 @@ class Case:
         used = [one for one in (training, validation) if one is not None]
         proving = ProvingImages.of(subject.images, tested, used)
         if training is not None:
-            training = training.limit(TRAINED_ON, seed)
+            training = training.limit(train_limit, seed)
         validation = validation.limit(JUDGED_ON, seed)
         store = None if training is None else ImageStore.of_images(training, model.preparation, progress=progress)
         patient = Patient(
@@ -223,9 +227,7 @@ class Case:
             network = trainable(model)
         except UnsupportedError:
             pass  # the plan says of each treatment that it needs weights
-        plan = TreatmentPlan(
-            prescribed(chosen, network, patient, treatments), (*notes, *proving.notes)
-        )
+        plan = TreatmentPlan(prescribed(chosen, network, patient, treatments), (*notes, *proving.notes))
         treatable = replace(patient, findings=plan.treated)
         return cls(subject, treatable, validation, proving, affected_checks(subject.checks, plan.treated), plan)
 

@@ -28,7 +28,9 @@ def treatment_card(treated: Treated, classifier: Classifier) -> str:
         )
     parts.append("\n".join(["## How it was treated", "", *_how(treated)]))
     if treated.comparison is not None:
-        parts.append("`comparison.html` shows every figure before and after; `audits/before` and `audits/after` hold both.")
+        parts.append(
+            "`comparison.html` shows every figure before and after; `audits/before` and `audits/after` hold both."
+        )
     return "\n\n".join(parts) + "\n"
 
 
@@ -49,8 +51,7 @@ def _found(treated: Treated) -> list[str]:
 
 def _how(treated: Treated) -> list[str]:
     lines = [
-        f"{len(treated.tried)} {'candidate was' if len(treated.tried) == 1 else 'candidates were'} tried on a copy of the "
-        f"weights, and judged on the validation images:",
+        f"Tried on a copy of the weights, and judged on the validation images ({len(treated.tried)}):",
         "",
         *(f"- {plain(words)}" for words in treated.tried),
         "",

@@ -1,4 +1,4 @@
-"""A treated classifier in the form that the audited one came in, read back and compared before it is called delivered."""
+"""A treated classifier in the form that the audited one came in: written, read back and compared."""
 
 from __future__ import annotations
 

@@ -162,9 +162,7 @@ def proven(
             reason = "half of the audited images do not find it by themselves; give other images with test=... (--test)"
         elif change is None:
             outcome, reason = "unproven", "the proving images do not show it before the treatment; more are needed"
-        elif change.verdict == "mended" or (
-            change.verdict == "better" and change.second_level in (None, "note")
-        ):
+        elif change.verdict == "mended" or (change.verdict == "better" and change.second_level in (None, "note")):
             outcome, reason = "mended", ""
         elif change.verdict == "better":
             outcome, reason = "smaller", ""

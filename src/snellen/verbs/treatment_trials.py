@@ -21,8 +21,9 @@ from snellen.methods.treatments.treatment import Patient, Treatment, treat_toget
 from snellen.models.classifiers.trainable import trainable, trained_classifier
 from snellen.verbs.treatment_plan import Prescription
 
-#: Share of what a finding measures that may be left on the validation images where it counts as mended there.
-LEFT = 0.5
+#: Share of what a finding measures that may be left on the validation images where nothing more is tried against it; of
+#: a finding that is no longer there, the larger share.
+LEFT, LEFT_UNSEEN = 0.25, 0.5
 
 #: Resamples of the bootstraps, of which only the estimates are used here.
 RESAMPLES = 50
@@ -131,7 +132,7 @@ class Bench:
 def judged(
     findings: Sequence[Finding], before: RunRecord, after: RunRecord
 ) -> tuple[dict[str, tuple[float, float]], frozenset[str]]:
-    """What each finding measures before and after, and which are mended: at most a note is left, and half at most."""
+    """What each finding measures before and after, and which are mended as far as validation images can tell."""
     differences = compare_quantities(pair_runs(before, after), resamples=RESAMPLES)
     found = [{one.key: one for one in record.report.findings} for record in (before, after)]
     quantities, mended = dict[str, tuple[float, float]](), set[str]()
@@ -146,7 +147,7 @@ def judged(
             )
         first, second = quantities[key]
         told = key in found[1] and found[1][key].level != "note"
-        if not told and first > 0 and second <= LEFT * first:
+        if first > 0 and second <= (LEFT if told else LEFT_UNSEEN) * first:
             mended.add(key)
     return quantities, frozenset(mended)
 

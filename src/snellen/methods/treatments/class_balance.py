@@ -82,7 +82,9 @@ class LastLayerRetraining(Treatment):
 
     def refusal(self, network: PreparedNetwork, patient: Patient) -> str | None:
         """No linear layer at the end."""
-        return None if last_layer(network, patient.probes) is not None else "finds no linear layer that gives the scores"
+        return (
+            None if last_layer(network, patient.probes) is not None else "finds no linear layer that gives the scores"
+        )
 
     def treat(
         self,
@@ -120,7 +122,7 @@ class LastLayerRetraining(Treatment):
             value.backward()
             return value.detach()
 
-        optimizer.step(loss)  # type: ignore[arg-type]
+        optimizer.step(loss)
         fitted = (matrix.detach() / spread).float().to(device)
         with torch.no_grad():
             layer.weight.copy_(fitted[:, :-1])

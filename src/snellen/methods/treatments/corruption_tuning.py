@@ -18,7 +18,7 @@ from snellen.methods.corruptions.benchmarks import benchmark
 from snellen.methods.recipes.augmix import jensen_shannon
 from snellen.methods.treatments.treatment import FineTuning, Patient
 from snellen.training.batches import Batch
-from snellen.training.fine_tuning import Term
+from snellen.training.fine_tuning import Term, TuningPlan
 from snellen.training.transforms import aug_mix
 
 
@@ -36,7 +36,9 @@ class CorruptionTuning(FineTuning):
         """A transform for each kind."""
         check = patient.checks.get("corruption")
         published = benchmark(getattr(check, "benchmark", "imagenet-c"))
-        return Term(transforms=tuple(targeted_augmentation(published, (kind,)) for kind in patient.subjects("corruption")))
+        return Term(
+            transforms=tuple(targeted_augmentation(published, (kind,)) for kind in patient.subjects("corruption"))
+        )
 
 
 class AugMixTuning(FineTuning):
@@ -44,8 +46,9 @@ class AugMixTuning(FineTuning):
 
     name: ClassVar[str] = "augmix_tuning"
     treats: ClassVar[tuple[str, ...]] = ("corruption",)
-    passes: ClassVar[float] = 16.0
+    passes: ClassVar[float] = 8.0
 
+    plan: TuningPlan = Field(TuningPlan(epochs=2), description="numbers of the training; a step costs four")
     severity: int = Field(3, ge=1, le=10, description="strength of the operations")
     width: int = Field(3, ge=1, description="chains that are mixed")
     consistency: float = Field(12.0, ge=0, description="weight of the agreement between the views (λ)")

@@ -17,6 +17,9 @@ class PreparedNetwork(nn.Module):
     Training shows images in [0, 1] as they are, and the network is trained on what it is deployed with.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.network = network
