@@ -188,7 +188,7 @@ def conclude(
         except InputError as error:
             # What one check cannot use must not cost the others, nor the hours that measured them.
             conclusions[check.name], failures[check.name] = Conclusion(), str(error)
-    findings, makers, tested = judge(running, conclusions)
+    findings, makers, tested = judge(running, conclusions, trained="train" in gathered.beside)
     sight = unseen(running, conclusions, makers, tested)
     pictures: dict[str, bytes] = {}
     if pictured:
@@ -251,17 +251,20 @@ def _status(name: str, skipped: str | None, failure: str | None) -> CheckStatus:
 
 
 def judge(
-    checks: Sequence[Check], conclusions: Mapping[str, Conclusion]
+    checks: Sequence[Check], conclusions: Mapping[str, Conclusion], *, trained: bool = False
 ) -> tuple[list[Finding], dict[int, Check], Judged]:
-    """Findings of all checks, ranked; the check that made each; and how many hypotheses were tested."""
+    """Findings of all checks, ranked; the check that made each; and how many hypotheses were tested.
+
+    ``trained`` says whether training images were given: see :func:`~snellen.checks.treatments.treatments`.
+    """
     hypotheses = [(check, one) for check in checks for one in conclusions[check.name].hypotheses]
     told = confirmed([one for _, one in hypotheses], FALSE_DISCOVERY_RATE)
     made = [(found, check) for (check, _), found in zip(hypotheses, told, strict=True) if found is not None]
     chosen = len(made)
     made += [(found, check) for check in checks for found in conclusions[check.name].findings]
     made = [
-        (found if found.treatments else found.model_copy(update={"treatments": treatments(found.kind)}), check)
-        for found, check in made
+        (one if one.treatments else one.model_copy(update={"treatments": treatments(one, trained=trained)}), check)
+        for one, check in made
     ]
     findings = rank(found for found, _ in made)
     makers = {place: next(check for f, check in made if f is found) for place, found in enumerate(findings)}

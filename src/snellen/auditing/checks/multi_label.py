@@ -13,7 +13,6 @@ from snellen.checks.check import Batch, Check, Conclusion, Measured, Reading
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.independent import one_of_each_unit
 from snellen.checks.per_image import PerImage, array_column, read_array
-from snellen.checks.treatments import treatments
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding, FindingExample
 from snellen.core.method import Need
@@ -165,5 +164,8 @@ class MultiLabel(Check):
                 )
                 for row in order[: self.examples]
             ),
-            treatments=(*treatments("multi_label"), "look through lists/multi_label.json"),
+            treatments=(
+                "look through lists/multi_label.json; images of several classes need several labels: "
+                "snellen train label-maps",
+            ),
         )

@@ -15,7 +15,6 @@ from snellen.checks.check import Check, Companion, Conclusion, Measured, Reading
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.independent import halves
 from snellen.checks.panels import HeatPicture, Panel, keep_file, keep_picture
-from snellen.checks.treatments import treatments
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.finding import Finding, FindingExample
@@ -219,7 +218,6 @@ class Viewpoint(Check):
             f"those from the set's own viewpoints{where}",
             facts=facts,
             examples=examples,
-            treatments=treatments("viewpoint"),
         )
 
     def _examples(
