@@ -188,7 +188,7 @@ def conclude(
         except InputError as error:
             # What one check cannot use must not cost the others, nor the hours that measured them.
             conclusions[check.name], failures[check.name] = Conclusion(), str(error)
-    findings, makers, tested = judge(running, conclusions, trained="train" in gathered.beside)
+    findings, makers, tested = judge(running, conclusions, trained="train" in gathered.companions)
     sight = unseen(running, conclusions, makers, tested)
     pictures: dict[str, bytes] = {}
     if pictured:

@@ -69,8 +69,8 @@ def render_markdown(report: AuditReport, pictures: Mapping[tuple[str | None, ...
         elif finding.examples:
             lines += [f"Examples: {', '.join(plain(one.example_id) for one in finding.examples)}.", ""]
         if finding.treatments:
-            shown = [f"`{one}`" if one.startswith("snellen ") else one for one in finding.treatments]
-            lines += [" ".join(map(treatment_words, finding.treatments, shown)), ""]
+            words = [f"`{one}`" if one.startswith("snellen ") else one for one in finding.treatments]
+            lines += [" ".join(map(treatment_words, finding.treatments, words)), ""]
     if not report.findings:
         lines += ["No significant problems found.", ""]
     if document.checks:

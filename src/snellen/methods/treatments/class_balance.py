@@ -67,9 +67,9 @@ class LastLayerRetraining(Treatment):
     """Train the last layer anew, on features as they are and with equal weight for every group of images.
 
     Kirichenko, Izmailov and Wilson, "Last layer re-training is sufficient for robustness to spurious correlations",
-    ICLR 2023, arXiv 2204.02937: groups are pairs of class and group where groups are known, else classes. The paper fits to
-    held-out images alone; here the validation images and those of the training count equally much, since a validation
-    set may be small.
+    ICLR 2023, arXiv 2204.02937: groups are pairs of class and group where groups are known, else classes. The paper
+    fits to held-out images alone; here the validation images and those of the training count equally much, since a
+    validation set may be small.
     """
 
     name: ClassVar[str] = "last_layer_retraining"
