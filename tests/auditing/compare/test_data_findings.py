@@ -133,7 +133,7 @@ def test_drift_is_compared_by_the_intervals_of_its_area(before, after, verdict):
     assert not found.losses, "drift is no merit of the model"
 
 
-@pytest.mark.parametrize(("kind", "words"), [("slice", "its own slices"), ("drift", "drift.auroc")])
+@pytest.mark.parametrize(("kind", "words"), [("slice", "where both runs list slices"), ("drift", "are not in their evidence")])
 def test_what_no_fact_tells_is_unclear_with_the_reason(kind, words):
     told = Finding(kind=kind, subject="labels", harm=0.1, title="told")
     run = run_of(*outcomes(200), findings=[told])

@@ -18,9 +18,10 @@ from snellen.auditing.compare.comparison import (
     figure_verdict,
     finding_verdict,
 )
+from snellen.auditing.compare.data_differences import compare_data_findings
 from snellen.auditing.compare.difference import RESAMPLES, Difference
 from snellen.auditing.compare.figures import FigureDifference, compare_figures, direction
-from snellen.auditing.compare.finding_differences import compare_data_findings, compare_quantities, unmeasurable
+from snellen.auditing.compare.finding_differences import compare_quantities, unmeasurable
 from snellen.auditing.compare.pairing import Pair, pair_runs
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.report import AuditReport
@@ -36,10 +37,6 @@ NOTES = (
     "that is the gap to the others, which can grow because the others got better; its own accuracy is among the "
     "figures.",
 )
-
-#: Why a difference is not paired though the runs are, of drift and of groups.
-FROM_REPORTS = "not paired: taken from the intervals of the reports"
-OTHER_MEMBERS = "not paired: other images belong to it in the second run"
 
 #: What got worse stands first.
 ORDER: tuple[FindingVerdict, ...] = ("new", "worse", "unclear", "same", "better", "mended")
@@ -208,10 +205,7 @@ def _findings(pair: Pair, quantities: dict[str, Difference], margin: float) -> l
         )
         reason = None
         if difference is not None:
-            if key.startswith(("drift:", "label_noise")):
-                reason = FROM_REPORTS
-            elif pair.paired and not difference.paired:
-                reason = OTHER_MEMBERS
+            reason = difference.remark
         elif key in of_data:
             verdict, reason = of_data[key].verdict, of_data[key].reason
         else:
