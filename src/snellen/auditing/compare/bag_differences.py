@@ -119,11 +119,29 @@ class BagPair:
             lambda table, images: (table.of_image >= 0) & (table.labelled & ~table.truth)[table.of_image]
         )
 
+    @cached_property
+    def relabelled(self) -> set[str]:
+        """Bags of images that are positive in one run and not in the other."""
+        owners = [
+            {
+                images.ids[row]: table.ids[table.of_image[row]]
+                for row in np.flatnonzero((table.of_image >= 0) & (images.labels == table.positive)).tolist()
+            }
+            for table, images in zip(self.tables, self.images, strict=True)
+        ]
+        return {bag for one, other in (owners, owners[::-1]) for key, bag in one.items() if key not in other}
+
     def _images(self, wanted: Callable[[BagTable, PerImage], NDArray[np.bool_]]) -> tuple[Judged, Judged]:
         rows_of = []
         for table, images in zip(self.tables, self.images, strict=True):
             rows_of.append({images.ids[row]: row for row in np.flatnonzero(wanted(table, images)).tolist()})
-        both = sorted(rows_of[0].keys() & rows_of[1].keys()) if self.paired else None
+        both = None
+        if self.paired:
+            both = [
+                key
+                for key in sorted(rows_of[0].keys() & rows_of[1].keys())
+                if self._positive(0, rows_of[0][key]) == self._positive(1, rows_of[1][key])
+            ]
         sides = []
         for table, images, own in zip(self.tables, self.images, rows_of, strict=True):
             rows = np.array([own[key] for key in (own if both is None else both)], dtype=np.int64)
@@ -137,6 +155,10 @@ class BagPair:
                 )
             )
         return sides[0], sides[1]
+
+    def _positive(self, which: int, row: int) -> bool:
+        """Whether an image of a run has the label of the positive class."""
+        return bool(self.images[which].labels[row] == self.tables[which].positive)
 
     def _with(self, each: list[dict[str, int]]) -> list[tuple[BagTable, dict[str, int]]]:
         return list(zip(self.tables, each, strict=True))
@@ -194,7 +216,9 @@ def _evidence(bags: BagPair) -> Difference | None:
         {table.ids[place]: (not right, table.unit_codes[place]) for place, right in found_for(table, images).items()}
         for table, images in zip(bags.tables, bags.images, strict=True)
     ]
-    names = [sorted(found[0].keys() & found[1].keys())] * 2 if bags.paired else [sorted(one) for one in found]
+    names = [sorted(one) for one in found]
+    if bags.paired:
+        names = [sorted((found[0].keys() & found[1].keys()) - bags.relabelled)] * 2
     if not all(names):
         return None
     means = [Mean(np.array([float(one[bag][0]) for bag in of])) for one, of in zip(found, names, strict=True)]

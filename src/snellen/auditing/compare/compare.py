@@ -38,6 +38,9 @@ NOTES = (
     "figures.",
 )
 
+#: Figures that differ by less do so by the order in which they were summed.
+ROUNDING = 1e-12
+
 #: What got worse stands first.
 ORDER: tuple[FindingVerdict, ...] = ("new", "worse", "unclear", "same", "better", "mended")
 
@@ -168,7 +171,7 @@ def _figure(one: FigureDifference, told: tuple[bool, bool] | None, margin: float
             second=difference.second,
             difference=difference.value,
             n=difference.n,
-            verdict="same" if difference.value == 0 else "not compared",
+            verdict="same" if abs(difference.value) < ROUNDING else "not compared",
             reason=one.reason,
         )
     return ComparedFigure(

@@ -190,7 +190,7 @@ def _compare(name: str, before: Measured, after: Measured, pair: Pair, resamples
     made = [estimate(name, side, mask, resamples) for side, mask in zip(sides, masks, strict=True)]
     listed = listed_difference(pair, *name.split(".", 1))
     if listed is not None:
-        return FigureDifference(name, before, after, listed)
+        return FigureDifference(name, before, after, listed, None if direction(name) else _no_side(name))
     if made[0] is None or made[1] is None:
         difference = unpaired_difference(FromInterval(before), FromInterval(after), None, None)
         reason = "taken from the intervals of the reports" if direction(name) else _no_side(name)
