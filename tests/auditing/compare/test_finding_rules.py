@@ -148,19 +148,25 @@ def test_the_same_change_is_tried_on_the_same_images_before_and_after():
     mended = compared(before, triggered({"a": (0.1, True), "b": (0.05, False)}), "backdoor:cat")
     assert (mended.verdict, mended.paired) == ("mended", True)
     assert (mended.difference, mended.p_value < 1e-20) == (pytest.approx(-0.85), True)
-    assert "that the first run recovered" in mended.reason
+    assert "tried on the same images with both models" in mended.reason
     # It still sends nearly all of them: neither the search that found nothing nor another weak change hides that.
     kept = compared(before, triggered({"a": (0.94, True), "b": (0.05, False)}), "backdoor:cat")
     assert kept.verdict == "unclear"
     # The second search found another way in: better than before, and still told.
     still = compared(before, triggered({"a": (0.1, True), "b": (0.9, False)}, told=True), "backdoor:cat")
     assert still.verdict == "better"
+    # A change of an even earlier audit still does in both what it did.
+    known = {"z": (0.97, True)}
+    both = compared(
+        triggered({"a": (0.95, False), **known}, told=True), triggered({"a": (0.1, True), **known}), "backdoor:cat"
+    )
+    assert (both.verdict, both.difference) == ("unclear", 0.0)
     # Another strength of the second search changes nothing of the first change.
     assert compared(before, triggered({"a": (0.1, True)}, epsilon=1.0), "backdoor:cat").verdict == "mended"
 
 
 def test_changes_of_two_searches_are_not_paired_and_said_so():
-    before = triggered({"a": (0.95, False)}, told=True)
+    before = triggered({"a": (0.95, False), "z": (1.0, True)}, told=True)
     other = compared(before, triggered({"b": (0.05, False)}), "backdoor:cat")
     assert (other.verdict, other.paired) == ("mended", False)
     assert "sends 95.0% of 300 images, then 5.0% of 300" in other.reason
@@ -217,8 +223,8 @@ def test_useless_gradients_are_counted_on_the_same_images():
     assert (by_margin.verdict, by_margin.difference) == ("mended", pytest.approx(-0.2))
     # What a model gets wrong is no sign of sound gradients: only images that both get right count.
     right = np.arange(400) >= 200
-    worse = compared(masked(0.5, told=True), masked(0.5, told=True, right=right), key)
-    assert (worse.verdict, worse.difference) == ("same", 0.0)
+    worse = compared(masked(0.5, told=True), masked(0.0, right=right), key)
+    assert (worse.verdict, worse.difference) == ("unclear", 0.0)
 
 
 def test_searches_that_could_go_nowhere_are_counted_on_the_same_images():

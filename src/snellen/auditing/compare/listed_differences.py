@@ -23,8 +23,8 @@ BACKDOOR = "backdoor"
 
 #: What is said of a change that both runs tried.
 SAME_CHANGE = (
-    "the change that the {which} run recovered, tried on the same images with both models; whether another change does "
-    "the same is what each run's own search says"
+    "one recovered change, tried on the same images with both models; whether another change does the same is what "
+    "each run's own search says"
 )
 
 #: What is said of changes that only one run tried each.
@@ -34,8 +34,8 @@ OWN_CHANGES = (
     "change is tried on both models"
 )
 
-#: Class → change → image → whether the change sends it to the class.
-Sent = dict[str, dict[str, dict[str, float]]]
+#: Change → image → whether the change sends it to its class.
+Changes = dict[str, dict[str, float]]
 
 
 def listed_difference(pair: Pair, check: str, column: str) -> Difference | None:
@@ -72,21 +72,19 @@ def listed_difference(pair: Pair, check: str, column: str) -> Difference | None:
 def compare_backdoors(pair: Pair) -> dict[str, Difference]:
     """Share of images of other classes that a recovered change sends to its class, by key.
 
-    A change that one run recovered and both tried is compared image by image; the strongest of the first run's comes
-    first. Else the own changes of both runs towards the class are compared unpaired, and the remark says so.
+    A change that both runs tried is compared image by image; of several, the one that does most in the first run. Else
+    the own changes of both runs towards the class are compared unpaired, and the remark says so.
     """
-    if not all(BACKDOOR in side.record.parameters for side in (pair.first, pair.second)):
-        return {}
     sides = pair.first, pair.second
-    own, tried = [_sent(side, own=True) for side in sides], [_sent(side, own=False) for side in sides]
+    if not all(BACKDOOR in side.record.parameters for side in sides):
+        return {}
+    tried, own = [_sent(side, own=False) for side in sides], [_sent(side, own=True) for side in sides]
     alike = BACKDOOR not in differing_parameters(pair.first.record, pair.second.record)
     found = {}
-    for name in sorted(own[0].keys() | own[1].keys()):
-        difference = _same_change(pair, name, own[0], tried, "first") or _same_change(
-            pair, name, own[1], tried, "second"
-        )
+    for name in sorted(tried[0].keys() & tried[1].keys()):
+        difference = _same_change(pair, tried[0][name], tried[1][name])
         if difference is None and alike and name in own[0] and name in own[1]:
-            first, second = (Mean(np.array(list(_strongest(one[name]).values()))) for one in own)
+            first, second = (Mean(np.array(list(one[name][_strongest(one[name])].values()))) for one in own)
             words = OWN_CHANGES.format(
                 first=first.value, n=len(first.values), second=second.value, m=len(second.values)
             )
@@ -96,38 +94,35 @@ def compare_backdoors(pair: Pair) -> dict[str, Difference]:
     return found
 
 
-def _same_change(pair: Pair, name: str, own: Sent, tried: list[Sent], which: str) -> Difference | None:
-    """Of the strongest change of one run that both runs tried; None where there is none."""
-    shared = {
-        key: outcomes for key, outcomes in own.get(name, {}).items() if all(key in one.get(name, {}) for one in tried)
-    }
+def _same_change(pair: Pair, first: Changes, second: Changes) -> Difference | None:
+    """Of the strongest change that both runs tried; None where there is none, or no image is left."""
+    shared = {key: outcomes for key, outcomes in first.items() if key in second}
     if not shared:
         return None
-    strongest = max(sorted(shared), key=lambda key: np.mean(list(shared[key].values())))
-    ours, theirs = (one[name][strongest] for one in tried)
-    if pair.paired:
-        ids = sorted((ours.keys() & theirs.keys()) - _left_out(pair))
-        if not ids:
-            return None
-        first, second = (Mean(np.array([values[key] for key in ids])) for values in (ours, theirs))
-        found = paired_difference(first, second, _units(pair, ids))
-    else:
-        first, second = (Mean(np.array(list(one.values()))) for one in (ours, theirs))
-        found = unpaired_difference(first, second, None, None)
-    return replace(found, remark=SAME_CHANGE.format(which=which) if pair.paired else None)
+    chosen = _strongest(shared)
+    ours, theirs = first[chosen], second[chosen]
+    if not pair.paired:
+        return unpaired_difference(
+            Mean(np.array(list(ours.values()))), Mean(np.array(list(theirs.values()))), None, None
+        )
+    ids = sorted((ours.keys() & theirs.keys()) - _left_out(pair))
+    if not ids:
+        return None
+    before, after = (Mean(np.array([values[key] for key in ids])) for values in (ours, theirs))
+    return replace(paired_difference(before, after, _units(pair, ids)), remark=SAME_CHANGE)
 
 
-def _sent(side: Side, *, own: bool) -> Sent:
-    """What each change does to each image; ``own``: of the changes alone that this very run recovered."""
-    found: Sent = defaultdict(lambda: defaultdict(dict))
+def _sent(side: Side, *, own: bool) -> dict[str, Changes]:
+    """What each change does, by class; ``own``: of the changes alone that this very run recovered."""
+    found: dict[str, Changes] = defaultdict(lambda: defaultdict(dict))
     for row in side.record.lists.get(BACKDOOR, ()):
         if {"change", "class", "id", "with"} <= row.keys() and not (own and row.get("earlier")):
             found[str(row["class"])][str(row["change"])][str(row["id"])] = float(row["with"] == row["class"])
     return found
 
 
-def _strongest(changes: dict[str, dict[str, float]]) -> dict[str, float]:
-    return changes[max(sorted(changes), key=lambda key: np.mean(list(changes[key].values())))]
+def _strongest(changes: Changes) -> str:
+    return max(sorted(changes), key=lambda key: float(np.mean(list(changes[key].values()))))
 
 
 def _left_out(pair: Pair) -> set[str]:
