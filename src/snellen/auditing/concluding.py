@@ -147,6 +147,16 @@ class Gathered:
     drawn_from: int | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Files:
+    """What lies beside a report; see :class:`~snellen.checks.check.Conclusion`."""
+
+    pictures: Mapping[str, bytes]
+    lists: Mapping[str, Sequence[Mapping[str, object]]]
+    tables: Mapping[str, Sequence[Mapping[str, object]]]
+    arrays: Mapping[str, Mapping[str, NDArray]]
+
+
 def conclude(
     classifier: Classifier,
     images: ImageSet,
@@ -156,8 +166,8 @@ def conclude(
     rng: Randomness,
     *,
     workers: int = 0,
-) -> tuple[AuditReport, dict[str, bytes], dict[str, list[Mapping[str, object]]], dict[str, list[Mapping[str, object]]]]:
-    """Report, pictures, lists and tables of images from the evidence; no pictures if the plan saves no images."""
+) -> tuple[AuditReport, Files]:
+    """The report and the files beside it from the evidence; no pictures and arrays if the plan saves no images."""
     pictured = bool(plan["save_images"])
 
     def read(evidence: Evidence, given: ImageSet) -> PerImage:
@@ -224,9 +234,13 @@ def conclude(
     )
     if pictured:
         pictures |= {key: blob for found in conclusions.values() for key, blob in found.pictures.items()}
-    lists = {name: list(rows) for found in conclusions.values() for name, rows in found.lists.items()}
-    tables = {name: list(rows) for found in conclusions.values() for name, rows in found.tables.items()}
-    return report, pictures, lists, tables
+    files = Files(
+        pictures=pictures,
+        lists={name: rows for found in conclusions.values() for name, rows in found.lists.items()},
+        tables={name: rows for found in conclusions.values() for name, rows in found.tables.items()},
+        arrays={name: one for found in conclusions.values() for name, one in found.arrays.items()} if pictured else {},
+    )
+    return report, files
 
 
 def _why_rejected(rejected: Sequence[Mapping[str, str]]) -> dict[str, dict[str, int]]:

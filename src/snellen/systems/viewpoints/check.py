@@ -310,6 +310,7 @@ def _rows(
             "class": names[one.viewed.label],
             "natural": one.natural.share,
             "random": one.random.share,
+            "lost": one.natural.share - one.random.share,
             "attacked": float(attacked[one.viewed.object_id].mean()) if one.viewed.object_id in attacked else None,
         }
         for one in ranked
