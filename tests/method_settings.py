@@ -362,8 +362,10 @@ TREATMENTS = {
     "balanced_tuning": Row(_ONE_EPOCH),
     "batchnorm_reestimation": Row({}, found("corruption", "contrast")),
     "corruption_tuning": Row(_ONE_EPOCH, found("corruption", "contrast")),
+    "label_correction": Row(_ONE_EPOCH),
     "last_layer_retraining": Row({"steps": 5}),
     "logit_adjustment": Row(),
+    "suspect_removal": Row(_ONE_EPOCH),
     "temperature_scaling": Row(),
     "vector_scaling": Row(),
 }

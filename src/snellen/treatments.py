@@ -19,5 +19,7 @@ if TYPE_CHECKING:
     from snellen.methods.treatments.class_balance import LogitAdjustment as LogitAdjustment
     from snellen.methods.treatments.corruption_tuning import AugMixTuning as AugMixTuning
     from snellen.methods.treatments.corruption_tuning import CorruptionTuning as CorruptionTuning
+    from snellen.methods.treatments.label_cleaning import LabelCorrection as LabelCorrection
+    from snellen.methods.treatments.label_cleaning import SuspectRemoval as SuspectRemoval
     from snellen.methods.treatments.score_scaling import TemperatureScaling as TemperatureScaling
     from snellen.methods.treatments.score_scaling import VectorScaling as VectorScaling

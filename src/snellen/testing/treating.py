@@ -67,7 +67,7 @@ def check_treatment(treatment: Treatment, patient: Patient | None = None) -> Non
     assert made.fingerprint() != before[0], "the treated classifier is the audited one"
 
 
-def _everything(patient: Patient) -> tuple[str, ...]:
+def _everything(patient: Patient) -> tuple[str | None, ...]:
     """Fingerprints of what a treatment must not change."""
     sets = [one.fingerprint() for one in (patient.val, patient.train, patient.images) if one is not None]
     return (patient.classifier.fingerprint(), *sets, *(one.model_dump_json() for one in patient.findings))

@@ -15,6 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.training.batches import Batch, ImageStore
@@ -35,11 +36,13 @@ class Term:
         transforms: each makes changed images of the same classes; every image of a batch gets one of all terms'
             transforms, or stays as it is, with equal probability.
         weights: float (n,), of each training example; those of several terms are multiplied.
+        targets: (n, ...), in place of the targets of the training examples; of one term alone.
         objective: losses (n,) that are added to the cross-entropy.
     """
 
     transforms: tuple[BatchTransform, ...] = ()
     weights: Tensor | None = None
+    targets: Tensor | None = None
     objective: Objective | None = None
 
 
@@ -87,7 +90,13 @@ def fine_tune(
 
     Returns:
         The network, in evaluation mode.
+
+    Raises:
+        InputError: two terms have targets.
     """
+    changed = [term.targets for term in terms if term.targets is not None]
+    if len(changed) > 1:
+        raise InputError(f"{len(changed)} treatments change the training labels, and one training has one set of them")
     weights = examples.weights
     for term in terms:
         weights = weights if term.weights is None else weights * term.weights
@@ -103,7 +112,14 @@ def fine_tune(
 
     trained = train(
         network,
-        _weighted(examples, weights),
+        ImageStore(
+            examples.images,
+            changed[0] if changed else examples.targets,
+            examples.ids,
+            weights.float(),
+            examples.split,
+            examples.rejected,
+        ),
         plan=TrainingPlan(
             epochs=plan.epochs,
             batch_size=plan.batch_size,
@@ -136,9 +152,3 @@ def typical_weight(network: nn.Module) -> float:
     matrices, vectors = split_decayed(network)
     sizes = [float(one.detach().double().square().mean().sqrt()) for one in matrices or vectors]
     return float(torch.tensor(sizes).median()) if sizes else 1.0
-
-
-def _weighted(examples: ImageStore, weights: Tensor) -> ImageStore:
-    return ImageStore(
-        examples.images, examples.targets, examples.ids, weights.float(), examples.split, examples.rejected
-    )
