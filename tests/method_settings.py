@@ -362,11 +362,13 @@ TREATMENTS = {
     "balanced_tuning": Row(_ONE_EPOCH),
     "batchnorm_reestimation": Row({}, found("corruption", "contrast")),
     "corruption_tuning": Row(_ONE_EPOCH, found("corruption", "contrast")),
+    "group_dro": Row(_ONE_EPOCH, found("group_gap", "two")),
     "label_correction": Row(_ONE_EPOCH),
     "last_layer_retraining": Row({"steps": 5}),
     "logit_adjustment": Row(),
     "suspect_removal": Row(_ONE_EPOCH),
     "temperature_scaling": Row(),
+    "train_twice": Row(_ONE_EPOCH),
     "vector_scaling": Row(),
 }
 

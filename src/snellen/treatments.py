@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from snellen.methods.treatments.class_balance import LogitAdjustment as LogitAdjustment
     from snellen.methods.treatments.corruption_tuning import AugMixTuning as AugMixTuning
     from snellen.methods.treatments.corruption_tuning import CorruptionTuning as CorruptionTuning
+    from snellen.methods.treatments.group_robustness import GroupDRO as GroupDRO
+    from snellen.methods.treatments.group_robustness import TrainTwice as TrainTwice
     from snellen.methods.treatments.label_cleaning import LabelCorrection as LabelCorrection
     from snellen.methods.treatments.label_cleaning import SuspectRemoval as SuspectRemoval
     from snellen.methods.treatments.score_scaling import TemperatureScaling as TemperatureScaling
