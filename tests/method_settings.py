@@ -366,8 +366,10 @@ TREATMENTS = {
     "label_correction": Row(_ONE_EPOCH),
     "last_layer_retraining": Row({"steps": 5}),
     "logit_adjustment": Row(),
+    "pgd_tuning": Row(_ONE_EPOCH, found("adversarial", "linf.8")),
     "suspect_removal": Row(_ONE_EPOCH),
     "temperature_scaling": Row(),
+    "trades_tuning": Row(_ONE_EPOCH, found("adversarial", "l2.0.5")),
     "train_twice": Row(_ONE_EPOCH),
     "vector_scaling": Row(),
 }

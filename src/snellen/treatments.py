@@ -12,6 +12,8 @@ from snellen.core.facade import methods_by_class
 __getattr__, __dir__ = methods_by_class(__name__, "treatments")
 
 if TYPE_CHECKING:
+    from snellen.methods.treatments.adversarial_tuning import PGDTuning as PGDTuning
+    from snellen.methods.treatments.adversarial_tuning import TradesTuning as TradesTuning
     from snellen.methods.treatments.background_swaps import BackgroundSwaps as BackgroundSwaps
     from snellen.methods.treatments.batchnorm_reestimation import BatchNormReestimation as BatchNormReestimation
     from snellen.methods.treatments.class_balance import BalancedTuning as BalancedTuning
