@@ -366,12 +366,15 @@ TREATMENTS = {
     "label_correction": Row(_ONE_EPOCH),
     "last_layer_retraining": Row({"steps": 5}),
     "logit_adjustment": Row(),
+    "nuisance_tuning": Row(_ONE_EPOCH, found("nuisance", "dense fog")),
+    "object_tuning": Row(_ONE_EPOCH, found("attribute", "size")),
     "pgd_tuning": Row(_ONE_EPOCH, found("adversarial", "linf.8")),
     "suspect_removal": Row(_ONE_EPOCH),
     "temperature_scaling": Row(),
     "trades_tuning": Row(_ONE_EPOCH, found("adversarial", "l2.0.5")),
     "train_twice": Row(_ONE_EPOCH),
     "vector_scaling": Row(),
+    "view_tuning": Row(_ONE_EPOCH),
 }
 
 _SCENES = {"requests": [{"id": "a", "class": "star", "seed": 1}, {"id": "b", "class": "ring"}]}

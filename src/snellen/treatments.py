@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from snellen.methods.treatments.class_balance import LogitAdjustment as LogitAdjustment
     from snellen.methods.treatments.corruption_tuning import AugMixTuning as AugMixTuning
     from snellen.methods.treatments.corruption_tuning import CorruptionTuning as CorruptionTuning
+    from snellen.methods.treatments.geometric_tuning import NuisanceTuning as NuisanceTuning
+    from snellen.methods.treatments.geometric_tuning import ObjectTuning as ObjectTuning
+    from snellen.methods.treatments.geometric_tuning import ViewTuning as ViewTuning
     from snellen.methods.treatments.group_robustness import GroupDRO as GroupDRO
     from snellen.methods.treatments.group_robustness import TrainTwice as TrainTwice
     from snellen.methods.treatments.label_cleaning import LabelCorrection as LabelCorrection

@@ -47,7 +47,7 @@ class BackgroundSwaps(FineTuning):
 
     def term(self, patient: Patient, *, rng: Randomness) -> Term:
         """The transform of these training images."""
-        masks = _masks(patient)
+        masks = training_masks(patient)
         shown = torch.tensor([shows_object(mask) for mask in masks])
         if len(patient.training.targets[shown].unique()) < 2:
             raise InputError(
@@ -57,17 +57,25 @@ class BackgroundSwaps(FineTuning):
         return Term(transforms=(_swaps(patient, masks, shown),))
 
 
-def _masks(patient: Patient) -> Tensor:
-    """The object of each training image as prepared, bool (n, h, w); nothing where no mask can be read."""
+def training_masks(patient: Patient) -> Tensor:
+    """The object of each training image as prepared, bool (n, h, w); nothing where no mask can be read.
+
+    They are read once for all treatments of a patient.
+    """
+    known = patient.remembered.get("training masks")
+    if isinstance(known, Tensor):
+        return known
     store = patient.training
-    assert patient.images is not None, "refused without images"
-    objects = ObjectMasks(patient.images, patient.classifier.preparation)
     masks = torch.zeros(len(store), *store.images.shape[2:], dtype=torch.bool)
+    patient.remembered["training masks"] = masks
+    if patient.images is None:
+        return masks
+    objects = ObjectMasks(patient.images, patient.classifier.preparation)
     for row, mask in enumerate(patient.images.column("mask")):
         if mask is not None:
             try:
                 masks[row] = objects.of(row, store.images[row])
-            except RejectedImageError:
+            except (RejectedImageError, InputError):
                 continue
     return masks
 
