@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from snellen.methods.treatments.class_balance import LogitAdjustment as LogitAdjustment
     from snellen.methods.treatments.corruption_tuning import AugMixTuning as AugMixTuning
     from snellen.methods.treatments.corruption_tuning import CorruptionTuning as CorruptionTuning
+    from snellen.methods.treatments.domain_reestimation import DomainStatistics as DomainStatistics
+    from snellen.methods.treatments.domain_reestimation import LabelShift as LabelShift
     from snellen.methods.treatments.geometric_tuning import NuisanceTuning as NuisanceTuning
     from snellen.methods.treatments.geometric_tuning import ObjectTuning as ObjectTuning
     from snellen.methods.treatments.geometric_tuning import ViewTuning as ViewTuning

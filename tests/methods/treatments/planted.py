@@ -31,8 +31,9 @@ LONG = TuningPlan(epochs=16, batch_size=32, rate=0.02)
 class Pictures:
     """A darker or lighter square before green or blue ground."""
 
-    def __init__(self, classes, grounds, seed, contrast, corner=None):
+    def __init__(self, classes, grounds, seed, contrast, corner=None, noise=0.05, light=(1.0, 0.0)):
         self.classes, self.grounds, self.seed, self.contrast, self.corner = classes, grounds, seed, contrast, corner
+        self.noise, self.light = noise, light
 
     def _drawn(self, index):
         rng = np.random.default_rng((self.seed, index))
@@ -43,7 +44,7 @@ class Pictures:
         rng, part = self._drawn(index)
         pixels = np.broadcast_to(GROUNDS[self.grounds[index]], (SIDE, SIDE, 3)).copy()
         pixels[part] = 0.5 + self.contrast * (self.classes[index] - 0.5)
-        noisy = pixels + rng.normal(0, 0.05, pixels.shape)
+        noisy = (pixels + rng.normal(0, self.noise, pixels.shape)) * self.light[0] + self.light[1]
         return Image.fromarray((255 * noisy.clip(0, 1)).round().astype(np.uint8))
 
     def read_mask(self, index, path):
@@ -52,7 +53,8 @@ class Pictures:
         return Image.fromarray(mask)
 
     def content_hash(self, index):
-        return f"{self.seed} {index} {self.classes[index]} {self.grounds[index]} {self.contrast} {self.corner}"
+        drawn = self.classes[index], self.grounds[index]
+        return f"{self.seed} {index} {drawn} {self.contrast} {self.corner} {self.noise} {self.light}"
 
 
 def pictures(
@@ -65,6 +67,8 @@ def pictures(
     seed: int = 0,
     contrast: float = 0.5,
     corner: tuple[int, int] | None = None,
+    noise: float = 0.05,
+    light: tuple[float, float] = (1.0, 0.0),
 ) -> ImageSet:
     """Images of classes before grounds (none: drawn at random); labels are the classes unless they are given."""
     count = len(classes)
@@ -74,7 +78,8 @@ def pictures(
         columns["mask"] = ["there"] * count
     if groups is not None:
         columns["group"] = list(groups)
-    return ImageSet(Pictures(list(classes), drawn, seed, contrast, corner), pa.table(columns), NAMES, name="pictures")
+    shown = Pictures(list(classes), drawn, seed, contrast, corner, noise, light)
+    return ImageSet(shown, pa.table(columns), NAMES, name="pictures")
 
 
 def network(*, pooled: bool = False, seed: int = 0) -> nn.Sequential:
