@@ -192,11 +192,11 @@ def _evidence(bags: BagTable, known: PerImage, names: tuple[str, ...], examples:
     Where several are equally strong, one positive image among them is enough. Only bags whose images all have labels,
     one of each unit: the test counts bags as independent.
     """
-    whole = np.array([bool(known.labelled[rows].all()) for rows in bags.members])
-    asked = np.flatnonzero(whole & bags.labelled & bags.truth & bags.called)
+    found = found_for(bags, known)
+    asked = np.array(list(found), dtype=np.int64)
     judged = asked[one_of_each([bags.ids[place] for place in asked], bags.unit_codes[asked])]
     strongest = bags.strongest[judged]
-    mistaken = np.array([not _for_a_positive_image(bags, known, place) for place in judged], dtype=bool)
+    mistaken = np.array([not found[place] for place in judged.tolist()], dtype=bool)
     n, several = len(judged), int(mistaken.sum())
     if not n:
         return None
@@ -223,6 +223,18 @@ def _evidence(bags: BagTable, known: PerImage, names: tuple[str, ...], examples:
         )
 
     return Hypothesis(p_value, lambda level: share * clopper_pearson(several, n, 2 * level - 1).low, finding)
+
+
+def found_for(bags: BagTable, known: PerImage) -> dict[int, bool]:
+    """Positive bags that are found and whose images all have labels → whether a strongest image is positive.
+
+    Args:
+        bags: of the audit.
+        known: the images behind them.
+    """
+    whole = np.array([bool(known.labelled[rows].all()) for rows in bags.members], dtype=bool)
+    asked = np.flatnonzero(whole & bags.labelled & bags.truth & bags.called)
+    return {place: _for_a_positive_image(bags, known, place) for place in asked.tolist()}
 
 
 def _for_a_positive_image(bags: BagTable, known: PerImage, place: int) -> bool:

@@ -147,6 +147,16 @@ class Gathered:
     drawn_from: int | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Files:
+    """What lies beside a report; see :class:`~snellen.checks.check.Conclusion`."""
+
+    pictures: Mapping[str, bytes]
+    lists: Mapping[str, Sequence[Mapping[str, object]]]
+    tables: Mapping[str, Sequence[Mapping[str, object]]]
+    arrays: Mapping[str, Mapping[str, NDArray]]
+
+
 def conclude(
     classifier: Classifier,
     images: ImageSet,
@@ -156,8 +166,8 @@ def conclude(
     rng: Randomness,
     *,
     workers: int = 0,
-) -> tuple[AuditReport, dict[str, bytes], dict[str, list[Mapping[str, object]]], dict[str, list[Mapping[str, object]]]]:
-    """Report, pictures, lists and tables of images from the evidence; no pictures if the plan saves no images."""
+) -> tuple[AuditReport, Files]:
+    """The report and the files beside it from the evidence; no pictures and arrays if the plan saves no images."""
     pictured = bool(plan["save_images"])
 
     def read(evidence: Evidence, given: ImageSet) -> PerImage:
@@ -188,7 +198,7 @@ def conclude(
         except InputError as error:
             # What one check cannot use must not cost the others, nor the hours that measured them.
             conclusions[check.name], failures[check.name] = Conclusion(), str(error)
-    findings, makers, tested = judge(running, conclusions)
+    findings, makers, tested = judge(running, conclusions, trained="train" in gathered.companions)
     sight = unseen(running, conclusions, makers, tested)
     pictures: dict[str, bytes] = {}
     if pictured:
@@ -224,9 +234,13 @@ def conclude(
     )
     if pictured:
         pictures |= {key: blob for found in conclusions.values() for key, blob in found.pictures.items()}
-    lists = {name: list(rows) for found in conclusions.values() for name, rows in found.lists.items()}
-    tables = {name: list(rows) for found in conclusions.values() for name, rows in found.tables.items()}
-    return report, pictures, lists, tables
+    files = Files(
+        pictures=pictures,
+        lists={name: rows for found in conclusions.values() for name, rows in found.lists.items()},
+        tables={name: rows for found in conclusions.values() for name, rows in found.tables.items()},
+        arrays={name: one for found in conclusions.values() for name, one in found.arrays.items()} if pictured else {},
+    )
+    return report, files
 
 
 def _why_rejected(rejected: Sequence[Mapping[str, str]]) -> dict[str, dict[str, int]]:
@@ -251,17 +265,20 @@ def _status(name: str, skipped: str | None, failure: str | None) -> CheckStatus:
 
 
 def judge(
-    checks: Sequence[Check], conclusions: Mapping[str, Conclusion]
+    checks: Sequence[Check], conclusions: Mapping[str, Conclusion], *, trained: bool = False
 ) -> tuple[list[Finding], dict[int, Check], Judged]:
-    """Findings of all checks, ranked; the check that made each; and how many hypotheses were tested."""
+    """Findings of all checks, ranked; the check that made each; and how many hypotheses were tested.
+
+    ``trained`` says whether training images were given: see :func:`~snellen.checks.treatments.treatments`.
+    """
     hypotheses = [(check, one) for check in checks for one in conclusions[check.name].hypotheses]
     told = confirmed([one for _, one in hypotheses], FALSE_DISCOVERY_RATE)
     made = [(found, check) for (check, _), found in zip(hypotheses, told, strict=True) if found is not None]
     chosen = len(made)
     made += [(found, check) for check in checks for found in conclusions[check.name].findings]
     made = [
-        (found if found.treatments else found.model_copy(update={"treatments": treatments(found.kind)}), check)
-        for found, check in made
+        (one if one.treatments else one.model_copy(update={"treatments": treatments(one, trained=trained)}), check)
+        for one, check in made
     ]
     findings = rank(found for found, _ in made)
     makers = {place: next(check for f, check in made if f is found) for place, found in enumerate(findings)}

@@ -149,6 +149,21 @@ def facts_words(finding: Finding) -> str:
     return "; ".join(f"{key.replace('_', ' ')} {fact_words(value)}" for key, value in sorted(finding.facts.items()))
 
 
+def treatment_words(treatment: str, shown: str) -> str:
+    """What treats a finding, as a sentence.
+
+    >>> treatment_words("keep one image of each group", "keep one image of each group")
+    'Keep one image of each group.'
+
+    Args:
+        treatment: a command, or what to do.
+        shown: the same as it is printed.
+    """
+    if treatment.startswith("snellen "):
+        return f"Treat, in the folder of this report: {shown}"
+    return f"{treatment[:1].upper()}{treatment[1:]}."
+
+
 def example_picture(names: Sequence[str | None], pictures: Mapping[str, bytes]) -> Image.Image | None:
     """The picture of an example, as it is and changed side by side: RGB, :data:`HEIGHT` high; None without any."""
     files = [pictures[name] for name in names if name is not None and name in pictures]

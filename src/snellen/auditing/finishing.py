@@ -6,6 +6,8 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 
+from safetensors.numpy import save
+
 from snellen.auditing.budgeting import Choice
 from snellen.auditing.concluding import Gathered, conclude
 from snellen.auditing.effort import Effort, left_out
@@ -102,20 +104,20 @@ def finish(
     gathered = Gathered(
         evidence, beside, rejected, asked.skipped, asked.wholes, notes, drawn_from=len(asked.drawn_from)
     )
-    report, pictures, lists, tables = conclude(
-        asked.classifier, asked.images, run.plan, asked.checks, gathered, rng, workers=workers
-    )
+    report, files = conclude(asked.classifier, asked.images, run.plan, asked.checks, gathered, rng, workers=workers)
     run.write_json("report.json", report.to_json())
-    for listing, rows in lists.items():
+    for listing, rows in files.lists.items():
         run.write_json(f"lists/{listing}.json", rows)
-    for table, rows in tables.items():
+    for table, rows in files.tables.items():
         write_atomically(run.folder / "lists" / f"{table}.csv", _csv(rows))
-    for key, blob in pictures.items():
+    for group, arrays in files.arrays.items():
+        write_atomically(run.folder / "arrays" / f"{group}.safetensors", save(dict(arrays)))
+    for key, blob in files.pictures.items():
         run.write_blob(key, blob)
-    write_atomically(run.folder / "report.html", render_report(report, pictures, rejected).encode())
+    write_atomically(run.folder / "report.html", render_report(report, files.pictures, rejected).encode())
     if choice is not None:
         seconds["estimated"] = choice.estimated
-    return report.keeping(folder=None, pictures=pictures, rejected=rejected), seconds
+    return report.keeping(folder=None, pictures=files.pictures, rejected=rejected), seconds
 
 
 def _left_out(effort: Effort | None, asked: ResolvedAudit) -> list[str]:

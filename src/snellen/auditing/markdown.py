@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snellen.auditing.document import EYE_CHART, document_of, example_picture, facts_words, harm_words
+from snellen.auditing.document import EYE_CHART, document_of, example_picture, facts_words, harm_words, treatment_words
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
@@ -69,7 +69,8 @@ def render_markdown(report: AuditReport, pictures: Mapping[tuple[str | None, ...
         elif finding.examples:
             lines += [f"Examples: {', '.join(plain(one.example_id) for one in finding.examples)}.", ""]
         if finding.treatments:
-            lines += [f"Treat with {' or '.join(f'`{command}`' for command in finding.treatments)}.", ""]
+            words = [f"`{one}`" if one.startswith("snellen ") else one for one in finding.treatments]
+            lines += [" ".join(map(treatment_words, finding.treatments, words)), ""]
     if not report.findings:
         lines += ["No significant problems found.", ""]
     if document.checks:

@@ -18,7 +18,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snellen.auditing.document import EYE_CHART, TextTable, document_of, example_picture, facts_words, harm_words
+from snellen.auditing.document import (
+    EYE_CHART,
+    TextTable,
+    document_of,
+    example_picture,
+    facts_words,
+    harm_words,
+    treatment_words,
+)
 from snellen.auditing.finding_picture import arrange_findings
 from snellen.core.errors import import_extra
 
@@ -99,7 +107,7 @@ def _story(report: AuditReport, width: float) -> list[Any]:
             *_pictures(finding, held, text),
         ]
         if finding.treatments:
-            parts.append(text(f"Treat with: {' or '.join(finding.treatments)}", "small"))
+            parts.append(text(" ".join(treatment_words(one, one) for one in finding.treatments), "small"))
         story.append(KeepTogether([*parts, Spacer(1, 7)]))
     for kind, found in arranged.folded.items():
         story.append(text(f"{len(found)} more of the kind {kind.replace('_', ' ')}, each of less harm:", "body"))

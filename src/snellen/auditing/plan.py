@@ -7,6 +7,7 @@ from typing import Any
 
 from snellen.auditing.budgeting import Choice
 from snellen.auditing.privacy import Privacy
+from snellen.auditing.shard_work import AUDITED
 from snellen.checks.check import Check, Companion
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
@@ -33,6 +34,11 @@ def plan_of(
         "model": describe_model(classifier),
         "data": describe_data(images, progress),
         **describe_beside(images),
+        # After the fingerprints, which read every file: the same images under other labels or another order of classes.
+        "contents": {
+            AUDITED: images.contents_fingerprint(),
+            **{name: given.contents_fingerprint() for name, given in companions.items()},
+        },
         "companions": {name: describe_data(given, progress) for name, given in companions.items()},
         "checks": privacy.records(checks),
         "save_images": privacy.save_images,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -140,6 +141,8 @@ class Conclusion:
         panels: curves and tables for the report.
         lists: images by name, in full: suspects, copies. They become ``lists/NAME.json`` in the run directory.
         tables: the same for a person or a program to edit: they become ``lists/NAME.csv``. Rows have the same keys.
+        arrays: what only a program reads, such as a change of images: they become ``arrays/NAME.safetensors``. They may
+            show images, and are left out where no pictures may be kept.
         notes: what a reader must know.
         pictures: WebP files that panels show, by the sha256 of their bytes.
         sight: level of a test → what the check would have found at it in nine of ten cases, in words, or None where
@@ -153,6 +156,7 @@ class Conclusion:
     panels: Sequence[Panel] = ()
     lists: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
     tables: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
+    arrays: Mapping[str, Mapping[str, NDArray]] = field(default_factory=dict)
     notes: Sequence[str] = ()
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     sight: Sequence[Callable[[float], str | None]] = ()

@@ -1,25 +1,78 @@
-"""Which commands treat a finding: asked of the methods themselves."""
+"""What a report says under a finding: the command that treats it, or what to do instead."""
 
 from __future__ import annotations
 
+import shlex
 from functools import cache
 
 from snellen.core import index
+from snellen.core.finding import Finding
 
-#: How a method of an area is run, for areas whose verb has a command.
-COMMANDS = {"recipes": "snellen train {name} IMAGES"}
+#: Kind of finding → why there is no treatment, and what helps.
+UNTREATED: dict[str, str] = {
+    "class_order": "nothing is wrong with the weights: name the classes in the order of the outputs (--classes FILE)",
+    "in_sample": "the figures are of images that the classifier knows: audit it on others",
+    "gradient_masking": "it hides a weakness and is none: believe the accuracy under attacks without gradients, and "
+    "treat the finding 'adversarial'",
+    "multi_label": "an image of several classes needs several labels: snellen train label-maps",
+    "coverage": "images that are missing must be collected or generated",
+    "data_quality": "files must be repaired or left out: lists/data_quality.json names them",
+    "unsafe_content": "a person must look at the images",
+    "generated_content": "a person must look at the images",
+    "manipulated_region": "a person must look at the images",
+    "generator_failure": "it is one of a generator and not of the classifier",
+    "memorisation": "it is one of a generator and not of the classifier",
+    "unforgotten": "train again without the examples that should be forgotten",
+    "temporal": "frames must be decided together, which a classifier of single images does not do",
+    "texture_seam": "it is one of the images and not of the classifier",
+    "duplicate": "keep one image of each group of lists/duplicates.json",
+    "leakage": "leave out the images of lists/leakage.json, and audit again",
+    "bag_accuracy": "bags are decided from their images: train with labels of bags (snellen train attention-mil)",
+    "missed_bags": "choose the threshold on tuning bags: --set bags.threshold=VALUE",
+    "bag_false_alarms": "choose the threshold on tuning bags: --set bags.threshold=VALUE",
+    "bag_group_gap": "choose the threshold on tuning bags of every group: --set bags.threshold=VALUE",
+    "bag_evidence": "look at the images that lists/bags.json names: labels of images or bags contradict the model",
+    "bag_contradiction": "correct the labels that lists/bags.json names",
+}
+
+
+#: How a command begins that is run in the folder of the report, and how it names what it writes.
+IN_FOLDER, INTO = "snellen treat .", "--out treated"
+
+#: What stands for training images, where the audit was given none.
+TRAINING_IMAGES = "TRAINING_IMAGES"
 
 
 @cache
-def treatments(kind: str) -> tuple[str, ...]:
-    """Commands of the methods that say they treat this kind of finding.
+def treatable() -> frozenset[str]:
+    """Kinds of finding that some treatment treats."""
+    entries = index.methods("treatments").values()
+    return frozenset(kind for entry in entries for kind in entry.load().treats)
 
-    >>> "snellen train targeted_augmentation IMAGES" in treatments("corruption")
-    True
+
+def treatments(finding: Finding, *, trained: bool) -> tuple[str, ...]:
+    """What treats a finding: a command that is run in the folder of the report, or a sentence; nothing is known: none.
+
+    Args:
+        finding: of any kind.
+        trained: whether the audit was given training images, which the treatment then finds by itself.
+
+    >>> treatments(Finding(kind="corruption", subject="fog", harm=0.1, title="Fog costs 20 points"), trained=True)
+    ('snellen treat . --finding corruption:fog --out treated',)
     """
-    return tuple(
-        command.format(name=name)
-        for area, command in COMMANDS.items()
-        for name, entry in index.methods(area).items()
-        if kind in entry.load().treats
-    )
+    if finding.kind not in treatable():
+        return (UNTREATED[finding.kind],) if finding.kind in UNTREATED else ()
+    train = "" if trained else f" --train {TRAINING_IMAGES}"
+    return (f"{IN_FOLDER} --finding {shlex.quote(finding.key)}{train} {INTO}",)
+
+
+def from_elsewhere(command: str, folder: str) -> str:
+    """A command for the folder of a report, as it is given from elsewhere.
+
+    >>> from_elsewhere("snellen treat . --finding calibration --out treated", "runs/shop")
+    'snellen treat runs/shop --finding calibration --out runs/shop-treated'
+    """
+    if not command.startswith(IN_FOLDER):
+        return command
+    named = command.replace(IN_FOLDER, f"snellen treat {shlex.quote(folder)}", 1)
+    return named.removesuffix(INTO) + f"--out {shlex.quote(folder.rstrip('/') + '-treated')}"

@@ -30,6 +30,7 @@ from snellen.cli.shift import shift
 from snellen.cli.systems import systems
 from snellen.cli.text import harmless
 from snellen.cli.train import train
+from snellen.cli.treat import treat
 from snellen.core.errors import SnellenError
 from snellen.core.unwritable import refused, unwritable
 from snellen.version import __version__
@@ -70,6 +71,7 @@ app.command(rich_help_panel=AUDIT)(compare)
 app.command(rich_help_panel=AUDIT)(report)
 app.add_typer(method_commands("scans", scan, "scan"), name="scan", rich_help_panel=AUDIT)
 app.add_typer(method_commands("explanations", explain, "explain"), name="explain", rich_help_panel=EXPLAIN)
+app.command(rich_help_panel=TREAT)(with_groups(treat))
 app.add_typer(method_commands("recipes", train, "train"), name="train", rich_help_panel=TREAT)
 app.add_typer(method_commands("attacks", attack, "attack"), name="attack", rich_help_panel=PROVE)
 app.command(rich_help_panel=PROVE)(with_groups(evaluate))

@@ -17,6 +17,7 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
     from rich.table import Table
 
     from snellen.auditing.effort import left_out
+    from snellen.checks.treatments import IN_FOLDER, from_elsewhere
     from snellen.core.finding import FIGURES_OF_BAGS
     from snellen.data.rejections import listed_reasons
 
@@ -74,4 +75,8 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
         why = markup(listed_reasons(report.data["rejected_reasons"]))
         lost = f"{report.data['rejected']} of {report.data['images']} images rejected"
         console.print(f"\n{lost}: {why}; see {markup(str(folder / 'rejected.json'))}")
+    worst = next((one for one in report.findings if one.level != "note" and one.treatments), None)
+    if worst is not None and worst.treatments[0].startswith(IN_FOLDER):
+        command = from_elsewhere(worst.treatments[0], str(folder))
+        console.print(f"\nTreat the first: {markup(command)}", soft_wrap=True)
     console.print(f"\nReport: {markup(str(folder / 'report.html'))}", soft_wrap=True)

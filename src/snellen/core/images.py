@@ -288,6 +288,13 @@ class ImageSet:
         """Hash of each image's stored bytes, as :meth:`fingerprint` found them; read now if it was not asked yet."""
         return [self.content_hash(index) for index in range(len(self))]
 
+    def contents_fingerprint(self) -> str:
+        """Hash of ids and contents alone, whatever their order, labels and classes (sha256, hex)."""
+        digest = hashlib.sha256()
+        for example_id, content in sorted(zip(self.ids, self.content_hashes, strict=True)):
+            digest.update(f"{len(example_id)}:{example_id}\0{content}\n".encode())
+        return digest.hexdigest()
+
     def select(self, indices: Sequence[int] | NDArray[np.int64], *, name: str | None = None) -> ImageSet:
         """The images at these positions, in this order."""
         chosen = np.asarray(indices, dtype=np.int64)

@@ -6,7 +6,7 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -223,10 +223,8 @@ class Case:
             folder=place,
         )
         network = None
-        try:
+        with suppress(UnsupportedError):  # the plan says of each treatment that it needs weights
             network = trainable(model)
-        except UnsupportedError:
-            pass  # the plan says of each treatment that it needs weights
         plan = TreatmentPlan(prescribed(chosen, network, patient, treatments), (*notes, *proving.notes))
         treatable = replace(patient, findings=plan.treated)
         return cls(subject, treatable, validation, proving, affected_checks(subject.checks, plan.treated), plan)
@@ -382,7 +380,9 @@ def _result(
     write_atomically(folder / "comparison.html", page.encode("utf-8", "replace"))
     write_atomically(folder / "comparison.json", canonical_json(proof.comparison.to_json()))
     clean = next(one for one in proof.comparison.figures if one.name == "clean.accuracy")
-    assert clean.first is not None and clean.second is not None and clean.difference is not None
+    assert clean.first is not None
+    assert clean.second is not None
+    assert clean.difference is not None
     return Treated(
         classifier=chosen.classifier,
         reference=reference,

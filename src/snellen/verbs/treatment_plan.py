@@ -8,12 +8,12 @@ from typing import Any
 
 from snellen.auditing.report import AuditReport
 from snellen.checks.check import Check
+from snellen.checks.treatments import UNTREATED
 from snellen.core import index
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.finding import Finding
 from snellen.core.method import Method, build
 from snellen.methods.treatments.treatment import Patient, Treatment
-from snellen.methods.treatments.untreated import UNTREATED
 from snellen.models.classifiers.trainable import PreparedNetwork
 
 #: Treatments as a caller names them.

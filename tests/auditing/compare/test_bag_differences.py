@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from snellen.auditing.audit import audit
+from snellen.auditing.compare.bag_differences import BagPair, compare_bag_findings
 from snellen.auditing.compare.compare import compare
+from snellen.auditing.compare.pairing import pair_runs
+from snellen.auditing.compare.run_record import RunRecord
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.preparation import Preparation
@@ -139,3 +142,82 @@ def test_bags_that_one_run_could_not_score_are_left_out(tmp_path):
     assert (accuracy.first, accuracy.second) == (1.0, 0.0), "the twelve positive bags that both could score"
     turned = by_name(compare(tmp_path / "second", tmp_path / "first"))["bags.accuracy"]
     assert (turned.first, turned.second) == (0.0, 1.0)
+
+
+def misled(brightest=0.9):
+    """Twelve of twenty positive bags have an image that is brighter than their tumour."""
+    made = []
+    for number in range(40):
+        label = number % 2
+        values = [brightest, 0.7, 0.1] if label else [0.3, 0.2, 0.1]
+        made.append(Bag(f"s{number:02d}", label, values, [0 if label and number < 24 else label, label, 0]))
+    return made
+
+
+def blinded(batch):
+    """Probability of tumour: the brightness, and little of the brightest images."""
+    bright = batch.mean((1, 2, 3))
+    tumour = torch.where(bright > 0.8, 0.2 * bright, bright).clamp(1e-6, 1 - 1e-6)
+    return torch.stack([1 - tumour, tumour], 1).log()
+
+
+def test_evidence_is_compared_on_the_bags_that_both_runs_find(tmp_path):
+    sound = Classifier(blinded, class_names=NAMES, preparation=Preparation(size=(8, 8)), name="sound")
+    images, brighter = image_set(misled()), image_set(misled(0.95))
+    relabelled = image_set([replace(one, truth=[one.label, one.label, 0]) for one in misled()])
+    for name, model, given in (
+        ("first", by_brightness(), images),
+        ("second", sound, images),
+        ("other", sound, brighter),
+        ("relabelled", by_brightness(), relabelled),
+    ):
+        run(tmp_path / name, model, given)
+    run(tmp_path / "none", sound, images, threshold=0.8)
+    records = {one.name: RunRecord.read(one) for one in tmp_path.iterdir()}
+
+    def found(first, second):
+        pair = BagPair.of(pair_runs(records[first], records[second]))
+        return compare_bag_findings(pair, "tumour").get("bag_evidence:tumour")
+
+    one = found("first", "second")
+    assert (one.first, one.second, one.paired, one.n) == (0.6, 0.0, True, 20)
+    assert one.fall == pytest.approx(mcnemar(12, 0, alternative="greater"))
+    assert one.remark == "of the 20 positive bags that both runs find"
+    assert found("first", "none") is None, "the second run finds none of these bags"
+    assert (found("first", "other").paired, found("first", "other").first) == (False, 0.6)
+    # Where the labels of the images were corrected, the bags that hold them say nothing of the model.
+    kept = found("first", "relabelled")
+    assert (kept.n, kept.identical) == (8, True)
+
+
+def test_bags_of_another_label_are_compared_nowhere(tmp_path):
+    made = bags()
+    turned = [replace(one, label=1 - one.label) if number < 4 else one for number, one in enumerate(made)]
+    for name, given in (("first", made), ("second", turned)):
+        run(tmp_path / name, by_brightness(), image_set(given))
+    found = compare(tmp_path / "first", tmp_path / "second")
+    assert found.paired
+    accuracy = by_name(found)["bags.accuracy"]
+    assert (accuracy.n, accuracy.first, accuracy.second) == (20, 1.0, 1.0)
+
+
+def test_labels_of_bags_that_their_images_contradict_are_counted(tmp_path):
+    made = bags()
+    contradicted = [
+        replace(one, truth=[0, 0, 0, 0]) if one.label and number < 8 else one for number, one in enumerate(made)
+    ]
+    for name, given in (("first", contradicted), ("second", made)):
+        run(tmp_path / name, by_brightness(), image_set(given))
+    found = {one.key: one for one in compare(tmp_path / "first", tmp_path / "second").findings}["bag_contradiction"]
+    assert found.verdict == "mended"
+    assert found.reason == "counted: 4 of 24 bags, then 0 of 24"
+
+
+def test_a_group_that_has_other_bags_is_not_paired_and_said_so(tmp_path, dim):
+    made = bags()
+    moved = [replace(one, group="south") if number in (0, 1) else one for number, one in enumerate(made)]
+    run(tmp_path / "first", by_brightness(), image_set(made))
+    run(tmp_path / "second", by_brightness(), image_set(moved))
+    pair = pair_runs(RunRecord.read(tmp_path / "first"), RunRecord.read(tmp_path / "second"))
+    gap = compare_bag_findings(BagPair.of(pair), "tumour")["bag_group_gap:south"]
+    assert (gap.paired, gap.remark) == (False, "not paired: other bags belong to it in the second run")

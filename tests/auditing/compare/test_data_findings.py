@@ -1,4 +1,4 @@
-"""Counted findings need no test; suspect labels, drift and slices are told only as far as facts allow."""
+"""Counted findings need no test; suspect labels, drift and images in trouble are told as far as facts allow."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ import torch
 from snellen.auditing.compare.compare import compare_records
 from snellen.auditing.report import CheckStatus
 from snellen.checks.check import Measured
-from snellen.checks.per_image import property_columns
+from snellen.checks.per_image import array_column, property_columns
 from snellen.core.finding import Finding
 from snellen.metrics.inspection.properties import image_properties
 from tests.auditing.compare.simulated_runs import run_of
@@ -133,7 +133,9 @@ def test_drift_is_compared_by_the_intervals_of_its_area(before, after, verdict):
     assert not found.losses, "drift is no merit of the model"
 
 
-@pytest.mark.parametrize(("kind", "words"), [("slice", "its own slices"), ("drift", "drift.auroc")])
+@pytest.mark.parametrize(
+    ("kind", "words"), [("slice", "where both runs list slices"), ("drift", "are not in their evidence")]
+)
 def test_what_no_fact_tells_is_unclear_with_the_reason(kind, words):
     told = Finding(kind=kind, subject="labels", harm=0.1, title="told")
     run = run_of(*outcomes(200), findings=[told])
@@ -165,3 +167,85 @@ def test_images_in_trouble_are_found_again_in_the_evidence():
     apart = compare_records(bad, troubled(0.9, False, 2, fingerprint="other"), resamples=50)
     told = finding(apart, "data_quality:very dark")
     assert (told.verdict, told.paired) == ("mended", False)
+
+
+def drifting(shift, told, *, preparation=0.0, dogs=0.5, train="train", **more):
+    """A run whose 150 training images are darker than the audited ones by a shift, and of which a share are dogs."""
+    rng = np.random.default_rng(0)
+    pixels = rng.random((400, 3, 8, 8), dtype=np.float32) * 0.5 + 0.3 + preparation
+    pixels[:150] -= shift
+    found = property_columns(image_properties(torch.from_numpy(pixels)))
+    labels = (np.arange(150) < dogs * 150).astype(int)
+    findings = [Finding(kind="drift", subject=subject, harm=0.0, title="drift") for subject in told]
+    audited, training = (
+        run_of(np.ones(len(of), dtype=bool), np.full(len(of), 0.9), {}, labels=of, extra=columns, **given)
+        for of, columns, given in (
+            (
+                np.arange(250) % 2,
+                {name: column[150:] for name, column in found.items()},
+                {"findings": findings, "companions": {"train": {"fingerprint": train}}, **more},
+            ),
+            (labels, {name: column[:150] for name, column in found.items()}, {}),
+        )
+    )
+    return replace(audited, trained_on=training.evidence["clean"])
+
+
+def test_drift_of_properties_and_labels_is_the_distance_of_their_distributions():
+    told = ["brightness", "labels"]
+    before = drifting(0.25, told, dogs=0.95, train="dark")
+    mended = compare_records(before, drifting(0.0, [], train="light"), resamples=50)
+    for subject, fall in (("brightness", -0.9), ("labels", -0.44)):
+        one = finding(mended, f"drift:{subject}")
+        assert (one.verdict, one.paired) == ("mended", False)
+        assert one.difference == pytest.approx(fall, abs=0.1)
+        assert one.reason == "not paired: training or audited images differ"
+    back = compare_records(drifting(0.0, [], train="light"), before, resamples=50)
+    assert {finding(back, f"drift:{subject}").verdict for subject in told} == {"new"}
+    same = finding(compare_records(before, before, resamples=50), "drift:brightness")
+    assert (same.verdict, same.paired, same.difference) == ("same", True, 0.0)
+    # Other pixels of the same images: a model that prepares them otherwise, training and audited ones alike.
+    other = compare_records(before, drifting(0.24, told, dogs=0.95, train="dark", preparation=0.02), resamples=50)
+    assert finding(other, "drift:brightness").paired
+    assert finding(other, "drift:labels").verdict == "same"
+
+
+def test_images_unlike_all_others_are_those_of_either_model():
+    def run(right_if_far, told, seed, far):
+        features = np.random.default_rng(seed).normal(size=(600, 4)).astype(np.float32)
+        features[far] += (
+            40 * np.eye(4, dtype=np.float32)[np.arange(far.sum()) % 4] * (1 + np.arange(far.sum()))[:, None]
+        )
+        right = np.random.default_rng(seed).random(600) < np.where(np.arange(600) % 20 == 0, right_if_far, 0.9)
+        findings = [Finding(kind="data_quality", subject="unlike all others", harm=0.02, title="far")] * told
+        return run_of(right, np.full(600, 0.8), {}, extra={"features": array_column(features)}, findings=findings)
+
+    far = np.arange(600) % 20 == 0
+    found = compare_records(run(0.1, True, 1, far), run(0.9, False, 2, np.zeros(600, dtype=bool)), resamples=50)
+    one = finding(found, "data_quality:unlike all others")
+    assert (one.verdict, one.paired) == ("mended", True), "the second model sees nothing unusual in these images"
+    assert one.difference == pytest.approx(-0.8, abs=0.2)
+    back = compare_records(run(0.9, False, 2, np.zeros(600, dtype=bool)), run(0.1, True, 1, far), resamples=50)
+    assert finding(back, "data_quality:unlike all others").verdict == "new"
+
+
+@pytest.mark.parametrize(("high", "verdict"), [(0.13, "mended"), (1.0, "unclear")])
+def test_where_a_table_corrects_labels_the_shares_before_and_after_are_said(high, verdict):
+    noise = Finding(kind="label_noise", harm=0.1, title="labels")
+    labels = np.arange(200) % 4
+
+    def run(share, high, told, labels, fingerprint):
+        made = run_of(*outcomes(200), findings=told, labels=labels, fingerprint=fingerprint, contents={"audit": "one"})
+        figure = Measured(value=share, low=share / 2, high=high, n=200)
+        return replace(made, report=made.report.model_copy(update={"metrics": {"label_noise.share": figure}}))
+
+    corrected = np.where(np.arange(200) < 20, (labels + 1) % 4, labels)
+    found = compare_records(run(0.1, high, [noise], labels, "raw"), run(0.004, 0.01, [], corrected, "corrected"))
+    assert (found.paired, found.shared) == (True, 180)
+    one = finding(found, "label_noise")
+    assert one.verdict == verdict
+    assert "20 labels differ: shares of wrong labels 10.0% and 0.4%" in one.reason
+    # Without that hash, which earlier versions did not keep, they are other data as ever.
+    runs = run(0.1, 0.13, [noise], labels, "raw"), run(0.004, 0.01, [], corrected, "corrected")
+    plain = [replace(one, plan={**one.plan, "contents": {}}) for one in runs]
+    assert not compare_records(*plain).paired

@@ -118,8 +118,12 @@ class Background(Check):
             _by_image(found, values) for values in (pairs.follows, pairs.expected, pairs.follows - pairs.expected)
         )
         shares |= {"follows": pulled, "follows_expected": chance}
-        followed = clustered_mean(np.where(right, excess, 0.0), units, pseudo_units=1.0)
-        lost = clustered_mean(np.where(right, shares["kept_own"] - shares["kept_other"], 0.0), units, pseudo_units=1.0)
+        # What the two findings are the means of, image by image: by it another run is compared.
+        behind = {
+            "lost": np.where(right, shares["kept_own"] - shares["kept_other"], 0.0),
+            "followed": np.where(right, excess, 0.0),
+        }
+        lost, followed = (clustered_mean(behind[name], units, pseudo_units=1.0) for name in ("lost", "followed"))
         shares["area_outside"] = np.array([one.area for one in found])
         shares["evidence_outside"] = np.array([one.outside for one in found])
         counted = {
@@ -185,7 +189,7 @@ class Background(Check):
                         "right": bool(right[place]),
                         **{
                             name: float(values[place]) if np.isfinite(values[place]) else None
-                            for name, values in shares.items()
+                            for name, values in (shares | behind).items()
                         },
                     }
                     for place, one in enumerate(found)

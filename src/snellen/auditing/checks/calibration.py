@@ -167,13 +167,11 @@ class Mended:
         name: of the treatment.
         confidence: (n,), largest probability.
         correct: (n,), whether the class of that probability is the label.
-        advice: how it is done.
     """
 
     name: str
     confidence: NDArray[np.float64]
     correct: NDArray[np.bool_]
-    advice: str
 
     def error(self, bins: int) -> float:
         """Expected calibration error that remains."""
@@ -279,14 +277,12 @@ class Calibration(Check):
             temperatures.append(fit_temperature(scores, labels).temperature if len(labels) else 1.0)
             probabilities[judged] = tempered_probabilities(known.scores[judged], temperatures[-1])
         temperature = float(np.exp(np.mean(np.log(temperatures))))
-        divided = f"divide the scores by {temperature:.3g} before the softmax"
-        found = [Mended("with temperature", probabilities.max(1), known.correct, divided)]
+        found = [Mended("with temperature", probabilities.max(1), known.correct)]
         if all(enough_for_vector_scaling(*scores.shape) for scores, _, _ in folds):
             scaled = np.empty_like(known.scores)
             for scores, labels, judged in folds:
                 scaled[judged] = fit_vector_scaling(scores, labels).probabilities(known.scores[judged])
-            each = "multiply and shift the scores of each class before the softmax: snellen.metrics.vector_scaling"
-            found.append(Mended("with a scale for each class", scaled.max(1), scaled.argmax(1) == known.labels, each))
+            found.append(Mended("with a scale for each class", scaled.max(1), scaled.argmax(1) == known.labels))
         return temperature, found
 
     def _finding(
@@ -297,7 +293,6 @@ class Calibration(Check):
         excess = np.nan_to_num(bins.confidence - bins.accuracy) * bins.count / len(known)
         over, under = float(np.maximum(excess, 0).sum()), float(np.maximum(-excess, 0).sum())
         left = [one.error(self.bins) for one in mended]
-        best = int(np.argmin(left))
         return Finding(
             kind="calibration",
             harm=harm,
@@ -318,7 +313,6 @@ class Calibration(Check):
                 "ece_with_temperature": left[0],
                 **({"ece_with_class_scales": left[1]} if len(left) > 1 else {}),
             },
-            treatments=(mended[best].advice,) if left[best] < error.value else (),
         )
 
     def _panel(self, known: PerImage, mended: Sequence[Mended]) -> list[Panel]:

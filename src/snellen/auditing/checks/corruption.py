@@ -27,7 +27,6 @@ from snellen.checks.strengths import (
     normalised_errors,
     outcomes_by_kind,
 )
-from snellen.checks.treatments import treatments
 from snellen.checks.usual_losses import UsualLoss, usual_losses
 from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
@@ -242,10 +241,6 @@ class CommonCorruptions(Check):
                 self.examples,
                 predictions=np.where(images.correct, decided, ABSENT),
                 confidence=sure,
-            ),
-            treatments=tuple(
-                f"{command} --benchmark {self.benchmark}" if "targeted_augmentation" in command else command
-                for command in treatments("corruption")
             ),
         )
 

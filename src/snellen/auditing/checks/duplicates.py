@@ -79,7 +79,6 @@ class Duplicates(Check):
                 "groups_with_different_labels": differing,
             },
             examples=_examples(groups, images, reading.names, self.examples),
-            treatments=("keep one image of each group of lists/duplicates.json",),
         )
 
 

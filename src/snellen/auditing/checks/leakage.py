@@ -127,7 +127,6 @@ class Leakage(Check):
                     **({"accuracy_on_them": float(images.correct[inside].mean())} if inside.any() else {}),
                     **({"accuracy_on_the_rest": float(images.correct[outside].mean())} if outside.any() else {}),
                 },
-                treatments=("leave out the images of lists/leakage.json",),
                 # Pictures are drawn from the audited set alone.
                 examples=tuple(
                     FindingExample(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -22,7 +23,7 @@ from snellen.auditing.masking import (
 from snellen.auditing.threat import Threat, check_distinct
 from snellen.checks.check import Batch, Check, Companion, Conclusion, Measured, Reading
 from snellen.checks.hypothesis import Hypothesis
-from snellen.checks.per_image import ABSENT, WRONG
+from snellen.checks.per_image import ABSENT, WRONG, PerImage
 from snellen.core.classifier import Classifier
 from snellen.core.errors import ModelError
 from snellen.core.evidence import Evidence
@@ -158,7 +159,7 @@ class Masking(Check):
     def conclude(self, reading: Reading) -> Conclusion:
         """Accuracy under each attack, the share of zero gradients, and one hypothesis for each threat."""
         images, metrics = reading.images, dict[str, Measured]()
-        zero, saturated = self._useless(reading)
+        zero, saturated = useless_gradients(images, reading.evidence)
         looked = zero != ABSENT
         if not looked.any():
             return Conclusion()
@@ -166,65 +167,21 @@ class Masking(Check):
             metrics[f"{self.name}.{name}"] = _measured(values[looked], images.units_of(looked))
         hypotheses = []
         for threat in self.tried:
-            signs, only = self._signs(threat, reading, zero, saturated)
+            seen = seen_signs(threat.label, images, reading.evidence, self.tolerance)
             for name in [setting.removeprefix(f"{threat.label}.") for setting in reading.evidence.settings]:
                 after = images.outcomes(reading.evidence, f"{threat.label}.{name}", undecided=ABSENT)
                 known = after != ABSENT
                 if known.any():
                     figure = _measured(after[known] != WRONG, images.units_of(known))
                     metrics[f"{self.name}.{threat.label}.{name}.accuracy"] = figure
-            if signs:
-                hypotheses.append(self._hypothesis(threat, signs, only, float((zero[looked] == 1).mean()), reading))
+            if seen.signs:
+                share = float((zero[looked] == 1).mean())
+                hypotheses.append(self._hypothesis(threat, seen.signs, seen.only, share, reading))
         note = (
             f"Masked gradients: {int(looked.sum())} images were looked at. Where no sign is told, these attacks found "
             f"none within their budget; that does not make the model robust."
         )
         return Conclusion(metrics=metrics, hypotheses=hypotheses, notes=[note])
-
-    def _useless(self, reading: Reading) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
-        """Zero gradient, and saturated softmax: 1 where it is, 0 where not, ABSENT where not measured, (n,) each."""
-        places = {key: place for place, key in enumerate(reading.images.ids)}
-        zero = np.full(len(places), ABSENT, dtype=np.int8)
-        saturated = zero.copy()
-        rows = reading.evidence.where(setting=GRADIENT, status="ok").table
-        for key, reason in zip(rows["example_id"].to_pylist(), rows["reason"].to_pylist(), strict=True):
-            zero[places[key]], saturated[places[key]] = reason == ZERO, reason in (ZERO, SATURATED)
-        return zero, saturated
-
-    def _signs(
-        self, threat: Threat, reading: Reading, zero: NDArray[np.int8], saturated: NDArray[np.int8]
-    ) -> tuple[list[Sign], NDArray[np.bool_]]:
-        """What was seen under one threat; and which images only another attack than the plain one breaks, (n,)."""
-        images, signs = reading.images, list[Sign]()
-        only = np.zeros(len(images), dtype=bool)
-
-        def under(name: str) -> NDArray[np.int8]:
-            return images.outcomes(reading.evidence, f"{threat.label}.{name}", undecided=ABSENT)
-
-        known = images.correct & (zero != ABSENT)
-        if known.any():
-            words = "the gradient of cross-entropy is exactly zero on {share}"
-            signs.append(share_above(ZERO_SIGN, words, zero[known] == 1, self.tolerance, images.units_of(known)))
-        for name, (plain, words) in COMPARISONS.items():
-            again, before = under(name), under(plain)
-            known = images.correct & (again != ABSENT) & (before != ABSENT)
-            if known.any():
-                broken, units = (again[known] == WRONG, before[known] == WRONG), images.units_of(known)
-                useless = saturated == 1 if name in OBJECTIVES else np.ones(len(images), dtype=bool)
-                signs.append(breaks_more(name, words, *broken, self.tolerance, units, useless[known]))
-                only |= known & (again == WRONG) & (before != WRONG) & useless
-        small, large, boundless = under("pgd"), under("pgd_twice"), under("pgd_unbounded")
-        known = images.correct & (small != ABSENT) & (large != ABSENT)
-        if known.any():
-            words = "PGD of the size breaks {again}, of twice the size {plain}"
-            broken, units = (small[known] == WRONG, large[known] == WRONG), images.units_of(known)
-            signs.append(breaks_more("larger changes", words, *broken, self.tolerance, units))
-        known = images.correct & (boundless != ABSENT)
-        if known.any():
-            words = "PGD without a bound leaves {share} standing"
-            stands = boundless[known] != WRONG
-            signs.append(share_above("unbounded", words, stands, self.tolerance, images.units_of(known)))
-        return signs, only
 
     def _hypothesis(
         self, threat: Threat, signs: list[Sign], only: NDArray[np.bool_], zero: float, reading: Reading
@@ -264,6 +221,78 @@ class Masking(Check):
             )
 
         return Hypothesis(p_value, harm, finding)
+
+
+@dataclass(frozen=True, eq=False)
+class SeenSigns:
+    """What was seen under one threat, of n images.
+
+    Attributes:
+        signs: those that could be tested.
+        only: images that another attack breaks and the plain one does not, bool (n,).
+        apparent: images of which any sign speaks: 1, 0, or NaN where none was looked for or the image is wrong, (n,).
+    """
+
+    signs: list[Sign]
+    only: NDArray[np.bool_]
+    apparent: NDArray[np.float64]
+
+
+def useless_gradients(images: PerImage, evidence: Evidence) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """Zero gradient, and saturated softmax: 1 where it is, 0 where not, ABSENT where not measured, (n,) each."""
+    places = {key: place for place, key in enumerate(images.ids)}
+    zero = np.full(len(places), ABSENT, dtype=np.int8)
+    saturated = zero.copy()
+    rows = evidence.where(setting=GRADIENT, status="ok").table
+    for key, reason in zip(rows["example_id"].to_pylist(), rows["reason"].to_pylist(), strict=True):
+        zero[places[key]], saturated[places[key]] = reason == ZERO, reason in (ZERO, SATURATED)
+    return zero, saturated
+
+
+def seen_signs(label: str, images: PerImage, evidence: Evidence, tolerance: float) -> SeenSigns:
+    """Every sign under a threat, from the evidence of the check.
+
+    Args:
+        label: of the threat.
+        images: n usable images.
+        evidence: of the check.
+        tolerance: share of the images up to which nothing is told.
+    """
+    zero, saturated = useless_gradients(images, evidence)
+    signs = list[Sign]()
+    only, spoken, looked = (np.zeros(len(images), dtype=bool) for _ in range(3))
+
+    def under(name: str) -> NDArray[np.int8]:
+        return images.outcomes(evidence, f"{label}.{name}", undecided=ABSENT)
+
+    known = images.correct & (zero != ABSENT)
+    if known.any():
+        words = "the gradient of cross-entropy is exactly zero on {share}"
+        signs.append(share_above(ZERO_SIGN, words, zero[known] == 1, tolerance, images.units_of(known)))
+        looked, spoken = looked | known, spoken | (known & (zero == 1))
+    for name, (plain, words) in COMPARISONS.items():
+        again, before = under(name), under(plain)
+        known = images.correct & (again != ABSENT) & (before != ABSENT)
+        if known.any():
+            broken, units = (again[known] == WRONG, before[known] == WRONG), images.units_of(known)
+            useless = saturated == 1 if name in OBJECTIVES else np.ones(len(images), dtype=bool)
+            signs.append(breaks_more(name, words, *broken, tolerance, units, useless[known]))
+            only |= known & (again == WRONG) & (before != WRONG) & useless
+            looked = looked | known
+    small, large, boundless = under("pgd"), under("pgd_twice"), under("pgd_unbounded")
+    known = images.correct & (small != ABSENT) & (large != ABSENT)
+    if known.any():
+        words = "PGD of the size breaks {again}, of twice the size {plain}"
+        broken, units = (small[known] == WRONG, large[known] == WRONG), images.units_of(known)
+        signs.append(breaks_more("larger changes", words, *broken, tolerance, units))
+        looked, spoken = looked | known, spoken | (known & (small == WRONG) & (large != WRONG))
+    known = images.correct & (boundless != ABSENT)
+    if known.any():
+        words = "PGD without a bound leaves {share} standing"
+        stands = boundless != WRONG
+        signs.append(share_above("unbounded", words, stands[known], tolerance, images.units_of(known)))
+        looked, spoken = looked | known, spoken | (known & stands)
+    return SeenSigns(signs, only, np.where(looked, (spoken | only).astype(np.float64), np.nan))
 
 
 def _measured(values: NDArray[np.bool_], units: NDArray[np.int64] | None) -> Measured:

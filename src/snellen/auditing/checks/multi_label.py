@@ -13,7 +13,6 @@ from snellen.checks.check import Batch, Check, Conclusion, Measured, Reading
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.independent import one_of_each_unit
 from snellen.checks.per_image import PerImage, array_column, read_array
-from snellen.checks.treatments import treatments
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding, FindingExample
 from snellen.core.method import Need
@@ -81,7 +80,7 @@ class MultiLabel(Check):
 
     def conclude(self, reading: Reading) -> Conclusion:
         """The hypothesis that no more images than are tolerated show a second class."""
-        known, winners, strengths = self._known(reading)
+        known, winners, strengths = seen_windows(reading.images, reading.evidence)
         if len(known) < FEWEST or len(reading.names) < 2:
             note = "Several classes in an image: needs square images with labels"
             return Conclusion(notes=[note] if reading.images.labelled.any() else [])
@@ -125,18 +124,6 @@ class MultiLabel(Check):
             ],
         )
 
-    def _known(self, reading: Reading) -> tuple[PerImage, NDArray[np.int64], NDArray[np.float64]]:
-        """Labelled images whose windows were scored, with classes and scores of the windows (n, w)."""
-        table = reading.evidence.where(setting=WINDOWS, status="ok").table
-        places = {one: row for row, one in enumerate(reading.images.ids)}
-        rows = np.array([places[one] for one in table["example_id"].to_pylist()], dtype=np.int64)
-        winners, strengths = read_array(table, WINNERS), read_array(table, STRENGTHS)
-        if winners is None or strengths is None or not len(rows):
-            return reading.images.select(np.zeros(0, dtype=np.int64)), np.zeros((0, 1), int), np.zeros((0, 1))
-        labelled = reading.images.labels[rows] >= 0
-        known = reading.images.select(rows[labelled])
-        return known, winners[labelled].astype(np.int64), strengths[labelled].astype(np.float64)
-
     def _finding(
         self, counted: PerImage, second: NDArray[np.int64], names: tuple[str, ...], p_value: float, harm: float
     ) -> Finding:
@@ -165,5 +152,25 @@ class MultiLabel(Check):
                 )
                 for row in order[: self.examples]
             ),
-            treatments=(*treatments("multi_label"), "look through lists/multi_label.json"),
+            treatments=(
+                "look through lists/multi_label.json; images of several classes need several labels: "
+                "snellen train label-maps",
+            ),
         )
+
+
+def seen_windows(images: PerImage, evidence: Evidence) -> tuple[PerImage, NDArray[np.int64], NDArray[np.float64]]:
+    """Labelled images whose windows were scored, with classes and scores of the windows (n, w).
+
+    Args:
+        images: usable ones.
+        evidence: of the check.
+    """
+    table = evidence.where(setting=WINDOWS, status="ok").table
+    places = {one: row for row, one in enumerate(images.ids)}
+    rows = np.array([places[one] for one in table["example_id"].to_pylist()], dtype=np.int64)
+    winners, strengths = read_array(table, WINNERS), read_array(table, STRENGTHS)
+    if winners is None or strengths is None or not len(rows):
+        return images.select(np.zeros(0, dtype=np.int64)), np.zeros((0, 1), int), np.zeros((0, 1))
+    labelled = images.labels[rows] >= 0
+    return images.select(rows[labelled]), winners[labelled].astype(np.int64), strengths[labelled].astype(np.float64)

@@ -14,7 +14,7 @@ from snellen.checks.per_image import PerImage
 from snellen.core.finding import Finding, FindingExample
 from snellen.core.method import Need
 from snellen.metrics.inspection.properties import ImageProperties
-from snellen.metrics.inspection.slices import FEWEST, ErrorSlice, find_slices
+from snellen.metrics.inspection.slices import FEWEST, ErrorSlice, SliceSearch, find_slices
 
 #: A slice is named for its class, and for a property, from these on.
 MOSTLY, STANDS_OUT = 0.6, 0.5
@@ -65,6 +65,7 @@ class Slices(Check):
         )
         return Conclusion(
             hypotheses=[self._hypothesis(one, known, reading.names) for one in found.slices],
+            lists={self.name: _rows(found, known, reading.names)} if found.slices else {},
             notes=[
                 f"Slices were proposed by one half of the images and tested on the other: {len(found.slices)} were. "
                 f"Each must be worse than the rest and, class by class, than the rest of its classes."
@@ -77,7 +78,7 @@ class Slices(Check):
         def finding(harm: float) -> Finding:
             return Finding(
                 kind="slice",
-                subject=f"{names[one.label]} {_fingerprint(one, known)}",
+                subject=_subject(one, known, names),
                 harm=harm,
                 p_value=p_value,
                 title=(
@@ -101,6 +102,26 @@ class Slices(Check):
         within = one.excess.gap_within_classes
         most = max(within, 0.0) if np.isfinite(within) else 0.0
         return Hypothesis(p_value, lambda level: min(max(one.lower(level), 0.0), most) * one.share, finding)
+
+
+def _rows(found: SliceSearch, known: PerImage, names: tuple[str, ...]) -> list[dict[str, object]]:
+    """Images of every slice that was tested, and of the half that tested: by them another run is judged.
+
+    ``tested`` is whether an image is of that half; ``slices`` are those that it is in, told or not.
+    """
+    of: list[list[str]] = [[] for _ in known.ids]
+    for one in found.slices:
+        for row in one.members.tolist():
+            of[row].append(_subject(one, known, names))
+    return [
+        {"id": key, "tested": tested, "slices": slices}
+        for key, tested, slices in zip(known.ids, found.held_out.tolist(), of, strict=True)
+        if tested or slices
+    ]
+
+
+def _subject(one: ErrorSlice, known: PerImage, names: tuple[str, ...]) -> str:
+    return f"{names[one.label]} {_fingerprint(one, known)}"
 
 
 def _fingerprint(one: ErrorSlice, known: PerImage) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from snellen.auditing.bag_hypotheses import found_for
 from snellen.auditing.bag_table import BagTable
 from snellen.auditing.compare.difference import (
     Difference,
@@ -27,6 +28,9 @@ from snellen.metrics.weighted import weighted_auroc
 
 #: Name of the check, and of the group of its figures.
 BAGS = "bags"
+
+#: Why the gap of a group is not paired though the runs are.
+OTHER_BAGS = "not paired: other bags belong to it in the second run"
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +90,13 @@ class BagPair:
         ids = [dict(zip(table.ids, range(len(table)), strict=True)) for table in self.tables]
         labelled = [[bag for bag in table.ids if table.labels[own[bag]] >= 0] for table, own in self._with(ids)]
         if self.paired:
-            both = sorted(set(labelled[0]) & set(labelled[1]))
+            tables = [table for table, _ in self._with(ids)]
+            both = [
+                bag
+                for bag in sorted(set(labelled[0]) & set(labelled[1]))
+                # A bag of another label in the second run is compared nowhere, as an image is.
+                if tables[0].truth[ids[0][bag]] == tables[1].truth[ids[1][bag]]
+            ]
             labelled = [both, both]
         sides = []
         for (table, own), names in zip(self._with(ids), labelled, strict=True):
@@ -109,11 +119,29 @@ class BagPair:
             lambda table, images: (table.of_image >= 0) & (table.labelled & ~table.truth)[table.of_image]
         )
 
+    @cached_property
+    def relabelled(self) -> set[str]:
+        """Bags of images that are positive in one run and not in the other."""
+        owners = [
+            {
+                images.ids[row]: table.ids[table.of_image[row]]
+                for row in np.flatnonzero((table.of_image >= 0) & (images.labels == table.positive)).tolist()
+            }
+            for table, images in zip(self.tables, self.images, strict=True)
+        ]
+        return {bag for one, other in (owners, owners[::-1]) for key, bag in one.items() if key not in other}
+
     def _images(self, wanted: Callable[[BagTable, PerImage], NDArray[np.bool_]]) -> tuple[Judged, Judged]:
         rows_of = []
         for table, images in zip(self.tables, self.images, strict=True):
             rows_of.append({images.ids[row]: row for row in np.flatnonzero(wanted(table, images)).tolist()})
-        both = sorted(rows_of[0].keys() & rows_of[1].keys()) if self.paired else None
+        both = None
+        if self.paired:
+            both = [
+                key
+                for key in sorted(rows_of[0].keys() & rows_of[1].keys())
+                if self._positive(0, rows_of[0][key]) == self._positive(1, rows_of[1][key])
+            ]
         sides = []
         for table, images, own in zip(self.tables, self.images, rows_of, strict=True):
             rows = np.array([own[key] for key in (own if both is None else both)], dtype=np.int64)
@@ -127,6 +155,10 @@ class BagPair:
                 )
             )
         return sides[0], sides[1]
+
+    def _positive(self, which: int, row: int) -> bool:
+        """Whether an image of a run has the label of the positive class."""
+        return bool(self.images[which].labels[row] == self.tables[which].positive)
 
     def _with(self, each: list[dict[str, int]]) -> list[tuple[BagTable, dict[str, int]]]:
         return list(zip(self.tables, each, strict=True))
@@ -169,11 +201,33 @@ def compare_bag_findings(bags: BagPair, positive: str) -> dict[str, Difference]:
     names = [{group for group in one.groups if group is not None} for one in grouped]
     for name in sorted(names[0] & names[1]):
         member = [np.array([group == name for group in one.groups], dtype=bool) for one in grouped]
-        if bags.paired and not np.array_equal(member[0], member[1]):
-            continue
+        same = np.array_equal(member[0], member[1])
         gaps = [_gap(one, inside) for one, inside in zip(grouped, member, strict=True)]
-        found[f"bag_group_gap:{name}"] = _difference_of(bags.paired, grouped, gaps[0], gaps[1])
+        gap = _difference_of(bags.paired and same, grouped, gaps[0], gaps[1])
+        moved = gap is not None and bags.paired and not same
+        found[f"bag_group_gap:{name}"] = replace(gap, remark=OTHER_BAGS) if gap is not None and moved else gap
+    found[f"bag_evidence:{positive}"] = _evidence(bags)
     return {key: difference for key, difference in found.items() if difference is not None}
+
+
+def _evidence(bags: BagPair) -> Difference | None:
+    """Share of the found positive bags whose strongest image is not positive; on the same data, of those both find."""
+    found = [
+        {table.ids[place]: (not right, table.unit_codes[place]) for place, right in found_for(table, images).items()}
+        for table, images in zip(bags.tables, bags.images, strict=True)
+    ]
+    names = [sorted(one) for one in found]
+    if bags.paired:
+        names = [sorted((found[0].keys() & found[1].keys()) - bags.relabelled)] * 2
+    if not all(names):
+        return None
+    means = [Mean(np.array([float(one[bag][0]) for bag in of])) for one, of in zip(found, names, strict=True)]
+    codes = [np.array([one[bag][1] for bag in of]) for one, of in zip(found, names, strict=True)]
+    units = [None if len(np.unique(one)) == len(one) else one for one in codes]
+    if not bags.paired:
+        return unpaired_difference(means[0], means[1], units[0], units[1])
+    difference = paired_difference(means[0], means[1], units[0])
+    return replace(difference, remark=f"of the {difference.n} positive bags that both runs find")
 
 
 def _table(record: RunRecord) -> BagTable:

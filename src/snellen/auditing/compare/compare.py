@@ -18,9 +18,10 @@ from snellen.auditing.compare.comparison import (
     figure_verdict,
     finding_verdict,
 )
+from snellen.auditing.compare.data_differences import compare_data_findings
 from snellen.auditing.compare.difference import RESAMPLES, Difference
 from snellen.auditing.compare.figures import FigureDifference, compare_figures, direction
-from snellen.auditing.compare.finding_differences import compare_data_findings, compare_quantities, unmeasurable
+from snellen.auditing.compare.finding_differences import compare_quantities, unmeasurable
 from snellen.auditing.compare.pairing import Pair, pair_runs
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.report import AuditReport
@@ -37,9 +38,8 @@ NOTES = (
     "figures.",
 )
 
-#: Why a difference is not paired though the runs are, of drift and of groups.
-FROM_REPORTS = "not paired: taken from the intervals of the reports"
-OTHER_MEMBERS = "not paired: other images belong to it in the second run"
+#: Figures that differ by less do so by the order in which they were summed.
+ROUNDING = 1e-12
 
 #: What got worse stands first.
 ORDER: tuple[FindingVerdict, ...] = ("new", "worse", "unclear", "same", "better", "mended")
@@ -171,7 +171,7 @@ def _figure(one: FigureDifference, told: tuple[bool, bool] | None, margin: float
             second=difference.second,
             difference=difference.value,
             n=difference.n,
-            verdict="same" if difference.value == 0 else "not compared",
+            verdict="same" if abs(difference.value) < ROUNDING else "not compared",
             reason=one.reason,
         )
     return ComparedFigure(
@@ -208,10 +208,7 @@ def _findings(pair: Pair, quantities: dict[str, Difference], margin: float) -> l
         )
         reason = None
         if difference is not None:
-            if key.startswith(("drift:", "label_noise")):
-                reason = FROM_REPORTS
-            elif pair.paired and not difference.paired:
-                reason = OTHER_MEMBERS
+            reason = difference.remark
         elif key in of_data:
             verdict, reason = of_data[key].verdict, of_data[key].reason
         else:

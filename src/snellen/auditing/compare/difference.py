@@ -201,6 +201,7 @@ class Difference:
         paired: whether both were taken on the same images.
         identical: whether not one image differs.
         n: images compared, of the later run where the images differ.
+        remark: what a reader must know of it, such as why it is not paired.
     """
 
     first: float
@@ -212,6 +213,7 @@ class Difference:
     paired: bool
     identical: bool
     n: int
+    remark: str | None = None
 
     @property
     def value(self) -> float:

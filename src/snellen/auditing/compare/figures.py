@@ -20,7 +20,8 @@ from snellen.auditing.compare.difference import (
     paired_difference,
     unpaired_difference,
 )
-from snellen.auditing.compare.pairing import Pair, Side, absence, differing_parameters
+from snellen.auditing.compare.listed_differences import listed_difference
+from snellen.auditing.compare.pairing import Pair, Side, absence, differing_parameters, same_labels, same_set
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.checks.check import Measured
 from snellen.checks.independent import halves
@@ -187,6 +188,9 @@ def _compare(name: str, before: Measured, after: Measured, pair: Pair, resamples
         masks = ~np.isnan(per_image(name, pair.first)), ~np.isnan(per_image(name, pair.second))
     sides = pair.first, pair.second
     made = [estimate(name, side, mask, resamples) for side, mask in zip(sides, masks, strict=True)]
+    listed = listed_difference(pair, *name.split(".", 1))
+    if listed is not None:
+        return FigureDifference(name, before, after, listed, None if direction(name) else _no_side(name))
     if made[0] is None or made[1] is None:
         difference = unpaired_difference(FromInterval(before), FromInterval(after), None, None)
         reason = "taken from the intervals of the reports" if direction(name) else _no_side(name)
@@ -335,8 +339,9 @@ def _unlike_means(name: str, pair: Pair) -> str | None:
     if name == "group_gap.worst_accuracy" and pair.paired and pair.first.images.groups != pair.second.images.groups:
         return "images belong to other groups in the second run"
     if name == "calibration.ece_with_temperature":
-        tuned = [side.record.plan.get("companions", {}).get("tune", {}) for side in (pair.first, pair.second)]
-        return "the temperature was fitted on other images" if tuned[0] != tuned[1] else None
+        first, second = pair.first.record, pair.second.record
+        alike = same_set(first, second, "tune") and same_labels(first, second, [first.tuning, second.tuning])
+        return None if alike else "the temperature was fitted on other images"
     if not (name.startswith("corruption.") and not name.endswith(".accuracy")):
         return None
     ours, theirs = (side.record.parameters["corruption"] for side in (pair.first, pair.second))

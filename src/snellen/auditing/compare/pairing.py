@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from snellen.auditing.compare.difference import Units
+from snellen.auditing.compare.difference import Difference, Mean, Units, paired_difference, unpaired_difference
 from snellen.auditing.compare.run_record import RunRecord
+from snellen.auditing.shard_work import AUDITED
 from snellen.checks.per_image import ABSENT, PerImage
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
@@ -18,7 +21,17 @@ from snellen.core.evidence import Evidence
 BAG_DECISION = frozenset({"pooling", "threshold"})
 
 #: Parameters of a check that change no figure, or of which only what both runs have is compared.
-HARMLESS = BAG_DECISION | {"examples", "resamples", "kinds", "severities", "threats", "declared", "reference", "shown"}
+HARMLESS = BAG_DECISION | {
+    "examples",
+    "resamples",
+    "kinds",
+    "severities",
+    "threats",
+    "declared",
+    "reference",
+    "shown",
+    "earlier",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +56,14 @@ class Side:
             self.seen[check, setting] = self._read(check, setting)
         return self.seen[check, setting]
 
+    def marked(self, check: str, setting: str, reasons: Collection[str]) -> NDArray[np.float64]:
+        """1 where a row that is ok has one of these reasons, 0 where another or none, (n,); NaN where there is none."""
+        table = self.record.evidence.get(check, Evidence.merge([])).where(setting=setting, status="ok").table
+        found, known = np.full(len(self.record.images), np.nan), self.record.images.ids
+        places = pc.index_in(table["example_id"], pa.array(known, pa.string())).to_numpy().astype(np.int64)
+        found[places] = pc.is_in(table["reason"], pa.array(sorted(reasons), pa.string())).to_numpy()
+        return found[self.rows]
+
     def _read(self, check: str, setting: str) -> NDArray[np.int8]:
         evidence = self.record.evidence.get(check, Evidence.merge([]))
         if not len(evidence.where(setting=setting)):
@@ -59,12 +80,14 @@ class Pair:
         second: the later one.
         paired: whether both were made on the same images, which then stand in the same order.
         notes: what a reader must know.
+        relabelled: images that have another label in the second run, and are compared nowhere.
     """
 
     first: Side
     second: Side
     paired: bool
     notes: tuple[str, ...]
+    relabelled: int = 0
 
     @property
     def units(self) -> Units:
@@ -73,7 +96,10 @@ class Pair:
 
 
 def pair_runs(first: RunRecord, second: RunRecord) -> Pair:
-    """Match the images of two runs by id when their data are the same to the byte; else compare unpaired.
+    """Match the images of two runs by id when they are the same to the byte; else compare unpaired.
+
+    Labels and decisions are compared by the names of the classes, whatever their order in each model. An image whose
+    label differs is left out, so that a difference is one of the models.
 
     Raises:
         InputError: other classes, another task, or neither labelled images nor labelled bags in a run, or no image
@@ -91,7 +117,7 @@ def pair_runs(first: RunRecord, second: RunRecord) -> Pair:
     if all(decisions) and any(decisions[0].get(name) != decisions[1].get(name) for name in BAG_DECISION):
         told = [f"{one.get('pooling')}, positive from {one.get('threshold')} on" for one in decisions]
         notes.append(f"Bags are decided by {told[0]} in the first run, and by {told[1]} in the second.")
-    if first.fingerprint != second.fingerprint:
+    if not same_set(first, second):
         notes.append(
             f"The runs used other data ({len(sides[0].rows)} and {len(sides[1].rows)} labelled images), so that "
             f"nothing is paired: intervals are wide, and a difference may come from the images as well as from the "
@@ -107,10 +133,75 @@ def pair_runs(first: RunRecord, second: RunRecord) -> Pair:
             f"Compared on the {len(ids)} images that both runs could use; {alone[0]} were used in the first alone and "
             f"{alone[1]} in the second alone."
         )
+    relabelled = _relabelled(sides)
+    ids = [key for key in ids if key not in relabelled]
+    if relabelled:
+        notes.append(
+            f"{len(relabelled)} of these images have another label in the second run. They are left out of what is "
+            f"compared image by image, so that a difference there is one of the models."
+        )
+        if not ids:
+            raise InputError("every image has another label in the second run: no figure of one means the same in it")
     if first.plan.get("seed") != second.plan.get("seed"):
         notes.append("The runs have other seeds: random corruptions and attacks differ between them.")
     shared = [_on(side, ids) for side in sides]
-    return Pair(shared[0], shared[1], True, tuple(notes))
+    return Pair(shared[0], shared[1], True, tuple(notes), len(relabelled))
+
+
+def same_set(first: RunRecord, second: RunRecord, name: str = AUDITED) -> bool:
+    """Whether a set of both runs holds the same images by id and content, whatever their labels; also if none has it.
+
+    Args:
+        first: the earlier run.
+        second: the later one.
+        name: ``audit``, ``train`` or ``tune``.
+    """
+    if first.set_fingerprint(name) == second.set_fingerprint(name):
+        return True
+    contents = first.contents(name)
+    return contents is not None and contents == second.contents(name)
+
+
+def same_labels(first: RunRecord, second: RunRecord, images: Sequence[PerImage | None]) -> bool:
+    """Whether images of both runs have the same labels by the names of the classes."""
+    if images[0] is None or images[1] is None:
+        return images[0] is images[1]
+    ours, theirs = (
+        {
+            key: record.class_names[label] if label >= 0 else None
+            for key, label in zip(known.ids, known.labels.tolist(), strict=True)
+        }
+        for record, known in ((first, images[0]), (second, images[1]))
+    )
+    return ours == theirs
+
+
+def _relabelled(sides: Sequence[Side]) -> set[str]:
+    """Images of both sides that have another label in each."""
+    ours, theirs = (dict(zip(side.images.ids, side.images.labels.tolist(), strict=True)) for side in sides)
+    return {key for key in ours.keys() & theirs.keys() if ours[key] != theirs[key]}
+
+
+def mean_difference(pair: Pair, values: Sequence[NDArray[np.float64]]) -> Difference | None:
+    """Difference of a mean over images, on those that have a value, in both runs where they are paired.
+
+    Args:
+        pair: the two runs.
+        values: of the images of each side, (n,) and (m,), in [−1, 1]; NaN where there is none.
+
+    Returns:
+        None where no image is left.
+    """
+    sides, known = (pair.first, pair.second), [~np.isnan(one) for one in values]
+    if pair.paired:
+        known = [known[0] & known[1]] * 2
+    if not all(one.any() for one in known):
+        return None
+    means = [Mean(one[mask]) for one, mask in zip(values, known, strict=True)]
+    units = [side.images.units_of(mask) for side, mask in zip(sides, known, strict=True)]
+    if pair.paired:
+        return paired_difference(means[0], means[1], units[0])
+    return unpaired_difference(means[0], means[1], units[0], units[1])
 
 
 def check_alike(

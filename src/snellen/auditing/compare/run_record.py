@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from snellen.auditing.report import AuditReport
-from snellen.auditing.shard_work import CLEAN
+from snellen.auditing.shard_work import AUDITED, CLEAN
 from snellen.checks.per_image import PerImage
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
@@ -29,12 +29,16 @@ class RunRecord:
         plan: the manifest.
         evidence: by check; ``clean`` always.
         tuned_on: clean evidence of the tuning images; None without such.
+        trained_on: the same of the training images.
+        lists: rows of the files in ``lists/``, by their name.
     """
 
     report: AuditReport
     plan: Mapping[str, Any]
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
     tuned_on: Evidence | None = None
+    trained_on: Evidence | None = None
+    lists: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path | str) -> RunRecord:
@@ -50,13 +54,14 @@ class RunRecord:
             raise InputError(f"{place} holds a run of the kind {plan.get('kind')!r}; only audits can be compared")
         try:
             evidence = {path.stem: Evidence.read(path) for path in sorted((place / "evidence").glob("[!.]*.parquet"))}
-            beside = place / "tune" / "evidence" / f"{CLEAN}.parquet"
-            tuned_on = Evidence.read(beside) if beside.is_file() else None
+            beside = {name: place / name / "evidence" / f"{CLEAN}.parquet" for name in ("tune", "train")}
+            others = {name: Evidence.read(path) for name, path in beside.items() if path.is_file()}
         except (OSError, pa.ArrowInvalid, ValueError) as error:
             raise InputError(f"the evidence of {place} cannot be read ({error}); run the audit again") from error
         if CLEAN not in evidence:
             raise InputError(f"{place} has no evidence/{CLEAN}.parquet; run the audit again with --out {place}")
-        return cls(report_from_json(report, place), plan, evidence, tuned_on)
+        lists = {path.stem: _rows(path) for path in sorted((place / "lists").glob("[!.]*.json"))}
+        return cls(report_from_json(report, place), plan, evidence, others.get("tune"), others.get("train"), lists)
 
     @cached_property
     def images(self) -> PerImage:
@@ -68,6 +73,11 @@ class RunRecord:
         """What is known of the tuning images."""
         return None if self.tuned_on is None else PerImage.of(self.tuned_on)
 
+    @cached_property
+    def training(self) -> PerImage | None:
+        """What is known of the training images."""
+        return None if self.trained_on is None else PerImage.of(self.trained_on)
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes."""
@@ -77,6 +87,18 @@ class RunRecord:
     def fingerprint(self) -> str:
         """Of the image set, labels included."""
         return str(self.plan["data"]["fingerprint"])
+
+    def set_fingerprint(self, name: str) -> str | None:
+        """The same of a set, ``audit``, ``train`` or ``tune``; None where the run had none."""
+        if name == AUDITED:
+            return self.fingerprint
+        found = self.plan.get("companions", {}).get(name)
+        return None if found is None else str(found["fingerprint"])
+
+    def contents(self, name: str) -> str | None:
+        """Hash of ids and contents of a set alone; None where there is none, or an earlier version audited it."""
+        found = self.plan.get("contents", {}).get(name)
+        return None if found is None else str(found)
 
     @cached_property
     def parameters(self) -> dict[str, dict[str, Any]]:
@@ -101,6 +123,15 @@ def report_from_json(record: Mapping[str, Any], where: Path | str) -> AuditRepor
         raise InputError(
             f"{where}: report.json is not the report of an audit ({reason}); run the audit again"
         ) from error
+
+
+def _rows(path: Path) -> Sequence[Mapping[str, Any]]:
+    """Rows of a list; what is none is left out, since a plugin writes what it likes."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON ({error}); run the audit again") from error
+    return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ NAMES = ("id", "unit_id", "group", "bag_id")
 KEPT = ("label", "labels", "split", "mask", "boxes", "bag_label", "tile_row", "tile_column")
 
 #: Parameters that name a model or images, and a folder; whatever begins as a path does is one as well.
-_FOLDERS = frozenset({"textures", "sliders"})
+_FOLDERS = frozenset({"textures", "sliders", "earlier"})
 _REFERENCES = frozenset(
     {
         "surrogate",

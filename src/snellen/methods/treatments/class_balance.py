@@ -23,8 +23,8 @@ from snellen.training.fine_tuning import Term
 class LogitAdjustment(Treatment):
     """Shift scores by how common classes were in training, so that rare ones are not passed over.
 
-    Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, arXiv 2007.07314, section 4.1: the decision is the
-    largest z_y − τ log π_y. τ is the one with the best balanced accuracy on the validation images.
+    Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, arXiv 2007.07314, section 4.1: the decision is
+    the largest z_y − τ log π_y. τ is the one with the best balanced accuracy on the validation images.
 
     >>> LogitAdjustment().strengths[-1]
     2.0
@@ -66,10 +66,10 @@ class LogitAdjustment(Treatment):
 class LastLayerRetraining(Treatment):
     """Train the last layer anew, on features as they are and with equal weight for every group of images.
 
-    Kirichenko, Izmailov and Wilson, "Last layer re-training is sufficient for robustness to spurious correlations", ICLR
-    2023, arXiv 2204.02937: groups are pairs of class and group where groups are known, else classes. The paper fits to
-    held-out images alone; here the validation images and those of the training count equally much, since a validation
-    set may be small.
+    Kirichenko, Izmailov and Wilson, "Last layer re-training is sufficient for robustness to spurious correlations",
+    ICLR 2023, arXiv 2204.02937: groups are pairs of class and group where groups are known, else classes. The paper
+    fits to held-out images alone; here the validation images and those of the training count equally much, since a
+    validation set may be small.
     """
 
     name: ClassVar[str] = "last_layer_retraining"

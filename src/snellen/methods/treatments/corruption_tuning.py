@@ -1,7 +1,7 @@
 """Fine-tuning for images that are damaged: under the kinds that were found, or by AugMix, which knows none of them.
 
-Hendrycks et al., "AugMix", ICLR 2020, arXiv 1912.02781, for the second; the first is the augmentation of Di Salvo et al.,
-"MedMNIST-C", 2024, arXiv 2406.17536, in a fine-tuning instead of a training.
+Hendrycks et al., "AugMix", ICLR 2020, arXiv 1912.02781, for the second; the first is the augmentation of Di Salvo et
+al., "MedMNIST-C", 2024, arXiv 2406.17536, in a fine-tuning instead of a training.
 """
 
 from __future__ import annotations

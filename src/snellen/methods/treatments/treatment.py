@@ -157,7 +157,7 @@ def treat_together(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> PreparedNetwork:
-    """Carry out several treatments by their stages: all fine-tunings in one training, the others one after the other."""
+    """Carry out treatments by their stages: all fine-tunings in one training, the others one after the other."""
     tunings = [one for one in treatments if isinstance(one, FineTuning)]
     for stage in Stage:
         if stage == Stage.FINE_TUNING and tunings:

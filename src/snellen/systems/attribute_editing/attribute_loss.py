@@ -215,6 +215,11 @@ class AttributeLosses:
         value = float(beyond.mean())
         return Measured(value=value, low=max(min(low, value), -1.0), high=min(max(high, value), 1.0), n=len(self.known))
 
+    def by_image(self) -> list[dict[str, float]]:
+        """What each image loses, by ``ATTRIBUTE.lost``: the figures of that name are the means."""
+        lost = {f"{one}.lost": self._beyond(self.kinds_of(one)).tolist() for one in self.attributes}
+        return [{name: values[row] for name, values in lost.items()} for row in range(len(self.known))]
+
     def drop(self, kind: str) -> PairedDrop:
         """What an edit takes of the accuracy of the unedited images, as published, at the largest severity."""
         return paired_drop(self.known.correct, self.right[kind][-1], self.known.units)

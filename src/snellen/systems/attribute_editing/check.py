@@ -229,9 +229,9 @@ class Attributes(Check):
             ],
             lists={
                 self.name: [
-                    {"id": key, "right": bool(right), "worst": which, "lost_by": list(by)}
-                    for key, right, which, by in zip(
-                        losses.known.ids, losses.known.correct, worst, lost_by, strict=True
+                    {"id": key, "right": bool(right), "worst": which, "lost_by": list(by), **lost}
+                    for key, right, which, by, lost in zip(
+                        losses.known.ids, losses.known.correct, worst, lost_by, losses.by_image(), strict=True
                     )
                 ]
             },

@@ -27,7 +27,12 @@ from snellen.metrics.sweep import Transformation, measure, setting_name
 from snellen.systems.continuous_nuisance.generated_conclusion import concluded
 from snellen.systems.continuous_nuisance.generated_trajectories import Asked
 from snellen.systems.continuous_nuisance.method import ContinuousNuisance
-from snellen.systems.continuous_nuisance.nuisance_loss import NuisanceLoss, loss_panels, nuisance_loss
+from snellen.systems.continuous_nuisance.nuisance_loss import (
+    NuisanceLoss,
+    loss_panels,
+    lost_by_image,
+    nuisance_loss,
+)
 from snellen.systems.continuous_nuisance.presets import Preset
 from snellen.systems.continuous_nuisance.redrawn_scenes import Redrawn, has_scenes, prepared, redrawable, worsened
 from snellen.systems.continuous_nuisance.strengths import PUBLISHED
@@ -152,7 +157,7 @@ class NuisanceCheck(Check):
             hypotheses=[*drawn.hypotheses, *found.hypotheses],
             columns=drawn.columns,
             panels=[*drawn.panels, *found.panels],
-            lists=found.lists,
+            lists={**drawn.lists, **found.lists},
             pictures=found.pictures,
             notes=[*drawn.notes, *found.notes],
         )
@@ -203,6 +208,7 @@ class NuisanceCheck(Check):
                 title="The same scenes under a nuisance",
                 about="Strength 0 is the scene as it is.",
             ),
+            lists={self.name: lost_by_image(known, losses, outcomes)} if losses else {},
             notes=self._notes(losses, reading),
         )
 

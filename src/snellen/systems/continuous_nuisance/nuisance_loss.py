@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from snellen.checks.charts import LOOKS
 from snellen.checks.check import Measured
 from snellen.checks.panels import Line, Panel, Point
-from snellen.checks.per_image import PerImage
+from snellen.checks.per_image import RIGHT, PerImage
 from snellen.checks.strengths import Lost, accuracy_at, failure_severities, half_lost_at, lost_over
 from snellen.metrics.clustered import clustered_mean
 from snellen.systems.continuous_nuisance.strengths import beyond
@@ -110,6 +110,25 @@ def nuisance_loss(known: PerImage, outcomes: NDArray[np.int8], strengths: Sequen
         failed=float(np.isfinite(first).mean()) if len(first) else 0.0,
         half=half_lost_at(first),
     )
+
+
+def lost_by_image(
+    known: PerImage, losses: Mapping[str, NuisanceLoss], outcomes: Mapping[str, NDArray[np.int8]]
+) -> list[dict[str, object]]:
+    """What each image loses under each nuisance, by ``NUISANCE.lost``: the figures of that name are the means.
+
+    Args:
+        known: n images.
+        losses: by nuisance.
+        outcomes: (strengths, n) by nuisance.
+    """
+    rows: dict[str, dict[str, object]] = {}
+    for nuisance, loss in losses.items():
+        for place in np.flatnonzero(loss.lost.paired).tolist():
+            kept = float((outcomes[nuisance][:, place] == RIGHT).mean())
+            row = rows.setdefault(known.ids[place], {"id": known.ids[place]})
+            row[f"{nuisance}.lost"] = float(known.correct[place]) - kept
+    return list(rows.values())
 
 
 def loss_measured(loss: NuisanceLoss) -> Measured:

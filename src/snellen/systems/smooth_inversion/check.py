@@ -24,6 +24,7 @@ from snellen.metrics.incomplete_beta import regularised_incomplete_beta
 from snellen.metrics.intervals import clopper_pearson
 from snellen.models.classifiers.prepared_images import read_prepared
 from snellen.systems.smooth_inversion.class_outliers import rank_p_value
+from snellen.systems.smooth_inversion.kept_changes import KEPT, KeptChange, own_first, read_changes, try_changes
 from snellen.systems.smooth_inversion.method import Backdoor
 from snellen.systems.smooth_inversion.scanning import FEWEST, ClassScan, Recovered
 from snellen.systems.smooth_inversion.training_images import LIST, TrainingSuspects, advice, listed, training_suspects
@@ -61,6 +62,9 @@ class BackdoorCheck(Check):
     clean: tuple[str, ...] = Field((), description="references of clean models of the same classes, two or more")
     outlier: float = Field(3.5, gt=0, description="spreads from which a class stands out")
     tolerated: float = Field(0.3, gt=0, lt=1, description="share of other images up to which nothing is told")
+    earlier: str | None = Field(
+        None, description="run directory of an earlier audit: its changes are tried here too, for snellen compare"
+    )
     examples: int = Field(6, ge=0, description="pictures")
 
     _found: dict[str, Recovered] = PrivateAttr(default_factory=dict)
@@ -81,6 +85,12 @@ class BackdoorCheck(Check):
     def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
         """Why it cannot run: no module of torch that can be asked under noise, above all."""
         return super().missing(classifier, images, companions) or self.scan().missing(classifier)
+
+    def resolved(self, classifier: Classifier) -> BackdoorCheck:
+        """As it is; an earlier audit that keeps no changes is refused now, and not after hours."""
+        if self.earlier is not None:
+            read_changes(self.earlier)
+        return self
 
     def cost(self) -> float:
         """The search is of the model and not of each image: shared by ``images`` of ten classes, as if no more came."""
@@ -117,6 +127,14 @@ class BackdoorCheck(Check):
         if told and "train" in reading.companions:
             suspects = training_suspects(reading.companions["train"], sorted(told), rng=rng)
         listing = listed(suspects, reading.names)
+        own = [
+            KeptChange(
+                reading.names[one.target], one.change.cpu(), tuple(ids[row] for row in found.measured_on.tolist())
+            )
+            for one in found.recovered
+        ]
+        changes = own_first(own, [] if self.earlier is None else read_changes(self.earlier))
+        tried, untried = try_changes(changes, classifier, reading.audited, known)
         best = found.recovered[0]
         low, high = best.effect.interval()
         metrics = {
@@ -131,10 +149,11 @@ class BackdoorCheck(Check):
                 for one in found.recovered
             ],
             panels=[self._table(found, reading)],
-            lists={LIST: listing} if listing else {},
+            lists={KEPT: tried} | ({LIST: listing} if listing else {}),
+            arrays={KEPT: {one.key: one.change.numpy() for one in changes}},
             notes=[
                 f"Backdoor: {scan.verdict(found, classifier)}.",
-                *(f"Backdoor: {a}." for a in scan.assumptions(found, null)),
+                *(f"Backdoor: {a}." for a in (*scan.assumptions(found, null), *untried)),
                 *(f"Backdoor: {one.note(reading.names[target])}." for target, one in suspects.items()),
             ],
         )

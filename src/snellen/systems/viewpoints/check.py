@@ -15,7 +15,6 @@ from snellen.checks.check import Check, Companion, Conclusion, Measured, Reading
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.independent import halves
 from snellen.checks.panels import HeatPicture, Panel, keep_file, keep_picture
-from snellen.checks.treatments import treatments
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.finding import Finding, FindingExample
@@ -219,7 +218,6 @@ class Viewpoint(Check):
             f"those from the set's own viewpoints{where}",
             facts=facts,
             examples=examples,
-            treatments=treatments("viewpoint"),
         )
 
     def _examples(
@@ -312,6 +310,7 @@ def _rows(
             "class": names[one.viewed.label],
             "natural": one.natural.share,
             "random": one.random.share,
+            "lost": one.natural.share - one.random.share,
             "attacked": float(attacked[one.viewed.object_id].mean()) if one.viewed.object_id in attacked else None,
         }
         for one in ranked

@@ -1,0 +1,100 @@
+"""Classifiers with one thing wrong, and images to treat them with: made in a second or two."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+
+import torch
+from torch import nn
+
+from snellen.core.classifier import Classifier
+from snellen.core.images import ImageSet
+from snellen.core.preparation import Preparation
+from snellen.data.files.arrays import load_arrays
+from snellen.data.references import load_images
+from snellen.models.classifiers.references import load_classifier
+
+#: Of the bundled sample, by position: trained on, chosen by, audited.
+TRAIN, VAL, AUDITED = slice(0, 700), slice(700, 1000), slice(1000, 1800)
+
+
+@cache
+def garments() -> dict[str, ImageSet]:
+    """Three sets of garments without a common image, none of which calls itself a test set."""
+    whole = load_images("bundled:fashion-mnist")
+    parts = {"train": TRAIN, "val": VAL, "audited": AUDITED}
+    return {name: _plain(whole.select(range(len(whole))[part], name=name), name) for name, part in parts.items()}
+
+
+def _plain(images: ImageSet, name: str) -> ImageSet:
+    """The images in memory, without a split."""
+    import numpy as np
+
+    pixels = np.stack([np.asarray(images.read(row)) for row in range(len(images))])
+    made = load_arrays(pixels, images.labels, class_names=images.class_names, name=name)
+    renamed = made.table.set_column(
+        made.table.column_names.index("id"), "id", [[f"{name}-{row}" for row in range(len(made))]]
+    )
+    return ImageSet(made.source, renamed, made.class_names, name)
+
+
+def classifier_of(network: nn.Module) -> Classifier:
+    """A classifier of garments with this network."""
+    healthy = load_classifier("bundled:fashion-cnn")
+    return Classifier(
+        network,
+        class_names=healthy.class_names,
+        preparation=healthy.preparation,
+        normalization=healthy.normalization,
+        name="ill",
+    )
+
+
+@cache
+def healthy() -> nn.Module:
+    """The network of the bundled classifier."""
+    module = load_classifier("bundled:fashion-cnn").module
+    assert module is not None
+    return module
+
+
+def overconfident(factor: float = 4.0) -> nn.Module:
+    """The same decisions, much too sure."""
+    network = copy.deepcopy(healthy())
+    last = _last(network)
+    with torch.no_grad():
+        last.weight.mul_(factor)
+        last.bias.mul_(factor)
+    return network
+
+
+def blind_to(label: int, by: float = 30.0) -> nn.Module:
+    """Never decides for one class."""
+    network = copy.deepcopy(healthy())
+    with torch.no_grad():
+        _last(network).bias[label] -= by
+    return network
+
+
+def small(side: int = 12, classes: int = 3, seed: int = 0) -> nn.Module:
+    """A network of a few thousand weights, without normalisation, for images of any three colours."""
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32, classes),
+    )
+
+
+def prepared(side: int) -> Preparation:
+    """Images of one side, as they are."""
+    return Preparation(size=(side, side))
+
+
+def _last(network: nn.Module) -> nn.Linear:
+    layers = [one for one in network.modules() if isinstance(one, nn.Linear)]
+    return layers[-1]

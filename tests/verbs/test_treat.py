@@ -1,0 +1,243 @@
+"""The verb treat: what it opens, what it tries, how it proves, and what it leaves behind."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+import snellen
+from snellen.auditing.report import AuditReport
+from snellen.core.errors import InputError, RunConflictError, UnknownNameError
+from snellen.core.images import ImageSet
+from snellen.methods.treatments.treatment import Stage, Treatment
+from snellen.verbs.treated import Treated
+from snellen.verbs.treatment_proof import ProvingImages
+from tests.verbs.ill_classifiers import blind_to, classifier_of, garments, overconfident
+
+CHECKS = ["clean", "calibration"]
+
+
+@pytest.fixture(scope="module")
+def sure(tmp_path_factory: pytest.TempPathFactory) -> AuditReport:
+    """An audit of a classifier that is much too sure."""
+    folder = tmp_path_factory.mktemp("sure") / "run"
+    return snellen.audit(classifier_of(overconfident()), garments()["audited"], checks=CHECKS, out=folder)
+
+
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory: pytest.TempPathFactory) -> AuditReport:
+    """An audit of a classifier that never decides for bags."""
+    folder = tmp_path_factory.mktemp("blind") / "run"
+    return snellen.audit(classifier_of(blind_to(8)), garments()["audited"], checks=["clean"], out=folder)
+
+
+def treat(report: AuditReport | Path, **changes) -> Treated:
+    given = {"train": garments()["train"], "val": garments()["val"], **changes}
+    return snellen.treat(report, **given)
+
+
+def outcome(made: Treated, key: str) -> str:
+    return next(one.outcome for one in made.findings if one.key == key)
+
+
+def test_overconfidence_is_mended_without_training_and_at_no_cost(sure):
+    made = treat(sure, train=None, findings="calibration")
+    assert outcome(made, "calibration") == "mended"
+    assert made.cost is not None
+    assert abs(made.cost.difference) <= 0.01
+    assert made.comparison is not None
+    error = next(one for one in made.comparison.figures if one.name == "calibration.ece")
+    assert error.high is not None
+    assert error.high < 0, "paired, on images that fitted nothing"
+
+
+def test_a_class_that_is_never_right_is_mended_in_seconds(blind):
+    made = treat(blind, findings=["worst_class:Bag"])
+    (found,) = made.findings
+    assert found.outcome == "mended"
+    assert found.high is not None
+    assert found.high < -0.3
+    assert made.cost is not None
+    assert made.cost.difference > 0.05, "a class of ten is back"
+
+
+def test_the_audited_classifier_stays_as_it_was(sure):
+    classifier = sure.subject.classifier
+    before = copy.deepcopy(classifier.module.state_dict())
+    made = treat(sure, findings="calibration")
+    after = classifier.module.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not any(one.requires_grad for one in classifier.module.parameters())
+    assert made.module is not classifier.module
+    assert made.classifier.class_names == classifier.class_names
+
+
+def test_what_was_opened_by_references_is_opened_again_from_the_folder(tmp_path, monkeypatch):
+    images = "bundled:fashion-mnist"
+    report = snellen.audit("bundled:fashion-cnn", images, limit=300, checks=["clean"], out=tmp_path / "run")
+    assert report.folder is not None
+    monkeypatch.chdir(tmp_path)
+    plan = snellen.treatment_plan(tmp_path / "run", garments()["train"], findings=[report.findings[0].key])
+    assert plan.treated[0].key == report.findings[0].key
+
+
+def test_a_run_of_objects_asks_for_them(sure):
+    with pytest.raises(InputError, match=r"does not say how its classifier was loaded.*--model"):
+        treat(sure.folder)
+    made = treat(
+        sure.folder, classifier=sure.subject.classifier, images=garments()["audited"], findings="calibration"
+    )
+    assert outcome(made, "calibration") == "mended"
+    with pytest.raises(InputError, match="is not the classifier that"):
+        treat(sure.folder, classifier=classifier_of(blind_to(1)), images=garments()["audited"])
+    with pytest.raises(InputError, match="are not the images that"):
+        treat(sure.folder, classifier=sure.subject.classifier, images=garments()["val"])
+
+
+def test_images_that_were_trained_on_prove_nothing():
+    sets = garments()
+    shared = ImageSet(sets["audited"].source, sets["audited"].table, sets["audited"].class_names, "shared")
+    proving = ProvingImages.of(shared, None, [sets["train"], sets["audited"].select(range(500))])
+    ids = set(proving.proving.ids) | set(proving.selecting.ids)
+    assert ids == set(sets["audited"].ids[500:]), "told by content, whatever the ids"
+    assert proving.notes[0].startswith("500 of 800 images")
+    with pytest.raises(InputError, match=r"0 labelled images are left.*--test DATA"):
+        ProvingImages.of(shared, None, [sets["audited"]])
+
+
+def test_halves_share_no_image_and_a_test_set_is_taken_whole():
+    sets = garments()
+    halved = ProvingImages.of(sets["audited"], None, [sets["train"]])
+    assert not set(halved.proving.ids) & set(halved.selecting.ids)
+    assert abs(len(halved.proving) - len(halved.selecting)) <= 1
+    whole = ProvingImages.of(sets["audited"], sets["val"], [sets["train"]])
+    assert whole.proving.ids == sets["val"].ids
+    assert whole.selecting is None
+
+
+def test_a_finding_that_half_of_the_images_do_not_show_is_not_called_mended(blind):
+    rare = [one for one in blind.findings if one.kind == "worst_class" and one.subject != "Bag"]
+    assert rare, "the audit finds another class, of which half of the images are too few"
+    made = treat(blind, findings=[rare[-1].key])
+    assert outcome(made, rare[-1].key) == "unproven"
+    assert "--test" in made.findings[0].reason
+
+
+def test_an_unfinished_treatment_goes_on_and_ends_the_same(blind, tmp_path):
+    class Stopping:
+        audits = 0
+
+        def begin(self, task, total):
+            self.audits += task == "audit"
+            if self.audits == 3:
+                raise KeyboardInterrupt
+
+        def advance(self, task, amount, note=""):
+            pass
+
+        def finish(self, task):
+            pass
+
+    whole = treat(blind, findings="worst_class", out=tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        treat(blind, findings="worst_class", out=tmp_path / "cut", progress=Stopping())
+    assert (tmp_path / "cut" / "treating.json").exists()
+    assert not (tmp_path / "cut" / "treatment.json").exists()
+    with pytest.raises(RunConflictError, match="differs from this one in: max_loss"):
+        treat(blind, findings="worst_class", out=tmp_path / "cut", max_loss=0.5)
+    cut = treat(blind, findings="worst_class", out=tmp_path / "cut")
+    assert cut.to_json() == whole.to_json()
+    with pytest.raises(InputError, match="name a new one with --out"):
+        treat(blind, findings="worst_class", out=tmp_path / "cut")
+    record = json.loads((tmp_path / "cut" / "treatment.json").read_text(encoding="utf-8"))
+    assert [one["outcome"] for one in record["findings"]] == [one.outcome for one in cut.findings]
+
+
+class Vandal(Treatment):
+    """Makes scores better calibrated and useless: every image is of the first class, by a little."""
+
+    name: ClassVar[str] = "vandal"
+    treats: ClassVar[tuple[str, ...]] = ("calibration",)
+    stage: ClassVar[Stage] = Stage.SCORES
+    trains: ClassVar[bool] = False
+
+    def treat(self, network, patient, *, rng, checkpoint=None, progress=None):
+        layers = [one for one in network.modules() if isinstance(one, torch.nn.Linear)]
+        with torch.no_grad():
+            layers[-1].weight.zero_()
+            layers[-1].bias.zero_()
+        return network
+
+
+def test_nothing_is_delivered_that_costs_more_than_was_allowed(sure, tmp_path):
+    made = treat(sure, findings="calibration", treatments=[Vandal()], out=tmp_path / "out")
+    assert not made.delivered
+    assert made.reference is None
+    assert outcome(made, "calibration") == "unchanged"
+    assert made.classifier is sure.subject.classifier
+    assert not (tmp_path / "out" / "weights.safetensors").exists()
+    assert "Nothing is delivered" in "\n".join(made.lines())
+
+
+def test_the_next_treatment_is_tried_where_the_first_does_not_help(sure):
+    made = treat(sure, findings="calibration", treatments=[Vandal(), "temperature_scaling"])
+    assert [words.split(":")[0] for words in made.tried] == ["vandal", "temperature_scaling"]
+    assert outcome(made, "calibration") == "mended"
+
+
+def test_the_plan_names_treatments_and_why_others_are_left_out(blind):
+    plan = snellen.treatment_plan(blind, val=garments()["val"], findings="worst_class")
+    assert not plan.treated
+    assert "needs training images (--train DATA)" in str(plan)
+    plan = snellen.treatment_plan(blind, garments()["train"], findings="worst_class")
+    (one,) = plan.prescriptions
+    assert [treatment.name for treatment in one.ladder][0] == "last_layer_retraining"
+    assert "equally common" in one.refused["logit_adjustment"]
+    assert "held out" in plan.notes[0]
+
+
+def test_a_server_or_a_function_has_no_weights_to_treat():
+    network = overconfident()
+    classifier = snellen.load_classifier(
+        lambda images: network(torch.as_tensor(images)),
+        garments()["audited"].class_names,
+        preparation=classifier_of(network).preparation,
+    )
+    report = snellen.audit(classifier, garments()["audited"].select(range(300)), checks=CHECKS)
+    made = treat(report, findings="calibration")
+    assert outcome(made, "calibration") == "untreated"
+    assert "has none here" in made.findings[0].reason
+
+
+def test_wrong_names_and_nothing_to_treat(sure):
+    with pytest.raises(UnknownNameError, match="did you mean 'calibration'"):
+        treat(sure, findings="calibratoin")
+    with pytest.raises(InputError, match="treats none of these findings"):
+        treat(sure, findings="calibration", treatments=["corruption_tuning"])
+    with pytest.raises(InputError, match="needs images that are not those of the audit"):
+        treat(sure, train=None, val=None, findings="calibration")
+    with pytest.raises(InputError, match="holds test images"):
+        tested = snellen.load_images("bundled:fashion-mnist")
+        treat(sure, train=tested, findings="calibration")
+
+
+def test_held_out_images_are_whole_units_of_every_class():
+    from snellen.verbs.treat import _held_out
+
+    sets = garments()["train"]
+    units = [f"unit {row // 2}" for row in range(len(sets))]
+    import pyarrow as pa
+
+    grouped = ImageSet(sets.source, sets.table.append_column("unit_id", pa.array(units)), sets.class_names, "grouped")
+    rows = _held_out(grouped, seed=1)
+    held = {units[row] for row in rows}
+    rest = {units[row] for row in range(len(sets)) if row not in set(rows.tolist())}
+    assert not held & rest
+    assert len(set(np.asarray(grouped.labels)[rows].tolist())) == 10
+    assert 0.15 < len(rows) / len(sets) < 0.25
