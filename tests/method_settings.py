@@ -17,6 +17,7 @@ import pyarrow as pa
 import torch
 
 from snellen.core.classifier import Classifier
+from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
@@ -40,6 +41,7 @@ from snellen.systems.perception.perceptualized import PerceptualizedNetwork
 from snellen.systems.perception.perceptualized import architecture as perceptualized
 from snellen.testing.auditing import labelled_images
 from snellen.testing.conformance import small_problem
+from snellen.testing.treating import small_patient
 from tests.data.worlds.glowing_objects import GlowingObjects, reader
 from tests.systems.label_maps.annotators import colour_annotator
 from tests.systems.perturbation_estimation.denoisers import save_denoiser
@@ -344,6 +346,39 @@ RECIPES = {
     ),
 }
 
+#: Of treatments that train on.
+_ONE_EPOCH = {"plan": {"epochs": 1, "batch_size": 32}}
+
+
+def found(kind: str, subject: str = "", **facts: Any) -> dict[str, Value]:
+    """A small patient with one finding."""
+    finding = Finding(kind=kind, subject=subject, harm=0.3, title="planted", facts=facts)
+    return {"patient": lambda _: small_patient(finding)}
+
+
+TREATMENTS = {
+    "augmix_tuning": Row(_ONE_EPOCH),
+    "background_swaps": Row(_ONE_EPOCH),
+    "balanced_tuning": Row(_ONE_EPOCH),
+    "batchnorm_reestimation": Row({}, found("corruption", "contrast")),
+    "corruption_tuning": Row(_ONE_EPOCH, found("corruption", "contrast")),
+    "domain_statistics": Row({}, found("drift", "features")),
+    "group_dro": Row(_ONE_EPOCH, found("group_gap", "two")),
+    "label_correction": Row(_ONE_EPOCH),
+    "label_shift": Row({}, found("drift", "labels")),
+    "last_layer_retraining": Row({"steps": 5}),
+    "logit_adjustment": Row(),
+    "nuisance_tuning": Row(_ONE_EPOCH, found("nuisance", "dense fog")),
+    "object_tuning": Row(_ONE_EPOCH, found("attribute", "size")),
+    "pgd_tuning": Row(_ONE_EPOCH, found("adversarial", "linf.8")),
+    "suspect_removal": Row(_ONE_EPOCH),
+    "temperature_scaling": Row(),
+    "trades_tuning": Row(_ONE_EPOCH, found("adversarial", "l2.0.5")),
+    "train_twice": Row(_ONE_EPOCH),
+    "vector_scaling": Row(),
+    "view_tuning": Row(_ONE_EPOCH),
+}
+
 _SCENES = {"requests": [{"id": "a", "class": "star", "seed": 1}, {"id": "b", "class": "ring"}]}
 _GUIDED = {"generator": "bundled:scene-diffusion", "classifier": "bundled:scene-cnn", "steps": 2}
 
@@ -430,6 +465,7 @@ METHODS: dict[str, dict[str, Row]] = {
     "explanations": EXPLANATIONS,
     "scans": SCANS,
     "recipes": RECIPES,
+    "treatments": TREATMENTS,
     "synthesis": {},
     "generation": GENERATION,
     "forgetting": {},

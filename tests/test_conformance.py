@@ -20,6 +20,7 @@ from snellen.testing import (
     check_recipe,
     check_scan,
     check_shift,
+    check_treatment,
     check_view_attack,
     check_world,
 )
@@ -33,6 +34,7 @@ CONFORMANCE = {
     "explanations": lambda method: check_explanation if isinstance(method, Explainer) else check_description,
     "scans": lambda _: check_scan,
     "recipes": lambda _: check_recipe,
+    "treatments": lambda _: check_treatment,
     "generation": lambda _: check_generator,
     "worlds": lambda _: check_world,
     "defects": lambda _: check_defect,

@@ -12,7 +12,7 @@ from torch import Tensor
 from snellen.checks.per_image import PerImage
 from snellen.core.classifier import Classifier
 from snellen.core.randomness import Randomness
-from snellen.methods.explanations.background_swap import before_backgrounds, without_object
+from snellen.methods.explanations.background_swap import before_backgrounds, shows_object, without_object
 from snellen.methods.explanations.filling import blurred_filling
 from snellen.methods.explanations.maps import pixel_map
 from snellen.methods.explanations.partition_shap import partition_shap
@@ -21,9 +21,6 @@ from snellen.models.segmenters.object_masks import ObjectMasks
 
 #: Images that lend their backgrounds, at most: they stay in memory.
 LENDERS = 64
-
-#: Least and largest share of an image that an object may take to be judged.
-LEAST_SHARE, MOST_SHARE = 0.01, 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,11 +146,6 @@ def swapped(
         outside=evidence_outside(classifier, image, mask, target, evaluations) if evaluations else float("nan"),
         shown=(wrong[0], composites[count + wrong[0]]) if wrong else None,
     )
-
-
-def shows_object(mask: Tensor) -> bool:
-    """Whether there is an object with something around it."""
-    return LEAST_SHARE <= float(mask.double().mean()) <= MOST_SHARE
 
 
 def evidence_outside(classifier: Classifier, image: Tensor, mask: Tensor, target: int, evaluations: int) -> float:

@@ -13,6 +13,7 @@ from snellen.testing.explaining import check_description as check_description
 from snellen.testing.explaining import check_explanation as check_explanation
 from snellen.testing.fitting import check_recipe as check_recipe
 from snellen.testing.generating import check_generator as check_generator
+from snellen.testing.treating import check_treatment as check_treatment
 from snellen.testing.viewing import check_view_attack as check_view_attack
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "check_recipe",
     "check_scan",
     "check_shift",
+    "check_treatment",
     "check_view_attack",
     "check_world",
 ]

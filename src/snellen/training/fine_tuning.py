@@ -6,8 +6,8 @@ training. The learning rate is relative to the weights, so that one number fits 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.training.batches import Batch, ImageStore
@@ -35,12 +36,19 @@ class Term:
         transforms: each makes changed images of the same classes; every image of a batch gets one of all terms'
             transforms, or stays as it is, with equal probability.
         weights: float (n,), of each training example; those of several terms are multiplied.
+        targets: (n, ...), in place of the targets of the training examples; of one term alone.
         objective: losses (n,) that are added to the cross-entropy.
+        weigh: (model, batch, cross-entropies (n,)) → what counts in their place, (n,).
+        state: tensors that ``weigh`` or ``objective`` change as they go, by name: buffers of the model that they are
+            given, and saved with its weights.
     """
 
     transforms: tuple[BatchTransform, ...] = ()
     weights: Tensor | None = None
+    targets: Tensor | None = None
     objective: Objective | None = None
+    weigh: Callable[[nn.Module, Batch, Tensor], Tensor] | None = None
+    state: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class TuningPlan(BaseModel):
@@ -87,23 +95,40 @@ def fine_tune(
 
     Returns:
         The network, in evaluation mode.
+
+    Raises:
+        InputError: two terms have targets.
     """
+    changed = [term.targets for term in terms if term.targets is not None]
+    if len(changed) > 1:
+        raise InputError(f"{len(changed)} treatments change the training labels, and one training has one set of them")
     weights = examples.weights
     for term in terms:
         weights = weights if term.weights is None else weights * term.weights
     used = int((weights > 0).sum())
     transforms = [one for term in terms for one in term.transforms]
+    weighing = [term.weigh for term in terms if term.weigh is not None]
     added = [term.objective for term in terms if term.objective is not None]
 
     def objective(model: nn.Module, batch: Batch) -> Tensor:
         losses = cross_entropy(model(batch.images).float(), batch.targets)
+        for weigh in weighing:
+            losses = weigh(model, batch, losses)
         for one in added:
             losses = losses + one(model, batch)
         return losses
 
+    tuned = _Tuned(network, {name: tensor for term in terms for name, tensor in term.state.items()})
     trained = train(
-        network,
-        _weighted(examples, weights),
+        tuned,
+        ImageStore(
+            examples.images,
+            changed[0] if changed else examples.targets,
+            examples.ids,
+            weights.float(),
+            examples.split,
+            examples.rejected,
+        ),
         plan=TrainingPlan(
             epochs=plan.epochs,
             batch_size=plan.batch_size,
@@ -121,7 +146,7 @@ def fine_tune(
         recipe=recipe,
         progress=progress,
     )
-    network.load_state_dict(trained.weights)
+    tuned.load_state_dict(trained.weights)
     return network.eval()
 
 
@@ -138,7 +163,15 @@ def typical_weight(network: nn.Module) -> float:
     return float(torch.tensor(sizes).median()) if sizes else 1.0
 
 
-def _weighted(examples: ImageStore, weights: Tensor) -> ImageStore:
-    return ImageStore(
-        examples.images, examples.targets, examples.ids, weights.float(), examples.split, examples.rejected
-    )
+class _Tuned(nn.Module):
+    """A network, and what terms keep beside its weights."""
+
+    def __init__(self, network: nn.Module, state: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.network = network
+        for name, tensor in state.items():
+            self.register_buffer(name, tensor.clone())
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.network(images)
+        return scores

@@ -11,6 +11,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+#: Least and largest share of an image that an object may take to be put before other backgrounds.
+LEAST_SHARE, MOST_SHARE = 0.01, 0.95
+
+
+def shows_object(mask: Tensor) -> bool:
+    """Whether a mask, bool (h, w), holds an object with something around it."""
+    return LEAST_SHARE <= float(mask.double().mean()) <= MOST_SHARE
+
 
 def without_object(image: Tensor, mask: Tensor) -> Tensor:
     """The background alone: the object's pixels are taken from the same image, moved by halves, thirds and quarters.

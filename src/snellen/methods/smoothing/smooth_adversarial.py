@@ -8,8 +8,6 @@ published.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import ClassVar
 
 import torch
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.criterion import Misclassified
+from snellen.methods.attacks.in_training import lent
 from snellen.methods.attacks.perturbation import L2Ball, NormalizedStep, perturb
 from snellen.methods.smoothing.branches import Branch
 from snellen.methods.smoothing.noisy_training import STREAM, NoisyTraining, copies_mean, on_noisy_copies
@@ -47,7 +46,11 @@ class SmoothAdversarial(NoisyTraining):
 
         def moved(model: nn.Module, branches: tuple[Branch, ...], batch: Batch) -> Tensor:
             size = length_in(branches, self.epsilon * min(batch.epoch / self.warmup, 1.0))
-            with frozen(model, branches, batch.images) as classifier:
+            with lent(model):
+                with torch.no_grad():
+                    classes = branches[0].scores(branches[0].part(batch.images[:1])).shape[1]
+                names = [str(number) for number in range(classes)]
+                classifier = Classifier(model, class_names=names, device=batch.images.device)
                 return perturb(
                     classifier,
                     batch.images,
@@ -64,20 +67,3 @@ class SmoothAdversarial(NoisyTraining):
                 ).images.clone()
 
         return on_noisy_copies(self.noise, self.copies, copies_mean, moved)
-
-
-@contextmanager
-def frozen(model: nn.Module, branches: tuple[Branch, ...], images: Tensor) -> Iterator[Classifier]:
-    """The model as a classifier that an attack may ask: in evaluation mode and without gradients of its weights."""
-    modes = {part: part.training for part in model.modules()}
-    wanted = {parameter: parameter.requires_grad for parameter in model.parameters()}
-    model.eval()
-    with torch.no_grad():
-        classes = branches[0].scores(branches[0].part(images[:1])).shape[1]
-    try:
-        yield Classifier(model, class_names=[str(number) for number in range(classes)], device=images.device)
-    finally:
-        for part, training in modes.items():
-            part.training = training
-        for parameter, requires in wanted.items():
-            parameter.requires_grad_(requires)

@@ -7,12 +7,13 @@ which are those of clean and damaged images together.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
@@ -43,9 +44,8 @@ class BatchNormReestimation(Treatment):
 
     def refusal(self, network: PreparedNetwork, patient: Patient) -> str | None:
         """A network without such layers."""
-        return None if _layers(network) else "finds no BatchNorm layer in this network"
+        return None if batchnorm_layers(network) else "finds no BatchNorm layer in this network"
 
-    @torch.no_grad()
     def treat(
         self,
         network: PreparedNetwork,
@@ -58,29 +58,56 @@ class BatchNormReestimation(Treatment):
         """Show clean and changed images, and average."""
         transform, store = one_of(*CorruptionTuning().term(patient, rng=rng).transforms), patient.training
         order = torch.randperm(len(store), generator=rng.generator("order"))[: self.images]
-        layers, listener = _layers(network), progress or Silent()
-        old = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in layers]  # type: ignore[union-attr]
-        for layer in layers:
-            layer.reset_running_stats()
-            layer.momentum = None  # a plain average over all batches
-            layer.train()
-        batches = [one for one in order.split(self.batch_size) if len(one) > 1]
-        listener.begin("estimate statistics", len(batches))
-        for positions in batches:
+
+        def changed(positions: Tensor) -> Tensor:
             images, targets = store.read(positions)
             bound = rng.for_examples([store.ids[row] for row in positions.tolist()])
-            network(transform(to_unit(images).to(patient.classifier.device), targets, bound)[0])
-            listener.advance("estimate statistics", 1)
-        listener.finish("estimate statistics")
+            return transform(to_unit(images).to(patient.classifier.device), targets, bound)[0]
+
         share = self.source_images / (self.source_images + len(order))
-        for layer, (mean, variance) in zip(layers, old, strict=True):
-            layer.running_mean.lerp_(mean, share)  # type: ignore[union-attr]
-            layer.running_var.lerp_(variance, share)  # type: ignore[union-attr]
-            layer.momentum = 0.1
-        return network.eval()
+        return reestimated(network, order.split(self.batch_size), changed, old_share=share, progress=progress)
 
 
-def _layers(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+@torch.no_grad()
+def reestimated(
+    network: PreparedNetwork,
+    batches: Sequence[Tensor],
+    read: Callable[[Tensor], Tensor],
+    *,
+    old_share: float,
+    progress: Progress | None = None,
+) -> PreparedNetwork:
+    """Mix the statistics of BatchNorm with those of other images: equation 3 of Schneider et al. 2020.
+
+    Args:
+        network: changed in place.
+        batches: positions of images; a batch of one image is left out, since it has no spread.
+        read: positions (m,) → images (m, 3, h, w) in [0, 1], on the device of the network.
+        old_share: weight of the statistics that are there, in [0, 1].
+        progress: hears of every batch.
+    """
+    layers, listener = batchnorm_layers(network), progress or Silent()
+    old = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in layers]  # type: ignore[union-attr]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain average over all batches
+        layer.train()
+    kept = [one for one in batches if len(one) > 1]
+    listener.begin("estimate statistics", len(kept))
+    for positions in kept:
+        network(read(positions))
+        listener.advance("estimate statistics", 1)
+    listener.finish("estimate statistics")
+    for layer, (mean, variance), momentum in zip(layers, old, momenta, strict=True):
+        layer.running_mean.lerp_(mean, old_share)  # type: ignore[union-attr]
+        layer.running_var.lerp_(variance, old_share)  # type: ignore[union-attr]
+        layer.momentum = momentum
+    return network.eval()
+
+
+def batchnorm_layers(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The layers that normalise by running statistics."""
     return [
         module
         for module in network.modules()

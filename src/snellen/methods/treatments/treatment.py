@@ -49,6 +49,7 @@ class Patient:
         images: the set that these were read from, a row for each, for masks, groups and units; None as ``train``.
         checks: of the audit, by name: what a finding was measured with.
         folder: the run directory of the audit; None where it kept none.
+        remembered: what treatments found out about these images, by name: it is found out once.
     """
 
     classifier: Classifier
@@ -58,6 +59,7 @@ class Patient:
     images: ImageSet | None = None
     checks: Mapping[str, Check] = field(default_factory=dict)
     folder: Path | None = None
+    remembered: dict[str, object] = field(default_factory=dict, repr=False)
 
     @property
     def training(self) -> ImageStore:
