@@ -19,6 +19,7 @@ from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.training.batches import Batch, ImageStore
+from snellen.training.evaluation import accuracy
 from snellen.training.loop import train
 from snellen.training.objectives import Objective, cross_entropy
 from snellen.training.optimizers import split_decayed
@@ -54,18 +55,23 @@ class Term:
 class TuningPlan(BaseModel):
     """Numbers of a fine-tuning.
 
-    >>> TuningPlan().epochs
-    4
+    >>> TuningPlan().passes(1000), TuningPlan().passes(100_000)
+    (20, 1)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(4, ge=1, description="passes over the training images")
+    steps: int = Field(320, ge=1, description="steps, about: whole passes over the training images, one at least")
+    epochs: int | None = Field(None, ge=1, description="passes over the training images, in place of steps")
     batch_size: int = Field(64, ge=2, description="images of one step")
     rate: float = Field(
-        0.005, gt=0, description="peak learning rate as a share of the size of the weights (their median RMS)"
+        0.008, gt=0, description="peak learning rate as a share of the size of the weights (their median RMS)"
     )
     weight_decay: float = Field(1e-4, ge=0, description="of AdamW")
+
+    def passes(self, images: int) -> int:
+        """Passes over so many training images."""
+        return self.epochs or max(round(self.steps * self.batch_size / images), 1)
 
 
 def fine_tune(
@@ -106,6 +112,7 @@ def fine_tune(
     for term in terms:
         weights = weights if term.weights is None else weights * term.weights
     used = int((weights > 0).sum())
+    epochs = plan.passes(used)
     transforms = [one for term in terms for one in term.transforms]
     weighing = [term.weigh for term in terms if term.weigh is not None]
     added = [term.objective for term in terms if term.objective is not None]
@@ -130,14 +137,14 @@ def fine_tune(
             examples.rejected,
         ),
         plan=TrainingPlan(
-            epochs=plan.epochs,
+            epochs=epochs,
             batch_size=plan.batch_size,
             learning_rate=plan.rate * typical_weight(network),
             weight_decay=plan.weight_decay,
             clip_norm=1.0,
             # A last batch of one image has no statistics for BatchNorm.
             drop_last=used > plan.batch_size,
-            warmup_steps=min(20, plan.epochs * max(used // plan.batch_size, 1) // 2),
+            warmup_steps=min(20, epochs * max(used // plan.batch_size, 1) // 2),
             seed=rng.generator("fine-tuning").initial_seed() % 2**31,
         ),
         objective=objective,
@@ -148,6 +155,40 @@ def fine_tune(
     )
     tuned.load_state_dict(trained.weights)
     return network.eval()
+
+
+#: Shares of the way from the old weights to the new ones that are tried, the whole way first.
+SHARES = (1.0, 0.75, 0.5, 0.25)
+
+
+def within_loss(
+    network: nn.Module, before: Mapping[str, Tensor], examples: ImageStore, *, accuracy_before: float, most: float
+) -> float:
+    """Go back towards the weights before a fine-tuning, in place, until hardly any clean accuracy is lost.
+
+    Weights between the two are as good on clean images as the old ones, or better, and keep much of what was learnt
+    (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022, arXiv 2109.01903, equation 1).
+
+    Args:
+        network: fine-tuned.
+        before: its weights before that.
+        examples: validation images.
+        accuracy_before: on these.
+        most: largest loss of accuracy.
+
+    Returns:
+        The largest of :data:`SHARES` that loses no more; the smallest where each loses more.
+    """
+    after = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    for share in SHARES:
+        mixed = {
+            name: torch.lerp(before[name], tensor, share) if tensor.is_floating_point() and share < 1 else tensor
+            for name, tensor in after.items()
+        }
+        network.load_state_dict(mixed)
+        if accuracy(network.eval(), examples)["accuracy"] >= accuracy_before - most:
+            break
+    return share
 
 
 def typical_weight(network: nn.Module) -> float:

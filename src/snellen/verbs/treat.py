@@ -114,7 +114,9 @@ def treat(
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "treated"
         stack.enter_context(unwritable_told(folder))
-        case = Case.of(run, train, val, test, findings, treatments, classifier, images, train_limit, seed, progress)
+        case = Case.of(
+            run, train, val, test, findings, treatments, classifier, images, train_limit, max_loss, seed, progress
+        )
         _open(folder, case.asked(max_loss, progress))
         plan = case.plan
         bench = Bench(
@@ -158,7 +160,9 @@ def treatment_plan(
     progress: Progress | None = None,
 ) -> TreatmentPlan:
     """What :func:`treat` would try against which finding; arguments and errors as there. Nothing is trained."""
-    return Case.of(run, train, val, test, findings, treatments, classifier, images, train_limit, seed, progress).plan
+    return Case.of(
+        run, train, val, test, findings, treatments, classifier, images, train_limit, 0.01, seed, progress
+    ).plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +197,7 @@ class Case:
         classifier: Model | None,
         images: Images | None,
         train_limit: int,
+        max_loss: float,
         seed: int,
         progress: Progress | None,
     ) -> Case:
@@ -221,6 +226,7 @@ class Case:
             images=None if store is None or training is None else _usable(training, store),
             checks={check.name: check for check in subject.checks},
             folder=place,
+            max_loss=max_loss,
         )
         network = None
         with suppress(UnsupportedError):  # the plan says of each treatment that it needs weights

@@ -24,7 +24,8 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.models.classifiers.trainable import PreparedNetwork
 from snellen.training.batches import ImageStore
-from snellen.training.fine_tuning import Term, TuningPlan, fine_tune
+from snellen.training.evaluation import accuracy
+from snellen.training.fine_tuning import Term, TuningPlan, fine_tune, within_loss
 
 
 class Stage(IntEnum):
@@ -49,6 +50,7 @@ class Patient:
         images: the set that these were read from, a row for each, for masks, groups and units; None as ``train``.
         checks: of the audit, by name: what a finding was measured with.
         folder: the run directory of the audit; None where it kept none.
+        max_loss: of clean accuracy that a treatment may cost.
         remembered: what treatments found out about these images, by name: it is found out once.
     """
 
@@ -59,6 +61,7 @@ class Patient:
     images: ImageSet | None = None
     checks: Mapping[str, Check] = field(default_factory=dict)
     folder: Path | None = None
+    max_loss: float = 0.01
     remembered: dict[str, object] = field(default_factory=dict, repr=False)
 
     @property
@@ -157,20 +160,26 @@ def treat_together(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> PreparedNetwork:
-    """Carry out treatments by their stages: all fine-tunings in one training, the others one after the other."""
+    """Carry out treatments by their stages: all fine-tunings in one training, the others one after the other.
+
+    A fine-tuning that costs more than the patient may lose goes back towards the old weights.
+    """
     tunings = [one for one in treatments if isinstance(one, FineTuning)]
     for stage in Stage:
         if stage == Stage.FINE_TUNING and tunings:
+            before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+            right = accuracy(network.eval(), patient.val)["accuracy"]
             network = fine_tune(
                 network,
                 patient.training,
                 [one.term(patient, rng=rng.child(one.name)) for one in tunings],
-                plan=max((one.plan for one in tunings), key=lambda plan: plan.epochs),
+                plan=max((one.plan for one in tunings), key=lambda plan: plan.passes(len(patient.training))),
                 rng=rng,
                 checkpoint=checkpoint,
                 recipe={"treatments": [one.record() for one in tunings]},
                 progress=progress,
             )
+            within_loss(network, before, patient.val, accuracy_before=right, most=patient.max_loss)
         for one in treatments:
             if one.stage == stage and not isinstance(one, FineTuning):
                 network = one.treat(network, patient, rng=rng.child(one.name), progress=progress)
