@@ -112,6 +112,21 @@ class Healthy:
         """Name of the classifier, and of its folder."""
         return f"{self.world.name}-{self.network}-{self.seed}"
 
+    @property
+    def description(self) -> str:
+        """What its card says of it."""
+        return f"A healthy classifier of {self.world.name}, to measure audits with."
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """How its training images were made."""
+        return {"script": "scripts/ward/healthy.py", "images": TRAINED_ON}
+
+    @property
+    def plan(self) -> TrainingPlan:
+        """How it is trained."""
+        return PLAN.model_copy(update={"seed": self.seed})
+
     def training_images(self) -> ImageSet:
         """What it is trained on."""
         return self.world.images("train", 100 + self.seed, TRAINED_ON)
@@ -140,7 +155,7 @@ class Healthy:
         result = train(
             model,
             ImageStore.of_images(images, preparation),
-            plan=PLAN.model_copy(update={"seed": self.seed}),
+            plan=self.plan,
             objective=classify,
             transform=in_sequence(*[random_flips] * self.world.mirrored, random_shifts(2)),
         )
@@ -149,12 +164,12 @@ class Healthy:
             name=self.name,
             kind="classifier",
             architecture=dict(architecture),
-            description=f"A healthy classifier of {self.world.name}, to measure audits with.",
+            description=self.description,
             class_names=images.class_names,
             preparation=preparation.model_dump(mode="json"),
             normalization={"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
             lineage=Lineage(
-                recipe={"script": "scripts/ward/healthy.py", "images": TRAINED_ON},
+                recipe=dict(self.recipe),
                 data=result.data,
                 seed=self.seed,
                 code_version=snellen.__version__,
