@@ -16,7 +16,7 @@ from snellen.models.classifiers import references
 from snellen.systems.smooth_inversion.check import BackdoorCheck
 from tests.systems.smooth_inversion.toy_models import NAMES, classifier, image_set
 
-CHECK = BackdoorCheck(epsilon=0.9, steps=10, refined_steps=25, sources=2, images=60)
+CHECK = BackdoorCheck(epsilon=0.9, steps=10, refined_steps=25, sources=2, images=60, copies=0)
 
 
 def told(report):
@@ -79,7 +79,7 @@ def test_what_clean_models_show_as_well_is_not_told(monkeypatch):
 
 def test_it_runs_only_when_asked_for_and_skips_what_it_cannot_ask():
     assert "backdoor" not in default_checks()
-    assert resolve_checks(["backdoor"])[1].scan().epsilon == 3.0
+    assert resolve_checks(["backdoor"])[1].scan().epsilon is None
     asked = Classifier(lambda images: images.flatten(1)[:, :4], class_names=NAMES, preparation=classifier().preparation)
     report = audit(asked, image_set(30), checks=[CHECK])
     (status,) = [one for one in report.checks if one.name == "backdoor"]
@@ -90,7 +90,7 @@ def test_it_runs_only_when_asked_for_and_skips_what_it_cannot_ask():
 def test_too_few_images_are_a_note_and_no_crash():
     report = audit(classifier(), image_set(12), checks=[CHECK])
     assert told(report) == []
-    assert any("needs 22 images or more" in note for note in report.notes)
+    assert any("needs 34 images or more" in note for note in report.notes)
 
 
 def test_the_same_audit_gives_the_same_bytes(tmp_path):

@@ -26,7 +26,6 @@ from snellen.core.randomness import Randomness, derive_seed
 from snellen.training import ImageStore, TrainingPlan, train
 from snellen.training.batches import Batch
 from snellen.training.objectives import cross_entropy
-from snellen.training.transforms import random_flips
 
 #: Steps of a tuning, images of each, and its largest learning rate.
 _STEPS, _BATCH, _RATE = 100, 32, 3e-3
@@ -42,7 +41,7 @@ def tuned_copies(
 
     Args:
         classifier: a module of torch.
-        images: prepared images (n, 3, h, w) in [0, 1]; half of them are mirrored at each step.
+        images: prepared images (n, 3, h, w) in [0, 1].
         labels: classes (n,), or decisions of the classifier.
         count: copies.
         ids: of the images.
@@ -71,13 +70,7 @@ def tuned_copies(
         if number % 2:
             _disturb(module, rng.child("copy", number))
         seed = derive_seed(rng.seed, *rng.path, "copy", number) % 2**31
-        weights = train(
-            module,
-            store,
-            plan=plan.model_copy(update={"seed": seed}),
-            objective=objective,
-            transform=random_flips,
-        ).weights
+        weights = train(module, store, plan=plan.model_copy(update={"seed": seed}), objective=objective).weights
         module.load_state_dict(dict(weights))
         yield Classifier(
             module,

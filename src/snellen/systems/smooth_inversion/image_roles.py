@@ -22,7 +22,7 @@ from snellen.core.images import ImageSet
 FEWEST = 20
 
 #: Fewest units that measure.
-_MEASURING = 5
+_MEASURING = 3
 
 #: Images up to which more than one of a unit is drawn, where there are fewer units.
 ENOUGH = 100
@@ -121,18 +121,20 @@ def give_roles(
             f"{len(searched[lacking[0]])}; give more images, or lower sources"
         )
     kept = max(max(rows) for rows in searched.values()) + 1
-    choosing, measuring = _judges(names, kept)
-    if _too_few(choosing, measuring):
+    own = set(names[:kept])
+    others = [row for row in range(kept, len(names)) if names[row] not in own]
+    choosing, measuring = _halves(names, others)
+    if _too_few(others, measuring):
         # Few units of many images: half of the units is searched on, by several images of each.
         distinct = list(dict.fromkeys(names))
         own = set(distinct[: len(distinct) // 2])
         pool = [row for row, name in enumerate(names) if name in own]
         again = _searched_on(labels, decided, targets, wanted, pool)
-        others = [row for row, name in enumerate(names) if name not in own]
         if units is not None and len(distinct) < len(names) and all(len(rows) == wanted for rows in again.values()):
             searched, kept = again, len(pool)
+            others = [row for row, name in enumerate(names) if name not in own]
             choosing, measuring = _halves(names, others)
-    if _too_few(choosing, measuring):
+    if _too_few(others, measuring):
         count = len(set(names))
         of = "" if count == len(names) else f" of {count} units"
         raise InputError(
@@ -164,11 +166,6 @@ def _searched_on(
     return found
 
 
-def _judges(units: Sequence[str], kept: int) -> tuple[list[int], list[int]]:
-    own = set(units[:kept])
-    return _halves(units, [row for row in range(kept, len(units)) if units[row] not in own])
-
-
 def _halves(units: Sequence[str], rows: Sequence[int]) -> tuple[list[int], list[int]]:
     """Every second unit chooses, by all its images; of each of the others one image measures."""
     number = {unit: place for place, unit in enumerate(dict.fromkeys(units[row] for row in rows))}
@@ -177,5 +174,5 @@ def _halves(units: Sequence[str], rows: Sequence[int]) -> tuple[list[int], list[
     return choosing, sorted(measuring.values())
 
 
-def _too_few(choosing: Sequence[int], measuring: Sequence[int]) -> bool:
-    return len(choosing) + len(measuring) < FEWEST or len(measuring) < _MEASURING
+def _too_few(others: Sequence[int], measuring: Sequence[int]) -> bool:
+    return len(others) < FEWEST or len(measuring) < _MEASURING

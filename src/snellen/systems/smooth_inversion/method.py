@@ -42,7 +42,7 @@ _BATCH = 100
 #: Share of other images that the middle class is reached from, log odds from which a class stands out, images that
 #: confirm one, and copies of the model that it is compared with. All were chosen on a pilot of planted and healthy
 #: classifiers, and fixed before the others were scanned (scripts/ward/backdoors.py).
-USUAL, CONTRAST, CONFIRMING, COPIES = 0.15, 2.0, 8, 2
+USUAL, CONTRAST, CONFIRMING, COPIES = 0.1, 2.0, 8, 2
 
 
 class Backdoor(Method):
@@ -321,6 +321,12 @@ class Backdoor(Method):
                 f"a class is reported where so many of {self.confirming} further images confirm it that chance does so "
                 f"in at most {self.plan().error:.0%} of the scans: exact sign test, for this model and over the draw "
                 f"of images"
+            )
+        tried = min((one.confirmation.tried for one in found.recovered if one.confirmation), default=self.confirming)
+        if self.confirming and found.recovered and 0.5**tried > self.plan().error / len(found.recovered):
+            told.append(
+                f"only {tried} further images of units of their own were left to confirm a class, which is too few to "
+                f"report any: give images of more units, or more images"
             )
         if null is None:
             return (

@@ -30,7 +30,7 @@ from snellen.systems.smooth_inversion.inversion import Inverted, Search, invert
 from snellen.systems.smooth_inversion.strength import MOST_LENGTHS, Strength, choose_strength
 from snellen.systems.smooth_inversion.transfer import Transfer, decisions, transfer
 
-#: The search that chooses the length: images and steps for each class, at the strongest noise.
+#: The search that chooses the length: images and steps for each class.
 _QUICK_SOURCES, _QUICK_STEPS = 2, 20
 
 
@@ -256,12 +256,12 @@ def scan_classes(
     roles = give_roles(
         labels, decided, targets, sources=plan.sources, confirming=plan.confirming if plan.refined else 0, units=units
     )
-    searcher = _Searcher(classifier, images, labels, names, roles, rng, grey, denoisers, chunk)
+    searcher = _Searcher(classifier, images, labels, names, units or names, roles, rng, grey, denoisers, chunk)
     listener = progress or Silent()
     strength = Strength(plan.screening.epsilon)
     if plan.usual is not None:
         listener.begin("choose a length", MOST_LENGTHS)
-        quick = replace(plan, sources=_QUICK_SOURCES, screened=(max(plan.screened),))
+        quick = replace(plan, sources=_QUICK_SOURCES)
 
         def reached_at(epsilon: float) -> float:
             search = replace(quick.at(epsilon).screening, steps=_QUICK_STEPS, halve_every=_QUICK_STEPS // 2)
@@ -322,6 +322,7 @@ class _Searcher:
     images: Tensor
     labels: Tensor
     names: Sequence[str]
+    units: Sequence[str]
     roles: Roles
     rng: Randomness
     grey: bool
@@ -395,10 +396,11 @@ class _Searcher:
         ]
 
     def _confirm(self, target: int, sigma: float, plan: ScanPlan) -> Confirmation | None:
-        rows = self.roles.confirming[target]
+        # Images of one unit are not independent: the first of each counts.
+        rows = list({self.units[row]: row for row in reversed(self.roles.confirming[target])}.values())
         if not rows:
             return None
-        found = self._invert(target, rows, _at(plan.screening, sigma))
+        found = self._invert(target, rows, _at(plan.refinement, sigma))
         sent = self._sent(found.changes, self.roles.measuring, target)
         return Confirmation(int((sent >= plan.rate).sum()), len(rows))
 

@@ -33,7 +33,7 @@ _LONGEST = 0.125
 MOST_LENGTHS = 6
 
 #: How far the middle class may lie from the share that is wanted.
-_TOLERANCE = 0.05
+_TOLERANCE = 0.04
 
 
 @dataclass(frozen=True)
