@@ -170,7 +170,9 @@ def test_few_units_of_many_images_are_searched_on_by_several_images_each():
 
 
 def test_too_few_units_to_confirm_a_class_are_named():
-    found = snellen.scan(classifier(), grouped(image_set(120), 11), Backdoor(**QUICK | {"confirming": 4})).settings["backdoor"]
+    found = snellen.scan(classifier(), grouped(image_set(120), 11), Backdoor(**QUICK | {"confirming": 4})).settings[
+        "backdoor"
+    ]
     assert found.verdict.startswith("no outlier within budget")
     assert "too few to report any: give images of more units" in " ".join(found.assumptions)
 

@@ -23,9 +23,10 @@ from snellen.metrics.incomplete_beta import regularised_incomplete_beta
 from snellen.metrics.intervals import clopper_pearson
 from snellen.models.classifiers.prepared_images import read_prepared
 from snellen.systems.smooth_inversion.class_outliers import rank_p_value
+from snellen.systems.smooth_inversion.copies import TUNED_ON
 from snellen.systems.smooth_inversion.image_roles import draw_images, images_needed, units_of
 from snellen.systems.smooth_inversion.method import CONFIRMING, CONTRAST, COPIES, USUAL, Backdoor
-from snellen.systems.smooth_inversion.scanning import ClassScan, Recovered
+from snellen.systems.smooth_inversion.scanning import QUICK_SOURCES, QUICK_STEPS, ClassScan, Recovered
 from snellen.systems.smooth_inversion.training_images import LIST, TrainingSuspects, advice, listed, training_suspects
 from snellen.systems.smooth_inversion.transfer import decisions
 
@@ -102,8 +103,15 @@ class BackdoorCheck(Check):
         screening = 10 * plan.sources * plan.screening.steps * copies
         again = sum(plan.refinement.samples if sigma else 1 for sigma in plan.sigmas)
         refinement = plan.refined * plan.sources * plan.refinement.steps * again
+        confirming = plan.refined * plan.confirming * plan.refinement.steps * plan.refinement.samples
+        lengths = 0 if plan.usual is None else 4 * 10 * QUICK_SOURCES * QUICK_STEPS * copies
+        tuned = 0 if self.clean else plan.copies * (TUNED_ON + plan.refined * plan.sources * self.steps * copies)
         judging = (10 * len(plan.screened) + plan.refined * len(plan.sigmas)) * plan.sources * self.images / 2
-        return (1 + len(self.clean)) * (3 * (screening + refinement) + judging) / self.images
+        return (
+            (1 + len(self.clean))
+            * (3 * (screening + refinement + confirming + lengths + tuned) + judging)
+            / self.images
+        )
 
     def conclude(self, reading: Reading) -> Conclusion:
         """Scan, and test the leading classes."""

@@ -8,9 +8,9 @@ rate among them:
 - **tuned** on the images as they are: on the pilot it kept the rates of ordinary classes best;
 - **disturbed and tuned**: noise on the weights first, which loses triggers that tuning alone leaves.
 
-Two other ways were tried on the pilot (scripts/ward/backdoors.py) and left out: tuning on noisy images makes copies so
-much stronger that ordinary classes fall as far as planted ones, and a last layer that is drawn anew and fitted again
-keeps a patch, since the layers below still answer to it.
+Two other ways were tried and left out: tuning on noisy images makes copies so much stronger that ordinary classes fall
+as far as planted ones, and a last layer that is drawn anew and fitted again keeps a patch, since the layers below still
+answer to it (docs/systems/smooth_inversion.md).
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from snellen.training.objectives import cross_entropy
 
 #: Steps of a tuning, images of each, and its largest learning rate.
 _STEPS, _BATCH, _RATE = 100, 32, 3e-3
+
+#: Images that a copy sees while it is tuned, each counted as often as it is seen.
+TUNED_ON = _STEPS * _BATCH
 
 #: Noise on the weights of a disturbed copy, in standard deviations of each layer's weights.
 _NOISE = 0.3

@@ -31,7 +31,7 @@ from snellen.systems.smooth_inversion.strength import MOST_LENGTHS, Strength, ch
 from snellen.systems.smooth_inversion.transfer import Transfer, decisions, transfer
 
 #: The search that chooses the length: images and steps for each class.
-_QUICK_SOURCES, _QUICK_STEPS = 2, 20
+QUICK_SOURCES, QUICK_STEPS = 2, 20
 
 
 @dataclass(frozen=True)
@@ -261,10 +261,10 @@ def scan_classes(
     strength = Strength(plan.screening.epsilon)
     if plan.usual is not None:
         listener.begin("choose a length", MOST_LENGTHS)
-        quick = replace(plan, sources=_QUICK_SOURCES)
+        quick = replace(plan, sources=QUICK_SOURCES)
 
         def reached_at(epsilon: float) -> float:
-            search = replace(quick.at(epsilon).screening, steps=_QUICK_STEPS, halve_every=_QUICK_STEPS // 2)
+            search = replace(quick.at(epsilon).screening, steps=QUICK_STEPS, halve_every=QUICK_STEPS // 2)
             listener.advance("choose a length", 1)
             return float(np.median(searcher.screen(targets, replace(quick, screening=search), Silent()).rates))
 
