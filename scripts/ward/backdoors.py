@@ -107,7 +107,7 @@ class Planted(Healthy):
         seed = drawn % 1000
         made = {
             "blend": BlendTrigger(ratio=0.2, pattern_seed=seed),
-            "warp": WarpTrigger(displacement=1 / 16, pattern_seed=seed),
+            "warp": WarpTrigger(displacement=1 / 24, pattern_seed=seed),
             "patch": PatchTrigger(place=PLACES[seed % 4], size=0.125, margin=0.1, pattern="colours", pattern_seed=seed),
             "pixel": PatchTrigger(place=PLACES[seed % 4], size=1 / self.world.side, margin=0.1, pattern="white"),
         }

@@ -55,6 +55,16 @@ def test_fewer_units_than_the_search_needs_are_no_reason_to_stop_where_images_ar
     assert len(found.choosing) + len(found.measuring) >= FEWEST
 
 
+def test_a_class_that_all_images_are_taken_for_leaves_images_to_judge():
+    labels, decided = torch.arange(48) % 3, torch.zeros(48, dtype=torch.int64)
+    decided[-6:] = 1  # the only images that a search towards class 0 prefers
+    found = give_roles(labels, decided, range(3), sources=2, confirming=4)
+    assert set(found.sources[0]) <= set(range(42, 48))
+    judges = {*found.choosing.tolist(), *found.measuring.tolist()}
+    assert len(judges) >= FEWEST
+    assert not judges & searched_rows(found)
+
+
 def test_too_few_images_or_units_are_named_with_what_is_needed():
     with pytest.raises(InputError, match=r"of 20 images .* give 28 images or more"):
         roles([str(row) for row in range(20)])

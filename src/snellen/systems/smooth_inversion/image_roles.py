@@ -125,6 +125,12 @@ def give_roles(
     others = [row for row in range(kept, len(names)) if names[row] not in own]
     choosing, measuring = _halves(names, others)
     if _too_few(others, measuring):
+        # A class that nearly all images are taken for is searched on by the last of them: those between judge too.
+        used = {row for rows in searched.values() for row in rows}
+        own, kept = {names[row] for row in used}, len(used)
+        others = [row for row in range(len(names)) if names[row] not in own]
+        choosing, measuring = _halves(names, others)
+    if _too_few(others, measuring):
         # Few units of many images: half of the units is searched on, by several images of each.
         distinct = list(dict.fromkeys(names))
         own = set(distinct[: len(distinct) // 2])
