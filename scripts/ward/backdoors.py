@@ -41,6 +41,7 @@ from snellen.metrics.auroc import auroc
 from snellen.metrics.intervals import clopper_pearson
 from snellen.systems.smooth_inversion.method import Backdoor
 from snellen.training import TrainingPlan
+from snellen.training.transforms import BatchTransform
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "docs" / "measured" / "ward" / "backdoors"
@@ -94,6 +95,11 @@ class Planted(Healthy):
         """How it is trained."""
         plan = super().plan
         return plan.model_copy(update={"epochs": LARGE_EPOCHS}) if self.world == LARGE else plan
+
+    @property
+    def transform(self) -> BatchTransform | None:
+        """How its training images are changed; a single pixel that is moved about is not learnt, and stays in place."""
+        return None if self.trigger == "pixel" else super().transform
 
     @property
     def _count(self) -> int:

@@ -27,7 +27,7 @@ from snellen.core.randomness import derive_seed
 from snellen.models.classifiers.artifact_models import untrained
 from snellen.training import ImageStore, TrainingPlan, classify, record_environment, train
 from snellen.training.acceleration import seeded
-from snellen.training.transforms import in_sequence, random_flips, random_shifts
+from snellen.training.transforms import BatchTransform, in_sequence, random_flips, random_shifts
 
 FOLDER = Path("build") / "ward"
 
@@ -127,6 +127,11 @@ class Healthy:
         """How it is trained."""
         return PLAN.model_copy(update={"seed": self.seed})
 
+    @property
+    def transform(self) -> BatchTransform | None:
+        """How its training images are changed."""
+        return in_sequence(*[random_flips] * self.world.mirrored, random_shifts(2))
+
     def training_images(self) -> ImageSet:
         """What it is trained on."""
         return self.world.images("train", 100 + self.seed, TRAINED_ON)
@@ -157,7 +162,7 @@ class Healthy:
             ImageStore.of_images(images, preparation),
             plan=self.plan,
             objective=classify,
-            transform=in_sequence(*[random_flips] * self.world.mirrored, random_shifts(2)),
+            transform=self.transform,
         )
         model.load_state_dict(result.weights)
         card = Card(
