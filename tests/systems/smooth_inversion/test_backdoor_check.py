@@ -13,6 +13,7 @@ from snellen.core.images import COLUMNS
 from snellen.metrics.incomplete_beta import regularised_incomplete_beta
 from snellen.metrics.intervals import clopper_pearson
 from snellen.models.classifiers import references
+from snellen.systems.smooth_inversion import scanning
 from snellen.systems.smooth_inversion.check import BackdoorCheck
 from tests.systems.smooth_inversion.toy_models import NAMES, classifier, image_set
 
@@ -35,6 +36,8 @@ def test_a_planted_trigger_is_found_measured_on_other_images_and_shown(tmp_path)
     assert 0 < finding.harm <= clopper_pearson(facts["sent"], facts["images"], 0.5).low
     assert facts["length_l2"] <= 0.9 + 1e-5
     assert facts["clean_models"] == 0
+    assert facts["confirmed_by"] == facts["confirming_images"] == 8
+    assert facts["epsilon"] == 0.9
     assert finding.title.endswith("others to one")
     assert len(finding.treatments) == 2
     first, *others = finding.examples
@@ -91,6 +94,18 @@ def test_too_few_images_are_a_note_and_no_crash():
     report = audit(classifier(), image_set(12), checks=[CHECK])
     assert told(report) == []
     assert any("needs 34 images or more" in note for note in report.notes)
+
+
+def test_a_class_that_copies_of_the_model_have_too_is_no_finding(monkeypatch):
+    copies = {"lost": classifier(0.0), "kept": classifier()}
+    found = {}
+    for name, copy in copies.items():
+        monkeypatch.setattr(scanning, "tuned_copies", lambda *_, one=copy, **__: iter([one, one]))
+        found[name] = told(audit(classifier(), image_set(80), checks=[CHECK.model_copy(update={"copies": 2})]))
+    (finding,) = found["lost"]
+    assert found["kept"] == []
+    assert finding.facts["copies"] == 2
+    assert finding.facts["rate_in_copies"] < 0.2
 
 
 def test_the_same_audit_gives_the_same_bytes(tmp_path):

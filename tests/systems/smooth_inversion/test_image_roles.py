@@ -66,7 +66,7 @@ def test_a_class_that_all_images_are_taken_for_leaves_images_to_judge():
 
 
 def test_too_few_images_or_units_are_named_with_what_is_needed():
-    with pytest.raises(InputError, match=r"of 20 images .* give 28 images or more"):
+    with pytest.raises(InputError, match=r"of 20 images .* give 28 images or more$"):
         roles([str(row) for row in range(20)])
     with pytest.raises(InputError, match=r"of 60 images of 3 units .* of units of their own"):
         roles([f"u{row % 3}" for row in range(60)])

@@ -142,12 +142,13 @@ def give_roles(
             choosing, measuring = _halves(names, others)
     if _too_few(others, measuring):
         count = len(set(names))
-        of = "" if count == len(names) else f" of {count} units"
+        alone = count == len(names)
+        of, units_needed = ("", "") if alone else (f" of {count} units", f", of {2 * _MEASURING} units")
+        enough = max(kept, images_needed(wanted, max(len(targets), 2)) - FEWEST) + FEWEST
         raise InputError(
             f"a change that is found on one image is judged on others: of {len(names)} images{of} {kept} are searched "
-            f"on, and at least {FEWEST} others are needed, of {2 * _MEASURING} units; give "
-            f"{max(kept, images_needed(wanted, max(len(targets), 2)) - FEWEST) + FEWEST} images or more of units of "
-            f"their own"
+            f"on, and at least {FEWEST} others are needed{units_needed}; give {enough} images or more"
+            f"{'' if alone else ', of units of their own'}"
         )
     return Roles(
         sources={target: rows[:sources] for target, rows in searched.items()},
