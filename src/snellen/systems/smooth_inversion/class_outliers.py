@@ -36,7 +36,7 @@ def contrast(values: Sequence[float] | NDArray[np.floating], floor: float) -> ND
     trifles. Odds do not: 0.9 beside a middle class at 0.1 is 4.4, and 0.3 beside it 1.3, whatever the other classes do.
 
     >>> contrast([0.1, 0.05, 0.3, 0.9, 0.08], floor=0.05).round(1).tolist()
-    [0.0, -0.7, 1.4, 4.4, -0.2]
+    [0.0, -0.7, 1.3, 4.4, -0.2]
 
     Args:
         values: rates, one for each class.
