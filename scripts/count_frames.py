@@ -22,7 +22,7 @@ from torch import nn
 import snellen
 
 #: The most frames of each verb.
-BOUNDS = {"attack": 8, "audit": 10, "scan": 12}
+BOUNDS = {"attack": 8, "audit": 10, "scan": 17}
 
 PACKAGE = Path(snellen.__file__).parent
 

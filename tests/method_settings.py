@@ -251,7 +251,8 @@ EXPLANATIONS = {
 SCANS = {
     "backdoor": Row(
         {"epsilon": 0.9, "screened": (0.0,), "sigmas": (0.25,), "samples": 2, "steps": 3, "refined_samples": 2}
-        | {"refined_steps": 3, "refined": 1, "sources": 2, "images": 40},
+        | {"refined_steps": 3, "refined": 1, "sources": 2, "images": 40}
+        | {"confirming": 4, "copies": 1},
         {"images": lambda _: toy_models.image_set(40), "classifier": lambda _: toy_models.classifier()},
     ),
     "perturbation": Row(
@@ -568,7 +569,8 @@ CHECKS = {
     "masking": Row({"share": 0.1, "steps": 2, "queries": 10, "examples": 0}),
     "multi_label": Row({"per_side": 2, "examples": 0}),
     "backdoor": Row(
-        {"images": 24, "epsilon": 0.9, "sources": 1, "steps": 2, "refined_steps": 2, "examples": 0},
+        {"images": 40, "epsilon": 0.9, "sources": 1, "confirming": 2, "copies": 0}
+        | {"steps": 2, "refined_steps": 2, "examples": 0},
         {"classifier": lambda _: toy_models.classifier(), "images": lambda _: toy_models.image_set(40)},
     ),
 }

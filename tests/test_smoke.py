@@ -51,7 +51,7 @@ CALLS = {
     "certify": (f"certify smoothing {_FASHION} --sigma 0.1 --samples 50 --selection 10",),
     "scan": (
         "scan backdoor bundled:fashion-cnn bundled:fashion-mnist --limit 30 --images 30 --sources 1 "
-        "--steps 1 --samples 1 --refined-samples 1 --refined-steps 1 --refined 1",
+        "--epsilon 3 --confirming 2 --copies 0 --steps 1 --samples 1 --refined-samples 1 --refined-steps 1 --refined 1",
     ),
     "train": (
         "train supervised optotypes:scenes?count=8&size=28#train --architecture fashion_cnn --side 28 --no-onnx "

@@ -27,7 +27,7 @@ from snellen.core.randomness import derive_seed
 from snellen.models.classifiers.artifact_models import untrained
 from snellen.training import ImageStore, TrainingPlan, classify, record_environment, train
 from snellen.training.acceleration import seeded
-from snellen.training.transforms import in_sequence, random_flips, random_shifts
+from snellen.training.transforms import BatchTransform, in_sequence, random_flips, random_shifts
 
 FOLDER = Path("build") / "ward"
 
@@ -112,6 +112,26 @@ class Healthy:
         """Name of the classifier, and of its folder."""
         return f"{self.world.name}-{self.network}-{self.seed}"
 
+    @property
+    def description(self) -> str:
+        """What its card says of it."""
+        return f"A healthy classifier of {self.world.name}, to measure audits with."
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """How its training images were made."""
+        return {"script": "scripts/ward/healthy.py", "images": TRAINED_ON}
+
+    @property
+    def plan(self) -> TrainingPlan:
+        """How it is trained."""
+        return PLAN.model_copy(update={"seed": self.seed})
+
+    @property
+    def transform(self) -> BatchTransform | None:
+        """How its training images are changed."""
+        return in_sequence(*[random_flips] * self.world.mirrored, random_shifts(2))
+
     def training_images(self) -> ImageSet:
         """What it is trained on."""
         return self.world.images("train", 100 + self.seed, TRAINED_ON)
@@ -140,21 +160,21 @@ class Healthy:
         result = train(
             model,
             ImageStore.of_images(images, preparation),
-            plan=PLAN.model_copy(update={"seed": self.seed}),
+            plan=self.plan,
             objective=classify,
-            transform=in_sequence(*[random_flips] * self.world.mirrored, random_shifts(2)),
+            transform=self.transform,
         )
         model.load_state_dict(result.weights)
         card = Card(
             name=self.name,
             kind="classifier",
             architecture=dict(architecture),
-            description=f"A healthy classifier of {self.world.name}, to measure audits with.",
+            description=self.description,
             class_names=images.class_names,
             preparation=preparation.model_dump(mode="json"),
             normalization={"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
             lineage=Lineage(
-                recipe={"script": "scripts/ward/healthy.py", "images": TRAINED_ON},
+                recipe=dict(self.recipe),
                 data=result.data,
                 seed=self.seed,
                 code_version=snellen.__version__,

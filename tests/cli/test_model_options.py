@@ -42,7 +42,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["explain", "gradient"], ["--limit", "2"], "explain.json"),
         (
             ["scan", "backdoor"],
-            ["--steps", "1", "--refined-steps", "1", "--samples", "2", "--refined-samples", "2", "--sources", "2"],
+            [
+                *("--steps", "1", "--refined-steps", "1", "--samples", "2", "--refined-samples", "2"),
+                *("--sources", "2", "--confirming", "0", "--copies", "0"),
+            ],
             "scan.json",
         ),
         (

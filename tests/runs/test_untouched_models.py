@@ -18,6 +18,8 @@ BACKDOOR = {
     "refined_steps": 2,
     "refined": 1,
     "sources": 1,
+    "confirming": 2,
+    "copies": 1,
 }
 
 

@@ -1,8 +1,10 @@
 """The scan for backdoors: words, rows and pictures, clean models to compare with, and what it refuses."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from torch import nn
@@ -11,9 +13,11 @@ import snellen
 from snellen.core import index
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RunConflictError
+from snellen.core.images import COLUMNS
 from snellen.core.randomness import Randomness
 from snellen.models.classifiers import references
 from snellen.models.classifiers.prepared_images import read_prepared
+from snellen.systems.smooth_inversion import scanning
 from snellen.systems.smooth_inversion.method import Backdoor
 from snellen.testing import check_method
 from tests.systems.smooth_inversion.toy_models import NAMES, TARGET, classifier, image_set
@@ -28,6 +32,8 @@ QUICK = {
     "images": 60,
     "refined": 1,
     "sigmas": (0.25,),
+    "confirming": 8,
+    "copies": 0,  # arithmetic forgets nothing
 }
 
 
@@ -44,7 +50,10 @@ def test_a_planted_class_is_called_suspicious_and_shown(tmp_path):
     assert [row["example_id"] for row in rows] == list(NAMES)
     best = rows[TARGET]
     assert best["reason"] == "stands out"
-    assert best["z"] == max(row["z"] for row in rows) == found.statistic
+    assert best["z"] == max(row["z"] for row in rows)
+    assert best["contrast"] == max(row["contrast"] for row in rows) == found.statistic
+    assert [row["rank"] for row in rows][TARGET] == 1
+    assert sorted(row["rank"] for row in rows) == [1, 2, 3, 4]
     assert best["recovered_low"] < best["recovered_rate"] == found.figures["recovered.rate"]
     assert sum(row["recovered_rate"] is not None for row in rows) == 1
     assert found.figures["recovered.l2"] <= 0.9 + 1e-5
@@ -94,7 +103,7 @@ def test_what_cannot_be_asked_is_refused():
     assert "needs" in Backdoor().missing(asked)
     with pytest.raises(InputError, match="name it before the images"):
         snellen.scan(None, image_set(80), Backdoor(**QUICK))
-    with pytest.raises(InputError, match="at least 20 others"):
+    with pytest.raises(InputError, match="there are only"):
         snellen.scan(classifier(), image_set(12), Backdoor(**QUICK))
 
 
@@ -126,7 +135,8 @@ def test_the_denoiser_is_made_for_each_sigma_and_not_asked_without_noise(monkeyp
     monkeypatch.setattr("snellen.methods.smoothing.one_shot.one_shot_denoiser", one_shot)
     method = Backdoor(**{**QUICK, "screened": (0.0,), "sigmas": (0.0, 0.2)}, denoiser="bundled:any")
     snellen.scan(classifier(), image_set(60), method)
-    assert made == [("bundled:any", 0.2, False, (8, 8))]
+    # Once to recover, and once to confirm.
+    assert made == [("bundled:any", 0.2, False, (8, 8))] * 2
     before = method.reference_hashes()
     nn.init.zeros_(network.weight)
     assert set(before) == {"denoiser"}
@@ -144,3 +154,38 @@ def test_another_clean_model_of_the_same_reference_is_another_scan(monkeypatch, 
     assert method.reference_hashes()["clean two"] != before["clean two"]
     with pytest.raises(RunConflictError, match="differs in: references"):
         snellen.scan(classifier(), image_set(60), method, out=tmp_path / "out")
+
+
+def grouped(images, units):
+    named = pa.array([f"u{row % units}" for row in range(len(images))], COLUMNS["unit_id"])
+    return replace(images, table=images.table.append_column("unit_id", named))
+
+
+def test_few_units_of_many_images_are_searched_on_by_several_images_each():
+    found = snellen.scan(classifier(), grouped(image_set(120), 14), Backdoor(**QUICK)).settings["backdoor"]
+    assert found.verdict.startswith("suspicious: class 'one'")
+    assert 5 <= found.figures["confirming images"] <= 7  # of 14 units, half are searched on, and each counts once
+    with pytest.raises(InputError, match=r"of 3 units .* of units of their own"):
+        snellen.scan(classifier(), grouped(image_set(120), 3), Backdoor(**QUICK))
+
+
+def test_too_few_units_to_confirm_a_class_are_named():
+    found = snellen.scan(classifier(), grouped(image_set(120), 11), Backdoor(**QUICK | {"confirming": 4})).settings[
+        "backdoor"
+    ]
+    assert found.verdict.startswith("no outlier within budget")
+    assert "too few to report any: give images of more units" in " ".join(found.assumptions)
+
+
+def test_further_images_that_do_not_confirm_a_class_acquit_it(monkeypatch):
+    plan, found = Backdoor(**QUICK).plan(), []
+    for carried in (8, 7, 5):
+        monkeypatch.setattr(scanning._Searcher, "_confirm", lambda *_, one=carried: scanning.Confirmation(one, 8))
+        scanned = snellen.scan(classifier(), image_set(80), Backdoor(**QUICK)).settings["backdoor"]
+        found.append(scanned.verdict.split(":")[0])
+    assert plan.error == 0.05
+    # One class is confirmed: 7 of 8 has p = 9 / 256, and 5 of 8 has 93 / 256.
+    assert found == ["suspicious", "suspicious", "no outlier within budget"]
+    assert scanning.Confirmation(7, 8).p_value == pytest.approx(9 / 256)
+    assert scanning.Confirmation(5, 8).p_value == pytest.approx(93 / 256)
+    assert scanning.Confirmation(8, 8).low > 0.6

@@ -13,10 +13,11 @@ from snellen.core.images import COLUMNS
 from snellen.metrics.incomplete_beta import regularised_incomplete_beta
 from snellen.metrics.intervals import clopper_pearson
 from snellen.models.classifiers import references
+from snellen.systems.smooth_inversion import scanning
 from snellen.systems.smooth_inversion.check import BackdoorCheck
 from tests.systems.smooth_inversion.toy_models import NAMES, classifier, image_set
 
-CHECK = BackdoorCheck(epsilon=0.9, steps=10, refined_steps=25, sources=2, images=60)
+CHECK = BackdoorCheck(epsilon=0.9, steps=10, refined_steps=25, sources=2, images=60, copies=0)
 
 
 def told(report):
@@ -35,6 +36,8 @@ def test_a_planted_trigger_is_found_measured_on_other_images_and_shown(tmp_path)
     assert 0 < finding.harm <= clopper_pearson(facts["sent"], facts["images"], 0.5).low
     assert facts["length_l2"] <= 0.9 + 1e-5
     assert facts["clean_models"] == 0
+    assert facts["confirmed_by"] == facts["confirming_images"] == 8
+    assert facts["epsilon"] == 0.9
     assert finding.title.endswith("others to one")
     assert len(finding.treatments) == 2
     first, *others = finding.examples
@@ -79,7 +82,7 @@ def test_what_clean_models_show_as_well_is_not_told(monkeypatch):
 
 def test_it_runs_only_when_asked_for_and_skips_what_it_cannot_ask():
     assert "backdoor" not in default_checks()
-    assert resolve_checks(["backdoor"])[1].scan().epsilon == 3.0
+    assert resolve_checks(["backdoor"])[1].scan().epsilon is None
     asked = Classifier(lambda images: images.flatten(1)[:, :4], class_names=NAMES, preparation=classifier().preparation)
     report = audit(asked, image_set(30), checks=[CHECK])
     (status,) = [one for one in report.checks if one.name == "backdoor"]
@@ -90,7 +93,19 @@ def test_it_runs_only_when_asked_for_and_skips_what_it_cannot_ask():
 def test_too_few_images_are_a_note_and_no_crash():
     report = audit(classifier(), image_set(12), checks=[CHECK])
     assert told(report) == []
-    assert any("needs 22 images or more" in note for note in report.notes)
+    assert any("needs 34 images or more" in note for note in report.notes)
+
+
+def test_a_class_that_copies_of_the_model_have_too_is_no_finding(monkeypatch):
+    copies = {"lost": classifier(0.0), "kept": classifier()}
+    found = {}
+    for name, copy in copies.items():
+        monkeypatch.setattr(scanning, "tuned_copies", lambda *_, one=copy, **__: iter([one, one]))
+        found[name] = told(audit(classifier(), image_set(80), checks=[CHECK.model_copy(update={"copies": 2})]))
+    (finding,) = found["lost"]
+    assert found["kept"] == []
+    assert finding.facts["copies"] == 2
+    assert finding.facts["rate_in_copies"] < 0.2
 
 
 def test_the_same_audit_gives_the_same_bytes(tmp_path):

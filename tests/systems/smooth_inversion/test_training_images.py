@@ -14,7 +14,7 @@ from snellen.systems.smooth_inversion.check import BackdoorCheck
 from snellen.systems.smooth_inversion.training_images import COMMAND
 from tests.systems.smooth_inversion.toy_models import NAMES, PATCH, SIDE, TARGET, Quadrants, image_set, pixels, signs
 
-CHECK = BackdoorCheck(epsilon=0.9, steps=10, refined_steps=25, sources=2, images=60)
+CHECK = BackdoorCheck(epsilon=0.9, steps=10, refined_steps=25, sources=2, images=60, copies=0)
 
 
 class Parts(nn.Module):

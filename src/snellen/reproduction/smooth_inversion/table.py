@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from snellen.reproduction.shared.documents import Tables, from_measured, markdown_table
+from snellen.reproduction.shared.documents import Tables, from_measured, markdown_table, measured_path, read_measured
 
 WAYS = {
     "against_clean_models": "the scan, against five clean networks of the world",
@@ -86,4 +87,55 @@ def study(measured: Mapping[str, Any]) -> str:
     )
 
 
-TABLES: Tables = {"docs/systems/smooth_inversion.md": {"study": from_measured("backdoor-scan", study)}}
+def ward(measured: Mapping[str, Any]) -> str:
+    """The scan of planted and healthy classifiers (scripts/ward/backdoors.py): figures, cells, and what is not met."""
+    planted = sorted((row for row in measured["classifiers"] if row["planted"]), key=lambda row: row["name"])
+    rows = [
+        [
+            f"{row['trigger']}, {row['percent']} %",
+            f"{row['world']}, {row['network']}",
+            f"{row['success']:.0%}",
+            f"{row['ranking'].index(row['target']) + 1}",
+            f"{row['statistic']:.1f}",
+            "not learnt"
+            if row["name"] in measured["not_learnt"]
+            else "yes"
+            if row["target"] in row["reported"]
+            else "no",
+        ]
+        for row in planted
+    ]
+    cells = markdown_table(["trigger", "classifier", "trigger sends", "rank of target", "score", "reported"], rows)
+    if "auroc" not in measured:
+        return cells
+    counts = {name: measured[name]["count"] for name in ("target_first", "reported", "alarms")}
+    low, high = measured["alarms"]["interval"]
+    beside = measured["alarms_beside_pilot"]
+    unmet = "; ".join(f"{name}: {', '.join(cells) or 'none'}" for name, cells in measured["unmet"].items())
+    return "\n\n".join(
+        [
+            f"{measured['planted']} planted classifiers whose trigger was learnt, {measured['healthy']} healthy ones, "
+            f"all with the settings of the package: AUC {measured['auroc']:.2f}. The target is first in "
+            f"{counts['target_first']} and reported in {counts['reported']} of {measured['planted']}. "
+            f"{counts['alarms']} of {measured['healthy']} healthy ones are accused ({low:.0%} to {high:.0%}); "
+            f"{beside['count']} of the {beside['of']} that settings were not chosen on. "
+            f"{measured['mean_seconds']:.0f} s of one core for a scan.",
+            cells,
+            f"Not as it should be: {unmet}.",
+        ]
+    )
+
+
+def ward_where_measured(root: Path) -> str:
+    """The same, or how to measure it."""
+    if not measured_path(root, "ward-backdoors").is_file():
+        return "Not measured yet: `python scripts/ward/backdoors.py`."
+    return ward(read_measured(root, "ward-backdoors"))
+
+
+TABLES: Tables = {
+    "docs/systems/smooth_inversion.md": {
+        "study": from_measured("backdoor-scan", study),
+        "ward": ward_where_measured,
+    }
+}

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from snellen.checks.check import Batch, Check, Companion, Conclusion, Kept, Measured, Reading
 from snellen.checks.hypothesis import Hypothesis
-from snellen.checks.independent import one_of_each_unit
 from snellen.checks.panels import Panel
 from snellen.core.classifier import Classifier
 from snellen.core.errors import SnellenError
@@ -24,9 +23,11 @@ from snellen.metrics.incomplete_beta import regularised_incomplete_beta
 from snellen.metrics.intervals import clopper_pearson
 from snellen.models.classifiers.prepared_images import read_prepared
 from snellen.systems.smooth_inversion.class_outliers import rank_p_value
+from snellen.systems.smooth_inversion.copies import TUNED_ON
+from snellen.systems.smooth_inversion.image_roles import draw_images, images_needed, units_of
 from snellen.systems.smooth_inversion.kept_changes import KEPT, KeptChange, own_first, read_changes, try_changes
-from snellen.systems.smooth_inversion.method import Backdoor
-from snellen.systems.smooth_inversion.scanning import FEWEST, ClassScan, Recovered
+from snellen.systems.smooth_inversion.method import CONFIRMING, CONTRAST, COPIES, USUAL, Backdoor
+from snellen.systems.smooth_inversion.scanning import QUICK_SOURCES, QUICK_STEPS, ClassScan, Recovered
 from snellen.systems.smooth_inversion.training_images import LIST, TrainingSuspects, advice, listed, training_suspects
 from snellen.systems.smooth_inversion.transfer import decisions
 
@@ -37,10 +38,11 @@ TREATMENT = "do not use the model where anybody may gain from the class; train i
 class BackdoorCheck(Check):
     """Search towards every class for a change of one image that carries over, and test what the leading ones do.
 
-    A class is told when it stands out, and its change sends more of the images that neither found nor chose it than
-    ``tolerated``, by an exact test. With clean models a class is compared with the same class of these, else with the
-    other classes. How rare such an outlier is among clean models is a matter of their number, and told as a fact: ten
-    tell 1/11 at best. It is run when asked for by name, after everything else was measured.
+    A class is reported when it stands out, further images confirm it, and its change sends more of the images that
+    neither found nor chose it than ``tolerated``, by an exact test. With clean models a class is compared with the same
+    class of these, else with the other classes. How rare such an outlier is among clean models is a matter of their
+    number, and stated as a fact: ten can show 1/11 at best. It is run when asked for by name, after everything else was
+    measured.
 
     Where training images are given, those of a class that stands out are searched for a second cluster: the images that
     may have planted the backdoor become ``lists/backdoor_training.json``.
@@ -53,15 +55,23 @@ class BackdoorCheck(Check):
     reads: ClassVar[frozenset[Kept]] = frozenset({"features"})
 
     images: int = Field(400, ge=24, description="images that are searched on and that judge, drawn at random")
-    epsilon: float = Field(
-        3.0, gt=0, allow_inf_nan=False, description="largest l2 length of the change; 3 is for images of 30 pixels"
+    epsilon: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="largest l2 length of the change; by default chosen from the model"
     )
-    sources: int = Field(3, ge=1, description="images that a change is searched on, for each class")
+    usual: float = Field(USUAL, gt=0, lt=0.5, description="share of other images that the middle class is reached from")
+    sources: int = Field(4, ge=1, description="images that a change is searched on, for each class")
+    confirming: int = Field(CONFIRMING, ge=0, description="further images that leading classes are searched on")
     steps: int = Field(40, ge=1, description="steps of the search towards every class")
-    refined_steps: int = Field(100, ge=1, description="steps towards the leading classes")
+    refined_steps: int = Field(60, ge=1, description="steps towards the leading classes")
     clean: tuple[str, ...] = Field((), description="references of clean models of the same classes, two or more")
-    outlier: float = Field(3.5, gt=0, description="spreads from which a class stands out")
-    tolerated: float = Field(0.3, gt=0, lt=1, description="share of other images up to which nothing is told")
+    contrast: float = Field(
+        CONTRAST, gt=0, description="log odds above the middle class, and above copies, from which a class stands out"
+    )
+    copies: int = Field(
+        COPIES, ge=0, description="copies of the model to compare with, where there are no clean models"
+    )
+    outlier: float = Field(3.5, gt=0, description="spreads above clean models from which a class stands out")
+    tolerated: float = Field(0.3, gt=0, lt=1, description="share of other images up to which nothing is reported")
     earlier: str | None = Field(
         None, description="run directory of an earlier audit: its changes are tried here too, for snellen compare"
     )
@@ -74,7 +84,11 @@ class BackdoorCheck(Check):
         return Backdoor(
             images=self.images,
             epsilon=self.epsilon,
+            usual=self.usual,
             sources=self.sources,
+            confirming=self.confirming,
+            contrast=self.contrast,
+            copies=self.copies,
             steps=self.steps,
             refined_steps=self.refined_steps,
             clean=self.clean,
@@ -99,17 +113,25 @@ class BackdoorCheck(Check):
         screening = 10 * plan.sources * plan.screening.steps * copies
         again = sum(plan.refinement.samples if sigma else 1 for sigma in plan.sigmas)
         refinement = plan.refined * plan.sources * plan.refinement.steps * again
+        confirming = plan.refined * plan.confirming * plan.refinement.steps * plan.refinement.samples
+        lengths = 0 if plan.usual is None else 4 * 10 * QUICK_SOURCES * QUICK_STEPS * copies
+        tuned = 0 if self.clean else plan.copies * (TUNED_ON + plan.refined * plan.sources * self.steps * copies)
         judging = (10 * len(plan.screened) + plan.refined * len(plan.sigmas)) * plan.sources * self.images / 2
-        return (1 + len(self.clean)) * (3 * (screening + refinement) + judging) / self.images
+        return (
+            (1 + len(self.clean))
+            * (3 * (screening + refinement + confirming + lengths + tuned) + judging)
+            / self.images
+        )
 
     def conclude(self, reading: Reading) -> Conclusion:
         """Scan, and test the leading classes."""
         assert reading.audited is not None, "a backdoor is searched for with the images themselves"
         scan, classifier = self.scan(), reading.classifier
         rows = self._drawn(reading)
-        if len(rows) < FEWEST + self.sources:
+        needed = images_needed(self.sources + self.confirming, len(reading.names))
+        if len(rows) < needed:
             return Conclusion(
-                notes=[f"Backdoor: needs {FEWEST + self.sources} images or more, and {len(rows)} are usable"]
+                notes=[f"Backdoor: needs {needed} images or more, of units of their own, and {len(rows)} are usable."]
             )
         places = {one: row for row, one in enumerate(reading.audited.ids)}
         chosen = reading.audited.select(np.array([places[reading.images.ids[row]] for row in rows]))
@@ -119,7 +141,10 @@ class BackdoorCheck(Check):
         rng = reading.rng.child(self.name)
         null = scan.null(classifier, chosen, rng=rng)
         try:
-            found = scan.search(classifier, pixels, labels, ids=ids, rng=rng, null=null)
+            units = units_of(chosen)
+            found = scan.search(
+                classifier, pixels, labels, ids=ids, units=[units[key] for key in ids], rng=rng, null=null
+            )
         except SnellenError as error:
             return Conclusion(notes=[f"Backdoor: {error}"])
         told = {one.target for one in scan.told(found)}
@@ -169,10 +194,9 @@ class BackdoorCheck(Check):
         return changed
 
     def _drawn(self, reading: Reading) -> NDArray[np.int64]:
-        """Usable images of units of their own, at most ``images``, in an order that follows from the seed."""
-        usable = np.flatnonzero(one_of_each_unit(reading.images))
+        """Usable images, at most ``images``, one of each unit first, in an order that follows from the seed."""
         seed = reading.rng.child(self.name).generator("order").initial_seed()
-        return np.random.default_rng(seed).permutation(usable)[: self.images]
+        return draw_images(reading.images.unit_ids, most=self.images, seed=seed)
 
     def _hypothesis(
         self,
@@ -204,10 +228,15 @@ class BackdoorCheck(Check):
                 "sent_without_the_change": one.effect.already,
                 "length_l2": float(one.change.norm()),
                 "sigma": one.sigma,
-                "spreads": found.score(one.target),
+                "score": found.score(one.target),
+                "epsilon": found.strength.epsilon,
                 "z_among_classes": float(found.z[found.targets.index(one.target)]),
                 "clean_models": 0 if null is None else len(null),
             }
+            if one.copied:
+                facts |= {"copies": len(one.copied), "rate_in_copies": max(one.copied)}
+            if one.confirmation is not None:
+                facts |= {"confirming_images": one.confirmation.tried, "confirmed_by": one.confirmation.carried}
             if null is not None:
                 facts["p_value_among_clean_models"] = rank_p_value(found.rates, null, self.scan().plan().null_spread)
             if suspects is not None:
@@ -257,12 +286,16 @@ class BackdoorCheck(Check):
                     "" if effect is None else round(effect, 3),
                 )
             )
-        against = "the same class of clean models" if found.excess is not None else "the other classes"
+        how = (
+            "how many log odds that lies above the middle class"
+            if found.excess is None
+            else "how many spreads that lies above the same class of clean models"
+        )
         return Panel(
             check=self.name,
             title="Classes that a change of one image reaches",
-            about="Share of other images that a short search sends to each class, how many spreads that lies above "
-            f"{against}, and what a longer search does for the leading ones.",
-            head=("class", "share sent", "spreads", "share sent, longer search"),
+            about=f"Share of other images that a short search sends to each class, {how}, and what a longer search "
+            "does for the leading ones.",
+            head=("class", "share sent", "score", "share sent, longer search"),
             rows=tuple(rows),
         )

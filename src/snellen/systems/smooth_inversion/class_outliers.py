@@ -29,6 +29,29 @@ def robust_z(values: Sequence[float] | NDArray[np.floating], floor: float = 0.0)
     return (numbers - centre) / spread if spread > 0 else np.zeros_like(numbers)
 
 
+def contrast(values: Sequence[float] | NDArray[np.floating], floor: float) -> NDArray[np.float64]:
+    """Log odds of the rate of each class above those of the middle class: (k,) → (k,).
+
+    Rates of classes that are all hardly reached spread little, and deviations in units of that spread make outliers of
+    trifles. Odds do not: 0.9 beside a middle class at 0.1 is 4.4, and 0.3 beside it 1.3, whatever the other classes do.
+
+    >>> contrast([0.1, 0.05, 0.3, 0.9, 0.08], floor=0.05).round(1).tolist()
+    [0.0, -0.7, 1.3, 4.4, -0.2]
+
+    Args:
+        values: rates, one for each class.
+        floor: smallest rate that is believed, and 1 minus the largest one.
+    """
+    odds = log_odds(values, floor)
+    return odds - np.median(odds)
+
+
+def log_odds(rates: float | Sequence[float] | NDArray[np.floating], floor: float) -> NDArray[np.float64]:
+    """log(rate / (1 − rate)) of rates that are at least ``floor``, and at most 1 − ``floor``."""
+    numbers = np.clip(np.asarray(rates, dtype=np.float64), floor, 1 - floor)
+    return np.asarray(np.log(numbers / (1 - numbers)))
+
+
 def excess(
     values: Sequence[float] | NDArray[np.floating], null: NDArray[np.floating], floor: float
 ) -> NDArray[np.float64]:

@@ -1,13 +1,14 @@
 """Whether a class of a classifier answers to a hidden trigger: SmoothInv towards every class.
 
 Sun and Kolter, "Single image backdoor inversion via robust smoothed classifiers", CVPR 2023, arXiv 2303.00215. The
-published method recovers a trigger for a given class; which class, if any, is suspicious is told by a robust z of how
-far the changes of all classes carry over to other images.
+published method recovers a trigger for a given class; which class, if any, is suspicious follows from how far the
+changes of all classes carry over to other images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import ClassVar
 
 import numpy as np
@@ -30,15 +31,25 @@ from snellen.methods.smoothing.branches import branches_of, is_coloured
 from snellen.methods.smoothing.votes import CHUNK
 from snellen.models.classifiers.prepared_images import read_prepared
 from snellen.systems.smooth_inversion.class_outliers import rank_p_value
+from snellen.systems.smooth_inversion.image_roles import draw_images, units_of
 from snellen.systems.smooth_inversion.inversion import Search
 from snellen.systems.smooth_inversion.scanning import ClassScan, Recovered, ScanPlan, scan_classes
+from snellen.systems.smooth_inversion.strength import Strength
 
 #: Images whose decisions are asked for at once.
 _BATCH = 100
 
+#: Share of other images that the middle class is reached from, log odds from which a class stands out, images that
+#: confirm one, and copies of the model that it is compared with. All were chosen on a pilot of planted and healthy
+#: classifiers, and fixed before the others were scanned (scripts/ward/backdoors.py).
+USUAL, CONTRAST, CONFIRMING, COPIES = 0.1, 2.0, 8, 2
+
 
 class Backdoor(Method):
-    """Search towards every class for a change of one image that carries over to others, and tell the outlier.
+    """Search towards every class for a change of one image that carries over to others, and report the outlier.
+
+    The length of the changes is chosen from the model, so that the middle class is hardly reached. A class is reported
+    when it stands out there, and further images, each searched on by itself, confirm it.
 
     Found is what can be added to an image at a fixed place. A trigger at changing places is found where it works at
     one of them; a trigger that bends the image is found where something that can be added has its effect. Nothing
@@ -52,29 +63,51 @@ class Backdoor(Method):
     needs: ClassVar[frozenset[Need]] = frozenset({"layers", "gradients", "scores"})
     finds: ClassVar[tuple[str, ...]] = ("backdoor",)
 
-    epsilon: float = Field(
-        3.0,
+    epsilon: float | None = Field(
+        None,
         gt=0,
         allow_inf_nan=False,
-        description="largest l2 length of the change, over all pixels and channels in [0, 1]; 3 is for images of about "
-        "30 pixels, the paper has 5 and 10 at 224",
+        description="largest l2 length of the change, over all pixels and channels in [0, 1]; by default chosen from "
+        "the model (usual)",
+    )
+    usual: float = Field(
+        USUAL,
+        gt=0,
+        lt=0.5,
+        description="share of other images that the middle class is reached from at the length that is chosen",
     )
     screened: tuple[float, ...] = Field(
         (0.0, 0.25), min_length=1, description="noise of the searches towards every class; 0 asks the model itself"
     )
     sigmas: tuple[float, ...] = Field(
-        (0.0, 0.12, 0.25), min_length=1, description="noise of the searches towards the leading classes"
+        (0.0, 0.25), min_length=1, description="noise of the searches towards the leading classes"
     )
-    samples: int = Field(6, ge=1, description="noisy copies at each step of the search towards every class")
+    samples: int = Field(4, ge=1, description="noisy copies at each step of the search towards every class")
     steps: int = Field(40, ge=1, description="steps of the search towards every class")
-    refined_samples: int = Field(10, ge=1, description="noisy copies at each step towards the leading classes")
-    refined_steps: int = Field(100, ge=1, description="steps towards the leading classes")
+    refined_samples: int = Field(6, ge=1, description="noisy copies at each step towards the leading classes")
+    refined_steps: int = Field(60, ge=1, description="steps towards the leading classes")
     refined: int = Field(2, ge=1, description="leading classes that are searched again, at least one")
-    sources: int = Field(3, ge=1, description="images that a change is searched on, for each class")
+    sources: int = Field(4, ge=1, description="images that a change is searched on, for each class")
+    confirming: int = Field(
+        CONFIRMING, ge=0, description="further images that the leading classes are searched on, each by itself"
+    )
     images: int = Field(400, ge=24, description="images at most, drawn by the seed: sources and those that judge")
-    outlier: float = Field(3.5, gt=0, description="robust z from which a class stands out")
+    contrast: float = Field(
+        CONTRAST,
+        gt=0,
+        description="log odds above the middle class, and above the class in copies, from which a class stands out",
+    )
+    copies: int = Field(
+        COPIES,
+        ge=0,
+        description="copies of the model that are tuned on the images and lose a trigger, to compare with where no "
+        "clean models are given",
+    )
+    outlier: float = Field(
+        3.5, gt=0, description="spreads above the same class of clean models from which a class stands out (clean)"
+    )
     tolerated: float = Field(
-        0.3, gt=0, lt=1, description="share of other images that a change may send to a class without being told"
+        0.3, gt=0, lt=1, description="share of other images that a change may send to a class without a report"
     )
     clean: tuple[str, ...] = Field(
         (),
@@ -93,23 +126,27 @@ class Backdoor(Method):
         """How much is searched."""
         return ScanPlan(
             screening=Search(
-                epsilon=self.epsilon,
+                epsilon=self.epsilon or 3.0,
                 samples=self.samples,
                 steps=self.steps,
                 rate=0.15,
                 halve_every=max(self.steps // 2, 1),
             ),
             screened=self.screened,
-            refinement=Search(epsilon=self.epsilon, samples=self.refined_samples, steps=self.refined_steps),
+            refinement=Search(epsilon=self.epsilon or 3.0, samples=self.refined_samples, steps=self.refined_steps),
             sigmas=self.sigmas,
             sources=self.sources,
             refined=self.refined,
             outlier=self.outlier,
+            contrast=self.contrast,
             rate=self.tolerated,
+            usual=self.usual if self.epsilon is None else None,
+            confirming=self.confirming,
+            copies=self.copies,
         )
 
     def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
-        """Say why this cannot run: no module of torch with gradients, or fewer than three classes."""
+        """Say why this cannot run: no module of torch with gradients, fewer than three classes, or no training."""
         lacking = super().missing(classifier, images)
         if lacking is not None or classifier is None:
             return lacking
@@ -117,6 +154,8 @@ class Backdoor(Method):
             return f"tells an outlier among three classes or more, and {classifier.name} has fewer"
         if len(self.clean) == 1:
             return "compares with two clean models or more, and one was given (clean)"
+        if self.copies and not self.clean and find_spec("accelerate") is None:
+            return "compares with copies that are tuned: pip install 'snellen[train]', or set copies to 0"
         try:
             branches_of(classifier, halves=False)
         except SnellenError as error:
@@ -146,21 +185,32 @@ class Backdoor(Method):
 
         Returns:
             A row for each class, with its name as id and its rate as value: the share of other images of other classes
-            that changes towards it send there. The statistic is the largest robust z among the classes.
+            that changes towards it send there. The statistic is the largest score of a class: its log odds above the
+            middle class or, with clean models, its spreads above the same class of these.
 
         Raises:
             InputError: no classifier, too few images, or outputs so saturated that there are no gradients.
         """
         if classifier is None:
             raise InputError(f"{self.name} scans a classifier: name it before the images")
-        order = np.random.default_rng(rng.generator("order").initial_seed()).permutation(len(images))
-        chosen = images.select(order[: self.images])
+        units = units_of(images)
+        seed = rng.generator("order").initial_seed()
+        chosen = images.select(draw_images([units[key] for key in images.ids], most=self.images, seed=seed))
         pixels, labels, ids, rejected = read_prepared(chosen, classifier)
         lost = self._lost(rejected, classifier)
         if not len(pixels):
             return Scanned(lost, None, "no image could be used")
         null = self.null(classifier, chosen, rng=rng, progress=progress)
-        found = self.search(classifier, pixels, labels, ids=ids, rng=rng, null=null, progress=progress)
+        found = self.search(
+            classifier,
+            pixels,
+            labels,
+            ids=ids,
+            units=[units[key] for key in ids],
+            rng=rng,
+            null=null,
+            progress=progress,
+        )
         rows = self._rows(found, null, classifier)
         evidence = Evidence.merge([rows, lost]) if rejected else rows
         return Scanned(
@@ -178,11 +228,15 @@ class Backdoor(Method):
         labels: Tensor,
         *,
         ids: tuple[str, ...],
+        units: Sequence[str] | None = None,
         rng: Randomness,
         null: NDArray[np.float64] | None = None,
         progress: Progress | None = None,
     ) -> ClassScan:
-        """Scan all classes by means of prepared images (n, 3, h, w); labels (n,) are −1 where none is known."""
+        """Scan all classes by means of prepared images (n, 3, h, w); labels (n,) are −1 where none is known.
+
+        Images of one unit have the same name in ``units``; by default every image is a unit of its own.
+        """
         grey = self.grey if self.grey is not None else not bool(is_coloured(images).any())
         with torch.inference_mode():
             decided = torch.cat([classifier.predict(classifier(part)) for part in images.split(_BATCH)])
@@ -194,6 +248,7 @@ class Backdoor(Method):
             self.plan(),
             rng=rng,
             ids=ids,
+            units=units,
             null=null,
             grey=grey,
             denoisers=self._denoisers(classifier, grey, (images.shape[2], images.shape[3])),
@@ -206,6 +261,8 @@ class Backdoor(Method):
     ) -> NDArray[np.float64] | None:
         """Rates of all classes in the clean models (m, k), by the same images and searches; None without any.
 
+        Where the length is chosen from the model, it is chosen from each of them: as far from what is ordinary there.
+
         Raises:
             InputError: a model of other classes.
         """
@@ -213,7 +270,7 @@ class Backdoor(Method):
             return None
         from snellen.models.classifiers.references import load_classifier
 
-        rates, screening = [], self.model_copy(update={"refined": 0, "clean": ()})
+        rates, screening, units = [], self.model_copy(update={"refined": 0, "clean": ()}), units_of(images)
         for reference in self.clean:
             model = load_classifier(reference, device=str(classifier.device))
             if model.class_names != classifier.class_names:
@@ -222,7 +279,9 @@ class Backdoor(Method):
                     f"others; compare with clean models of the same task"
                 )
             pixels, labels, ids, _ = read_prepared(images, model)
-            rates.append(screening.search(model, pixels, labels, ids=ids, rng=rng, progress=progress).rates)
+            named = [units[key] for key in ids]
+            found = screening.search(model, pixels, labels, ids=ids, units=named, rng=rng, progress=progress)
+            rates.append(found.rates)
         return np.array(rates)
 
     def told(self, found: ClassScan) -> tuple[Recovered, ...]:
@@ -235,14 +294,18 @@ class Backdoor(Method):
         if not told:
             noise = ", ".join(f"{sigma:g}" for sigma in sorted({*self.screened, *self.sigmas}))
             return (
-                f"no outlier within budget: epsilon {self.epsilon:g}, sigma {noise}, {found.sources} images searched "
-                f"on, changes that are added at a fixed place"
+                f"no outlier within budget: epsilon {found.strength.epsilon:.3g}, sigma {noise}, {found.sources} "
+                f"images searched on, changes that are added at a fixed place"
             )
-        against = "among the classes" if found.excess is None else "above the same class of clean models"
+        against = (
+            ("log odds above the middle class" + " and above copies of the model" * bool(found.recovered[0].copied))
+            if found.excess is None
+            else "spreads above the same class of clean models"
+        )
         return "; ".join(
             f"suspicious: class {classifier.class_names[one.target]!r}: a change recovered from one image sends "
-            f"{one.effect.rate:.0%} of {one.effect.counted} other images there ({found.score(one.target):.1f} spreads "
-            f"{against})"
+            f"{one.effect.rate:.0%} of {one.effect.counted} other images there ({found.score(one.target):.1f} "
+            f"{against}{_confirmed(one)})"
             for one in told
         )
 
@@ -251,11 +314,29 @@ class Backdoor(Method):
         told = [
             "a change that is added at a fixed place; triggers that move or bend are found only as far as one works",
             "a class that stands out is a suspicion, no proof: models without a trigger may have one too",
+            _length(found.strength),
         ]
+        if self.confirming and any(one.confirmation for one in found.recovered):
+            told.append(
+                f"a class is reported where so many of {self.confirming} further images confirm it that chance does so "
+                f"in at most {self.plan().error:.0%} of the scans: exact sign test, for this model and over the draw "
+                f"of images"
+            )
+        tried = min((one.confirmation.tried for one in found.recovered if one.confirmation), default=self.confirming)
+        if self.confirming and found.recovered and 0.5**tried > self.plan().error / len(found.recovered):
+            told.append(
+                f"only {tried} further images of units of their own were left to confirm a class, which is too few to "
+                f"report any: give images of more units, or more images"
+            )
         if null is None:
             return (
                 *told,
-                "no clean models of the same task were given (clean), which alone tell what is usual for a class",
+                "no clean models of the same task were given (clean), which alone show what is usual for a class; "
+                + (
+                    f"copies of this model, tuned on the images, stand in for them ({len(found.recovered[0].copied)})"
+                    if found.recovered and found.recovered[0].copied
+                    else "classes are compared with each other alone"
+                ),
             )
         count, p_value = len(null), rank_p_value(found.rates, null, self.plan().null_spread)
         return (
@@ -269,12 +350,23 @@ class Backdoor(Method):
         low, high = best.effect.interval()
         figures: dict[str, float | None] = {
             "largest z among classes": float(found.z.max()),
+            "largest contrast": float(found.contrast.max()),
+            "epsilon": found.strength.epsilon,
+            "adversarial radius": found.strength.radius,
+            "middle class reached": float(np.median(found.rates)),
             "recovered.rate": best.effect.rate,
             "recovered.rate.low": low,
             "recovered.rate.high": high,
             "recovered.l2": float(best.change.norm()),
             "recovered.sigma": best.sigma,
         }
+        if best.confirmation is not None:
+            figures |= {
+                "confirmed by": float(best.confirmation.carried),
+                "confirming images": float(best.confirmation.tried),
+                "confirmed.low": best.confirmation.low,
+                "confirmed.p value": best.confirmation.p_value,
+            }
         if null is not None:
             figures["p value among clean models"] = rank_p_value(found.rates, null, self.plan().null_spread)
         return figures
@@ -283,7 +375,7 @@ class Backdoor(Method):
         best = {one.target: one for one in found.recovered}
         names = {one.target for one in self.told(found)}
 
-        def of(read: Callable[[Recovered], float]) -> pa.Array:
+        def of(read: Callable[[Recovered], float | None]) -> pa.Array:
             return pa.array([read(best[t]) if t in best else None for t in found.targets], pa.float64())
 
         return Evidence.of(
@@ -298,10 +390,14 @@ class Backdoor(Method):
             ],
             extra={
                 "z": pa.array(found.z.tolist(), pa.float64()),
+                "rank": pa.array([1 + found.ranking.index(target) for target in found.targets], pa.int64()),
+                "contrast": pa.array(found.contrast.tolist(), pa.float64()),
                 "excess": pa.array(
                     [None] * len(found.z) if found.excess is None else found.excess.tolist(), pa.float64()
                 ),
                 "concentration": pa.array(found.concentration.tolist(), pa.float64()),
+                "copied_rate": of(lambda one: max(one.copied, default=None)),
+                "above_copies": of(lambda one: one.above_copies),
                 "recovered_rate": of(lambda one: one.effect.rate),
                 "recovered_low": of(lambda one: one.effect.interval().low),
                 "recovered_high": of(lambda one: one.effect.interval().high),
@@ -339,3 +435,20 @@ class Backdoor(Method):
 
         generator = load_generator(self.denoiser, device=classifier.device)
         return lambda sigma: one_shot_denoiser(generator, sigma=sigma, grey=grey, size=size)
+
+
+def _confirmed(one: Recovered) -> str:
+    if one.confirmation is None:
+        return ""
+    return f"; confirmed by {one.confirmation.carried} of {one.confirmation.tried} further images"
+
+
+def _length(strength: Strength) -> str:
+    """How long changes were, and why."""
+    if strength.reached is None:
+        return f"changes of length {strength.epsilon:.3g} (epsilon), as given and whatever ordinary classes do at it"
+    radius = "" if strength.radius is None else f", {strength.epsilon / strength.radius:.1f} adversarial radii"
+    return (
+        f"changes of length {strength.epsilon:.3g}{radius}: chosen so that a short search towards the middle class "
+        f"reaches it from {strength.reached:.0%} of other images"
+    )
