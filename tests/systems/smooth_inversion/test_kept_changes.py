@@ -14,7 +14,7 @@ from snellen.systems.smooth_inversion.kept_changes import read_changes
 from snellen.systems.smooth_inversion.transfer import transfer
 from tests.systems.smooth_inversion.toy_models import NAMES, classifier, image_set, pixels
 
-CHECK = BackdoorCheck(epsilon=0.9, steps=10, refined_steps=25, sources=2, images=60)
+CHECK = BackdoorCheck(epsilon=0.9, steps=10, refined_steps=25, sources=2, images=60, copies=0)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_the_same_change_tells_a_mended_model_from_one_that_only_hides_from_the_
     assert found.difference < -0.8
     kept = snellen.compare(before, run(tmp_path / "kept", classifier(), earlier=str(before)))
     assert (backdoor(kept).verdict, backdoor(kept).difference) == ("same", 0.0)
-    blind = run(tmp_path / "blind", classifier(), earlier=str(before), outlier=1000.0)
+    blind = run(tmp_path / "blind", classifier(), earlier=str(before), contrast=1000.0)
     hidden = backdoor(snellen.compare(before, blind))
     assert (hidden.verdict, hidden.second_harm, hidden.difference) == ("unclear", None, 0.0)
     alone = backdoor(snellen.compare(before, run(tmp_path / "alone", classifier(0.0))))
