@@ -66,7 +66,7 @@ def report(**changes):
                 p_value=1e-9,
                 title="Fog costs 40 points",
                 facts={"corruption": "fog", "mean_drop": 0.41234},
-                treatments=("snellen train targeted_augmentation IMAGES",),
+                treatments=("snellen treat . --finding corruption:fog --out treated",),
             ),
             Finding(kind="duplicate", subject="exact", harm=0.0, title="2 images are copies"),
         ),

@@ -16,6 +16,7 @@ from snellen.auditing.checks.adversarial import Adversarial
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.threat import Threat
+from snellen.checks.treatments import TRAINING_IMAGES
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError, RejectedImageError, RunConflictError, UnknownNameError
 from snellen.core.progress import Silent
@@ -253,8 +254,8 @@ def test_findings_are_ranked_and_no_adversarial_harm_without_a_threat(problem):
     assert "no threat was declared" in adversarial.title
     brightness = next(f for f in findings if f.facts.get("corruption") == "brightness")
     assert brightness.key == "corruption:brightness"
-    assert "snellen train targeted_augmentation IMAGES --benchmark imagenet-c" in brightness.treatments
-    assert "snellen train augmix IMAGES" in brightness.treatments
+    command = f"snellen treat . --finding corruption:brightness --train {TRAINING_IMAGES} --out treated"
+    assert brightness.treatments == (command,)
     assert 0 < brightness.harm < brightness.facts["mean_drop"]
     assert brightness.examples[0].image != brightness.examples[0].after
 

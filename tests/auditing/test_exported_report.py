@@ -29,7 +29,7 @@ def test_markdown_has_figures_findings_in_order_and_what_was_skipped():
     assert text.index("### 1. Fog costs 40 points") < text.index("### 2. 2 images are copies")
     assert "**severe**, at least 30.0% of the images, p below 0.0001." in text
     assert "corruption fog; mean drop 0.412." in text
-    assert "Treat with `snellen train targeted_augmentation IMAGES`." in text
+    assert "Treat, in the folder of this report: `snellen treat . --finding corruption:fog --out treated`" in text
     assert "\n- group gap skipped: needs groups\n" in text
     assert "| corruption.error | 0.4000 | 0.3000 – 0.5000 | 100 |" in text
     assert "corruption.fog.1" not in text, "accuracies at each severity are in the eye chart"

@@ -35,7 +35,7 @@ def test_findings_say_how_harmful_how_sure_what_treats_them_and_where_the_eviden
     for words in ("harm at least 30.0% of the images", "p value below 0.0001", "mean drop 0.412"):
         assert words.replace(" ", "") in first.text.replace(" ", "")
     assert "evidence/corruption.parquet, settings that begin with fog" in first.text
-    assert page.one("code", "command").text == "snellen train targeted_augmentation IMAGES"
+    assert page.one("code", "command").text == "snellen treat . --finding corruption:fog --out treated"
     assert "7 hypotheses were tested together, 1 became findings" in page.one("main").text
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import typer
+from typer import rich_utils
 
 from snellen.cli.app import PANELS, app
 
@@ -39,7 +40,7 @@ def test_ten_options_come_first_and_the_rest_in_groups(page):
 @pytest.mark.parametrize("page", [(), *PAGES], ids=" ".join)
 def test_a_page_fits_80_columns(run, monkeypatch, page):
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+    monkeypatch.setattr(rich_utils, "MAX_WIDTH", 80)  # read once, when it is imported
     code, out, _ = run(*page, "--help")
     assert code == 0
     assert max(map(len, out.splitlines())) <= 80

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from functools import cache
 
+import numpy as np
+import pyarrow as pa
 import torch
 from torch import nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
 from snellen.data.files.arrays import load_arrays
 from snellen.data.references import load_images
 from snellen.models.classifiers.references import load_classifier
@@ -29,12 +30,10 @@ def garments() -> dict[str, ImageSet]:
 
 def _plain(images: ImageSet, name: str) -> ImageSet:
     """The images in memory, without a split."""
-    import numpy as np
-
     pixels = np.stack([np.asarray(images.read(row)) for row in range(len(images))])
     made = load_arrays(pixels, images.labels, class_names=images.class_names, name=name)
     renamed = made.table.set_column(
-        made.table.column_names.index("id"), "id", [[f"{name}-{row}" for row in range(len(made))]]
+        made.table.column_names.index("id"), "id", pa.array([f"{name}-{row}" for row in range(len(made))])
     )
     return ImageSet(made.source, renamed, made.class_names, name)
 
@@ -59,12 +58,13 @@ def healthy() -> nn.Module:
     return module
 
 
-def overconfident(factor: float = 4.0) -> nn.Module:
-    """The same decisions, much too sure."""
+def overconfident(factor: float = 4.0, noise: float = 1.0) -> nn.Module:
+    """Often wrong, and much too sure."""
     network = copy.deepcopy(healthy())
     last = _last(network)
+    drawn = torch.randn(last.weight.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        last.weight.mul_(factor)
+        last.weight.add_(noise * last.weight.std() * drawn).mul_(factor)
         last.bias.mul_(factor)
     return network
 
@@ -75,24 +75,6 @@ def blind_to(label: int, by: float = 30.0) -> nn.Module:
     with torch.no_grad():
         _last(network).bias[label] -= by
     return network
-
-
-def small(side: int = 12, classes: int = 3, seed: int = 0) -> nn.Module:
-    """A network of a few thousand weights, without normalisation, for images of any three colours."""
-    torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, 2, padding=1),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(2),
-        nn.Flatten(),
-        nn.Linear(32, classes),
-    )
-
-
-def prepared(side: int) -> Preparation:
-    """Images of one side, as they are."""
-    return Preparation(size=(side, side))
 
 
 def _last(network: nn.Module) -> nn.Linear:

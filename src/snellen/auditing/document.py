@@ -12,6 +12,7 @@ from PIL import Image
 from snellen.auditing.eye_chart_picture import acuity_words, column_words
 from snellen.auditing.figure_picture import figures_with_evidence, leading_figures
 from snellen.auditing.html import fact_words, verdict
+from snellen.checks.treatments import TRAINING_IMAGES
 from snellen.core.finding import FIGURES_OF_BAGS, OF_BAGS, Finding
 from snellen.data.rejections import listed_reasons
 
@@ -160,7 +161,8 @@ def treatment_words(treatment: str, shown: str) -> str:
         shown: the same as it is printed.
     """
     if treatment.startswith("snellen "):
-        return f"Treat, in the folder of this report: {shown}"
+        named = f" ({TRAINING_IMAGES}: labelled images that it may be trained on)" if TRAINING_IMAGES in shown else ""
+        return f"Treat, in the folder of this report: {shown}{named}"
     return f"{treatment[:1].upper()}{treatment[1:]}."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,17 @@ import numpy as np
 
 from snellen.auditing.audit import audit
 from snellen.auditing.compare.compare import compare_records
-from snellen.auditing.compare.comparison import Comparison
+from snellen.auditing.compare.comparison import MARGIN, Comparison, FindingVerdict, believed, finding_verdict
+from snellen.auditing.compare.difference import RESAMPLES, Difference
+from snellen.auditing.compare.finding_differences import compare_quantities
+from snellen.auditing.compare.pairing import pair_runs
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.subject import without_copies
 from snellen.checks.check import Check, Companion
 from snellen.checks.independent import halves
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.core.finding import Finding
+from snellen.core.finding import Finding, Level
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.verbs.treated import Outcome, TreatedFinding
@@ -143,32 +147,69 @@ def proven(
         selected = {finding.key for finding in record.report.findings if finding.level != "note"}
     before, after = audited(classifier, images.proving, "before"), audited(treated, images.proving, "after")
     comparison = compare_records(before, after)
-    changes = {one.key: one for one in comparison.findings}
+    verdicts = _verdicts(before, after, findings, comparison)
     outcomes = []
     for finding in findings:
-        change = changes.get(finding.key)
+        key = finding.key
+        change, verdict = verdicts.get(key, (None, None))
         known = {
-            "key": finding.key,
+            "key": key,
             "title": finding.title,
-            "treatment": treatments[finding.key],
-            "first_harm": None if change is None else change.first_harm,
-            "second_harm": None if change is None else change.second_harm,
-            "difference": None if change is None else change.difference,
-            "low": None if change is None else change.low,
-            "high": None if change is None else change.high,
+            "treatment": treatments[key],
+            "first_harm": _harm(before, key),
+            "second_harm": _harm(after, key),
+            "difference": None if change is None else change.value,
+            "low": None if change is None or not math.isfinite(change.low) else change.low,
+            "high": None if change is None or not math.isfinite(change.high) else change.high,
         }
-        if selected is not None and finding.key not in selected:
-            outcome: Outcome = "unproven"
-            reason = "half of the audited images do not find it by themselves; give other images with test=... (--test)"
-        elif change is None:
-            outcome, reason = "unproven", "the proving images do not show it before the treatment; more are needed"
-        elif change.verdict == "mended" or (change.verdict == "better" and change.second_level in (None, "note")):
-            outcome, reason = "mended", ""
-        elif change.verdict == "better":
-            outcome, reason = "smaller", ""
-        elif change.verdict in ("worse", "new"):
-            outcome, reason = "worse", ""
-        else:
-            outcome, reason = "unchanged", change.reason or "no difference that these images can show"
+        outcome, reason = _outcome(verdict, _level(after, key), selected is None or key in selected)
         outcomes.append(TreatedFinding(outcome=outcome, reason=reason, **known))
     return Proof(tuple(outcomes), comparison, before, after)
+
+
+def _verdicts(
+    before: RunRecord, after: RunRecord, findings: Sequence[Finding], comparison: Comparison
+) -> dict[str, tuple[Difference | None, FindingVerdict]]:
+    """Difference and verdict of each finding that was treated.
+
+    They are corrected for the number of findings that were treated, which were named before these images were looked
+    at; the comparison of everything else stands beside it.
+    """
+    quantities = compare_quantities(pair_runs(before, after), resamples=RESAMPLES)
+    measured = {one.key: quantities[one.key] for one in findings if one.key in quantities}
+    lost, gained = believed([one.rise for one in measured.values()], [one.fall for one in measured.values()])
+    found: dict[str, tuple[Difference | None, FindingVerdict]] = {
+        one.key: (None, one.verdict) for one in comparison.findings
+    }
+    for (key, difference), fell, rose in zip(measured.items(), gained, lost, strict=True):
+        known = [_harm(one, key) is not None for one in (before, after)]
+        verdict = finding_verdict(difference, before=known[0], after=known[1], lost=rose, gained=fell, margin=MARGIN)
+        found[key] = (difference, verdict)
+    return found
+
+
+def _outcome(verdict: FindingVerdict | None, level: Level | None, selected: bool) -> tuple[Outcome, str]:
+    """What became of a finding, and why where that is not plain."""
+    if not selected:
+        return "unproven", "half of the audited images do not find it by themselves; give others with test=... (--test)"
+    if verdict is None:
+        return "unproven", "the proving images do not show it before the treatment; more are needed"
+    if verdict == "mended" or (verdict == "better" and level in (None, "note")):
+        return "mended", ""
+    if verdict in ("better", "worse", "new"):
+        return ("smaller" if verdict == "better" else "worse"), ""
+    return "unchanged", "no difference that these images can show"
+
+
+def _found(record: RunRecord, key: str) -> Finding | None:
+    return next((one for one in record.report.findings if one.key == key), None)
+
+
+def _harm(record: RunRecord, key: str) -> float | None:
+    found = _found(record, key)
+    return None if found is None else found.harm
+
+
+def _level(record: RunRecord, key: str) -> Level | None:
+    found = _found(record, key)
+    return None if found is None else found.level
