@@ -61,6 +61,9 @@ class TuningPlan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(4, ge=1, description="passes over the training images")
+    least_steps: int = Field(
+        200, ge=1, description="more passes are made over few images, until so many steps are done"
+    )
     batch_size: int = Field(64, ge=2, description="images of one step")
     rate: float = Field(
         0.005, gt=0, description="peak learning rate as a share of the size of the weights (their median RMS)"
@@ -118,6 +121,8 @@ def fine_tune(
             losses = losses + one(model, batch)
         return losses
 
+    steps = max(used // plan.batch_size, 1)
+    epochs = max(plan.epochs, -(-plan.least_steps // steps))
     tuned = _Tuned(network, {name: tensor for term in terms for name, tensor in term.state.items()})
     trained = train(
         tuned,
@@ -130,14 +135,14 @@ def fine_tune(
             examples.rejected,
         ),
         plan=TrainingPlan(
-            epochs=plan.epochs,
+            epochs=epochs,
             batch_size=plan.batch_size,
             learning_rate=plan.rate * typical_weight(network),
             weight_decay=plan.weight_decay,
             clip_norm=1.0,
             # A last batch of one image has no statistics for BatchNorm.
             drop_last=used > plan.batch_size,
-            warmup_steps=min(20, plan.epochs * max(used // plan.batch_size, 1) // 2),
+            warmup_steps=min(20, epochs * steps // 2),
             seed=rng.generator("fine-tuning").initial_seed() % 2**31,
         ),
         objective=objective,
