@@ -1,4 +1,4 @@
-"""What each finding measures before and after a treatment, image by image: by this, treatments are chosen and proven."""
+"""What each finding measures before and after a treatment, by which treatments are chosen and proven."""
 
 from __future__ import annotations
 
