@@ -1,11 +1,12 @@
 """Audit the healthy classifiers of the ward: what they are accused of, and what stress costs them.
 
-    python scripts/ward/examine.py [--folder build/ward] [--only NAME ...] [--merge]
+    python scripts/ward/examine.py [--folder build/ward] [--only NAME ...] [--losses] [--merge]
 
 Each classifier that is trained is audited with the default checks on 1,000 images of its own, one file of
-docs/measured/ward a classifier; those that are there are not audited again. ``--merge`` only reads them and writes
-what is made of them: docs/measured/ward.json (``write_tables.py statistics`` puts it into docs/statistics.md) and the
-table of usual losses of the package. Half a minute to two minutes of one core for each.
+docs/measured/ward a classifier; those that are there are not audited again. Half a minute to two minutes of one core
+for each. ``--losses`` measures what damage costs alone, on the same images, one file of docs/measured/ward/losses a
+classifier: a quarter of that. ``--merge`` only reads both and writes what is made of them: docs/measured/ward.json
+(``write_tables.py statistics`` puts it into docs/statistics.md) and the table of usual losses of the package.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from snellen.core.run import canonical_json, write_atomically
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "docs" / "measured" / "ward"
+LOSSES = FILES / "losses"
 MERGED = ROOT / "docs" / "measured" / "ward.json"
 USUAL = ROOT / "src" / "snellen" / "checks" / "usual_losses.json"
 
@@ -32,11 +34,11 @@ USUAL = ROOT / "src" / "snellen" / "checks" / "usual_losses.json"
 ENOUGH = 8
 
 
-def examined(one: Healthy, folder: Path) -> dict[str, object]:
-    """What an audit says of one classifier."""
+def losing(one: Healthy, folder: Path) -> dict[str, object]:
+    """What each kind of damage costs one classifier, on average over the severities."""
     images = one.audited_images()
-    report = snellen.audit(snellen.load_classifier(folder / one.name), images, progress=False)
-    losses = {}
+    report = snellen.audit(snellen.load_classifier(folder / one.name), images, checks=["clean", "corruption"])
+    losses: dict[str, list[float]] = {}
     clean = report.metrics["clean.accuracy"].value
     for name, figure in report.metrics.items():
         parts = name.split(".")
@@ -44,11 +46,21 @@ def examined(one: Healthy, folder: Path) -> dict[str, object]:
             losses.setdefault(parts[1], []).append(clean - figure.value)
     return {
         "name": one.name,
-        "world": one.world.name,
         "side": one.world.side,
         "colours": colours_of(images),
         "accuracy": clean,
         "losses": {kind: float(np.mean(values)) for kind, values in losses.items()},
+    }
+
+
+def examined(one: Healthy, folder: Path) -> dict[str, object]:
+    """What an audit says of one classifier."""
+    report = snellen.audit(snellen.load_classifier(folder / one.name), one.audited_images())
+    return {
+        "name": one.name,
+        "world": one.world.name,
+        "side": one.world.side,
+        "accuracy": report.metrics["clean.accuracy"].value,
         "hypotheses": report.tested.hypotheses,
         "findings": [
             {"kind": f.kind, "subject": f.subject, "harm": f.harm, "level": f.level, "p_value": f.p_value}
@@ -60,10 +72,12 @@ def examined(one: Healthy, folder: Path) -> dict[str, object]:
 
 def merged() -> None:
     """All that was examined, in one file, and the usual losses."""
-    found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(FILES.glob("*.json"))]
+    found, losing = (
+        [json.loads(file.read_bytes()) for file in sorted(place.glob("*.json"))] for place in (FILES, LOSSES)
+    )
     write_atomically(MERGED, canonical_json({"classifiers": found}))
     kinds = defaultdict(list)
-    for one in found:
+    for one in losing:
         kinds[one["colours"], one["side"]].append(one["losses"])
     rows = [
         {
@@ -86,14 +100,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the artifacts lie")
     parser.add_argument("--only", nargs="*", default=(), metavar="NAME", help="names of classifiers")
+    parser.add_argument("--losses", action="store_true", help="measure the losses under damage alone")
     parser.add_argument("--merge", action="store_true", help="only merge")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    FILES.mkdir(parents=True, exist_ok=True)
+    place, measure = (LOSSES, losing) if options.losses else (FILES, examined)
+    place.mkdir(parents=True, exist_ok=True)
     for one in ward(options.only):
-        target = FILES / f"{one.name}.json"
+        target = place / f"{one.name}.json"
         if not options.merge and not target.exists() and (options.folder / one.name / "card.json").exists():
-            write_atomically(target, canonical_json(examined(one, options.folder)))
+            write_atomically(target, canonical_json(measure(one, options.folder)))
             print(one.name, flush=True)
     merged()
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from snellen.auditing.advice import advised, whole_command
 from snellen.auditing.eye_chart_picture import acuity_words, column_words, eye_chart_picture
 from snellen.auditing.figure_picture import (
     figures_with_evidence,
@@ -156,6 +157,8 @@ def _parts(report: AuditReport, pictures: Mapping[str, bytes], picture_bytes: in
         "figures_of_bags": FIGURES_OF_BAGS,
         "groups": picture_groups,
         "evidence": evidence,
+        "advice": advised(report.findings),
+        "treat_all": whole_command(report.findings),
         "reasons": listed_reasons,
     }
 

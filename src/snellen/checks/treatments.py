@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from functools import cache
+from typing import NamedTuple
 
 from snellen.core import index
 from snellen.core.finding import Finding
@@ -43,11 +44,26 @@ IN_FOLDER, INTO = "snellen treat .", "--out treated"
 TRAINING_IMAGES = "TRAINING_IMAGES"
 
 
+class Rung(NamedTuple):
+    """A treatment by its name, and how many passes over the training images it costs, about."""
+
+    name: str
+    passes: float
+
+
 @cache
-def treatable() -> frozenset[str]:
-    """Kinds of finding that some treatment treats."""
-    entries = index.methods("treatments").values()
-    return frozenset(kind for entry in entries for kind in entry.load().treats)
+def _treatments() -> tuple[tuple[Rung, tuple[str, ...]], ...]:
+    loaded = [entry.load() for entry in index.methods("treatments").values()]
+    return tuple(sorted((Rung(one.name, one.passes), tuple(one.treats)) for one in loaded))
+
+
+def ladder(kind: str) -> tuple[Rung, ...]:
+    """The treatments of a kind of finding, the cheapest first; empty where there is none.
+
+    >>> [rung.name for rung in ladder("calibration")]
+    ['temperature_scaling', 'vector_scaling']
+    """
+    return tuple(sorted((rung for rung, kinds in _treatments() if kind in kinds), key=lambda rung: rung[::-1]))
 
 
 def treatments(finding: Finding, *, trained: bool) -> tuple[str, ...]:
@@ -60,7 +76,7 @@ def treatments(finding: Finding, *, trained: bool) -> tuple[str, ...]:
     >>> treatments(Finding(kind="corruption", subject="fog", harm=0.1, title="Fog costs 20 points"), trained=True)
     ('snellen treat . --finding corruption:fog --out treated',)
     """
-    if finding.kind not in treatable():
+    if not ladder(finding.kind):
         return (UNTREATED[finding.kind],) if finding.kind in UNTREATED else ()
     train = "" if trained else f" --train {TRAINING_IMAGES}"
     return (f"{IN_FOLDER} --finding {shlex.quote(finding.key)}{train} {INTO}",)
