@@ -89,7 +89,12 @@ def render_markdown(report: AuditReport, pictures: Mapping[tuple[str | None, ...
             )
             for one in advice
         ]
-        lines += [*table(("findings", "images at stake", "tried in this order", "passes over 5,000 training images, about"), rows), ""]
+        lines += [
+            *table(
+                ("findings", "images at stake", "tried in this order", "passes over 5,000 training images, about"), rows
+            ),
+            "",
+        ]
     if document.checks:
         lines += ["## Skipped checks", "", *(f"- {plain(check)}" for check in document.checks), ""]
     lines += ["## Figures", "", *table(document.figures.head, document.figures.rows), ""]

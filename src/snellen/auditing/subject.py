@@ -34,6 +34,7 @@ class Subject:
         companions: training and tuning images, whole as they were given.
         checks: that were asked for.
         seed: of the audit.
+        save_images: whether pictures of the images may be kept.
     """
 
     classifier: Classifier
@@ -41,6 +42,7 @@ class Subject:
     companions: Mapping[Companion, ImageSet]
     checks: Sequence[Check]
     seed: int
+    save_images: bool = True
 
     def write(self, folder: Path) -> None:
         """Write ``inputs.json``, where classifier and images were loaded by references; else nothing.
@@ -96,7 +98,7 @@ class Subject:
             )
         others = recorded.get("companions", {}) if recorded is not None else {}
         found = {name: _images({"images": one}, name, folder, one) for name, one in others.items()}
-        return cls(model, audited, found, checks, int(plan["seed"]))
+        return cls(model, audited, found, checks, int(plan["seed"]), bool(plan["save_images"]))
 
 
 def _recorded(folder: Path) -> dict[str, Any] | None:

@@ -150,4 +150,4 @@ def _show(made: Treated) -> None:
         console.print(markup(line), soft_wrap=True)
     if made.folder is not None and made.reference is not None:
         console.print(f"\nWritten: {markup(str(made.folder))}; use it as {markup(made.reference)}", soft_wrap=True)
-        console.print(f"Before and after: {markup(str(made.folder / 'comparison.html'))}", soft_wrap=True)
+        console.print(f"Before and after: {markup(str(made.folder / 'treated.html'))}", soft_wrap=True)

@@ -33,6 +33,7 @@ from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.training.batches import ImageStore
 from snellen.training.checkpoints import differences
 from snellen.verbs.treated import Cost, Treated, TreatedFinding
+from snellen.verbs.treated_page import PAGE, render_treated
 from snellen.verbs.treatment_card import treatment_card
 from snellen.verbs.treatment_delivery import delivered
 from snellen.verbs.treatment_plan import (
@@ -377,6 +378,7 @@ def _result(
         case.checks,
         folder,
         seed=seed,
+        save_images=case.subject.save_images,
         progress=progress,
     )
     recipe = {"method": "treat", "treatments": [one.record() for one in chosen.treatments]}
@@ -389,7 +391,7 @@ def _result(
     assert clean.first is not None
     assert clean.second is not None
     assert clean.difference is not None
-    return Treated(
+    result = Treated(
         classifier=chosen.classifier,
         reference=reference,
         folder=folder,
@@ -406,6 +408,15 @@ def _result(
         tried=tuple(one.words for one in tried),
         notes=(*case.plan.notes, *notes),
     )
+    shown = render_treated(
+        result,
+        model,
+        case.proving.proving if case.subject.save_images else None,
+        proof.before,
+        proof.after,
+    )
+    write_atomically(folder / PAGE, shown.encode("utf-8", "replace"))
+    return result
 
 
 def _nothing(case: Case, tried: Sequence[Trial]) -> Treated:

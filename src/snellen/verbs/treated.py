@@ -33,6 +33,8 @@ class TreatedFinding(BaseModel):
     reason: str = Field("", description="why nothing is proven, or nothing was done")
     first_harm: float | None = Field(None, description="on the proving images; null: not found there")
     second_harm: float | None = None
+    first: float | None = Field(None, description="what the finding measures, before; lower is better")
+    second: float | None = Field(None, description="the same, after")
     difference: float | None = None
     low: float | None = None
     high: float | None = None

@@ -29,7 +29,8 @@ def treatment_card(treated: Treated, classifier: Classifier) -> str:
     parts.append("\n".join(["## How it was treated", "", *_how(treated)]))
     if treated.comparison is not None:
         parts.append(
-            "`comparison.html` shows every figure before and after; `audits/before` and `audits/after` hold both."
+            "`treated.html` shows what became of each finding, with pictures; `comparison.html` shows every figure "
+            "before and after; `audits/before` and `audits/after` hold both."
         )
     return "\n\n".join(parts) + "\n"
 

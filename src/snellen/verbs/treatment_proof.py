@@ -109,6 +109,7 @@ def proven(
     folder: Path,
     *,
     seed: int,
+    save_images: bool = True,
     progress: Progress | None = None,
 ) -> Proof:
     """Audit both classifiers on the proving images, and say what became of each finding.
@@ -123,6 +124,7 @@ def proven(
         checks: that measure the findings.
         folder: of the audits.
         seed: of these.
+        save_images: whether they may keep pictures.
         progress: hears of everything.
     """
 
@@ -136,6 +138,7 @@ def proven(
             seed=seed,
             allow_rejected=True,
             train=companions.get("train"),
+            save_images=save_images,
             progress=progress,
         )
         return RunRecord.read(out)
@@ -157,6 +160,8 @@ def proven(
             "treatment": treatments[key],
             "first_harm": _harm(before, key),
             "second_harm": _harm(after, key),
+            "first": None if change is None else change.first,
+            "second": None if change is None else change.second,
             "difference": None if change is None else change.value,
             "low": None if change is None or not math.isfinite(change.low) else change.low,
             "high": None if change is None or not math.isfinite(change.high) else change.high,
