@@ -12,6 +12,7 @@ import pytest
 
 import snellen
 from snellen.cli import app as command_line
+from snellen.core import index
 from snellen.core.evidence import SCHEMA
 from snellen.core.method import VERBS
 from snellen.models.classifiers.references import SCHEMES
@@ -135,7 +136,7 @@ def test_options_are_those_of_the_command_line():
             continue
         names = listed(CHANGELOG, f"`snellen {command.callback.__name__}`**")
         arguments = {"return", "context", "model", "models", "data", "systems", "first", "second", "run"}
-        arguments -= {"data"} if command.callback.__name__ == "evaluate" else set()
+        arguments -= {"evaluate": {"data"}, "treat": {"model"}}.get(command.callback.__name__, set())
         parameters = [name for name in command.callback.__annotations__ if name not in arguments]
         expected = [spelled.get(name, "--" + name.replace("_", "-")) for name in parameters]
         assert [name for name in names if name.startswith("--")] == expected
@@ -282,3 +283,8 @@ def test_no_code_of_a_model_repository_is_trusted():
     ]
     assert options
     assert set(options) == {"False"}
+
+
+def test_every_treatment_stands_in_its_table():
+    table = section((ROOT / "docs" / "treating.md").read_text(encoding="utf-8"), "Treatments")
+    assert sorted(first_cells(table)) == sorted(index.methods("treatments"))

@@ -13,8 +13,6 @@ from snellen.auditing.audit import audit
 from snellen.auditing.compare.compare import compare_records
 from snellen.auditing.compare.comparison import MARGIN, Comparison, FindingVerdict, believed, finding_verdict
 from snellen.auditing.compare.difference import RESAMPLES, Difference
-from snellen.auditing.compare.finding_differences import compare_quantities
-from snellen.auditing.compare.pairing import pair_runs
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.subject import without_copies
 from snellen.checks.check import Check, Companion
@@ -25,6 +23,7 @@ from snellen.core.finding import Finding, Level
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.verbs.treated import Outcome, TreatedFinding
+from snellen.verbs.treatment_measures import measured
 from snellen.verbs.treatment_plan import searching
 
 #: Fewer labelled images prove nothing.
@@ -177,13 +176,12 @@ def _verdicts(
     They are corrected for the number of findings that were treated, which were named before these images were looked
     at; the comparison of everything else stands beside it.
     """
-    quantities = compare_quantities(pair_runs(before, after), resamples=RESAMPLES)
-    measured = {one.key: quantities[one.key] for one in findings if one.key in quantities}
-    lost, gained = believed([one.rise for one in measured.values()], [one.fall for one in measured.values()])
+    changes = measured(before, after, findings, resamples=RESAMPLES)
+    lost, gained = believed([one.rise for one in changes.values()], [one.fall for one in changes.values()])
     found: dict[str, tuple[Difference | None, FindingVerdict]] = {
         one.key: (None, one.verdict) for one in comparison.findings
     }
-    for (key, difference), fell, rose in zip(measured.items(), gained, lost, strict=True):
+    for (key, difference), fell, rose in zip(changes.items(), gained, lost, strict=True):
         known = [_harm(one, key) is not None for one in (before, after)]
         verdict = finding_verdict(difference, before=known[0], after=known[1], lost=rose, gained=fell, margin=MARGIN)
         found[key] = (difference, verdict)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from snellen.auditing.audit import audit
-from snellen.auditing.compare.finding_differences import compare_quantities
-from snellen.auditing.compare.pairing import pair_runs
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.checks.check import Check, Companion
 from snellen.core.classifier import Classifier
@@ -19,11 +19,18 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.methods.treatments.treatment import Patient, Treatment, treat_together
 from snellen.models.classifiers.trainable import trainable, trained_classifier
+from snellen.verbs.treatment_measures import BY_ERROR, SUSPECTS, measured
 from snellen.verbs.treatment_plan import Prescription
 
 #: Share of what a finding measures that may be left on the validation images where nothing more is tried against it; of
 #: a finding that is no longer there, the larger share.
 LEFT, LEFT_UNSEEN = 0.25, 0.5
+
+#: Weight of a finding without harm, beside those with some.
+LEAST_WEIGHT = 0.005
+
+#: Findings that the words about a trial name.
+NAMED = 3
 
 #: Resamples of the bootstraps, of which only the estimates are used here.
 RESAMPLES = 50
@@ -50,19 +57,23 @@ class Trial:
     seconds: float
 
     def gain(self, findings: Sequence[Finding]) -> float:
-        """Share of the findings' harm that is gone, weighted by harm: 1 is all of it."""
-        total = sum(finding.harm for finding in findings) or 1.0
+        """Share of what the findings measure that is gone, weighted by their harm: 1 is all of it."""
+        weights = {finding.key: max(finding.harm, LEAST_WEIGHT) for finding in findings}
         gone = 0.0
-        for finding in findings:
-            before, after = self.quantities.get(finding.key, (0.0, 0.0))
+        for key, weight in weights.items():
+            before, after = self.quantities.get(key, (0.0, 0.0))
             if before > 0:
-                gone += finding.harm * min(1 - after / before, 1.0)
-        return gone / total
+                gone += weight * min(1 - after / before, 1.0)
+        return gone / sum(weights.values())
 
     @property
     def words(self) -> str:
-        """What was tried, and what it did."""
-        changes = [f"{key} {before:.3f} to {after:.3f}" for key, (before, after) in self.quantities.items()]
+        """What was tried, and what it did; the findings that measured most are named."""
+        worst = sorted(self.quantities.items(), key=lambda one: -one[1][0])
+        changes = [f"{key} {before:.3f} to {after:.3f}" for key, (before, after) in worst[:NAMED]]
+        if len(worst) > NAMED:
+            left = [after / before for _, (before, after) in worst[NAMED:] if before > 0]
+            changes.append(f"{len(worst) - NAMED} more to {float(np.mean(left)) if left else 1:.0%} on average")
         return f"{' + '.join(one.name for one in self.treatments)}: {', '.join(changes)}; accuracy {-self.cost:+.3f}"
 
 
@@ -133,7 +144,7 @@ def judged(
     findings: Sequence[Finding], before: RunRecord, after: RunRecord
 ) -> tuple[dict[str, tuple[float, float]], frozenset[str]]:
     """What each finding measures before and after, and which are mended as far as validation images can tell."""
-    differences = compare_quantities(pair_runs(before, after), resamples=RESAMPLES)
+    differences = measured(before, after, findings, resamples=RESAMPLES)
     found = [{one.key: one for one in record.report.findings} for record in (before, after)]
     quantities, mended = dict[str, tuple[float, float]](), set[str]()
     for finding in findings:
@@ -146,7 +157,8 @@ def judged(
                 found[1][key].harm if key in found[1] else 0.0,
             )
         first, second = quantities[key]
-        told = key in found[1] and found[1][key].level != "note"
+        of_images = finding.kind in BY_ERROR or finding.kind == SUSPECTS
+        told = of_images or (key in found[1] and found[1][key].level != "note")
         if first > 0 and second <= (LEFT if told else LEFT_UNSEEN) * first:
             mended.add(key)
     return quantities, frozenset(mended)

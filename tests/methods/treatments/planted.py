@@ -24,7 +24,7 @@ NAMES = ("dark", "light")
 GROUNDS = np.array([(0.15, 0.5, 0.15), (0.15, 0.15, 0.5)])
 SEEN = Preparation(size=(SIDE, SIDE))
 
-#: Of few images, as these are, the usual four passes are too few steps.
+#: Fewer and larger steps than usual, for small networks and few images.
 LONG = TuningPlan(epochs=16, batch_size=32, rate=0.02)
 
 

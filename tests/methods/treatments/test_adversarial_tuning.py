@@ -1,5 +1,7 @@
 """Adversarial fine-tuning: attacks that broke every image break few, and clean images stay right."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ CLASSES = (np.arange(240) % 2).tolist()
 SHORT = TuningPlan(epochs=10, batch_size=32, rate=0.02)
 
 
+@cache
 def fragile(*subjects):
     images = pictures(CLASSES)
     findings = [Finding(kind="adversarial", subject=one, harm=0.3, title="planted") for one in subjects]

@@ -3,6 +3,9 @@
 Suspects are those of confident learning (Northcutt, Jiang and Chuang, "Confident learning: estimating uncertainty in
 dataset labels", JAIR 70, 2021, section 3.2), by opinions that never saw the label that they judge
 (:func:`~snellen.metrics.inspection.label_judgement.judge_labels`). A label that looks wrong is not proven wrong.
+
+What falls is the error that wrong training labels taught. A finding of wrong labels among the audited images stays,
+whatever is trained: those labels are as wrong as they were.
 """
 
 from __future__ import annotations
