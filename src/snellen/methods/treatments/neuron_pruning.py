@@ -44,7 +44,8 @@ class FinePruning(Treatment):
     name: ClassVar[str] = "fine_pruning"
     treats: ClassVar[tuple[str, ...]] = ("backdoor",)
     stage: ClassVar[Stage] = Stage.SURGERY
-    passes: ClassVar[float] = 6.0
+    #: As if it cost more than to unlearn a trigger that was recovered, which is tried first.
+    passes: ClassVar[float] = 13.0
 
     loss: float = Field(
         0.04, ge=0, lt=1, description="accuracy on validation images that may be lost before the training makes it good"

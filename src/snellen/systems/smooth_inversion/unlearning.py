@@ -3,8 +3,13 @@
 Wang, Yao, Shan, Li, Viswanath, Zheng and Zhao, "Neural Cleanse: identifying and mitigating backdoor attacks in neural
 networks", IEEE S&P 2019, section VI: a model is trained on for one pass over a tenth of the training images, a fifth of
 which carry the reversed trigger under their right labels. Here the reversed trigger is the change that the audit kept,
-at random strengths and a little moved, because it is like the trigger and not the same; half of the images carry it, as
-in every fine-tuning here; and as many steps are taken as in these. No poisoned image is needed.
+at random strengths and a little moved; half of the images carry it, as in every fine-tuning here.
+
+A recovered change is like the trigger and not the same, and a trigger of few pixels survives that alone. So a second
+change begins as the recovered one and goes on towards the class while the network unlearns it: the minimum over weights
+of the maximum over one change for all images of Zeng, Chen, Park, Mao, Jin and Jia, "Adversarial unlearning of
+backdoors via implicit hypergradient", ICLR 2022, arXiv 2110.03735, equation 1, by turns and without the hypergradient.
+No poisoned image is needed.
 """
 
 from __future__ import annotations
@@ -28,10 +33,10 @@ from snellen.training.fine_tuning import Term
 from snellen.training.objectives import cross_entropy
 from snellen.training.transforms import BatchTransform, random_shifts
 
-#: What the changes that follow are called among the buffers of a training.
-_FOLLOWING = "following_change_"
+#: What second changes are called among the buffers of a training.
+_SECOND = "second_change_"
 
-#: Step of a change that follows, as a share of its largest length.
+#: Step of a second change, as a share of the length of the recovered one, which it does not exceed.
 STEP = 0.1
 
 
@@ -44,13 +49,14 @@ class TriggerUnlearning(FineTuning):
 
     name: ClassVar[str] = "trigger_unlearning"
     treats: ClassVar[tuple[str, ...]] = ("backdoor",)
+    passes: ClassVar[float] = 12.0
 
     weakest: float = Field(0.5, gt=0, description="least strength of the change; 1 is as it was recovered")
     strongest: float = Field(2.0, gt=0, description="largest strength of the change, at least the least one")
-    followed: int = Field(
-        1, ge=0, description="steps towards the class, at each step of the training, of a second change that follows"
+    shift: int = Field(1, ge=0, description="pixels that the change is moved by, at most, on half of the images")
+    search_steps: int = Field(
+        1, ge=0, description="steps towards the class of a second change, at each step of the training; 0: none"
     )
-    shift: int = Field(1, ge=0, description="pixels that the change is moved by, at most, in each direction")
 
     def refusal(self, network: PreparedNetwork, patient: Patient) -> str | None:
         """An audit that kept no changes, or none for the classes that were found."""
@@ -67,41 +73,40 @@ class TriggerUnlearning(FineTuning):
         return None if size == seen else f"has changes of {size}, and the classifier sees images of {seen}"
 
     def term(self, patient: Patient, *, rng: Randomness) -> Term:
-        """A transform for each change towards a class that was found, and the losses under those that follow."""
+        """A transform for each change towards a class that was found, and the losses under second changes."""
         found, names = set(patient.subjects("backdoor")), patient.classifier.class_names
         changes = [one for one in changes_of(patient.folder) if one.target in found]
         targets = [names.index(one.target) for one in changes]
-        state = {f"{_FOLLOWING}{number}": one.change.clone() for number, one in enumerate(changes)}
+        state = {f"{_SECOND}{number}": one.change.clone() for number, one in enumerate(changes)}
 
-        def under_followers(model: nn.Module, batch: Batch) -> Tensor:
+        def under_second_changes(model: nn.Module, batch: Batch) -> Tensor:
             losses = [
-                self._followed(model, batch, f"{_FOLLOWING}{number}", target, float(one.change.norm()))
+                self._under_second(model, batch, f"{_SECOND}{number}", target, float(one.change.norm()))
                 for number, (one, target) in enumerate(zip(changes, targets, strict=True))
             ]
             return torch.stack(losses).mean(0)
 
         return Term(
             transforms=tuple(self._stamped(one.change, target) for one, target in zip(changes, targets, strict=True)),
-            objective=under_followers if self.followed else None,
-            state=state if self.followed else {},
+            objective=under_second_changes if self.search_steps else None,
+            state=state if self.search_steps else {},
         )
 
-    def _followed(self, model: nn.Module, batch: Batch, name: str, target: int, length: float) -> Tensor:
-        """Losses (n,) under the change that follows, once it has taken its steps towards the class."""
+    def _under_second(self, model: nn.Module, batch: Batch, name: str, target: int, length: float) -> Tensor:
+        """Losses (n,) under a second change, once it has taken its steps towards the class."""
         change = getattr(model, "module", model).get_buffer(name)
         labels = batch.targets.argmax(1) if batch.targets.ndim == 2 else batch.targets
         other = (labels != target)[:, None, None, None]
         wanted = torch.full_like(labels, target)
-        radius = self.strongest * length
         with lent(model):
-            for _ in range(self.followed):
+            for _ in range(self.search_steps):
                 free = change.clone().requires_grad_(True)
                 scores = model((batch.images + free).clamp(0, 1)).float()
                 loss = (functional.cross_entropy(scores, wanted, reduction="none") * other.flatten()).sum()
                 slope = torch.autograd.grad(loss, free)[0]
                 with torch.no_grad():
-                    change.sub_(STEP * radius * slope / slope.norm().clamp_min(1e-12))
-                    change.mul_((radius / change.norm().clamp_min(1e-12)).clamp_max(1.0))
+                    change.sub_(STEP * length * slope / slope.norm().clamp_min(1e-12))
+                    change.mul_((length / change.norm().clamp_min(1e-12)).clamp_max(1.0))
         images = torch.where(other, (batch.images + change).clamp(0, 1), batch.images)
         return cross_entropy(model(images).float(), batch.targets)
 
@@ -112,7 +117,10 @@ class TriggerUnlearning(FineTuning):
         def stamp(images: Tensor, targets: Tensor, rng: Randomness) -> tuple[Tensor, Tensor]:
             labels = targets.argmax(1) if targets.ndim == 2 else targets
             strengths = rng.uniform("strength", (1, 1, 1), self.weakest, self.strongest, like=images)
-            changes = moved(change.to(images).expand_as(images), targets, rng)[0]
+            changes = change.to(images).expand_as(images)
+            # A trigger of few pixels stays in place; of the others, the neighbourhood is unlearned too.
+            still = rng.uniform("still", (1, 1, 1), like=images) < 0.5
+            changes = torch.where(still, changes, moved(changes, targets, rng)[0])
             other = (labels != target).to(images.device)[:, None, None, None]
             return torch.where(other, (images + strengths * changes).clamp(0, 1), images), targets
 
