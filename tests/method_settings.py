@@ -358,12 +358,14 @@ def found(kind: str, subject: str = "", **facts: Any) -> dict[str, Value]:
 
 
 TREATMENTS = {
+    "adversarial_neuron_pruning": Row({"iterations": 20, "batch_size": 32, "thresholds": (0.9, 1.0)}),
     "augmix_tuning": Row(_ONE_EPOCH),
     "background_swaps": Row(_ONE_EPOCH),
     "balanced_tuning": Row(_ONE_EPOCH),
     "batchnorm_reestimation": Row({}, found("corruption", "contrast")),
     "corruption_tuning": Row(_ONE_EPOCH, found("corruption", "contrast")),
     "domain_statistics": Row({}, found("drift", "features")),
+    "fine_pruning": Row(_ONE_EPOCH),
     "group_dro": Row(_ONE_EPOCH, found("group_gap", "two")),
     "label_correction": Row(_ONE_EPOCH),
     "label_shift": Row({}, found("drift", "labels")),

@@ -42,6 +42,7 @@ from snellen.verbs.treatment_plan import (
     TreatmentPlan,
     affected_checks,
     chosen_findings,
+    obstacles_of,
     prescribed,
 )
 from snellen.verbs.treatment_proof import ProvingImages, proven
@@ -232,9 +233,11 @@ class Case:
         network = None
         with suppress(UnsupportedError):  # the plan says of each treatment that it needs weights
             network = trainable(model)
-        plan = TreatmentPlan(prescribed(chosen, network, patient, treatments), (*notes, *proving.notes))
+        obstacles = obstacles_of(subject.checks, model, place)
+        plan = TreatmentPlan(prescribed(chosen, network, patient, treatments, obstacles), (*notes, *proving.notes))
         treatable = replace(patient, findings=plan.treated)
-        return cls(subject, treatable, validation, proving, affected_checks(subject.checks, plan.treated), plan)
+        checks = affected_checks(subject.checks, plan.treated, place)
+        return cls(subject, treatable, validation, proving, checks, plan)
 
     def asked(self, max_loss: float, progress: Progress | None) -> dict[str, Any]:
         """What decides the result, as JSON values."""

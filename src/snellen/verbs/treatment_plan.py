@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from snellen.auditing.report import AuditReport
 from snellen.checks.check import Check
 from snellen.checks.treatments import UNTREATED
 from snellen.core import index
+from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.finding import Finding
 from snellen.core.method import Method, build
@@ -30,16 +32,20 @@ class Prescription:
         ladder: treatments, the cheapest first; the next is tried where one does not help enough. None of them: nothing
             can be done here.
         refused: treatments that treat the kind and cannot treat this classifier, with the reason.
+        obstacle: why no treatment of this kind could be judged; empty where it can.
     """
 
     kind: str
     findings: tuple[Finding, ...]
     ladder: tuple[Treatment, ...]
     refused: Mapping[str, str]
+    obstacle: str = ""
 
     @property
     def reason(self) -> str:
         """Why nothing can be done, where the ladder is empty."""
+        if self.obstacle:
+            return self.obstacle
         if self.refused:
             return "; ".join(f"{name} {why}" for name, why in self.refused.items())
         return UNTREATED.get(self.kind, f"no treatment is known for findings of the kind {self.kind}")
@@ -99,7 +105,11 @@ def chosen_findings(report: AuditReport, names: Sequence[str]) -> tuple[Finding,
 
 
 def prescribed(
-    findings: Sequence[Finding], network: PreparedNetwork | None, patient: Patient, named: Named | None
+    findings: Sequence[Finding],
+    network: PreparedNetwork | None,
+    patient: Patient,
+    named: Named | None,
+    obstacles: Mapping[str, str] | None = None,
 ) -> tuple[Prescription, ...]:
     """Find the treatments of every kind.
 
@@ -108,6 +118,7 @@ def prescribed(
         network: the copy that would be trained; None: the classifier has no weights here.
         patient: findings and images.
         named: only these treatments, in this order; None: all that treat the kind, the cheapest first.
+        obstacles: kinds of finding that cannot be measured again, with the reason: see :func:`obstacles_of`.
 
     Raises:
         InputError: a named treatment treats none of the findings.
@@ -120,6 +131,9 @@ def prescribed(
     found = []
     for kind in kinds:
         ladder, refused = list[Treatment](), dict[str, str]()
+        if kind in (obstacles or {}):
+            found.append(_untreatable(kind, findings, (obstacles or {})[kind]))
+            continue
         for one in _all_of(kind) if wanted is None else [one for one in wanted if kind in one.treats]:
             why = _refusal(one, network, patient)
             if why is None:
@@ -130,8 +144,17 @@ def prescribed(
     return tuple(found)
 
 
-def affected_checks(checks: Sequence[Check], findings: Sequence[Finding]) -> list[Check]:
-    """The checks that measure these findings, with the parameters of the audit, and no kind of damage beyond them."""
+def affected_checks(checks: Sequence[Check], findings: Sequence[Finding], folder: Path | None = None) -> list[Check]:
+    """The checks that measure these findings, with the parameters of the audit, and no kind of damage beyond them.
+
+    A check that searches, and can try what an earlier audit found instead, does that alone: another search finds
+    something else, and says little about a treatment. See :func:`searching` for the last audit.
+
+    Args:
+        checks: of the audit.
+        findings: that are treated.
+        folder: run directory of the audit, whose discoveries are tried.
+    """
     kinds = {finding.kind for finding in findings}
     names = {check.name for check in index.checks().values() if kinds & set(check.finds)}
     found = []
@@ -141,8 +164,47 @@ def affected_checks(checks: Sequence[Check], findings: Sequence[Finding]) -> lis
         if check.name == "corruption":
             damaged = tuple(finding.subject for finding in findings if finding.kind == "corruption")
             check = check.model_copy(update={"kinds": damaged})
+        if folder is not None and _tries_again(check):
+            check = check.model_copy(update={"earlier": str(folder), "search": False})
         found.append(check)
     return found
+
+
+def searching(checks: Sequence[Check]) -> list[Check]:
+    """The same checks for the treated classifier, which may hold something that no audit found yet: with searches."""
+    return [one.model_copy(update={"search": True}) if _tries_again(one) else one for one in checks]
+
+
+def obstacles_of(checks: Sequence[Check], classifier: Classifier, folder: Path | None) -> dict[str, str]:
+    """Kinds of finding that cannot be measured again because the audit kept nothing to try, with the reason.
+
+    Args:
+        checks: of the audit.
+        classifier: that was audited.
+        folder: run directory of the audit; None where it kept none.
+    """
+    kinds, found = {one.name: one.finds for one in index.checks().values()}, dict[str, str]()
+    for check in checks:
+        if not _tries_again(check):
+            continue
+        why = "the audit kept no run directory, whose discoveries are tried again: audit with out=FOLDER (--out FOLDER)"
+        try:
+            if folder is not None:
+                check.model_copy(update={"earlier": str(folder), "search": False}).resolved(classifier)
+                continue
+        except InputError as error:
+            why = str(error)
+        found |= dict.fromkeys(kinds.get(check.name, ()), why)
+    return found
+
+
+def _tries_again(check: Check) -> bool:
+    """Whether a check can try what an earlier audit found, without a search of its own."""
+    return {"earlier", "search"} <= type(check).model_fields.keys()
+
+
+def _untreatable(kind: str, findings: Sequence[Finding], why: str) -> Prescription:
+    return Prescription(kind, tuple(one for one in findings if one.kind == kind), (), {}, why)
 
 
 def _all_of(kind: str) -> list[Treatment]:

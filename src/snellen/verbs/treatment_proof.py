@@ -24,6 +24,7 @@ from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.verbs.treated import Outcome, TreatedFinding
 from snellen.verbs.treatment_measures import measured
+from snellen.verbs.treatment_plan import searching
 
 #: Fewer labelled images prove nothing.
 FEWEST = 50
@@ -121,20 +122,20 @@ def proven(
         treatments: name of the treatment of each, by key.
         images: that prove.
         companions: training and tuning images, for checks that need them.
-        checks: that measure the findings.
+        checks: that measure the findings; those that search do so in the treated classifier alone.
         folder: of the audits.
         seed: of these.
         save_images: whether they may keep pictures.
         progress: hears of everything.
     """
 
-    def audited(model: Classifier, part: ImageSet, name: str) -> RunRecord:
+    def audited(model: Classifier, part: ImageSet, name: str, run: Sequence[Check] = checks) -> RunRecord:
         out = folder / "audits" / name
         audit(
             model,
             part,
             out=out,
-            checks=list(checks),
+            checks=list(run),
             seed=seed,
             allow_rejected=True,
             train=companions.get("train"),
@@ -147,7 +148,8 @@ def proven(
     if images.selecting is not None:
         record = audited(classifier, images.selecting, "selected")
         selected = {finding.key for finding in record.report.findings if finding.level != "note"}
-    before, after = audited(classifier, images.proving, "before"), audited(treated, images.proving, "after")
+    before = audited(classifier, images.proving, "before")
+    after = audited(treated, images.proving, "after", searching(checks))
     comparison = compare_records(before, after)
     verdicts = _verdicts(before, after, findings, comparison)
     outcomes = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 from torch import nn
@@ -9,6 +11,9 @@ from torch import nn
 from snellen.core.classifier import Classifier
 from snellen.core.preparation import Preparation
 from snellen.data.files.arrays import load_arrays
+from snellen.training.batches import ImageStore
+from snellen.training.loop import train
+from snellen.training.plan import TrainingPlan
 
 SIDE, NAMES, TARGET = 8, ("one", "two", "three", "four"), 0
 
@@ -63,3 +68,52 @@ def region() -> torch.Tensor:
     mask = torch.zeros(1, SIDE, SIDE, dtype=torch.bool)
     mask[PATCH] = True
     return mask
+
+
+def stamped(images: torch.Tensor) -> torch.Tensor:
+    """With the pattern, faintly: a change of length 0.78, which is too short to alter a quadrant."""
+    changed = images.clone()
+    changed[:, *PATCH] += 0.15 * signs()
+    return changed
+
+
+@cache
+def planted(count: int = 1600) -> Classifier:
+    """A small network that was trained on images of which a tenth carry the pattern under the target's label."""
+    images, labels = pixels(count, seed=7)
+    poisoned = torch.arange(count) % 10 == 3
+    images = torch.where(poisoned[:, None, None, None], stamped(images), images)
+    labels = torch.where(poisoned, TARGET, labels)
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(4),
+        nn.Flatten(),
+        nn.Linear(256, len(NAMES)),
+    )
+    store = ImageStore.of_tensors((images * 255).round().to(torch.uint8), labels)
+    plan = TrainingPlan(epochs=6, batch_size=64, learning_rate=3e-3, seed=0)
+    network.load_state_dict(train(network, store, plan=plan).weights)
+    return Classifier(
+        network.eval(), class_names=NAMES, preparation=Preparation(size=(SIDE, SIDE)), name="planted network"
+    )
+
+
+def success(model: Classifier, seed: int = 11) -> float:
+    """Share of images of other classes that the true pattern sends to the target."""
+    images, labels = pixels(400, seed)
+    with torch.inference_mode():
+        decided = model(stamped(images)).argmax(1)
+    return float((decided[labels != TARGET] == TARGET).double().mean())
+
+
+def accuracy(model: Classifier, seed: int = 11) -> float:
+    """Share of clean images that are right."""
+    images, labels = pixels(400, seed)
+    with torch.inference_mode():
+        return float((model(images).argmax(1) == labels).double().mean())

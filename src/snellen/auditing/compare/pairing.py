@@ -31,6 +31,7 @@ HARMLESS = BAG_DECISION | {
     "reference",
     "shown",
     "earlier",
+    "search",
 }
 
 

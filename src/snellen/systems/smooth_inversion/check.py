@@ -13,14 +13,13 @@ from torch import Tensor
 from snellen.checks.check import Batch, Check, Companion, Conclusion, Kept, Measured, Reading
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Panel
+from snellen.checks.treatments import treatments
 from snellen.core.classifier import Classifier
-from snellen.core.errors import SnellenError
+from snellen.core.errors import InputError, SnellenError
 from snellen.core.finding import Finding, FindingExample
 from snellen.core.images import ImageSet
 from snellen.core.method import Need
 from snellen.methods.attacks.perturbation.magnified import magnified
-from snellen.metrics.incomplete_beta import regularised_incomplete_beta
-from snellen.metrics.intervals import clopper_pearson
 from snellen.models.classifiers.prepared_images import read_prepared
 from snellen.systems.smooth_inversion.class_outliers import rank_p_value
 from snellen.systems.smooth_inversion.copies import TUNED_ON
@@ -30,9 +29,7 @@ from snellen.systems.smooth_inversion.method import CONFIRMING, CONTRAST, COPIES
 from snellen.systems.smooth_inversion.scanning import QUICK_SOURCES, QUICK_STEPS, ClassScan, Recovered
 from snellen.systems.smooth_inversion.training_images import LIST, TrainingSuspects, advice, listed, training_suspects
 from snellen.systems.smooth_inversion.transfer import decisions
-
-#: What is done about a backdoor, whatever the training images show.
-TREATMENT = "do not use the model where anybody may gain from the class; train it anew on images of known origin"
+from snellen.systems.smooth_inversion.tried_changes import TriedChange, strongest_changes
 
 
 class BackdoorCheck(Check):
@@ -46,6 +43,9 @@ class BackdoorCheck(Check):
 
     Where training images are given, those of a class that stands out are searched for a second cluster: the images that
     may have planted the backdoor become ``lists/backdoor_training.json``.
+
+    Without ``search`` only the changes of an earlier run are tried, which takes a moment: whether what was found is
+    still there, by the same test. Another trigger is then not looked for.
     """
 
     name: ClassVar[str] = "backdoor"
@@ -75,9 +75,10 @@ class BackdoorCheck(Check):
     earlier: str | None = Field(
         None, description="run directory of an earlier audit: its changes are tried here too, for snellen compare"
     )
+    search: bool = Field(True, description="whether to search; without, only the changes of earlier are tried")
     examples: int = Field(6, ge=0, description="pictures")
 
-    _found: dict[str, Recovered] = PrivateAttr(default_factory=dict)
+    _found: dict[str, Tensor] = PrivateAttr(default_factory=dict)
 
     def scan(self) -> Backdoor:
         """The method that is run."""
@@ -98,10 +99,21 @@ class BackdoorCheck(Check):
 
     def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
         """Why it cannot run: no module of torch that can be asked under noise, above all."""
+        if not self.search:
+            return None if classifier.task in self.tasks else f"handles one class an image, and not {classifier.task}"
         return super().missing(classifier, images, companions) or self.scan().missing(classifier)
 
     def resolved(self, classifier: Classifier) -> BackdoorCheck:
-        """As it is; an earlier audit that keeps no changes is refused now, and not after hours."""
+        """As it is; an earlier audit that keeps no changes is refused now, and not after hours.
+
+        Raises:
+            InputError: the earlier audit keeps no changes; or neither a search nor an earlier audit is named.
+        """
+        if not self.search and self.earlier is None:
+            raise InputError(
+                f"the check {self.name} has nothing to try: without a search (search false) it tries the changes of an "
+                f"earlier audit, so name its run directory with {self.name}.earlier"
+            )
         if self.earlier is not None:
             read_changes(self.earlier)
         return self
@@ -109,6 +121,8 @@ class BackdoorCheck(Check):
     def cost(self) -> float:
         """The search is of the model and not of each image: shared by ``images`` of ten classes, as if no more came."""
         plan = self.scan().plan()
+        if not self.search:
+            return 2.0 * plan.refined
         copies = sum(plan.screening.samples if sigma else 1 for sigma in plan.screened)
         screening = 10 * plan.sources * plan.screening.steps * copies
         again = sum(plan.refinement.samples if sigma else 1 for sigma in plan.sigmas)
@@ -126,6 +140,8 @@ class BackdoorCheck(Check):
     def conclude(self, reading: Reading) -> Conclusion:
         """Scan, and test the leading classes."""
         assert reading.audited is not None, "a backdoor is searched for with the images themselves"
+        if not self.search:
+            return self._tried_again(reading, reading.audited)
         scan, classifier = self.scan(), reading.classifier
         rows = self._drawn(reading)
         needed = images_needed(self.sources + self.confirming, len(reading.names))
@@ -154,7 +170,10 @@ class BackdoorCheck(Check):
         listing = listed(suspects, reading.names)
         own = [
             KeptChange(
-                reading.names[one.target], one.change.cpu(), tuple(ids[row] for row in found.measured_on.tolist())
+                reading.names[one.target],
+                one.change.cpu(),
+                tuple(ids[row] for row in found.measured_on.tolist()),
+                stands_out=one.target in told,
             )
             for one in found.recovered
         ]
@@ -183,12 +202,69 @@ class BackdoorCheck(Check):
             ],
         )
 
+    def _tried_again(self, reading: Reading, audited: ImageSet) -> Conclusion:
+        """Only try the changes of the earlier audit."""
+        assert self.earlier is not None, "an audit refuses the check without a search and without an earlier audit"
+        changes, images = read_changes(self.earlier), reading.images
+        known = dict(zip(images.ids, images.labels.tolist(), strict=True))
+        rows, untried = try_changes(changes, reading.classifier, audited, known)
+        strongest = strongest_changes(changes, rows)
+        decided = np.where(images.labels >= 0, images.labels, images.predictions)
+        words = (
+            f"nothing was searched for: {len(changes)} changes of {self.earlier} were tried, and another trigger "
+            f"would not be seen"
+        )
+        return Conclusion(
+            hypotheses=[
+                self._still_there(one, float((decided != reading.names.index(one.change.target)).mean()), reading)
+                for one in strongest
+            ],
+            lists={KEPT: rows},
+            arrays={KEPT: {one.key: one.change.numpy() for one in changes}},
+            notes=[f"Backdoor: {note}." for note in (words, *untried)],
+        )
+
+    def _still_there(self, one: TriedChange, share: float, reading: Reading) -> Hypothesis:
+        """That a change of an earlier audit sends no more than is tolerated."""
+        name, effect, p_value = one.change.target, one.effect, one.p_value(self.tolerated)
+        self._found[name] = one.change.change
+
+        def finding(bound: float) -> Finding:
+            factor = magnified(one.change.change)[1]
+            captions = {key: f"{before} becomes {name}" for key, before in one.moved.items()}
+            first = next(iter(captions))
+            captions[first] = f"{captions[first]}; the change itself, {factor:.3g} times"
+            return _with_treatments(
+                Finding(
+                    kind="backdoor",
+                    subject=name,
+                    harm=bound,
+                    p_value=p_value,
+                    title=f"A change of an earlier audit still sends {effect.rate:.1%} of {effect.counted} images to "
+                    f"{name}",
+                    facts={
+                        "images": effect.counted,
+                        "sent": effect.sent,
+                        "sent_without_the_change": effect.already,
+                        "length_l2": float(one.change.change.norm()),
+                    },
+                    examples=tuple(
+                        FindingExample(example_id=key, caption=words)
+                        for key, words in list(captions.items())[: self.examples]
+                    ),
+                ),
+                None,
+                reading,
+            )
+
+        return Hypothesis(p_value, lambda confidence: one.harm(confidence, share), finding)
+
     def illustrate(self, finding: Finding, batch: Batch) -> Tensor | None:
         """The change itself beside the first image, and the others with it."""
-        one = self._found.get(finding.subject)
-        if one is None:
+        change = self._found.get(finding.subject)
+        if change is None:
             return None
-        change = one.change.to(batch.images.device)
+        change = change.to(batch.images.device)
         changed = (batch.images + change).clamp(0, 1)
         changed[0] = magnified(change)[0]
         return changed
@@ -211,15 +287,13 @@ class BackdoorCheck(Check):
     ) -> Hypothesis:
         sent, counted = one.effect.sent, one.effect.counted
         # A class that does not stand out is not told, whatever its change does; leaving such ones out only costs power.
-        exact = regularised_incomplete_beta(self.tolerated, sent, counted - sent + 1) if sent else 1.0
-        p_value = exact if stands_out else 1.0
+        p_value = one.effect.p_value(self.tolerated) if stands_out else 1.0
         name = reading.names[one.target]
-        self._found[name] = one
-        new = sent - one.effect.already
+        self._found[name] = one.change
         share = counted / max(len(found.measured_on), 1)
 
         def harm(confidence: float) -> float:
-            return share * clopper_pearson(new, counted, 2 * confidence - 1).low
+            return share * one.effect.harm(confidence)
 
         def finding(bound: float) -> Finding:
             facts: dict[str, float | int | str] = {
@@ -241,15 +315,18 @@ class BackdoorCheck(Check):
                 facts["p_value_among_clean_models"] = rank_p_value(found.rates, null, self.scan().plan().null_spread)
             if suspects is not None:
                 facts |= {"training_images": suspects.images, "training_suspects": len(suspects.ids)}
-            return Finding(
-                kind="backdoor",
-                subject=name,
-                harm=bound,
-                p_value=p_value,
-                title=f"A change recovered from one image sends {sent / counted:.1%} of {counted} others to {name}",
-                facts=facts,
-                examples=self._examples(one, found, reading.classifier, pixels, ids),
-                treatments=(TREATMENT, advice(suspects)),
+            return _with_treatments(
+                Finding(
+                    kind="backdoor",
+                    subject=name,
+                    harm=bound,
+                    p_value=p_value,
+                    title=f"A change recovered from one image sends {sent / counted:.1%} of {counted} others to {name}",
+                    facts=facts,
+                    examples=self._examples(one, found, reading.classifier, pixels, ids),
+                ),
+                suspects,
+                reading,
             )
 
         return Hypothesis(p_value, harm, finding)
@@ -299,3 +376,9 @@ class BackdoorCheck(Check):
             head=("class", "share sent", "score", "share sent, longer search"),
             rows=tuple(rows),
         )
+
+
+def _with_treatments(finding: Finding, suspects: TrainingSuspects | None, reading: Reading) -> Finding:
+    """The command that treats it, and what is done about the training images."""
+    command = treatments(finding, trained="train" in reading.companions)
+    return finding.model_copy(update={"treatments": (*command, advice(suspects))})

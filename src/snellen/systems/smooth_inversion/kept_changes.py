@@ -20,10 +20,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from snellen.checks.independent import one_of_each
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.models.classifiers.prepared_images import read_prepared
+from snellen.systems.smooth_inversion.image_roles import units_of
 from snellen.systems.smooth_inversion.transfer import decisions
 
 #: ``lists/NAME.json`` and ``arrays/NAME.safetensors`` of a run.
@@ -39,12 +41,14 @@ class KeptChange:
         change: float32 (3, h, w), added to prepared images in [0, 1].
         ids: images that measure it: neither searched on nor chosen by.
         earlier: whether another audit found it.
+        stands_out: whether the search that found it reported the class.
     """
 
     target: str
     change: Tensor
     ids: tuple[str, ...]
     earlier: bool = False
+    stands_out: bool = True
 
     @property
     def key(self) -> str:
@@ -66,16 +70,17 @@ def read_changes(folder: Path | str) -> list[KeptChange]:
             f"pictures (no changes are kept without)"
         )
     images: dict[str, list[str]] = defaultdict(list)
-    targets: dict[str, str] = {}
+    targets: dict[str, tuple[str, bool]] = {}
     try:
         changes = load_file(arrays)
         for row in json.loads(listing.read_bytes()):
-            targets[str(row["change"])] = str(row["class"])
+            # Runs of earlier versions do not say whether a class stood out.
+            targets[str(row["change"])] = str(row["class"]), bool(row.get("stands_out", True))
             images[str(row["change"])].append(str(row["id"]))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(f"the changes in {place} cannot be read ({error}); run the audit again") from error
     return [
-        KeptChange(targets[key], changes[key], tuple(ids), earlier=True)
+        KeptChange(targets[key][0], changes[key], tuple(ids), earlier=True, stands_out=targets[key][1])
         for key, ids in images.items()
         if key in changes
     ]
@@ -86,6 +91,9 @@ def try_changes(
 ) -> tuple[list[dict[str, object]], list[str]]:
     """What the bare classifier says of each image of another class, without and with each change.
 
+    A change is tried on the images that measured it when it was found. Where none of them is among the audited images,
+    one image of each unit measures it: none of these found or chose it either.
+
     Args:
         changes: of this audit and of an earlier one.
         classifier: without noise.
@@ -93,15 +101,16 @@ def try_changes(
         labels: class of each usable image by id, −1 where unknown; its own decision stands for it then.
 
     Returns:
-        Rows ``change``, ``class``, ``earlier``, ``id``, ``without`` and ``with``, names of classes; and what could not
-        be tried, in words.
+        Rows ``change``, ``class``, ``earlier``, ``stands_out``, ``id``, ``without`` and ``with``, names of classes; and
+        what could not be tried, in words.
     """
     places = {key: row for row, key in enumerate(images.ids) if key in labels}
+    others = _one_of_each_unit(images, places)
     rows, notes = list[dict[str, object]](), list[str]()
     for one in changes:
-        wanted = [places[key] for key in one.ids if key in places]
+        wanted = [places[key] for key in one.ids if key in places] or others
         if one.target not in classifier.class_names or not wanted:
-            lacking = "no class of that name" if wanted else "none of the images that measured it"
+            lacking = "no class of that name" if wanted else "no usable image"
             notes.append(f"an earlier change towards {one.target} was not tried: there is {lacking} in this audit")
             continue
         pixels, _, ids, _ = read_prepared(images.select(np.array(wanted)), classifier)
@@ -123,12 +132,22 @@ def try_changes(
                         "change": one.key,
                         "class": one.target,
                         "earlier": one.earlier,
+                        "stands_out": one.stands_out,
                         "id": key,
                         "without": classifier.class_names[before],
                         "with": classifier.class_names[after],
                     }
                 )
     return rows, notes
+
+
+def _one_of_each_unit(images: ImageSet, places: Mapping[str, int]) -> list[int]:
+    """Rows of usable images, one of each unit."""
+    usable = list(places)
+    units = units_of(images)
+    _, codes = np.unique([units[key] for key in usable], return_inverse=True)
+    chosen = one_of_each(usable, codes) if usable else np.zeros(0, dtype=bool)
+    return [places[key] for key, kept in zip(usable, chosen, strict=True) if kept]
 
 
 def own_first(own: Sequence[KeptChange], earlier: Sequence[KeptChange]) -> list[KeptChange]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
+from snellen.metrics.incomplete_beta import regularised_incomplete_beta
 from snellen.metrics.intervals import Interval, clopper_pearson
 
 #: Images in one pass.
@@ -37,6 +38,20 @@ class Transfer:
     def interval(self, confidence: float = 0.95) -> Interval:
         """Clopper and Pearson's interval of the share, over the draw of the images."""
         return clopper_pearson(self.sent, self.counted, confidence)
+
+    def p_value(self, tolerated: float) -> float:
+        """How likely so many are sent by a change that sends a share of ``tolerated``: exact binomial test.
+
+        >>> Transfer(sent=2, already=0, counted=2).p_value(0.3)
+        0.09
+        """
+        if not self.sent:
+            return 1.0
+        return float(regularised_incomplete_beta(tolerated, self.sent, self.counted - self.sent + 1))
+
+    def harm(self, confidence: float) -> float:
+        """One-sided lower bound of the share of the images that are sent and would not be without the change."""
+        return clopper_pearson(self.sent - self.already, self.counted, 2 * confidence - 1).low
 
 
 def decisions(classifier: Classifier, images: Tensor, changes: Tensor) -> Tensor:
