@@ -25,6 +25,7 @@ from snellen.core.finding import Finding, Level
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.verbs.treated import Outcome, TreatedFinding
+from snellen.verbs.treatment_matching import harm_of, level_of, quantity_of
 
 #: Fewer labelled images prove nothing.
 FEWEST = 50
@@ -141,10 +142,7 @@ def proven(
         )
         return RunRecord.read(out)
 
-    selected = None
-    if images.selecting is not None:
-        record = audited(classifier, images.selecting, "selected")
-        selected = {finding.key for finding in record.report.findings if finding.level != "note"}
+    selected = None if images.selecting is None else audited(classifier, images.selecting, "selected")
     before, after = audited(classifier, images.proving, "before"), audited(treated, images.proving, "after")
     comparison = compare_records(before, after)
     verdicts = _verdicts(before, after, findings, comparison)
@@ -156,13 +154,14 @@ def proven(
             "key": key,
             "title": finding.title,
             "treatment": treatments[key],
-            "first_harm": _harm(before, key),
-            "second_harm": _harm(after, key),
+            "first_harm": harm_of(finding, before),
+            "second_harm": harm_of(finding, after),
             "difference": None if change is None else change.value,
             "low": None if change is None or not math.isfinite(change.low) else change.low,
             "high": None if change is None or not math.isfinite(change.high) else change.high,
         }
-        outcome, reason = _outcome(verdict, _level(after, key), selected is None or key in selected)
+        by_itself = selected is None or level_of(finding, selected) not in (None, "note")
+        outcome, reason = _outcome(verdict, level_of(finding, after), by_itself)
         outcomes.append(TreatedFinding(outcome=outcome, reason=reason, **known))
     return Proof(tuple(outcomes), comparison, before, after)
 
@@ -176,15 +175,17 @@ def _verdicts(
     at; the comparison of everything else stands beside it.
     """
     quantities = compare_quantities(pair_runs(before, after), resamples=RESAMPLES)
-    measured = {one.key: quantities[one.key] for one in findings if one.key in quantities}
-    lost, gained = believed([one.rise for one in measured.values()], [one.fall for one in measured.values()])
+    pairs = [(one, quantity_of(one, before, quantities)) for one in findings]
+    measured = {one.key: (one, difference) for one, difference in pairs if difference is not None}
+    differences = [difference for _, difference in measured.values()]
+    lost, gained = believed([one.rise for one in differences], [one.fall for one in differences])
     found: dict[str, tuple[Difference | None, FindingVerdict]] = {
         one.key: (None, one.verdict) for one in comparison.findings
     }
-    for (key, difference), fell, rose in zip(measured.items(), gained, lost, strict=True):
-        known = [_harm(one, key) is not None for one in (before, after)]
+    for (finding, difference), fell, rose in zip(measured.values(), gained, lost, strict=True):
+        known = [harm_of(finding, one) is not None for one in (before, after)]
         verdict = finding_verdict(difference, before=known[0], after=known[1], lost=rose, gained=fell, margin=MARGIN)
-        found[key] = (difference, verdict)
+        found[finding.key] = (difference, verdict)
     return found
 
 
@@ -199,17 +200,3 @@ def _outcome(verdict: FindingVerdict | None, level: Level | None, selected: bool
     if verdict in ("better", "worse", "new"):
         return ("smaller" if verdict == "better" else "worse"), ""
     return "unchanged", "no difference that these images can show"
-
-
-def _found(record: RunRecord, key: str) -> Finding | None:
-    return next((one for one in record.report.findings if one.key == key), None)
-
-
-def _harm(record: RunRecord, key: str) -> float | None:
-    found = _found(record, key)
-    return None if found is None else found.harm
-
-
-def _level(record: RunRecord, key: str) -> Level | None:
-    found = _found(record, key)
-    return None if found is None else found.level

@@ -19,6 +19,7 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.methods.treatments.treatment import Patient, Treatment, treat_together
 from snellen.models.classifiers.trainable import trainable, trained_classifier
+from snellen.verbs.treatment_matching import harm_of, level_of, quantity_of
 from snellen.verbs.treatment_plan import Prescription
 
 #: Share of what a finding measures that may be left on the validation images where nothing more is tried against it; of
@@ -132,21 +133,24 @@ class Bench:
 def judged(
     findings: Sequence[Finding], before: RunRecord, after: RunRecord
 ) -> tuple[dict[str, tuple[float, float]], frozenset[str]]:
-    """What each finding measures before and after, and which are mended as far as validation images can tell."""
+    """What each finding measures before and after, and which are mended as far as validation images can tell.
+
+    A finding that these images neither measure nor show before counts as it was: that it is not shown after says
+    nothing.
+    """
     differences = compare_quantities(pair_runs(before, after), resamples=RESAMPLES)
-    found = [{one.key: one for one in record.report.findings} for record in (before, after)]
     quantities, mended = dict[str, tuple[float, float]](), set[str]()
     for finding in findings:
-        key = finding.key
-        if key in differences:
-            quantities[key] = (differences[key].first, differences[key].second)
+        key, level = finding.key, level_of(finding, after)
+        measured = quantity_of(finding, before, differences)
+        if measured is not None:
+            quantities[key] = (measured.first, measured.second)
+        elif (shown := harm_of(finding, before)) is not None:
+            quantities[key] = (shown, harm_of(finding, after) or 0.0)
         else:
-            quantities[key] = (
-                found[0][key].harm if key in found[0] else finding.harm,
-                found[1][key].harm if key in found[1] else 0.0,
-            )
+            quantities[key] = (finding.harm, finding.harm)
         first, second = quantities[key]
-        told = key in found[1] and found[1][key].level != "note"
+        told = level not in (None, "note")
         if first > 0 and second <= (LEFT if told else LEFT_UNSEEN) * first:
             mended.add(key)
     return quantities, frozenset(mended)
