@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from healthy import PLAN
-from ill import Ill, Sets, Sizes, ward
+from ill import ILL_PLAN, Ill, Sets, Sizes, ward
 
 import snellen
 from snellen.auditing.compare.difference import RESAMPLES
@@ -146,7 +145,7 @@ def _from_scratch(one: Ill, case: Case) -> PreparedNetwork:
     if one.transform is not None:
         terms.append(Term(transforms=(one.transform,)))
     plan = TuningPlan(
-        epochs=min(first.epochs, PLAN.epochs),
+        epochs=min(first.epochs, ILL_PLAN.epochs),
         batch_size=first.batch_size,
         rate=first.learning_rate / typical_weight(network),
         weight_decay=first.weight_decay,
@@ -246,7 +245,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.files.mkdir(parents=True, exist_ok=True)
-    sizes = Sizes(1500, 400, 800) if options.small else Sizes()
+    sizes = Sizes(1000, 400, 800) if options.small else Sizes()
     for one in ward(options.only, options.seeds):
         target = options.files / f"{one.name}.json"
         if options.merge or target.exists() or (one.defect.name == "backdoor" and "backdoor" not in treatable()):
