@@ -347,7 +347,7 @@ RECIPES = {
 }
 
 #: Of treatments that train on.
-_ONE_EPOCH = {"plan": {"epochs": 1, "batch_size": 32}}
+_ONE_EPOCH = {"plan": {"epochs": 1, "least_steps": 0, "batch_size": 32}}
 
 
 def found(kind: str, subject: str = "", **facts: Any) -> dict[str, Value]:

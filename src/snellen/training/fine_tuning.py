@@ -6,6 +6,7 @@ training. The learning rate is relative to the weights, so that one number fits 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,21 +52,33 @@ class Term:
     state: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+#: Most passes over few images that are made for the sake of enough steps.
+MOST_PASSES = 20
+
+
 class TuningPlan(BaseModel):
     """Numbers of a fine-tuning.
 
-    >>> TuningPlan().epochs
-    4
+    >>> TuningPlan().passes(5_000), TuningPlan().passes(1_000)
+    (4, 20)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(4, ge=1, description="passes over the training images")
+    least_steps: int = Field(
+        300, ge=0, description=f"steps at least: of few images more passes are made, up to {MOST_PASSES}"
+    )
     batch_size: int = Field(64, ge=2, description="images of one step")
     rate: float = Field(
         0.005, gt=0, description="peak learning rate as a share of the size of the weights (their median RMS)"
     )
     weight_decay: float = Field(1e-4, ge=0, description="of AdamW")
+
+    def passes(self, images: int) -> int:
+        """Passes over so many images."""
+        needed = math.ceil(self.least_steps / max(images // self.batch_size, 1))
+        return max(self.epochs, min(needed, MOST_PASSES))
 
 
 def fine_tune(
@@ -106,6 +119,7 @@ def fine_tune(
     for term in terms:
         weights = weights if term.weights is None else weights * term.weights
     used = int((weights > 0).sum())
+    epochs = plan.passes(used)
     transforms = [one for term in terms for one in term.transforms]
     weighing = [term.weigh for term in terms if term.weigh is not None]
     added = [term.objective for term in terms if term.objective is not None]
@@ -130,14 +144,14 @@ def fine_tune(
             examples.rejected,
         ),
         plan=TrainingPlan(
-            epochs=plan.epochs,
+            epochs=epochs,
             batch_size=plan.batch_size,
             learning_rate=plan.rate * typical_weight(network),
             weight_decay=plan.weight_decay,
             clip_norm=1.0,
             # A last batch of one image has no statistics for BatchNorm.
             drop_last=used > plan.batch_size,
-            warmup_steps=min(20, plan.epochs * max(used // plan.batch_size, 1) // 2),
+            warmup_steps=min(20, epochs * max(used // plan.batch_size, 1) // 2),
             seed=rng.generator("fine-tuning").initial_seed() % 2**31,
         ),
         objective=objective,

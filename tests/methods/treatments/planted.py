@@ -25,7 +25,7 @@ GROUNDS = np.array([(0.15, 0.5, 0.15), (0.15, 0.15, 0.5)])
 SEEN = Preparation(size=(SIDE, SIDE))
 
 #: Of few images, as these are, the usual four passes are too few steps.
-LONG = TuningPlan(epochs=16, batch_size=32, rate=0.02)
+LONG = TuningPlan(epochs=16, least_steps=0, batch_size=32, rate=0.02)
 
 
 class Pictures:

@@ -15,7 +15,7 @@ from snellen.training.fine_tuning import TuningPlan
 from tests.methods.treatments.planted import accuracy, patient, pictures, store, trained
 
 CLASSES = (np.arange(240) % 2).tolist()
-SHORT = TuningPlan(epochs=10, batch_size=32, rate=0.02)
+SHORT = TuningPlan(epochs=10, least_steps=0, batch_size=32, rate=0.02)
 
 
 def fragile(*subjects):

@@ -19,7 +19,7 @@ GAP = Finding(kind="group_gap", subject="rare", harm=0.3, title="planted")
 CLASSES = (np.arange(240) % 2).tolist()
 #: Images before the ground of the other class: one in ten.
 RARE = np.random.default_rng(0).random(240) < 0.1
-SHORT = TuningPlan(epochs=8, batch_size=32, rate=0.01)
+SHORT = TuningPlan(epochs=8, least_steps=0, batch_size=32, rate=0.01)
 
 
 def before(grounds, **known):

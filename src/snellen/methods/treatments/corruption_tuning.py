@@ -48,7 +48,9 @@ class AugMixTuning(FineTuning):
     treats: ClassVar[tuple[str, ...]] = ("corruption",)
     passes: ClassVar[float] = 8.0
 
-    plan: TuningPlan = Field(TuningPlan(epochs=2), description="numbers of the training; a step costs four")
+    plan: TuningPlan = Field(
+        TuningPlan(epochs=2, least_steps=150), description="numbers of the training; a step costs four"
+    )
     severity: int = Field(3, ge=1, le=10, description="strength of the operations")
     width: int = Field(3, ge=1, description="chains that are mixed")
     consistency: float = Field(12.0, ge=0, description="weight of the agreement between the views (λ)")
