@@ -15,6 +15,7 @@ import argparse
 import json
 import shutil
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -250,7 +251,12 @@ def main() -> None:
         target = options.files / f"{one.name}.json"
         if options.merge or target.exists() or (one.defect.name == "backdoor" and "backdoor" not in treatable()):
             continue
-        write_atomically(target, canonical_json(measured(one, options.folder, sizes, scratch=not options.small)))
+        try:
+            found = measured(one, options.folder, sizes, scratch=not options.small)
+        except Exception:  # the others are measured all the same, and the next call tries this one again
+            traceback.print_exc()
+            continue
+        write_atomically(target, canonical_json(found))
         print(one.name, flush=True)
     if options.merge:
         merged(options.files)
