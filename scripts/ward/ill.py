@@ -385,7 +385,7 @@ DEFECTS = (
         ("adversarial",),
         FASHION,
         ("residual",),
-        ("clean", {"check": "adversarial", "declared": ["linf:4/255"], "threats": [], "steps": 10}),
+        ("clean", {"check": "adversarial", "declared": ["linf:8/255"], "threats": [], "steps": 10}),
         as_it_is,
         matching=("pgd_tuning",),
     ),
