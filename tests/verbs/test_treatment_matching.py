@@ -12,6 +12,7 @@ import snellen
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.core.classifier import Classifier
+from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
 from snellen.verbs.treatment_proof import ProvingImages, proven
 from snellen.verbs.treatment_trials import judged
@@ -80,6 +81,14 @@ def test_what_validation_images_do_not_show_before_is_not_called_mended(records)
     slices = [one for one in records["found"].report.findings if one.kind == "slice"]
     _, mended = judged(slices, records["after"], records["after"])
     assert not mended
+
+
+def test_what_wrong_labels_did_is_measured_by_the_error(records):
+    finding = Finding(kind="label_noise", harm=0.2, title="Labels look wrong")
+    quantities, _ = judged([finding], records["before"], records["after"])
+    errors = tuple(1 - records[name].report.metrics["clean.accuracy"].value for name in ("before", "after"))
+    assert quantities["label_noise"] == pytest.approx(errors)
+    assert errors[1] < errors[0]
 
 
 def test_a_slice_is_proven_on_the_half_that_did_not_find_it(records, tmp_path):

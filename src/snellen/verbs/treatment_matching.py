@@ -1,7 +1,8 @@
 """One finding, on images other than those it was found on: what measures it there, and whether it is found there.
 
 Findings are known by kind and subject, which are the same on any images. A slice is not: it is named by the images in
-it, and the audit of other images finds slices of its own. There, the slice that loses most stands for it.
+it, and the audit of other images finds slices of its own. There, the slice that loses most stands for it. And the same
+labels are as wrong after a treatment as before: what can be less is the harm that they did, which is error.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from snellen.core.finding import Finding, Level
 #: Kinds whose subjects say which images they are of.
 OF_ITS_IMAGES = frozenset({"slice"})
 
+#: Kinds of findings about the images, which no treatment of a classifier changes → what measures the harm that they do.
+MEASURED_BY = {"label_noise": "accuracy"}
+
 
 def quantity_of(finding: Finding, before: RunRecord, quantities: Mapping[str, Difference]) -> Difference | None:
     """The difference that measures a finding.
@@ -25,9 +29,11 @@ def quantity_of(finding: Finding, before: RunRecord, quantities: Mapping[str, Di
         quantities: differences on these images, by key.
 
     Returns:
-        That of its key; of a slice, that of the slice before the treatment with the largest gap; None: it is not
-        measured there.
+        That of its key; of a slice, that of the slice before the treatment with the largest gap; of wrong labels, that
+        of the error. None: it is not measured there.
     """
+    if finding.kind in MEASURED_BY:
+        return quantities.get(MEASURED_BY[finding.kind])
     if finding.key in quantities or finding.kind not in OF_ITS_IMAGES:
         return quantities.get(finding.key)
     names = {name for row in before.lists.get("slices", ()) for name in row.get("slices", ())}
