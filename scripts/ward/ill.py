@@ -216,14 +216,7 @@ def rare_group(sets: Sets, seed: int) -> Sets:
 
 
 def wrong_labels(sets: Sets, seed: int) -> Sets:
-    """Labels of training and validation images that are another class's; those of the audited images are right."""
-    rng = Randomness(seed)
-    train, val = (RandomLabelNoise(rate=0.4).plant(one, rng=rng) for one in (sets.train, sets.val))
-    return Sets(train, train, val, sets.audited)
-
-
-def wrong_labels_everywhere(sets: Sets, seed: int) -> Sets:
-    """Labels of all images that are another class's, those of the audited ones too."""
+    """Labels of all images that are another class's, those of the audited ones too; a column keeps the true ones."""
     noise = RandomLabelNoise(rate=0.2, touch_test=True)
     train, val, audited = (noise.plant(one, rng=Randomness(seed)) for one in (sets.train, sets.val, sets.audited))
     return Sets(train, train, val, audited)
@@ -318,22 +311,13 @@ DEFECTS = (
     ),
     Defect(
         "wrong_labels",
-        ("accuracy",),
-        FASHION,
-        ("residual",),
-        ("clean",),
-        wrong_labels,
-        matching=("suspect_removal",),
-        plan=ILL_PLAN.model_copy(update={"epochs": 20}),
-    ),
-    Defect(
-        "wrong_labels_everywhere",
         ("label_noise",),
         FASHION,
         ("residual",),
         ("clean", "label_noise"),
-        wrong_labels_everywhere,
+        wrong_labels,
         matching=("suspect_removal",),
+        plan=ILL_PLAN.model_copy(update={"epochs": 20}),
     ),
     Defect(
         "background",
@@ -365,8 +349,8 @@ DEFECTS = (
     Defect(
         "noise",
         ("corruption:gaussian_noise",),
-        FASHION,
-        ("residual",),
+        CLEAR_SCENES,
+        ("plain",),
         _corrupted("gaussian_noise"),
         as_it_is,
         matching=("corruption_tuning",),

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ill import ILL_PLAN, Ill, Sets, Sizes, ward
 
@@ -34,12 +35,14 @@ from snellen.core.classifier import Classifier
 from snellen.core.method import build
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.core.run import canonical_json, write_atomically
+from snellen.data.worlds.planting.truth import true_labels
 from snellen.methods.treatments.treatment import FineTuning, Patient
 from snellen.models.classifiers.artifact_models import untrained
 from snellen.models.classifiers.trainable import PreparedNetwork, trainable, trained_classifier
 from snellen.training.acceleration import seeded
 from snellen.training.fine_tuning import Term, TuningPlan, fine_tune, typical_weight
 from snellen.verbs.treat import Case
+from snellen.verbs.treatment_matching import quantity_of
 from snellen.verbs.treatment_proof import Proof, proven
 
 ROOT = Path(__file__).parents[2]
@@ -196,6 +199,14 @@ def _judged(case: Case, other: Classifier, name: str, place: Path, seed: int) ->
     )
 
 
+def _truly_right(case: Case, record: RunRecord) -> float:
+    """Accuracy by the true labels, which stand beside those that were planted."""
+    proving = case.proving.proving
+    truth = dict(zip(proving.ids, true_labels(proving).tolist(), strict=True))
+    pairs = zip(record.images.ids, record.images.predictions.tolist(), strict=True)
+    return float(np.mean([truth[key] == predicted for key, predicted in pairs]))
+
+
 def _record(case: Case, proof: Proof, treated: Path) -> dict[str, Any]:
     """What became of the findings, what it cost, and how much better the treated classifier is (negative: better)."""
     clean = next(one for one in proof.comparison.figures if one.name == "clean.accuracy")
@@ -206,11 +217,16 @@ def _record(case: Case, proof: Proof, treated: Path) -> dict[str, Any]:
         beside = {
             finding.key: {"difference": found.value, "low": found.low, "high": found.high}
             for finding in case.plan.treated
-            if (found := differences.get(finding.key)) is not None
+            if (found := quantity_of(finding, proof.after, differences)) is not None
         }
     return {
         "outcomes": [one.model_dump(mode="json") for one in proof.outcomes],
         "cost": {name: getattr(clean, name) for name in ("first", "second", "difference", "low", "high", "n")},
+        "truly_right": {
+            "before": _truly_right(case, proof.before),
+            "after": _truly_right(case, proof.after),
+            "treated": _truly_right(case, RunRecord.read(treated)) if treated.exists() else None,
+        },
         "treated_beside_it": beside,
     }
 
