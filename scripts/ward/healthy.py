@@ -152,37 +152,54 @@ class Healthy:
             return target
         images = self.training_images()
         assert images.class_names is not None
-        side = self.world.side
-        preparation = Preparation(size=(side, side), resize="exact", resize_to=(side, side))
-        architecture = self.architecture(len(images.class_names))
-        with seeded(derive_seed(self.seed, self.name), torch.device("cpu")):
-            model = untrained(dict(architecture))
-        result = train(
-            model,
-            ImageStore.of_images(images, preparation),
+        return trained_artifact(
+            target,
+            images,
+            self.architecture(len(images.class_names)),
+            side=self.world.side,
             plan=self.plan,
-            objective=classify,
             transform=self.transform,
-        )
-        model.load_state_dict(result.weights)
-        card = Card(
-            name=self.name,
-            kind="classifier",
-            architecture=dict(architecture),
             description=self.description,
-            class_names=images.class_names,
-            preparation=preparation.model_dump(mode="json"),
-            normalization={"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
-            lineage=Lineage(
-                recipe=dict(self.recipe),
-                data=result.data,
-                seed=self.seed,
-                code_version=snellen.__version__,
-                environment=record_environment(),
-            ),
+            recipe=self.recipe,
         )
-        Artifact(dict(result.weights), card).save(target)
-        return target
+
+
+def trained_artifact(
+    target: Path,
+    images: ImageSet,
+    architecture: Mapping[str, Any],
+    *,
+    side: int,
+    plan: TrainingPlan,
+    transform: BatchTransform | None,
+    description: str,
+    recipe: Mapping[str, Any],
+) -> Path:
+    """Train a classifier from random weights and write it as an artifact, named as its folder."""
+    assert images.class_names is not None
+    preparation = Preparation(size=(side, side), resize="exact", resize_to=(side, side))
+    with seeded(derive_seed(plan.seed, target.name), torch.device("cpu")):
+        model = untrained(dict(architecture))
+    result = train(model, ImageStore.of_images(images, preparation), plan=plan, objective=classify, transform=transform)
+    model.load_state_dict(result.weights)
+    card = Card(
+        name=target.name,
+        kind="classifier",
+        architecture=dict(architecture),
+        description=description,
+        class_names=images.class_names,
+        preparation=preparation.model_dump(mode="json"),
+        normalization={"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
+        lineage=Lineage(
+            recipe=dict(recipe),
+            data=result.data,
+            seed=plan.seed,
+            code_version=snellen.__version__,
+            environment=record_environment(),
+        ),
+    )
+    Artifact(dict(result.weights), card).save(target)
+    return target
 
 
 def ward(names: Sequence[str] = ()) -> list[Healthy]:

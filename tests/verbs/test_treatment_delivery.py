@@ -12,11 +12,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
-from snellen.core.errors import ModelError
+from snellen.core.errors import ModelError, UnsupportedError
 from snellen.core.preparation import Preparation
 from snellen.methods.treatments.score_scaling import ScaledScores, scaled
 from snellen.models.classifiers.assembly import probe_images
 from snellen.models.classifiers.onnx_export import export_onnx
+from snellen.models.classifiers.onnx_graph.module import OnnxModule
+from snellen.models.classifiers.onnx_graph.writing import with_numbers_of
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.classifiers.trainable import PreparedNetwork, last_layer, trainable, trained_classifier
 from snellen.verbs.treatment_delivery import delivered
@@ -103,6 +105,44 @@ def test_an_onnx_file_stays_one(timm_file, tmp_path):
     assert reference == f"onnx:{tmp_path / 'out' / 'model.onnx'}"
     assert same(treated, again)
     assert [file.suffix for file in (tmp_path / "out").iterdir()].count(".safetensors") == 0
+
+
+class Placed(nn.Module):
+    """A token for each image, as transformers have it: an export computes its shape from the images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.norm = nn.Conv2d(3, 6, 4, 4), nn.BatchNorm2d(6)
+        self.token, self.head = nn.Parameter(torch.randn(1, 1, 6)), nn.Linear(6, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, 3, 16, 16) → (n, 3)."""
+        seen = self.norm(self.body(images)).flatten(2).transpose(1, 2)
+        return self.head(torch.cat([self.token.expand(images.shape[0], -1, -1), seen], 1).amax(1))
+
+
+def test_an_onnx_file_keeps_its_graph_where_torch_could_not_export_it_again(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    torch.manual_seed(0)
+    whole = Classifier(Placed().eval(), class_names=NAMES, preparation=Preparation(size=(16, 16)))
+    classifier = load_classifier(f"onnx:{export_onnx(whole, tmp_path / 'came.onnx')}")
+    treated, again, reference = write(classifier, tmp_path / "out")
+    assert reference == f"onnx:{tmp_path / 'out' / 'model.onnx'}"
+    assert same(treated, again)
+    one, other = (onnx.load(file).graph for file in (tmp_path / "came.onnx", tmp_path / "out" / "model.onnx"))
+    assert [node.op_type for node in one.node] == [node.op_type for node in other.node]
+    assert (one.input, one.output) == (other.input, other.output)
+
+
+def test_a_file_that_is_another_one_by_now_is_not_written_into(tmp_path):
+    torch.manual_seed(0)
+    whole = Classifier(Placed().eval(), class_names=NAMES, preparation=Preparation(size=(16, 16)))
+    classifier = load_classifier(f"onnx:{export_onnx(whole, tmp_path / 'came.onnx')}")
+    other = Classifier(Chosen().eval(), class_names=NAMES, preparation=Preparation(size=(16, 16)))
+    content = export_onnx(other, tmp_path / "other.onnx").read_bytes()
+    assert isinstance(classifier.module, OnnxModule)
+    with pytest.raises(UnsupportedError, match="it is not the one that was loaded"):
+        with_numbers_of(classifier.module, content, tmp_path)
 
 
 def test_a_folder_of_transformers_stays_one(tmp_path):

@@ -52,6 +52,10 @@ class Term:
     state: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+#: Most passes over few images for the sake of enough steps.
+MOST_PASSES = 20
+
+
 class TuningPlan(BaseModel):
     """Numbers of a fine-tuning.
 
@@ -71,7 +75,7 @@ class TuningPlan(BaseModel):
 
     def passes(self, images: int) -> int:
         """Passes over so many training images."""
-        return self.epochs or max(round(self.steps * self.batch_size / images), 1)
+        return self.epochs or min(max(round(self.steps * self.batch_size / images), 1), MOST_PASSES)
 
 
 def fine_tune(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from snellen.core.artifact import Artifact, Card, Lineage
 from snellen.core.classifier import Classifier
-from snellen.core.errors import ModelError, SnellenError
+from snellen.core.errors import ModelError, SnellenError, UnsupportedError
 from snellen.core.package import asset
 from snellen.core.run import canonical_json, write_atomically
 from snellen.methods.treatments.score_scaling import ScaledScores
@@ -24,6 +24,9 @@ from snellen.models.classifiers.checkpoint_description import described_beside
 from snellen.models.classifiers.grey_models import OneChannel
 from snellen.models.classifiers.model_record import MeanAndStd, ModelRecord
 from snellen.models.classifiers.onnx_export import export_onnx
+from snellen.models.classifiers.onnx_graph.module import OnnxModule
+from snellen.models.classifiers.onnx_graph.writing import with_numbers_of
+from snellen.models.classifiers.onnx_models import read_model
 from snellen.models.classifiers.output_kind import LogProbabilities
 from snellen.models.classifiers.references import load_classifier
 from snellen.training.environment import record_environment
@@ -44,7 +47,7 @@ def delivered(
     ``artifact:``, ``bundled:`` of one          ``weights.safetensors`` and ``card.json``: an artifact
     ``timm:``, ``torchvision:``, a checkpoint   ``weights.safetensors`` and a description beside it
     ``hf:``, a classifier of transformers       the folder ``model`` as ``save_pretrained`` writes it
-    ``onnx:``                                   ``model.onnx`` and a description beside it
+    ``onnx:``                                   ``model.onnx``, the same graph, and a description beside it
     a torch module                              ``weights.safetensors``, for its ``load_state_dict``, and ``model.onnx``
     ==========================================  ======================================================================
 
@@ -78,6 +81,8 @@ def delivered(
         save_file(_tensors(network), folder / "weights.safetensors")
         write_atomically(folder / "weights.safetensors.json", canonical_json(_plain(described)))
         reference = f"checkpoint:{folder / 'weights.safetensors'}"
+    elif isinstance(network, OnnxModule) and (source_file := _onnx_file(classifier)) is not None:
+        reference, notes = _into_its_graph(classifier, treated, network, source_file, folder)
     else:
         if not ref:
             save_file(_tensors(network), folder / "weights.safetensors")
@@ -200,6 +205,36 @@ def _as_onnx(treated: Classifier, folder: Path) -> tuple[str | None, tuple[str, 
         return f"onnx:{export_onnx(treated, folder / 'model.onnx')}", ()
     except SnellenError as error:
         return None, (f"no model.onnx: {error}",)
+
+
+def _onnx_file(classifier: Classifier) -> Path | None:
+    """The ONNX file that a classifier was loaded from."""
+    known = classifier.reference or {}
+    scheme, _, rest = str(known.get("ref", "")).partition(":")
+    file = Path(str(known.get("folder", "."))) / (rest if scheme == "onnx" else str(known.get("ref", "")))
+    return file if file.suffix == ".onnx" and file.is_file() else None
+
+
+def _into_its_graph(
+    classifier: Classifier, treated: Classifier, network: OnnxModule, source: Path, folder: Path
+) -> tuple[str | None, tuple[str, ...]]:
+    """The file that the classifier came from with other numbers; an export, where these have no place in it."""
+    try:
+        content = with_numbers_of(network, read_model(source), source.parent)
+    except UnsupportedError:
+        return _as_onnx(treated, folder)
+    mean, std = (tuple(values) for values in treated.normalization)
+    stated = (classifier.reference or {}).get("output")
+    record = ModelRecord(
+        class_names=treated.class_names,
+        preparation=treated.preparation.model_dump(mode="json"),
+        normalization=MeanAndStd.model_validate({"mean": mean, "std": std}),
+        task=treated.task,
+        output=stated or described_beside(source).output,
+    )
+    write_atomically(folder / "model.onnx", content)
+    write_atomically(folder / "model.onnx.json", canonical_json(_plain(record)))
+    return f"onnx:{folder / 'model.onnx'}", ()
 
 
 def _check(treated: Classifier, reference: str) -> None:

@@ -1,4 +1,8 @@
-"""What each finding measures before and after a treatment, by which treatments are chosen and proven."""
+"""What each finding measures before and after a treatment, by which treatments are chosen and proven.
+
+Findings are known by kind and subject, which are the same on any images. A slice is not: it is named by the images in
+it, and the audit of other images finds slices of its own. There, the slice that loses most stands for it.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,13 @@ from snellen.auditing.compare.difference import Difference, Mean, paired_differe
 from snellen.auditing.compare.finding_differences import compare_quantities
 from snellen.auditing.compare.pairing import Pair, pair_runs
 from snellen.auditing.compare.run_record import RunRecord
-from snellen.core.finding import Finding
+from snellen.core.finding import Finding, Level
 
 #: Findings about the images, which no classifier changes: it is treated for what they cost, its error.
 BY_ERROR = frozenset({"drift", "natural_shift"})
+
+#: Kinds whose subjects say which images they are of.
+OF_ITS_IMAGES = frozenset({"slice"})
 
 #: The list of suspect labels of a run, and the kind of finding that it belongs to.
 SUSPECTS = "label_noise"
@@ -45,9 +52,35 @@ def measured(
                 found[key] = difference
         elif finding.kind in BY_ERROR and "accuracy" in known:
             found[key] = known["accuracy"]
+        elif finding.kind in OF_ITS_IMAGES and key not in known:
+            names = {str(name) for row in before.lists.get("slices", ()) for name in row.get("slices", ())}
+            there = [known[one] for name in sorted(names) if (one := f"{finding.kind}:{name}") in known]
+            if there:
+                found[key] = max(there, key=lambda one: one.first)
         elif key in known:
             found[key] = known[key]
     return found
+
+
+def found_again(finding: Finding, record: RunRecord) -> Finding | None:
+    """The same finding in an audit of other images; of a slice, the one there with the largest harm."""
+    found = record.report.findings
+    known = next((one for one in found if one.key == finding.key), None)
+    if known is not None or finding.kind not in OF_ITS_IMAGES:
+        return known
+    return max((one for one in found if one.kind == finding.kind), key=lambda one: one.harm, default=None)
+
+
+def harm_of(finding: Finding, record: RunRecord) -> float | None:
+    """Its harm in an audit of other images; None where it is not found there."""
+    found = found_again(finding, record)
+    return None if found is None else found.harm
+
+
+def level_of(finding: Finding, record: RunRecord) -> Level | None:
+    """Its level in an audit of other images; None where it is not found there."""
+    found = found_again(finding, record)
+    return None if found is None else found.level
 
 
 def _error_on_confirmed(pair: Pair) -> Difference | None:

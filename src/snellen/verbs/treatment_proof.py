@@ -23,7 +23,7 @@ from snellen.core.finding import Finding, Level
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.verbs.treated import Outcome, TreatedFinding
-from snellen.verbs.treatment_measures import measured
+from snellen.verbs.treatment_measures import harm_of, level_of, measured
 from snellen.verbs.treatment_plan import searching
 
 #: Fewer labelled images prove nothing.
@@ -147,7 +147,7 @@ def proven(
     selected = None
     if images.selecting is not None:
         record = audited(classifier, images.selecting, "selected")
-        selected = {finding.key for finding in record.report.findings if finding.level != "note"}
+        selected = {one.key for one in findings if level_of(one, record) not in (None, "note")}
     before = audited(classifier, images.proving, "before")
     after = audited(treated, images.proving, "after", searching(checks))
     comparison = compare_records(before, after)
@@ -160,15 +160,15 @@ def proven(
             "key": key,
             "title": finding.title,
             "treatment": treatments[key],
-            "first_harm": _harm(before, key),
-            "second_harm": _harm(after, key),
+            "first_harm": harm_of(finding, before),
+            "second_harm": harm_of(finding, after),
             "first": None if change is None else change.first,
             "second": None if change is None else change.second,
             "difference": None if change is None else change.value,
             "low": None if change is None or not math.isfinite(change.low) else change.low,
             "high": None if change is None or not math.isfinite(change.high) else change.high,
         }
-        outcome, reason = _outcome(verdict, _level(after, key), selected is None or key in selected)
+        outcome, reason = _outcome(verdict, level_of(finding, after), selected is None or key in selected)
         outcomes.append(TreatedFinding(outcome=outcome, reason=reason, **known))
     return Proof(tuple(outcomes), comparison, before, after)
 
@@ -181,13 +181,13 @@ def _verdicts(
     They are corrected for the number of findings that were treated, which were named before these images were looked
     at; the comparison of everything else stands beside it.
     """
-    changes = measured(before, after, findings, resamples=RESAMPLES)
+    changes, by_key = measured(before, after, findings, resamples=RESAMPLES), {one.key: one for one in findings}
     lost, gained = believed([one.rise for one in changes.values()], [one.fall for one in changes.values()])
     found: dict[str, tuple[Difference | None, FindingVerdict]] = {
         one.key: (None, one.verdict) for one in comparison.findings
     }
     for (key, difference), fell, rose in zip(changes.items(), gained, lost, strict=True):
-        known = [_harm(one, key) is not None for one in (before, after)]
+        known = [harm_of(by_key[key], one) is not None for one in (before, after)]
         verdict = finding_verdict(difference, before=known[0], after=known[1], lost=rose, gained=fell, margin=MARGIN)
         found[key] = (difference, verdict)
     return found
@@ -204,17 +204,3 @@ def _outcome(verdict: FindingVerdict | None, level: Level | None, selected: bool
     if verdict in ("better", "worse", "new"):
         return ("smaller" if verdict == "better" else "worse"), ""
     return "unchanged", "no difference that these images can show"
-
-
-def _found(record: RunRecord, key: str) -> Finding | None:
-    return next((one for one in record.report.findings if one.key == key), None)
-
-
-def _harm(record: RunRecord, key: str) -> float | None:
-    found = _found(record, key)
-    return None if found is None else found.harm
-
-
-def _level(record: RunRecord, key: str) -> Level | None:
-    found = _found(record, key)
-    return None if found is None else found.level

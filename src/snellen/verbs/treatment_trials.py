@@ -19,7 +19,7 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.methods.treatments.treatment import Patient, Treatment, treat_together
 from snellen.models.classifiers.trainable import trainable, trained_classifier
-from snellen.verbs.treatment_measures import BY_ERROR, SUSPECTS, measured
+from snellen.verbs.treatment_measures import BY_ERROR, SUSPECTS, harm_of, level_of, measured
 from snellen.verbs.treatment_plan import Prescription
 
 #: Share of what a finding measures that may be left on the validation images where nothing more is tried against it; of
@@ -143,22 +143,24 @@ class Bench:
 def judged(
     findings: Sequence[Finding], before: RunRecord, after: RunRecord
 ) -> tuple[dict[str, tuple[float, float]], frozenset[str]]:
-    """What each finding measures before and after, and which are mended as far as validation images can tell."""
+    """What each finding measures before and after, and which are mended as far as validation images can tell.
+
+    A finding that these images neither measure nor show before counts as it was: that it is not shown after says
+    nothing.
+    """
     differences = measured(before, after, findings, resamples=RESAMPLES)
-    found = [{one.key: one for one in record.report.findings} for record in (before, after)]
     quantities, mended = dict[str, tuple[float, float]](), set[str]()
     for finding in findings:
         key = finding.key
         if key in differences:
             quantities[key] = (differences[key].first, differences[key].second)
+        elif (shown := harm_of(finding, before)) is not None:
+            quantities[key] = (shown, harm_of(finding, after) or 0.0)
         else:
-            quantities[key] = (
-                found[0][key].harm if key in found[0] else finding.harm,
-                found[1][key].harm if key in found[1] else 0.0,
-            )
+            quantities[key] = (finding.harm, finding.harm)
         first, second = quantities[key]
         of_images = finding.kind in BY_ERROR or finding.kind == SUSPECTS
-        told = of_images or (key in found[1] and found[1][key].level != "note")
+        told = of_images or level_of(finding, after) not in (None, "note")
         if first > 0 and second <= (LEFT if told else LEFT_UNSEEN) * first:
             mended.add(key)
     return quantities, frozenset(mended)

@@ -55,7 +55,10 @@ class FactorNetwork(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Square images (n, 3, h, h) in [0, 1] → what the last layer takes, (n, 2 channels)."""
-        places = torch.linspace(-1, 1, images.shape[-1], device=images.device).expand(len(images), 1, *images.shape[2:])
+        # A length would be a plain number, which an ONNX file then holds for good; a shape stays open.
+        places = torch.linspace(-1, 1, images.shape[-1], device=images.device).expand(
+            images.shape[0], 1, *images.shape[2:]
+        )
         seen = self.body(torch.cat([images - 0.5, places, places.transpose(2, 3)], 1))
         return torch.cat([seen.mean((2, 3)), seen.amax((2, 3))], 1)
 

@@ -57,6 +57,8 @@ class OnnxModule(nn.Module):
         self.input_dtype = dtype
         # Before layers get their names, which must not be those of attributes.
         self._steps: tuple[_Step, ...] = ()
+        #: Name of each layer → the first output of its node, by which the node is found in the file.
+        self.origins: dict[str, str] = {}
         #: Name of the layer that gives what the last linear layer takes, None where there is no such layer.
         self.feature_layer: str | None = None
         values = dict(graph.constants)
@@ -80,6 +82,7 @@ class OnnxModule(nn.Module):
                 layers[name] = layer(node, _given(node, values, computed), places, graph.opset)
         real = _placed(self, layers)
         self._steps = _steps(moving, [real[name] for name in names], computed, graph.result)
+        self.origins = {real[name]: node.outputs[0] for node, name in zip(moving, names, strict=True)}
         feature_layer = _feature_layer(moving, names, graph.result)
         self.feature_layer = None if feature_layer is None else real[feature_layer]
 

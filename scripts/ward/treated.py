@@ -1,0 +1,275 @@
+"""Treat the classifiers with planted defects: what is found, what becomes of it, and what plain fine-tuning does.
+
+    python scripts/ward/treated.py [--folder build/ward_treated] [--only NAME ...] [--seeds 3] [--merge]
+
+Every case is trained, audited and treated by one call of ``snellen.treat``. Beside it stand plain fine-tuning of the
+audited classifier, on the same images and for as many steps, and, with the first seed, a training from scratch that
+does what the treatment does; all of them are judged on the same images, which took no part in anything. One file of
+docs/measured/ward/treated a case; those that are there are not measured again. ``--merge`` only writes what is made of
+them: docs/measured/treated.json. One to five minutes of one core for each case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ill import ILL_PLAN, Ill, Sets, Sizes, ward
+
+import snellen
+from snellen.auditing.compare.difference import RESAMPLES
+from snellen.auditing.compare.run_record import RunRecord
+from snellen.auditing.report import AuditReport
+from snellen.checks.treatments import treatable
+from snellen.core.classifier import Classifier
+from snellen.core.method import build
+from snellen.core.randomness import Randomness, derive_seed
+from snellen.core.run import canonical_json, write_atomically
+from snellen.data.worlds.planting.truth import true_labels
+from snellen.methods.treatments.treatment import FineTuning, Patient
+from snellen.models.classifiers.artifact_models import untrained
+from snellen.models.classifiers.trainable import PreparedNetwork, trainable, trained_classifier
+from snellen.training.acceleration import seeded
+from snellen.training.fine_tuning import Term, TuningPlan, fine_tune, typical_weight
+from snellen.verbs.treat import Case
+from snellen.verbs.treatment_measures import measured
+from snellen.verbs.treatment_proof import Proof, proven
+
+ROOT = Path(__file__).parents[2]
+FOLDER = Path("build") / "ward_treated"
+FILES = ROOT / "docs" / "measured" / "ward" / "treated"
+MERGED = ROOT / "docs" / "measured" / "treated.json"
+
+#: Share of a label that is spread over all classes, in a training from scratch against overconfidence.
+SMOOTHED = 0.1
+
+
+def measured(one: Ill, folder: Path, sizes: Sizes, *, scratch: bool = True) -> dict[str, object]:
+    """What was measured of one case."""
+    sets, seconds = one.sets(sizes), dict[str, float]()
+    place = folder / f"{one.name}-runs"
+    with _timed(seconds, "train"):
+        artifact = one.trained(folder, sets)
+    classifier = one.brought(artifact)
+    with _timed(seconds, "audit"):
+        report = snellen.audit(
+            classifier, sets.audited, checks=list(one.defect.checks), out=place / "audit", seed=one.seed
+        )
+    wanted = one.findings(classifier.class_names)
+    keys = [finding.key for finding in report.findings if finding.kind in wanted or finding.key in wanted]
+    told: dict[str, object] = {
+        "name": one.name,
+        "defect": one.defect.name,
+        "world": one.defect.world.name,
+        "network": one.network,
+        "seed": one.seed,
+        "form": one.form,
+        "sizes": vars(sizes),
+        "accuracy": report.metrics["clean.accuracy"].value,
+        "wanted": wanted,
+        "findings": [{"key": f.key, "harm": f.harm, "level": f.level} for f in report.findings],
+        "found": keys,
+        "seconds": seconds,
+    }
+    if keys:
+        told |= _treated(one, report, sets, keys, place, seconds, scratch=scratch)
+    return told
+
+
+def _treated(
+    one: Ill,
+    report: AuditReport,
+    sets: Sets,
+    keys: Sequence[str],
+    place: Path,
+    seconds: dict[str, float],
+    *,
+    scratch: bool,
+) -> dict[str, object]:
+    """The treatment, and what stands beside it."""
+    out = place / "treated"
+    # A treatment that was stopped in an earlier call counts its seconds from here on.
+    shutil.rmtree(out, ignore_errors=True)
+    with _timed(seconds, "treat"):
+        made = snellen.treat(report, sets.train, val=sets.val, findings=list(keys), out=out, seed=one.seed)
+    case = Case.of(report, sets.train, sets.val, None, list(keys), None, None, None, 5_000, one.seed, None)
+    told: dict[str, object] = {
+        "outcomes": [finding.model_dump(mode="json") for finding in made.findings],
+        "cost": None if made.cost is None else made.cost.model_dump(mode="json"),
+        "tried": list(made.tried),
+        "delivered": made.delivered,
+        "written": made.reference is not None,
+    }
+    if not case.plan.treated:
+        return told
+    others = ["plain", "scratch"] if one.seed == 0 and scratch else ["plain"]
+    for name in others:
+        with _timed(seconds, name):
+            network = _plain(one, case, made.findings[0].treatment) if name == "plain" else _from_scratch(one, case)
+        other = trained_classifier(case.patient.classifier, network, name)
+        proof = _judged(case, other, name, place, one.seed)
+        told[name] = _record(case, proof, out / "audits" / "after")
+    return told
+
+
+def _plain(one: Ill, case: Case, treatment: str) -> PreparedNetwork:
+    """The audited network, trained on for as many steps as the treatment took, and with nothing added."""
+    return fine_tune(
+        trainable(case.patient.classifier),
+        case.patient.training,
+        [],
+        plan=_plan_of(treatment),
+        rng=Randomness(one.seed).child("plain"),
+    )
+
+
+def _plan_of(treatment: str) -> TuningPlan:
+    """Numbers of the fine-tuning that was delivered; the usual ones where it was none."""
+    tunings = [build("treatments", name) for name in treatment.split(" + ") if name]
+    plans = [found.plan for found in tunings if isinstance(found, FineTuning)]
+    return max(plans, key=lambda plan: plan.epochs, default=TuningPlan())
+
+
+def _from_scratch(one: Ill, case: Case) -> PreparedNetwork:
+    """Random weights, trained as the classifier was, on the images of the treatment and with what it adds."""
+    with seeded(derive_seed(one.seed, one.name), torch.device("cpu")):
+        network = trainable(_untrained(one, case.patient.classifier))
+    first, rng = one.defect.plan, Randomness(one.seed).child("scratch")
+    terms = [_term(name, case.patient, rng.child(name)) for name in one.defect.matching] or [_smoothed(case.patient)]
+    if one.transform is not None:
+        terms.append(Term(transforms=(one.transform,)))
+    plan = TuningPlan(
+        epochs=min(first.epochs, ILL_PLAN.epochs),
+        batch_size=first.batch_size,
+        rate=first.learning_rate / typical_weight(network),
+        weight_decay=first.weight_decay,
+    )
+    return fine_tune(network, case.patient.training, terms, plan=plan, rng=rng)
+
+
+def _untrained(one: Ill, classifier: Classifier) -> Classifier:
+    return snellen.load_classifier(
+        untrained(dict(one.architecture(len(classifier.class_names)))),
+        classifier.class_names,
+        preparation=classifier.preparation,
+        name="untrained",
+    )
+
+
+def _term(name: str, patient: Patient, rng: Randomness) -> Term:
+    made = build("treatments", name)
+    assert isinstance(made, FineTuning)
+    return made.term(patient, rng=rng)
+
+
+def _smoothed(patient: Patient) -> Term:
+    classes = len(patient.classifier.class_names)
+    targets = torch.nn.functional.one_hot(patient.training.targets, classes).float()
+    return Term(targets=(1 - SMOOTHED) * targets + SMOOTHED / classes)
+
+
+def _judged(case: Case, other: Classifier, name: str, place: Path, seed: int) -> Proof:
+    """Another classifier on the images that prove the treatment."""
+    folder = place / name
+    shutil.rmtree(folder, ignore_errors=True)
+    for audit in ("selected", "before"):  # the same audits as those of the treatment: they are taken up
+        if (place / "treated" / "audits" / audit).exists():
+            shutil.copytree(place / "treated" / "audits" / audit, folder / "audits" / audit)
+    names = {finding.key: name for finding in case.plan.treated}
+    return proven(
+        case.patient.classifier,
+        other,
+        case.plan.treated,
+        names,
+        case.proving,
+        case.subject.companions,
+        case.checks,
+        folder,
+        seed=seed,
+    )
+
+
+def _truly_right(case: Case, record: RunRecord) -> float:
+    """Accuracy by the true labels, which stand beside those that were planted."""
+    proving = case.proving.proving
+    truth = dict(zip(proving.ids, true_labels(proving).tolist(), strict=True))
+    pairs = zip(record.images.ids, record.images.predictions.tolist(), strict=True)
+    return float(np.mean([truth[key] == predicted for key, predicted in pairs]))
+
+
+def _record(case: Case, proof: Proof, treated: Path) -> dict[str, Any]:
+    """What became of the findings, what it cost, and how much better the treated classifier is (negative: better)."""
+    clean = next(one for one in proof.comparison.figures if one.name == "clean.accuracy")
+    beside = {}
+    if treated.exists():
+        found = measured(proof.after, RunRecord.read(treated), case.plan.treated, resamples=RESAMPLES)
+        beside = {key: {"difference": one.value, "low": one.low, "high": one.high} for key, one in found.items()}
+    return {
+        "outcomes": [one.model_dump(mode="json") for one in proof.outcomes],
+        "cost": {name: getattr(clean, name) for name in ("first", "second", "difference", "low", "high", "n")},
+        "truly_right": {
+            "before": _truly_right(case, proof.before),
+            "after": _truly_right(case, proof.after),
+            "treated": _truly_right(case, RunRecord.read(treated)) if treated.exists() else None,
+        },
+        "treated_beside_it": beside,
+    }
+
+
+class _timed:  # noqa: N801 - reads as a statement
+    """Seconds of a block, under a name."""
+
+    def __init__(self, seconds: dict[str, float], name: str) -> None:
+        self.seconds, self.name = seconds, name
+
+    def __enter__(self) -> None:
+        self.started = time.process_time()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds[self.name] = round(time.process_time() - self.started, 1)
+
+
+def merged(files: Path) -> None:
+    """All cases in one file."""
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(files.glob("*.json"))]
+    write_atomically(MERGED, canonical_json({"cases": found}))
+
+
+def main() -> None:
+    """Measure what was not measured, and merge."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where weights and runs lie")
+    parser.add_argument("--files", type=Path, default=FILES, help="where a file for each case is written")
+    parser.add_argument("--only", nargs="*", default=(), metavar="NAME", help="names of cases or defects")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--small", action="store_true", help="fewer images, to try it out")
+    parser.add_argument("--merge", action="store_true", help="only merge")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    options.files.mkdir(parents=True, exist_ok=True)
+    sizes = Sizes(1000, 400, 800) if options.small else Sizes()
+    for one in ward(options.only, options.seeds):
+        target = options.files / f"{one.name}.json"
+        if options.merge or target.exists() or (one.defect.name == "backdoor" and "backdoor" not in treatable()):
+            continue
+        try:
+            found = measured(one, options.folder, sizes, scratch=not options.small)
+        except Exception:  # the others are measured all the same, and the next call tries this one again
+            traceback.print_exc()
+            continue
+        write_atomically(target, canonical_json(found))
+        print(one.name, flush=True)
+    if options.merge:
+        merged(options.files)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The ward of treatments: its cases, what is planted in them, and the table that is written of them."""
+
+import importlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    for folder in (SCRIPTS, SCRIPTS / "ward"):
+        monkeypatch.syspath_prepend(str(folder))
+    return importlib.import_module
+
+
+def test_half_of_the_cases_come_as_onnx_files_and_every_kind_in_more_than_one_form(script):
+    cases = script("ill").ward()
+    assert len({one.name for one in cases}) == len(cases)
+    forms = Counter(one.form for one in cases)
+    assert abs(forms["onnx"] - len(cases) / 2) <= 2
+    assert min(forms["artifact"], forms["module"]) >= len(cases) // 5
+    of_defect = {one.defect.name: {each.form for each in cases if each.defect == one.defect} for one in cases}
+    assert all("onnx" in found and len(found) > 1 for found in of_defect.values())
+    assert sum(len({one.network for one in cases if one.defect.name == name}) == 2 for name in of_defect) == 4
+
+
+@pytest.mark.parametrize("name", ["rare_class", "group", "background"])
+def test_defects_are_in_the_training_images_and_not_in_the_audited_ones(script, name):
+    ill = script("ill")
+    one = next(case for case in ill.ward() if case.defect.name == name)
+    sets = one.sets(ill.Sizes(600, 120, 600))
+    assert sets.made is sets.train
+    assert not {*sets.train.ids} & {*sets.val.ids}
+    shares = {"train": _share(one, sets.train, ill), "audited": _share(one, sets.audited, ill)}
+    if name == "background":
+        assert shares["train"] > 0.8
+        assert shares["audited"] < 0.3
+        assert "group" not in sets.train.table.column_names, "nobody tells the owner"
+    else:
+        assert shares["train"] < 0.05
+        assert shares["audited"] > 0.1
+
+
+def _share(one, images, ill):
+    """Of the class that is rare, of the group that is, or of images before their class's own background."""
+    if one.defect.name == "rare_class":
+        return float((images.labels == ill.class_of(one.seed, len(images.class_names))).mean())
+    where = [{"style": "line"}]
+    if one.defect.name == "background":
+        own = ill.BackgroundShortcut().values_by_class(images.class_names)
+        grounds = np.stack([ill.rows_where(images, [{"background": ground}]) for ground in own], 1)
+        return float(grounds[np.arange(len(images)), images.labels].mean())
+    return float(ill.rows_where(images, where).mean())
+
+
+def test_the_table_tells_what_became_of_the_defects(script):
+    def case(seed, outcome, difference, high):
+        finding = {
+            "key": "calibration",
+            "outcome": outcome,
+            "difference": difference,
+            "treatment": "temperature_scaling",
+        }
+        plain = {"outcomes": [{**finding, "difference": 0.01}], "cost": {"difference": 0.02}}
+        return {
+            "defect": "dead_class",
+            "network": "plain",
+            "seed": seed,
+            "found": ["calibration"],
+            "outcomes": [finding],
+            "delivered": True,
+            "cost": {"difference": -0.001},
+            "plain": {**plain, "treated_beside_it": {"calibration": {"difference": -0.1, "low": -0.2, "high": high}}},
+            "seconds": {"treat": 4.0},
+        }
+
+    missed = {"defect": "dead_class", "network": "plain", "seed": 2, "found": [], "seconds": {}}
+    cases = [case(0, "mended", -0.2, -0.05), case(1, "unchanged", -0.1, 0.05), missed]
+    row = script("treating_tables").treated_table({"cases": cases}).splitlines()[2]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[:5] == ["dead class", "plain", "2 of 3", "1 mended, 1 unchanged", "temperature_scaling"]
+    assert cells[5] == "-0.150 (-0.200 to -0.100)"
+    assert cells[6] == "+0.010 (+0.010 to +0.010)"
+    assert cells[8] == "1 of 2"
+    assert cells[-1] == "4"

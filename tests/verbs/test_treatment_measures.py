@@ -1,0 +1,103 @@
+"""A slice is named by its images: on others, the slice that loses most there stands for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import snellen
+from snellen.auditing.checks import resolve_checks
+from snellen.auditing.compare.run_record import RunRecord
+from snellen.core.classifier import Classifier
+from snellen.core.finding import Finding
+from snellen.core.images import ImageSet
+from snellen.verbs.treatment_proof import ProvingImages, proven
+from snellen.verbs.treatment_trials import judged
+from tests.verbs.ill_classifiers import classifier_of, garments, healthy
+
+CHECKS = ["clean", "slices"]
+
+#: Mean of the pixels from which an image is bright: a quarter of them.
+BRIGHT = 0.4
+
+
+class WrongOfBrightImages(nn.Module):
+    """The bundled network, which gives another class where an image is bright."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = healthy()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, 3, h, w) → (n, 10)."""
+        scores = self.network(images)
+        brightest = self.bright(images)[:, None]
+        return torch.where(brightest, scores.roll(1, 1), scores)
+
+    def bright(self, images: Tensor) -> Tensor:
+        """Which images are bright, bool (n,)."""
+        return images.mean((1, 2, 3)) > self.threshold
+
+    @property
+    def threshold(self) -> float:
+        """In the units of the normalised images."""
+        mean, std = classifier_of(self.network).normalization
+        return (BRIGHT - mean[0]) / std[0]
+
+
+def audited(classifier: Classifier, images: ImageSet, folder: Path) -> RunRecord:
+    snellen.audit(classifier, images, checks=CHECKS, out=folder)
+    return RunRecord.read(folder)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunRecord]:
+    """Audits of the ill classifier and of the healthy one, on other images than those that found the slice."""
+    place = tmp_path_factory.mktemp("slices")
+    ill, well, sets = classifier_of(WrongOfBrightImages()), classifier_of(healthy()), garments()
+    return {
+        "found": audited(ill, sets["audited"], place / "found"),
+        "before": audited(ill, sets["train"], place / "before"),
+        "after": audited(well, sets["train"], place / "after"),
+    }
+
+
+def test_validation_images_show_whether_a_slice_of_other_images_is_mended(records):
+    slices = [one for one in records["found"].report.findings if one.kind == "slice"]
+    assert slices
+    assert not {one.key for one in slices} & {one.key for one in records["before"].report.findings}
+    quantities, mended = judged(slices, records["before"], records["after"])
+    assert all(first > 0.3 and second < 0.25 * first for first, second in quantities.values())
+    assert mended == {one.key for one in slices}
+    quantities, mended = judged(slices, records["before"], records["before"])
+    assert all(first == second for first, second in quantities.values())
+    assert not mended
+
+
+def test_what_validation_images_do_not_show_before_is_not_called_mended(records):
+    slices = [one for one in records["found"].report.findings if one.kind == "slice"]
+    _, mended = judged(slices, records["after"], records["after"])
+    assert not mended
+
+
+def test_what_wrong_labels_did_is_measured_by_the_error(records):
+    finding = Finding(kind="label_noise", harm=0.2, title="Labels look wrong")
+    quantities, _ = judged([finding], records["before"], records["after"])
+    errors = tuple(1 - records[name].report.metrics["clean.accuracy"].value for name in ("before", "after"))
+    assert quantities["label_noise"] == pytest.approx(errors)
+    assert errors[1] < errors[0]
+
+
+def test_a_slice_is_proven_on_the_half_that_did_not_find_it(records, tmp_path):
+    finding = next(one for one in records["found"].report.findings if one.kind == "slice")
+    images = ProvingImages.of(garments()["audited"], None, [])
+    ill, well = classifier_of(WrongOfBrightImages()), classifier_of(healthy())
+    given = [finding], {finding.key: "healing"}, images, {}, resolve_checks(CHECKS), tmp_path
+    proof = proven(ill, well, *given, seed=0)
+    (outcome,) = proof.outcomes
+    assert (outcome.outcome, outcome.treatment) == ("mended", "healing")
+    assert outcome.high is not None
+    assert outcome.high < -0.1
