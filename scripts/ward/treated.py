@@ -40,7 +40,7 @@ from snellen.models.classifiers.trainable import PreparedNetwork, trainable, tra
 from snellen.training.acceleration import seeded
 from snellen.training.fine_tuning import Term, TuningPlan, fine_tune, typical_weight
 from snellen.verbs.treat import Case
-from snellen.verbs.treatment_measures import measured
+from snellen.verbs import treatment_measures
 from snellen.verbs.treatment_proof import Proof, proven
 
 ROOT = Path(__file__).parents[2]
@@ -210,7 +210,9 @@ def _record(case: Case, proof: Proof, treated: Path) -> dict[str, Any]:
     clean = next(one for one in proof.comparison.figures if one.name == "clean.accuracy")
     beside = {}
     if treated.exists():
-        found = measured(proof.after, RunRecord.read(treated), case.plan.treated, resamples=RESAMPLES)
+        found = treatment_measures.measured(
+            proof.after, RunRecord.read(treated), case.plan.treated, resamples=RESAMPLES
+        )
         beside = {key: {"difference": one.value, "low": one.low, "high": one.high} for key, one in found.items()}
     return {
         "outcomes": [one.model_dump(mode="json") for one in proof.outcomes],
