@@ -65,7 +65,6 @@ def _changes(values: Sequence[float | None]) -> str:
     return f"{mean(known):+.3f}{ends}"
 
 
-#: Nothing as long as there is no page to write into.
-TABLES: Tables = (
-    {PAGE: {"treated": from_measured("treated", treated_table)}} if (Path(__file__).parents[1] / PAGE).is_file() else {}
-)
+#: Nothing as long as nothing was measured.
+MEASURED = Path(__file__).parents[1] / "docs" / "measured" / "treated.json"
+TABLES: Tables = {PAGE: {"treated": from_measured("treated", treated_table)}} if MEASURED.is_file() else {}

@@ -28,7 +28,7 @@ import snellen
 from snellen.auditing.compare.difference import RESAMPLES
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.report import AuditReport
-from snellen.checks.treatments import treatable
+from snellen.checks.treatments import ladder
 from snellen.core.classifier import Classifier
 from snellen.core.method import build
 from snellen.core.randomness import Randomness, derive_seed
@@ -39,8 +39,8 @@ from snellen.models.classifiers.artifact_models import untrained
 from snellen.models.classifiers.trainable import PreparedNetwork, trainable, trained_classifier
 from snellen.training.acceleration import seeded
 from snellen.training.fine_tuning import Term, TuningPlan, fine_tune, typical_weight
-from snellen.verbs.treat import Case
 from snellen.verbs import treatment_measures
+from snellen.verbs.treat import Case
 from snellen.verbs.treatment_proof import Proof, proven
 
 ROOT = Path(__file__).parents[2]
@@ -260,7 +260,7 @@ def main() -> None:
     sizes = Sizes(1000, 400, 800) if options.small else Sizes()
     for one in ward(options.only, options.seeds):
         target = options.files / f"{one.name}.json"
-        if options.merge or target.exists() or (one.defect.name == "backdoor" and "backdoor" not in treatable()):
+        if options.merge or target.exists() or (one.defect.name == "backdoor" and not ladder("backdoor")):
             continue
         try:
             found = measured(one, options.folder, sizes, scratch=not options.small)
