@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from safetensors.torch import save_file
 
 from snellen.core.classifier import Classifier
 from snellen.core.finding import Finding
@@ -30,6 +31,7 @@ from snellen.data.worlds.planting.truth import set_column
 from snellen.data.worlds.slides.slides import Slides
 from snellen.data.worlds.solids.solid_set import Solids
 from snellen.methods.smoothing.branches import SmoothedNetwork
+from snellen.methods.treatments.treatment import Patient
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.diffusion.smoke import write_smoke_folder
 from snellen.models.random_folders import write_random_clip
@@ -357,6 +359,17 @@ def found(kind: str, subject: str = "", **facts: Any) -> dict[str, Value]:
     return {"patient": lambda _: small_patient(finding)}
 
 
+def with_kept_change(folder: Path) -> Patient:
+    """A small patient whose audit kept a change towards its first class."""
+    change, run = 0.2 * torch.ones(3, 12, 12), folder / "run"
+    row = {"change": "0", "class": "dark", "earlier": False, "stands_out": True, "id": "a", "without": "bright"}
+    for place in ("lists", "arrays"):
+        (run / place).mkdir(parents=True, exist_ok=True)
+    (run / "lists" / "backdoor.json").write_text(json.dumps([row | {"with": "dark"}]))
+    save_file({"0": change}, run / "arrays" / "backdoor.safetensors")
+    return replace(small_patient(Finding(kind="backdoor", subject="dark", harm=0.3, title="planted")), folder=run)
+
+
 TREATMENTS = {
     "adversarial_neuron_pruning": Row({"iterations": 20, "batch_size": 32, "thresholds": (0.9, 1.0)}),
     "augmix_tuning": Row(_ONE_EPOCH),
@@ -378,6 +391,7 @@ TREATMENTS = {
     "temperature_scaling": Row(),
     "trades_tuning": Row(_ONE_EPOCH, found("adversarial", "l2.0.5")),
     "train_twice": Row(_ONE_EPOCH),
+    "trigger_unlearning": Row(_ONE_EPOCH, {"patient": with_kept_change}),
     "vector_scaling": Row(),
     "view_tuning": Row(_ONE_EPOCH),
 }
