@@ -29,11 +29,14 @@ CHEAPEST = {
     "scans": "perturbation",
     "recipes": "supervised",
     "generation": "gradient_free_guidance",
+    "treatments": "temperature_scaling",
     "worlds": "textures",
     "defects": "trigger",
 }
 
 _FASHION = "bundled:fashion-cnn bundled:fashion-mnist --limit 8"
+
+_SHAPES = "size=32&sizes=large&shapes=ring,star,heart,square,triangle,cross&seed=5"
 
 #: Calls of each command; the last is of the command itself.
 CALLS = {
@@ -56,6 +59,11 @@ CALLS = {
     "train": (
         "train supervised optotypes:scenes?count=8&size=28#train --architecture fashion_cnn --side 28 --no-onnx "
         '--plan {"epochs":1,"batch_size":8} --out trained',
+    ),
+    "treat": (
+        f"audit bundled:scene-cnn optotypes:scenes?count=300&{_SHAPES}#test --checks clean --out one",
+        f"treat one --train optotypes:scenes?count=200&{_SHAPES}#train --finding worst_class:star "
+        f"--treatment last_layer_retraining --out treated",
     ),
     "generate": ("generate gradient-free-guidance classes:Bag?count=1 --steps 1",),
     "optotypes": ("optotypes write textures --count 4 --size 32",),

@@ -17,6 +17,7 @@ from snellen.core.system import list_systems
 from snellen.systems.continuous_nuisance.nuisance_set import NuisanceSet
 from snellen.verbs.cite import cite, works, works_of_check, works_of_method
 from tests.verbs.every_verb import VERBS
+from tests.verbs.ill_classifiers import classifier_of, garments, overconfident
 
 TABLE = tomllib.loads(package.text("verbs/references.toml"))
 METHODS = {f"{area}.{name}": entry for area in index.AREAS for name, entry in index.methods(area).items()}
@@ -139,3 +140,19 @@ def test_the_result_of_every_verb_and_its_folder_are_cited(verb, tmp_path):
 def test_trajectories_of_a_nuisance_are_cited():
     found = NuisanceSet.of_part({"kind": "nuisance", "method": {"method": "continuous_nuisance"}}, "", Path())
     assert [work.key for work in cite(found).works] == ["snellen", "continuous_nuisance"]
+
+
+def test_a_treated_classifier_cites_what_treated_it_and_what_found_it(tmp_path):
+    report = snellen.audit(
+        classifier_of(overconfident()), garments()["audited"], checks=["clean", "calibration"], out=tmp_path / "run"
+    )
+    snellen.treat(
+        report,
+        val=garments()["val"],
+        findings="calibration",
+        treatments=["temperature_scaling"],
+        out=tmp_path / "treated",
+    )
+    keys = [work.key for work in snellen.cite(tmp_path / "treated").works]
+    assert keys.index("guo2017") == 1
+    assert set(keys) >= {work.key for work in snellen.cite(report).works}

@@ -22,6 +22,7 @@ from snellen.core.formats import FORMATS
 from snellen.core.system import list_systems
 from snellen.runs.record import RunResult
 from snellen.verbs.evaluation import TABLES, Evaluation
+from snellen.verbs.treated import RECORD
 from snellen.version import __version__
 
 #: Area of the methods of a run, by its kind.
@@ -128,7 +129,7 @@ def cite(run: AuditReport | RunResult | Evaluation | Path | str) -> Citations:
 
     Args:
         run: a report, the result of a verb, an evaluation, or the folder that one of them wrote: run directories, saved
-            reports, artifacts.
+            reports, artifacts, treated classifiers.
 
     Raises:
         InputError: something else, or a folder that holds none of these.
@@ -258,6 +259,11 @@ def _of_folder(folder: Path) -> list[str]:
 
     if (folder / "report.json").is_file():
         return _of_report(open_report(folder))
+    if (folder / RECORD).is_file():
+        treated = json.loads((folder / RECORD).read_bytes()).get("treatments", [])
+        keys = [key for one in treated for key in works_of_method("treatments", str(one["method"]), one)]
+        audits = [folder / "audits" / name for name in ("before", "after")]
+        return [*keys, *(key for audit in audits if audit.is_dir() for key in _of_folder(audit))]
     if (folder / "card.json").is_file():
         recipe = _json(folder / "card.json").get("lineage", {}).get("recipe", {})
         return [key for record in _records(recipe) for key in works_of_method("recipes", str(record["method"]), record)]

@@ -32,7 +32,7 @@ from snellen.models.classifiers.trainable import trainable
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.training.batches import ImageStore
 from snellen.training.checkpoints import differences
-from snellen.verbs.treated import Cost, Treated, TreatedFinding
+from snellen.verbs.treated import RECORD, Cost, Treated, TreatedFinding
 from snellen.verbs.treated_page import PAGE, render_treated
 from snellen.verbs.treatment_card import treatment_card
 from snellen.verbs.treatment_delivery import delivered
@@ -57,8 +57,8 @@ HELD_OUT = 0.2
 #: Most candidates; a plan of few kinds has fewer.
 MOST = 6
 
-#: What was asked for, while it is being done; and the record, written last.
-UNFINISHED, RECORD = "treating.json", "treatment.json"
+#: What was asked for, while it is being done.
+UNFINISHED = "treating.json"
 
 
 def treat(
@@ -410,6 +410,7 @@ def _result(
         comparison=proof.comparison,
         tried=tuple(one.words for one in tried),
         notes=(*case.plan.notes, *notes),
+        treatments=tuple(one.record() for one in chosen.treatments),
     )
     shown = render_treated(
         result,

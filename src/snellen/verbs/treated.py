@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,9 @@ from torch import nn
 from snellen.auditing.compare.comparison import Comparison
 from snellen.core.classifier import Classifier
 from snellen.core.errors import import_extra
+
+#: File of the result, written last.
+RECORD = "treatment.json"
 
 #: What became of a finding, on images that neither selected it nor chose the treatment.
 Outcome = Literal["mended", "smaller", "unchanged", "worse", "unproven", "untreated"]
@@ -84,6 +88,7 @@ class Treated:
         comparison: of the audits before and after on the proving images; None as ``cost``.
         tried: candidates, what each did on the validation images.
         notes: where images come from, and what was left out.
+        treatments: that were delivered, with their parameters.
     """
 
     classifier: Classifier
@@ -94,6 +99,7 @@ class Treated:
     comparison: Comparison | None
     tried: tuple[str, ...]
     notes: tuple[str, ...]
+    treatments: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def module(self) -> nn.Module | None:
@@ -137,6 +143,7 @@ class Treated:
             "cost": None if self.cost is None else self.cost.model_dump(mode="json"),
             "tried": list(self.tried),
             "notes": list(self.notes),
+            "treatments": [dict(one) for one in self.treatments],
         }
 
     def to_pandas(self) -> Any:  # noqa: ANN401 - of an extra

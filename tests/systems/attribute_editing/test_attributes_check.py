@@ -149,7 +149,7 @@ def test_a_place_is_found_too_and_units_are_what_counts():
     whole, clustered = asked("place", kinds=kinds), asked("place", pictures(units=True), kinds=kinds)
     assert subjects(whole) == ["position"]
     (found,) = [one for one in whole.findings if one.kind == "attribute"]
-    assert "snellen train rand_augment IMAGES" in found.treatments
+    assert found.treatments[0].startswith("snellen treat . --finding attribute:position ")
     one, few = (report.metrics["attributes.position.lost"] for report in (whole, clustered))
     assert few.value == one.value > 0.2
     assert few.high - few.low > 1.5 * (one.high - one.low)

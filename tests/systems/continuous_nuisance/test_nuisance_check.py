@@ -109,7 +109,7 @@ def test_the_finding_says_how_strong_and_shows_the_scene_in_fog(runs):
     assert finding.subject == "fog"
     assert finding.facts["worst_strength"] == 1.0
     assert finding.facts["accuracy_without_it"] == pytest.approx(by_hand(0).mean())
-    assert any("targeted_augmentation" in command for command in finding.treatments)
+    assert finding.treatments[0].startswith(f"snellen treat . --finding {finding.key} ")
     example = finding.examples[0]
     assert example.caption == "dim → bright"
     assert example.after is not None

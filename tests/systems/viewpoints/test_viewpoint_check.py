@@ -45,7 +45,7 @@ def test_what_is_lost_from_random_viewpoints_is_found_with_its_harm(run):
     assert finding.p_value < 1e-3
     assert 0.2 < finding.harm < figures["viewpoint.lost"]
     assert finding.facts["objects"] == 20
-    assert any("viewpoint_training" in command for command in finding.treatments)
+    assert finding.treatments[0].startswith("snellen treat . --finding viewpoint ")
     assert any("damaged-x: its file is damaged" in note for note in report.notes)
     assert any("2 of 22 objects count in no figure" in note for note in report.notes)
 
