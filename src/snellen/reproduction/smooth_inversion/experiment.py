@@ -240,4 +240,7 @@ def _ranked(planted: Planted, target: int, amount: Amount, rng: Randomness) -> d
         planted.classifier, planted.images[some], planted.labels[some], amount.plan, rng=rng.child("scan"), grey=True
     )
     rank = float(found.ranking.index(target) + 1)
-    return {"rank": rank, "z": float(np.max(found.z)) if planted.target is None else float(found.z[found.targets.index(target)])}
+    return {
+        "rank": rank,
+        "z": float(np.max(found.z)) if planted.target is None else float(found.z[found.targets.index(target)]),
+    }
