@@ -237,3 +237,59 @@ def test_held_out_images_are_whole_units_of_every_class():
     assert not held & rest
     assert len(set(np.asarray(grouped.labels)[rows].tolist())) == 10
     assert 0.15 < len(rows) / len(sets) < 0.25
+
+
+def test_the_audited_images_are_no_test_set_of_their_own(sure):
+    with pytest.raises(InputError, match="0 labelled images are left"):
+        treat(sure, findings="calibration", test=garments()["audited"])
+
+
+def test_images_that_lack_a_class_are_refused(blind):
+    train = garments()["train"]
+    few = train.select(np.flatnonzero(train.labels != 8))
+    with pytest.raises(InputError, match="has no image of Bag, which the audited images hold"):
+        treat(blind, train=few, findings="worst_class")
+
+
+def test_training_images_that_validate_are_not_trained_on(blind):
+    whole = garments()["train"]
+    plan = snellen.treatment_plan(blind, whole, val=whole.select(range(300)), findings="worst_class")
+    assert "300 training images are also validation images, and were not trained on." in plan.notes
+    with pytest.raises(InputError, match="every training image is also a validation image"):
+        treat(blind, train=whole, val=whole, findings="worst_class")
+
+
+def test_weights_that_changed_since_the_audit_are_refused():
+    report = snellen.audit(classifier_of(overconfident()), garments()["audited"].select(range(200)), checks=CHECKS)
+    with torch.no_grad():
+        next(report.subject.classifier.module.parameters()).add_(0.1)
+    with pytest.raises(InputError, match="its weights have changed since; audit it again"):
+        treat(report, findings="calibration")
+
+
+def test_a_run_under_pseudonyms_is_refused_before_any_name_is_written(tmp_path):
+    report = snellen.audit(
+        classifier_of(overconfident()),
+        garments()["audited"].select(range(200)),
+        checks=CHECKS,
+        out=tmp_path / "run",
+        pseudonyms=tmp_path / "key.json",
+    )
+    assert not (tmp_path / "run" / "inputs.json").exists()
+    for run in (report, tmp_path / "run"):
+        with pytest.raises(InputError, match="replaced names by pseudonyms"):
+            treat(run, findings="calibration", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_written_is_still_treated_and_proven(sure, tmp_path, monkeypatch):
+    def broken(*_: object) -> None:
+        raise InputError("the disk of the test is full")
+
+    monkeypatch.setattr("snellen.verbs.treat.delivered", broken)
+    made = treat(sure, findings="calibration", out=tmp_path / "out")
+    assert outcome(made, "calibration") == "mended"
+    assert made.reference is None
+    assert "Not written: the disk of the test is full" in made.notes
+    assert (tmp_path / "out" / "treatment.json").is_file()
+    assert not (tmp_path / "out" / "candidates").exists()

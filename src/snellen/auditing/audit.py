@@ -215,7 +215,16 @@ def audit(
             budget=choice,
         )
         run = Run.open(folder, plan)
-        subject = Subject(asked.classifier, asked.images, _whole(given), asked.checks, seed, privacy.save_images)
+        subject = Subject(
+            asked.classifier,
+            asked.images,
+            _whole(given),
+            asked.checks,
+            seed,
+            privacy.save_images,
+            privacy.names is not None,
+            plan["model"]["fingerprint"],
+        )
         if part is None and out is not None and privacy.names is None:
             subject.write(folder)
         sent.into(folder)

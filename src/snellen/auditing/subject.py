@@ -35,6 +35,8 @@ class Subject:
         checks: that were asked for.
         seed: of the audit.
         save_images: whether pictures of the images may be kept.
+        pseudonyms: whether names were replaced in what the audit wrote.
+        fingerprint: of the classifier as it was audited; None: it cannot be told from another.
     """
 
     classifier: Classifier
@@ -43,6 +45,8 @@ class Subject:
     checks: Sequence[Check]
     seed: int
     save_images: bool = True
+    pseudonyms: bool = False
+    fingerprint: str | None = None
 
     def write(self, folder: Path) -> None:
         """Write ``inputs.json``, where classifier and images were loaded by references; else nothing.
@@ -98,7 +102,9 @@ class Subject:
             )
         others = recorded.get("companions", {}) if recorded is not None else {}
         found = {name: _images({"images": one}, name, folder, one) for name, one in others.items()}
-        return cls(model, audited, found, checks, int(plan["seed"]), bool(plan["save_images"]))
+        known = str(plan["model"]["fingerprint"]) if plan["model"]["fingerprint"] is not None else None
+        seed, pictures = int(plan["seed"]), bool(plan["save_images"])
+        return cls(model, audited, found, checks, seed, pictures, plan.get("pseudonyms") is not None, known)
 
 
 def _recorded(folder: Path) -> dict[str, Any] | None:
@@ -114,10 +120,11 @@ def _recorded(folder: Path) -> dict[str, Any] | None:
 def _classifier(recorded: Mapping[str, Any] | None, folder: Path) -> Classifier:
     if recorded is None:
         raise InputError(
-            f"{folder} does not say how its classifier was loaded: it was handed in as an object, or names were "
-            f"replaced by pseudonyms; give it with classifier=... (--model REFERENCE)"
+            f"{folder} does not say how its classifier was loaded: it was handed in as an object; give it with "
+            f"classifier=... (--model REFERENCE)"
         )
-    return load_classifier_again(recorded["classifier"])
+    # Whoever wrote the folder cannot allow other machines: they are allowed by whoever opens it.
+    return load_classifier_again({**recorded["classifier"], "allow_remote": []})
 
 
 def _images(
@@ -125,8 +132,8 @@ def _images(
 ) -> ImageSet:
     if recorded is None:
         raise InputError(
-            f"{folder} does not say how its images were loaded: they were handed in as objects, or names were replaced "
-            f"by pseudonyms; give them with images=... (--images DATA)"
+            f"{folder} does not say how its images were loaded: they were handed in as objects; give them with "
+            f"images=... (--images DATA)"
         )
     described = dict(one or recorded["images"])
     described["reference"] = _from_anywhere(described["reference"])

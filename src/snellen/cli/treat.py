@@ -90,7 +90,6 @@ def treat(
     with loading("opening the audit") as spinner:
         from snellen.cli.run_options import read_images
         from snellen.core.run import canonical_json
-        from snellen.data.references import load_images
         from snellen.models.classifiers.references import load_classifier
         from snellen.models.remote.permission import permitting
         from snellen.verbs.treat import treat as run_treatment
@@ -99,8 +98,8 @@ def treat(
         with permitting(allow_remote or ()):
             given: dict[str, Any] = {
                 "train": None if train is None else read_images(train, reading, spinner),
-                "val": None if val is None else load_images(val, progress=spinner),
-                "test": None if test is None else load_images(test, progress=spinner),
+                "val": None if val is None else read_images(val, reading, spinner),
+                "test": None if test is None else read_images(test, reading, spinner),
                 "images": None if images is None else read_images(images, reading, spinner),
                 "classifier": None if model is None else load_classifier(model, classes, device=device, **built),
             }

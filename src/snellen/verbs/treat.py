@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -16,11 +17,11 @@ import numpy as np
 from snellen.auditing.compare.page import render_comparison
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.report import AuditReport
-from snellen.auditing.subject import Subject
+from snellen.auditing.subject import Subject, without_copies
 from snellen.checks.check import Check
 from snellen.core.budget import seconds_of
 from snellen.core.classifier import Classifier
-from snellen.core.errors import InputError, RunConflictError, UnsupportedError
+from snellen.core.errors import InputError, RunConflictError, SnellenError, UnsupportedError
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
@@ -137,13 +138,14 @@ def treat(
                     break
                 rungs = climbed(plan.prescriptions, rungs, trial, max_loss)
         chosen = _chosen(tried, plan, max_loss)
-        result = _result(case, chosen, tried, folder, seed, progress) if chosen else _nothing(case, tried)
+        result = _result(case, chosen, tried, folder, out is not None, progress) if chosen else _nothing(case, tried)
         result = replace(result, folder=folder if out is not None else None)
         if out is None:
             return replace(result, reference=None)
         write_atomically(folder / "README.md", treatment_card(result, case.patient.classifier).encode())
         write_atomically(folder / RECORD, canonical_json(result.to_json()))
         (folder / UNFINISHED).unlink(missing_ok=True)
+        shutil.rmtree(folder / "candidates", ignore_errors=True)
         return result
 
 
@@ -178,6 +180,7 @@ class Case:
         proving: images that prove.
         checks: that measure the findings.
         plan: what is tried.
+        seed: of everything random.
     """
 
     subject: Subject
@@ -186,6 +189,7 @@ class Case:
     proving: ProvingImages
     checks: Sequence[Check]
     plan: TreatmentPlan
+    seed: int
 
     @classmethod
     def of(
@@ -211,11 +215,17 @@ class Case:
         chosen = chosen_findings(report, (findings,) if isinstance(findings, str) else findings)
         training = _fitting(train, subject.companions.get("train"), model)
         validation, notes = _validation(val, subject.companions.get("tune"), training, model, seed)
-        if training is not None and val is None and "tune" not in subject.companions:
-            training = _rest(training, validation)
         tested = None if test is None else align_labels(given_images(test), model.class_names)
-        used = [one for one in (training, validation) if one is not None]
-        proving = ProvingImages.of(subject.images, tested, used)
+        if training is not None:
+            training, copies = without_copies(training, [validation])
+            if not len(training):
+                raise InputError("every training image is also a validation image; give other images with val=...")
+            if copies and val is not None:
+                notes = (*notes, f"{copies} training images are also validation images, and were not trained on.")
+        for part in (training, validation):
+            _check_classes(part, subject.images, model)
+        used = [one for one in (training, validation, *subject.companions.values()) if one is not None]
+        proving = ProvingImages.of(subject.images, tested, used if tested is None else [*used, subject.images])
         if training is not None:
             training = training.limit(train_limit, seed)
         validation = validation.limit(JUDGED_ON, seed)
@@ -237,7 +247,7 @@ class Case:
         plan = TreatmentPlan(prescribed(chosen, network, patient, treatments, obstacles), (*notes, *proving.notes))
         treatable = replace(patient, findings=plan.treated)
         checks = affected_checks(subject.checks, plan.treated, place)
-        return cls(subject, treatable, validation, proving, checks, plan)
+        return cls(subject, treatable, validation, proving, checks, plan, seed)
 
     def asked(self, max_loss: float, progress: Progress | None) -> dict[str, Any]:
         """What decides the result, as JSON values."""
@@ -249,8 +259,15 @@ class Case:
             "val": self.patient.val.fingerprint(),
             "proving": self.proving.proving.fingerprint(progress),
             "max_loss": max_loss,
-            "seed": self.subject.seed,
+            "seed": self.seed,
         }
+
+
+#: Why a run under pseudonyms is refused: other images come with their own names, and would be written with them.
+_PSEUDONYMS = (
+    "this audit replaced names by pseudonyms, and a treatment would write those of its training images as they are; "
+    "audit without pseudonyms into a folder that is not handed on, and treat that run"
+)
 
 
 def _opened(
@@ -258,7 +275,15 @@ def _opened(
 ) -> tuple[AuditReport, Subject, Path | None]:
     """Report, what it examined, and its folder."""
     if isinstance(run, AuditReport) and run.subject is not None:
-        return run, run.subject, run.folder
+        subject = run.subject
+        if subject.pseudonyms:
+            raise InputError(_PSEUDONYMS)
+        if subject.fingerprint is not None and subject.classifier.fingerprint() != subject.fingerprint:
+            raise InputError(
+                f"{subject.classifier.name} is not what it was when it was audited: its weights have changed since; "
+                f"audit it again"
+            )
+        return run, subject, run.folder
     folder = run.folder if isinstance(run, AuditReport) else Path(run)
     if folder is None:
         raise InputError(
@@ -266,6 +291,8 @@ def _opened(
             "or the report that snellen.audit returned in this process"
         )
     record = RunRecord.read(folder)
+    if record.plan.get("pseudonyms") is not None:
+        raise InputError(_PSEUDONYMS)
     audited = None if images is None else given_images(images)
     model = None if classifier is None else given_classifier(classifier, audited)
     return record.report, Subject.read(folder, record.plan, classifier=model, images=audited), folder
@@ -309,9 +336,9 @@ def _held_out(images: ImageSet, seed: int) -> np.ndarray[Any, np.dtype[np.int64]
     for label in sorted(set(classes.values())):
         members = [unit for unit, own in classes.items() if own == label]
         order = generator.permutation(len(members))
-        chosen |= {members[place] for place in order[: max(round(HELD_OUT * len(members)), 1)]}
+        chosen |= {members[place] for place in order[: min(max(round(HELD_OUT * len(members)), 1), len(members) - 1)]}
     rows = np.array([unit in chosen for unit in units])
-    if rows.all():
+    if rows.all() or not rows.any():
         raise InputError(f"{images.name} has too few units to hold some out for validation; give val=... (--val DATA)")
     return np.flatnonzero(rows)
 
@@ -320,9 +347,18 @@ def _units(images: ImageSet) -> list[tuple[str, object]]:
     return list(zip(images.ids, images.column("unit_id"), strict=True))
 
 
-def _rest(images: ImageSet, held: ImageSet) -> ImageSet:
-    taken = set(held.ids)
-    return images.select([row for row, one in enumerate(images.ids) if one not in taken])
+def _check_classes(images: ImageSet | None, audited: ImageSet, model: Classifier) -> None:
+    """Refuse images that lack a class which the audited images hold: a classifier forgets what it is not shown."""
+    if images is None:
+        return
+    present = {int(label) for label in audited.known_labels if label >= 0}
+    gone = sorted(present - {int(label) for label in images.known_labels})
+    if gone:
+        named = ", ".join(model.class_names[label] for label in gone[:5]) + (", …" if len(gone) > 5 else "")
+        raise InputError(
+            f"{images.name} has no image of {named}, which the audited images hold; a classifier forgets what it is "
+            f"not shown: give images of every class"
+        )
 
 
 def _usable(images: ImageSet, store: ImageStore) -> ImageSet:
@@ -360,9 +396,10 @@ def _chosen(tried: Sequence[Trial], plan: TreatmentPlan, max_loss: float) -> Tri
 
 
 def _result(
-    case: Case, chosen: Trial, tried: Sequence[Trial], folder: Path, seed: int, progress: Progress | None
+    case: Case, chosen: Trial, tried: Sequence[Trial], folder: Path, kept: bool, progress: Progress | None
 ) -> Treated:
-    """Prove what was chosen, and write it."""
+    """Prove what was chosen, and write it where it is ``kept``."""
+    seed = case.seed
     model = case.patient.classifier
     names = {one.name for one in chosen.treatments}
     by = {
@@ -386,7 +423,12 @@ def _result(
     )
     recipe = {"method": "treat", "treatments": [one.record() for one in chosen.treatments]}
     data = "" if case.patient.train is None else case.patient.train.fingerprint()
-    reference, notes = delivered(model, chosen.classifier, folder, recipe, data, seed)
+    reference, notes = None, tuple[str, ...]()
+    if kept:
+        try:
+            reference, notes = delivered(model, chosen.classifier, folder, recipe, data, seed)
+        except SnellenError as error:  # what was treated and proven is not lost for what cannot be written
+            notes = (f"Not written: {error}",)
     page = render_comparison(proof.comparison, proof.before.report, proof.after.report)
     write_atomically(folder / "comparison.html", page.encode("utf-8", "replace"))
     write_atomically(folder / "comparison.json", canonical_json(proof.comparison.to_json()))

@@ -69,12 +69,12 @@ def delivered(
     """
     assert treated.module is not None
     network, wrapped = _unwrapped(treated.module)
-    ref = "" if classifier.reference is None else str(classifier.reference["ref"])
+    ref = _located(classifier)
     notes: tuple[str, ...] = ()
     if wrapped:
         reference, notes = _as_onnx(treated, folder)
     elif (source := _artifact_folder(ref)) is not None:
-        reference = _as_artifact(source, network, folder, recipe, data, seed)
+        reference = _as_artifact(source, classifier, network, folder, recipe, data, seed)
     elif _is_transformers(network):
         reference = _as_transformers(classifier, network, folder)
     elif (described := _description(classifier, treated, ref)) is not None:
@@ -106,6 +106,20 @@ def _tensors(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in network.state_dict().items()}
 
 
+def _located(classifier: Classifier) -> str:
+    """The reference that a classifier was loaded by, with the path that it had there; empty: it was an object."""
+    if classifier.reference is None:
+        return ""
+    ref, folder = str(classifier.reference["ref"]), Path(classifier.reference["folder"])
+    scheme, colon, rest = ref.partition(":")
+    if scheme in ("artifact", "checkpoint", "hf", "onnx") and colon:
+        return f"{scheme}:{folder / rest}"
+    if scheme in ("timm", "torchvision") and "@" in rest:
+        name, _, file = rest.partition("@")
+        return f"{scheme}:{name}@{folder / file}"
+    return str(folder / ref) if not colon or (folder / ref).exists() else ref
+
+
 def _artifact_folder(ref: str) -> Path | None:
     scheme, _, rest = ref.partition(":")
     if scheme == "bundled" and rest in ARTIFACTS:
@@ -115,7 +129,13 @@ def _artifact_folder(ref: str) -> Path | None:
 
 
 def _as_artifact(
-    source: Path, network: nn.Module, folder: Path, recipe: Mapping[str, Any], data: str, seed: int
+    source: Path,
+    classifier: Classifier,
+    network: nn.Module,
+    folder: Path,
+    recipe: Mapping[str, Any],
+    data: str,
+    seed: int,
 ) -> str:
     card = Artifact.load(source).card
     lineage = Lineage(
@@ -127,7 +147,16 @@ def _as_artifact(
         environment=record_environment(),
     )
     changed: Card = card.model_copy(
-        update={"name": f"{card.name}-treated", "lineage": lineage, "metrics": {}, "history": (), "licence": ""}
+        update={
+            "name": f"{card.name}-treated",
+            "class_names": classifier.class_names,
+            "preparation": classifier.preparation.model_dump(mode="json"),
+            "normalization": {name: list(values) for name, values in classifier.normalization._asdict().items()},
+            "lineage": lineage,
+            "metrics": {},
+            "history": (),
+            "licence": "",
+        }
     )
     Artifact(_tensors(network), changed).save(folder)
     return f"artifact:{folder}"
@@ -140,9 +169,10 @@ def _is_transformers(network: nn.Module) -> bool:
 
 def _as_transformers(classifier: Classifier, network: Any, folder: Path) -> str:  # noqa: ANN401 - of an extra
     place = folder / "model"
+    network.model.config.id2label = dict(enumerate(classifier.class_names))
+    network.model.config.label2id = {name: number for number, name in enumerate(classifier.class_names)}
     network.model.save_pretrained(place, safe_serialization=True)
-    ref = "" if classifier.reference is None else str(classifier.reference["ref"]).removeprefix("hf:")
-    source = Path(ref or str(getattr(network.model, "name_or_path", "")))
+    source = Path(_located(classifier).removeprefix("hf:") or str(getattr(network.model, "name_or_path", "")))
     if (source / "preprocessor_config.json").is_file():
         shutil.copyfile(source / "preprocessor_config.json", place / "preprocessor_config.json")
         return f"hf:{place}"
@@ -251,8 +281,9 @@ def _check(treated: Classifier, reference: str) -> None:
     with torch.no_grad():
         mine, theirs = (one.probabilities(one(images)) for one in (treated, again))
     off = float((mine - theirs).abs().max())
-    if off > TOLERANCE or again.class_names != treated.class_names:
+    alike = again.class_names == treated.class_names and again.preparation == treated.preparation
+    if off > TOLERANCE or not alike:
         raise ModelError(
-            f"what was written to {reference} gives other probabilities than the treated classifier (by {off:.2g}); "
-            f"the treated classifier itself is in memory: snellen.treat(...).classifier"
+            f"what was written to {reference} gives other probabilities than the treated classifier (by {off:.2g}), or "
+            f"prepares its images otherwise; from Python the treated classifier itself is at hand, as .classifier"
         )

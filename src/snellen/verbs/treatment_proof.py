@@ -57,8 +57,8 @@ class ProvingImages:
         notes = []
         if known:
             notes.append(
-                f"{known} of {len(given)} images of {given.name} are also among the training or validation images, or "
-                f"of their units, and prove nothing: they were left out."
+                f"{known} of {len(given)} images of {given.name} are also among the images of training, validation or "
+                f"audit, or of their units, and prove nothing: they were left out."
             )
         labelled = int((left.known_labels >= 0).sum())
         needed = FEWEST if test is not None else 2 * FEWEST
@@ -147,7 +147,11 @@ def proven(
     selected = None
     if images.selecting is not None:
         record = audited(classifier, images.selecting, "selected")
-        selected = {one.key for one in findings if level_of(one, record) not in (None, "note")}
+        selected = {
+            one.key
+            for one in findings
+            if (level := level_of(one, record)) is not None and (level != "note" or one.level == "note")
+        }
     before = audited(classifier, images.proving, "before")
     after = audited(treated, images.proving, "after", searching(checks))
     comparison = compare_records(before, after)

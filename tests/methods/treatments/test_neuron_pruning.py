@@ -18,7 +18,7 @@ from snellen.methods.treatments.neuron_pruning import (
 from snellen.methods.treatments.treatment import Patient
 from snellen.models.classifiers.trainable import trainable
 from snellen.training.batches import ImageStore
-from snellen.training.fine_tuning import TuningPlan
+from snellen.training.fine_tuning import TuningPlan, fine_tune
 
 SIDE, NAMES = 4, ("dark", "bright", "target")
 
@@ -155,3 +155,19 @@ def test_a_network_without_channels_is_refused():
     wired = patient(Wired(norm=False))
     for treatment in (FinePruning(), AdversarialNeuronPruning()):
         assert treatment.refusal(trainable(wired.classifier), wired) is None
+
+
+def test_what_was_cut_stays_cut_also_where_zero_has_a_gradient():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2))
+    shown, labels = images(64, seed=0)
+    layer = last_convolution(network, shown)
+    assert layer is not None
+    layer.cut(torch.tensor([1, 4]))
+    store = ImageStore.of_tensors((255 * shown).to(torch.uint8), labels)
+    plan = TuningPlan(epochs=4, batch_size=16, rate=0.05)
+    with layer.held(torch.tensor([1, 4])):
+        fine_tune(network, store, [], plan=plan, rng=Randomness(0))
+    left = network[0].weight.flatten(1).abs().sum(1) + network[0].bias.abs()
+    assert (left[[1, 4]] == 0).all()
+    assert (left[[0, 2, 3, 5]] > 0).all()

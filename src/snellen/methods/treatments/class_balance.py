@@ -106,8 +106,10 @@ class LastLayerRetraining(Treatment):
             weights.append(each / each.sum())
         features, labels, weight = torch.cat(inputs), torch.cat(targets), torch.cat(weights) / 2
         device = layer.weight.device
-        start = torch.cat([layer.weight.detach(), _bias(layer)[:, None]], 1).cpu().double()
-        wide = torch.cat([features.double(), torch.ones(len(features), 1, dtype=torch.float64)], 1)
+        start, wide = layer.weight.detach().cpu().double(), features.double()
+        if layer.bias is not None:
+            start = torch.cat([start, layer.bias.detach().cpu().double()[:, None]], 1)
+            wide = torch.cat([wide, torch.ones(len(features), 1, dtype=torch.float64)], 1)
         # Features of all sizes: steps are taken in units of their spread.
         spread = wide.square().mean(0).sqrt().clamp_min(1e-6)
         wide = wide / spread
@@ -125,10 +127,8 @@ class LastLayerRetraining(Treatment):
         optimizer.step(loss)
         fitted = (matrix.detach() / spread).float().to(device)
         with torch.no_grad():
-            layer.weight.copy_(fitted[:, :-1])
-            if layer.bias is None:
-                layer.bias = torch.nn.Parameter(fitted[:, -1].clone())
-            else:
+            layer.weight.copy_(fitted[:, : layer.in_features])
+            if layer.bias is not None:
                 layer.bias.copy_(fitted[:, -1])
         return network
 
@@ -180,10 +180,6 @@ def _groups(patient: Patient) -> Tensor | None:
         return None
     numbers = {name: number for number, name in enumerate(sorted({str(name) for name in names}))}
     return torch.tensor([numbers[str(name)] for name in names])
-
-
-def _bias(layer: torch.nn.Linear) -> Tensor:
-    return torch.zeros(layer.out_features, device=layer.weight.device) if layer.bias is None else layer.bias.detach()
 
 
 def _given_to(layer: torch.nn.Linear, network: PreparedNetwork, store: ImageStore) -> Tensor:

@@ -245,19 +245,27 @@ class LastConvolution:
 
     @contextmanager
     def held(self, channels: Tensor) -> Iterator[None]:
-        """Train nothing of these channels meanwhile: gradients of their rows are zero."""
+        """Train nothing of these channels meanwhile: they give zero, and so get no gradient.
 
-        def without(gradient: Tensor) -> Tensor:
-            kept = gradient.clone()
-            kept[channels.to(gradient.device)] = 0
-            return kept
-
-        handles = [one.register_hook(without) for one in self.parameters]
+        A hook of the layer, because a training copies the network, and hooks of tensors are not copied with it.
+        """
+        handle = self.output.register_forward_hook(_Without(channels))
         try:
             yield
         finally:
-            for handle in handles:
-                handle.remove()
+            handle.remove()
+
+
+class _Without:
+    """What a layer gives, with zero at some channels."""
+
+    def __init__(self, channels: Tensor) -> None:
+        self.channels = channels
+
+    def __call__(self, _layer: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        kept = output.new_ones(output.shape[1])
+        kept[self.channels.to(output.device)] = 0
+        return output * kept.view(-1, *[1] * (output.ndim - 2))
 
 
 def last_convolution(network: nn.Module, images: Tensor) -> LastConvolution | None:

@@ -109,15 +109,15 @@ def scaled(network: PreparedNetwork, scale: Tensor, shift: Tensor, probes: Tenso
     layer = last_layer(network, probes)
     with torch.no_grad():
         # Log-probabilities hold a constant of their own for each image, which class scales would multiply.
-        if layer is not None and (_is_last(layer, network, probes) or bool((scale == scale[0]).all())):
+        if (
+            layer is not None
+            and (layer.bias is not None or not bool(shift.any()))
+            and (_is_last(layer, network, probes) or bool((scale == scale[0]).all()))
+        ):
             wide = scale.to(device, torch.float32)
             layer.weight.mul_(wide[:, None])
-            bias = torch.zeros(len(scale), device=device) if layer.bias is None else layer.bias.detach()
-            moved = bias * wide + shift.to(device, torch.float32)
             if layer.bias is not None:
-                layer.bias.copy_(moved)
-            elif bool((moved != 0).any()):
-                layer.bias = nn.Parameter(moved)
+                layer.bias.mul_(wide).add_(shift.to(device, torch.float32))
             return network
     network.network = ScaledScores(network.network, scale, shift).to(device)
     return network
