@@ -35,7 +35,11 @@ def test_findings_say_how_harmful_how_sure_what_treats_them_and_where_the_eviden
     for words in ("harm at least 30.0% of the images", "p value below 0.0001", "mean drop 0.412"):
         assert words.replace(" ", "") in first.text.replace(" ", "")
     assert "evidence/corruption.parquet, settings that begin with fog" in first.text
-    assert page.one("code", "command").text == "snellen treat . --finding corruption:fog --out treated"
+    one, all_of_it = page.all("code", "command")
+    assert one.text == "snellen treat . --finding corruption:fog --out treated"
+    assert all_of_it.text == "snellen treat . --out treated"
+    plan = next(table for table in page.all("table") if "tried in this order" in table.text)
+    assert "corruption30.0%batchnorm reestimation, corruption tuning" in plan.text.replace("\n", "")
     assert "7 hypotheses were tested together, 1 became findings" in page.one("main").text
 
 

@@ -63,7 +63,7 @@ def test_headings_are_in_order_tables_have_captions_and_landmarks_have_names(pag
     named = {e.attributes["id"]: e.tag for e in page.elements if "id" in e.attributes}
     assert {named[section.attributes["aria-labelledby"]] for section in page.all("section")} == {"h2"}
     tables, captions = page.all("table"), page.all("caption")
-    assert len(tables) == len(captions) == 5
+    assert len(tables) == len(captions) == 6
     assert all(caption.text for caption in captions)
     assert all(section.attributes["aria-labelledby"] for section in page.all("section"))
     for tag in ("main", "header", "footer", "nav"):
