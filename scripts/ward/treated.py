@@ -40,7 +40,7 @@ from snellen.models.classifiers.trainable import PreparedNetwork, trainable, tra
 from snellen.training.acceleration import seeded
 from snellen.training.fine_tuning import Term, TuningPlan, fine_tune, typical_weight
 from snellen.verbs import treatment_measures
-from snellen.verbs.treat import Case
+from snellen.verbs.treatment_case import Case
 from snellen.verbs.treatment_proof import Proof, proven
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +100,7 @@ def _treated(
     shutil.rmtree(out, ignore_errors=True)
     with _timed(seconds, "treat"):
         made = snellen.treat(report, sets.train, val=sets.val, findings=list(keys), out=out, seed=one.seed)
-    case = Case.of(report, sets.train, sets.val, None, list(keys), None, None, None, 5_000, one.seed, None)
+    case = Case.of(report, sets.train, val=sets.val, findings=list(keys), seed=one.seed)
     told: dict[str, object] = {
         "outcomes": [finding.model_dump(mode="json") for finding in made.findings],
         "cost": None if made.cost is None else made.cost.model_dump(mode="json"),

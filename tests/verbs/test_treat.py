@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,9 +17,14 @@ import snellen
 from snellen.auditing.report import AuditReport
 from snellen.core.errors import InputError, RunConflictError, UnknownNameError
 from snellen.core.images import ImageSet
-from snellen.methods.treatments.treatment import Stage, Treatment
-from snellen.verbs.treat import _held_out
+from snellen.core.randomness import Randomness
+from snellen.methods.treatments.class_balance import BalancedTuning
+from snellen.methods.treatments.treatment import Stage, Treating, Treatment, fine_tuned
+from snellen.models.classifiers.trainable import trainable
+from snellen.testing.treating import small_patient
+from snellen.training.fine_tuning import TuningPlan, fine_tune
 from snellen.verbs.treated import Treated
+from snellen.verbs.treatment_case import Case, _held_out
 from snellen.verbs.treatment_proof import ProvingImages
 from tests.verbs.ill_classifiers import blind_to, classifier_of, garments, overconfident
 
@@ -167,7 +173,7 @@ class Vandal(Treatment):
     stage: ClassVar[Stage] = Stage.SCORES
     trains: ClassVar[bool] = False
 
-    def treat(self, network, patient, *, rng, checkpoint=None, progress=None):
+    def treated(self, network, patient, call):
         layers = [one for one in network.modules() if isinstance(one, torch.nn.Linear)]
         with torch.no_grad():
             layers[-1].weight.zero_()
@@ -293,3 +299,71 @@ def test_what_cannot_be_written_is_still_treated_and_proven(sure, tmp_path, monk
     assert "Not written: the disk of the test is full" in made.notes
     assert (tmp_path / "out" / "treatment.json").is_file()
     assert not (tmp_path / "out" / "candidates").exists()
+
+
+def test_what_is_fitted_to_validation_images_is_judged_by_others(blind):
+    case = Case.of(blind, garments()["train"], val=garments()["val"], findings="worst_class")
+    fitting, judging = set(case.patient.val.ids), set(case.val.ids)
+    assert not fitting & judging
+    assert fitting | judging == set(garments()["val"].ids)
+    assert abs(len(fitting) - len(judging)) <= 1
+    with pytest.raises(InputError, match="needs 40 validation images at least"):
+        treat(blind, train=None, val=garments()["val"].select(range(39)), findings="worst_class")
+
+
+def test_only_as_many_training_images_are_read_as_are_used(blind, monkeypatch):
+    read = []
+    source = type(garments()["train"].source)
+    hashed = source.content_hash
+    monkeypatch.setattr(source, "content_hash", lambda self, row: read.append((id(self), row)) or hashed(self, row))
+    train = garments()["train"]
+    Case.of(blind, train, val=garments()["val"], findings="worst_class", train_limit=200)
+    assert len({row for owner, row in read if owner == id(train.source)}) == 200
+
+
+def test_more_time_tries_no_other_candidate_once_the_audit_was_opened(sure, tmp_path):
+    class Stopping:
+        begun = 0
+
+        def begin(self, task, total):
+            self.begun += task == "audit"
+            if self.begun == 4:  # before, one candidate, and the half that selects
+                raise KeyboardInterrupt
+
+        def advance(self, task, amount, note=""):
+            pass
+
+        def finish(self, task):
+            pass
+
+    ways = {"findings": "calibration", "treatments": [Vandal(), "temperature_scaling"], "max_loss": 1.0}
+    short = treat(sure, **ways, budget=1e-9, out=tmp_path / "short")
+    assert len(short.tried) == 1
+    with pytest.raises(KeyboardInterrupt):
+        treat(sure, **ways, budget=1e-9, out=tmp_path / "cut", progress=Stopping())
+    assert json.loads((tmp_path / "cut" / "treating.json").read_bytes())["trials"] == 1
+    assert treat(sure, **ways, out=tmp_path / "cut").to_json() == short.to_json()
+
+
+def test_a_fine_tuning_that_costs_too_much_goes_back_a_part_of_the_way():
+    case = small_patient()
+    plan = TuningPlan(steps=60, batch_size=8, rate=0.5)
+
+    def share(most: float) -> float:
+        network = trainable(case.classifier)
+        before = {name: one.clone() for name, one in network.state_dict().items()}
+        tuned = fine_tuned(
+            [BalancedTuning(plan=plan)], network, replace(case, max_loss=most), Treating(Randomness(0))
+        ).state_dict()
+        free = fine_tune(
+            trainable(case.classifier),
+            case.training,
+            [BalancedTuning().term(case, rng=Randomness(0).child("balanced_tuning"))],
+            plan=plan,
+            rng=Randomness(0),
+        ).state_dict()
+        name = next(name for name, one in before.items() if one.is_floating_point() and one.ndim > 1)
+        return float((tuned[name] - before[name]).norm() / (free[name] - before[name]).norm())
+
+    assert share(1.0) == pytest.approx(1.0)
+    assert share(-1.0) == pytest.approx(0.25), "no share of the way gains a whole accuracy: the smallest is taken"

@@ -28,7 +28,7 @@ UNTREATED: dict[str, str] = {
     "texture_seam": "it is one of the images and not of the classifier",
     "duplicate": "keep one image of each group of lists/duplicates.json",
     "leakage": "leave out the images of lists/leakage.json, and audit again",
-    "bag_accuracy": "bags are decided from their images: train with labels of bags (snellen train attention-mil)",
+    "bag_accuracy": "bags are decided from their images: train with labels of bags (snellen train bag-pooling)",
     "missed_bags": "choose the threshold on tuning bags: --set bags.threshold=VALUE",
     "bag_false_alarms": "choose the threshold on tuning bags: --set bags.threshold=VALUE",
     "bag_group_gap": "choose the threshold on tuning bags of every group: --set bags.threshold=VALUE",

@@ -111,12 +111,12 @@ def treat(
         "seed": seed,
     }
     if plan_only:
-        with TerminalProgress() as progress:
+        with permitting(allow_remote or ()), TerminalProgress() as progress:
             plan = treatment_plan(run, **common, progress=progress)
         typer.echo(harmless(str(plan)))
         return
     try:
-        with TerminalProgress() as progress:
+        with permitting(allow_remote or ()), TerminalProgress() as progress:
             made = run_treatment(run, **common, out=out, max_loss=max_loss, budget=budget, progress=progress)
     except KeyboardInterrupt:
         typer.echo(f"stopped; the same command goes on from {out}", err=True)

@@ -223,6 +223,15 @@ class ImageSet:
         """Class index per image, int64 (n,); −1 where there is none, or where this view may not read it."""
         return self.labels if self.has_labels else np.full(len(self), -1, dtype=np.int64)
 
+    @property
+    def units(self) -> list[str]:
+        """The unit (patient, lot, video) of each image; an image without one is a unit by itself.
+
+        Names begin with "unit " or "image ", so that an id is never taken for a unit.
+        """
+        pairs = zip(self.ids, self.column("unit_id"), strict=True)
+        return [f"image {one}" if unit is None else f"unit {unit}" for one, unit in pairs]
+
     def column(self, name: str) -> list[object]:
         """One column as Python values; None throughout if the set has no such column."""
         if self.hidden and name in {"label", "labels", "true_label"}:

@@ -7,53 +7,28 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from snellen.auditing.compare.page import render_comparison
-from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.report import AuditReport
-from snellen.auditing.subject import Subject, without_copies
-from snellen.checks.check import Check
 from snellen.core.budget import seconds_of
-from snellen.core.classifier import Classifier
-from snellen.core.errors import InputError, RunConflictError, SnellenError, UnsupportedError
-from snellen.core.images import ImageSet
-from snellen.core.progress import Progress
-from snellen.core.randomness import Randomness
+from snellen.core.errors import InputError, RunConflictError, SnellenError
+from snellen.core.progress import Progress, Silent
 from snellen.core.run import canonical_json, write_atomically
 from snellen.core.unwritable import unwritable_told
-from snellen.data.files.labels import align_labels
-from snellen.methods.treatments.treatment import Patient
-from snellen.models.classifiers.trainable import trainable
-from snellen.runs.given import Images, Model, given_classifier, given_images
-from snellen.training.batches import ImageStore
+from snellen.runs.given import Images, Model
 from snellen.training.checkpoints import differences
 from snellen.verbs.treated import RECORD, Cost, Treated, TreatedFinding
 from snellen.verbs.treated_page import PAGE, render_treated
 from snellen.verbs.treatment_card import treatment_card
+from snellen.verbs.treatment_case import Case
 from snellen.verbs.treatment_delivery import delivered
-from snellen.verbs.treatment_plan import (
-    Named,
-    Prescription,
-    TreatmentPlan,
-    affected_checks,
-    chosen_findings,
-    obstacles_of,
-    prescribed,
-)
-from snellen.verbs.treatment_proof import ProvingImages, proven
+from snellen.verbs.treatment_plan import Named, Prescription, TreatmentPlan
+from snellen.verbs.treatment_proof import proven
 from snellen.verbs.treatment_trials import Bench, Trial, climbed, next_treatments
-
-#: Most images that judge a candidate, drawn at random by the seed.
-JUDGED_ON = 1_000
-
-#: Share of the training images that is held out for validation where none are given.
-HELD_OUT = 0.2
 
 #: Most candidates; a plan of few kinds has fewer.
 MOST = 6
@@ -118,26 +93,22 @@ def treat(
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "treated"
         stack.enter_context(unwritable_told(folder))
         case = Case.of(
-            run, train, val, test, findings, treatments, classifier, images, train_limit, max_loss, seed, progress
+            run,
+            train,
+            val=val,
+            test=test,
+            findings=findings,
+            treatments=treatments,
+            classifier=classifier,
+            images=images,
+            train_limit=train_limit,
+            max_loss=max_loss,
+            seed=seed,
+            progress=progress,
         )
-        _open(folder, case.asked(max_loss, progress))
-        plan = case.plan
-        bench = Bench(
-            case.patient, case.val, case.subject.companions, case.checks, folder, seed=seed, progress=progress
-        )
-        tried = list[Trial]()
-        if plan.treated:
-            before = bench.before()
-            rungs: Mapping[str, int] | None = {one.kind: 0 for one in plan.prescriptions}
-            while rungs is not None and len(tried) < MOST:
-                trial = bench.tried(next_treatments(plan.prescriptions, rungs), len(tried) + 1, before)
-                tried.append(trial)
-                done = set(trial.mended) >= {finding.key for finding in plan.treated} and trial.cost <= max_loss
-                spent = time.perf_counter() - started
-                if done or (allowed is not None and spent > allowed / 2):
-                    break
-                rungs = climbed(plan.prescriptions, rungs, trial, max_loss)
-        chosen = _chosen(tried, plan, max_loss)
+        note = _open(folder, case.asked(progress))
+        tried = _trials(case, folder, note, None if allowed is None else started + allowed / 2, progress)
+        chosen = _chosen(tried, case.plan, max_loss)
         result = _result(case, chosen, tried, folder, out is not None, progress) if chosen else _nothing(case, tried)
         result = replace(result, folder=folder if out is not None else None)
         if out is None:
@@ -165,228 +136,84 @@ def treatment_plan(
 ) -> TreatmentPlan:
     """What :func:`treat` would try against which finding; arguments and errors as there. Nothing is trained."""
     return Case.of(
-        run, train, val, test, findings, treatments, classifier, images, train_limit, 0.01, seed, progress
+        run,
+        train,
+        val=val,
+        test=test,
+        findings=findings,
+        treatments=treatments,
+        classifier=classifier,
+        images=images,
+        train_limit=train_limit,
+        seed=seed,
+        progress=progress,
     ).plan
 
 
-@dataclass(frozen=True, eq=False)
-class Case:
-    """Everything that a treatment rests on, opened and checked.
+class _Note(NamedTuple):
+    """What stands in a folder while it is treated: what was asked for, and how many candidates were all."""
 
-    Attributes:
-        subject: what was audited.
-        patient: classifier, findings, and prepared images.
-        val: validation images, for audits.
-        proving: images that prove.
-        checks: that measure the findings.
-        plan: what is tried.
-        seed: of everything random.
+    file: Path
+    asked: Mapping[str, Any]
+    trials: int | None = None
+
+    def write(self) -> None:
+        """Write it."""
+        write_atomically(self.file, canonical_json({"asked": self.asked, "trials": self.trials}))
+
+
+def _trials(
+    case: Case, folder: Path, note: _Note, deadline: float | None, progress: Progress | None
+) -> tuple[Trial, ...]:
+    """Try candidates until the findings are mended, nothing else is left to try, or time is over.
+
+    Their number is written down at the end: a call that goes on from there tries no other, however much time it has.
     """
-
-    subject: Subject
-    patient: Patient
-    val: ImageSet
-    proving: ProvingImages
-    checks: Sequence[Check]
-    plan: TreatmentPlan
-    seed: int
-
-    @classmethod
-    def of(
-        cls,
-        run: AuditReport | Path | str,
-        train: Images | None,
-        val: Images | None,
-        test: Images | None,
-        findings: str | Sequence[str],
-        treatments: Named | None,
-        classifier: Model | None,
-        images: Images | None,
-        train_limit: int,
-        max_loss: float,
-        seed: int,
-        progress: Progress | None,
-    ) -> Case:
-        """Open the run and the images, and make the plan; arguments and errors as those of :func:`treat`."""
-        report, subject, place = _opened(run, classifier, images)
-        model = subject.classifier
-        if model.task != "single":
-            raise InputError(f"{model.name} decides {model.task}, and treatments are for one class an image")
-        chosen = chosen_findings(report, (findings,) if isinstance(findings, str) else findings)
-        training = _fitting(train, subject.companions.get("train"), model)
-        validation, notes = _validation(val, subject.companions.get("tune"), training, model, seed)
-        tested = None if test is None else align_labels(given_images(test), model.class_names)
-        if training is not None:
-            training, copies = without_copies(training, [validation])
-            if not len(training):
-                raise InputError("every training image is also a validation image; give other images with val=...")
-            if copies and val is not None:
-                notes = (*notes, f"{copies} training images are also validation images, and were not trained on.")
-        for part in (training, validation):
-            _check_classes(part, subject.images, model)
-        used = [one for one in (training, validation, *subject.companions.values()) if one is not None]
-        proving = ProvingImages.of(subject.images, tested, used if tested is None else [*used, subject.images])
-        if training is not None:
-            training = training.limit(train_limit, seed)
-        validation = validation.limit(JUDGED_ON, seed)
-        store = None if training is None else ImageStore.of_images(training, model.preparation, progress=progress)
-        patient = Patient(
-            classifier=model,
-            findings=chosen,
-            val=ImageStore.of_images(validation, model.preparation, progress=progress),
-            train=store,
-            images=None if store is None or training is None else _usable(training, store),
-            checks={check.name: check for check in subject.checks},
-            folder=place,
-            max_loss=max_loss,
-        )
-        network = None
-        with suppress(UnsupportedError):  # the plan says of each treatment that it needs weights
-            network = trainable(model)
-        obstacles = obstacles_of(subject.checks, model, place)
-        plan = TreatmentPlan(prescribed(chosen, network, patient, treatments, obstacles), (*notes, *proving.notes))
-        treatable = replace(patient, findings=plan.treated)
-        checks = affected_checks(subject.checks, plan.treated, place)
-        return cls(subject, treatable, validation, proving, checks, plan, seed)
-
-    def asked(self, max_loss: float, progress: Progress | None) -> dict[str, Any]:
-        """What decides the result, as JSON values."""
-        return {
-            "classifier": self.patient.classifier.fingerprint(),
-            "findings": [finding.key for finding in self.patient.findings],
-            "treatments": [[one.record() for one in each.ladder] for each in self.plan.prescriptions],
-            "train": None if self.patient.train is None else self.patient.train.fingerprint(),
-            "val": self.patient.val.fingerprint(),
-            "proving": self.proving.proving.fingerprint(progress),
-            "max_loss": max_loss,
-            "seed": self.seed,
-        }
+    plan, most = case.plan, case.patient.max_loss
+    if not plan.treated:
+        return ()
+    bench = Bench(
+        case.patient, case.val, case.subject.companions, case.checks, folder, seed=case.seed, progress=progress
+    )
+    listener = progress or Silent()
+    listener.begin("treatments", MOST)
+    before = bench.before()
+    tried = list[Trial]()
+    rungs: Mapping[str, int] | None = {one.kind: 0 for one in plan.prescriptions}
+    while rungs is not None and len(tried) < (note.trials or MOST):
+        trial = bench.tried(next_treatments(plan.prescriptions, rungs), len(tried) + 1, before)
+        tried.append(trial)
+        listener.advance("treatments", 1, trial.words)
+        mended = set(trial.mended) >= {finding.key for finding in plan.treated} and trial.cost <= most
+        late = note.trials is None and deadline is not None and time.perf_counter() > deadline
+        rungs = None if mended or late else climbed(plan.prescriptions, rungs, trial, most)
+    listener.finish("treatments")
+    note._replace(trials=len(tried)).write()
+    return tuple(tried)
 
 
-#: Why a run under pseudonyms is refused: other images come with their own names, and would be written with them.
-_PSEUDONYMS = (
-    "this audit replaced names by pseudonyms, and a treatment would write those of its training images as they are; "
-    "audit without pseudonyms into a folder that is not handed on, and treat that run"
-)
-
-
-def _opened(
-    run: AuditReport | Path | str, classifier: Model | None, images: Images | None
-) -> tuple[AuditReport, Subject, Path | None]:
-    """Report, what it examined, and its folder."""
-    if isinstance(run, AuditReport) and run.subject is not None:
-        subject = run.subject
-        if subject.pseudonyms:
-            raise InputError(_PSEUDONYMS)
-        if subject.fingerprint is not None and subject.classifier.fingerprint() != subject.fingerprint:
-            raise InputError(
-                f"{subject.classifier.name} is not what it was when it was audited: its weights have changed since; "
-                f"audit it again"
-            )
-        return run, subject, run.folder
-    folder = run.folder if isinstance(run, AuditReport) else Path(run)
-    if folder is None:
-        raise InputError(
-            "this report was kept without its run directory, and does not know what it examined; give the directory, "
-            "or the report that snellen.audit returned in this process"
-        )
-    record = RunRecord.read(folder)
-    if record.plan.get("pseudonyms") is not None:
-        raise InputError(_PSEUDONYMS)
-    audited = None if images is None else given_images(images)
-    model = None if classifier is None else given_classifier(classifier, audited)
-    return record.report, Subject.read(folder, record.plan, classifier=model, images=audited), folder
-
-
-def _fitting(given: Images | None, known: ImageSet | None, model: Classifier) -> ImageSet | None:
-    """Images that may be trained on, labelled in the classifier's classes; None where there are none."""
-    images = known if given is None else given_images(given)
-    if images is None:
-        return None
-    images = align_labels(images.for_fitting(), model.class_names)
-    labelled = np.flatnonzero(images.known_labels >= 0)
-    if not len(labelled):
-        raise InputError(f"{images.name} has no labels, and a treatment trains on labelled images")
-    return images if len(labelled) == len(images) else images.select(labelled)
-
-
-def _validation(
-    given: Images | None, known: ImageSet | None, training: ImageSet | None, model: Classifier, seed: int
-) -> tuple[ImageSet, tuple[str, ...]]:
-    found = _fitting(given, known, model)
-    if found is not None:
-        return found, (f"Chosen on {len(found)} images of {found.name}.",)
-    if training is None:
-        raise InputError(
-            "a treatment needs images that are not those of the audit: give training images with train=... (--train "
-            "DATA), or, to treat scores alone, validation images with val=... (--val DATA)"
-        )
-    held = training.select(_held_out(training, seed))
-    return held, (f"Chosen on {len(held)} of {len(training)} training images, which were held out.",)
-
-
-def _held_out(images: ImageSet, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Rows of a fifth of the units of every class."""
-    units = [str(unit) if unit is not None else f"image {one}" for one, unit in _units(images)]
-    classes: dict[str, int] = {}
-    for unit, label in zip(units, images.labels.tolist(), strict=True):
-        classes.setdefault(unit, label)
-    generator = np.random.default_rng(Randomness(seed).generator("held out").initial_seed())
-    chosen: set[str] = set()
-    for label in sorted(set(classes.values())):
-        members = [unit for unit, own in classes.items() if own == label]
-        order = generator.permutation(len(members))
-        chosen |= {members[place] for place in order[: min(max(round(HELD_OUT * len(members)), 1), len(members) - 1)]}
-    rows = np.array([unit in chosen for unit in units])
-    if rows.all() or not rows.any():
-        raise InputError(f"{images.name} has too few units to hold some out for validation; give val=... (--val DATA)")
-    return np.flatnonzero(rows)
-
-
-def _units(images: ImageSet) -> list[tuple[str, object]]:
-    return list(zip(images.ids, images.column("unit_id"), strict=True))
-
-
-def _check_classes(images: ImageSet | None, audited: ImageSet, model: Classifier) -> None:
-    """Refuse images that lack a class which the audited images hold: a classifier forgets what it is not shown."""
-    if images is None:
-        return
-    present = {int(label) for label in audited.known_labels if label >= 0}
-    gone = sorted(present - {int(label) for label in images.known_labels})
-    if gone:
-        named = ", ".join(model.class_names[label] for label in gone[:5]) + (", …" if len(gone) > 5 else "")
-        raise InputError(
-            f"{images.name} has no image of {named}, which the audited images hold; a classifier forgets what it is "
-            f"not shown: give images of every class"
-        )
-
-
-def _usable(images: ImageSet, store: ImageStore) -> ImageSet:
-    """The images of a store, in its order."""
-    places = {one: row for row, one in enumerate(images.ids)}
-    return images.select([places[one] for one in store.ids])
-
-
-def _open(folder: Path, asked: Mapping[str, Any]) -> None:
+def _open(folder: Path, asked: Mapping[str, Any]) -> _Note:
     """Take a free folder, or one that holds an unfinished treatment of the same.
 
     Raises:
         InputError: it holds something else, or a finished treatment.
         RunConflictError: an unfinished treatment of something else.
     """
-    note = folder / UNFINISHED
-    if not note.exists():
+    note = _Note(folder / UNFINISHED, json.loads(canonical_json(asked)))
+    if not note.file.exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"{folder} exists and is not an empty folder; name a new one with --out")
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(note, canonical_json(asked))
-        return
-    differing = differences(json.loads(note.read_bytes()), json.loads(canonical_json(asked)))
+        note.write()
+        return note
+    recorded = json.loads(note.file.read_bytes())
+    differing = differences(recorded["asked"], note.asked)
     if differing:
         raise RunConflictError(
             f"{folder} holds an unfinished treatment that differs from this one in: {', '.join(differing)}; name a new "
             f"folder with --out, or delete it to start anew"
         )
+    return note._replace(trials=recorded["trials"])
 
 
 def _chosen(tried: Sequence[Trial], plan: TreatmentPlan, max_loss: float) -> Trial | None:

@@ -6,15 +6,21 @@ it, and the audit of other images finds slices of its own. There, the slice that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from snellen.auditing.audit import audit
 from snellen.auditing.compare.difference import Difference, Mean, paired_difference
 from snellen.auditing.compare.finding_differences import compare_quantities
 from snellen.auditing.compare.pairing import Pair, pair_runs
 from snellen.auditing.compare.run_record import RunRecord
+from snellen.checks.check import Check, Companion
+from snellen.core.classifier import Classifier
 from snellen.core.finding import Finding, Level
+from snellen.core.images import ImageSet
+from snellen.core.progress import Progress
 
 #: Findings about the images, which no classifier changes: it is treated for what they cost, its error.
 BY_ERROR = frozenset({"drift", "natural_shift"})
@@ -24,6 +30,43 @@ OF_ITS_IMAGES = frozenset({"slice"})
 
 #: The list of suspect labels of a run, and the kind of finding that it belongs to.
 SUSPECTS = "label_noise"
+
+
+def audit_again(
+    classifier: Classifier,
+    images: ImageSet,
+    checks: Sequence[Check],
+    companions: Mapping[Companion, ImageSet],
+    folder: Path,
+    *,
+    seed: int,
+    save_images: bool,
+    progress: Progress | None,
+) -> RunRecord:
+    """Audit with the checks that found what is treated; a run that lies in the folder is gone on with.
+
+    Args:
+        classifier: as it was, or treated.
+        images: that judge it.
+        checks: of the audit that is treated.
+        companions: of that audit: checks that compare with training images need them.
+        folder: run directory.
+        seed: of everything random, the same for all classifiers.
+        save_images: whether pictures may be kept.
+        progress: who is shown how far it is.
+    """
+    audit(
+        classifier,
+        images,
+        out=folder,
+        checks=list(checks),
+        seed=seed,
+        allow_rejected=True,
+        train=companions.get("train"),
+        save_images=save_images,
+        progress=progress,
+    )
+    return RunRecord.read(folder)
 
 
 def measured(

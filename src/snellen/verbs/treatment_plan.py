@@ -9,7 +9,7 @@ from typing import Any
 
 from snellen.auditing.report import AuditReport
 from snellen.checks.check import Check
-from snellen.checks.treatments import UNTREATED
+from snellen.checks.treatments import UNTREATED, ladder
 from snellen.core import index
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, unknown_name
@@ -130,17 +130,17 @@ def prescribed(
         raise InputError(f"{', '.join(idle)} treats none of these findings: {', '.join(kinds)}")
     found = []
     for kind in kinds:
-        ladder, refused = list[Treatment](), dict[str, str]()
+        able, refused = list[Treatment](), dict[str, str]()
         if kind in (obstacles or {}):
             found.append(_untreatable(kind, findings, (obstacles or {})[kind]))
             continue
         for one in _all_of(kind) if wanted is None else [one for one in wanted if kind in one.treats]:
             why = _refusal(one, network, patient)
             if why is None:
-                ladder.append(one)
+                able.append(one)
             else:
                 refused[one.name] = why
-        found.append(Prescription(kind, tuple(one for one in findings if one.kind == kind), tuple(ladder), refused))
+        found.append(Prescription(kind, tuple(one for one in findings if one.kind == kind), tuple(able), refused))
     return tuple(found)
 
 
@@ -208,8 +208,7 @@ def _untreatable(kind: str, findings: Sequence[Finding], why: str) -> Prescripti
 
 
 def _all_of(kind: str) -> list[Treatment]:
-    loaded = [entry.load() for entry in index.methods("treatments").values()]
-    return [one() for one in sorted(loaded, key=lambda one: (one.passes, one.name)) if kind in one.treats]
+    return [_treatment(rung.name) for rung in ladder(kind)]
 
 
 def _treatment(named: str | Mapping[str, Any] | Method) -> Treatment:

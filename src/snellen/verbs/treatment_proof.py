@@ -1,4 +1,4 @@
-"""Proof that a treatment helped: on images that neither found the weakness, nor trained, nor chose the treatment."""
+"""Proof that a treatment helped: on images that it did not see, a weakness that other images find by themselves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from snellen.auditing.audit import audit
 from snellen.auditing.compare.compare import compare_records
 from snellen.auditing.compare.comparison import MARGIN, Comparison, FindingVerdict, believed, finding_verdict
 from snellen.auditing.compare.difference import RESAMPLES, Difference
@@ -23,7 +22,7 @@ from snellen.core.finding import Finding, Level
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.verbs.treated import Outcome, TreatedFinding
-from snellen.verbs.treatment_measures import harm_of, level_of, measured
+from snellen.verbs.treatment_measures import audit_again, harm_of, level_of, measured
 from snellen.verbs.treatment_plan import searching
 
 #: Fewer labelled images prove nothing.
@@ -46,14 +45,26 @@ class ProvingImages:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, audited: ImageSet, test: ImageSet | None, used: Sequence[ImageSet]) -> ProvingImages:
-        """Images of a test set, or half of the audited ones; none that are among those ``used``, nor of their units.
+    def of(
+        cls,
+        audited: ImageSet,
+        test: ImageSet | None,
+        used: Sequence[ImageSet],
+        companions: Sequence[ImageSet] = (),
+    ) -> ProvingImages:
+        """Images of a test set, or half of the audited ones.
+
+        Args:
+            audited: by the audit that found the weakness.
+            test: other images; None: there are none.
+            used: by the treatment. None of these proves anything, nor others of their units.
+            companions: training and tuning images of the audit, likewise. With ``test``, the audited ones, too.
 
         Raises:
             InputError: too few are left.
         """
         given = audited if test is None else test
-        left, known = without_copies(given, used)
+        left, known = without_copies(given, [*used, *companions, *([] if test is None else [audited])])
         notes = []
         if known:
             notes.append(
@@ -65,19 +76,15 @@ class ProvingImages:
         if labelled < needed:
             raise InputError(
                 f"{labelled} labelled images are left to prove a treatment on, and {needed} are needed at least"
-                f"{': give others with test=... (--test DATA)' if test is None else ''}"
+                f": give {'others' if test is None else 'more'} with test=... (--test DATA)"
             )
         if test is not None:
             return cls(left, None, (*notes, f"Proven on {len(left)} images of {left.name}."))
-        units = [
-            f"unit {unit}" if unit is not None else f"image {one}"
-            for one, unit in zip(left.ids, left.column("unit_id"), strict=True)
-        ]
-        first = halves(units)
+        first = halves(left.units)
         selecting, proving = (left.select(np.flatnonzero(half)) for half in (first, ~first))
         notes.append(
             f"Proven on half of the audited images ({len(proving)}): a finding counts where the other half finds it by "
-            f"itself, so that no image proves what it selected."
+            f"itself. Images that took no part in the audit (--test) prove more."
         )
         return cls(proving, selecting, tuple(notes))
 
@@ -130,19 +137,8 @@ def proven(
     """
 
     def audited(model: Classifier, part: ImageSet, name: str, run: Sequence[Check] = checks) -> RunRecord:
-        out = folder / "audits" / name
-        audit(
-            model,
-            part,
-            out=out,
-            checks=list(run),
-            seed=seed,
-            allow_rejected=True,
-            train=companions.get("train"),
-            save_images=save_images,
-            progress=progress,
-        )
-        return RunRecord.read(out)
+        place = folder / "audits" / name
+        return audit_again(model, part, run, companions, place, seed=seed, save_images=save_images, progress=progress)
 
     selected = None
     if images.selecting is not None:
@@ -160,20 +156,23 @@ def proven(
     for finding in findings:
         key = finding.key
         change, verdict = verdicts.get(key, (None, None))
-        known = {
-            "key": key,
-            "title": finding.title,
-            "treatment": treatments[key],
-            "first_harm": harm_of(finding, before),
-            "second_harm": harm_of(finding, after),
-            "first": None if change is None else change.first,
-            "second": None if change is None else change.second,
-            "difference": None if change is None else change.value,
-            "low": None if change is None or not math.isfinite(change.low) else change.low,
-            "high": None if change is None or not math.isfinite(change.high) else change.high,
-        }
         outcome, reason = _outcome(verdict, level_of(finding, after), selected is None or key in selected)
-        outcomes.append(TreatedFinding(outcome=outcome, reason=reason, **known))
+        outcomes.append(
+            TreatedFinding(
+                key=key,
+                title=finding.title,
+                treatment=treatments[key],
+                outcome=outcome,
+                reason=reason,
+                first_harm=harm_of(finding, before),
+                second_harm=harm_of(finding, after),
+                first=None if change is None else change.first,
+                second=None if change is None else change.second,
+                difference=None if change is None else change.value,
+                low=None if change is None or not math.isfinite(change.low) else change.low,
+                high=None if change is None or not math.isfinite(change.high) else change.high,
+            )
+        )
     return Proof(tuple(outcomes), comparison, before, after)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from snellen.auditing.audit import audit
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.checks.check import Check, Companion
 from snellen.core.classifier import Classifier
@@ -19,7 +18,7 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.methods.treatments.treatment import Patient, Treatment, treat_together
 from snellen.models.classifiers.trainable import trainable, trained_classifier
-from snellen.verbs.treatment_measures import BY_ERROR, SUSPECTS, harm_of, level_of, measured
+from snellen.verbs.treatment_measures import BY_ERROR, SUSPECTS, audit_again, harm_of, level_of, measured
 from snellen.verbs.treatment_plan import Prescription
 
 #: Share of what a finding measures that may be left on the validation images where nothing more is tried against it; of
@@ -105,19 +104,16 @@ class Bench:
 
     def audited(self, classifier: Classifier, name: str) -> RunRecord:
         """An audit of a classifier on the validation images, with the checks of the findings."""
-        out = self.folder / "audits" / name
-        audit(
+        return audit_again(
             classifier,
             self.val,
-            out=out,
-            checks=list(self.checks),
+            self.checks,
+            self.companions,
+            self.folder / "audits" / name,
             seed=self.seed,
-            allow_rejected=True,
-            train=self.companions.get("train"),
             save_images=False,
             progress=self.progress,
         )
-        return RunRecord.read(out)
 
     def tried(self, treatments: Sequence[Treatment], number: int, before: RunRecord) -> Trial:
         """Treat a copy, going on with a training that was stopped, and judge it."""

@@ -2,7 +2,8 @@
 
 Xiao, Engstrom, Ilyas and Madry, "Noise or Signal: The Role of Image Backgrounds in Object Recognition", ICLR 2021,
 arXiv 2006.09994: the training set Mixed-Rand, in which every object stands before the background of a random class. The
-paper trains on it from scratch; here half of the images of a fine-tuning are such, and the others are as they were.
+paper trains on it from scratch, and a class may lend to itself; here every lender is of another class, and in a
+fine-tuning for this alone half of the images stay as they were.
 """
 
 from __future__ import annotations
@@ -41,19 +42,18 @@ class BackgroundSwaps(FineTuning):
         masked = [mask is not None for mask in masks]
         if not any(masked):
             return "needs masks of the objects in the training images (column mask, or --masks FOLDER)"
-        if len(patient.training.targets[torch.tensor(masked)].unique()) < 2:
-            return "needs masks of the objects in training images of two classes or more, and has those of one"
+        shown = torch.tensor([shows_object(mask) for mask in training_masks(patient)])
+        if len(patient.training.targets[shown].unique()) < 2:
+            return (
+                f"needs objects with something around them in training images of two classes or more; "
+                f"{int(shown.sum())} of {len(shown)} masks show one"
+            )
         return None
 
     def term(self, patient: Patient, *, rng: Randomness) -> Term:
         """The transform of these training images."""
         masks = training_masks(patient)
         shown = torch.tensor([shows_object(mask) for mask in masks])
-        if len(patient.training.targets[shown].unique()) < 2:
-            raise InputError(
-                f"background_swaps needs objects with something around them in training images of two classes or more; "
-                f"{int(shown.sum())} of {len(masks)} masks show one"
-            )
         return Term(transforms=(_swaps(patient, masks, shown),))
 
 

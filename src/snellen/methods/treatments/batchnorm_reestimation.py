@@ -8,7 +8,6 @@ which are those of clean and damaged images together.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -17,9 +16,8 @@ from torch import Tensor, nn
 
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
-from snellen.core.randomness import Randomness
 from snellen.methods.treatments.corruption_tuning import CorruptionTuning
-from snellen.methods.treatments.treatment import Patient, Stage, Treatment
+from snellen.methods.treatments.treatment import Patient, Stage, Treating, Treatment
 from snellen.models.classifiers.trainable import PreparedNetwork
 from snellen.training.transforms import one_of
 
@@ -46,26 +44,18 @@ class BatchNormReestimation(Treatment):
         """A network without such layers."""
         return None if batchnorm_layers(network) else "finds no BatchNorm layer in this network"
 
-    def treat(
-        self,
-        network: PreparedNetwork,
-        patient: Patient,
-        *,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> PreparedNetwork:
+    def treated(self, network: PreparedNetwork, patient: Patient, call: Treating) -> PreparedNetwork:
         """Show clean and changed images, and average."""
-        transform, store = one_of(*CorruptionTuning().term(patient, rng=rng).transforms), patient.training
-        order = torch.randperm(len(store), generator=rng.generator("order"))[: self.images]
+        transform, store = one_of(*CorruptionTuning().term(patient, rng=call.rng).transforms), patient.training
+        order = torch.randperm(len(store), generator=call.rng.generator("order"))[: self.images]
 
         def changed(positions: Tensor) -> Tensor:
             images, targets = store.read(positions)
-            bound = rng.for_examples([store.ids[row] for row in positions.tolist()])
+            bound = call.rng.for_examples([store.ids[row] for row in positions.tolist()])
             return transform(to_unit(images).to(patient.classifier.device), targets, bound)[0]
 
         share = self.source_images / (self.source_images + len(order))
-        return reestimated(network, order.split(self.batch_size), changed, old_share=share, progress=progress)
+        return reestimated(network, order.split(self.batch_size), changed, old_share=share, progress=call.progress)
 
 
 @torch.no_grad()

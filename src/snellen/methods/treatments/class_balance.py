@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -10,10 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.methods.treatments.score_scaling import scaled
-from snellen.methods.treatments.treatment import FineTuning, Patient, Stage, Treatment
+from snellen.methods.treatments.treatment import FineTuning, Patient, Stage, Treating, Treatment
 from snellen.models.classifiers.trainable import PreparedNetwork, last_layer
 from snellen.training.batches import ImageStore
 from snellen.training.evaluation import score_examples
@@ -47,15 +45,7 @@ class LogitAdjustment(Treatment):
             return "adjusts for how common classes were in training, and they were about equally common"
         return None
 
-    def treat(
-        self,
-        network: PreparedNetwork,
-        patient: Patient,
-        *,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> PreparedNetwork:
+    def treated(self, network: PreparedNetwork, patient: Patient, call: Treating) -> PreparedNetwork:
         """Shift the scores."""
         scores, targets = score_examples(network.eval(), patient.val)
         prior = (patient.class_counts / patient.class_counts.sum()).log().float()
@@ -86,15 +76,7 @@ class LastLayerRetraining(Treatment):
             None if last_layer(network, patient.probes) is not None else "finds no linear layer that gives the scores"
         )
 
-    def treat(
-        self,
-        network: PreparedNetwork,
-        patient: Patient,
-        *,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> PreparedNetwork:
+    def treated(self, network: PreparedNetwork, patient: Patient, call: Treating) -> PreparedNetwork:
         """Collect what the layer is given, and fit."""
         layer = last_layer(network, patient.probes)
         assert layer is not None

@@ -6,7 +6,6 @@ meet. Their labels are not used.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -14,11 +13,9 @@ from pydantic import Field
 from torch import Tensor
 
 from snellen.core.preparation import to_unit
-from snellen.core.progress import Progress
-from snellen.core.randomness import Randomness
 from snellen.methods.treatments.batchnorm_reestimation import batchnorm_layers, reestimated
 from snellen.methods.treatments.score_scaling import scaled
-from snellen.methods.treatments.treatment import Patient, Stage, Treatment
+from snellen.methods.treatments.treatment import Patient, Stage, Treating, Treatment
 from snellen.models.classifiers.trainable import PreparedNetwork
 from snellen.training.evaluation import score_examples
 
@@ -59,24 +56,16 @@ class DomainStatistics(Treatment):
             return "adapts to images that look different, and here only the shares of the classes differ"
         return None if batchnorm_layers(network) else "finds no BatchNorm layer in this network"
 
-    def treat(
-        self,
-        network: PreparedNetwork,
-        patient: Patient,
-        *,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> PreparedNetwork:
+    def treated(self, network: PreparedNetwork, patient: Patient, call: Treating) -> PreparedNetwork:
         """Show validation images, and average."""
         store = patient.val
-        order = torch.randperm(len(store), generator=rng.generator("order"))[: self.images]
+        order = torch.randperm(len(store), generator=call.rng.generator("order"))[: self.images]
         return reestimated(
             network,
             order.split(self.batch_size),
             lambda positions: to_unit(store.images[positions]).to(patient.classifier.device),
             old_share=self.source_images / (self.source_images + len(order)),
-            progress=progress,
+            progress=call.progress,
         )
 
 
@@ -112,15 +101,7 @@ class LabelShift(Treatment):
             return f"needs training images of every class, and there are none of {name}"
         return None
 
-    def treat(
-        self,
-        network: PreparedNetwork,
-        patient: Patient,
-        *,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> PreparedNetwork:
+    def treated(self, network: PreparedNetwork, patient: Patient, call: Treating) -> PreparedNetwork:
         """Estimate the shares, and shift the scores."""
         scores, _ = score_examples(network.eval(), patient.val)
         prior = patient.class_counts / patient.class_counts.sum()

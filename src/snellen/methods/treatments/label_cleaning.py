@@ -123,8 +123,7 @@ def _judged(patient: Patient) -> SuspectLabels:
         if inner is not None:
             features.append(inner.cpu().numpy())
         thumbnails.append(thumbnail_features(fingerprint(images)))
-    units = [None] * len(store) if patient.images is None else patient.images.column("unit_id")
-    named = [f"image {row}" if unit is None else f"unit {unit}" for row, unit in enumerate(units)]
+    units = [f"image {one}" for one in store.ids] if patient.images is None else patient.images.units
     labels = store.targets.numpy()
     found = judge_labels(
         tempered_probabilities(np.concatenate(scores), 1.0),
@@ -132,7 +131,7 @@ def _judged(patient: Patient) -> SuspectLabels:
         # Scores in place of features would repeat the model.
         features=np.concatenate(features) if keeps_features(classifier) else None,
         thumbnails=np.concatenate(thumbnails),
-        units=unit_codes(named),
+        units=unit_codes(units),
     )
     errors = label_errors(found.probabilities, labels, rule=found.rule)
     return SuspectLabels(

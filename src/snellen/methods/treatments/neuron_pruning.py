@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -24,7 +23,7 @@ from torch.nn.modules.conv import _ConvNd
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
-from snellen.methods.treatments.treatment import Patient, Stage, Treatment
+from snellen.methods.treatments.treatment import Patient, Stage, Treating, Treatment
 from snellen.models.classifiers.trainable import PreparedNetwork
 from snellen.training.evaluation import accuracy, score_examples
 from snellen.training.fine_tuning import TuningPlan, fine_tune
@@ -59,15 +58,7 @@ class FinePruning(Treatment):
         """A network without a convolution of torch."""
         return None if last_convolution(network, patient.probes) else "finds no convolution in this network"
 
-    def treat(
-        self,
-        network: PreparedNetwork,
-        patient: Patient,
-        *,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> PreparedNetwork:
+    def treated(self, network: PreparedNetwork, patient: Patient, call: Treating) -> PreparedNetwork:
         """Cut, and train."""
         layer = last_convolution(network.eval(), patient.probes)
         assert layer is not None, "the plan refuses a network without convolutions"
@@ -88,10 +79,10 @@ class FinePruning(Treatment):
                 patient.training,
                 [],
                 plan=self.plan,
-                rng=rng,
-                checkpoint=checkpoint,
+                rng=call.rng,
+                checkpoint=call.checkpoint,
                 recipe=self.record(),
-                progress=progress,
+                progress=call.progress,
             )
 
 
@@ -130,18 +121,10 @@ class AdversarialNeuronPruning(Treatment):
         """A network without channels that can be masked."""
         return None if masked_layers(network) else "finds no BatchNorm layer and no convolution in this network"
 
-    def treat(
-        self,
-        network: PreparedNetwork,
-        patient: Patient,
-        *,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> PreparedNetwork:
+    def treated(self, network: PreparedNetwork, patient: Patient, call: Treating) -> PreparedNetwork:
         """Learn the masks, and cut."""
         least = accuracy(network.eval(), patient.val)["accuracy"] - patient.max_loss
-        masks = self.masks(network, patient, rng=rng, progress=progress)
+        masks = self.masks(network, patient, rng=call.rng, progress=call.progress)
         layers, before = masked_layers(network), {name: one.clone() for name, one in network.state_dict().items()}
         for threshold in sorted(self.thresholds, reverse=True):
             with torch.no_grad():

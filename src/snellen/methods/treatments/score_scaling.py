@@ -5,15 +5,12 @@ Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICM
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from snellen.core.progress import Progress
-from snellen.core.randomness import Randomness
-from snellen.methods.treatments.treatment import Patient, Stage, Treatment
+from snellen.methods.treatments.treatment import Patient, Stage, Treating, Treatment
 from snellen.metrics.temperature import fit_temperature
 from snellen.metrics.vector_scaling import enough_for_vector_scaling, fit_vector_scaling
 from snellen.models.classifiers.trainable import PreparedNetwork, last_layer
@@ -33,15 +30,7 @@ class TemperatureScaling(Treatment):
     passes: ClassVar[float] = 0.0
     trains: ClassVar[bool] = False
 
-    def treat(
-        self,
-        network: PreparedNetwork,
-        patient: Patient,
-        *,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> PreparedNetwork:
+    def treated(self, network: PreparedNetwork, patient: Patient, call: Treating) -> PreparedNetwork:
         """Fit the temperature of the least negative log-likelihood on the validation images."""
         scores, targets = score_examples(network.eval(), patient.val)
         factor = 1 / fit_temperature(scores.double().numpy(), targets.numpy()).temperature
@@ -64,15 +53,7 @@ class VectorScaling(Treatment):
             return None
         return f"needs {20 * classes} validation images for the two numbers of each of {classes} classes, got {images}"
 
-    def treat(
-        self,
-        network: PreparedNetwork,
-        patient: Patient,
-        *,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> PreparedNetwork:
+    def treated(self, network: PreparedNetwork, patient: Patient, call: Treating) -> PreparedNetwork:
         """Fit scale and shift by the least negative log-likelihood on the validation images."""
         scores, targets = score_examples(network.eval(), patient.val)
         fitted = fit_vector_scaling(scores.double().numpy(), targets.numpy())

@@ -85,8 +85,23 @@ class Patient:
         return tuple(finding.subject for finding in self.findings if finding.kind in kinds)
 
 
+@dataclass(frozen=True, eq=False)
+class Treating:
+    """One call of ``treat``.
+
+    Attributes:
+        rng: of everything random.
+        checkpoint: where a training saves its state, to go on from.
+        progress: who is shown every step.
+    """
+
+    rng: Randomness
+    checkpoint: Path | None = None
+    progress: Progress | None = None
+
+
 class Treatment(Method):
-    """A method that makes a classifier better at what an audit found."""
+    """A method that makes a classifier better at what an audit found; subclasses say how in ``treated``."""
 
     #: When it takes its turn.
     stage: ClassVar[Stage] = Stage.FINE_TUNING
@@ -99,7 +114,6 @@ class Treatment(Method):
         """Why it cannot treat this patient, in words that follow its name; None where it can."""
         return None
 
-    @abstractmethod
     def treat(
         self,
         network: PreparedNetwork,
@@ -109,15 +123,20 @@ class Treatment(Method):
         checkpoint: Path | None = None,
         progress: Progress | None = None,
     ) -> PreparedNetwork:
-        """Change a network, in place or by another around it.
+        """Change a network, in place or by another around it; arguments but the first two are those of ``Treating``.
 
         Args:
             network: prepared images → scores; a copy of the audited one, or what earlier treatments made of it.
             patient: findings and images.
-            rng: of everything random.
-            checkpoint: where a training saves its state, to go on from.
-            progress: hears of every step.
+            rng: as said.
+            checkpoint: as said.
+            progress: as said.
         """
+        return self.treated(network, patient, Treating(rng, checkpoint, progress))
+
+    @abstractmethod
+    def treated(self, network: PreparedNetwork, patient: Patient, call: Treating) -> PreparedNetwork:
+        """What becomes of the network."""
 
 
 class FineTuning(Treatment):
@@ -129,26 +148,32 @@ class FineTuning(Treatment):
     def term(self, patient: Patient, *, rng: Randomness) -> Term:
         """What is added to the cross-entropy on clean training images."""
 
-    def treat(
-        self,
-        network: PreparedNetwork,
-        patient: Patient,
-        *,
-        rng: Randomness,
-        checkpoint: Path | None = None,
-        progress: Progress | None = None,
-    ) -> PreparedNetwork:
+    def treated(self, network: PreparedNetwork, patient: Patient, call: Treating) -> PreparedNetwork:
         """Fine-tune with this term alone."""
-        return fine_tune(
-            network,
-            patient.training,
-            [self.term(patient, rng=rng)],
-            plan=self.plan,
-            rng=rng,
-            checkpoint=checkpoint,
-            recipe=self.record(),
-            progress=progress,
-        )
+        return fine_tuned([self], network, patient, call)
+
+
+def fine_tuned(
+    tunings: Sequence[FineTuning], network: PreparedNetwork, patient: Patient, call: Treating
+) -> PreparedNetwork:
+    """Several fine-tunings as one training; one that costs more than the patient may lose goes back a part of the way.
+
+    See :func:`~snellen.training.fine_tuning.within_loss`.
+    """
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    right = accuracy(network.eval(), patient.val)["accuracy"]
+    network = fine_tune(
+        network,
+        patient.training,
+        [one.term(patient, rng=call.rng.child(one.name)) for one in tunings],
+        plan=max((one.plan for one in tunings), key=lambda plan: plan.passes(len(patient.training))),
+        rng=call.rng,
+        checkpoint=call.checkpoint,
+        recipe={"treatments": [one.record() for one in tunings]},
+        progress=call.progress,
+    )
+    within_loss(network, before, patient.val, accuracy_before=right, most=patient.max_loss)
+    return network
 
 
 def treat_together(
@@ -160,26 +185,11 @@ def treat_together(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> PreparedNetwork:
-    """Carry out treatments by their stages: all fine-tunings in one training, the others one after the other.
-
-    A fine-tuning that costs more than the patient may lose goes back towards the old weights.
-    """
+    """Carry out treatments by their stages: all fine-tunings in one training, the others one after the other."""
     tunings = [one for one in treatments if isinstance(one, FineTuning)]
     for stage in Stage:
         if stage == Stage.FINE_TUNING and tunings:
-            before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-            right = accuracy(network.eval(), patient.val)["accuracy"]
-            network = fine_tune(
-                network,
-                patient.training,
-                [one.term(patient, rng=rng.child(one.name)) for one in tunings],
-                plan=max((one.plan for one in tunings), key=lambda plan: plan.passes(len(patient.training))),
-                rng=rng,
-                checkpoint=checkpoint,
-                recipe={"treatments": [one.record() for one in tunings]},
-                progress=progress,
-            )
-            within_loss(network, before, patient.val, accuracy_before=right, most=patient.max_loss)
+            network = fine_tuned(tunings, network, patient, Treating(rng, checkpoint, progress))
         for one in treatments:
             if one.stage == stage and not isinstance(one, FineTuning):
                 network = one.treat(network, patient, rng=rng.child(one.name), progress=progress)

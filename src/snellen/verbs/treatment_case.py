@@ -1,0 +1,278 @@
+"""What a treatment rests on, opened and checked before anything is trained: audit, images by their roles, plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.auditing.compare.run_record import RunRecord
+from snellen.auditing.report import AuditReport
+from snellen.auditing.resolved_audit import COMPANION_LIMIT
+from snellen.auditing.subject import Subject, without_copies
+from snellen.checks.check import Check
+from snellen.checks.independent import halves
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError, UnsupportedError
+from snellen.core.images import ImageSet
+from snellen.core.progress import Progress
+from snellen.core.randomness import Randomness
+from snellen.data.files.labels import align_labels
+from snellen.data.rejections import check_rejected, counted_reasons, listed_reasons
+from snellen.methods.treatments.treatment import Patient
+from snellen.models.classifiers.trainable import trainable
+from snellen.runs.given import Images, Model, given_classifier, given_images
+from snellen.training.batches import ImageStore
+from snellen.verbs.treatment_plan import (
+    Named,
+    TreatmentPlan,
+    affected_checks,
+    chosen_findings,
+    obstacles_of,
+    prescribed,
+)
+from snellen.verbs.treatment_proof import ProvingImages
+
+#: Most validation images, drawn at random by the seed, and the fewest.
+VALIDATED_ON, FEWEST = 2_000, 40
+
+#: Share of the training images that is held out for validation where none are given.
+HELD_OUT = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """Everything that a treatment rests on, opened and checked.
+
+    Attributes:
+        subject: what was audited.
+        patient: classifier, findings, and prepared images.
+        val: validation images that judge candidates; other ones fit what is fitted to validation images.
+        proving: images that prove.
+        checks: that measure the findings.
+        plan: what is tried.
+        seed: of everything random.
+    """
+
+    subject: Subject
+    patient: Patient
+    val: ImageSet
+    proving: ProvingImages
+    checks: Sequence[Check]
+    plan: TreatmentPlan
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        run: AuditReport | Path | str,
+        train: Images | None = None,
+        *,
+        val: Images | None = None,
+        test: Images | None = None,
+        findings: str | Sequence[str] = (),
+        treatments: Named | None = None,
+        classifier: Model | None = None,
+        images: Images | None = None,
+        train_limit: int = 5_000,
+        max_loss: float = 0.01,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Case:
+        """Open the run and the images, and make the plan; arguments and errors as those of :func:`treat`."""
+        report, subject, place = _opened(run, classifier, images)
+        model = subject.classifier
+        if model.task != "single":
+            raise InputError(f"{model.name} decides {model.task}, and treatments are for one class an image")
+        chosen = chosen_findings(report, (findings,) if isinstance(findings, str) else findings)
+        training = _fitting(train, subject.companions.get("train"), model)
+        validation, where = _validation(val, subject.companions.get("tune"), training, model, seed)
+        # Limits first: what is not used is not read.
+        validation = validation.limit(VALIDATED_ON, seed)
+        copies = 0
+        if training is not None:
+            training, copies = without_copies(training.limit(train_limit, seed), [validation])
+            if not len(training):
+                raise InputError("every training image is also a validation image; give other images with val=...")
+        for part in (training, validation):
+            _check_classes(part, subject.images, model)
+        fitting, judging = _two_parts(validation)
+        notes = [f"Chosen on {len(judging)} images {where}; {len(fitting)} others of them fit scores and last layers."]
+        if copies and (val is not None or "tune" in subject.companions):
+            notes.append(f"{copies} training images are also validation images, and were not trained on.")
+        proving = ProvingImages.of(
+            subject.images,
+            None if test is None else align_labels(given_images(test), model.class_names),
+            [one for one in (training, validation) if one is not None],
+            [one.limit(COMPANION_LIMIT, seed) for one in subject.companions.values()],
+        )
+        store, left_out = None, list[str]()
+        if training is not None:
+            store = _prepared(training, model, progress, left_out)
+        patient = Patient(
+            classifier=model,
+            findings=chosen,
+            val=_prepared(fitting, model, progress, left_out),
+            train=store,
+            images=None if store is None or training is None else _usable(training, store),
+            checks={check.name: check for check in subject.checks},
+            folder=place,
+            max_loss=max_loss,
+        )
+        notes += left_out
+        network = None
+        with suppress(UnsupportedError):  # the plan says of each treatment that it needs weights
+            network = trainable(model)
+        obstacles = obstacles_of(subject.checks, model, place)
+        plan = TreatmentPlan(prescribed(chosen, network, patient, treatments, obstacles), (*notes, *proving.notes))
+        treatable = replace(patient, findings=plan.treated)
+        checks = affected_checks(subject.checks, plan.treated, place)
+        return cls(subject, treatable, judging, proving, checks, plan, seed)
+
+    def asked(self, progress: Progress | None) -> dict[str, Any]:
+        """What decides the result, as JSON values."""
+        return {
+            "classifier": self.patient.classifier.fingerprint(),
+            "findings": [finding.key for finding in self.patient.findings],
+            "treatments": [[one.record() for one in each.ladder] for each in self.plan.prescriptions],
+            "train": None if self.patient.train is None else self.patient.train.fingerprint(),
+            "fitting": self.patient.val.fingerprint(),
+            "judging": self.val.fingerprint(progress),
+            "proving": self.proving.proving.fingerprint(progress),
+            "max_loss": self.patient.max_loss,
+            "seed": self.seed,
+        }
+
+
+#: Why a run under pseudonyms is refused: other images come with their own names, and would be written with them.
+_PSEUDONYMS = (
+    "this audit replaced names by pseudonyms, and a treatment would write those of its training images as they are; "
+    "audit without pseudonyms into a folder that is not handed on, and treat that run"
+)
+
+
+def _opened(
+    run: AuditReport | Path | str, classifier: Model | None, images: Images | None
+) -> tuple[AuditReport, Subject, Path | None]:
+    """Report, what it examined, and its folder."""
+    if isinstance(run, AuditReport) and run.subject is not None:
+        subject = run.subject
+        if subject.pseudonyms:
+            raise InputError(_PSEUDONYMS)
+        if subject.fingerprint is not None and subject.classifier.fingerprint() != subject.fingerprint:
+            raise InputError(
+                f"{subject.classifier.name} is not what it was when it was audited: its weights have changed since; "
+                f"audit it again"
+            )
+        return run, subject, run.folder
+    folder = run.folder if isinstance(run, AuditReport) else Path(run)
+    if folder is None:
+        raise InputError(
+            "this report was kept without its run directory, and does not know what it examined; give the directory, "
+            "or the report that snellen.audit returned in this process"
+        )
+    record = RunRecord.read(folder)
+    if record.plan.get("pseudonyms") is not None:
+        raise InputError(_PSEUDONYMS)
+    audited = None if images is None else given_images(images)
+    model = None if classifier is None else given_classifier(classifier, audited)
+    return record.report, Subject.read(folder, record.plan, classifier=model, images=audited), folder
+
+
+def _fitting(given: Images | None, known: ImageSet | None, model: Classifier) -> ImageSet | None:
+    """Images that may be trained on, labelled in the classifier's classes; None where there are none."""
+    images = known if given is None else given_images(given)
+    if images is None:
+        return None
+    images = align_labels(images.for_fitting(), model.class_names)
+    labelled = np.flatnonzero(images.known_labels >= 0)
+    if not len(labelled):
+        raise InputError(f"{images.name} has no labels, and a treatment trains on labelled images")
+    return images if len(labelled) == len(images) else images.select(labelled)
+
+
+def _validation(
+    given: Images | None, known: ImageSet | None, training: ImageSet | None, model: Classifier, seed: int
+) -> tuple[ImageSet, str]:
+    """Validation images, and where they come from, in words that follow their number."""
+    found = _fitting(given, known, model)
+    if found is not None:
+        return found, f"of {found.name}"
+    if training is None:
+        raise InputError(
+            "a treatment needs images that are not those of the audit: give training images with train=... (--train "
+            "DATA), or, to treat scores alone, validation images with val=... (--val DATA)"
+        )
+    return training.select(_held_out(training, seed)), f"that were held out of {len(training)} training images"
+
+
+def _two_parts(validation: ImageSet) -> tuple[ImageSet, ImageSet]:
+    """Validation images that something is fitted to, and those that judge: other units.
+
+    Raises:
+        InputError: too few.
+    """
+    if len(validation) < FEWEST:
+        raise InputError(
+            f"a treatment needs {FEWEST} validation images at least, half of which judge what the others fit; got "
+            f"{len(validation)}: give more with val=... (--val DATA), or more training images"
+        )
+    first = halves(validation.units)
+    return validation.select(np.flatnonzero(first)), validation.select(np.flatnonzero(~first))
+
+
+def _held_out(images: ImageSet, seed: int) -> NDArray[np.int64]:
+    """Rows of a fifth of the units of every class."""
+    units = images.units
+    classes: dict[str, int] = {}
+    for unit, label in zip(units, images.labels.tolist(), strict=True):
+        classes.setdefault(unit, label)
+    generator = np.random.default_rng(Randomness(seed).generator("held out").initial_seed())
+    chosen: set[str] = set()
+    for label in sorted(set(classes.values())):
+        members = [unit for unit, own in classes.items() if own == label]
+        order = generator.permutation(len(members))
+        chosen |= {members[place] for place in order[: min(max(round(HELD_OUT * len(members)), 1), len(members) - 1)]}
+    rows = np.array([unit in chosen for unit in units])
+    if rows.all() or not rows.any():
+        raise InputError(f"{images.name} has too few units to hold some out for validation; give val=... (--val DATA)")
+    return np.flatnonzero(rows)
+
+
+def _check_classes(images: ImageSet | None, audited: ImageSet, model: Classifier) -> None:
+    """Refuse images that lack a class which the audited images hold: a classifier forgets what it is not shown."""
+    if images is None:
+        return
+    present = {int(label) for label in audited.known_labels if label >= 0}
+    gone = sorted(present - {int(label) for label in images.known_labels})
+    if gone:
+        named = ", ".join(model.class_names[label] for label in gone[:5]) + (", …" if len(gone) > 5 else "")
+        raise InputError(
+            f"{images.name} has no image of {named}, which the audited images hold; a classifier forgets what it is "
+            f"not shown: give images of every class"
+        )
+
+
+def _prepared(images: ImageSet, model: Classifier, progress: Progress | None, notes: list[str]) -> ImageStore:
+    """The images as the classifier takes them; what cannot be used is left out, and a note added.
+
+    Raises:
+        InputError: more than a few cannot be used.
+    """
+    store = ImageStore.of_images(images, model.preparation, progress=progress)
+    check_rejected(store.rejected.values(), len(images), images.name, allowed=False)
+    if store.rejected:
+        reasons = listed_reasons(counted_reasons(store.rejected.values()))
+        notes.append(f"{len(store.rejected)} of {len(images)} images of {images.name} were left out: {reasons}.")
+    return store
+
+
+def _usable(images: ImageSet, store: ImageStore) -> ImageSet:
+    """The images of a store, in its order."""
+    places = {one: row for row, one in enumerate(images.ids)}
+    return images.select([places[one] for one in store.ids])

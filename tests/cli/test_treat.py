@@ -1,0 +1,123 @@
+"""``snellen treat`` as a user calls it, and the commands that reports print."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+
+import pytest
+
+import snellen
+from snellen.auditing.opening import open_report
+from snellen.checks.treatments import TRAINING_IMAGES, UNTREATED
+from snellen.core import index
+from snellen.core.finding import KINDS
+from tests.document_blocks import ROOT
+
+SHAPES = "size=32&sizes=large&shapes=ring,star,heart,square,triangle,cross&seed=5"
+IMAGES, TRAIN = (f"optotypes:scenes?count=300&{SHAPES}#test", f"optotypes:scenes?count=1000&{SHAPES}#train")
+
+
+@pytest.fixture
+def audited(run, tmp_path):
+    """What an audit prints, of a classifier of which the training images are known, and of one where they are not."""
+    printed = {}
+    for name, more in (("known", ["--train", TRAIN]), ("unknown", [])):
+        out = tmp_path / "runs of" / name
+        code, printed[name], err = run("audit", "bundled:scene-cnn", IMAGES, *more, "--checks", "clean", "--out", out)
+        assert code == 0, err
+    return printed
+
+
+def words(command):
+    first, *rest = shlex.split(command)
+    assert first == "snellen"
+    return rest
+
+
+def test_the_command_that_the_terminal_prints_runs_as_printed(run, audited, tmp_path):
+    command = re.search(r"Treat the first: (.*)", audited["known"])[1]
+    assert TRAINING_IMAGES not in command
+    code, out, err = run(*words(command))
+    assert code == 0, err
+    assert "mended" in out
+    assert (tmp_path / "runs of" / "known-treated" / "treatment.json").is_file()
+
+
+def test_the_command_under_a_finding_runs_in_the_folder_of_the_report(run, audited, tmp_path, monkeypatch):
+    folder = tmp_path / "runs of" / "unknown"
+    finding = next(one for one in open_report(folder).findings if one.subject == "star")
+    (command,) = finding.treatments
+    monkeypatch.chdir(folder)
+    code, out, err = run(*words(command.replace(TRAINING_IMAGES, TRAIN)), "--treatment", "last_layer_retraining")
+    assert code == 0, err
+    assert "mended" in out
+    made = json.loads((folder / "treated" / "treatment.json").read_bytes())
+    assert [one["key"] for one in made["findings"]] == ["worst_class:star"]
+
+
+def test_the_plan_is_shown_and_nothing_is_written(run, audited, tmp_path):
+    before = set(tmp_path.rglob("*"))
+    code, out, err = run("treat", tmp_path / "runs of" / "known", "--plan-only")
+    assert code == 0, err
+    assert "last_layer_retraining, then" in out
+    assert "Chosen on 100 images that were held out of 1000 training images; 100 others of them fit" in out
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_wrong_input_is_refused_in_one_sentence(run, audited, tmp_path):
+    folder = tmp_path / "runs of" / "unknown"
+    for arguments, message in (
+        ([folder], "name a new folder for the treated classifier with --out FOLDER"),
+        ([folder, "--out", "new"], "give training images with train=... (--train DATA)"),
+        (
+            [folder, "--train", TRAIN, "--finding", "worst_class:stars", "--out", "new"],
+            "did you mean 'worst_class:star'",
+        ),
+        ([folder, "--train", TRAIN, "--treatment", "balanced", "--out", "new"], "did you mean 'balanced_tuning'"),
+        ([tmp_path / "nothing", "--train", TRAIN, "--out", "new"], "there is no such folder"),
+        ([folder, "--train", "nowhere", "--out", "new"], "nowhere"),
+        ([folder, "--train", IMAGES, "--out", "new"], "holds test images"),
+        ([folder, "--train", TRAIN, "--out", folder], "is not an empty folder; name a new one with --out"),
+    ):
+        code, _, err = run("treat", *arguments)
+        assert code == 2, err
+        assert message in " ".join(err.split()), err
+        assert "Traceback" not in err
+        assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(("damaged", "code"), [(3, 0), (60, 2)])
+def test_damaged_training_images_are_left_out_and_counted(run, audited, tmp_path, damaged, code):
+    snellen.write_images(snellen.load_images(TRAIN), tmp_path / "train")
+    files = sorted((tmp_path / "train").rglob("*.png"))
+    pictures = [file for file in files if "mask" not in str(file)]
+    for file in pictures[:damaged]:
+        file.write_bytes(file.read_bytes()[:60])
+    found, out, err = run(
+        "treat", tmp_path / "runs of" / "unknown", "--train", tmp_path / "train" / "manifest.csv", "--out", "made",
+        "--finding", "worst_class:star", "--treatment", "last_layer_retraining",
+    )  # fmt: skip
+    assert found == code, err
+    assert "Traceback" not in err
+    said = " ".join((out + err).split())
+    assert re.search(r"\d of \d+ images of .* were left out" if code == 0 else "cannot be used|rejected", said), said
+
+
+def test_json_is_the_record(run, audited, tmp_path):
+    code, out, err = run("treat", tmp_path / "runs of" / "known", "--finding", "worst_class", "--out", "made", "--json")
+    assert code == 0, err
+    assert json.loads(out) == json.loads((tmp_path / "made" / "treatment.json").read_bytes())
+
+
+def test_what_is_advised_instead_of_a_treatment_exists():
+    known = {name.replace("_", "-") for name in index.methods("recipes")}
+    listings = (ROOT / "src").rglob("*.py")
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in listings)
+    for kind, sentence in UNTREATED.items():
+        assert kind in KINDS
+        for command in re.findall(r"snellen train ([\w-]+)", sentence):
+            assert command in known, f"{kind}: there is no snellen train {command}"
+        for listing in re.findall(r"lists/(\w+)\.json", sentence):
+            assert re.search(rf'name: ClassVar\[str\] = "{listing}"|"{listing}": \[|\{{"{listing}":', sources), kind
