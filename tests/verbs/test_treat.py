@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -367,3 +368,15 @@ def test_a_fine_tuning_that_costs_too_much_goes_back_a_part_of_the_way():
 
     assert share(1.0) == pytest.approx(1.0)
     assert share(-1.0) == pytest.approx(0.25), "no share of the way gains a whole accuracy: the smallest is taken"
+
+
+def test_a_package_that_is_missing_is_named_in_the_plan_and_nothing_breaks(blind, monkeypatch):
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    plan = snellen.treatment_plan(blind, garments()["train"], val=garments()["val"], findings="worst_class")
+    (one,) = plan.prescriptions
+    assert "last_layer_retraining" in [treatment.name for treatment in one.ladder]
+    assert "balanced_tuning" in one.refused
+    assert "needs the package 'accelerate'; install it with: pip install 'snellen[train]'" in str(plan)
+    made = treat(blind, findings="worst_class")
+    assert outcome(made, "worst_class:Bag") == "mended"
+    assert any(note.startswith("Not tried: ") and "balanced_tuning" in note for note in made.notes)

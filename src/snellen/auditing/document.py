@@ -12,7 +12,6 @@ from PIL import Image
 from snellen.auditing.eye_chart_picture import acuity_words, column_words
 from snellen.auditing.figure_picture import figures_with_evidence, leading_figures
 from snellen.auditing.html import fact_words, verdict
-from snellen.checks.treatments import TRAINING_IMAGES
 from snellen.core.finding import FIGURES_OF_BAGS, OF_BAGS, Finding
 from snellen.data.rejections import listed_reasons
 
@@ -161,8 +160,7 @@ def treatment_words(treatment: str, shown: str) -> str:
         shown: the same as it is printed.
     """
     if treatment.startswith("snellen "):
-        named = f" ({TRAINING_IMAGES}: labelled images that it may be trained on)" if TRAINING_IMAGES in shown else ""
-        return f"Treat, in the folder of this report: {shown}{named}"
+        return f"Treat, in the folder of this report: {shown}"
     return f"{treatment[:1].upper()}{treatment[1:]}."
 
 

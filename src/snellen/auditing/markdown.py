@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from snellen.auditing.advice import advised, whole_command
 from snellen.auditing.document import EYE_CHART, document_of, example_picture, facts_words, harm_words, treatment_words
+from snellen.checks.treatments import TRAINING_IMAGES
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
@@ -79,7 +80,9 @@ def render_markdown(report: AuditReport, pictures: Mapping[tuple[str | None, ...
         lines += ["## Treatment", ""]
         command = whole_command(report.findings)
         if command is not None:
-            lines += [f"All of it: {treatment_words(command, f'`{command}`')}", ""]
+            lines += [f"All of it, in the folder of this report: `{command}`", ""]
+            if TRAINING_IMAGES in command:
+                lines += [f"{TRAINING_IMAGES} stands for labelled images that it may be trained on.", ""]
         rows = [
             (
                 f"{one.kind.replace('_', ' ')} ({one.findings})",

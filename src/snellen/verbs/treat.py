@@ -33,6 +33,9 @@ from snellen.verbs.treatment_trials import Bench, Trial, climbed, next_treatment
 #: Most candidates; a plan of few kinds has fewer.
 MOST = 6
 
+#: Share of what the findings measure that must be gone on the validation images where anything is delivered.
+LEAST_GAIN = 0.05
+
 #: What was asked for, while it is being done.
 UNFINISHED = "treating.json"
 
@@ -218,7 +221,7 @@ def _open(folder: Path, asked: Mapping[str, Any]) -> _Note:
 
 def _chosen(tried: Sequence[Trial], plan: TreatmentPlan, max_loss: float) -> Trial | None:
     """The candidate that mends most of the harm on the validation images, among those that lose little; None: none."""
-    able = [one for one in tried if one.cost <= max_loss and one.gain(plan.treated) > 0]
+    able = [one for one in tried if one.cost <= max_loss and one.gain(plan.treated) >= LEAST_GAIN]
     return max(able, key=lambda one: one.gain(plan.treated), default=None)
 
 
@@ -278,7 +281,7 @@ def _result(
         ),
         comparison=proof.comparison,
         tried=tuple(one.words for one in tried),
-        notes=(*case.plan.notes, *notes),
+        notes=(*case.plan.left_out, *case.plan.notes, *notes),
         treatments=tuple(one.record() for one in chosen.treatments),
     )
     shown = render_treated(
@@ -311,7 +314,7 @@ def _nothing(case: Case, tried: Sequence[Trial]) -> Treated:
         cost=None,
         comparison=None,
         tried=tuple(one.words for one in tried),
-        notes=case.plan.notes,
+        notes=(*case.plan.left_out, *case.plan.notes),
     )
 
 

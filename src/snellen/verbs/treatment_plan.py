@@ -12,7 +12,7 @@ from snellen.checks.check import Check
 from snellen.checks.treatments import UNTREATED, ladder
 from snellen.core import index
 from snellen.core.classifier import Classifier
-from snellen.core.errors import InputError, unknown_name
+from snellen.core.errors import InputError, MissingExtraError, import_extra, unknown_name
 from snellen.core.finding import Finding
 from snellen.core.method import Method, build
 from snellen.methods.treatments.treatment import Patient, Treatment
@@ -68,6 +68,15 @@ class TreatmentPlan:
         """Findings that something is tried against."""
         return tuple(finding for one in self.prescriptions if one.ladder for finding in one.findings)
 
+    @property
+    def left_out(self) -> list[str]:
+        """A line for each reason why treatments of these kinds are not tried, with their names."""
+        names: dict[str, dict[str, None]] = {}
+        for one in self.prescriptions:
+            for name, why in one.refused.items() if one.ladder else ():
+                names.setdefault(why, {})[name] = None
+        return [f"Not tried: {', '.join(found)} ({why})." for why, found in names.items()]
+
     def lines(self) -> list[str]:
         """The plan as text, a line for each kind of finding and each note."""
         found = []
@@ -75,7 +84,7 @@ class TreatmentPlan:
             named = one.findings[0].title + (f" (and {len(one.findings) - 1} more)" if len(one.findings) > 1 else "")
             tried = ", then ".join(treatment.name for treatment in one.ladder) or f"nothing: {one.reason}"
             found.append(f"{named}: {tried}")
-        return [*found, *self.notes]
+        return [*found, *self.left_out, *self.notes]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -222,4 +231,9 @@ def _refusal(treatment: Treatment, network: PreparedNetwork | None, patient: Pat
         return "needs training images (--train DATA)"
     if network is None:
         return f"needs the weights, and {patient.classifier.name} has none here"
+    try:
+        for package, extra in treatment.packages.items():
+            import_extra(package, extra, treatment.name)
+    except MissingExtraError as error:
+        return str(error).removeprefix(f"{treatment.name} ")
     return treatment.refusal(network, patient)

@@ -6,6 +6,7 @@ al., "MedMNIST-C", 2024, arXiv 2406.17536, in a fine-tuning instead of a trainin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -16,7 +17,7 @@ from snellen.core.randomness import Randomness
 from snellen.methods.corruptions.apply import targeted_augmentation
 from snellen.methods.corruptions.benchmarks import benchmark
 from snellen.methods.recipes.augmix import jensen_shannon
-from snellen.methods.treatments.treatment import FineTuning, Patient
+from snellen.methods.treatments.treatment import TRAINING, FineTuning, Patient
 from snellen.training.batches import Batch
 from snellen.training.fine_tuning import Term, TuningPlan
 from snellen.training.transforms import aug_mix
@@ -47,6 +48,7 @@ class AugMixTuning(FineTuning):
     name: ClassVar[str] = "augmix_tuning"
     treats: ClassVar[tuple[str, ...]] = ("corruption",)
     passes: ClassVar[float] = 8.0
+    packages: ClassVar[Mapping[str, str]] = {**TRAINING, "torchvision": "models"}
 
     plan: TuningPlan = Field(TuningPlan(steps=160), description="numbers of the training; a step costs four")
     severity: int = Field(3, ge=1, le=10, description="strength of the operations")

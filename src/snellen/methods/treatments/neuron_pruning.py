@@ -23,7 +23,7 @@ from torch.nn.modules.conv import _ConvNd
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
-from snellen.methods.treatments.treatment import Patient, Stage, Treating, Treatment
+from snellen.methods.treatments.treatment import TRAINING, Patient, Stage, Treating, Treatment
 from snellen.models.classifiers.trainable import PreparedNetwork
 from snellen.training.evaluation import accuracy, score_examples
 from snellen.training.fine_tuning import TuningPlan, fine_tune
@@ -45,6 +45,7 @@ class FinePruning(Treatment):
     stage: ClassVar[Stage] = Stage.SURGERY
     #: As if it cost more than to unlearn a trigger that was recovered, which is tried first.
     passes: ClassVar[float] = 13.0
+    packages: ClassVar[Mapping[str, str]] = TRAINING
 
     loss: float = Field(
         0.04, ge=0, lt=1, description="accuracy on validation images that may be lost before the training makes it good"

@@ -27,6 +27,9 @@ from snellen.training.batches import ImageStore
 from snellen.training.evaluation import accuracy
 from snellen.training.fine_tuning import Term, TuningPlan, fine_tune, within_loss
 
+#: What every training needs: see :attr:`Treatment.packages`.
+TRAINING = {"accelerate": "train"}
+
 
 class Stage(IntEnum):
     """When a treatment takes its turn, where there are several: weights, statistics, last layer, scores."""
@@ -109,6 +112,8 @@ class Treatment(Method):
     passes: ClassVar[float] = 4.0
     #: Whether it needs training images.
     trains: ClassVar[bool] = True
+    #: Packages of extras that it needs: name of the module → extra.
+    packages: ClassVar[Mapping[str, str]] = {}
 
     def refusal(self, network: PreparedNetwork, patient: Patient) -> str | None:
         """Why it cannot treat this patient, in words that follow its name; None where it can."""
@@ -141,6 +146,8 @@ class Treatment(Method):
 
 class FineTuning(Treatment):
     """A treatment that trains on from the weights: it says what it adds, and several are one training."""
+
+    packages: ClassVar[Mapping[str, str]] = TRAINING
 
     plan: TuningPlan = Field(TuningPlan(), description="numbers of the training")
 
