@@ -380,3 +380,24 @@ def test_a_package_that_is_missing_is_named_in_the_plan_and_nothing_breaks(blind
     made = treat(blind, findings="worst_class")
     assert outcome(made, "worst_class:Bag") == "mended"
     assert any(note.startswith("Not tried: ") and "balanced_tuning" in note for note in made.notes)
+
+
+class Hesitant(Vandal):
+    """Divides scores by a little more than one: helps, and not enough."""
+
+    name: ClassVar[str] = "hesitant"
+
+    def treated(self, network, patient, call):
+        layers = [one for one in network.modules() if isinstance(one, torch.nn.Linear)]
+        with torch.no_grad():
+            layers[-1].weight.div_(1.6)
+            layers[-1].bias.div_(1.6)
+        return network
+
+
+def test_the_candidate_that_helps_most_is_delivered_and_not_the_first_that_helps(sure):
+    first = treat(sure, findings="calibration", treatments=[Hesitant()])
+    assert first.delivered
+    both = treat(sure, findings="calibration", treatments=[Hesitant(), "temperature_scaling"])
+    assert len(both.tried) == 2
+    assert [one["method"] for one in both.treatments] == ["temperature_scaling"]

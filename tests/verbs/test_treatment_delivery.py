@@ -145,7 +145,8 @@ def test_a_file_that_is_another_one_by_now_is_not_written_into(tmp_path):
         with_numbers_of(classifier.module, content, tmp_path)
 
 
-def test_a_folder_of_transformers_stays_one(tmp_path):
+@pytest.fixture(scope="module")
+def transformers_folder(tmp_path_factory):
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
     config = transformers.ViTConfig(
@@ -158,13 +159,48 @@ def test_a_folder_of_transformers_stays_one(tmp_path):
         id2label=dict(enumerate(NAMES)),
         label2id={name: number for number, name in enumerate(NAMES)},
     )
-    came = tmp_path / "came"
+    came = tmp_path_factory.mktemp("transformers") / "came"
     transformers.ViTForImageClassification(config).save_pretrained(came)
     transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(came)
-    treated, again, reference = write(load_classifier(f"hf:{came}"), tmp_path / "out")
+    return came
+
+
+@pytest.mark.parametrize("names", [None, ["one", "two", "three"]], ids=["its own names", "other names"])
+def test_a_folder_of_transformers_stays_one(transformers_folder, tmp_path, names):
+    classifier = load_classifier(f"hf:{transformers_folder}", names)
+    treated, again, reference = write(classifier, tmp_path / "out")
     assert reference == f"hf:{tmp_path / 'out' / 'model'}"
     assert same(treated, again)
     assert (tmp_path / "out" / "model" / "config.json").is_file()
+
+
+def test_what_was_said_beside_an_artifact_stands_in_its_card(tmp_path):
+    other = Preparation(size=(28, 28), resize="exact", resize_to=(28, 28), interpolation="bicubic")
+    classifier = load_classifier("bundled:fashion-cnn", [f"garment {row}" for row in range(10)], preparation=other)
+    treated, again, _ = write(classifier, tmp_path / "out")
+    assert again.preparation == other
+    assert same(treated, again)
+
+
+def test_references_are_paths_of_the_folder_where_they_were_used(timm_file, transformers_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(timm_file.parent)
+    weights = load_classifier(f"timm:test_resnet@{timm_file.name}", CLASSES, size=48)
+    monkeypatch.chdir(transformers_folder.parent)
+    folder = load_classifier("hf:came")
+    artifact = load_classifier("bundled:fashion-cnn")
+    delivered(artifact, treated_by_scaling(artifact), _made(tmp_path / "first"), {"method": "treat"}, "data", 0)
+    monkeypatch.chdir(tmp_path)
+    own = load_classifier("first")
+    monkeypatch.chdir("/")
+    for number, (classifier, kind) in enumerate(((weights, "checkpoint:"), (folder, "hf:"), (own, "artifact:"))):
+        treated, again, reference = write(classifier, tmp_path / str(number))
+        assert reference.startswith(kind)
+        assert same(treated, again)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 class Chosen(nn.Module):

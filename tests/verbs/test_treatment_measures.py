@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,13 @@ from torch import Tensor, nn
 
 import snellen
 from snellen.auditing.checks import resolve_checks
+from snellen.auditing.compare.finding_differences import compare_quantities
+from snellen.auditing.compare.pairing import pair_runs
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.core.classifier import Classifier
 from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
+from snellen.verbs.treatment_measures import measured
 from snellen.verbs.treatment_proof import ProvingImages, proven
 from snellen.verbs.treatment_trials import judged
 from tests.verbs.ill_classifiers import classifier_of, garments, healthy
@@ -101,3 +105,33 @@ def test_a_slice_is_proven_on_the_half_that_did_not_find_it(records, tmp_path):
     assert (outcome.outcome, outcome.treatment) == ("mended", "healing")
     assert outcome.high is not None
     assert outcome.high < -0.1
+
+
+def test_wrong_labels_do_not_count_as_errors_of_the_classifier(records):
+    before, after = records["before"], records["after"]
+    finding = Finding(kind="label_noise", harm=0.2, title="Labels look wrong")
+    known = before.images
+    suspects = [one for one, right in zip(known.ids, known.correct, strict=True) if not right][:30]
+    listed = replace(before, lists={**before.lists, "label_noise": [{"id": one} for one in suspects]})
+    found = measured(listed, after, [finding], resamples=50)["label_noise"]
+    errors = int((~known.correct).sum())
+    assert found.first == pytest.approx((errors - 30) / (len(known) - 30))
+    assert found.first < measured(before, after, [finding], resamples=50)["label_noise"].first
+
+
+def test_shifted_images_are_judged_by_the_error_on_them(tmp_path):
+    sets, runs = garments(), []
+    for name, network in (("before", WrongOfBrightImages()), ("after", healthy())):
+        snellen.audit(
+            classifier_of(network),
+            sets["audited"],
+            checks=["clean", "drift"],
+            train=sets["train"].select(range(200)),
+            out=tmp_path / name,
+        )
+        runs.append(RunRecord.read(tmp_path / name))
+    finding = Finding(kind="drift", subject="features", harm=0.0, title="Images differ from those of the training")
+    assert "drift:features" in compare_quantities(pair_runs(*runs), resamples=50), "it would be compared by itself"
+    found = measured(*runs, [finding], resamples=50)["drift:features"]
+    errors = [1 - one.report.metrics["clean.accuracy"].value for one in runs]
+    assert [found.first, found.second] == pytest.approx(errors)
