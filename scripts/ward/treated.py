@@ -65,7 +65,7 @@ def measured(one: Ill, folder: Path, sizes: Sizes, *, scratch: bool = True) -> d
         )
     wanted = one.findings(classifier.class_names)
     keys = [finding.key for finding in report.findings if finding.kind in wanted or finding.key in wanted]
-    told: dict[str, object] = {
+    record: dict[str, object] = {
         "name": one.name,
         "defect": one.defect.name,
         "world": one.defect.world.name,
@@ -80,8 +80,8 @@ def measured(one: Ill, folder: Path, sizes: Sizes, *, scratch: bool = True) -> d
         "seconds": seconds,
     }
     if keys:
-        told |= _treated(one, report, sets, keys, place, seconds, scratch=scratch)
-    return told
+        record |= _treated(one, report, sets, keys, place, seconds, scratch=scratch)
+    return record
 
 
 def _treated(
@@ -101,7 +101,7 @@ def _treated(
     with _timed(seconds, "treat"):
         made = snellen.treat(report, sets.train, val=sets.val, findings=list(keys), out=out, seed=one.seed)
     case = Case.of(report, sets.train, val=sets.val, findings=list(keys), seed=one.seed)
-    told: dict[str, object] = {
+    record: dict[str, object] = {
         "outcomes": [finding.model_dump(mode="json") for finding in made.findings],
         "cost": None if made.cost is None else made.cost.model_dump(mode="json"),
         "tried": list(made.tried),
@@ -109,15 +109,15 @@ def _treated(
         "written": made.reference is not None,
     }
     if not case.plan.treated:
-        return told
+        return record
     others = ["plain", "scratch"] if one.seed == 0 and scratch else ["plain"]
     for name in others:
         with _timed(seconds, name):
             network = _plain(one, case, made.findings[0].treatment) if name == "plain" else _from_scratch(one, case)
         other = trained_classifier(case.patient.classifier, network, name)
         proof = _judged(case, other, name, place, one.seed)
-        told[name] = _record(case, proof, out / "audits" / "after")
-    return told
+        record[name] = _record(case, proof, out / "audits" / "after")
+    return record
 
 
 def _plain(one: Ill, case: Case, treatment: str) -> PreparedNetwork:

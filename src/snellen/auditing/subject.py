@@ -36,7 +36,7 @@ class Subject:
         seed: of the audit.
         save_images: whether pictures of the images may be kept.
         pseudonyms: whether names were replaced in what the audit wrote.
-        fingerprint: of the classifier as it was audited; None: it cannot be told from another.
+        fingerprint: of the classifier as it was audited; None: it has no hash, as a plain callable.
     """
 
     classifier: Classifier

@@ -101,7 +101,7 @@ def fine_tune(
         rng: of order, changes and dropout.
         checkpoint: file to save to and to go on from.
         recipe: what else defines this training; a checkpoint of another is refused.
-        progress: hears of every step.
+        progress: who is shown every step.
 
     Returns:
         The network, in evaluation mode.

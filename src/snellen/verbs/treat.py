@@ -82,7 +82,7 @@ def treat(
         train_limit: at most so many training images are trained on, drawn at random; more cost more, and mend more.
         budget: seconds, or a time such as "90s", "5m", after half of which no new candidate is begun.
         seed: of everything random.
-        progress: hears of every step.
+        progress: who is shown every step, and what each candidate did.
 
     Returns:
         The treated classifier, what became of each finding, and what it cost.

@@ -132,8 +132,8 @@ class Treated:
 
     def __repr__(self) -> str:
         counts = {name: sum(one.outcome == name for one in self.findings) for name in Outcome.__args__}  # type: ignore[attr-defined]
-        told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-        return f"Treated({self.classifier.name}: {told or 'nothing to treat'})"
+        words = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        return f"Treated({self.classifier.name}: {words or 'nothing to treat'})"
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, as ``treatment.json`` holds them."""

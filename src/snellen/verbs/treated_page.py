@@ -90,11 +90,11 @@ def verdict(treated: Treated) -> str:
     counts: dict[str, int] = {}
     for one in treated.findings:
         counts[one.outcome] = counts.get(one.outcome, 0) + 1
-    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    words = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
     cost = treated.cost
     if cost is None:
-        return f"{told}. Nothing is delivered."
-    return f"{told}. Clean accuracy {cost.first:.1%} before, {cost.second:.1%} after."
+        return f"{words}. Nothing is delivered."
+    return f"{words}. Clean accuracy {cost.first:.1%} before, {cost.second:.1%} after."
 
 
 def _bar(one: TreatedFinding, findings: Sequence[TreatedFinding]) -> Bar | None:

@@ -133,7 +133,7 @@ def proven(
         folder: of the audits.
         seed: of these.
         save_images: whether they may keep pictures.
-        progress: hears of everything.
+        progress: who is shown how far it is.
     """
 
     def audited(model: Classifier, part: ImageSet, name: str, run: Sequence[Check] = checks) -> RunRecord:

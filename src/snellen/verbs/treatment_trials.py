@@ -87,7 +87,7 @@ class Bench:
         checks: that measure the findings.
         folder: of audits and weights; the same call goes on from what lies in it.
         seed: of everything random.
-        progress: hears of everything.
+        progress: who is shown how far it is.
     """
 
     patient: Patient
@@ -156,8 +156,8 @@ def judged(
             quantities[key] = (finding.harm, finding.harm)
         first, second = quantities[key]
         of_images = finding.kind in BY_ERROR or finding.kind == SUSPECTS
-        told = of_images or level_of(finding, after) not in (None, "note")
-        if first > 0 and second <= (LEFT if told else LEFT_UNSEEN) * first:
+        still_there = of_images or level_of(finding, after) not in (None, "note")
+        if first > 0 and second <= (LEFT if still_there else LEFT_UNSEEN) * first:
             mended.add(key)
     return quantities, frozenset(mended)
 

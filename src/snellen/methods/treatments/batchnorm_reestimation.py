@@ -74,7 +74,7 @@ def reestimated(
         batches: positions of images; a batch of one image is left out, since it has no spread.
         read: positions (m,) → images (m, 3, h, w) in [0, 1], on the device of the network.
         old_share: weight of the statistics that are there, in [0, 1].
-        progress: hears of every batch.
+        progress: who is shown every batch.
     """
     layers, listener = batchnorm_layers(network), progress or Silent()
     old = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in layers]  # type: ignore[union-attr]
