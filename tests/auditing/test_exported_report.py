@@ -82,6 +82,30 @@ def test_pdf_shows_what_its_fonts_have_and_marks_the_rest(tmp_path):
     assert evil.to_pdf(tmp_path / "evil.pdf").stat().st_size > 10_000
 
 
+def test_both_say_what_can_be_treated_and_by_which_command(tmp_path, monkeypatch):
+    first, second = report().findings
+    command = "snellen treat . --train TRAINING_IMAGES --out treated"
+    printed = "snellen treat . --finding corruption:fog --train TRAINING_IMAGES --out treated"
+    treatable = report(findings=(first.model_copy(update={"treatments": (printed,)}), second))
+    text = treatable.to_markdown()
+    section = text[text.index("## Treatment") : text.index("## Skipped checks")]
+    assert f"All of it, in the folder of this report: `{command}`" in section
+    assert "TRAINING_IMAGES stands for labelled images that it may be trained on." in section
+    assert "| corruption (1) | 30.0% | batchnorm_reestimation, corruption_tuning" in section
+    assert "TRAINING_IMAGES" not in report().to_markdown(), "the training images are known"
+    assert "## Treatment" not in report(findings=()).to_markdown()
+
+    pytest.importorskip("reportlab", reason="reportlab is not installed")
+    from snellen.auditing import pdf
+
+    shown = []
+    monkeypatch.setattr(pdf, "treat_all_words", lambda *words: shown.append(words) or list(words))
+    treatable.to_pdf(tmp_path / "report.pdf")
+    assert shown == [(command, command)]
+    report(findings=()).to_pdf(tmp_path / "healthy.pdf")
+    assert len(shown) == 1
+
+
 def test_findings_are_a_tuple_that_is_a_table():
     found = report().findings
     assert isinstance(found, tuple)

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from snellen.auditing.advice import advised, whole_command
 from snellen.auditing.eye_chart_picture import acuity_words, column_words
 from snellen.auditing.figure_picture import figures_with_evidence, leading_figures
 from snellen.auditing.html import fact_words, verdict
+from snellen.checks.treatments import TRAINING_IMAGES
 from snellen.core.finding import FIGURES_OF_BAGS, OF_BAGS, Finding
 from snellen.data.rejections import listed_reasons
 
@@ -51,6 +53,8 @@ class Document:
         leading: the figures that matter most.
         eye_chart: accuracy that is retained, in percent, a row for each disturbance; None without one.
         tested: how many hypotheses became findings.
+        treatment: what can be treated: findings, what is at stake, treatments, their cost; None where nothing can.
+        treat_all: the command that treats all of it, in the folder of the report; None where there is none.
         checks: what did not run, one line each.
         figures: all other figures; the accuracies of corruptions at each severity are in the eye chart.
         notes: how to read the figures.
@@ -63,6 +67,8 @@ class Document:
     leading: TextTable
     eye_chart: TextTable | None
     tested: str
+    treatment: TextTable | None
+    treat_all: str | None
     checks: tuple[str, ...]
     figures: TextTable
     notes: tuple[str, ...]
@@ -96,6 +102,8 @@ def document_of(report: AuditReport) -> Document:
         tested=f"{tested.hypotheses} hypotheses were tested together; {tested.findings} became findings at a false "
         f"discovery rate of {tested.rate:.0%}. Harm is the share of the data lost, at 95 % confidence."
         + unseen_words(report.sight),
+        treatment=_treatment(report.findings),
+        treat_all=whole_command(report.findings),
         checks=tuple(
             f"{check.name.replace('_', ' ')} {check.status}: {check.reason or 'no reason was given'}"
             for check in report.checks
@@ -112,6 +120,33 @@ def document_of(report: AuditReport) -> Document:
             ),
         ),
     )
+
+
+def _treatment(findings: Sequence[Finding]) -> TextTable | None:
+    rows = [
+        (
+            f"{one.kind.replace('_', ' ')} ({one.findings})",
+            f"{one.at_stake:.1%}",
+            ", ".join(one.treatments),
+            f"{one.passes:.0f}" if one.passes >= 1 else "under 1",
+        )
+        for one in advised(findings)
+    ]
+    head = ("findings", "images at stake", "tried in this order", "passes over 5,000 training images, about")
+    return TextTable(head, tuple(rows)) if rows else None
+
+
+def treat_all_words(command: str, shown: str) -> list[str]:
+    """How all findings are treated, in one sentence, and another where the command has a placeholder.
+
+    Args:
+        command: of the whole report.
+        shown: the same as it is printed.
+    """
+    words = [f"All of it, in the folder of this report: {shown}"]
+    if TRAINING_IMAGES in command:
+        words.append(f"{TRAINING_IMAGES} stands for labelled images that it may be trained on.")
+    return words
 
 
 def unseen_words(sight: Sequence[str]) -> str:

@@ -10,9 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snellen.auditing.advice import advised, whole_command
-from snellen.auditing.document import EYE_CHART, document_of, example_picture, facts_words, harm_words, treatment_words
-from snellen.checks.treatments import TRAINING_IMAGES
+from snellen.auditing.document import (
+    EYE_CHART,
+    document_of,
+    example_picture,
+    facts_words,
+    harm_words,
+    treat_all_words,
+    treatment_words,
+)
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
@@ -75,29 +81,13 @@ def render_markdown(report: AuditReport, pictures: Mapping[tuple[str | None, ...
             lines += [" ".join(map(treatment_words, finding.treatments, words)), ""]
     if not report.findings:
         lines += ["No significant problems found.", ""]
-    advice = advised(report.findings)
-    if advice:
+    if document.treatment is not None:
         lines += ["## Treatment", ""]
-        command = whole_command(report.findings)
-        if command is not None:
-            lines += [f"All of it, in the folder of this report: `{command}`", ""]
-            if TRAINING_IMAGES in command:
-                lines += [f"{TRAINING_IMAGES} stands for labelled images that it may be trained on.", ""]
-        rows = [
-            (
-                f"{one.kind.replace('_', ' ')} ({one.findings})",
-                f"{one.at_stake:.1%}",
-                ", ".join(one.treatments),
-                f"{one.passes:.0f}" if one.passes >= 1 else "under 1",
-            )
-            for one in advice
-        ]
-        lines += [
-            *table(
-                ("findings", "images at stake", "tried in this order", "passes over 5,000 training images, about"), rows
-            ),
-            "",
-        ]
+        if document.treat_all is not None:
+            lines += [
+                one for words in treat_all_words(document.treat_all, f"`{document.treat_all}`") for one in (words, "")
+            ]
+        lines += [*table(document.treatment.head, document.treatment.rows), ""]
     if document.checks:
         lines += ["## Skipped checks", "", *(f"- {plain(check)}" for check in document.checks), ""]
     lines += ["## Figures", "", *table(document.figures.head, document.figures.rows), ""]

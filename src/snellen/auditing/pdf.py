@@ -25,6 +25,7 @@ from snellen.auditing.document import (
     example_picture,
     facts_words,
     harm_words,
+    treat_all_words,
     treatment_words,
 )
 from snellen.auditing.finding_picture import arrange_findings
@@ -114,6 +115,11 @@ def _story(report: AuditReport, width: float) -> list[Any]:
         story += [text(f"{one.shown_level}, {one.harm:.1%}: {one.title}", "small") for one in found]
     if not report.findings:
         story.append(text("No significant problems found."))
+    if document.treatment is not None:
+        story += head("Treatment")
+        if document.treat_all is not None:
+            story += [text(words, "small") for words in treat_all_words(document.treat_all, document.treat_all)]
+        story += [Spacer(1, 4), _table(document.treatment, width, numbers=(1, 3))]
     if document.checks:
         story += [*head("Skipped checks"), *(text(check, "small") for check in document.checks)]
     story += [*head("Figures"), _table(document.figures, width, numbers=(1, 2, 3))]
