@@ -21,7 +21,7 @@ from snellen.checks.eye_chart import EyeChart, chance_level
 from snellen.checks.hypothesis import FALSE_DISCOVERY_RATE, confirmed
 from snellen.checks.panels import keep_picture
 from snellen.checks.per_image import PerImage
-from snellen.checks.treatments import treatments
+from snellen.checks.treatments import ladder, treatments
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.evidence import Evidence
@@ -276,13 +276,18 @@ def judge(
     made = [(found, check) for (check, _), found in zip(hypotheses, told, strict=True) if found is not None]
     chosen = len(made)
     made += [(found, check) for check in checks for found in conclusions[check.name].findings]
-    made = [
-        (one if one.treatments else one.model_copy(update={"treatments": treatments(one, trained=trained)}), check)
-        for one, check in made
-    ]
+    made = [(_with_treatments(one, trained=trained), check) for one, check in made]
     findings = rank(found for found, _ in made)
     makers = {place: next(check for f, check in made if f is found) for place, found in enumerate(findings)}
     return findings, makers, Judged(hypotheses=len(hypotheses), findings=chosen, rate=FALSE_DISCOVERY_RATE)
+
+
+def _with_treatments(finding: Finding, *, trained: bool) -> Finding:
+    """The command that treats it, then what its check advises; without either, what to do instead."""
+    if finding.treatments and not ladder(finding.kind):
+        return finding
+    commands = treatments(finding, trained=trained)
+    return finding.model_copy(update={"treatments": (*commands, *finding.treatments)})
 
 
 def unseen(
