@@ -17,10 +17,10 @@ from snellen.core.images import COLUMNS
 from snellen.core.randomness import Randomness
 from snellen.models.classifiers import references
 from snellen.models.classifiers.prepared_images import read_prepared
-from snellen.systems.smooth_inversion import scanning
+from snellen.systems.smooth_inversion import class_scan, scanning
 from snellen.systems.smooth_inversion.method import Backdoor
 from snellen.testing import check_method
-from tests.systems.smooth_inversion.toy_models import NAMES, TARGET, classifier, image_set
+from tests.systems.smooth_inversion.toy_models import NAMES, TARGET, classifier, image_set, pixels
 
 QUICK = {
     "epsilon": 0.9,
@@ -180,12 +180,39 @@ def test_too_few_units_to_confirm_a_class_are_named():
 def test_further_images_that_do_not_confirm_a_class_acquit_it(monkeypatch):
     plan, found = Backdoor(**QUICK).plan(), []
     for carried in (8, 7, 5):
-        monkeypatch.setattr(scanning._Searcher, "_confirm", lambda *_, one=carried: scanning.Confirmation(one, 8))
+        monkeypatch.setattr(scanning._Searcher, "_confirm", lambda *_, one=carried: class_scan.Confirmation(one, 8))
         scanned = snellen.scan(classifier(), image_set(80), Backdoor(**QUICK)).settings["backdoor"]
         found.append(scanned.verdict.split(":")[0])
     assert plan.error == 0.05
     # One class is confirmed: 7 of 8 has p = 9 / 256, and 5 of 8 has 93 / 256.
     assert found == ["suspicious", "suspicious", "no outlier within budget"]
-    assert scanning.Confirmation(7, 8).p_value == pytest.approx(9 / 256)
-    assert scanning.Confirmation(5, 8).p_value == pytest.approx(93 / 256)
-    assert scanning.Confirmation(8, 8).low > 0.6
+    assert class_scan.Confirmation(7, 8).p_value == pytest.approx(9 / 256)
+    assert class_scan.Confirmation(5, 8).p_value == pytest.approx(93 / 256)
+    assert class_scan.Confirmation(8, 8).low > 0.6
+
+
+def test_the_error_of_confirming_is_shared_by_the_classes_that_are_searched_again():
+    found = Backdoor(**QUICK | {"refined": 2})
+    images, labels = pixels(80)
+    scan = found.search(classifier(), images, labels, ids=tuple(map(str, range(80))), rng=Randomness(0))
+    assert len(scan.recovered) == 2
+    verdicts = []
+    for carried in (8, 7):
+        confirmed = [replace(one, confirmation=class_scan.Confirmation(carried, 8)) for one in scan.recovered]
+        verdicts.append([one.target for one in replace(scan, recovered=tuple(confirmed)).suspicious(found.plan())])
+    assert verdicts == [[TARGET], []]  # 9 / 256 is more than 0.05 / 2
+    alone = [one for one in scan.recovered if one.target == TARGET]
+    alone[0] = replace(alone[0], confirmation=class_scan.Confirmation(7, 8))
+    assert replace(scan, recovered=tuple(alone)).suspicious(found.plan())
+
+
+def test_an_image_confirms_a_class_only_if_its_own_change_carries_over():
+    images, labels = pixels(80)
+    confirmed = {}
+    for strength in (0.0, 60.0):
+        scan = Backdoor(**QUICK).search(
+            classifier(strength), images, labels, ids=tuple(map(str, range(80))), rng=Randomness(0)
+        )
+        confirmed[strength] = scan.recovered[0].confirmation
+    assert (confirmed[60.0].carried, confirmed[60.0].tried) == (8, 8)
+    assert confirmed[0.0].carried <= 1

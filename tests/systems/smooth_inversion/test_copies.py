@@ -1,16 +1,19 @@
 """Copies of a model: they keep what images teach, lose a trigger, and leave the model as it was; also of ONNX files."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
 from snellen.core.classifier import Classifier, hash_tensors
-from snellen.core.preparation import Preparation
+from snellen.core.preparation import Normalization, Preparation
 from snellen.core.randomness import Randomness
 from snellen.models.classifiers.onnx_export import export_onnx
 from snellen.models.classifiers.references import load_classifier
-from snellen.systems.smooth_inversion import scanning
+from snellen.systems.smooth_inversion import copies, scanning
 from snellen.systems.smooth_inversion.copies import tuned_copies
+from snellen.systems.smooth_inversion.image_roles import give_roles
 from snellen.systems.smooth_inversion.scanning import scan_classes
 from tests.systems.smooth_inversion.test_scanning import PLAN, replace
 from tests.systems.smooth_inversion.toy_models import NAMES, PATCH, SIDE, TARGET, classifier, pixels, signs
@@ -53,21 +56,50 @@ def planted():
 def test_copies_keep_the_classes_and_the_model_itself_is_untouched(planted):
     images, labels = pixels(120, seed=1)
     before = hash_tensors(dict(planted.module.state_dict()))
-    copies = list(copies_of(planted, images[:80], labels[:80], 2))
+    made = list(copies_of(planted, images[:80], labels[:80], 2))
     assert hash_tensors(dict(planted.module.state_dict())) == before
-    assert not any(weight.requires_grad for one in (planted, *copies) for weight in one.module.parameters())
-    assert len({before, *(hash_tensors(dict(one.module.state_dict())) for one in copies)}) == 3
+    assert not any(weight.requires_grad for one in (planted, *made) for weight in one.module.parameters())
+    assert len({before, *(hash_tensors(dict(one.module.state_dict())) for one in made)}) == 3
     others = labels[80:] != TARGET
     assert float((named(planted, stamped(images[80:]))[others] == TARGET).float().mean()) > 0.95
-    for one in copies:
+    for one in made:
         assert float((named(one, images[80:]) == labels[80:]).float().mean()) > 0.9
         assert float((named(one, stamped(images[80:]))[others] == TARGET).float().mean()) < 0.8
     again = next(iter(copies_of(planted, images[:80], labels[:80], 1)))
-    assert hash_tensors(dict(again.module.state_dict())) == hash_tensors(dict(copies[0].module.state_dict()))
+    assert hash_tensors(dict(again.module.state_dict())) == hash_tensors(dict(made[0].module.state_dict()))
 
 
-def scan_with(monkeypatch, copy):
-    monkeypatch.setattr(scanning, "tuned_copies", lambda *_, **__: iter([copy, copy]))
+def test_every_second_copy_is_disturbed_and_all_are_tuned_as_they_are_scanned(monkeypatch):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    model = Classifier(
+        network,
+        class_names=NAMES,
+        preparation=Preparation(size=(SIDE, SIDE)),
+        normalization=Normalization((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)),
+    )
+    images, labels = pixels(16)
+    losses = []
+
+    def untrained(module, store, *, plan, objective):
+        weights = {name: value.clone() for name, value in module.state_dict().items()}
+        module.train()
+        losses.append(objective(module, SimpleNamespace(images=images, targets=labels)))
+        return SimpleNamespace(weights=weights)
+
+    monkeypatch.setattr(copies, "train", untrained)
+    first, second = (one.module.state_dict() for one in copies_of(model, images, labels, 2))
+    before = network.state_dict()
+    assert all(torch.equal(first[name], value) for name, value in before.items())
+    noise = second["0.weight"] - before["0.weight"]
+    assert float(noise.std()) == pytest.approx(0.3 * float(before["0.weight"].std()), rel=0.3)
+    assert all(torch.equal(second[name], value) for name, value in before.items() if name != "0.weight")
+    expected = nn.functional.cross_entropy(model(images), labels, reduction="none")
+    assert torch.allclose(losses[0], expected, atol=1e-5)
+
+
+def scan_with(monkeypatch, *made):
+    monkeypatch.setattr(scanning, "tuned_copies", lambda *_, **__: iter(made))
     images, labels = pixels(60)
     plan = replace(PLAN, copies=2)
     found = scan_classes(classifier(), images, labels, plan, rng=Randomness(0))
@@ -75,19 +107,40 @@ def scan_with(monkeypatch, copy):
 
 
 def test_a_class_that_copies_have_lost_stands_out(monkeypatch):
-    found, suspicious = scan_with(monkeypatch, classifier(0.0))
+    found, suspicious = scan_with(monkeypatch, classifier(0.0), classifier(0.0))
     assert [one.target for one in suspicious] == [TARGET]
     assert found.ranking[0] == TARGET
     assert max(suspicious[0].copied) < 0.2
     assert found.statistic == min(suspicious[0].above_copies, float(found.contrast[TARGET]))
 
 
-def test_a_class_that_copies_have_as_well_does_not(monkeypatch):
-    found, suspicious = scan_with(monkeypatch, classifier())
+@pytest.mark.parametrize("strengths", [(60.0, 60.0), (60.0, 0.0), (0.0, 60.0)])
+def test_a_class_that_one_copy_has_as_well_does_not(monkeypatch, strengths):
+    found, suspicious = scan_with(monkeypatch, *map(classifier, strengths))
     assert suspicious == ()
     assert found.recovered[0].above_copies == pytest.approx(0, abs=1e-6)
     assert found.contrast[TARGET] > PLAN.contrast
     assert found.statistic < PLAN.contrast
+
+
+def test_copies_are_not_tuned_on_the_images_that_compare_them(monkeypatch):
+    seen = {}
+
+    def remembered(*arguments, **options):
+        seen["roles"] = give_roles(*arguments, **options)
+        return seen["roles"]
+
+    def copied(_, images, labels, count, *, ids, rng):
+        seen["ids"] = set(map(int, ids))
+        return iter([classifier(0.0)] * count)
+
+    monkeypatch.setattr(scanning, "give_roles", remembered)
+    monkeypatch.setattr(scanning, "tuned_copies", copied)
+    images, labels = pixels(60)
+    scan_classes(classifier(), images, labels, replace(PLAN, copies=2), rng=Randomness(0))
+    choosing = set(seen["roles"].choosing.tolist())
+    assert choosing
+    assert seen["ids"] == set(range(60)) - choosing
 
 
 def test_clean_models_make_copies_needless(monkeypatch):

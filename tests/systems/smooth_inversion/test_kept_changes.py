@@ -1,6 +1,7 @@
 """Recovered changes are kept, and a later audit tries them on its own model."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import snellen
 from snellen.auditing.audit import audit
 from snellen.core.errors import InputError
 from snellen.systems.smooth_inversion.check import BackdoorCheck
-from snellen.systems.smooth_inversion.kept_changes import read_changes
+from snellen.systems.smooth_inversion.kept_changes import KeptChange, own_first, read_changes
 from snellen.systems.smooth_inversion.transfer import transfer
 from tests.systems.smooth_inversion.toy_models import NAMES, classifier, image_set, pixels
 
@@ -92,3 +93,13 @@ def test_a_change_of_another_size_is_not_tried_and_said_so(before, tmp_path):
     report = audit(small, image_set(80), checks=[CHECK.model_copy(update={"earlier": str(before)})])
     assert any("was not tried: it is of 8x8 pixels, and this model sees 12x12" in note for note in report.notes)
     assert torch.isfinite(read_changes(before)[0].change).all()
+
+
+def test_a_change_that_is_found_again_is_the_audits_own_and_counted_once():
+    first, second = (KeptChange(name, torch.full((3, 2, 2), at), (name,)) for name, at in (("one", 0.1), ("two", 0.2)))
+    earlier = [replace(first, earlier=True, ids=("other",)), replace(second, earlier=True)]
+    found = own_first([first], earlier)
+    assert [(one.target, one.earlier, one.ids) for one in found] == [
+        ("one", False, ("one",)),
+        ("two", True, ("two",)),
+    ]

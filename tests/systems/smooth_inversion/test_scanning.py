@@ -11,8 +11,9 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
 from snellen.systems.smooth_inversion import scanning
+from snellen.systems.smooth_inversion.class_scan import ScanPlan
 from snellen.systems.smooth_inversion.inversion import Search
-from snellen.systems.smooth_inversion.scanning import ScanPlan, scan_classes
+from snellen.systems.smooth_inversion.scanning import scan_classes
 from tests.systems.smooth_inversion.toy_models import NAMES, TARGET, classifier, pixels
 
 SEARCH = Search(epsilon=0.9, samples=8, steps=12, rate=0.2, sure=None)

@@ -9,7 +9,9 @@ from torch import nn
 from snellen.core.classifier import Classifier
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
-from snellen.systems.smooth_inversion.scanning import ScanPlan, scan_classes
+from snellen.systems.smooth_inversion import strength
+from snellen.systems.smooth_inversion.class_scan import ScanPlan
+from snellen.systems.smooth_inversion.scanning import scan_classes
 from snellen.systems.smooth_inversion.strength import adversarial_radius, choose_strength, longest_change
 from tests.systems.smooth_inversion.test_scanning import PLAN
 from tests.systems.smooth_inversion.toy_models import NAMES, TARGET, classifier, pixels
@@ -44,6 +46,22 @@ def test_the_length_follows_the_model_and_stays_below_what_the_size_allows(times
     never = choose_strength(model, images, lambda size: 0.0, wanted=0.2, rng=Randomness(0))
     assert never.epsilon <= longest_change(8, 8)
     assert never.reached == 0
+
+
+@pytest.mark.parametrize(("radius", "first"), [(0.1, 0.5), (None, 3**0.5 / 4), (1e-9, 3**0.5 / 64), (50.0, 3**0.5)])
+def test_lengths_begin_at_five_radii_and_never_exceed_an_eighth_of_the_longest_change(monkeypatch, radius, first):
+    monkeypatch.setattr(strength, "adversarial_radius", lambda *_, **__: radius)
+    tried = []
+
+    def nothing_is_reached(size):
+        tried.append(size)
+        return 0.0
+
+    images, _ = pixels(4)  # 8 pixels wide: √(3 · 8 · 8) / 8 is √3
+    choose_strength(classifier(0.0), images, nothing_is_reached, wanted=0.2, rng=Randomness(0))
+    assert tried[0] == pytest.approx(first)
+    assert max(tried) <= 3**0.5 + 1e-9
+    assert max(tried) > first or first == 3**0.5
 
 
 def test_a_scan_chooses_the_length_at_which_the_middle_class_is_hardly_reached():

@@ -59,6 +59,18 @@ def test_a_model_without_the_trigger_shows_nothing(before):
     assert told(tried(before, classifier(0.0))) == []
 
 
+def test_a_model_that_takes_everything_for_the_class_loses_nothing_by_the_change(before):
+    model = classifier()
+    collapsed = snellen.Classifier(
+        lambda images: model(images) + 100 * torch.eye(4)[0],
+        class_names=model.class_names,
+        preparation=model.preparation,
+    )
+    (finding,) = told(tried(before, collapsed))
+    assert finding.facts["sent"] == finding.facts["sent_without_the_change"] == finding.facts["images"]
+    assert (finding.harm, finding.examples) == (0.0, ())
+
+
 def test_other_images_measure_where_none_of_those_that_did_is_there(before):
     images = image_set(60, seed=5)
     others = replace(
@@ -122,5 +134,8 @@ def test_the_strongest_of_several_changes_is_reported_and_pays_for_the_choice():
     assert (found.effect.sent, found.effect.counted, found.towards) == (8, 10, 2)
     assert found.p_value(0.3) == pytest.approx(2 * found.effect.p_value(0.3))
     assert found.harm(0.95, 1.0) < found.effect.harm(0.95)
+    # A class that was reported is judged by its reported changes, although another one sends more.
+    (reported,) = strongest_changes([changes[0], replace(changes[1], stands_out=False)], rows)
+    assert (reported.effect.sent, reported.towards) == (4, 1)
     hidden = [replace(one, stands_out=False) for one in changes]
     assert strongest_changes(hidden, rows)[0].p_value(0.3) == 1.0

@@ -19,10 +19,11 @@ from snellen.core.randomness import Randomness, derive_seed
 from snellen.core.system import Scale
 from snellen.reproduction.sample import Figure, Sample, mean_of
 from snellen.reproduction.smooth_inversion.planted_models import Kind, Planted, Sizes, named, planted_model
+from snellen.systems.smooth_inversion.class_scan import ScanPlan
 from snellen.systems.smooth_inversion.fidelity import alignment, energy_inside
 from snellen.systems.smooth_inversion.inversion import Search, invert
 from snellen.systems.smooth_inversion.mask_pattern import MaskSearch, invert_masks
-from snellen.systems.smooth_inversion.scanning import ScanPlan, scan_classes
+from snellen.systems.smooth_inversion.scanning import scan_classes
 from snellen.systems.smooth_inversion.transfer import decisions
 
 #: Noise of the searches; 0 is the plain attack, with one copy.

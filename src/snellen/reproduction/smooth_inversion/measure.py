@@ -30,9 +30,10 @@ from snellen.metrics.intervals import clopper_pearson
 from snellen.reproduction.shared.documents import Measurements, measured_path, picture_path
 from snellen.reproduction.smooth_inversion.planted_models import Kind, Planted, World, planted_model
 from snellen.systems.smooth_inversion.class_outliers import rank_p_value, robust_z
+from snellen.systems.smooth_inversion.class_scan import ScanPlan
 from snellen.systems.smooth_inversion.fidelity import alignment, energy_inside
 from snellen.systems.smooth_inversion.mask_pattern import MaskSearch, invert_masks
-from snellen.systems.smooth_inversion.scanning import ScanPlan, scan_classes
+from snellen.systems.smooth_inversion.scanning import scan_classes
 
 WORLDS: tuple[World, ...] = get_args(World)
 PLANTED: tuple[Kind, ...] = ("patch", "blend", "warp", "noisy", "adaptive")

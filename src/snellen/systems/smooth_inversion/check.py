@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -13,7 +14,6 @@ from torch import Tensor
 from snellen.checks.check import Batch, Check, Companion, Conclusion, Kept, Measured, Reading
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Panel
-from snellen.checks.treatments import treatments
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, SnellenError
 from snellen.core.finding import Finding, FindingExample
@@ -21,14 +21,15 @@ from snellen.core.images import ImageSet
 from snellen.core.method import Need
 from snellen.methods.attacks.perturbation.magnified import magnified
 from snellen.models.classifiers.prepared_images import read_prepared
-from snellen.systems.smooth_inversion.class_outliers import rank_p_value
+from snellen.systems.smooth_inversion.class_scan import ClassScan, Recovered
 from snellen.systems.smooth_inversion.copies import TUNED_ON
 from snellen.systems.smooth_inversion.image_roles import draw_images, images_needed, units_of
 from snellen.systems.smooth_inversion.kept_changes import KEPT, KeptChange, own_first, read_changes, try_changes
 from snellen.systems.smooth_inversion.method import CONFIRMING, CONTRAST, COPIES, USUAL, Backdoor
-from snellen.systems.smooth_inversion.scanning import QUICK_SOURCES, QUICK_STEPS, ClassScan, Recovered
+from snellen.systems.smooth_inversion.scan_report import ScanReport
+from snellen.systems.smooth_inversion.scanning import QUICK_SOURCES, QUICK_STEPS
 from snellen.systems.smooth_inversion.training_images import LIST, TrainingSuspects, advice, listed, training_suspects
-from snellen.systems.smooth_inversion.transfer import decisions
+from snellen.systems.smooth_inversion.transfer import Transfer, decisions
 from snellen.systems.smooth_inversion.tried_changes import TriedChange, strongest_changes
 
 
@@ -163,17 +164,18 @@ class BackdoorCheck(Check):
             )
         except SnellenError as error:
             return Conclusion(notes=[f"Backdoor: {error}"])
-        told = {one.target for one in scan.told(found)}
+        report = scan.report(found, classifier, null)
+        reported = {one.target for one in report.reported}
         suspects = {}
-        if told and "train" in reading.companions:
-            suspects = training_suspects(reading.companions["train"], sorted(told), rng=rng)
+        if reported and "train" in reading.companions:
+            suspects = training_suspects(reading.companions["train"], sorted(reported), rng=rng)
         listing = listed(suspects, reading.names)
         own = [
             KeptChange(
                 reading.names[one.target],
                 one.change.cpu(),
                 tuple(ids[row] for row in found.measured_on.tolist()),
-                stands_out=one.target in told,
+                stands_out=one.target in reported,
             )
             for one in found.recovered
         ]
@@ -189,15 +191,15 @@ class BackdoorCheck(Check):
         return Conclusion(
             metrics=metrics,
             hypotheses=[
-                self._hypothesis(one, one.target in told, found, null, suspects.get(one.target), reading, pixels, ids)
+                self._hypothesis(one, one.target in reported, report, suspects.get(one.target), pixels, ids)
                 for one in found.recovered
             ],
             panels=[self._table(found, reading)],
             lists={KEPT: tried} | ({LIST: listing} if listing else {}),
             arrays={KEPT: {one.key: one.change.numpy() for one in changes}},
             notes=[
-                f"Backdoor: {scan.verdict(found, classifier)}.",
-                *(f"Backdoor: {a}." for a in (*scan.assumptions(found, null), *untried)),
+                f"Backdoor: {report.verdict()}.",
+                *(f"Backdoor: {a}." for a in (*report.assumptions(), *untried)),
                 *(f"Backdoor: {one.note(reading.names[target])}." for target, one in suspects.items()),
             ],
         )
@@ -230,34 +232,27 @@ class BackdoorCheck(Check):
         self._found[name] = one.change.change
 
         def finding(bound: float) -> Finding:
-            factor = magnified(one.change.change)[1]
-            captions = {key: f"{before} becomes {name}" for key, before in one.moved.items()}
-            first = next(iter(captions))
-            captions[first] = f"{captions[first]}; the change itself, {factor:.3g} times"
-            return _with_treatments(
-                Finding(
-                    kind="backdoor",
-                    subject=name,
-                    harm=bound,
-                    p_value=p_value,
-                    title=f"A change of an earlier audit still sends {effect.rate:.1%} of {effect.counted} images to "
-                    f"{name}",
-                    facts={
-                        "images": effect.counted,
-                        "sent": effect.sent,
-                        "sent_without_the_change": effect.already,
-                        "length_l2": float(one.change.change.norm()),
-                    },
-                    examples=tuple(
-                        FindingExample(example_id=key, caption=words)
-                        for key, words in list(captions.items())[: self.examples]
-                    ),
-                ),
-                None,
-                reading,
+            return _finding(
+                name,
+                one.change.change,
+                effect,
+                p_value=p_value,
+                bound=bound,
+                title=f"A change of an earlier audit still sends {effect.rate:.1%} of {effect.counted} images to "
+                f"{name}",
+                examples=self._moved(one),
             )
 
         return Hypothesis(p_value, lambda confidence: one.harm(confidence, share), finding)
+
+    def _moved(self, one: TriedChange) -> tuple[FindingExample, ...]:
+        """Images that the change alone sends to its class; none where all were taken for it without the change."""
+        shown = list(one.moved.items())[: self.examples]
+        beside = f"; the change itself, {magnified(one.change.change)[1]:.3g} times"
+        return tuple(
+            FindingExample(example_id=key, caption=f"{before} becomes {one.change.target}{'' if place else beside}")
+            for place, (key, before) in enumerate(shown)
+        )
 
     def illustrate(self, finding: Finding, batch: Batch) -> Tensor | None:
         """The change itself beside the first image, and the others with it."""
@@ -278,55 +273,46 @@ class BackdoorCheck(Check):
         self,
         one: Recovered,
         stands_out: bool,
-        found: ClassScan,
-        null: NDArray[np.float64] | None,
+        report: ScanReport,
         suspects: TrainingSuspects | None,
-        reading: Reading,
         pixels: Tensor,
         ids: tuple[str, ...],
     ) -> Hypothesis:
-        sent, counted = one.effect.sent, one.effect.counted
-        # A class that does not stand out is not told, whatever its change does; leaving such ones out only costs power.
-        p_value = one.effect.p_value(self.tolerated) if stands_out else 1.0
-        name = reading.names[one.target]
+        found, effect, name = report.found, one.effect, report.classifier.class_names[one.target]
+        # A class that does not stand out is not reported, whatever its change does; that costs power alone.
+        p_value = effect.p_value(self.tolerated) if stands_out else 1.0
         self._found[name] = one.change
-        share = counted / max(len(found.measured_on), 1)
+        share = effect.counted / max(len(found.measured_on), 1)
 
         def harm(confidence: float) -> float:
-            return share * one.effect.harm(confidence)
+            return share * effect.harm(confidence)
 
         def finding(bound: float) -> Finding:
             facts: dict[str, float | int | str] = {
-                "images": counted,
-                "sent": sent,
-                "sent_without_the_change": one.effect.already,
-                "length_l2": float(one.change.norm()),
                 "sigma": one.sigma,
                 "score": found.score(one.target),
                 "epsilon": found.strength.epsilon,
                 "z_among_classes": float(found.z[found.targets.index(one.target)]),
-                "clean_models": 0 if null is None else len(null),
+                "clean_models": 0 if report.null is None else len(report.null),
             }
             if one.copied:
                 facts |= {"copies": len(one.copied), "rate_in_copies": max(one.copied)}
             if one.confirmation is not None:
                 facts |= {"confirming_images": one.confirmation.tried, "confirmed_by": one.confirmation.carried}
-            if null is not None:
-                facts["p_value_among_clean_models"] = rank_p_value(found.rates, null, self.scan().plan().null_spread)
+            if report.rank_p_value is not None:
+                facts["p_value_among_clean_models"] = report.rank_p_value
             if suspects is not None:
                 facts |= {"training_images": suspects.images, "training_suspects": len(suspects.ids)}
-            return _with_treatments(
-                Finding(
-                    kind="backdoor",
-                    subject=name,
-                    harm=bound,
-                    p_value=p_value,
-                    title=f"A change recovered from one image sends {sent / counted:.1%} of {counted} others to {name}",
-                    facts=facts,
-                    examples=self._examples(one, found, reading.classifier, pixels, ids),
-                ),
-                suspects,
-                reading,
+            return _finding(
+                name,
+                one.change,
+                effect,
+                p_value=p_value,
+                bound=bound,
+                title=f"A change recovered from one image sends {effect.rate:.1%} of {effect.counted} others to {name}",
+                facts=facts,
+                examples=self._examples(one, found, report.classifier, pixels, ids),
+                suspects=suspects,
             )
 
         return Hypothesis(p_value, harm, finding)
@@ -378,7 +364,32 @@ class BackdoorCheck(Check):
         )
 
 
-def _with_treatments(finding: Finding, suspects: TrainingSuspects | None, reading: Reading) -> Finding:
-    """The command that treats it, and what is done about the training images."""
-    command = treatments(finding, trained="train" in reading.companions)
-    return finding.model_copy(update={"treatments": (*command, advice(suspects))})
+def _finding(
+    name: str,
+    change: Tensor,
+    effect: Transfer,
+    *,
+    p_value: float,
+    bound: float,
+    title: str,
+    examples: Sequence[FindingExample],
+    facts: Mapping[str, float | int | str] | None = None,
+    suspects: TrainingSuspects | None = None,
+) -> Finding:
+    """What a change towards a class does, of this audit or of an earlier one."""
+    return Finding(
+        kind="backdoor",
+        subject=name,
+        harm=bound,
+        p_value=p_value,
+        title=title,
+        facts={
+            "images": effect.counted,
+            "sent": effect.sent,
+            "sent_without_the_change": effect.already,
+            "length_l2": float(change.norm()),
+            **(facts or {}),
+        },
+        examples=tuple(examples),
+        treatments=(advice(suspects),),
+    )

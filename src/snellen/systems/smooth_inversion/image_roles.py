@@ -121,35 +121,31 @@ def give_roles(
             f"{len(searched[lacking[0]])}; give more images, or lower sources"
         )
     kept = max(max(rows) for rows in searched.values()) + 1
-    own = set(names[:kept])
-    others = [row for row in range(kept, len(names)) if names[row] not in own]
-    choosing, measuring = _halves(names, others)
-    if _too_few(others, measuring):
+    judges = _judges(names, set(names[:kept]))
+    if judges is None:
         # A class that nearly all images are taken for is searched on by the last of them: those between judge too.
         used = {row for rows in searched.values() for row in rows}
-        own, kept = {names[row] for row in used}, len(used)
-        others = [row for row in range(len(names)) if names[row] not in own]
-        choosing, measuring = _halves(names, others)
-    if _too_few(others, measuring):
+        kept = len(used)
+        judges = _judges(names, {names[row] for row in used})
+    distinct = list(dict.fromkeys(names))
+    if judges is None and len(distinct) < len(names):
         # Few units of many images: half of the units is searched on, by several images of each.
-        distinct = list(dict.fromkeys(names))
         own = set(distinct[: len(distinct) // 2])
         pool = [row for row, name in enumerate(names) if name in own]
         again = _searched_on(labels, decided, targets, wanted, pool)
-        if units is not None and len(distinct) < len(names) and all(len(rows) == wanted for rows in again.values()):
+        if all(len(rows) == wanted for rows in again.values()):
             searched, kept = again, len(pool)
-            others = [row for row, name in enumerate(names) if name not in own]
-            choosing, measuring = _halves(names, others)
-    if _too_few(others, measuring):
-        count = len(set(names))
-        alone = count == len(names)
-        of, units_needed = ("", "") if alone else (f" of {count} units", f", of {2 * _MEASURING} units")
+            judges = _judges(names, own)
+    if judges is None:
+        alone = len(distinct) == len(names)
+        of, units_needed = ("", "") if alone else (f" of {len(distinct)} units", f", of {2 * _MEASURING} units")
         enough = max(kept, images_needed(wanted, max(len(targets), 2)) - FEWEST) + FEWEST
         raise InputError(
             f"a change that is found on one image is judged on others: of {len(names)} images{of} {kept} are searched "
             f"on, and at least {FEWEST} others are needed{units_needed}; give {enough} images or more"
             f"{'' if alone else ', of units of their own'}"
         )
+    choosing, measuring = judges
     return Roles(
         sources={target: rows[:sources] for target, rows in searched.items()},
         confirming={target: rows[sources:] for target, rows in searched.items()},
@@ -173,13 +169,13 @@ def _searched_on(
     return found
 
 
-def _halves(units: Sequence[str], rows: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Every second unit chooses, by all its images; of each of the others one image measures."""
-    number = {unit: place for place, unit in enumerate(dict.fromkeys(units[row] for row in rows))}
-    choosing = [row for row in rows if number[units[row]] % 2 == 0]
-    measuring = {units[row]: row for row in reversed(rows) if number[units[row]] % 2}
-    return choosing, sorted(measuring.values())
+def _judges(units: Sequence[str], searched: set[str]) -> tuple[list[int], list[int]] | None:
+    """Images that choose and images that measure, of no unit that is searched on; None where they are too few.
 
-
-def _too_few(others: Sequence[int], measuring: Sequence[int]) -> bool:
-    return len(others) < FEWEST or len(measuring) < _MEASURING
+    Every second unit chooses, by all its images; of each of the others one image measures.
+    """
+    others = [row for row, unit in enumerate(units) if unit not in searched]
+    number = {unit: place for place, unit in enumerate(dict.fromkeys(units[row] for row in others))}
+    choosing = [row for row in others if number[units[row]] % 2 == 0]
+    measuring = sorted({units[row]: row for row in reversed(others) if number[units[row]] % 2}.values())
+    return None if len(others) < FEWEST or len(measuring) < _MEASURING else (choosing, measuring)

@@ -52,7 +52,7 @@ class KeptChange:
 
     @property
     def key(self) -> str:
-        """What tells it from every other change: a hash of its values."""
+        """A name of the change alone: a hash of its values."""
         return hashlib.sha256(self.change.cpu().numpy().astype("<f4").tobytes()).hexdigest()[:16]
 
 

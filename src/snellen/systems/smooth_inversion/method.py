@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from typing import ClassVar
 
 import numpy as np
-import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
@@ -23,18 +22,17 @@ from snellen.core.errors import InputError, SnellenError
 from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
 from snellen.core.method import Method, Need
-from snellen.core.outcomes import Scanned, Shown
+from snellen.core.outcomes import Scanned
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
-from snellen.methods.attacks.perturbation.magnified import magnified
 from snellen.methods.smoothing.branches import branches_of, is_coloured
 from snellen.methods.smoothing.votes import CHUNK
 from snellen.models.classifiers.prepared_images import read_prepared
-from snellen.systems.smooth_inversion.class_outliers import rank_p_value
+from snellen.systems.smooth_inversion.class_scan import ClassScan, ScanPlan
 from snellen.systems.smooth_inversion.image_roles import draw_images, units_of
 from snellen.systems.smooth_inversion.inversion import Search
-from snellen.systems.smooth_inversion.scanning import ClassScan, Recovered, ScanPlan, scan_classes
-from snellen.systems.smooth_inversion.strength import Strength
+from snellen.systems.smooth_inversion.scan_report import ScanReport
+from snellen.systems.smooth_inversion.scanning import scan_classes
 
 #: Images whose decisions are asked for at once.
 _BATCH = 100
@@ -211,14 +209,14 @@ class Backdoor(Method):
             null=null,
             progress=progress,
         )
-        rows = self._rows(found, null, classifier)
-        evidence = Evidence.merge([rows, lost]) if rejected else rows
+        report = self.report(found, classifier, null)
+        rows = report.rows(self.name)
         return Scanned(
-            evidence=evidence,
+            evidence=Evidence.merge([rows, lost]) if rejected else rows,
             statistic=found.statistic,
-            verdict=self.verdict(found, classifier),
-            figures=self._figures(found, null),
-            pictures=[self._shown(one, pixels, classifier) for one in found.recovered],
+            verdict=report.verdict(),
+            figures=report.figures(),
+            pictures=report.pictures(pixels),
         )
 
     def search(
@@ -284,146 +282,13 @@ class Backdoor(Method):
             rates.append(found.rates)
         return np.array(rates)
 
-    def told(self, found: ClassScan) -> tuple[Recovered, ...]:
-        """Classes that stand out, with a change that is worth telling."""
-        return found.suspicious(self.plan())
-
-    def verdict(self, found: ClassScan, classifier: Classifier) -> str:
-        """In guarded words: what stands out, or that nothing does within the budget."""
-        told = self.told(found)
-        if not told:
-            noise = ", ".join(f"{sigma:g}" for sigma in sorted({*self.screened, *self.sigmas}))
-            return (
-                f"no outlier within budget: epsilon {found.strength.epsilon:.3g}, sigma {noise}, {found.sources} "
-                f"images searched on, changes that are added at a fixed place"
-            )
-        against = (
-            ("log odds above the middle class" + " and above copies of the model" * bool(found.recovered[0].copied))
-            if found.excess is None
-            else "spreads above the same class of clean models"
-        )
-        return "; ".join(
-            f"suspicious: class {classifier.class_names[one.target]!r}: a change recovered from one image sends "
-            f"{one.effect.rate:.0%} of {one.effect.counted} other images there ({found.score(one.target):.1f} "
-            f"{against}{_confirmed(one)})"
-            for one in told
-        )
-
-    def assumptions(self, found: ClassScan, null: NDArray[np.float64] | None) -> tuple[str, ...]:
-        """What the verdict rests on."""
-        told = [
-            "a change that is added at a fixed place; triggers that move or bend are found only as far as one works",
-            "a class that stands out is a suspicion, no proof: models without a trigger may have one too",
-            _length(found.strength),
-        ]
-        if self.confirming and any(one.confirmation for one in found.recovered):
-            told.append(
-                f"a class is reported where so many of {self.confirming} further images confirm it that chance does so "
-                f"in at most {self.plan().error:.0%} of the scans: exact sign test, for this model and over the draw "
-                f"of images"
-            )
-        tried = min((one.confirmation.tried for one in found.recovered if one.confirmation), default=self.confirming)
-        if self.confirming and found.recovered and 0.5**tried > self.plan().error / len(found.recovered):
-            told.append(
-                f"only {tried} further images of units of their own were left to confirm a class, which is too few to "
-                f"report any: give images of more units, or more images"
-            )
-        if null is None:
-            return (
-                *told,
-                "no clean models of the same task were given (clean), which alone show what is usual for a class; "
-                + (
-                    f"copies of this model, tuned on the images, stand in for them ({len(found.recovered[0].copied)})"
-                    if found.recovered and found.recovered[0].copied
-                    else "classes are compared with each other alone"
-                ),
-            )
-        count, p_value = len(null), rank_p_value(found.rates, null, self.plan().null_spread)
-        return (
-            *told,
-            f"rank among {count} clean models: p = {p_value:.3g}; {count} models can tell {1 / (count + 1):.3g} at "
-            f"best, and that only if this model, were it clean, is of their kind",
-        )
-
-    def _figures(self, found: ClassScan, null: NDArray[np.float64] | None) -> dict[str, float | None]:
-        best = found.recovered[0]
-        low, high = best.effect.interval()
-        figures: dict[str, float | None] = {
-            "largest z among classes": float(found.z.max()),
-            "largest contrast": float(found.contrast.max()),
-            "epsilon": found.strength.epsilon,
-            "adversarial radius": found.strength.radius,
-            "middle class reached": float(np.median(found.rates)),
-            "recovered.rate": best.effect.rate,
-            "recovered.rate.low": low,
-            "recovered.rate.high": high,
-            "recovered.l2": float(best.change.norm()),
-            "recovered.sigma": best.sigma,
-        }
-        if best.confirmation is not None:
-            figures |= {
-                "confirmed by": float(best.confirmation.carried),
-                "confirming images": float(best.confirmation.tried),
-                "confirmed.low": best.confirmation.low,
-                "confirmed.p value": best.confirmation.p_value,
-            }
-        if null is not None:
-            figures["p value among clean models"] = rank_p_value(found.rates, null, self.plan().null_spread)
-        return figures
-
-    def _rows(self, found: ClassScan, null: NDArray[np.float64] | None, classifier: Classifier) -> Evidence:
-        best = {one.target: one for one in found.recovered}
-        names = {one.target for one in self.told(found)}
-
-        def of(read: Callable[[Recovered], float | None]) -> pa.Array:
-            return pa.array([read(best[t]) if t in best else None for t in found.targets], pa.float64())
-
-        return Evidence.of(
-            [classifier.class_names[target] for target in found.targets],
-            setting=self.name,
-            model=classifier.name,
-            label=list(found.targets),
-            value=found.rates.tolist(),
-            reason=[
-                "stands out" if target in names else "zero gradient" if target in found.blind else None
-                for target in found.targets
-            ],
-            extra={
-                "z": pa.array(found.z.tolist(), pa.float64()),
-                "rank": pa.array([1 + found.ranking.index(target) for target in found.targets], pa.int64()),
-                "contrast": pa.array(found.contrast.tolist(), pa.float64()),
-                "excess": pa.array(
-                    [None] * len(found.z) if found.excess is None else found.excess.tolist(), pa.float64()
-                ),
-                "concentration": pa.array(found.concentration.tolist(), pa.float64()),
-                "copied_rate": of(lambda one: max(one.copied, default=None)),
-                "above_copies": of(lambda one: one.above_copies),
-                "recovered_rate": of(lambda one: one.effect.rate),
-                "recovered_low": of(lambda one: one.effect.interval().low),
-                "recovered_high": of(lambda one: one.effect.interval().high),
-                "recovered_sigma": of(lambda one: one.sigma),
-            },
-            assumptions=self.assumptions(found, null),
-            control=f"the same search towards each of the {len(found.targets)} classes",
-        )
+    def report(self, found: ClassScan, classifier: Classifier, null: NDArray[np.float64] | None = None) -> ScanReport:
+        """What a scan of a classifier is reported as; ``null`` as of :meth:`null`."""
+        return ScanReport(found, self.plan(), classifier, null)
 
     def _lost(self, rejected: list[tuple[str, str]], classifier: Classifier) -> Evidence:
         ids, reasons = [key for key, _ in rejected], [why for _, why in rejected]
         return Evidence.of(ids, setting=self.name, model=classifier.name, status="rejected", reason=reasons)
-
-    def _shown(self, one: Recovered, images: Tensor, classifier: Classifier) -> Shown:
-        picture, factor = magnified(one.change.cpu())
-        source = images[one.source].cpu()
-        name = classifier.class_names[one.target]
-        return Shown(
-            name=name,
-            text=f"towards {name!r}: {one.effect.rate:.0%} of {one.effect.counted} others, {factor:.3g}x",
-            pictures={
-                "image": source,
-                "with the change": (source + one.change.cpu()).clamp(0, 1),
-                "change, magnified": picture,
-            },
-        )
 
     def _denoisers(
         self, classifier: Classifier, grey: bool, size: tuple[int, int]
@@ -435,20 +300,3 @@ class Backdoor(Method):
 
         generator = load_generator(self.denoiser, device=classifier.device)
         return lambda sigma: one_shot_denoiser(generator, sigma=sigma, grey=grey, size=size)
-
-
-def _confirmed(one: Recovered) -> str:
-    if one.confirmation is None:
-        return ""
-    return f"; confirmed by {one.confirmation.carried} of {one.confirmation.tried} further images"
-
-
-def _length(strength: Strength) -> str:
-    """How long changes were, and why."""
-    if strength.reached is None:
-        return f"changes of length {strength.epsilon:.3g} (epsilon), as given and whatever ordinary classes do at it"
-    radius = "" if strength.radius is None else f", {strength.epsilon / strength.radius:.1f} adversarial radii"
-    return (
-        f"changes of length {strength.epsilon:.3g}{radius}: chosen so that a short search towards the middle class "
-        f"reaches it from {strength.reached:.0%} of other images"
-    )

@@ -55,7 +55,7 @@ def strongest_changes(changes: Sequence[KeptChange], rows: Sequence[Mapping[str,
     best = []
     for tried in found.values():
         # A class that was reported is judged by the changes that were.
-        told = [one for one in tried if one.change.stands_out] or tried
-        first = max(told, key=lambda one: one.effect.rate)
-        best.append(TriedChange(first.change, first.effect, first.moved, len(told)))
+        reported = [one for one in tried if one.change.stands_out] or tried
+        first = max(reported, key=lambda one: one.effect.rate)
+        best.append(TriedChange(first.change, first.effect, first.moved, len(reported)))
     return sorted(best, key=lambda one: -one.effect.rate)
