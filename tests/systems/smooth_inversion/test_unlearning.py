@@ -91,6 +91,37 @@ def test_the_change_is_stamped_on_other_classes_under_their_labels(audited):
     assert torch.allclose(changed[labels != TARGET], (shown + change).clamp(0, 1)[labels != TARGET])
 
 
+def test_strengths_lie_between_the_given_ones_and_half_of_the_changes_stay_in_place(audited):
+    (change,) = [one.change for one in read_changes(audited.folder) if one.target == "one"]
+    grey, labels = torch.full((200, *change.shape), 0.5), torch.full((200,), TARGET + 1)
+
+    def stamped(**fields):
+        (stamp,) = TriggerUnlearning(**fields).term(patient(audited.folder), rng=Randomness(0)).transforms
+        return stamp(grey, labels, Randomness(0).bind(200))[0] - grey
+
+    strengths = stamped(weakest=0.25, strongest=0.75, shift=0).flatten(1) @ change.flatten() / change.norm() ** 2
+    assert strengths.min() == pytest.approx(0.25, abs=0.05)
+    assert strengths.max() == pytest.approx(0.75, abs=0.05)
+    moved = stamped(weakest=0.5, strongest=0.5, shift=1)
+    in_place = torch.isclose(moved, 0.5 * change, atol=1e-5).flatten(1).all(1).float().mean()
+    assert 0.4 < in_place < 0.75
+
+
+def test_a_second_change_is_on_images_of_other_classes_alone(audited):
+    ill, treatment = patient(audited.folder), TriggerUnlearning()
+    term = treatment.term(ill, rng=Randomness(0))
+    network = trainable(planted()).eval()
+    for name, change in term.state.items():
+        network.register_buffer(name, change.clone())
+    shown, labels = pixels(40, seed=21)
+    batch = Batch(shown, labels, torch.ones(40), torch.arange(40), Randomness(0).bind(40))
+    losses = term.objective(network, batch)
+    plain = torch.nn.functional.cross_entropy(network(shown), labels, reduction="none")
+    own = labels == TARGET
+    assert torch.allclose(losses[own], plain[own], atol=1e-5)
+    assert bool((losses[~own] > plain[~own] + 0.01).all())
+
+
 def test_a_second_change_moves_towards_the_class_and_stays_within_its_length(audited):
     ill, treatment = patient(audited.folder), TriggerUnlearning(strongest=1.0)
     term = treatment.term(ill, rng=Randomness(0))
