@@ -220,12 +220,12 @@ def merged(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if not healthy or not planted:
         return found
     first = [row["ranking"][0] == row["target"] for row in planted]
-    told = [row["target"] in row["reported"] for row in planted]
+    caught = [row["target"] in row["reported"] for row in planted]
     alarms = [bool(row["reported"]) for row in healthy]
     truth = np.array([1] * len(planted) + [0] * len(healthy))
     for name, hits, count in (
         ("target_first", first, planted),
-        ("reported", told, planted),
+        ("reported", caught, planted),
         ("alarms", alarms, healthy),
     ):
         found[name] = {"count": sum(hits), "interval": list(clopper_pearson(sum(hits), len(count)))}
@@ -235,7 +235,7 @@ def merged(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "auroc": auroc(truth, np.array([row["statistic"] for row in (*planted, *healthy)])),
         "unmet": {
             "not first": [row["name"] for row, hit in zip(planted, first, strict=True) if not hit],
-            "not reported": [row["name"] for row, hit in zip(planted, told, strict=True) if not hit],
+            "not reported": [row["name"] for row, hit in zip(planted, caught, strict=True) if not hit],
             "alarms": [row["name"] for row, hit in zip(healthy, alarms, strict=True) if hit],
         },
         "mean_seconds": float(np.mean([row["seconds"] for row in rows])),

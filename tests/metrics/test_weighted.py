@@ -17,8 +17,10 @@ from snellen.metrics.weighted import (
     weighted_auroc,
     weighted_balanced_accuracy,
     weighted_calibration_error,
+    weighted_kolmogorov_distance,
     weighted_macro_auroc,
     weighted_mean,
+    weighted_total_variation,
 )
 
 GENERATOR = np.random.default_rng(0)
@@ -27,6 +29,26 @@ LABELS = GENERATOR.integers(0, 3, N)
 GUESSES = np.where(GENERATOR.random(N) < 0.6, LABELS, GENERATOR.integers(0, 3, N))
 SCORES = GENERATOR.integers(0, 6, (N, 3)) / 5  # many ties, and 0 and 1
 RIGHT = GUESSES == LABELS
+
+#: The first images are one set, the others another one.
+FIRST = 25
+
+
+def _distribution_distance(rows: np.ndarray) -> float:
+    """Largest difference of the shares up to each value that occurs."""
+    before, after = SCORES[rows[rows < FIRST], 1], SCORES[rows[rows >= FIRST], 1]
+    if not len(before) * len(after):
+        return math.nan
+    return max(abs(float((before <= value).mean() - (after <= value).mean())) for value in SCORES[rows, 1])
+
+
+def _shares_distance(rows: np.ndarray) -> float:
+    """Half of the sum of the differences of the shares of the classes."""
+    before, after = LABELS[rows[rows < FIRST]], LABELS[rows[rows >= FIRST]]
+    if not len(before) * len(after):
+        return math.nan
+    return sum(abs(float((before == label).mean() - (after == label).mean())) for label in range(3)) / 2
+
 
 FIGURES: dict[str, tuple[WeightedStatistic, Callable[[np.ndarray], float]]] = {
     "mean": (weighted_mean(SCORES[:, 0]), lambda rows: float(SCORES[rows, 0].mean())),
@@ -39,6 +61,11 @@ FIGURES: dict[str, tuple[WeightedStatistic, Callable[[np.ndarray], float]]] = {
         lambda rows: expected_calibration_error(SCORES[rows, 0], RIGHT[rows], bins=10),
     ),
     "auroc": (weighted_auroc(RIGHT, SCORES[:, 0]), lambda rows: auroc(RIGHT[rows], SCORES[rows, 0])),
+    "distance of distributions": (
+        weighted_kolmogorov_distance(SCORES[:FIRST, 1], SCORES[FIRST:, 1]),
+        _distribution_distance,
+    ),
+    "distance of shares": (weighted_total_variation(LABELS[:FIRST], LABELS[FIRST:]), _shares_distance),
     "macro auroc": (weighted_macro_auroc(LABELS, SCORES), lambda rows: macro_auroc(LABELS[rows], SCORES[rows]).value),
 }
 

@@ -195,3 +195,57 @@ def weighted_adaptive_calibration_error(confidence: ArrayLike, correct: ArrayLik
         return float(np.abs(gaps).sum() / total)
 
     return statistic
+
+
+def weighted_kolmogorov_distance(first: ArrayLike, second: ArrayLike) -> WeightedStatistic:
+    """Largest difference of two distribution functions (Kolmogorov and Smirnov), by the weights of both sets.
+
+    >>> round(weighted_kolmogorov_distance([0, 1, 2, 3], [1, 2, 3, 4])(np.ones(8)), 3)
+    0.25
+
+    Args:
+        first: values (n,); weights are given for these, then for the second ones.
+        second: values (m,).
+
+    Raises:
+        InputError: values that are not finite.
+    """
+    before, after = _finite(first), _finite(second)
+    values = np.concatenate([before, after])
+    order = np.argsort(values, kind="stable")
+    later = order >= len(before)
+    last = np.append(np.diff(values[order]) > 0, True)  # of equal values the last one has counted all of them
+
+    def statistic(weights: NDArray[np.float64]) -> float:
+        sums = [np.cumsum(np.where(side, weights[order], 0.0)) for side in (~later, later)]
+        if not (sums[0][-1] > 0 and sums[1][-1] > 0):
+            return float("nan")
+        return float(np.abs(sums[0] / sums[0][-1] - sums[1] / sums[1][-1])[last].max())
+
+    return statistic
+
+
+def weighted_total_variation(first: ArrayLike, second: ArrayLike) -> WeightedStatistic:
+    """Share of images that would have to change class for both sets to have the same shares, by the weights of both.
+
+    >>> round(weighted_total_variation([0, 0, 1], [0, 1, 1])(np.ones(6)), 3)
+    0.333
+
+    Args:
+        first: classes (n,), as any numbers; weights are given for these, then for the second ones.
+        second: classes (m,).
+
+    Raises:
+        InputError: values that are not finite.
+    """
+    before, after = _finite(first), _finite(second)
+    codes = np.unique(np.concatenate([before, after]), return_inverse=True)[1]
+    classes, n = int(codes.max(initial=-1)) + 1, len(before)
+
+    def statistic(weights: NDArray[np.float64]) -> float:
+        counts = [np.bincount(codes[part], weights[part], classes) for part in (slice(None, n), slice(n, None))]
+        if not (counts[0].sum() > 0 and counts[1].sum() > 0):
+            return float("nan")
+        return float(np.abs(counts[0] / counts[0].sum() - counts[1] / counts[1].sum()).sum() / 2)
+
+    return statistic

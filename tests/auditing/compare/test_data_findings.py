@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from snellen.auditing.compare.compare import compare_records
+from snellen.auditing.compare.data_differences import compare_columns
+from snellen.auditing.compare.pairing import pair_runs
 from snellen.auditing.report import CheckStatus
 from snellen.checks.check import Measured
-from snellen.checks.per_image import array_column, property_columns
+from snellen.checks.per_image import PROPERTY, array_column, property_columns
 from snellen.core.finding import Finding
 from snellen.metrics.inspection.properties import image_properties
 from tests.auditing.compare.simulated_runs import run_of
@@ -208,6 +210,19 @@ def test_drift_of_properties_and_labels_is_the_distance_of_their_distributions()
     other = compare_records(before, drifting(0.24, told, dogs=0.95, train="dark", preparation=0.02), resamples=50)
     assert finding(other, "drift:brightness").paired
     assert finding(other, "drift:labels").verdict == "same"
+
+
+def test_values_that_differ_by_rounding_alone_are_no_drift():
+    def run(noise):
+        made = []
+        for count, shift in ((250, noise), (150, 0.0)):
+            columns = property_columns(image_properties(torch.full((count, 3, 8, 8), 0.5)))
+            columns[f"{PROPERTY}brightness"] = array_column(np.full(count, 0.5) + shift)
+            made.append(run_of(np.ones(count, dtype=bool), np.full(count, 0.9), {}, extra=columns))
+        return replace(made[0], trained_on=made[1].evidence["clean"])
+
+    columns = compare_columns(pair_runs(run(0.0), run(1e-12)), resamples=20)
+    assert (columns["drift:brightness"].first, columns["drift:brightness"].second) == (0.0, 0.0)
 
 
 def test_images_unlike_all_others_are_those_of_either_model():

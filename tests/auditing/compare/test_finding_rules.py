@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from snellen.auditing.compare.compare import compare_records
+from snellen.auditing.compare.listed_differences import listed_difference
+from snellen.auditing.compare.pairing import pair_runs
 from snellen.auditing.report import CheckStatus
 from snellen.checks.check import Measured
 from snellen.checks.per_image import array_column
@@ -92,6 +94,24 @@ def test_a_loss_that_is_listed_is_paired_with_itself(kind, subject, check, colum
     figure = {one.name: one for one in compare_records(run(lost, True), run(lost + 0.05, True), resamples=50).figures}
     if column.endswith("lost"):
         assert (figure[f"{check}.{column}"].verdict, figure[f"{check}.{column}"].paired) == ("worse", True)
+
+
+def test_what_is_listed_counts_units_once_and_images_that_are_compared_alone():
+    def pair(units):
+        lost = np.repeat(np.random.default_rng(0).random(40), 10)
+        made = []
+        for values, right, labels in ((lost, True, 0), (lost + np.repeat([0.1, -0.05], [120, 280]), True, 1)):
+            rows = [{"id": key, "lost": value} for key, value in zip(IDS, values.tolist(), strict=True)]
+            given = np.arange(400) % 4
+            given[:40] = (given[:40] + labels) % 4  # these have another label in the second run
+            run = run_of(np.full(400, right), np.full(400, 0.9), {}, labels=given, units=units)
+            made.append(with_check(run, "viewpoint", lists=rows))
+        return pair_runs(*made)
+
+    alone, grouped = (listed_difference(pair(units), "viewpoint", "lost") for units in (None, np.arange(400) // 10))
+    assert alone.n == grouped.n == 360
+    assert alone.value == pytest.approx((80 * 0.1 - 280 * 0.05) / 360)
+    assert grouped.high - grouped.low > 2 * (alone.high - alone.low)
 
 
 # -- slices ------------------------------------------------------------------------------------------------------------
@@ -194,16 +214,21 @@ def rows(setting, *, reason=None, prediction=None, labels=None, count=400, **ext
     )
 
 
-def masked(zero, *, margin=0.0, told=False, right=None):
-    """A run whose gradient is zero on a share of its images, and of which PGD on the margin breaks another share."""
+def masked(zero, *, margin=0.0, small=0.0, standing=0.0, told=False, right=None):
+    """A run whose gradient is zero on a share of its images, and of which PGD on the margin breaks another share.
+
+    PGD itself breaks a share ``small`` that PGD of twice the size leaves; a share ``standing`` stands without a bound.
+    """
     labels, flags = np.arange(400) % 4, np.arange(400)
     broken = np.where((flags >= 300) & (flags < 300 + margin * 400), (labels + 1) % 4, labels)
     saturated = ["zero" if row < zero * 400 else "saturated" if row >= 300 else None for row in range(400)]
     evidence = Evidence.merge(
         [
             rows("gradient", reason=saturated),
-            rows("linf.4.pgd"),
+            rows("linf.4.pgd", prediction=np.where(flags < small * 400, (labels + 1) % 4, labels)),
             rows("linf.4.pgd_margin", prediction=broken),
+            rows("linf.4.pgd_twice"),
+            rows("linf.4.pgd_unbounded", prediction=np.where(flags < standing * 400, labels, (labels + 1) % 4)),
         ]
     )
     run = run_of(np.ones(400, dtype=bool) if right is None else right, np.full(400, 0.9), {})
@@ -221,6 +246,9 @@ def test_useless_gradients_are_counted_on_the_same_images():
     # Signs other than a zero gradient count as well.
     by_margin = compared(masked(0.0, margin=0.2, told=True), masked(0.0), key)
     assert (by_margin.verdict, by_margin.difference) == ("mended", pytest.approx(-0.2))
+    for sign in ("small", "standing"):
+        other = compared(masked(0.0, **{sign: 0.25}, told=True), masked(0.0), key)
+        assert (other.verdict, other.difference) == ("mended", pytest.approx(-0.25))
     # What a model gets wrong is no sign of sound gradients: only images that both get right count.
     right = np.arange(400) >= 200
     worse = compared(masked(0.5, told=True), masked(0.0, right=right), key)

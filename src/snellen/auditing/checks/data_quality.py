@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from snellen.auditing.gaps import ErrorGap, error_gap
@@ -36,30 +37,24 @@ class DataQuality(Check):
     def conclude(self, reading: Reading) -> Conclusion:
         """What was flagged is told without harm; a hypothesis for each trouble: the model errs no more on it."""
         images = reading.images
-        troubles: dict[str, tuple[np.ndarray, str]] = {}
-        if images.properties is not None:
-            troubles |= {issue.name: (issue.indices, issue.why) for issue in quality_issues(images.properties)}
-        if images.features is not None and len(images) >= SMALLEST_SET:
-            rows = feature_outliers(images.features, seed=reading.rng.seed).indices
-            if len(rows):
-                troubles[OUTLIER] = (rows, "far from its nearest neighbours in the features of the model")
-        if not troubles:
+        flagged = flagged_images(images, seed=reading.rng.seed)
+        if not flagged:
             return Conclusion()
-        gaps = {name: _gap(rows, images) for name, (rows, _) in troubles.items()}
+        gaps = {one.name: _gap(one.rows, images) for one in flagged}
         return Conclusion(
             hypotheses=[
-                self._hypothesis(name, troubles[name][0], gap, images, reading.names)
-                for name, gap in gaps.items()
-                if gap is not None
+                self._hypothesis(one.name, one.rows, gap, images, reading.names)
+                for one in flagged
+                if (gap := gaps[one.name]) is not None
             ],
-            findings=[self._told(name, rows, images) for name, (rows, _) in troubles.items() if name == "constant"],
+            findings=[self._told(name, rows, images) for name, rows, _ in flagged if name == "constant"],
             panels=[
                 Panel(
                     check=self.name,
                     title="Unusual images",
                     about="By rules on single images relative to their set. Being unusual is no fault.",
                     head=("trouble", "images", "error on them", "error on the rest", "rule"),
-                    rows=tuple((name, len(rows), *_errors(gaps[name]), why) for name, (rows, why) in troubles.items()),
+                    rows=tuple((name, len(rows), *_errors(gaps[name]), why) for name, rows, why in flagged),
                 )
             ],
         )
@@ -92,6 +87,38 @@ class DataQuality(Check):
             facts={"images": len(rows)},
             examples=_examples(rows, images, (), self.examples),
         )
+
+
+class Flagged(NamedTuple):
+    """Images that one rule flags.
+
+    Attributes:
+        name: of the rule.
+        rows: their positions, int64 (m,), the worst first.
+        why: the rule in words.
+    """
+
+    name: str
+    rows: NDArray[np.int64]
+    why: str
+
+
+def flagged_images(images: PerImage, *, seed: int) -> list[Flagged]:
+    """Images that rules on their properties flag, and those that are far from all others in the model's features.
+
+    Args:
+        images: n usable ones; images whose features are not finite are no outliers.
+        seed: of the neighbour search.
+    """
+    issues = [] if images.properties is None else quality_issues(images.properties)
+    found = [Flagged(one.name, one.indices, one.why) for one in issues]
+    if images.features is not None:
+        finite = np.flatnonzero(np.isfinite(images.features).all(axis=1))
+        if len(finite) >= SMALLEST_SET:
+            rows = finite[feature_outliers(images.features[finite], seed=seed).indices]
+            if len(rows):
+                found.append(Flagged(OUTLIER, rows, "far from its nearest neighbours in the features of the model"))
+    return found
 
 
 def _gap(rows: np.ndarray, images: PerImage) -> ErrorGap | None:

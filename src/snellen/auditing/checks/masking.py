@@ -230,7 +230,7 @@ class SeenSigns:
     Attributes:
         signs: those that could be tested.
         only: images that another attack breaks and the plain one does not, bool (n,).
-        apparent: images of which any sign speaks: 1, 0, or NaN where none was looked for or the image is wrong, (n,).
+        apparent: 1 for images with any sign, 0 without, NaN where none was looked for or the image is wrong, (n,).
     """
 
     signs: list[Sign]
@@ -256,11 +256,11 @@ def seen_signs(label: str, images: PerImage, evidence: Evidence, tolerance: floa
         label: of the threat.
         images: n usable images.
         evidence: of the check.
-        tolerance: share of the images up to which nothing is told.
+        tolerance: share of the images up to which no sign is reported.
     """
     zero, saturated = useless_gradients(images, evidence)
     signs = list[Sign]()
-    only, spoken, looked = (np.zeros(len(images), dtype=bool) for _ in range(3))
+    only, shown, looked = (np.zeros(len(images), dtype=bool) for _ in range(3))
 
     def under(name: str) -> NDArray[np.int8]:
         return images.outcomes(evidence, f"{label}.{name}", undecided=ABSENT)
@@ -269,7 +269,7 @@ def seen_signs(label: str, images: PerImage, evidence: Evidence, tolerance: floa
     if known.any():
         words = "the gradient of cross-entropy is exactly zero on {share}"
         signs.append(share_above(ZERO_SIGN, words, zero[known] == 1, tolerance, images.units_of(known)))
-        looked, spoken = looked | known, spoken | (known & (zero == 1))
+        looked, shown = looked | known, shown | (known & (zero == 1))
     for name, (plain, words) in COMPARISONS.items():
         again, before = under(name), under(plain)
         known = images.correct & (again != ABSENT) & (before != ABSENT)
@@ -285,14 +285,14 @@ def seen_signs(label: str, images: PerImage, evidence: Evidence, tolerance: floa
         words = "PGD of the size breaks {again}, of twice the size {plain}"
         broken, units = (small[known] == WRONG, large[known] == WRONG), images.units_of(known)
         signs.append(breaks_more("larger changes", words, *broken, tolerance, units))
-        looked, spoken = looked | known, spoken | (known & (small == WRONG) & (large != WRONG))
+        looked, shown = looked | known, shown | (known & (small == WRONG) & (large != WRONG))
     known = images.correct & (boundless != ABSENT)
     if known.any():
         words = "PGD without a bound leaves {share} standing"
         stands = boundless != WRONG
         signs.append(share_above("unbounded", words, stands[known], tolerance, images.units_of(known)))
-        looked, spoken = looked | known, spoken | (known & stands)
-    return SeenSigns(signs, only, np.where(looked, (spoken | only).astype(np.float64), np.nan))
+        looked, shown = looked | known, shown | (known & stands)
+    return SeenSigns(signs, only, np.where(looked, (shown | only).astype(np.float64), np.nan))
 
 
 def _measured(values: NDArray[np.bool_], units: NDArray[np.int64] | None) -> Measured:

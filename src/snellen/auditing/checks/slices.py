@@ -107,7 +107,7 @@ class Slices(Check):
 def _rows(found: SliceSearch, known: PerImage, names: tuple[str, ...]) -> list[dict[str, object]]:
     """Images of every slice that was tested, and of the half that tested: by them another run is judged.
 
-    ``tested`` is whether an image is of that half; ``slices`` are those that it is in, told or not.
+    ``tested`` is whether an image is of that half; ``slices`` are those that it is in, reported or not.
     """
     of: list[list[str]] = [[] for _ in known.ids]
     for one in found.slices:

@@ -18,8 +18,7 @@ from snellen.auditing.compare.difference import (
     Mean,
     OfWeights,
     Units,
-    paired_difference,
-    unpaired_difference,
+    difference_of,
 )
 from snellen.auditing.compare.pairing import Pair, differing_parameters
 from snellen.auditing.compare.run_record import RunRecord
@@ -224,10 +223,9 @@ def _evidence(bags: BagPair) -> Difference | None:
     means = [Mean(np.array([float(one[bag][0]) for bag in of])) for one, of in zip(found, names, strict=True)]
     codes = [np.array([one[bag][1] for bag in of]) for one, of in zip(found, names, strict=True)]
     units = [None if len(np.unique(one)) == len(one) else one for one in codes]
-    if not bags.paired:
-        return unpaired_difference(means[0], means[1], units[0], units[1])
-    difference = paired_difference(means[0], means[1], units[0])
-    return replace(difference, remark=f"of the {difference.n} positive bags that both runs find")
+    difference = difference_of(means[0], means[1], units, paired=bags.paired)
+    words = f"of the {difference.n} positive bags that both runs find"
+    return replace(difference, remark=words) if bags.paired else difference
 
 
 def _table(record: RunRecord) -> BagTable:
@@ -253,9 +251,7 @@ def _difference_of(
 ) -> Difference | None:
     if first is None or second is None:
         return None
-    if paired:
-        return paired_difference(first, second, pair[0].units)
-    return unpaired_difference(first, second, pair[0].units, pair[1].units)
+    return difference_of(first, second, [one.units for one in pair], paired=paired)
 
 
 def _kept(pair: tuple[Judged, Judged], which: Callable[[Judged], NDArray[np.bool_]]) -> tuple[Judged, Judged]:

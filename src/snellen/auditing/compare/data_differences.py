@@ -21,8 +21,9 @@ from snellen.auditing.compare.run_record import RunRecord
 from snellen.checks.per_image import PerImage
 from snellen.core.errors import InputError
 from snellen.core.finding import Finding
+from snellen.metrics.inspection.column_drift import without_rounding
 from snellen.metrics.inspection.unit_exchange import joined_units
-from snellen.metrics.weighted import WeightedStatistic
+from snellen.metrics.weighted import WeightedStatistic, weighted_kolmogorov_distance, weighted_total_variation
 
 #: Check and fact of each kind that is counted and not tested; a contradiction is counted by its harm, a share of bags.
 COUNTED = {
@@ -34,7 +35,7 @@ COUNTED = {
 #: The one finding of the check data_quality that is counted.
 CONSTANT = "data_quality:constant images"
 
-#: What is said of a model that was trained on the audited images.
+#: Why a model that was trained on the audited images is compared no further.
 SEEN_BEFORE = (
     "whether a model was trained on these images is a fact of its training and no quantity that could fall: a model "
     "that goes on from such weights has seen them too"
@@ -52,28 +53,28 @@ class DataChange:
 def compare_data_findings(pair: Pair) -> dict[str, DataChange]:
     """What became of the findings of either run that are counted or are facts, and of suspect labels, by key.
 
-    Counts are exact and need no test: fewer are better, and none is mended. Of other images a lower count tells
-    something only where it is not that of a smaller set, and the reason says what was counted where.
+    Counts are exact and need no test: fewer are better, and none is mended. Of other images a lower count
+    means something only where the set did not become smaller by as many. The reason gives all counts.
     """
     ours, theirs = ({one.key: one for one in side.record.report.findings} for side in (pair.first, pair.second))
     found = {}
     for key in dict.fromkeys((*ours, *theirs)):
         shown = ours.get(key) or theirs[key]
-        told_in_both = key in ours and key in theirs
+        reported_in_both = key in ours and key in theirs
         if shown.kind in COUNTED or key == CONSTANT:
             change = _counted(shown, ours.get(key), theirs.get(key), pair)
             if change is not None:
                 found[key] = change
         elif shown.kind == "label_noise":
-            found[key] = _labels(pair, told_in_both=told_in_both)
+            found[key] = _labels(pair, reported_in_both=reported_in_both)
         elif shown.kind == "in_sample":
-            same: FindingVerdict = "same" if told_in_both and pair.paired else "unclear"
+            same: FindingVerdict = "same" if reported_in_both and pair.paired else "unclear"
             found[key] = DataChange(same, SEEN_BEFORE)
     return found
 
 
 def count_verdict(before: int, after: int) -> FindingVerdict:
-    """The word for a count; zero is a finding that is not told.
+    """What became of a finding that is counted; with a count of zero a run does not report it.
 
     >>> [count_verdict(*pair) for pair in ((3, 0), (3, 1), (3, 3), (3, 5), (0, 5))]
     ['mended', 'better', 'same', 'worse', 'new']
@@ -97,20 +98,20 @@ def _counted(shown: Finding, before: Finding | None, after: Finding | None, pair
     else:
         counts = [0 if one is None else round(one.harm * int(one.facts["bags"])) for one in (before, after)]
         sizes, what = [_labelled_bags(record) for record in records], "bags"
-    told = f"counted: {counts[0]} of {sizes[0]} {what}, then {counts[1]} of {sizes[1]}"
+    words = f"counted: {counts[0]} of {sizes[0]} {what}, then {counts[1]} of {sizes[1]}"
     verdict = count_verdict(*counts)
     if not pair.paired:
-        told += "; the data differ"
+        words += "; the data differ"
         # Copies that are taken out make the set smaller by themselves, and by no more.
         if abs(sizes[1] - sizes[0]) > abs(counts[1] - counts[0]) and (
             (counts[1] < counts[0] and sizes[1] < sizes[0]) or (counts[1] > counts[0] and sizes[1] > sizes[0])
         ):
-            verdict, told = "unclear", f"{told}, and the number of {what} explains the change"
+            verdict, words = "unclear", f"{words}, and the number of {what} explains the change"
     if shown.kind == "leakage" and not same_set(*records, "train"):
-        told += "; the training images differ"
+        words += "; the training images differ"
     if pair.paired and shown.subject.startswith("near") and counts[0] != counts[1]:
-        told += "; near copies are confirmed in the features of each model"
-    return DataChange(verdict, told)
+        words += "; near copies are confirmed in the features of each model"
+    return DataChange(verdict, words)
 
 
 def _labelled_bags(record: RunRecord) -> int:
@@ -127,18 +128,18 @@ def _bag_labels(record: RunRecord) -> list[int]:
 ONE_SIDED = "label_noise.share"
 
 
-def _labels(pair: Pair, *, told_in_both: bool) -> DataChange:
+def _labels(pair: Pair, *, reported_in_both: bool) -> DataChange:
     if pair.paired and not pair.relabelled:
         return DataChange(
-            "same" if told_in_both else "unclear",
+            "same" if reported_in_both else "unclear",
             "both runs have the same labels; only the model that judges them can have changed",
         )
     shares = [side.record.report.metrics.get(ONE_SIDED) for side in (pair.first, pair.second)]
-    told = " and ".join("not measured" if one is None else f"{one.value:.1%}" for one in shares)
+    values = " and ".join("not measured" if one is None else f"{one.value:.1%}" for one in shares)
     what = f"{pair.relabelled} labels differ" if pair.paired else "the data differ"
     return DataChange(
         "unclear",
-        f"{what}: shares of wrong labels {told}, and {ONE_SIDED} is not bounded from both sides in both runs",
+        f"{what}: shares of wrong labels {values}, and {ONE_SIDED} is not bounded from both sides in both runs",
     )
 
 
@@ -146,7 +147,7 @@ def compare_columns(pair: Pair, *, resamples: int) -> dict[str, Difference]:
     """How far single properties, and the shares of classes, differ between training and audited images, by key.
 
     The distance of the distributions of a property (Kolmogorov and Smirnov), and that of the shares of classes (total
-    variation), as the check tells them. Images are paired where both sets are the same in both runs.
+    variation), as the check measures them. Images are paired where both sets are the same in both runs.
 
     Args:
         pair: the two runs.
@@ -232,49 +233,11 @@ def _columns(training: PerImage, audited: PerImage) -> dict[str, _Column]:
     if training.properties is not None and audited.properties is not None:
         theirs = audited.properties.by_name()
         for name, values in training.properties.by_name().items():
-            parts = values.astype(np.float64), theirs[name].astype(np.float64)
-            found[name] = _Column(parts, (training.units, audited.units), _kolmogorov)
+            before, after, _ = without_rounding(values.astype(np.float64), theirs[name].astype(np.float64))
+            found[name] = _Column((before, after), (training.units, audited.units), weighted_kolmogorov_distance)
     kept = training.labelled, audited.labelled
     if kept[0].any() and kept[1].any():
         labels = training.labels[kept[0]].astype(np.float64), audited.labels[kept[1]].astype(np.float64)
         units = training.units_of(kept[0]), audited.units_of(kept[1])
-        found["labels"] = _Column(labels, units, _total_variation)
+        found["labels"] = _Column(labels, units, weighted_total_variation)
     return found
-
-
-def _kolmogorov(first: NDArray[np.float64], second: NDArray[np.float64]) -> WeightedStatistic:
-    """Largest difference of two distribution functions, by the weights of both, first before second.
-
-    >>> round(_kolmogorov(np.array([0.0, 1, 2, 3]), np.array([1.0, 2, 3, 4]))(np.ones(8)), 3)
-    0.25
-    """
-    values = np.concatenate([first, second])
-    order = np.argsort(values, kind="stable")
-    later = order >= len(first)
-    last = np.append(np.diff(values[order]) > 0, True)
-
-    def statistic(weights: NDArray[np.float64]) -> float:
-        sums = [np.cumsum(np.where(side, weights[order], 0.0)) for side in (~later, later)]
-        if not (sums[0][-1] > 0 and sums[1][-1] > 0):
-            return float("nan")
-        return float(np.abs(sums[0] / sums[0][-1] - sums[1] / sums[1][-1])[last].max())
-
-    return statistic
-
-
-def _total_variation(first: NDArray[np.float64], second: NDArray[np.float64]) -> WeightedStatistic:
-    """Share of images that would have to change class, by the weights of both, first before second.
-
-    >>> round(_total_variation(np.array([0.0, 0, 1]), np.array([0.0, 1, 1]))(np.ones(6)), 3)
-    0.333
-    """
-    codes = np.unique(np.concatenate([first, second]), return_inverse=True)[1]
-    classes, n = int(codes.max()) + 1, len(first)
-
-    def statistic(weights: NDArray[np.float64]) -> float:
-        counts = [np.bincount(codes[part], weights[part], classes) for part in (slice(None, n), slice(n, None))]
-        if not (counts[0].sum() > 0 and counts[1].sum() > 0):
-            return float("nan")
-        return float(np.abs(counts[0] / counts[0].sum() - counts[1] / counts[1].sum()).sum() / 2)
-
-    return statistic

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -295,6 +295,20 @@ def unpaired_difference(first: Estimate, second: Estimate, first_units: Units, s
     degrees = sum(variances) ** 2 / freedom if 0 < freedom < math.inf else 1.0
     together = ClusteredMean(second.value - first.value, error, degrees, other.n, other.units)
     return _of(first, second, together, paired=False, identical=False)
+
+
+def difference_of(first: Estimate, second: Estimate, units: Sequence[Units], *, paired: bool) -> Difference:
+    """:func:`paired_difference` or :func:`unpaired_difference`.
+
+    Args:
+        first: of the earlier run.
+        second: of the later one, of the same kind.
+        units: of the images of each run; paired images have those of the first.
+        paired: whether both were taken on the same images, in the same order.
+    """
+    if paired:
+        return paired_difference(first, second, units[0])
+    return unpaired_difference(first, second, units[0], units[1])
 
 
 def _apart(first: Mean, second: Mean, first_units: Units, second_units: Units) -> ClusteredMean:

@@ -17,7 +17,7 @@ from snellen.auditing.compare.difference import (
     OfWeights,
     Stratified,
     Units,
-    paired_difference,
+    difference_of,
     unpaired_difference,
 )
 from snellen.auditing.compare.listed_differences import listed_difference
@@ -170,17 +170,17 @@ def compare_classes(pair: Pair) -> list[FigureDifference]:
             member = side.images.labels == label
             estimates.append(Mean(side.images.correct[member].astype(np.float64)))
             units.append(side.images.units_of(member))
-        difference = (
-            paired_difference(estimates[0], estimates[1], units[0])
-            if pair.paired
-            else unpaired_difference(estimates[0], estimates[1], units[0], units[1])
-        )
+        difference = difference_of(estimates[0], estimates[1], units, paired=pair.paired)
         name = f"class.{pair.first.record.class_names[label]}.accuracy"
         found.append(FigureDifference(name, None, None, difference))
     return found
 
 
 def _compare(name: str, before: Measured, after: Measured, pair: Pair, resamples: int) -> FigureDifference:
+    check, _, column = name.partition(".")
+    listed = listed_difference(pair, check, column)
+    if listed is not None:
+        return FigureDifference(name, before, after, listed, None if direction(name) else _no_side(name))
     if pair.paired:
         known = ~np.isnan(per_image(name, pair.first)) & ~np.isnan(per_image(name, pair.second))
         masks = known, known
@@ -188,20 +188,12 @@ def _compare(name: str, before: Measured, after: Measured, pair: Pair, resamples
         masks = ~np.isnan(per_image(name, pair.first)), ~np.isnan(per_image(name, pair.second))
     sides = pair.first, pair.second
     made = [estimate(name, side, mask, resamples) for side, mask in zip(sides, masks, strict=True)]
-    listed = listed_difference(pair, *name.split(".", 1))
-    if listed is not None:
-        return FigureDifference(name, before, after, listed, None if direction(name) else _no_side(name))
     if made[0] is None or made[1] is None:
         difference = unpaired_difference(FromInterval(before), FromInterval(after), None, None)
         reason = "taken from the intervals of the reports" if direction(name) else _no_side(name)
         return FigureDifference(name, before, after, difference, reason)
     units: list[Units] = [side.images.units_of(mask) for side, mask in zip(sides, masks, strict=True)]
-    difference = (
-        paired_difference(made[0], made[1], units[0])
-        if pair.paired
-        else unpaired_difference(made[0], made[1], units[0], units[1])
-    )
-    return FigureDifference(name, before, after, difference)
+    return FigureDifference(name, before, after, difference_of(made[0], made[1], units, paired=pair.paired))
 
 
 def of_images(check: str) -> bool:

@@ -1,4 +1,4 @@
-"""What each finding is about, measured again in both runs wherever it was told."""
+"""What each finding is about, measured again in both runs, whichever of them reported it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from snellen.auditing.compare.difference import (
     Gap,
     Mean,
     OfWeights,
-    paired_difference,
+    difference_of,
     unpaired_difference,
 )
 from snellen.auditing.compare.figures import mean_right, right_under
 from snellen.auditing.compare.gap_differences import (
+    compare_flagged_images,
     compare_groups,
     compare_slices,
-    compare_troubles,
 )
 from snellen.auditing.compare.listed_differences import compare_backdoors, listed_difference
 from snellen.auditing.compare.pairing import Pair, Side, absence, differing_parameters, mean_difference
@@ -66,9 +66,9 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
     ``corruption:KIND``       accuracy lost, on average over the severities
     ``adversarial:THREAT``    accuracy lost
     ``calibration``           expected calibration error
-    ``class_order``           error, where either run told it
+    ``class_order``           error, where either run reported it
     ``slice:NAME``            error of the slice less that of the others, on the half that did not propose it
-    ``data_quality:TROUBLE``  error of the images in trouble less that of the rest
+    ``data_quality:RULE``      error of the images that a rule flags less that of the rest
     ``bag_evidence:NAME``     share of the found positive bags whose strongest image is not positive
     ``gradient_masking``      share of the images on which a sign of masking is seen
     ``multi_label``           share of the images that show a second class
@@ -91,7 +91,7 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
         gaps = [_class_gap(side, label) for side in _sides(pair)]
         if gaps[0] is not None and gaps[1] is not None:
             found[f"worst_class:{name}"] = _difference(pair, gaps[0], gaps[1])
-    if "accuracy" in found and any("class_order" in _told_kinds(side) for side in _sides(pair)):
+    if "accuracy" in found and any("class_order" in _reported_kinds(side) for side in _sides(pair)):
         found["class_order"] = replace(found["accuracy"], remark="by the error of all images")
     found |= compare_groups(pair)
     if "slices" not in unlike:
@@ -99,7 +99,7 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
     if (bags := BagPair.of(pair)) is not None:
         found |= compare_bag_findings(bags, str(pair.first.record.parameters[BAGS]["positive"]))
     if "data_quality" not in unlike:
-        found |= compare_troubles(pair)
+        found |= compare_flagged_images(pair)
     for check in index.checks().values():
         if check.name not in unlike:
             for kind, figure in check.figures.items():
@@ -161,14 +161,14 @@ def _label_noise(pair: Pair) -> dict[str, Difference]:
     return found
 
 
-def _told_kinds(side: Side) -> set[str]:
+def _reported_kinds(side: Side) -> set[str]:
     return {finding.kind for finding in side.record.report.findings}
 
 
 def unmeasurable(finding: Finding, pair: Pair) -> str:
     """Why nothing can be said about a finding that has no difference."""
     checks = [check.name for check in index.checks().values() if finding.kind in check.finds]
-    # Two checks tell of useless gradients; what one of them lacks says nothing where the other ran in both.
+    # Two checks report useless gradients; that one of them is missing is no reason where the other ran in both.
     check = next((one for one in checks if all(one in side.record.parameters for side in _sides(pair))), None)
     check = check or next(iter(checks), None)
     if check is None:
@@ -190,9 +190,7 @@ def _sides(pair: Pair) -> tuple[Side, Side]:
 
 def _difference(pair: Pair, first: Estimate, second: Estimate) -> Difference:
     units = [side.images.units for side in _sides(pair)]
-    if pair.paired:
-        return paired_difference(first, second, units[0])
-    return unpaired_difference(first, second, units[0], units[1])
+    return difference_of(first, second, units, paired=pair.paired)
 
 
 def _error(side: Side) -> Mean:

@@ -1,4 +1,4 @@
-"""Errors of some images less those of the others: of groups, of images in trouble, and of slices."""
+"""Errors of some images less those of the others: of groups, of images that a rule flags, and of slices."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.auditing.checks.data_quality import OUTLIER
-from snellen.auditing.compare.difference import Difference, Gap, Units, paired_difference, unpaired_difference
+from snellen.auditing.checks.data_quality import flagged_images
+from snellen.auditing.compare.difference import Difference, Gap, Units, difference_of
 from snellen.auditing.compare.pairing import Pair, Side
-from snellen.metrics.inspection.outliers import SMALLEST_SET, feature_outliers
-from snellen.metrics.inspection.quality import quality_issues
 
 #: Why a difference is not paired though the runs are.
 OTHER_MEMBERS = "not paired: other images belong to it in the second run"
@@ -33,16 +31,16 @@ def compare_groups(pair: Pair) -> dict[str, Difference]:
     return found
 
 
-def compare_troubles(pair: Pair) -> dict[str, Difference]:
-    """Error of the images of each trouble less that of the rest, by key.
+def compare_flagged_images(pair: Pair) -> dict[str, Difference]:
+    """Error of the images that each rule of the check flags less that of the rest, by key.
 
-    The trouble is one of the prepared pixels, or of the features of each model, and found again in the evidence. On the
-    same images those count that have it in either run: models may prepare images otherwise, and see them otherwise.
+    The rules look at the prepared pixels and at the features of each model, which are in the evidence. On the same
+    images those count that are flagged in either run: models may prepare images otherwise, and see them otherwise.
     """
     sides = pair.first, pair.second
     if not all("data_quality" in side.record.parameters for side in sides):
         return {}
-    flagged = [_troubled(side) for side in sides]
+    flagged = [_flagged(side) for side in sides]
     found = {}
     for name in sorted(flagged[0].keys() | flagged[1].keys()):
         members = [
@@ -60,7 +58,7 @@ def compare_slices(pair: Pair) -> dict[str, Difference]:
     """Error of the images of each slice that either run tested less that of the others, by key.
 
     Members are those that the run listed, on the half that did not propose the slice: the rule is one of features
-    alone, so that this half has no part in the choice. All slices that were tested are compared, told or not.
+    alone, so that this half has no part in the choice. All slices that were tested are compared, reported or not.
     """
     sides = pair.first, pair.second
     if not (pair.paired and all("slices" in side.record.parameters for side in sides)):
@@ -86,19 +84,15 @@ def _placed_difference(
     pair: Pair, members: Sequence[NDArray[np.bool_]], kept: Sequence[NDArray[np.bool_]]
 ) -> Difference | None:
     sides = pair.first, pair.second
-    if pair.paired and np.array_equal(members[0], members[1]):
+    paired = pair.paired and np.array_equal(members[0], members[1])
+    if paired:
         kept = [kept[0] & kept[1]] * 2
-        paired = True
-    else:
-        paired = False
     gaps = [_gap(*one) for one in zip(sides, members, kept, strict=True)]
     if gaps[0] is None or gaps[1] is None:
         return None
     (first, first_units), (second, second_units) = gaps[0], gaps[1]
-    if paired:
-        return paired_difference(first, second, first_units)
-    found = unpaired_difference(first, second, first_units, second_units)
-    return replace(found, remark=OTHER_MEMBERS) if pair.paired else found
+    found = difference_of(first, second, [first_units, second_units], paired=paired)
+    return replace(found, remark=OTHER_MEMBERS) if pair.paired and not paired else found
 
 
 def _gap(side: Side, member: NDArray[np.bool_], kept: NDArray[np.bool_]) -> Placed | None:
@@ -112,19 +106,11 @@ def _grouped(side: Side) -> NDArray[np.bool_]:
     return np.array([group is not None for group in side.images.groups], dtype=bool)
 
 
-def _troubled(side: Side) -> dict[str, NDArray[np.bool_]]:
-    """Which of the compared images have each trouble, (n,): rules are relative to all images of the run."""
-    images = side.record.images
-    rows: dict[str, NDArray[np.int64]] = {}
-    rows |= {} if images.properties is None else {one.name: one.indices for one in quality_issues(images.properties)}
-    if images.features is not None:
-        finite = np.flatnonzero(np.isfinite(images.features).all(axis=1))
-        if len(finite) >= SMALLEST_SET:
-            seed = int(side.record.plan.get("seed", 0))
-            rows[OUTLIER] = finite[feature_outliers(images.features[finite], seed=seed).indices]
-    found: dict[str, NDArray[np.bool_]] = {}
-    for name, chosen in rows.items():
+def _flagged(side: Side) -> dict[str, NDArray[np.bool_]]:
+    """Which of the compared images each rule flags, (n,): rules are relative to all images of the run."""
+    images, found = side.record.images, dict[str, NDArray[np.bool_]]()
+    for one in flagged_images(images, seed=int(side.record.plan.get("seed", 0))):
         flags = np.zeros(len(images), dtype=bool)
-        flags[chosen] = True
-        found[name] = flags[side.rows]
-    return {name: flags for name, flags in found.items() if name != OUTLIER or flags.any()}
+        flags[one.rows] = True
+        found[one.name] = flags[side.rows]
+    return found

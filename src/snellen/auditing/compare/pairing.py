@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from snellen.auditing.compare.difference import Difference, Mean, Units, paired_difference, unpaired_difference
+from snellen.auditing.compare.difference import Difference, Mean, Units, difference_of
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.shard_work import AUDITED
 from snellen.checks.per_image import ABSENT, PerImage
@@ -200,9 +200,7 @@ def mean_difference(pair: Pair, values: Sequence[NDArray[np.float64]]) -> Differ
         return None
     means = [Mean(one[mask]) for one, mask in zip(values, known, strict=True)]
     units = [side.images.units_of(mask) for side, mask in zip(sides, known, strict=True)]
-    if pair.paired:
-        return paired_difference(means[0], means[1], units[0])
-    return unpaired_difference(means[0], means[1], units[0], units[1])
+    return difference_of(means[0], means[1], units, paired=pair.paired)
 
 
 def check_alike(

@@ -97,7 +97,7 @@ def property_drift(
     names = sorted(first)
     if not names:
         return ()
-    pairs = [_without_rounding(_column(first[name], name), _column(second[name], name)) for name in names]
+    pairs = [without_rounding(_column(first[name], name), _column(second[name], name)) for name in names]
     sizes = {(len(before), len(after)) for before, after, _ in pairs}
     if len(sizes) > 1:
         raise InputError(f"each property needs one value for each image of a set, got {sorted(sizes)} values")
@@ -183,10 +183,19 @@ def _counts_below(values: NDArray[np.float64], units: NDArray[np.int64], count: 
     return np.cumsum(counts, 0).astype(np.float32)
 
 
-def _without_rounding(
+def without_rounding(
     before: NDArray[np.float64], after: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Both sets and the spread within them; values that differ by rounding alone are made equal."""
+    """Both sets and the spread within them; values that differ by rounding alone are made equal.
+
+    >>> before, after, spread = without_rounding(np.array([0.1, 0.1 + 1e-12]), np.array([0.1]))
+    >>> len({*before, *after}), spread
+    (1, 0.0)
+
+    Args:
+        before: values of the first set (n,).
+        after: values of the second one (m,).
+    """
     size = max(np.abs(before).max(initial=0), np.abs(after).max(initial=0))
     count = max(len(before) + len(after), 1)
     spread = (

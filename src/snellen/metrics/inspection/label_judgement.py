@@ -38,7 +38,8 @@ class LabelJudgement:
     Attributes:
         probabilities: (n, k), the opinion that ranks the labels.
         share: share of wrong labels over the independent images.
-        tested: (n, k), the opinion that tells it: of the model alone, or of the held-out kernel on thumbnails.
+        tested: (n, k), the opinion that the share is tested by: that of the model alone, or of the held-out kernel on
+            thumbnails.
         rule: of confident learning, by which that opinion suspects labels: ``both`` spares more of the right ones, and
             misses more where wrong labels fall on the classes that the model confuses.
         agreement: share of all labels that the model ranks first.
