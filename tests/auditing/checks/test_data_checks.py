@@ -85,6 +85,38 @@ def test_copies_of_one_image_count_once_among_near_ones(classifier, thumbnails) 
     assert duplicates["near"].title == "1 image is nearly equal to others, in 1 group"
 
 
+@pytest.mark.parametrize(("kind", "table", "left"), [("duplicate", "unique", 192), ("leakage", "unleaked", 170)])
+def test_a_table_without_copies_or_leaks_is_audited_in_place_of_the_folder(
+    classifier, thumbnails, tmp_path, kind, table, left
+) -> None:
+    named = thumbnails[1] > 0  # "T-shirt/top" is no name of a folder
+    pixels, labels = (part[named][:200].copy() for part in thumbnails)
+    pixels[190:199], labels[190:199] = pixels[:1], labels[:1]
+    names = dict(enumerate(FASHION_CLASSES))
+    place = tmp_path / "data"
+    for row, (picture, label) in enumerate(zip(pixels, labels, strict=True)):
+        path = place / names[label] / f"{row:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+    known = image_set(pixels[:22], labels[:22])
+    check, beside = ("duplicates", {}) if kind == "duplicate" else ("leakage", {"train": known})
+    report = audit(classifier, place, checks=["clean", check], out=tmp_path / "run", **beside)
+    (advice,) = next(iter(found(report, kind).values())).treatments
+    assert f"lists/{table}_images.csv" in advice
+    (panel,) = (panel for panel in report.panels if panel.title.startswith("Accuracy without"))
+    (tmp_path / "run" / "lists" / f"{table}_images.csv").rename(place / "left.csv")
+    again = audit(
+        classifier, snellen.load_images(place / "left.csv", columns={"image": "id"}), checks=["clean", check], **beside
+    )
+    assert not [one for one in again.findings if one.subject.startswith(("exact", "near"))]
+    (_, (words, number, accuracy, interval)) = panel.rows
+    assert (words, number) == ("without them", again.data["images"])
+    clean = again.metrics["clean.accuracy"]
+    assert (accuracy, interval) == (f"{clean.value:.4f}", f"{clean.low:.4f} – {clean.high:.4f}")
+    assert panel.rows[0][:3] == ("all", 200, f"{report.metrics['clean.accuracy'].value:.4f}")
+    assert abs(number - left) <= 4, "near ones beside those that were planted"
+
+
 def test_leaks_between_training_tuning_and_audited_images(classifier, thumbnails) -> None:
     pixels, labels = thumbnails
     train = image_set(pixels[:100], labels[:100])

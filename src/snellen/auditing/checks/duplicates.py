@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
 from pydantic import Field
 
+from snellen.auditing.checks.cleaned_images import accuracy_without, advice, cleaned_table
 from snellen.checks.check import Check, Conclusion, Kept, Reading
 from snellen.checks.per_image import PerImage
 from snellen.core.finding import Finding, FindingExample
 from snellen.metrics.inspection.duplicates import exact_groups, near_groups
+
+#: Name of the table without copies under ``lists/``.
+TABLE = "unique_images"
 
 
 class Duplicates(Check):
@@ -42,8 +47,12 @@ class Duplicates(Check):
         findings = [self._finding("exact", "equal to others, pixel for pixel", exact, reading)] if exact else []
         findings += [self._finding("near", "nearly equal to others", near, reading)] if near else []
         groups = {"exact": exact, "near": near}
+        copies = np.zeros(len(images), dtype=bool)
+        copies[[row for found in groups.values() for group in found for row in group[1:]]] = True
         return Conclusion(
             findings=findings,
+            tables={TABLE: cleaned_table(images, copies, reading.names)} if findings else {},
+            panels=accuracy_without(images, copies, check=self.name, title="Accuracy without copies"),
             lists={
                 "duplicates": [
                     {"sort": sort, "group": number, "id": images.ids[row]}
@@ -79,6 +88,7 @@ class Duplicates(Check):
                 "groups_with_different_labels": differing,
             },
             examples=_examples(groups, images, reading.names, self.examples),
+            treatments=(advice(TABLE, "out all but one image of each group"),),
         )
 
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
+from snellen.auditing.checks.cleaned_images import accuracy_without, advice, cleaned_table
 from snellen.checks.check import Check, Companion, Conclusion, Kept, Reading
 from snellen.checks.per_image import PerImage
 from snellen.core.classifier import Classifier
@@ -17,6 +18,9 @@ from snellen.metrics.inspection.duplicates import across
 
 #: What the sets beside the audited one are called.
 NAMES: dict[Companion, str] = {"train": "training", "tune": "tuning"}
+
+#: Name of the table without images that the classifier may know, under ``lists/``.
+TABLE = "unleaked_images"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +71,7 @@ class Leakage(Check):
 
     def conclude(self, reading: Reading) -> Conclusion:
         """Counted, not inferred: harm is the share of the later images of a pair that are known from the earlier."""
-        findings, leaks = list[Finding](), list[dict[str, object]]()
+        findings, leaks, audited = list[Finding](), list[dict[str, object]](), set[str]()
         for pair in _pairs(reading):
             earlier, later = pair.earlier, pair.later
             equal = set(earlier.pixel_hashes or ())
@@ -92,6 +96,8 @@ class Leakage(Check):
                 for sort, leaked in (("exact", exact), ("near", near), ("unit", shared))
                 for row in np.flatnonzero(leaked)
             ]
+            if pair.audited:
+                audited |= {later.ids[row] for row in np.flatnonzero(exact | near | shared)}
         notes = [
             f"{NAMES[name]}: {len(seen):,} of {reading.wholes[name].images:,} images were looked at (a sample drawn at "
             f"random, less what could not be used): leakage of images is a lower bound, that of units is complete."
@@ -103,7 +109,14 @@ class Leakage(Check):
                 "Leakage between training and tuning images is told without harm: it does not touch the audited "
                 "images, but flatters what was chosen or fitted on the tuning images."
             )
-        return Conclusion(findings=findings, lists={"leakage": leaks} if leaks else {}, notes=notes)
+        known = np.array([one in audited for one in reading.images.ids], dtype=bool)
+        return Conclusion(
+            findings=findings,
+            lists={"leakage": leaks} if leaks else {},
+            tables={TABLE: cleaned_table(reading.images, known, reading.names)} if audited else {},
+            panels=accuracy_without(reading.images, known, check=self.name, title="Accuracy without leaked images"),
+            notes=notes,
+        )
 
     def _finding(self, sort: str, words: str, leaked: np.ndarray, pair: _Pair, names: tuple[str, ...]) -> list[Finding]:
         rows, images = np.flatnonzero(leaked), pair.later
@@ -135,6 +148,7 @@ class Leakage(Check):
                     )
                     for row in rows[: self.examples if pair.audited else 0]
                 ),
+                treatments=(advice(TABLE, "these images out"),) if pair.audited else (),
             )
         ]
 
