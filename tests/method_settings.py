@@ -379,6 +379,7 @@ TREATMENTS = {
     "corruption_tuning": Row(_ONE_EPOCH, found("corruption", "contrast")),
     "domain_statistics": Row({}, found("drift", "features")),
     "fine_pruning": Row(_ONE_EPOCH),
+    "dirichlet_scaling": Row(),
     "group_dro": Row(_ONE_EPOCH, found("group_gap", "two")),
     "label_correction": Row(_ONE_EPOCH),
     "label_shift": Row({}, found("drift", "labels")),

@@ -61,7 +61,7 @@ def ladder(kind: str) -> tuple[Rung, ...]:
     """The treatments of a kind of finding, the cheapest first; empty where there is none.
 
     >>> [rung.name for rung in ladder("calibration")]
-    ['temperature_scaling', 'vector_scaling']
+    ['temperature_scaling', 'vector_scaling', 'dirichlet_scaling']
     """
     return tuple(sorted((rung for rung, kinds in _treatments() if kind in kinds), key=lambda rung: rung[::-1]))
 

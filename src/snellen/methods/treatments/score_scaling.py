@@ -1,6 +1,7 @@
-"""Scores that are as sure as they are right: a temperature, or a scale and a shift of each class, fitted and folded in.
+"""Scores that are as sure as they are right: a temperature, a scale of each class or a matrix, fitted and folded in.
 
 Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017, arXiv 1706.04599, section 4.2.
+Kull et al., "Beyond temperature scaling", NeurIPS 2019, arXiv 1910.12656.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.methods.treatments.treatment import Patient, Stage, Treating, Treatment
+from snellen.metrics.dirichlet_scaling import fit_dirichlet_scaling
 from snellen.metrics.temperature import fit_temperature
 from snellen.metrics.vector_scaling import enough_for_vector_scaling, fit_vector_scaling
 from snellen.models.classifiers.trainable import PreparedNetwork, last_layer
@@ -48,10 +50,7 @@ class VectorScaling(Treatment):
 
     def refusal(self, network: PreparedNetwork, patient: Patient) -> str | None:
         """Too few images for two numbers a class."""
-        images, classes = len(patient.val), len(patient.classifier.class_names)
-        if enough_for_vector_scaling(images, classes):
-            return None
-        return f"needs {20 * classes} validation images for the two numbers of each of {classes} classes, got {images}"
+        return _too_few(patient)
 
     def treated(self, network: PreparedNetwork, patient: Patient, call: Treating) -> PreparedNetwork:
         """Fit scale and shift by the least negative log-likelihood on the validation images."""
@@ -60,8 +59,38 @@ class VectorScaling(Treatment):
         return scaled(network, torch.from_numpy(fitted.scale), torch.from_numpy(fitted.shift), patient.probes)
 
 
+class DirichletScaling(Treatment):
+    """Multiply the scores by a matrix and shift them, so that classes which are taken for each other are told apart."""
+
+    name: ClassVar[str] = "dirichlet_scaling"
+    treats: ClassVar[tuple[str, ...]] = ("calibration",)
+    stage: ClassVar[Stage] = Stage.SCORES
+    passes: ClassVar[float] = 0.2
+    trains: ClassVar[bool] = False
+
+    def refusal(self, network: PreparedNetwork, patient: Patient) -> str | None:
+        """Too few images: the penalty keeps the matrix in check, and can only choose between what images show."""
+        return _too_few(patient)
+
+    def treated(self, network: PreparedNetwork, patient: Patient, call: Treating) -> PreparedNetwork:
+        """Fit matrix and shift by the least penalised negative log-likelihood on the validation images."""
+        scores, targets = score_examples(network.eval(), patient.val)
+        fitted = fit_dirichlet_scaling(scores.double().numpy(), targets.numpy(), seed=call.rng.seed)
+        return scaled(network, torch.from_numpy(fitted.matrix), torch.from_numpy(fitted.shift), patient.probes)
+
+
+def _too_few(patient: Patient) -> str | None:
+    images, classes = len(patient.val), len(patient.classifier.class_names)
+    if enough_for_vector_scaling(images, classes):
+        return None
+    return f"needs {20 * classes} validation images for the numbers of each of {classes} classes, got {images}"
+
+
 class ScaledScores(nn.Module):
-    """Scores (n, k) of a model, multiplied and shifted by class."""
+    """Scores (n, k) of a model, multiplied by a number of each class (k,) or by a matrix (k, k), and shifted."""
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, model: nn.Module, scale: Tensor, shift: Tensor) -> None:
         super().__init__()
@@ -71,8 +100,9 @@ class ScaledScores(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Run the model, and scale."""
-        scores: Tensor = self.model(images) * self.scale + self.shift
-        return scores
+        scores: Tensor = self.model(images)
+        scores = scores * self.scale if self.scale.ndim == 1 else scores @ self.scale.T
+        return scores + self.shift
 
 
 def scaled(network: PreparedNetwork, scale: Tensor, shift: Tensor, probes: Tensor) -> PreparedNetwork:
@@ -82,7 +112,7 @@ def scaled(network: PreparedNetwork, scale: Tensor, shift: Tensor, probes: Tenso
 
     Args:
         network: changed in place.
-        scale: (k,).
+        scale: a number of each class (k,), or a matrix (k, k).
         shift: (k,).
         probes: prepared images, to find the layer with.
     """
@@ -93,12 +123,13 @@ def scaled(network: PreparedNetwork, scale: Tensor, shift: Tensor, probes: Tenso
         if (
             layer is not None
             and (layer.bias is not None or not bool(shift.any()))
-            and (_is_last(layer, network, probes) or bool((scale == scale[0]).all()))
+            and (_is_last(layer, network, probes) or (scale.ndim == 1 and bool((scale == scale[0]).all())))
         ):
             wide = scale.to(device, torch.float32)
-            layer.weight.mul_(wide[:, None])
+            layer.weight.copy_(layer.weight * wide[:, None] if wide.ndim == 1 else wide @ layer.weight)
             if layer.bias is not None:
-                layer.bias.mul_(wide).add_(shift.to(device, torch.float32))
+                moved = layer.bias * wide if wide.ndim == 1 else wide @ layer.bias
+                layer.bias.copy_(moved + shift.to(device, torch.float32))
             return network
     network.network = ScaledScores(network.network, scale, shift).to(device)
     return network
