@@ -14,7 +14,7 @@ from pydantic.json_schema import models_json_schema
 
 from snellen.auditing.compare.report_schema import report_schema
 from snellen.core.artifact import Card
-from snellen.core.formats import FORMATS, MANIFEST, SYSTEM, VERSION, WRITER
+from snellen.core.formats import FORMATS, INPUTS, MANIFEST, SYSTEM, VERSION, WRITER
 from snellen.core.index import ArchitectureEntry, CheckEntry, CommandEntry, MethodEntry, Target
 from snellen.core.run import canonical_json
 from snellen.core.system import System
@@ -28,6 +28,7 @@ from snellen.verbs.explained_set import ExplainedSet
 from snellen.verbs.generated_set import GeneratedSet
 from snellen.verbs.scanned_set import ScannedSet
 from snellen.verbs.shifted_set import ShiftedSet
+from snellen.verbs.treated import TreatmentRecord
 
 #: Models of the files that are one model, or one of several.
 MODELS: Mapping[str, tuple[type[BaseModel], ...]] = {
@@ -39,6 +40,7 @@ MODELS: Mapping[str, tuple[type[BaseModel], ...]] = {
     "nuisance.json": (NuisanceSet,),
     "scan.json": (ScannedSet,),
     "shift.json": (ShiftedSet,),
+    "treatment.json": (TreatmentRecord,),
 }
 
 #: Fields of rows of system.toml that stand in the names of the tables, or in no file.
@@ -48,11 +50,25 @@ _NAMED = ("name", "area", "group", "registered")
 _ELSEWHERE = ("name", "methods", "experiment", "claims", "gates", "budget", "dropped")
 
 
+#: What inputs.json holds: each object is what a loader of classifiers or images takes.
+_OPENED = {
+    "properties": {
+        "classifier": {"type": "object"},
+        "images": {"type": "object"},
+        "companions": {"additionalProperties": {"type": "object"}, "type": "object"},
+    },
+    "additionalProperties": False,
+    "required": ["classifier", "images", "companions"],
+    "type": "object",
+}
+
+
 def schemas() -> dict[str, dict[str, Any]]:
     """The schema of each file, by the name of the file."""
     found = {file: _of_models(file, models) for file, models in MODELS.items()}
     found["report.json"] = report_schema()
     # The plan of a run depends on its kind.
+    found["inputs.json"] = INPUTS.schema(_OPENED)
     found["manifest.json"] = MANIFEST.schema({"properties": {"kind": {"type": "string"}}, "type": "object"})
     found["system.toml"] = _of_system()
     return dict(sorted(found.items()))

@@ -25,9 +25,11 @@ from snellen.verbs.requests import load_requests
 #: What is kept. A comparison of audits needs the clean evidence.
 FILES = (
     *(f"{verb}/{verb}.json" for verb in ("attack", "certify", "explain", "generate", "scan", "shift")),
+    "audit/inputs.json",
     "audit/report.json",
     "audit/manifest.json",
     "audit/evidence/clean.parquet",
+    "treat/treatment.json",
 )
 
 #: A certificate of a few votes.
@@ -35,6 +37,9 @@ QUICK_CERTIFICATE = {"method": "smoothing", "sigma": 0.25, "samples": 200, "sele
 
 #: A scan that finds nothing, for it hardly looks.
 QUICK_SCAN = {"method": "backdoor", "samples": 1, "steps": 1, "refined_samples": 1, "refined_steps": 1, "images": 100}
+
+#: Images of which one class is hard.
+SCENES = "optotypes:scenes?count=300&size=32&sizes=large&shapes=ring,star,heart,square,triangle,cross&seed=5"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -65,6 +70,9 @@ def write_records(work: Path) -> None:
     snellen.scan(classifier, every, QUICK_SCAN, limit=100, out=work / "scan")
     sample, requests = Sample(generator="bundled:scene-diffusion", steps=2), load_requests("classes:star", ("star",))
     generate(sample, requests, out=work / "generate", sheet=False)
+    worst = snellen.audit("bundled:scene-cnn", f"{SCENES}#test", checks=["clean"], out=work / "worst")
+    ways = {"findings": "worst_class:star", "treatments": ["last_layer_retraining"]}
+    snellen.treat(worst, f"{SCENES}#train", **ways, out=work / "treat")
 
 
 def write_artifact(folder: Path) -> None:

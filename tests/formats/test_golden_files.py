@@ -26,6 +26,7 @@ from snellen.verbs.explained_set import ExplainedSet
 from snellen.verbs.generated_set import GeneratedSet
 from snellen.verbs.scanned_set import ScannedSet
 from snellen.verbs.shifted_set import ShiftedSet
+from snellen.verbs.treated import TreatmentRecord
 from snellen.version import __version__
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
@@ -42,8 +43,10 @@ RECORDS = {
 #: Files that are kept, by the name of their format.
 KEPT = {f"{verb}.json": f"{verb}/{verb}.json" for verb in RECORDS} | {
     "card.json": "artifact/card.json",
+    "inputs.json": "audit/inputs.json",
     "manifest.json": "audit/manifest.json",
     "report.json": "audit/report.json",
+    "treatment.json": "treat/treatment.json",
 }
 
 
@@ -111,6 +114,13 @@ def test_an_artifact_is_read(folder):
     assert artifact.card.class_names == ("left", "right")
 
 
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
+def test_a_treatment_is_read_and_cited(folder):
+    record = TreatmentRecord.read(folder / "treat")
+    assert (record.findings[0].outcome, record.cost.n) == ("mended", 150)
+    assert "Kirichenko" in snellen.cite(folder / "treat").text
+
+
 # -- the schemas -------------------------------------------------------------------------------------------------------
 
 
@@ -162,6 +172,19 @@ def test_a_newer_audit_is_refused(newer, file):
         RunRecord.read(newer / "audit")
     with pytest.raises(InputError, match=NEWER):
         find_reference(str(newer / "audit"))
+
+
+def test_a_newer_treatment_is_refused(newer):
+    for read_again in (TreatmentRecord.read, snellen.cite):
+        with pytest.raises(InputError, match=f"treatment.json is a record of a treatment of {NEWER}"):
+            read_again(newer / "treat")
+
+
+def test_what_a_newer_audit_examined_is_not_opened(newer):
+    for file in ("manifest.json", "report.json"):
+        shutil.copy(HERE / "version-1" / "audit" / file, newer / "audit" / file)
+    with pytest.raises(InputError, match=f"inputs.json is a description of what an audit examined of {NEWER}"):
+        snellen.treatment_plan(newer / "audit")
 
 
 def test_a_newer_run_is_not_continued(newer):

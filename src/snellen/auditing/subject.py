@@ -14,14 +14,12 @@ from snellen.auditing.limiting import limited
 from snellen.checks.check import Check, Companion
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, SnellenError
+from snellen.core.formats import INPUTS
 from snellen.core.images import ImageSet
 from snellen.core.run import canonical_json, write_atomically
 from snellen.data.files.labels import align_labels
 from snellen.models.classifiers.references import load_classifier_again
 from snellen.runs.reopening import described_images, images_again
-
-#: File of a run directory that says how classifier and images were loaded.
-INPUTS = "inputs.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +59,7 @@ class Subject:
             "images": described_images(self.images),
             "companions": {name: described_images(one) for name, one in known.items()},
         }
-        write_atomically(folder / INPUTS, canonical_json(fields))
+        write_atomically(folder / INPUTS.file, canonical_json(INPUTS.stamped(fields)))
 
     @classmethod
     def read(
@@ -108,13 +106,14 @@ class Subject:
 
 
 def _recorded(folder: Path) -> dict[str, Any] | None:
+    file = folder / INPUTS.file
     try:
-        found: dict[str, Any] = json.loads((folder / INPUTS).read_bytes())
+        found = json.loads(file.read_bytes())
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise InputError(f"{folder / INPUTS} cannot be read as JSON ({error}); name classifier and images") from error
-    return found
+        raise InputError(f"{file} cannot be read as JSON ({error}); name classifier and images") from error
+    return INPUTS.read(found, file)
 
 
 def _classifier(recorded: Mapping[str, Any] | None, folder: Path) -> Classifier:

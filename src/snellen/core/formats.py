@@ -126,6 +126,10 @@ CARD = Format("card.json", "model card")
 
 SYSTEM = Format("system.toml", "description of a published system")
 
+#: How classifier and images of an audit were loaded, and what became of its findings.
+INPUTS = Format("inputs.json", "description of what an audit examined")
+TREATMENT = Format("treatment.json", "record of a treatment")
+
 #: All formats by the name of the file.
 FORMATS: Mapping[str, Format] = {
     each.file: each
@@ -139,7 +143,9 @@ FORMATS: Mapping[str, Format] = {
         Format("scan.json", "record of scans"),
         Format("shift.json", "record of shifted images"),
         CARD,
+        INPUTS,
         MANIFEST,
         SYSTEM,
+        TREATMENT,
     )
 }

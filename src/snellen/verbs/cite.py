@@ -18,11 +18,10 @@ from typing import Any
 from snellen.auditing.report import AuditReport
 from snellen.core import index, package
 from snellen.core.errors import InputError
-from snellen.core.formats import FORMATS
+from snellen.core.formats import FORMATS, TREATMENT
 from snellen.core.system import list_systems
 from snellen.runs.record import RunResult
 from snellen.verbs.evaluation import TABLES, Evaluation
-from snellen.verbs.treated import RECORD
 from snellen.version import __version__
 
 #: Area of the methods of a run, by its kind.
@@ -259,8 +258,8 @@ def _of_folder(folder: Path) -> list[str]:
 
     if (folder / "report.json").is_file():
         return _of_report(open_report(folder))
-    if (folder / RECORD).is_file():
-        treated = json.loads((folder / RECORD).read_bytes()).get("treatments", [])
+    if (folder / TREATMENT.file).is_file():
+        treated = _json(folder / TREATMENT.file)["treatments"]
         keys = [key for one in treated for key in works_of_method("treatments", str(one["method"]), one)]
         audits = [folder / "audits" / name for name in ("before", "after")]
         return [*keys, *(key for audit in audits if audit.is_dir() for key in _of_folder(audit))]

@@ -16,12 +16,13 @@ from snellen.auditing.compare.page import render_comparison
 from snellen.auditing.report import AuditReport
 from snellen.core.budget import seconds_of
 from snellen.core.errors import InputError, RunConflictError, SnellenError
+from snellen.core.formats import TREATMENT
 from snellen.core.progress import Progress, Silent
 from snellen.core.run import canonical_json, write_atomically
 from snellen.core.unwritable import unwritable_told
 from snellen.runs.given import Images, Model
 from snellen.training.checkpoints import differences
-from snellen.verbs.treated import RECORD, Cost, Treated, TreatedFinding
+from snellen.verbs.treated import Cost, Treated, TreatedFinding
 from snellen.verbs.treated_page import PAGE, render_treated
 from snellen.verbs.treatment_card import treatment_card
 from snellen.verbs.treatment_case import Case
@@ -117,7 +118,7 @@ def treat(
         if out is None:
             return replace(result, reference=None)
         write_atomically(folder / "README.md", treatment_card(result, case.patient.classifier).encode())
-        write_atomically(folder / RECORD, canonical_json(result.to_json()))
+        write_atomically(folder / TREATMENT.file, canonical_json(result.to_json()))
         (folder / UNFINISHED).unlink(missing_ok=True)
         shutil.rmtree(folder / "candidates", ignore_errors=True)
         return result

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from snellen.auditing.compare.comparison import Comparison
 from snellen.core.classifier import Classifier
-from snellen.core.errors import import_extra
-
-#: File of the result, written last.
-RECORD = "treatment.json"
+from snellen.core.errors import InputError, import_extra
+from snellen.core.formats import TREATMENT
 
 #: What became of a finding, on images that neither selected it nor chose the treatment.
 Outcome = Literal["mended", "smaller", "unchanged", "worse", "unproven", "untreated"]
@@ -73,6 +72,41 @@ class Cost(BaseModel):
     low: float | None
     high: float | None
     n: int
+
+
+class TreatedModel(BaseModel):
+    """The treated classifier, by name and hash."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    identity: str
+
+
+class TreatmentRecord(BaseModel):
+    """What ``treatment.json`` holds, the file that is written last; see :class:`Treated`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    classifier: TreatedModel
+    findings: tuple[TreatedFinding, ...]
+    cost: Cost | None
+    tried: tuple[str, ...]
+    notes: tuple[str, ...]
+    treatments: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the record of a finished treatment, of this version or an older one.
+
+        Raises:
+            InputError: there is none, it cannot be read, or it is of a newer version.
+        """
+        file = folder / TREATMENT.file
+        try:
+            return cls.model_validate(TREATMENT.read(json.loads(file.read_bytes()), file))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{file} cannot be read as a {TREATMENT.content}: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,14 +171,15 @@ class Treated:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, as ``treatment.json`` holds them."""
-        return {
-            "classifier": {"name": self.classifier.name, "identity": self.classifier.identity},
-            "findings": [one.model_dump(mode="json") for one in self.findings],
-            "cost": None if self.cost is None else self.cost.model_dump(mode="json"),
-            "tried": list(self.tried),
-            "notes": list(self.notes),
-            "treatments": [dict(one) for one in self.treatments],
-        }
+        record = TreatmentRecord(
+            classifier=TreatedModel(name=self.classifier.name, identity=self.classifier.identity),
+            findings=self.findings,
+            cost=self.cost,
+            tried=self.tried,
+            notes=self.notes,
+            treatments=tuple(dict(one) for one in self.treatments),
+        )
+        return TREATMENT.stamped(record.model_dump(mode="json"))
 
     def to_pandas(self) -> Any:  # noqa: ANN401 - of an extra
         """What became of each finding, as a data frame of pandas.
