@@ -27,6 +27,7 @@ from snellen.training.fine_tuning import TuningPlan, fine_tune
 from snellen.verbs.treated import Treated
 from snellen.verbs.treatment_case import Case, _held_out
 from snellen.verbs.treatment_proof import ProvingImages
+from snellen.verbs.treatment_trials import next_treatments
 from tests.verbs.ill_classifiers import blind_to, classifier_of, garments, overconfident
 
 CHECKS = ["clean", "calibration"]
@@ -207,6 +208,14 @@ def test_the_plan_names_treatments_and_why_others_are_left_out(blind):
     names = [treatment.name for treatment in one.ladder]
     assert names.index("last_layer_retraining") < names.index("balanced_tuning"), "the cheaper first"
     assert "held out" in plan.notes[0]
+    # What did not do is tried at last for longer, and of one treatment in two plans the longer is carried out.
+    tuning, longer = one.ladder[names.index("balanced_tuning")], one.ladder[-1]
+    assert longer.plan.epochs == 3 * tuning.plan.passes(480)
+    assert str(plan).splitlines()[0].endswith(f", then balanced_tuning of {longer.plan.epochs} passes")
+    pair = [replace(one, kind=kind, ladder=(step,)) for kind, step in (("a", longer), ("b", tuning))]
+    assert next_treatments(pair, {"a": 0, "b": 0}) == next_treatments(pair[::-1], {"a": 0, "b": 0}) == (longer,)
+    named = snellen.treatment_plan(blind, garments()["train"], findings="worst_class", treatments=["balanced_tuning"])
+    assert [step.words for step in named.prescriptions[0].ladder] == ["balanced_tuning"]
 
 
 def test_a_server_or_a_function_has_no_weights_to_treat():

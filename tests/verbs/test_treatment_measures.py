@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from snellen.auditing.compare.run_record import RunRecord
 from snellen.core.classifier import Classifier
 from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
+from snellen.verbs import treatment_trials
 from snellen.verbs.treatment_measures import measured
 from snellen.verbs.treatment_proof import ProvingImages, proven
 from snellen.verbs.treatment_trials import judged
@@ -85,6 +87,27 @@ def test_what_validation_images_do_not_show_before_is_not_called_mended(records)
     slices = [one for one in records["found"].report.findings if one.kind == "slice"]
     _, mended = judged(slices, records["after"], records["after"])
     assert not mended
+
+
+@pytest.mark.parametrize(
+    ("kind", "left", "level", "mended"),
+    [
+        ("worst_class", 0.3, None, True),
+        ("worst_class", 0.3, "note", True),
+        ("worst_class", 0.1, "mild", False),
+        ("worst_class", 0.6, None, False),
+        ("label_noise", 0.2, "moderate", True),
+        ("drift", 0.3, None, False),
+    ],
+)
+def test_nothing_more_is_tried_where_half_is_gone_and_what_is_left_is_a_note(
+    records, monkeypatch, kind, left, level, mended
+):
+    finding = Finding(kind=kind, subject="a", harm=0.2, title="planted")
+    change = SimpleNamespace(first=1.0, second=left)
+    monkeypatch.setattr(treatment_trials, "measured", lambda *_args, **_options: {finding.key: change})
+    monkeypatch.setattr(treatment_trials, "level_of", lambda _finding, _record: level)
+    assert (finding.key in judged([finding], records["before"], records["after"])[1]) is mended
 
 
 def test_what_wrong_labels_did_is_measured_by_the_error(records):

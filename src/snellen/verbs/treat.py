@@ -234,7 +234,7 @@ def _result(
     model = case.patient.classifier
     names = {one.name for one in chosen.treatments}
     by = {
-        finding.key: " + ".join(one.name for one in prescription.ladder if one.name in names)
+        finding.key: " + ".join(dict.fromkeys(one.name for one in prescription.ladder if one.name in names))
         for prescription in case.plan.prescriptions
         for finding in prescription.findings
         if prescription.ladder

@@ -15,7 +15,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, MissingExtraError, import_extra, unknown_name
 from snellen.core.finding import Finding
 from snellen.core.method import Method, build
-from snellen.methods.treatments.treatment import Patient, Treatment
+from snellen.methods.treatments.treatment import FineTuning, Patient, Treatment
 from snellen.models.classifiers.trainable import PreparedNetwork
 
 #: Treatments as a caller names them.
@@ -29,8 +29,8 @@ class Prescription:
     Attributes:
         kind: of the findings.
         findings: of that kind, worst first.
-        ladder: treatments, the cheapest first; the next is tried where one does not help enough. None of them: nothing
-            can be done here.
+        ladder: treatments, in the order in which they are tried; the next is tried where one does not help enough. None
+            of them: nothing can be done here.
         refused: treatments that treat the kind and cannot treat this classifier, with the reason.
         obstacle: why no treatment of this kind could be judged; empty where it can.
     """
@@ -82,7 +82,7 @@ class TreatmentPlan:
         found = []
         for one in self.prescriptions:
             named = one.findings[0].title + (f" (and {len(one.findings) - 1} more)" if len(one.findings) > 1 else "")
-            tried = ", then ".join(treatment.name for treatment in one.ladder) or f"nothing: {one.reason}"
+            tried = ", then ".join(treatment.words for treatment in one.ladder) or f"nothing: {one.reason}"
             found.append(f"{named}: {tried}")
         return [*found, *self.left_out, *self.notes]
 
@@ -126,7 +126,8 @@ def prescribed(
         findings: that are treated.
         network: the copy that would be trained; None: the classifier has no weights here.
         patient: findings and images.
-        named: only these treatments, in this order; None: all that treat the kind, the cheapest first.
+        named: only these treatments, in this order; None: all that treat the kind, the cheapest first, and at last the
+            cheapest fine-tuning for longer.
         obstacles: kinds of finding that cannot be measured again, with the reason: see :func:`obstacles_of`.
 
     Raises:
@@ -149,6 +150,8 @@ def prescribed(
                 able.append(one)
             else:
                 refused[one.name] = why
+        if wanted is None:
+            able += [one.longer(patient) for one in able if isinstance(one, FineTuning)][:1]
         found.append(Prescription(kind, tuple(one for one in findings if one.kind == kind), tuple(able), refused))
     return tuple(found)
 

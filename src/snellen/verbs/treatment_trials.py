@@ -18,12 +18,13 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.methods.treatments.treatment import Patient, Treatment, treat_together
 from snellen.models.classifiers.trainable import trainable, trained_classifier
-from snellen.verbs.treatment_measures import BY_ERROR, SUSPECTS, audit_again, harm_of, level_of, measured
+from snellen.verbs.treatment_measures import BY_ERROR, OF_ITS_IMAGES, SUSPECTS, audit_again, harm_of, level_of, measured
 from snellen.verbs.treatment_plan import Prescription
 
-#: Share of what a finding measures that may be left on the validation images where nothing more is tried against it; of
-#: a finding that is no longer there, the larger share.
-LEFT, LEFT_UNSEEN = 0.25, 0.5
+#: Share of what a finding measures that may be left on the validation images where nothing more is tried against it:
+#: of one that these no longer show as more than a note; and of one about the images, which no classifier takes away, or
+#: named by its images, in whose place another one may be found.
+LEFT, LEFT_OF_IMAGES = 0.5, 0.25
 
 #: Weight of a finding without harm, beside those with some.
 LEAST_WEIGHT = 0.005
@@ -73,7 +74,7 @@ class Trial:
         if len(worst) > NAMED:
             left = [after / before for _, (before, after) in worst[NAMED:] if before > 0]
             changes.append(f"{len(worst) - NAMED} more to {float(np.mean(left)) if left else 1:.0%} on average")
-        return f"{' + '.join(one.name for one in self.treatments)}: {', '.join(changes)}; accuracy {-self.cost:+.3f}"
+        return f"{' + '.join(one.words for one in self.treatments)}: {', '.join(changes)}; accuracy {-self.cost:+.3f}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,17 +156,23 @@ def judged(
         else:
             quantities[key] = (finding.harm, finding.harm)
         first, second = quantities[key]
-        of_images = finding.kind in BY_ERROR or finding.kind == SUSPECTS
-        still_there = of_images or level_of(finding, after) not in (None, "note")
-        if first > 0 and second <= (LEFT if still_there else LEFT_UNSEEN) * first:
+        if finding.kind in BY_ERROR | OF_ITS_IMAGES or finding.kind == SUSPECTS:
+            gone = second <= LEFT_OF_IMAGES * first
+        else:
+            gone = second <= LEFT * first and level_of(finding, after) in (None, "note")
+        if first > 0 and gone:
             mended.add(key)
     return quantities, frozenset(mended)
 
 
 def next_treatments(prescriptions: Sequence[Prescription], rungs: Mapping[str, int]) -> tuple[Treatment, ...]:
-    """The treatments on the given rungs of the ladders, each once."""
+    """The treatments on the given rungs of the ladders, each once; of one with two plans, the longer."""
     chosen = [one.ladder[rungs[one.kind]] for one in prescriptions if one.ladder]
-    return tuple({one.name: one for one in chosen}.values())
+    found = dict[str, Treatment]()
+    for one in chosen:
+        if one.name not in found or one.words != one.name:
+            found[one.name] = one
+    return tuple(found.values())
 
 
 def climbed(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -29,6 +29,10 @@ from snellen.training.fine_tuning import Term, TuningPlan, fine_tune, within_los
 
 #: What every training needs: see :attr:`Treatment.packages`.
 TRAINING = {"accelerate": "train"}
+
+
+#: How much longer a fine-tuning is tried again that did not mend enough, where nothing else did.
+LONGER = 3
 
 
 class Stage(IntEnum):
@@ -115,6 +119,11 @@ class Treatment(Method):
     #: Packages of extras that it needs: name of the module → extra.
     packages: ClassVar[Mapping[str, str]] = {}
 
+    @property
+    def words(self) -> str:
+        """Its name, and what is unusual about it."""
+        return self.name
+
     def refusal(self, network: PreparedNetwork, patient: Patient) -> str | None:
         """Why it cannot treat this patient, in words that follow its name; None where it can."""
         return None
@@ -150,6 +159,16 @@ class FineTuning(Treatment):
     packages: ClassVar[Mapping[str, str]] = TRAINING
 
     plan: TuningPlan = Field(TuningPlan(), description="numbers of the training")
+
+    @property
+    def words(self) -> str:
+        """Its name, and the passes over the training images where they are given."""
+        return self.name if self.plan.epochs is None else f"{self.name} of {self.plan.epochs} passes"
+
+    def longer(self, patient: Patient) -> Self:
+        """The same in :data:`LONGER` times as many passes over the training images."""
+        epochs = LONGER * self.plan.passes(len(patient.training))
+        return self.model_copy(update={"plan": self.plan.model_copy(update={"epochs": epochs})})
 
     @abstractmethod
     def term(self, patient: Patient, *, rng: Randomness) -> Term:
