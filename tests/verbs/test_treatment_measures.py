@@ -19,7 +19,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
 from snellen.verbs import treatment_trials
-from snellen.verbs.treatment_measures import measured
+from snellen.verbs.treatment_measures import harm_of, left_of, measured
 from snellen.verbs.treatment_proof import ProvingImages, proven
 from snellen.verbs.treatment_trials import judged
 from tests.verbs.ill_classifiers import classifier_of, garments, healthy
@@ -128,6 +128,14 @@ def test_a_slice_is_proven_on_the_half_that_did_not_find_it(records, tmp_path):
     assert (outcome.outcome, outcome.treatment) == ("mended", "healing")
     assert outcome.high is not None
     assert outcome.high < -0.1
+
+
+def test_another_slice_stands_for_one_that_was_found_and_is_no_rest_of_one_that_is_treated(records):
+    finding = next(one for one in records["found"].report.findings if one.kind == "slice")
+    other = finding.model_copy(update={"subject": "of other images"})
+    assert harm_of(other, records["found"]) is not None
+    assert left_of(other, records["found"]) is None
+    assert left_of(finding, records["found"]) == finding
 
 
 def test_wrong_labels_do_not_count_as_errors_of_the_classifier(records):

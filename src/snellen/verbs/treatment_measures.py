@@ -114,6 +114,14 @@ def found_again(finding: Finding, record: RunRecord) -> Finding | None:
     return max((one for one in found if one.kind == finding.kind), key=lambda one: one.harm, default=None)
 
 
+def left_of(finding: Finding, record: RunRecord) -> Finding | None:
+    """The same finding in an audit of the treated classifier; None where it is gone.
+
+    Another slice that is found there has other images, and is no rest of this one: the comparison names it as new.
+    """
+    return next((one for one in record.report.findings if one.key == finding.key), None)
+
+
 def harm_of(finding: Finding, record: RunRecord) -> float | None:
     """Its harm in an audit of other images; None where it is not found there."""
     found = found_again(finding, record)

@@ -22,7 +22,7 @@ from snellen.core.finding import Finding, Level
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.verbs.treated import Outcome, TreatedFinding
-from snellen.verbs.treatment_measures import audit_again, harm_of, level_of, measured
+from snellen.verbs.treatment_measures import audit_again, harm_of, left_of, level_of, measured
 from snellen.verbs.treatment_plan import searching
 
 #: Fewer labelled images prove nothing.
@@ -156,7 +156,8 @@ def proven(
     for finding in findings:
         key = finding.key
         change, verdict = verdicts.get(key, (None, None))
-        outcome, reason = _outcome(verdict, level_of(finding, after), selected is None or key in selected)
+        left = left_of(finding, after)
+        outcome, reason = _outcome(verdict, None if left is None else left.level, selected is None or key in selected)
         outcomes.append(
             TreatedFinding(
                 key=key,
@@ -165,7 +166,7 @@ def proven(
                 outcome=outcome,
                 reason=reason,
                 first_harm=harm_of(finding, before),
-                second_harm=harm_of(finding, after),
+                second_harm=None if left is None else left.harm,
                 first=None if change is None else change.first,
                 second=None if change is None else change.second,
                 difference=None if change is None else change.value,
@@ -190,8 +191,8 @@ def _verdicts(
         one.key: (None, one.verdict) for one in comparison.findings
     }
     for (key, difference), fell, rose in zip(changes.items(), gained, lost, strict=True):
-        known = [harm_of(by_key[key], one) is not None for one in (before, after)]
-        verdict = finding_verdict(difference, before=known[0], after=known[1], lost=rose, gained=fell, margin=MARGIN)
+        shown = harm_of(by_key[key], before) is not None, left_of(by_key[key], after) is not None
+        verdict = finding_verdict(difference, before=shown[0], after=shown[1], lost=rose, gained=fell, margin=MARGIN)
         found[key] = (difference, verdict)
     return found
 
