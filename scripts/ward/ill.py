@@ -21,7 +21,7 @@ from snellen.core.images import ImageSet
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.planting.label_noise import RandomLabelNoise
 from snellen.data.worlds.planting.scene_shortcuts import BackgroundShortcut
-from snellen.data.worlds.planting.selections import Condition, rows_where
+from snellen.data.worlds.planting.selections import rows_where
 from snellen.data.worlds.planting.trigger_planting import PlantTrigger
 from snellen.data.worlds.planting.truth import set_column
 from snellen.training.plan import TrainingPlan
@@ -30,8 +30,8 @@ from snellen.training.transforms import BatchTransform, in_sequence, random_flip
 #: How a classifier is brought to the audit.
 Form = Literal["onnx", "artifact", "module"]
 
-#: Share that is left of images of a rare class, and of a rare group.
-RARE_CLASS, RARE_GROUP = 0.02, 0.03
+#: Share that is left of images of a rare class, and of a style that was not seen in the training of the classifier.
+RARE_CLASS, LATE_STYLE = 0.02, 0.2
 
 #: As many shapes as there are backgrounds; small networks learn them from few images.
 SHAPES = "star,ring,heart,cross,arrow,crescent"
@@ -201,18 +201,20 @@ def rare_class(sets: Sets, seed: int) -> Sets:
     return replace(sets, made=train, train=train)
 
 
-def rare_style(sets: Sets, seed: int) -> Sets:
-    """Few training images in one style, which no column names."""
-    where: Condition = {"style": "line"}
-    train = _thinned(sets.train, rows_where(sets.train, (where,)), RARE_GROUP, seed)
-    return replace(sets, made=train, train=train)
+def unseen_style(sets: Sets, seed: int) -> Sets:
+    """No image in one style in the training of the classifier; a few came later, and no column names them."""
+    drawn = rows_where(sets.train, ({"style": "line"},))
+    return replace(
+        sets,
+        made=sets.train.select(np.flatnonzero(~drawn)),
+        train=_thinned(sets.train, drawn, LATE_STYLE, seed),
+    )
 
 
-def rare_group(sets: Sets, seed: int) -> Sets:
-    """Few training images in one style, which the column ``group`` names."""
-    found = rare_style(sets, seed)
-    train = _grouped(found.train)
-    return Sets(train, train, _grouped(found.val), _grouped(found.audited))
+def unseen_group(sets: Sets, seed: int) -> Sets:
+    """The same, with a column ``group`` that names the style."""
+    found = unseen_style(sets, seed)
+    return Sets(*(_grouped(one) for one in (found.made, found.train, found.val, found.audited)))
 
 
 def wrong_labels(sets: Sets, seed: int) -> Sets:
@@ -224,7 +226,7 @@ def wrong_labels(sets: Sets, seed: int) -> Sets:
 
 def own_backgrounds(sets: Sets, seed: int) -> Sets:
     """Each class mostly before a background of its own in training images; no column says so."""
-    planted = BackgroundShortcut(strength=0.9).plant(sets.train, rng=Randomness(seed))
+    planted = BackgroundShortcut(strength=0.97).plant(sets.train, rng=Randomness(seed))
     train = replace(planted, table=planted.table.drop_columns(["group"]))
     return replace(sets, made=train, train=train)
 
@@ -270,7 +272,7 @@ DEFECTS = (
         ("residual", "resnet"),
         ("clean", "calibration"),
         few_images,
-        plan=ILL_PLAN.model_copy(update={"epochs": 40}),
+        plan=ILL_PLAN.model_copy(update={"epochs": 160}),
         moved=False,
     ),
     Defect(
@@ -286,7 +288,7 @@ DEFECTS = (
         "rare_class",
         ("worst_class:{class}",),
         CLEAR_SCENES,
-        ("plain", "resnet"),
+        ("plain", "residual"),
         ("clean",),
         rare_class,
         matching=("balanced_tuning",),
@@ -297,8 +299,8 @@ DEFECTS = (
         SCENES["styles-32"],
         ("plain",),
         ("clean", "group_gap"),
-        rare_group,
-        matching=("group_dro",),
+        unseen_group,
+        matching=("balanced_tuning",),
     ),
     Defect(
         "hidden_subgroup",
@@ -306,8 +308,8 @@ DEFECTS = (
         SCENES["styles-32"],
         ("plain",),
         ("clean", "slices"),
-        rare_style,
-        matching=("train_twice",),
+        unseen_style,
+        matching=("balanced_tuning",),
     ),
     Defect(
         "wrong_labels",
@@ -323,17 +325,17 @@ DEFECTS = (
         "background",
         ("background_shortcut",),
         CLEAR_SCENES,
-        ("plain", "resnet"),
+        ("plain", "residual"),
         ("clean", {"check": "background", "evaluations": 0, "share": 0.5}),
         own_backgrounds,
         matching=("background_swaps",),
     ),
     Defect(
         "blur",
-        ("corruption:defocus_blur",),
-        FASHION,
+        ("corruption:glass_blur",),
+        CLEAR_SCENES,
         ("residual",),
-        _corrupted("defocus_blur"),
+        _corrupted("glass_blur"),
         as_it_is,
         matching=("corruption_tuning",),
     ),
@@ -348,10 +350,10 @@ DEFECTS = (
     ),
     Defect(
         "noise",
-        ("corruption:gaussian_noise",),
+        ("corruption:impulse_noise",),
         CLEAR_SCENES,
-        ("plain",),
-        _corrupted("gaussian_noise"),
+        ("residual",),
+        _corrupted("impulse_noise"),
         as_it_is,
         matching=("corruption_tuning",),
     ),
