@@ -388,6 +388,7 @@ TREATMENTS = {
     "nuisance_tuning": Row(_ONE_EPOCH, found("nuisance", "dense fog")),
     "object_tuning": Row(_ONE_EPOCH, found("attribute", "size")),
     "pgd_tuning": Row(_ONE_EPOCH, found("adversarial", "linf.8")),
+    "plain_tuning": Row(_ONE_EPOCH),
     "suspect_removal": Row(_ONE_EPOCH),
     "temperature_scaling": Row(),
     "trades_tuning": Row(_ONE_EPOCH, found("adversarial", "l2.0.5")),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from snellen.methods.treatments.label_cleaning import SuspectRemoval as SuspectRemoval
     from snellen.methods.treatments.neuron_pruning import AdversarialNeuronPruning as AdversarialNeuronPruning
     from snellen.methods.treatments.neuron_pruning import FinePruning as FinePruning
+    from snellen.methods.treatments.plain_tuning import PlainTuning as PlainTuning
     from snellen.methods.treatments.score_scaling import DirichletScaling as DirichletScaling
     from snellen.methods.treatments.score_scaling import TemperatureScaling as TemperatureScaling
     from snellen.methods.treatments.score_scaling import VectorScaling as VectorScaling

@@ -32,7 +32,7 @@ from snellen.verbs.treatment_proof import proven
 from snellen.verbs.treatment_trials import Bench, Trial, climbed, next_treatments
 
 #: Most candidates; a plan of few kinds has fewer.
-MOST = 6
+MOST = 8
 
 #: Share of what the findings measure that must be gone on the validation images where anything is delivered.
 LEAST_GAIN = 0.05
