@@ -16,7 +16,7 @@ import json
 import shutil
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,29 +113,29 @@ def _treated(
     others = ["plain", "scratch"] if one.seed == 0 and scratch else ["plain"]
     for name in others:
         with _timed(seconds, name):
-            network = _plain(one, case, made.findings[0].treatment) if name == "plain" else _from_scratch(one, case)
+            network = _plain(one, case, made.treatments) if name == "plain" else _from_scratch(one, case)
         other = trained_classifier(case.patient.classifier, network, name)
         proof = _judged(case, other, name, place, one.seed)
         record[name] = _record(case, proof, out / "audits" / "after")
     return record
 
 
-def _plain(one: Ill, case: Case, treatment: str) -> PreparedNetwork:
+def _plain(one: Ill, case: Case, treatments: Sequence[Mapping[str, Any]]) -> PreparedNetwork:
     """The audited network, trained on for as many steps as the treatment took, and with nothing added."""
+    images = len(case.patient.training)
     return fine_tune(
         trainable(case.patient.classifier),
         case.patient.training,
         [],
-        plan=_plan_of(treatment),
+        plan=max(_plans_of(treatments), key=lambda plan: plan.passes(images), default=TuningPlan()),
         rng=Randomness(one.seed).child("plain"),
     )
 
 
-def _plan_of(treatment: str) -> TuningPlan:
-    """Numbers of the fine-tuning that was delivered; the usual ones where it was none."""
-    tunings = [build("treatments", name) for name in treatment.split(" + ") if name]
-    plans = [found.plan for found in tunings if isinstance(found, FineTuning)]
-    return max(plans, key=lambda plan: plan.epochs, default=TuningPlan())
+def _plans_of(treatments: Sequence[Mapping[str, Any]]) -> list[TuningPlan]:
+    """Numbers of the fine-tunings that were delivered."""
+    made = [build("treatments", dict(one)) for one in treatments]
+    return [one.plan for one in made if isinstance(one, FineTuning)]
 
 
 def _from_scratch(one: Ill, case: Case) -> PreparedNetwork:
