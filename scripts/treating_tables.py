@@ -33,6 +33,24 @@ def treated_table(found: Mapping[str, Any]) -> str:
     return markdown_table(head, rows, ["---", "---", "---:", "---", "---", *["---:"] * 8])
 
 
+def pooled_table(found: Mapping[str, Any]) -> str:
+    """A row for each kind of finding and treatment."""
+    words = {(True, False): "better", (False, True): "worse", (False, False): "undecided"}
+    rows = [
+        [
+            row["kind"].replace("_", " "),
+            f"`{row['treatment']}`",
+            str(row["cases"]),
+            f"{row['difference']:+.3f}",
+            f"{row['low']:+.3f} to {row['high']:+.3f}",
+            words[row["high"] < 0, row["low"] > 0],
+        ]
+        for row in found["pooled"]
+    ]
+    head = ["finding", "treatment", "cases", "less than plain fine-tuning leaves", "95 % interval", ""]
+    return markdown_table(head, rows, ["---", "---", "---:", "---:", "---:", "---"])
+
+
 def _row(name: tuple[str, str], cases: Sequence[Mapping[str, Any]]) -> list[str]:
     seen = [case for case in cases if case["found"]]
     treated = [case for case in seen if case.get("outcomes")]
@@ -67,4 +85,8 @@ def _changes(values: Sequence[float | None]) -> str:
 
 #: Nothing as long as nothing was measured.
 MEASURED = Path(__file__).parents[1] / "docs" / "measured" / "treated.json"
-TABLES: Tables = {PAGE: {"treated": from_measured("treated", treated_table)}} if MEASURED.is_file() else {}
+TABLES: Tables = (
+    {PAGE: {"treated": from_measured("treated", treated_table), "pooled": from_measured("treated", pooled_table)}}
+    if MEASURED.is_file()
+    else {}
+)

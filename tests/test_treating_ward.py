@@ -7,6 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from snellen.checks import treatments
+from snellen.core.finding import Finding
+from snellen.models.classifiers.trainable import trainable
+from snellen.testing.treating import small_patient
+from snellen.verbs.treatment_plan import prescribed
+
+WORSE = treatments.BesidePlain(3, 0.2, 0.1, 0.3)
+
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
@@ -99,3 +107,52 @@ def test_the_table_tells_what_became_of_the_defects(script):
     assert cells[6] == "+0.010 (+0.010 to +0.010)"
     assert cells[8] == "1 of 2"
     assert cells[-1] == "4"
+
+
+def test_cases_are_pooled_and_what_is_worse_or_undecided_and_as_dear_is_set_aside(script, monkeypatch):
+    def case(key, treatment, difference, width, delivered=True):
+        beside = {"difference": difference, "low": difference - width, "high": difference + width}
+        return {
+            "outcomes": [{"key": key, "treatment": treatment}],
+            "delivered": delivered,
+            "plain": {"treated_beside_it": {key: beside}},
+        }
+
+    cases = [
+        case("worst_class:a", "balanced_tuning", -0.1, 0.196),
+        case("worst_class:b", "balanced_tuning", -0.3, 0.196),
+        case("worst_class:b", "balanced_tuning", 9.0, 0.1, delivered=False),
+        case("worst_class:a", "group_dro", 0.05, 0.1),
+        case("worst_class:a", "logit_adjustment", 0.05, 0.1),
+        case("worst_class:a", "last_layer_retraining", 0.2, 0.1),
+        case("slice:a", "balanced_tuning", 0.0, 0.1),
+        {"found": []},
+    ]
+    rows = script("pooled").pooled(cases)
+    first = next(row for row in rows if (row["kind"], row["treatment"]) == ("worst_class", "balanced_tuning"))
+    assert (first["cases"], first["difference"]) == (2, -0.2)
+    assert (first["low"], first["high"]) == pytest.approx((-0.2 - 0.196 / 2**0.5, -0.2 + 0.196 / 2**0.5), abs=1e-4)
+    shown = script("treating_tables").pooled_table({"pooled": rows})
+    assert "| worst class | `balanced_tuning` | 2 | -0.200 | -0.339 to -0.061 | better |" in shown
+    assert "| worst class | `last_layer_retraining` | 1 | +0.200 | +0.100 to +0.300 | worse |" in shown
+    measured = {(row["kind"], row["treatment"]): treatments.BesidePlain(1, row["difference"], row["low"], row["high"])
+                for row in rows}  # fmt: skip
+    monkeypatch.setattr(treatments, "beside_plain", lambda: measured)
+    assert treatments.set_aside("worst_class") == {"last_layer_retraining", "group_dro"}
+    assert treatments.set_aside("slice") == {"balanced_tuning"}
+    names = [rung.name for rung in treatments.ladder("worst_class")]
+    assert {"logit_adjustment", "plain_tuning", "balanced_tuning"} <= set(names)
+    assert not {"last_layer_retraining", "group_dro"} & set(names)
+    assert "plain_tuning" in [rung.name for rung in treatments.ladder("slice")]
+
+
+def test_a_plan_names_what_is_set_aside_and_tries_it_where_it_is_named(monkeypatch):
+    monkeypatch.setattr(treatments, "beside_plain", lambda: {("calibration", "temperature_scaling"): WORSE})
+    patient = small_patient()
+    finding = Finding(kind="calibration", harm=0.1, title="planted")
+    network = trainable(patient.classifier)
+    (one,) = prescribed([finding], network, patient, None)
+    assert "temperature_scaling" not in [step.name for step in one.ladder]
+    assert one.refused["temperature_scaling"].startswith("was no better than plain fine-tuning where it was measured")
+    (one,) = prescribed([finding], network, patient, ["temperature_scaling"])
+    assert [step.name for step in one.ladder] == ["temperature_scaling"]

@@ -6,7 +6,7 @@ Every case is trained, audited and treated by one call of ``snellen.treat``. Bes
 audited classifier, on the same images and for as many steps, and, with the first seed, a training from scratch that
 does what the treatment does; all of them are judged on the same images, which took no part in anything. One file of
 docs/measured/ward/treated a case; those that are there are not measured again. ``--merge`` only writes what is made of
-them: docs/measured/treated.json. One to five minutes of one core for each case.
+them: docs/measured/treated.json, and which treatments reports advise. One to five minutes of one core for each case.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from ill import ILL_PLAN, Ill, Sets, Sizes, ward
+from pooled import pooled
 
 import snellen
 from snellen.auditing.compare.difference import RESAMPLES
@@ -47,6 +48,8 @@ ROOT = Path(__file__).parents[2]
 FOLDER = Path("build") / "ward_treated"
 FILES = ROOT / "docs" / "measured" / "ward" / "treated"
 MERGED = ROOT / "docs" / "measured" / "treated.json"
+
+BESIDE = ROOT / "src" / "snellen" / "checks" / "measured_treatments.json"
 
 #: Share of a label that is spread over all classes, in a training from scratch against overconfidence.
 SMOOTHED = 0.1
@@ -240,9 +243,11 @@ class _timed:  # noqa: N801 - reads as a statement
 
 
 def merged(files: Path) -> None:
-    """All cases in one file."""
+    """All cases in one file, and the table of the package of what is no better than plain fine-tuning."""
     found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(files.glob("*.json"))]
-    write_atomically(MERGED, canonical_json({"cases": found}))
+    rows = pooled(found)
+    write_atomically(MERGED, canonical_json({"cases": found, "pooled": rows}))
+    write_atomically(BESIDE, canonical_json({"measured": "scripts/ward/treated.py", "rows": rows}))
 
 
 def main() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from functools import cache
+from importlib import resources
 from typing import NamedTuple
 
 from snellen.core import index
@@ -44,11 +46,35 @@ IN_FOLDER, INTO = "snellen treat .", "--out treated"
 TRAINING_IMAGES = "TRAINING_IMAGES"
 
 
+#: The treatment that every other fine-tuning must beat.
+PLAIN = "plain_tuning"
+
+
 class Rung(NamedTuple):
     """A treatment by its name, and how many passes over the training images it costs, about."""
 
     name: str
     passes: float
+
+
+class BesidePlain(NamedTuple):
+    """What a finding measures after a treatment less after plain fine-tuning, pooled over cases; negative is better."""
+
+    cases: int
+    difference: float
+    low: float
+    high: float
+
+
+@cache
+def beside_plain() -> dict[tuple[str, str], BesidePlain]:
+    """What was measured of treatments, by kind of finding and name; ``scripts/ward/treated.py`` writes the table."""
+    source = resources.files("snellen.checks").joinpath("measured_treatments.json")
+    rows = json.loads(source.read_text(encoding="utf-8"))["rows"]
+    return {
+        (row["kind"], row["treatment"]): BesidePlain(row["cases"], row["difference"], row["low"], row["high"])
+        for row in rows
+    }
 
 
 @cache
@@ -58,12 +84,35 @@ def _treatments() -> tuple[tuple[Rung, tuple[str, ...]], ...]:
 
 
 def ladder(kind: str) -> tuple[Rung, ...]:
-    """The treatments of a kind of finding, the cheapest first; empty where there is none.
+    """The treatments of a kind of finding that are advised, the cheapest first; empty where there is none.
+
+    Those of :func:`set_aside` are left out.
 
     >>> [rung.name for rung in ladder("calibration")]
     ['temperature_scaling', 'vector_scaling', 'dirichlet_scaling']
     """
-    return tuple(sorted((rung for rung, kinds in _treatments() if kind in kinds), key=lambda rung: rung[::-1]))
+    return tuple(rung for rung in _known(kind) if rung.name not in set_aside(kind))
+
+
+def set_aside(kind: str) -> frozenset[str]:
+    """Treatments of a kind that were no better than plain fine-tuning where both were measured, and are no cheaper.
+
+    Those that were worse for certain, and of those of which nothing is certain the ones that cost as much. One that was
+    not measured is not set aside.
+    """
+    plain = next(rung.passes for rung, _ in _treatments() if rung.name == PLAIN)
+    found = set()
+    for rung in _known(kind):
+        measured = beside_plain().get((kind, rung.name))
+        if measured is None or measured.high < 0 or rung.name == PLAIN:
+            continue
+        if measured.low > 0 or rung.passes >= plain:
+            found.add(rung.name)
+    return frozenset(found)
+
+
+def _known(kind: str) -> list[Rung]:
+    return sorted((rung for rung, kinds in _treatments() if kind in kinds), key=lambda rung: rung[::-1])
 
 
 def treatments(finding: Finding, *, trained: bool) -> tuple[str, ...]:

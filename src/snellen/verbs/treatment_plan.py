@@ -9,7 +9,7 @@ from typing import Any
 
 from snellen.auditing.report import AuditReport
 from snellen.checks.check import Check
-from snellen.checks.treatments import UNTREATED, ladder
+from snellen.checks.treatments import UNTREATED, ladder, set_aside
 from snellen.core import index
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, MissingExtraError, import_extra, unknown_name
@@ -17,6 +17,9 @@ from snellen.core.finding import Finding
 from snellen.core.method import Method, build
 from snellen.methods.treatments.treatment import FineTuning, Patient, Treatment
 from snellen.models.classifiers.trainable import PreparedNetwork
+
+#: Why a treatment is set aside, in words that follow its name.
+NO_BETTER = "was no better than plain fine-tuning where it was measured (--treatment tries it all the same)"
 
 #: Treatments as a caller names them.
 Named = Sequence[str | Mapping[str, Any] | Method]
@@ -140,7 +143,8 @@ def prescribed(
         raise InputError(f"{', '.join(idle)} treats none of these findings: {', '.join(kinds)}")
     found = []
     for kind in kinds:
-        able, refused = list[Treatment](), dict[str, str]()
+        able = list[Treatment]()
+        refused = dict.fromkeys(sorted(set_aside(kind)) if wanted is None else (), NO_BETTER)
         if kind in (obstacles or {}):
             found.append(_untreatable(kind, findings, (obstacles or {})[kind]))
             continue
