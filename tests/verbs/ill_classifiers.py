@@ -12,12 +12,16 @@ from torch import nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
+from snellen.core.preparation import Preparation
 from snellen.data.files.arrays import load_arrays
 from snellen.data.references import load_images
 from snellen.models.classifiers.references import load_classifier
 
 #: Of the bundled sample, by position: trained on, chosen by, audited.
 TRAIN, VAL, AUDITED = slice(0, 700), slice(700, 1000), slice(1000, 1800)
+
+#: What the classifiers are given.
+SEEN = Preparation(size=(28, 28))
 
 
 @cache

@@ -28,7 +28,7 @@ from snellen.verbs.treated import Treated
 from snellen.verbs.treatment_case import Case, _held_out
 from snellen.verbs.treatment_proof import ProvingImages
 from snellen.verbs.treatment_trials import next_treatments
-from tests.verbs.ill_classifiers import blind_to, classifier_of, garments, overconfident
+from tests.verbs.ill_classifiers import SEEN, blind_to, classifier_of, garments, overconfident
 
 CHECKS = ["clean", "calibration"]
 
@@ -111,20 +111,30 @@ def test_a_run_of_objects_asks_for_them(sure):
 def test_images_that_were_trained_on_prove_nothing():
     sets = garments()
     shared = ImageSet(sets["audited"].source, sets["audited"].table, sets["audited"].class_names, "shared")
-    proving = ProvingImages.of(shared, None, [sets["train"], sets["audited"].select(range(500))])
+    proving = ProvingImages.of(shared, None, [sets["train"], sets["audited"].select(range(500))], preparation=SEEN)
     ids = set(proving.proving.ids) | set(proving.selecting.ids)
     assert ids == set(sets["audited"].ids[500:]), "told by content, whatever the ids"
     assert proving.notes[0].startswith("500 of 800 images")
     with pytest.raises(InputError, match=r"0 labelled images are left.*--test DATA"):
-        ProvingImages.of(shared, None, [sets["audited"]])
+        ProvingImages.of(shared, None, [sets["audited"]], preparation=SEEN)
+
+
+def test_files_and_arrays_of_the_same_pixels_are_copies(tmp_path):
+    sets = garments()
+    for row in range(300):
+        sets["audited"].read(row).save(tmp_path / f"{row:03d}.png")
+    files = snellen.load_images(tmp_path)
+    proving = ProvingImages.of(sets["audited"], None, [files], preparation=SEEN)
+    assert {*proving.proving.ids, *proving.selecting.ids} == {*sets["audited"].ids[300:]}
+    assert proving.notes[0].startswith("300 of 800 images")
 
 
 def test_halves_share_no_image_and_a_test_set_is_taken_whole():
     sets = garments()
-    halved = ProvingImages.of(sets["audited"], None, [sets["train"]])
+    halved = ProvingImages.of(sets["audited"], None, [sets["train"]], preparation=SEEN)
     assert not set(halved.proving.ids) & set(halved.selecting.ids)
     assert abs(len(halved.proving) - len(halved.selecting)) <= 1
-    whole = ProvingImages.of(sets["audited"], sets["val"], [sets["train"]])
+    whole = ProvingImages.of(sets["audited"], sets["val"], [sets["train"]], preparation=SEEN)
     assert whole.proving.ids == sets["val"].ids
     assert whole.selecting is None
 

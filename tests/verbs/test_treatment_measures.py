@@ -22,7 +22,7 @@ from snellen.verbs import treatment_trials
 from snellen.verbs.treatment_measures import harm_of, left_of, measured
 from snellen.verbs.treatment_proof import ProvingImages, proven
 from snellen.verbs.treatment_trials import judged
-from tests.verbs.ill_classifiers import classifier_of, garments, healthy
+from tests.verbs.ill_classifiers import SEEN, classifier_of, garments, healthy
 
 CHECKS = ["clean", "slices"]
 
@@ -120,7 +120,7 @@ def test_what_wrong_labels_did_is_measured_by_the_error(records):
 
 def test_a_slice_is_proven_on_the_half_that_did_not_find_it(records, tmp_path):
     finding = next(one for one in records["found"].report.findings if one.kind == "slice")
-    images = ProvingImages.of(garments()["audited"], None, [])
+    images = ProvingImages.of(garments()["audited"], None, [], preparation=SEEN)
     ill, well = classifier_of(WrongOfBrightImages()), classifier_of(healthy())
     given = [finding], {finding.key: "healing"}, images, {}, resolve_checks(CHECKS), tmp_path
     proof = proven(ill, well, *given, seed=0)

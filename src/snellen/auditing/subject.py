@@ -16,8 +16,11 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, SnellenError
 from snellen.core.formats import INPUTS
 from snellen.core.images import ImageSet
+from snellen.core.preparation import Preparation
 from snellen.core.run import canonical_json, write_atomically
 from snellen.data.files.labels import align_labels
+from snellen.data.loading import prepared_batches
+from snellen.metrics.inspection.fingerprints import pixel_hashes
 from snellen.models.classifiers.references import load_classifier_again
 from snellen.runs.reopening import described_images, images_again
 
@@ -160,17 +163,37 @@ def _from_anywhere(reference: Mapping[str, Any]) -> dict[str, Any]:
     return {**reference, **changed}
 
 
-def without_copies(images: ImageSet, others: Sequence[ImageSet]) -> tuple[ImageSet, int]:
-    """The images whose stored bytes, and whose units, occur in none of the other sets.
+#: Images that are read at a time to compare their pixels.
+BATCH = 64
+
+
+def without_copies(images: ImageSet, others: Sequence[ImageSet], preparation: Preparation) -> tuple[ImageSet, int]:
+    """The images whose stored bytes, prepared pixels or units occur in none of the other sets.
+
+    Bytes are compared where both sets come from the same kind of source. Files and arrays never hold the same bytes, so
+    that images of other kinds are read and compared as the classifier is given them.
 
     Returns:
         The images that are left, and how many were taken out.
     """
     known = {key for other in others for key in other.content_hashes}
+    foreign = [other for other in others if type(other.source) is not type(images.source)]
+    pixels = {key for other in foreign for key in _pixels(other, preparation).values()}
+    seen = _pixels(images, preparation) if foreign else {}
     units = {unit for other in others for unit in other.column("unit_id") if unit is not None}
     kept = [
         row
         for row, (key, unit) in enumerate(zip(images.content_hashes, images.column("unit_id"), strict=True))
-        if key not in known and (unit is None or unit not in units)
+        if key not in known and seen.get(row) not in pixels and (unit is None or unit not in units)
     ]
     return (images if len(kept) == len(images) else images.select(kept)), len(images) - len(kept)
+
+
+def _pixels(images: ImageSet, preparation: Preparation) -> dict[int, str]:
+    """Hash of the prepared pixels of each image that can be used, by its position."""
+    return {
+        row: key
+        for batch in prepared_batches(images, preparation, BATCH)
+        if batch.indices
+        for row, key in zip(batch.indices, pixel_hashes(batch.pixels), strict=True)
+    }

@@ -96,7 +96,7 @@ class Case:
         validation = validation.limit(VALIDATED_ON, seed)
         copies = 0
         if training is not None:
-            training, copies = without_copies(training.limit(train_limit, seed), [validation])
+            training, copies = without_copies(training.limit(train_limit, seed), [validation], model.preparation)
             if not len(training):
                 raise InputError("every training image is also a validation image; give other images with val=...")
         for part in (training, validation):
@@ -110,6 +110,7 @@ class Case:
             None if test is None else align_labels(given_images(test), model.class_names),
             [one for one in (training, validation) if one is not None],
             [one.limit(COMPANION_LIMIT, seed) for one in subject.companions.values()],
+            preparation=model.preparation,
         )
         store, left_out = None, list[str]()
         if training is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from snellen.auditing.report import AuditReport
 from snellen.checks.check import Check
-from snellen.checks.treatments import UNTREATED, ladder, set_aside
+from snellen.checks.treatments import PLAIN, UNTREATED, ladder, set_aside
 from snellen.core import index
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, MissingExtraError, import_extra, unknown_name
@@ -155,7 +155,7 @@ def prescribed(
             else:
                 refused[one.name] = why
         if wanted is None:
-            able += [one.longer(patient) for one in able if isinstance(one, FineTuning)][:1]
+            able += [one.longer(patient) for one in able if isinstance(one, FineTuning) and one.name != PLAIN][:1]
         found.append(Prescription(kind, tuple(one for one in findings if one.kind == kind), tuple(able), refused))
     return tuple(found)
 

@@ -20,6 +20,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.finding import Finding, Level
 from snellen.core.images import ImageSet
+from snellen.core.preparation import Preparation
 from snellen.core.progress import Progress
 from snellen.verbs.treated import Outcome, TreatedFinding
 from snellen.verbs.treatment_measures import audit_again, harm_of, left_of, level_of, measured
@@ -51,6 +52,8 @@ class ProvingImages:
         test: ImageSet | None,
         used: Sequence[ImageSet],
         companions: Sequence[ImageSet] = (),
+        *,
+        preparation: Preparation,
     ) -> ProvingImages:
         """Images of a test set, or half of the audited ones.
 
@@ -59,12 +62,13 @@ class ProvingImages:
             test: other images; None: there are none.
             used: by the treatment. None of these proves anything, nor others of their units.
             companions: training and tuning images of the audit, likewise. With ``test``, the audited ones, too.
+            preparation: of the classifier; copies from other kinds of sources are known by their prepared pixels.
 
         Raises:
             InputError: too few are left.
         """
         given = audited if test is None else test
-        left, known = without_copies(given, [*used, *companions, *([] if test is None else [audited])])
+        left, known = without_copies(given, [*used, *companions, *([] if test is None else [audited])], preparation)
         notes = []
         if known:
             notes.append(
