@@ -92,18 +92,19 @@ def test_what_validation_images_do_not_show_before_is_not_called_mended(records)
 @pytest.mark.parametrize(
     ("kind", "left", "level", "mended"),
     [
-        ("worst_class", 0.3, None, True),
-        ("worst_class", 0.3, "note", True),
-        ("worst_class", 0.1, "mild", False),
-        ("worst_class", 0.6, None, False),
+        ("worst_class", 0.02, None, True),
+        ("worst_class", 0.02, "note", True),
+        ("worst_class", 0.02, "mild", False),
+        ("worst_class", 0.03, None, False),
+        ("corruption", 0.45, None, True),
+        ("corruption", 0.55, None, False),
         ("label_noise", 0.2, "moderate", True),
         ("drift", 0.3, None, False),
     ],
 )
-def test_nothing_more_is_tried_where_half_is_gone_and_what_is_left_is_a_note(
-    records, monkeypatch, kind, left, level, mended
-):
-    finding = Finding(kind=kind, subject="a", harm=0.2, title="planted")
+def test_nothing_more_is_tried_where_no_more_than_a_note_is_left(records, monkeypatch, kind, left, level, mended):
+    usual = 0.1 if kind == "corruption" else 0.0
+    finding = Finding(kind=kind, subject="a", harm=0.2, usual=usual, title="planted")
     change = SimpleNamespace(first=1.0, second=left)
     monkeypatch.setattr(treatment_trials, "measured", lambda *_args, **_options: {finding.key: change})
     monkeypatch.setattr(treatment_trials, "level_of", lambda _finding, _record: level)

@@ -12,7 +12,7 @@ import numpy as np
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.checks.check import Check, Companion
 from snellen.core.classifier import Classifier
-from snellen.core.finding import Finding
+from snellen.core.finding import LEVELS, Finding
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
@@ -21,9 +21,9 @@ from snellen.models.classifiers.trainable import trainable, trained_classifier
 from snellen.verbs.treatment_measures import BY_ERROR, OF_ITS_IMAGES, SUSPECTS, audit_again, harm_of, level_of, measured
 from snellen.verbs.treatment_plan import Prescription
 
-#: Share of what a finding measures that may be left on the validation images where nothing more is tried against it:
-#: of one that these no longer show as more than a note; and of one about the images, which no classifier takes away, or
-#: named by its images, in whose place another one may be found.
+#: Share of what a finding measures that may be left on the validation images where nothing more is tried against it. The
+#: second is of findings about the images, which no classifier takes away, or that are named by their images, in whose
+#: place others may be found; of all others no more than a note may be left, too.
 LEFT, LEFT_OF_IMAGES = 0.5, 0.25
 
 #: Weight of a finding without harm, beside those with some.
@@ -159,7 +159,9 @@ def judged(
         if finding.kind in BY_ERROR | OF_ITS_IMAGES or finding.kind == SUSPECTS:
             gone = second <= LEFT_OF_IMAGES * first
         else:
-            gone = second <= LEFT * first and level_of(finding, after) in (None, "note")
+            # Few validation images show little of what is left: as much of the harm is left as of what is measured.
+            left = finding.harm * second / first - finding.usual if first > 0 else 0.0
+            gone = second <= LEFT * first and left < LEVELS["mild"] and level_of(finding, after) in (None, "note")
         if first > 0 and gone:
             mended.add(key)
     return quantities, frozenset(mended)
