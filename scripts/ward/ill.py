@@ -314,12 +314,13 @@ DEFECTS = (
     Defect(
         "wrong_labels",
         ("label_noise",),
-        FASHION,
-        ("residual",),
+        CLEAR_SCENES,
+        ("plain",),
         ("clean", "label_noise"),
         wrong_labels,
         matching=("suspect_removal",),
-        plan=ILL_PLAN.model_copy(update={"epochs": 20}),
+        plan=ILL_PLAN.model_copy(update={"epochs": 40}),
+        moved=False,
     ),
     Defect(
         "background",

@@ -21,9 +21,9 @@ from snellen.models.classifiers.trainable import trainable, trained_classifier
 from snellen.verbs.treatment_measures import BY_ERROR, OF_ITS_IMAGES, SUSPECTS, audit_again, harm_of, level_of, measured
 from snellen.verbs.treatment_plan import Prescription
 
-#: Share of what a finding measures that may be left on the validation images where nothing more is tried against it. The
-#: second is of findings about the images, which no classifier takes away, or that are named by their images, in whose
-#: place others may be found; of all others no more than a note may be left, too.
+#: Share of what a finding measures that may be left on the validation images where nothing more is tried against it.
+#: The second is of findings about the images, which no classifier takes away, or that are named by their images, in
+#: whose place others may be found; of all others no more than a note may be left, too.
 LEFT, LEFT_OF_IMAGES = 0.5, 0.25
 
 #: Weight of a finding without harm, beside those with some.
