@@ -45,9 +45,17 @@ def module(channels=3):
     return network
 
 
-def images(channels=3):
-    pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, channels), dtype=np.uint8)
-    return snellen.load_images(pixels.squeeze(-1) if channels == 1 else pixels, [row % 4 for row in range(40)])
+def images(channels=3, count=40, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, 16, 16, channels), dtype=np.uint8)
+    return snellen.load_images(pixels.squeeze(-1) if channels == 1 else pixels, [row % 4 for row in range(count)])
+
+
+def treated(model, data):
+    """An audit, and a training on from the weights that were audited."""
+    channels = next(model.parameters()).shape[1]
+    report = snellen.audit(model, images(channels, 120, seed=1), checks=["clean"])
+    step = {"method": "plain_tuning", "plan": {"epochs": 1}}
+    return snellen.treat(report, data, val=images(channels, 80, seed=2), findings="accuracy", treatments=[step])
 
 
 VERBS = {
@@ -58,6 +66,8 @@ VERBS = {
         model, data, {"method": "smoothing", "sigma": 0.25, "samples": 100}, limit=2
     ),
     "scan": lambda model, data: snellen.scan(model, data, BACKDOOR),
+    "evaluate": lambda model, data: snellen.evaluate([model], ["fgsm"], data, limit=4),
+    "treat": treated,
     "load": lambda model, data: snellen.load_classifier(model, NAMES)(torch.rand(2, 3, 16, 16)),
 }
 
