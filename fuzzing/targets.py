@@ -27,6 +27,7 @@ from safetensors.numpy import save
 
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.job import read_job
+from snellen.auditing.subject import _opened, _recorded
 from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError, ModelError, RejectedImageError
 from snellen.core.images import ImageSet
@@ -251,6 +252,15 @@ def run(content: bytes) -> None:
     opened.done(0)
 
 
+def inputs(content: bytes) -> None:
+    """What a run directory says of the images that it audited."""
+    folder = _file("i/inputs.json", content).parent
+    with suppress(InputError):
+        recorded = _recorded(folder)
+        for name, one in ({} if recorded is None else {"audited": recorded.images, **recorded.companions}).items():
+            _opened(one, name, folder)
+
+
 # -- seeds -------------------------------------------------------------------------------------------------------------
 
 RUN_FILES = ("report.json", "manifest.json", "evidence/clean.parquet", "shards/000000/extra.json")
@@ -440,6 +450,14 @@ def run_seeds() -> list[bytes]:
     return [bytes([number]) + _run_files()[name] for number, name in enumerate(RUN_FILES)]
 
 
+def inputs_seeds() -> list[bytes]:
+    from snellen.runs.reopening import described_images
+
+    images = described_images(load_images("bundled:fashion-mnist").select([3, 5]))
+    recorded = {"classifier": {"ref": "bundled:fashion-cnn"}, "images": images, "companions": {"train": images}}
+    return [json.dumps(recorded).encode()]
+
+
 TARGETS: dict[str, Target] = {
     "image": Target(image, image_seeds),
     "npz": Target(npz, npz_seeds),
@@ -455,4 +473,5 @@ TARGETS: dict[str, Target] = {
     "onnx": Target(onnx_graph, onnx_seeds),
     "card": Target(card, card_seeds),
     "run": Target(run, run_seeds),
+    "inputs": Target(inputs, inputs_seeds),
 }

@@ -13,8 +13,9 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from snellen.auditing.compare.report_schema import report_schema
+from snellen.auditing.subject import Inputs
 from snellen.core.artifact import Card
-from snellen.core.formats import FORMATS, INPUTS, MANIFEST, SYSTEM, VERSION, WRITER
+from snellen.core.formats import FORMATS, MANIFEST, SYSTEM, VERSION, WRITER
 from snellen.core.index import ArchitectureEntry, CheckEntry, CommandEntry, MethodEntry, Target
 from snellen.core.run import canonical_json
 from snellen.core.system import System
@@ -37,6 +38,7 @@ MODELS: Mapping[str, tuple[type[BaseModel], ...]] = {
     "certify.json": (CertifiedSet,),
     "explain.json": (ExplainedSet,),
     "generate.json": (GeneratedSet,),
+    "inputs.json": (Inputs,),
     "nuisance.json": (NuisanceSet,),
     "scan.json": (ScannedSet,),
     "shift.json": (ShiftedSet,),
@@ -50,25 +52,11 @@ _NAMED = ("name", "area", "group", "registered")
 _ELSEWHERE = ("name", "methods", "experiment", "claims", "gates", "budget", "dropped")
 
 
-#: What inputs.json holds: each object is what a loader of classifiers or images takes.
-_OPENED = {
-    "properties": {
-        "classifier": {"type": "object"},
-        "images": {"type": "object"},
-        "companions": {"additionalProperties": {"type": "object"}, "type": "object"},
-    },
-    "additionalProperties": False,
-    "required": ["classifier", "images", "companions"],
-    "type": "object",
-}
-
-
 def schemas() -> dict[str, dict[str, Any]]:
     """The schema of each file, by the name of the file."""
     found = {file: _of_models(file, models) for file, models in MODELS.items()}
     found["report.json"] = report_schema()
     # The plan of a run depends on its kind.
-    found["inputs.json"] = INPUTS.schema(_OPENED)
     found["manifest.json"] = MANIFEST.schema({"properties": {"kind": {"type": "string"}}, "type": "object"})
     found["system.toml"] = _of_system()
     return dict(sorted(found.items()))

@@ -53,6 +53,7 @@ def fuzzing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
         "onnx",
         "card",
         "run",
+        "inputs",
     ],
 )
 def test_mutations_of_valid_files_raise_nothing_else(fuzzing: Callable[[str], ModuleType], name: str) -> None:
@@ -63,7 +64,7 @@ def test_mutations_of_valid_files_raise_nothing_else(fuzzing: Callable[[str], Mo
 
 def test_every_target_is_run(fuzzing: Callable[[str], ModuleType]) -> None:
     names = {"image", "npz", "idx", "csv", "table", "mask", "job", "parquet", "tar", "weights", "checkpoint", "onnx"}
-    assert set(fuzzing("targets").TARGETS) == names | {"card", "run"}
+    assert set(fuzzing("targets").TARGETS) == names | {"card", "run", "inputs"}
 
 
 def test_seeds_are_valid_so_that_mutations_reach_deep(fuzzing: Callable[[str], ModuleType], tmp_path: Path) -> None:

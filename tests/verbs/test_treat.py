@@ -97,6 +97,27 @@ def test_what_was_opened_by_references_is_opened_again_from_the_folder(tmp_path,
     assert plan.treated[0].key == report.findings[0].key
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda value: value["images"].pop("rows"), "rows"),
+        (lambda value: value["images"].update(rows=3), "valid string"),
+        (lambda value: value["images"].update(table="AAAA"), "audited images of .* cannot be opened again"),
+        (lambda value: value["classifier"].pop("ref"), "is not described as one"),
+        (lambda value: value.update(classifier=[]), "name classifier and images"),
+    ],
+)
+def test_what_was_examined_must_be_described_as_it_is_written(tmp_path, change, words):
+    images = "optotypes:scenes?count=120&size=32&sizes=large&shapes=ring,star&seed=5#test"
+    snellen.audit("bundled:scene-cnn", images, checks=["clean"], out=tmp_path / "run")
+    file = tmp_path / "run" / "inputs.json"
+    value = json.loads(file.read_bytes())
+    change(value)
+    file.write_text(json.dumps(value), encoding="utf-8")
+    with pytest.raises(InputError, match=words):
+        snellen.treatment_plan(tmp_path / "run")
+
+
 def test_a_run_of_objects_asks_for_them(sure):
     with pytest.raises(InputError, match=r"does not say how its classifier was loaded.*--model"):
         treat(sure.folder)

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.limiting import limited
 from snellen.checks.check import Check, Companion
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, SnellenError
 from snellen.core.formats import INPUTS
-from snellen.core.images import ImageSet
+from snellen.core.images import ImageSet, Split
 from snellen.core.preparation import Preparation
 from snellen.core.run import canonical_json, write_atomically
 from snellen.data.files.labels import align_labels
@@ -23,6 +26,30 @@ from snellen.data.loading import prepared_batches
 from snellen.metrics.inspection.fingerprints import pixel_hashes
 from snellen.models.classifiers.references import load_classifier_again
 from snellen.runs.reopening import described_images, images_again
+
+
+class DescribedImages(BaseModel):
+    """Images by what they were loaded from: see :func:`~snellen.runs.reopening.described_images`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    reference: dict[str, Any] = Field(description="what load_images was given, and the folder where it was")
+    table: str = Field(description="columns as they were when they were audited: an Arrow stream in base64")
+    rows: str = Field(description="their places in what is loaded: little-endian int64 in base64")
+    class_names: list[str] | None
+    name: str
+    split: Split | None
+    hidden: bool
+
+
+class Inputs(BaseModel):
+    """What ``inputs.json`` holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    classifier: dict[str, Any] = Field(description="what load_classifier was given, and the folder where it was")
+    images: DescribedImages
+    companions: dict[Companion, DescribedImages]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +115,12 @@ class Subject:
         checks = resolve_checks([dict(one) for one in plan["checks"]])
         model = classifier or _classifier(recorded, folder)
         if images is None:
-            audited = _images(recorded, "audited", folder)
+            if recorded is None:
+                raise InputError(
+                    f"{folder} does not say how its images were loaded: they were handed in as objects; give them with "
+                    f"images=... (--images DATA)"
+                )
+            audited = _opened(recorded.images, "audited", folder)
         else:
             audited = limited(align_labels(images, model.class_names), int(plan["data"]["images"]), int(plan["seed"]))
         if plan["model"]["fingerprint"] is not None and model.fingerprint() != plan["model"]["fingerprint"]:
@@ -101,48 +133,41 @@ class Subject:
                 f"{audited.name} are not the images that {folder} audited: files, labels or their order differ; give "
                 f"those, or audit these first"
             )
-        others = recorded.get("companions", {}) if recorded is not None else {}
-        found = {name: _images({"images": one}, name, folder, one) for name, one in others.items()}
+        others = recorded.companions if recorded is not None else {}
+        found = {name: _opened(one, name, folder) for name, one in others.items()}
         known = str(plan["model"]["fingerprint"]) if plan["model"]["fingerprint"] is not None else None
         seed, pictures = int(plan["seed"]), bool(plan["save_images"])
         return cls(model, audited, found, checks, seed, pictures, plan.get("pseudonyms") is not None, known)
 
 
-def _recorded(folder: Path) -> dict[str, Any] | None:
+def _recorded(folder: Path) -> Inputs | None:
     file = folder / INPUTS.file
     try:
-        found = json.loads(file.read_bytes())
+        return Inputs.model_validate(INPUTS.read(json.loads(file.read_bytes()), file))
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise InputError(f"{file} cannot be read as JSON ({error}); name classifier and images") from error
-    return INPUTS.read(found, file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read ({error}); name classifier and images") from error
 
 
-def _classifier(recorded: Mapping[str, Any] | None, folder: Path) -> Classifier:
+def _classifier(recorded: Inputs | None, folder: Path) -> Classifier:
     if recorded is None:
         raise InputError(
             f"{folder} does not say how its classifier was loaded: it was handed in as an object; give it with "
             f"classifier=... (--model REFERENCE)"
         )
     # Whoever wrote the folder cannot allow other machines: they are allowed by whoever opens it.
-    return load_classifier_again({**recorded["classifier"], "allow_remote": []})
+    try:
+        return load_classifier_again({**recorded.classifier, "allow_remote": []})
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"the classifier of {folder / INPUTS.file} is not described as one: {error!r}") from error
 
 
-def _images(
-    recorded: Mapping[str, Any] | None, name: str, folder: Path, one: Mapping[str, Any] | None = None
-) -> ImageSet:
-    if recorded is None:
-        raise InputError(
-            f"{folder} does not say how its images were loaded: they were handed in as objects; give them with "
-            f"images=... (--images DATA)"
-        )
-    described = dict(one or recorded["images"])
-    described["reference"] = _from_anywhere(described["reference"])
+def _opened(described: DescribedImages, name: str, folder: Path) -> ImageSet:
     here = os.getcwd()
     try:
-        return images_again(described)
-    except SnellenError as error:
+        return images_again({**described.model_dump(), "reference": _from_anywhere(described.reference)})
+    except (SnellenError, OSError, pa.ArrowException, KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(f"the {name} images of {folder} cannot be opened again: {error}") from error
     finally:
         os.chdir(here)

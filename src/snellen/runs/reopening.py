@@ -169,9 +169,11 @@ def images_again(described: Mapping[str, Any]) -> ImageSet:
     """The images that :func:`described_images` described; see :func:`~snellen.data.references.load_images_again`."""
     opened = load_images_again(described["reference"])
     names = described["class_names"]
+    table = pa.ipc.open_stream(base64.b64decode(described["table"])).read_all()
+    table.validate(full=True)  # what is read unchecked may point anywhere in memory
     return ImageSet(
         opened.source,
-        pa.ipc.open_stream(base64.b64decode(described["table"])).read_all(),
+        table,
         None if names is None else tuple(names),
         described["name"],
         np.frombuffer(base64.b64decode(described["rows"]), dtype="<i8").astype(np.int64),
