@@ -1,0 +1,101 @@
+"""Tables of the healthy classifiers in docs/statistics.md: what they are accused of, and what damage costs them.
+
+The figures are made by scripts/ward/examine.py: docs/measured/ward.json and the table of usual losses of the package.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from snellen.metrics.intervals import clopper_pearson
+from snellen.reproduction.shared.documents import Tables, from_measured, markdown_table
+
+PAGE = "docs/statistics.md"
+
+ROOT = Path(__file__).parents[1]
+
+#: Kinds of finding that nothing in the making of these classifiers and images can make true.
+NEVER_TRUE = (
+    "background_shortcut",
+    "class_order",
+    "data_quality",
+    "duplicate",
+    "gradient_masking",
+    "in_sample",
+    "label_noise",
+    "multi_label",
+)
+
+#: Kinds that other images can confirm: by the same subject, or by any of the kind.
+CONFIRMED = {"worst_class": True, "calibration": True, "slice": False}
+
+#: Stress that healthy classifiers do lose under.
+STRESS = ("corruption", "nuisance", "attribute", "background_sensitivity", "adversarial")
+
+
+def accused_table(found: Mapping[str, Any]) -> str:
+    """A row for each kind: how many classifiers have such a finding, and what became of it on other images."""
+    classifiers, again = found["classifiers"], {one["name"]: one["findings"] for one in found["again"]}
+    rows = []
+    for kind in (*NEVER_TRUE, *CONFIRMED, *STRESS):
+        having = [one for one in classifiers if _of(one["findings"], kind)]
+        serious = [one for one in having if any(each["level"] != "note" for each in _of(one["findings"], kind))]
+        low, high = clopper_pearson(len(serious), len(classifiers))
+        rows.append(
+            [
+                kind.replace("_", " "),
+                str(len(having)),
+                f"{len(serious)} ({low:.0%} to {high:.0%})",
+                _confirmed(kind, serious, again),
+            ]
+        )
+    head = ["finding", f"in, of {len(classifiers)}", "more than a note", "found again on other images"]
+    return markdown_table(head, rows, ["---", "---:", "---:", "---"])
+
+
+def _of(findings: Sequence[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
+    return [one for one in findings if one["kind"] == kind]
+
+
+def _confirmed(
+    kind: str, serious: Sequence[Mapping[str, Any]], again: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> str:
+    if kind in NEVER_TRUE:
+        return "false by the making"
+    if kind in STRESS:
+        return "true: every classifier loses"
+    made = [(one["name"], each) for one in serious for each in _of(one["findings"], kind) if each["level"] != "note"]
+    known = [(name, each) for name, each in made if name in again]
+    if not known:
+        return "–"
+    exact = CONFIRMED[kind]
+    kept = sum(
+        any(not exact or other["subject"] == each["subject"] for other in _of(again[name], kind))
+        for name, each in known
+    )
+    return f"{kept} of {len(known)} findings"
+
+
+def usual_table(found: Mapping[str, Any]) -> str:
+    """A row for each kind of damage, a column for each size and kind of images."""
+    rows = found["rows"]
+    body = [
+        [kind.replace("_", " "), *(f"{row['losses'][kind][0]:.2f} – {row['losses'][kind][1]:.2f}" for row in rows)]
+        for kind in rows[0]["losses"]
+    ]
+    head = ["kind", *(f"{row['colours']}, {row['side']} px ({row['classifiers']})" for row in rows)]
+    return markdown_table(head, body, ["---", *["---:"] * len(rows)])
+
+
+def _usual(root: Path) -> str:
+    source = root / "src" / "snellen" / "checks" / "usual_losses.json"
+    return usual_table(json.loads(source.read_text(encoding="utf-8")))
+
+
+MEASURED = ROOT / "docs" / "measured" / "ward.json"
+TABLES: Tables = {
+    PAGE: {"usual": _usual} | ({"accused": from_measured("ward", accused_table)} if MEASURED.is_file() else {})
+}
