@@ -8,7 +8,6 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import PchipInterpolator
 from scipy.special import expit, logsumexp
 
 from snellen.core.errors import InputError
@@ -109,6 +108,8 @@ class ErrorShare:
     def _bounds(self, confidence: float) -> list[tuple[float, float]]:
         if not 0.5 < confidence < 1:
             raise InputError(f"confidence lies strictly between 0.5 and 1 (0.95, say), got {confidence}")
+        from scipy.interpolate import PchipInterpolator  # imported when it is needed: it takes as long as all of ours
+
         allowed = NormalDist().inv_cdf(confidence) ** 2 / 2
         roots = np.sqrt(self.shares)
         places = np.union1d(np.linspace(0, roots[-1], 4001), roots)
