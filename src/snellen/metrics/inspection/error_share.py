@@ -290,7 +290,7 @@ def _only(fit: _Fit, row: int) -> _Fit:
 
 
 def _fixed(seen: _Seen, fit: _Fit) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """What no step changes: the shaped log odds of both kinds of images, (c, g) and (c, m), and ``plausible`` (c, m)."""
+    """What no step changes: shaped log odds of both kinds of images, (c, g) and (c, m), and ``plausible`` (c, m)."""
     shapes = np.array(SHAPES)[:, None]
     return (seen.sureness**shapes)[fit[0]], (seen.doubted**shapes)[fit[0]], seen.plausible[fit[1]]
 
