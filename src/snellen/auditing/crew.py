@@ -66,7 +66,7 @@ def default_crew(
     obstacle = "it measures one part of a run" if part is not None else _obstacle(work)
     pieces = sum(-(-len(images) // work.batch_size) for images in work.sets.values())
     passes = sum(sum(work.cost(name).values()) * len(images) for name, images in work.sets.items())
-    if obstacle is not None:
+    if obstacle is not None or torch.get_num_threads() < 2:  # nothing need be counted
         return choose_processes(Load(0, pieces, 0), threads=threads, obstacle=obstacle)
     each = pass_cost(work.classifier)
     total = passes * each.seconds
@@ -84,7 +84,7 @@ def _obstacle(work: ShardWork) -> str | None:
         return f"{classifier.sent_to} computes the scores"
     if classifier.device.type != "cpu":
         return f"the model runs on {classifier.device.type}"
-    if torch.get_num_threads() < 2:  # said before anything is hashed
+    if torch.get_num_threads() < 2:  # which is reason enough
         return None
     try:
         found = work.reopening().obstacle()

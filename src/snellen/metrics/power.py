@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy.optimize import brentq
-from scipy.stats import chi2, ncx2, norm
+import scipy
 
 #: Share of cases in which an effect of this size is found.
 POWER = 0.9
@@ -32,7 +31,7 @@ def detectable_drop(count: int, others: int, share: float, alpha: float, power: 
     """
     if count < 1 or others < 1:
         return None
-    width = float(norm.isf(alpha) + norm.ppf(power)) * math.sqrt(1 / count + 1 / others)
+    width = float(scipy.stats.norm.isf(alpha) + scipy.stats.norm.ppf(power)) * math.sqrt(1 / count + 1 / others)
     angle = 2 * math.asin(math.sqrt(share))
     return None if width > angle else share - math.sin((angle - width) / 2) ** 2
 
@@ -57,7 +56,7 @@ def detectable_loss(count: int, variance: float, alpha: float, power: float = PO
     """
     if count < 1:
         return None
-    needed = float(norm.isf(alpha) + norm.ppf(power)) ** 2 / count
+    needed = float(scipy.stats.norm.isf(alpha) + scipy.stats.norm.ppf(power)) ** 2 / count
     loss = (needed + math.sqrt(needed**2 + 4 * needed * variance)) / 2
     return loss if loss <= 1 else None
 
@@ -78,6 +77,6 @@ def detectable_shift(variance: float, count: int, bins: int, alpha: float, power
         alpha: level of the test.
         power: share of cases.
     """
-    bar = chi2.isf(alpha, bins)
-    needed = brentq(lambda shift: ncx2.sf(bar, bins, shift) - power, 1e-6, 1e4)
+    bar = scipy.stats.chi2.isf(alpha, bins)
+    needed = scipy.optimize.brentq(lambda shift: scipy.stats.ncx2.sf(bar, bins, shift) - power, 1e-6, 1e4)
     return math.sqrt(float(needed) * bins * variance) / count

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
 
 from snellen.core.errors import InputError
 from snellen.metrics.temperature import fit_temperature, tempered_probabilities
@@ -77,7 +77,7 @@ def fit_vector_scaling(logits: ArrayLike, labels: ArrayLike) -> VectorScaling:
         return value + 1e-6 * float(shift @ shift), gradient
 
     first = np.concatenate([np.full(classes, 1 / start), np.zeros(classes)])
-    found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    found = scipy.optimize.minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": 500})
     if not np.isfinite(found.x).all():
         raise InputError("vector scaling found no finite numbers for these scores")
     shift = found.x[classes:]

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import PchipInterpolator
-from scipy.special import expit, logsumexp
 
 from snellen.core.errors import InputError
 from snellen.metrics.inspection.confident_joint import checked
@@ -114,7 +113,9 @@ class ErrorShare:
         places = np.union1d(np.linspace(0, roots[-1], 4001), roots)
         bounds = []
         for likelihoods in self.likelihoods:
-            inside = places[PchipInterpolator(roots, likelihoods)(places) >= likelihoods.max() - allowed]
+            inside = places[
+                scipy.interpolate.PchipInterpolator(roots, likelihoods)(places) >= likelihoods.max() - allowed
+            ]
             bounds.append((float(inside[0]) ** 2, float(inside[-1]) ** 2))
         return bounds
 
@@ -244,7 +245,7 @@ def _seen(sure: NDArray[np.float64], given: NDArray[np.int64]) -> _Seen:
     logs = np.log(np.maximum(sure[rows], _SMALLEST))
     own = logs[np.arange(len(rows)), given[rows]]
     other = np.arange(classes) != logs.argmax(1)[:, None]
-    others = [own * sharp - logsumexp(sharp * logs, axis=1, b=other) for sharp in SHARPNESS]
+    others = [own * sharp - scipy.special.logsumexp(sharp * logs, axis=1, b=other) for sharp in SHARPNESS]
     # Of two classes there is but one other, however sharp.
     plausible = np.exp(np.array(others)) if classes > 2 else np.ones((1, len(rows)))
     told = agreeing > 0
@@ -293,8 +294,8 @@ def _parts(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Risk of those that agree (c, g), of those that do not (c, m), f and the probability of the label (c, m) each."""
     shape, values = np.array(SHAPES)[fit[0]][:, None], fit[2]
-    risk = expit(values[:, :1] - values[:, 1:2] * seen.sureness**shape)
-    doubt = expit(values[:, :1] - values[:, 1:2] * seen.doubted**shape)
+    risk = scipy.special.expit(values[:, :1] - values[:, 1:2] * seen.sureness**shape)
+    doubt = scipy.special.expit(values[:, :1] - values[:, 1:2] * seen.doubted**shape)
     even = 1 / (seen.classes - 1)
     mistakes = (1 - values[:, 2:]) * seen.plausible[fit[1]] + values[:, 2:] * even
     chance = mistakes * ((1 - share) * doubt + share * likeness) + share * (1 - likeness) * even

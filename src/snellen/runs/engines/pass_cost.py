@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from snellen.core.classifier import Classifier
 
@@ -33,6 +36,42 @@ class PassCost:
         return PASS_SECONDS + self.operations / OPERATIONS_A_SECOND
 
 
+class _Operations(TorchFunctionMode):
+    """Counts the arithmetic of convolutions and products of matrices; that of torch itself imports its compiler."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever the function gives
+        given = kwargs or {}
+        out = func(*args, **given)
+        operands = [one for one in (*args, *given.values()) if isinstance(one, Tensor)]
+        if isinstance(out, Tensor) and len(operands) > 1:
+            self.total += _operations(getattr(func, "__name__", ""), operands, out)
+        return out
+
+
+def _operations(name: str, operands: Sequence[Tensor], out: Tensor) -> int:
+    """A multiplication and an addition for each weight of each output."""
+    first, second = operands[:2]
+    if name.startswith("conv"):
+        return 2 * out.numel() * second[0].numel()
+    if name == "linear":
+        return 2 * out.numel() * second.shape[-1]
+    if name in ("matmul", "__matmul__", "mm", "bmm"):
+        return 2 * out.numel() * first.shape[-1]
+    if name == "scaled_dot_product_attention":
+        return 4 * first.numel() * second.shape[-2]
+    return 0
+
+
 def pass_cost(classifier: Classifier) -> PassCost:
     """Count the operations of one pass of a black image, and what it would keep for gradients.
 
@@ -45,8 +84,6 @@ def pass_cost(classifier: Classifier) -> PassCost:
     >>> pass_cost(Classifier(model, class_names=["a", "b"], preparation=Preparation(size=(4, 4)))).operations
     192
     """
-    from torch.utils.flop_counter import FlopCounterMode  # some milliseconds, for large calls only
-
     module, size = classifier.module, classifier.preparation.size
     if module is None or size is None:
         return PassCost()
@@ -62,11 +99,11 @@ def pass_cost(classifier: Classifier) -> PassCost:
     image = torch.zeros(1, 3, *size, device=classifier.device, requires_grad=classifier.differentiable)
     try:
         with (
-            FlopCounterMode(display=False) as counter,
+            _Operations() as counted,
             torch.set_grad_enabled(classifier.differentiable),
             torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
         ):
             module(classifier.normalise(image))
     except Exception:  # whatever a network raises that is not meant for this image
         return PassCost()
-    return PassCost(counter.get_total_flops(), sum(kept.values()))
+    return PassCost(counted.total, sum(kept.values()))
