@@ -111,7 +111,7 @@ def _is_set_otherwise() -> bool:
         or torch.are_deterministic_algorithms_enabled()
         or torch.get_float32_matmul_precision() != "highest"
         or not torch.backends.mkldnn.is_available()
-        or not torch.backends.mkldnn.enabled  # type: ignore[attr-defined]
+        or not torch.backends.mkldnn.enabled
     )
 
 
