@@ -289,13 +289,23 @@ def _only(fit: _Fit, row: int) -> _Fit:
     return fit[0][row : row + 1], fit[1][row : row + 1], fit[2][row : row + 1]
 
 
+def _powers(seen: _Seen, fit: _Fit) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sureness of those that agree (c, g) and of those that do not (c, m), each to the power of its shape."""
+    shape = np.array(SHAPES)[fit[0]][:, None]
+    return seen.sureness**shape, seen.doubted**shape
+
+
 def _parts(
-    share: float, likeness: float, seen: _Seen, fit: _Fit
+    share: float,
+    likeness: float,
+    seen: _Seen,
+    fit: _Fit,
+    powers: tuple[NDArray[np.float64], NDArray[np.float64]],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Risk of those that agree (c, g), of those that do not (c, m), f and the probability of the label (c, m) each."""
-    shape, values = np.array(SHAPES)[fit[0]][:, None], fit[2]
-    risk = scipy.special.expit(values[:, :1] - values[:, 1:2] * seen.sureness**shape)
-    doubt = scipy.special.expit(values[:, :1] - values[:, 1:2] * seen.doubted**shape)
+    values, (sureness, doubted) = fit[2], powers
+    risk = scipy.special.expit(values[:, :1] - values[:, 1:2] * sureness)
+    doubt = scipy.special.expit(values[:, :1] - values[:, 1:2] * doubted)
     even = 1 / (seen.classes - 1)
     mistakes = (1 - values[:, 2:]) * seen.plausible[fit[1]] + values[:, 2:] * even
     chance = mistakes * ((1 - share) * doubt + share * likeness) + share * (1 - likeness) * even
@@ -315,10 +325,9 @@ def _profile(share: float, likeness: float, seen: _Seen, fit: _Fit, steps: int) 
     Each step is Newton's for a and b, and that of expectation and maximisation for w, with the labels' cause (wrong
     label or mistake) as what is missing (Lange, JRSS B 57, 1995); damped where it would not rise.
     """
-    shape = np.array(SHAPES)[fit[0]][:, None]
-    sureness, doubted = seen.sureness**shape, seen.doubted**shape
+    powers = sureness, doubted = _powers(seen, fit)
     even = 1 / (seen.classes - 1)
-    parts = _parts(share, likeness, seen, fit)
+    parts = _parts(share, likeness, seen, fit, powers)
     value = _likelihood(share, seen, parts[0], parts[3])
     damping, stalled = np.full(len(value), 1e-6), 0
     for _ in range(steps):
@@ -343,7 +352,7 @@ def _profile(share: float, likeness: float, seen: _Seen, fit: _Fit, steps: int) 
         anyhow = (alike * moved[:, 2:] * even / np.maximum(mistakes, _SMALLEST)).sum(1)
         # A thousandth of an image keeps w off its ends, from which no step leads away.
         moved[:, 2] = (anyhow + 1e-3) / (alike.sum(1) + 2e-3)
-        reached = _parts(share, likeness, seen, (fit[0], fit[1], moved))
+        reached = _parts(share, likeness, seen, (fit[0], fit[1], moved), powers)
         fresh = _likelihood(share, seen, reached[0], reached[3])
         better = fresh > value
         gain = float(np.where(better, fresh - value, 0).max())
@@ -361,7 +370,7 @@ def _profile(share: float, likeness: float, seen: _Seen, fit: _Fit, steps: int) 
 
 def _suspicion(share: float, likeness: float, seen: _Seen, fit: _Fit) -> NDArray[np.float64]:
     """Probability that each label that disagrees is wrong, (m,)."""
-    _, doubt, mistakes, chance = _parts(share, likeness, seen, fit)
+    _, doubt, mistakes, chance = _parts(share, likeness, seen, fit, _powers(seen, fit))
     suspicion: NDArray[np.float64] = (1 - (1 - share) * doubt * mistakes / chance)[0]
     return np.clip(suspicion, 0.0, 1.0)
 

@@ -53,8 +53,9 @@ class _Operations(TorchFunctionMode):
         given = kwargs or {}
         out = func(*args, **given)
         operands = [one for one in (*args, *given.values()) if isinstance(one, Tensor)]
-        if isinstance(out, Tensor) and len(operands) > 1:
-            self.total += _operations(getattr(func, "__name__", ""), operands, out)
+        first = out[0] if isinstance(out, tuple) else out
+        if isinstance(first, Tensor) and len(operands) > 1:
+            self.total += _operations(getattr(func, "__name__", ""), operands, first)
         return out
 
 
@@ -69,6 +70,8 @@ def _operations(name: str, operands: Sequence[Tensor], out: Tensor) -> int:
         return 2 * out.numel() * first.shape[-1]
     if name == "scaled_dot_product_attention":
         return 4 * first.numel() * second.shape[-2]
+    if name == "multi_head_attention_forward":  # as one call: (length, n, width), four maps and the attention
+        return first.numel() * (8 * first.shape[-1] + 4 * second.shape[0])
     return 0
 
 
