@@ -13,7 +13,10 @@ import pytest
 import torch
 
 from snellen.auditing.audit import audit
+from snellen.auditing.checks.adversarial import Adversarial
 from snellen.auditing.checks.clean import Clean
+from snellen.auditing.crew import default_crew
+from snellen.auditing.shard_work import ShardWork
 from snellen.checks.check import Conclusion
 from snellen.core.errors import InputError, RunConflictError, WorkerError
 from snellen.core.progress import Silent
@@ -255,19 +258,27 @@ def test_two_cores_are_used_without_being_asked_for_and_change_nothing(given, wh
     assert torch.get_num_threads() == 2
 
 
-def test_a_short_audit_stays_in_this_process_with_all_threads(given, tmp_path, monkeypatch, two_cores):
+def work_on(classifier, images):
+    """The work of an audit; nothing of it is done here, where two threads would wait for each other."""
+    keep, checks = frozenset(), [Clean(), Adversarial(steps=2)]
+    return ShardWork(classifier, {"audit": images}, {"audit": checks}, keep, 4, 0, 0, save_images=True)
+
+
+def test_a_short_audit_stays_in_this_process_with_all_threads(given, monkeypatch, two_cores):
+    classifier, images, _ = given
+    assert default_crew(work_on(classifier, images)).processes == 2
     monkeypatch.setattr("snellen.runs.engines.choosing.START_SECONDS", 3.0)
-    monkeypatch.setattr("snellen.runs.engines.choosing.Local", lambda _processes: idle())
-    again(given, tmp_path / "run")
-    assert "s of one core, and workers take 3 s to start" in engine_of(tmp_path / "run")
-    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["threads"] == 2
+    crew = default_crew(work_on(classifier, images))
+    assert (crew.engine, crew.threads) == (None, 2)
+    assert "s of one core, and workers take 3 s to start" in crew.why
 
 
-def test_a_run_of_one_process_is_taken_up_by_one(given, whole, tmp_path, monkeypatch, two_cores):
-    monkeypatch.setattr("snellen.runs.engines.choosing.Local", lambda _processes: idle())
-    again(given, tmp_path / "run", threads=2, part="1/2")
-    again(given, tmp_path / "run")
-    assert engine_of(tmp_path / "run") == "this process: it may use 2 cores, with 2 threads in each process"
+def test_a_run_of_one_process_and_a_part_are_measured_by_one(given, two_cores):
+    classifier, images, _ = given
+    crew = default_crew(work_on(classifier, images), threads=2)
+    assert (crew.engine, crew.threads) == (None, 2)
+    assert crew.why == "this process: it may use 2 cores, with 2 threads in each process"
+    assert default_crew(work_on(classifier, images), part="1/2").why == "this process: it measures one part of a run"
 
 
 @pytest.mark.parametrize("failing", ["at once", "later"])
@@ -297,9 +308,8 @@ def test_workers_that_were_asked_for_fail_loudly(given, tmp_path, monkeypatch):
         again(given, tmp_path / "run", processes=2)
 
 
-def test_what_workers_would_not_have_is_measured_in_this_process(given, tmp_path, monkeypatch, two_cores):
+def test_what_workers_would_not_have_is_measured_in_this_process(given, two_cores):
     classifier, images, _ = given
-    monkeypatch.setattr("snellen.runs.engines.choosing.Local", lambda _processes: idle())
     own = load_classifier(classifier.module, classifier.class_names, preparation=classifier.preparation)
     arrays = load_arrays(np.zeros((9, 28, 28, 3), np.uint8), images.labels[:9], class_names=images.class_names)
     hooked = load_classifier("bundled:fashion-cnn")
@@ -309,15 +319,15 @@ def test_what_workers_would_not_have_is_measured_in_this_process(given, tmp_path
         "this process: workers read the images themselves, and .* was made of objects": (classifier, arrays),
         "this process: somebody's hooks or functions are attached": (hooked, images),
     }
-    for place, (told, (model, data)) in enumerate(reasons.items()):
-        audit(model, data, out=tmp_path / str(place), checks=["clean"], batch_size=4)
-        assert re.match(told, engine_of(tmp_path / str(place)))
+    for told, (model, data) in reasons.items():
+        crew = default_crew(work_on(model, data))
+        assert (crew.engine, crew.threads) == (None, 2)
+        assert re.match(told, crew.why)
     torch.use_deterministic_algorithms(True)
     try:
-        audit(classifier, images, out=tmp_path / "set", checks=["clean"], batch_size=4)
+        assert "torch is set otherwise" in default_crew(work_on(classifier, images)).why
     finally:
         torch.use_deterministic_algorithms(False)
-    assert "torch is set otherwise" in engine_of(tmp_path / "set")
 
 
 def test_a_plan_says_where_an_audit_would_run(given, two_cores):

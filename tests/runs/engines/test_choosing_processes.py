@@ -19,7 +19,7 @@ def machine(monkeypatch):
     """Sets cores, torch's threads and memory."""
 
     def has(cores=8, threads=8, memory=16 * GIB):
-        monkeypatch.setattr("snellen.runs.engines.choosing.usable_cores", lambda: cores)
+        monkeypatch.setattr("snellen.runs.engines.choosing._cores", lambda: cores)
         monkeypatch.setattr("snellen.runs.engines.choosing.usable_memory", lambda: memory)
         monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
 

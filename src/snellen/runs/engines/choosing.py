@@ -88,7 +88,11 @@ def choose_processes(load: Load, *, threads: int | None = None, obstacle: str | 
         load: what is to be done.
         threads: of each process; None: torch's own number, divided among the processes.
         obstacle: why workers cannot do it; None: they can.
+
+    Raises:
+        InputError: fewer than one thread.
     """
+    _check_counts(threads=threads)
     allowed = torch.get_num_threads()
     here = Chosen(None, threads or allowed)
     cores = min(_cores(), allowed)
@@ -139,9 +143,7 @@ def choose_engine(
     Raises:
         InputError: options that do not belong to the engine, or are below 1.
     """
-    for name, value in (("processes", processes), ("threads", threads)):
-        if value is not None and value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")
+    _check_counts(processes=processes, threads=threads)
     if not isinstance(engine, str):
         if processes is not None or address is not None:
             raise InputError("an engine that is handed in knows its own processes and address")
@@ -170,6 +172,12 @@ def recorded(folder: Path) -> tuple[int | None, dict[str, int]]:
         return int(threads), {str(name): int(count) for name, count in shards.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None, {}
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise InputError(f"{name} must be at least 1, got {value}")
 
 
 def _cores() -> int:
