@@ -248,6 +248,21 @@ def engine_of(folder):
     return json.loads((folder / "timing.json").read_text())["engine"]
 
 
+def test_progress_of_workers_shows_the_accuracy_so_far(given, tmp_path):
+    classifier, images, _ = given
+    notes = []
+
+    class Notes(Silent):
+        def advance(self, task, amount, note=""):
+            notes.append(note)
+
+    report = audit(classifier, images, checks=["clean"], batch_size=4, shards=4, engine=Handed(), progress=Notes())
+    clean = report.metrics["clean.accuracy"]
+    shown = [note for note in notes if note.startswith("a shard; provisional accuracy")]
+    assert len(shown) == 4
+    assert shown[-1] == f"a shard; provisional accuracy {clean.value:.1%} ({clean.n} images)"
+
+
 @pytest.mark.timeout(120)
 def test_two_cores_are_used_without_being_asked_for_and_change_nothing(given, whole, tmp_path, two_cores):
     again(given, tmp_path / "run")

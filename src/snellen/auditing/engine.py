@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from snellen.auditing.report import AuditReport, Judged
-from snellen.auditing.shard_work import ShardWork, task_of
+from snellen.auditing.shard_work import AUDITED, Provisional, ShardWork, task_of
 from snellen.auditing.sharding import stretch
 from snellen.checks.hypothesis import FALSE_DISCOVERY_RATE
 from snellen.core.evidence import Evidence
@@ -38,10 +38,13 @@ class SetRun:
     def pieces(self) -> list[Piece]:
         """Its shards; the amount of each is in passes through the model."""
         found = []
+        words = Provisional().count_shard if self.name == AUDITED else None
         for shard in range(self.shards):
             items = stretch(shard, self.shards, len(self.images), self.batch_size)
             amount = sum(self.cost.values()) * len(items)
-            found.append(Piece(self.run, shard, items, task_of(self.name), amount, self.name, self.images, items))
+            found.append(
+                Piece(self.run, shard, items, task_of(self.name), amount, self.name, self.images, items, words)
+            )
         return found
 
     def gathered(self) -> tuple[dict[str, Evidence], list[dict[str, str]]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 
 from snellen.auditing.checks import CHECKS, build_check
@@ -50,6 +51,16 @@ class Provisional:
         decided = batch.classifier.predict(batch.scores)
         self.right += int((decided[known] == batch.labels[known]).sum())
         self.seen += int(known.sum())
+
+    def count_shard(self, shard: Shard) -> str:
+        """Add the labelled images of a shard, which a worker measured, and say what is known."""
+        if CLEAN in shard.evidence:
+            table = shard.evidence[CLEAN].table
+            known = pc.and_(pc.is_valid(table["label"]), pc.greater_equal(table["label"], 0))
+            right = pc.and_(known, pc.equal(table["label"], table["prediction"]))
+            self.right += pc.sum(right).as_py() or 0
+            self.seen += pc.sum(known).as_py() or 0
+        return self.after("a shard")
 
     def after(self, done: str) -> str:
         """What is done, with the accuracy so far.

@@ -63,6 +63,7 @@ class Piece:
         of: name of the set, where there are several.
         images: the set; a worker must find the same bytes.
         seen: positions of its images that the items look at.
+        words: what a worker measured of it → what progress shows; None: its number.
     """
 
     run: Run
@@ -73,6 +74,7 @@ class Piece:
     of: str = ""
     images: ImageSet | None = None
     seen: range = range(0)
+    words: Callable[[Shard], str] | None = None
 
     def done(self, folder: Path) -> bool:
         """Whether the shard is there, and so is every file that was written with it."""
@@ -244,7 +246,8 @@ def _write_results(results: Iterable[Numbered], waiting: Mapping[int, Piece], fo
         for path, written in shard.files.items():
             files.put(path, written)
         piece.write(shard, files)
-        progress.advance(piece.task, piece.amount, f"shard {piece.shard + 1}")
+        words = f"shard {piece.shard + 1}" if piece.words is None else piece.words(shard)
+        progress.advance(piece.task, piece.amount, words)
 
 
 def hash_of(contents: Iterable[str]) -> str:
