@@ -97,7 +97,7 @@ def test_arrays_with_labels_and_names(photos):
     assert report.metrics["clean.accuracy"].n == 8
     attacked = snellen.attack(module(), pixels, "fgsm", labels=np.array([0, 1] * 4), class_names=["cat", "dog"])
     assert attacked.clean_accuracy.n == 8
-    with pytest.raises(InputError, match="folders and files tell their own"):
+    with pytest.raises(InputError, match="folders and files have their own"):
         given_images(photos, labels=[0, 1])
 
 

@@ -15,11 +15,11 @@ from snellen.data.files.decoding import DEFAULT_LIMITS, SIXTEEN_BIT, DecodingLim
 
 
 class EncodedSource(ABC):
-    """Images of which each row has the bytes of one file; subclasses say where these are.
+    """Images with the bytes of one file in each row; subclasses say where these are.
 
     Args:
-        refused: row → reason, for rows that must not even be looked at.
-        limits: see :class:`~snellen.data.files.decoding.DecodingLimits`.
+        refused: row → reason, for rows that must not be read. limits: see
+            :class:`~snellen.data.files.decoding.DecodingLimits`.
         grey_range: values of black and white in grey images of more than 8 bits.
     """
 
