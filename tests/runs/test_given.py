@@ -106,7 +106,7 @@ def test_other_class_names_than_outputs_say_whose_they_were(photos):
         InputError, match=r"has 3 outputs, but 2 class names came.*those of the images; give class_names"
     ):
         snellen.audit(module(classes=3), photos)
-    with pytest.raises(InputError, match="does not tell the names of its outputs"):
+    with pytest.raises(InputError, match="does not name its outputs"):
         given_classifier(module())
 
 
