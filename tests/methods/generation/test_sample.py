@@ -137,7 +137,7 @@ def test_prompts_say_where_their_class_is(references):
         ("classes", {}, [{"id": "a"}], "request 'a' names no class, and the generator takes nothing else"),
         ("classes", {}, [{"id": "a", "class": 1, "prompt": "a cat"}], "has a prompt, and .* takes classes: leave"),
         ("classes", {"negative": "a"}, [{"id": "a", "class": 1}], "takes classes, not prompts"),
-        ("nothing", {"guidance_scale": 1.0}, [{"id": "a", "class": "cat"}], "so it cannot be told a class"),
+        ("nothing", {"guidance_scale": 1.0}, [{"id": "a", "class": "cat"}], "so it cannot take a class"),
         ("prompts", {}, [{"id": "a", "class": 1}, {"id": "b", "class": 2}], "asks for class 1; .* so name it"),
         ("prompts", {}, [{"id": "a", "class": "cat", "seed": "7"}], "a seed is a whole number; got '7'"),
         ("prompts", {}, [{"id": "a", "class": "cat", "seed": None}], "a seed is a whole number; got None"),
