@@ -26,7 +26,7 @@ NO_CLASS = -1
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What one call asks of a generator.
+    """One call of a generator.
 
     Args:
         generator: makes the images.

@@ -138,7 +138,7 @@ class Following:
         without = (self.asked.classes == NO_CLASS).nonzero().flatten().tolist()
         if without:
             raise InputError(
-                f"a classifier guides towards a class, and {len(without)} of {len(self.asked)} requests ask for none "
+                f"a classifier guides towards a class, and {len(without)} of {len(self.asked)} requests name none "
                 f"(number {without[0] + 1} first): give each a 'class', one of {', '.join(self.asked.class_names)}"
             )
 

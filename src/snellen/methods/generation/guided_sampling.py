@@ -90,10 +90,10 @@ class GuidedSampling(Method):
             lacking = requests[classes.index(NO_CLASS)].get("id")
             raise InputError(f"request {lacking!r} names no class, and the generator takes nothing else")
         if generator.takes != "prompts":
-            said = next((request.get("id") for request in requests if request.get("prompt") is not None), None)
-            if said is not None:
+            prompted = next((request.get("id") for request in requests if request.get("prompt") is not None), None)
+            if prompted is not None:
                 raise InputError(
-                    f"request {said!r} has a prompt, and {self.generator} takes {generator.takes}: leave the prompt out"
+                    f"request {prompted!r} has a prompt, and {self.generator} takes {generator.takes}: leave the prompt out"
                 )
         if generator.takes == "prompts":
             templates = tuple(
@@ -168,7 +168,7 @@ def _named_in(requests: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         given = request.get("class")
         if given is not None and not isinstance(given, str):
             raise InputError(
-                f"request {request.get('id')!r} asks for class {given!r}; the generator takes any words and numbers no "
+                f"request {request.get('id')!r} names class {given!r}; the generator takes any words and numbers no "
                 f"classes, so name it"
             )
         named |= set() if given is None else {given}
@@ -182,9 +182,9 @@ def _class_of(request: Mapping[str, Any], names: Sequence[str]) -> int:
     if isinstance(given, int) and not isinstance(given, bool):
         if 0 <= given < len(names):
             return given
-        raise InputError(f"request {request.get('id')!r} asks for class {given}; there are 0 to {len(names) - 1}")
+        raise InputError(f"request {request.get('id')!r} names class {given}; there are 0 to {len(names) - 1}")
     if given not in names:
-        raise InputError(f"request {request.get('id')!r} asks for class {given!r}; there are {', '.join(names)}")
+        raise InputError(f"request {request.get('id')!r} names class {given!r}; there are {', '.join(names)}")
     if names.count(given) > 1:
         raise InputError(f"request {request.get('id')!r}: several classes are called {given!r}; ask by number")
     return list(names).index(given)

@@ -211,13 +211,13 @@ def count(
         ]  # fmt: skip
         return torch.stack(each, 1)
 
-    everyone = torch.arange(len(images))
-    chosen_by = drawn(everyone, 0, selection, "selection")
+    all_rows = torch.arange(len(images))
+    chosen_by = drawn(all_rows, 0, selection, "selection")
     chosen = chosen_by.sum(1).argmax(1)
     shape = (len(images), len(branches))
     votes, samples = torch.zeros(*shape, class_count, dtype=torch.int64), torch.zeros(len(images), dtype=torch.int64)
     lower, proven = torch.zeros(shape, dtype=torch.float64), torch.zeros(len(images), dtype=torch.float64)
-    open_, before = everyone, 0
+    open_, before = all_rows, 0
     for number, look in enumerate(looks):
         votes[open_] += drawn(open_, before, look.samples, "estimation")
         samples[open_], before = look.samples, look.samples

@@ -172,7 +172,7 @@ class Search:
         return new
 
     def result(self) -> Attacked:
-        """Pack up. A success that was kept stays one, whatever happened later."""
+        """Pack up. A success that was kept stays one."""
         flags = zip(self.already.tolist(), self.success.tolist(), self.not_finite.tolist(), strict=True)
         return Attacked(
             images=self.best,
