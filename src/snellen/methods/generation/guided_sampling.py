@@ -93,7 +93,7 @@ class GuidedSampling(Method):
             prompted = next((request.get("id") for request in requests if request.get("prompt") is not None), None)
             if prompted is not None:
                 raise InputError(
-                    f"request {prompted!r} has a prompt, and {self.generator} takes {generator.takes}: leave the prompt out"
+                    f"request {prompted!r} has a prompt, and {self.generator} takes {generator.takes}: leave it out"
                 )
         if generator.takes == "prompts":
             templates = tuple(
