@@ -1,6 +1,7 @@
 """What the documents say is true of the code, and what they point to is there."""
 
 import ast
+import functools
 import importlib
 import os
 import re
@@ -187,15 +188,33 @@ def test_tests_that_prove_a_promise_exist():
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 
 
+@functools.cache
+def nodes(path: Path) -> tuple[list[ast.Call], list[ast.Import | ast.ImportFrom]]:
+    """Calls and imports of a module, which is parsed once for all tests."""
+    found: tuple[list[ast.Call], list[ast.Import | ast.ImportFrom]] = [], []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            found[0].append(node)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            found[1].append(node)
+    return found
+
+
 def calls(path: Path) -> list[ast.Call]:
-    return [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    return nodes(path)[0]
+
+
+@functools.cache
+def named(call: ast.Call) -> str:
+    """What is called, as it stands."""
+    return ast.unparse(call.func)
 
 
 def test_torch_load_never_unpickles_objects():
     found = 0
     for path in SOURCES:
         for call in calls(path):
-            if ast.unparse(call.func) == "torch.load":
+            if named(call) == "torch.load":
                 found += 1
                 options = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
                 assert options.get("weights_only") == "True", f"{path}: torch.load without weights_only=True"
@@ -216,7 +235,7 @@ def test_no_module_talks_to_the_network_or_starts_programs():
         "urllib",
     }
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path)[1]:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom):
                 names = [node.module or ""]
@@ -229,8 +248,8 @@ LOCAL_ENGINE = ROOT / "src" / "snellen" / "runs" / "engines" / "local.py"
 
 
 def test_the_one_program_that_is_started_is_this_interpreter_with_a_module_of_ours():
-    started = [call for call in calls(LOCAL_ENGINE) if ast.unparse(call.func).startswith(("subprocess.", "os."))]
-    (opened,) = [call for call in started if ast.unparse(call.func) == "subprocess.Popen"]
+    started = [call for call in calls(LOCAL_ENGINE) if named(call).startswith(("subprocess.", "os."))]
+    (opened,) = [call for call in started if named(call) == "subprocess.Popen"]
     assert ast.unparse(opened.args[0]) == "[sys.executable, *_COMMAND]"
     assert "shell" not in {keyword.arg for keyword in opened.keywords}
     assert len(started) == 1
@@ -240,7 +259,7 @@ def test_the_one_program_that_is_started_is_this_interpreter_with_a_module_of_ou
     starting = ("os.system", "os.popen", "os.exec", "os.spawn", "os.posix_spawn", "os.fork", "os.startfile", "pty.")
     for path in SOURCES:
         for call in calls(path):
-            name = ast.unparse(call.func)
+            name = named(call)
             assert not name.startswith(starting), f"{path}: {name}"
             assert path == LOCAL_ENGINE or not name.endswith(("Popen", "create_subprocess_exec")), f"{path}: {name}"
 
@@ -250,7 +269,7 @@ def test_clients_of_servers_are_opened_in_one_place_each():
         (ast.unparse(call.args[0]).strip("'\""), path.relative_to(ROOT / "src" / "snellen").as_posix())
         for path in SOURCES
         for call in calls(path)
-        if ast.unparse(call.func) == "import_extra"
+        if named(call) == "import_extra"
     }
     clients = {(module, path) for module, path in opened if module in ("httpx", "httpx2", "openai", "requests")}
     assert clients == {("openai", "models/language/references.py"), ("httpx2", "models/classifiers/served/loading.py")}

@@ -18,10 +18,11 @@ def page():
 @pytest.mark.parametrize(
     ("harms", "start"),
     [
-        ((), "Nothing that is certain and more than a note."),
-        ((0.0,), "Nothing that is certain and more than a note."),
-        ((0.3, 0.06), "1 severe and 1 moderate findings."),
-        ((0.3, 0.25, 0.06, 0.01, 0.0), "2 severe, 1 moderate and 1 mild findings."),
+        ((), "No significant problems found."),
+        ((0.0,), "No significant problems found."),
+        ((0.01,), "1 mild finding. First: 0.01."),
+        ((0.3, 0.06), "1 severe and 1 moderate findings. First: 0.3."),
+        ((0.3, 0.25, 0.06, 0.01, 0.0), "2 severe, 1 moderate and 1 mild findings. First: 0.3."),
     ],
 )
 def test_verdicts(harms, start):
@@ -38,6 +39,7 @@ def test_findings_say_how_harmful_how_sure_what_treats_them_and_where_the_eviden
     one, all_of_it = page.all("code", "command")
     assert one.text == "snellen treat . --finding corruption:fog --out treated"
     assert all_of_it.text == "snellen treat . --out treated"
+    assert "Next: look at the first finding, then treat it." in page.one("main").text
     plan = next(table for table in page.all("table") if "tried in this order" in table.text)
     assert "corruption30.0%batchnorm reestimation, corruption tuning" in plan.text.replace("\n", "")
     assert "7 hypotheses were tested together, 1 became findings" in page.one("main").text

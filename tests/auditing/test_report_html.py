@@ -80,7 +80,9 @@ def test_the_page_opens_with_the_verdict_the_eye_chart_and_the_figures(page):
     overview = next(s for s in page.all("section") if "overview" in s.classes)
     assert page.all("section")[0] is overview
     said = page.one("h2", "verdict").text
-    assert said.startswith("1 severe finding. Weakest against fog: reads to severity 1.5 of 3 (1–2).")
+    assert said.startswith(
+        "1 severe finding. First: Fog costs 40 points. Weakest against fog: reads to severity 1.5 of 3 (1–2)."
+    )
     leading = [dt.text for dt in page.all("dt") if dt.within("dl", "leading")]
     assert leading == ["clean accuracy", "error under corruption", "accuracy, worst corruption: fog, severity 3"]
     assert [s.attributes["aria-labelledby"] for s in page.all("section")[:2]] == ["overview", "findings"]

@@ -60,7 +60,7 @@ def treated(model, data):
 
 VERBS = {
     "audit": lambda model, data: snellen.audit(model, data),
-    "attack": lambda model, data: snellen.attack(model, data, ["pgd", "square"], limit=4),
+    "attack": lambda model, data: snellen.attack(model, data, ["pgd", {"method": "square", "queries": 50}], limit=4),
     "explain": lambda model, data: snellen.explain(model, data, ["grad_cam", "occlusion"], limit=2),
     "certify": lambda model, data: snellen.certify(
         model, data, {"method": "smoothing", "sigma": 0.25, "samples": 100}, limit=2

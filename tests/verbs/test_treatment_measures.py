@@ -19,7 +19,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
 from snellen.verbs import treatment_trials
-from snellen.verbs.treatment_measures import harm_of, left_of, measured
+from snellen.verbs.treatment_measures import borne, harm_of, left_of, level_beside, measured
 from snellen.verbs.treatment_proof import ProvingImages, proven
 from snellen.verbs.treatment_trials import judged
 from tests.verbs.ill_classifiers import SEEN, classifier_of, garments, healthy
@@ -137,6 +137,18 @@ def test_another_slice_stands_for_one_that_was_found_and_is_no_rest_of_one_that_
     assert harm_of(other, records["found"]) is not None
     assert left_of(other, records["found"]) is None
     assert left_of(finding, records["found"]) == finding
+
+
+def test_of_what_is_treated_although_it_is_usual_all_harm_counts():
+    def fog(harm, usual=0.3):
+        return Finding(kind="corruption", subject="fog", harm=harm, usual=usual, title="fog")
+
+    assert level_beside(fog(0.5), fog(0.32)) == "mild", "beyond the usual"
+    assert level_beside(fog(0.5), fog(0.1)) == "note"
+    assert level_beside(fog(0.25), fog(0.1)) == "moderate", "it was no more than usual before"
+    assert level_beside(fog(0.25), fog(0.004)) == "note"
+    assert level_beside(fog(0.5), None) is None
+    assert (borne(fog(0.5)), borne(fog(0.25))) == (0.3, 0.0)
 
 
 def test_wrong_labels_do_not_count_as_errors_of_the_classifier(records):

@@ -100,18 +100,17 @@ def content_hash(text: str) -> str:
 
 
 def verdict(report: AuditReport) -> str:
-    """What a reader in a hurry needs: how many findings of which level, and the weakest column of the eye chart."""
+    """What a reader in a hurry needs: how many findings of which level, the first one, and the weakest disturbance."""
     levels = Counter(finding.level for finding in report.findings)
-    told = [f"{levels[level]} {level}" for level in LEVELS if levels[level] and level != "note"]
-    notes = levels["note"]
-    if told:
-        counted = told[0] if len(told) == 1 else f"{', '.join(told[:-1])} and {told[-1]}"
-        alone = sum(levels.values()) - notes == 1
-        sentences = [f"{counted} finding{'' if alone else 's'}."]
+    counts = [f"{levels[level]} {level}" for level in LEVELS if levels[level] and level != "note"]
+    if counts:
+        counted = counts[0] if len(counts) == 1 else f"{', '.join(counts[:-1])} and {counts[-1]}"
+        serious = [finding for finding in report.findings if finding.level != "note"]
+        sentences = [f"{counted} finding{'' if len(serious) == 1 else 's'}. First: {serious[0].title}."]
     elif not report.metrics:
         sentences = ["Nothing could be measured: no usable image has a label."]
     else:
-        sentences = ["Nothing that is certain and more than a note."]
+        sentences = ["No significant problems found."]
     if report.eye_chart is not None:
         sentences += _sight(report.eye_chart)
     return " ".join(sentences)

@@ -60,22 +60,24 @@ def content(path: str) -> bytes:
 def code_hash() -> str:
     """Hash of the package's sources and tables (sha256): the version stands still while somebody edits them."""
     top = root()
-    found = []
-    for folder, _, names in os.walk(top):
-        place = Path(folder).relative_to(top).parts
-        for name in names:
-            if name.endswith(CODE_SUFFIXES):
-                status = os.stat(os.path.join(folder, name))  # a Path for each file would take longer than all else
-                found.append(((*place, name), status.st_mtime_ns, status.st_size))
+    found, folders = [], [str(top)]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for one in entries:
+                if one.name.endswith(CODE_SUFFIXES):
+                    status = one.stat()  # a Path for each file would take longer than all else
+                    found.append((one.path, status.st_mtime_ns, status.st_size))
+                elif one.name != "__pycache__" and one.is_dir():
+                    folders.append(one.path)
     return _hash_of_files(top, tuple(sorted(found)))
 
 
 @lru_cache(maxsize=1)
-def _hash_of_files(top: Path, files: tuple[tuple[tuple[str, ...], int, int], ...]) -> str:
+def _hash_of_files(top: Path, files: tuple[tuple[str, int, int], ...]) -> str:
     """Every run needs the hash, and reads a thousand files only after one of them has changed."""
     digest = hashlib.sha256()
-    for parts, _, _ in files:
-        digest.update(f"{'/'.join(parts)}\0".encode() + top.joinpath(*parts).read_bytes())
+    for path, _, _ in files:
+        digest.update(f"{Path(path).relative_to(top).as_posix()}\0".encode() + Path(path).read_bytes())
     return digest.hexdigest()
 
 

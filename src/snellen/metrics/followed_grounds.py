@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t
 
 from snellen.metrics.clustered import clustered_mean
+from snellen.metrics.incomplete_beta import student_t_probability
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,5 +86,7 @@ class FollowedGrounds:
         by_image, by_ground, alone = (clustered_mean(rest, units) for units in (images, place, None))
         variance = by_image.standard_error**2 + by_ground.standard_error**2 - alone.standard_error**2
         freedom = min(by_image.degrees_of_freedom, by_ground.degrees_of_freedom)
-        p_value = float(t.sf(by_image.value / variance**0.5, freedom)) if variance > 0 and freedom > 0 else 1.0
+        p_value = (
+            student_t_probability(by_image.value / variance**0.5, freedom) if variance > 0 and freedom > 0 else 1.0
+        )
         return cls(ground_class, informative, follows, expected, p_value)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-
-from scipy.optimize import brentq
-from scipy.stats import chi2, ncx2, norm
+from statistics import NormalDist
 
 #: Share of cases in which an effect of this size is found.
 POWER = 0.9
@@ -32,7 +30,7 @@ def detectable_drop(count: int, others: int, share: float, alpha: float, power: 
     """
     if count < 1 or others < 1:
         return None
-    width = float(norm.isf(alpha) + norm.ppf(power)) * math.sqrt(1 / count + 1 / others)
+    width = _quantiles(alpha, power) * math.sqrt(1 / count + 1 / others)
     angle = 2 * math.asin(math.sqrt(share))
     return None if width > angle else share - math.sin((angle - width) / 2) ** 2
 
@@ -57,7 +55,7 @@ def detectable_loss(count: int, variance: float, alpha: float, power: float = PO
     """
     if count < 1:
         return None
-    needed = float(norm.isf(alpha) + norm.ppf(power)) ** 2 / count
+    needed = _quantiles(alpha, power) ** 2 / count
     loss = (needed + math.sqrt(needed**2 + 4 * needed * variance)) / 2
     return loss if loss <= 1 else None
 
@@ -78,6 +76,15 @@ def detectable_shift(variance: float, count: int, bins: int, alpha: float, power
         alpha: level of the test.
         power: share of cases.
     """
-    bar = chi2.isf(alpha, bins)
-    needed = brentq(lambda shift: ncx2.sf(bar, bins, shift) - power, 1e-6, 1e4)
+    # Not ``scipy.stats``, which takes longer to import than all of ours.
+    from scipy.optimize import brentq
+    from scipy.special import chdtri, chndtr
+
+    bar = chdtri(bins, alpha)
+    needed = brentq(lambda shift: 1 - power - chndtr(bar, bins, shift), 1e-6, 1e4)
     return math.sqrt(float(needed) * bins * variance) / count
+
+
+def _quantiles(alpha: float, power: float) -> float:
+    """z_α + z_power: how far apart two normal means must lie, in standard errors."""
+    return NormalDist().inv_cdf(power) - NormalDist().inv_cdf(alpha)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
 
 from snellen.core.errors import InputError
 from snellen.metrics.temperature import fit_temperature, tempered_probabilities
@@ -75,6 +74,8 @@ def fit_vector_scaling(logits: ArrayLike, labels: ArrayLike) -> VectorScaling:
         shift = numbers[classes:]
         gradient = np.concatenate([(miss * scores).sum(0), miss.sum(0) + 2e-6 * shift])
         return value + 1e-6 * float(shift @ shift), gradient
+
+    from scipy.optimize import minimize
 
     first = np.concatenate([np.full(classes, 1 / start), np.zeros(classes)])
     found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": 500})

@@ -152,7 +152,8 @@ def _is_found(area: str, method: Method) -> bool:
 def described_images(images: ImageSet) -> dict[str, Any]:
     """A set of images as JSON values: what its source was loaded from, and the table as it is here."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, images.table.schema) as writer:
+    options = pa.ipc.IpcWriteOptions(compression="zstd")  # columns of a million images are written out here
+    with pa.ipc.new_stream(sink, images.table.schema, options=options) as writer:
         writer.write_table(images.table)
     return {
         "reference": images.reference,

@@ -129,9 +129,23 @@ def harm_of(finding: Finding, record: RunRecord) -> float | None:
 
 
 def level_of(finding: Finding, record: RunRecord) -> Level | None:
-    """Its level in an audit of other images; None where it is not found there."""
-    found = found_again(finding, record)
-    return None if found is None else found.level
+    """Its level in an audit of other images; None where it is not found there.
+
+    Of one that was treated although healthy classifiers lose as much, all harm counts.
+    """
+    return level_beside(finding, found_again(finding, record))
+
+
+def level_beside(finding: Finding, found: Finding | None) -> Level | None:
+    """The level of what was found in place of a finding, by the same measure; None for nothing."""
+    if found is None:
+        return None
+    return found.whole_level if finding.level == "note" else found.level
+
+
+def borne(finding: Finding) -> float:
+    """Harm that may be left of it: the usual one, unless it was treated although it is no more than that."""
+    return 0.0 if finding.level == "note" else finding.usual
 
 
 def _error_on_confirmed(pair: Pair) -> Difference | None:

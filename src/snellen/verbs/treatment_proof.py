@@ -23,7 +23,7 @@ from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation
 from snellen.core.progress import Progress
 from snellen.verbs.treated import Outcome, TreatedFinding
-from snellen.verbs.treatment_measures import audit_again, harm_of, left_of, level_of, measured
+from snellen.verbs.treatment_measures import audit_again, harm_of, left_of, level_beside, level_of, measured
 from snellen.verbs.treatment_plan import searching
 
 #: Fewer labelled images prove nothing.
@@ -161,7 +161,7 @@ def proven(
         key = finding.key
         change, verdict = verdicts.get(key, (None, None))
         left = left_of(finding, after)
-        outcome, reason = _outcome(verdict, None if left is None else left.level, selected is None or key in selected)
+        outcome, reason = _outcome(verdict, level_beside(finding, left), selected is None or key in selected)
         outcomes.append(
             TreatedFinding(
                 key=key,

@@ -18,7 +18,16 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.methods.treatments.treatment import Patient, Treatment, treat_together
 from snellen.models.classifiers.trainable import trainable, trained_classifier
-from snellen.verbs.treatment_measures import BY_ERROR, OF_ITS_IMAGES, SUSPECTS, audit_again, harm_of, level_of, measured
+from snellen.verbs.treatment_measures import (
+    BY_ERROR,
+    OF_ITS_IMAGES,
+    SUSPECTS,
+    audit_again,
+    borne,
+    harm_of,
+    level_of,
+    measured,
+)
 from snellen.verbs.treatment_plan import Prescription
 
 #: Share of what a finding measures that may be left on the validation images where nothing more is tried against it.
@@ -160,7 +169,7 @@ def judged(
             gone = second <= LEFT_OF_IMAGES * first
         else:
             # Few validation images show little of what is left: as much of the harm is left as of what is measured.
-            left = finding.harm * second / first - finding.usual if first > 0 else 0.0
+            left = finding.harm * second / first - borne(finding) if first > 0 else 0.0
             gone = second <= LEFT * first and left < LEVELS["mild"] and level_of(finding, after) in (None, "note")
         if first > 0 and gone:
             mended.add(key)

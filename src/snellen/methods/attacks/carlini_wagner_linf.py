@@ -39,7 +39,8 @@ class CarliniWagnerLinf(SearchAttack):
     >>> classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), class_names=["a", "b"])
     >>> images = torch.rand(4, 3, 4, 4)
     >>> labels = classifier(images).argmax(1)
-    >>> CarliniWagnerLinf(learning_rate=0.05).attack(classifier, images, labels).success.tolist()
+    >>> quick = CarliniWagnerLinf(learning_rate=0.05, steps=50, weight_factor=10.0, shrink=0.7)
+    >>> quick.attack(classifier, images, labels).success.tolist()
     [True, True, True, True]
     """
 

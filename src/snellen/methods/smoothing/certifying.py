@@ -222,15 +222,18 @@ def count(
         votes[open_] += drawn(open_, before, look.samples, "estimation")
         samples[open_], before = look.samples, look.samples
         level = look.level / len(branches)
-        left: list[int] = []
-        for row in open_.tolist():
-            counts = votes[row, :, chosen[row]].tolist()
-            bounds = [lower_bound(n, look.samples, level) for n in counts]
-            lower[row], proven[row] = torch.tensor(bounds, dtype=torch.float64), radius(bounds, sigma)
-            if goal is None or not _decided(goal, proven[row].item(), counts, look, len(looks), sigma, radius):
-                left.append(row)
-        open_ = torch.tensor(left, dtype=torch.int64)
-        if not left or number == len(looks) - 1:
+        counts = votes[open_, :, chosen[open_]].tolist()
+        bounds = [[lower_bound(n, look.samples, level) for n in of] for of in counts]
+        radii = [radius(of, sigma) for of in bounds]
+        lower[open_] = torch.tensor(bounds, dtype=torch.float64)
+        proven[open_] = torch.tensor(radii, dtype=torch.float64)
+        if goal is not None:
+            decided = [
+                _decided(goal, reached, of, look, len(looks), sigma, radius)
+                for reached, of in zip(radii, counts, strict=True)
+            ]
+            open_ = open_[~torch.tensor(decided)]
+        if not len(open_) or number == len(looks) - 1:
             break
     return Counted(chosen, chosen_by, votes, samples, lower, proven)
 

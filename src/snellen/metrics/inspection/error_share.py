@@ -8,7 +8,6 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import PchipInterpolator
 from scipy.special import expit, logsumexp
 
 from snellen.core.errors import InputError
@@ -109,6 +108,8 @@ class ErrorShare:
     def _bounds(self, confidence: float) -> list[tuple[float, float]]:
         if not 0.5 < confidence < 1:
             raise InputError(f"confidence lies strictly between 0.5 and 1 (0.95, say), got {confidence}")
+        from scipy.interpolate import PchipInterpolator  # imported when it is needed: it takes as long as all of ours
+
         allowed = NormalDist().inv_cdf(confidence) ** 2 / 2
         roots = np.sqrt(self.shares)
         places = np.union1d(np.linspace(0, roots[-1], 4001), roots)
@@ -289,15 +290,24 @@ def _only(fit: _Fit, row: int) -> _Fit:
     return fit[0][row : row + 1], fit[1][row : row + 1], fit[2][row : row + 1]
 
 
+def _fixed(seen: _Seen, fit: _Fit) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """What no step changes: shaped log odds of both kinds of images, (c, g) and (c, m), and ``plausible`` (c, m)."""
+    shapes = np.array(SHAPES)[:, None]
+    return (seen.sureness**shapes)[fit[0]], (seen.doubted**shapes)[fit[0]], seen.plausible[fit[1]]
+
+
 def _parts(
-    share: float, likeness: float, seen: _Seen, fit: _Fit
+    share: float,
+    likeness: float,
+    even: float,
+    fixed: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+    values: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Risk of those that agree (c, g), of those that do not (c, m), f and the probability of the label (c, m) each."""
-    shape, values = np.array(SHAPES)[fit[0]][:, None], fit[2]
-    risk = expit(values[:, :1] - values[:, 1:2] * seen.sureness**shape)
-    doubt = expit(values[:, :1] - values[:, 1:2] * seen.doubted**shape)
-    even = 1 / (seen.classes - 1)
-    mistakes = (1 - values[:, 2:]) * seen.plausible[fit[1]] + values[:, 2:] * even
+    sureness, doubted, plausible = fixed
+    risk = expit(values[:, :1] - values[:, 1:2] * sureness)
+    doubt = expit(values[:, :1] - values[:, 1:2] * doubted)
+    mistakes = (1 - values[:, 2:]) * plausible + values[:, 2:] * even
     chance = mistakes * ((1 - share) * doubt + share * likeness) + share * (1 - likeness) * even
     return risk, doubt, mistakes, np.maximum(chance, _SMALLEST)
 
@@ -315,10 +325,10 @@ def _profile(share: float, likeness: float, seen: _Seen, fit: _Fit, steps: int) 
     Each step is Newton's for a and b, and that of expectation and maximisation for w, with the labels' cause (wrong
     label or mistake) as what is missing (Lange, JRSS B 57, 1995); damped where it would not rise.
     """
-    shape = np.array(SHAPES)[fit[0]][:, None]
-    sureness, doubted = seen.sureness**shape, seen.doubted**shape
-    even = 1 / (seen.classes - 1)
-    parts = _parts(share, likeness, seen, fit)
+    fixed, even = _fixed(seen, fit), 1 / (seen.classes - 1)
+    sureness, doubted, _ = fixed
+    squared, doubted_squared = sureness**2, doubted**2
+    parts = _parts(share, likeness, even, fixed, fit[2])
     value = _likelihood(share, seen, parts[0], parts[3])
     damping, stalled = np.full(len(value), 1e-6), 0
     for _ in range(steps):
@@ -329,7 +339,7 @@ def _profile(share: float, likeness: float, seen: _Seen, fit: _Fit, steps: int) 
         score_b = (shift * sureness).sum(1) - (pull * doubted).sum(1)
         weight, other = shift * (1 - risk), own * doubt * (1 - doubt)
         aa, ab = weight.sum(1) + other.sum(1), -(weight * sureness).sum(1) - (other * doubted).sum(1)
-        bb = (weight * sureness**2).sum(1) + (other * doubted**2).sum(1)
+        bb = (weight * squared).sum(1) + (other * doubted_squared).sum(1)
         aa, bb = aa * (1 + damping) + 1e-9, bb * (1 + damping) + 1e-9
         determinant = np.maximum(aa * bb - ab**2, 1e-300)
         step = np.stack([bb * score_a - ab * score_b, aa * score_b - ab * score_a], 1) / determinant[:, None]
@@ -343,13 +353,13 @@ def _profile(share: float, likeness: float, seen: _Seen, fit: _Fit, steps: int) 
         anyhow = (alike * moved[:, 2:] * even / np.maximum(mistakes, _SMALLEST)).sum(1)
         # A thousandth of an image keeps w off its ends, from which no step leads away.
         moved[:, 2] = (anyhow + 1e-3) / (alike.sum(1) + 2e-3)
-        reached = _parts(share, likeness, seen, (fit[0], fit[1], moved))
+        reached = _parts(share, likeness, even, fixed, moved)
         fresh = _likelihood(share, seen, reached[0], reached[3])
         better = fresh > value
         gain = float(np.where(better, fresh - value, 0).max())
-        mask = better[:, None]
-        fit = fit[0], fit[1], np.where(mask, moved, fit[2])
-        parts = tuple(np.where(mask, one, two) for one, two in zip(reached, parts, strict=True))  # type: ignore[assignment]
+        fit = fit[0], fit[1], np.where(better[:, None], moved, fit[2])
+        for old, new in zip(parts, reached, strict=True):
+            old[better] = new[better]
         value = np.where(better, fresh, value)
         damping = np.where(better, damping / 10, np.maximum(damping, 1e-3) * 10)
         # A step that was too long gains nothing, and the next, shorter one may.
@@ -361,7 +371,7 @@ def _profile(share: float, likeness: float, seen: _Seen, fit: _Fit, steps: int) 
 
 def _suspicion(share: float, likeness: float, seen: _Seen, fit: _Fit) -> NDArray[np.float64]:
     """Probability that each label that disagrees is wrong, (m,)."""
-    _, doubt, mistakes, chance = _parts(share, likeness, seen, fit)
+    _, doubt, mistakes, chance = _parts(share, likeness, 1 / (seen.classes - 1), _fixed(seen, fit), fit[2])
     suspicion: NDArray[np.float64] = (1 - (1 - share) * doubt * mistakes / chance)[0]
     return np.clip(suspicion, 0.0, 1.0)
 

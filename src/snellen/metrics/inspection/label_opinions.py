@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from snellen.core.errors import InputError
@@ -161,6 +160,8 @@ def pooled_opinion(opinions: Sequence[ArrayLike], labels: ArrayLike) -> tuple[ND
         mean = np.einsum("nk,jnk->j", np.exp(pooled - top), logs)
         lost = float((top[:, 0] - pooled[rows, given]).mean())
         return lost, (mean - logs[:, rows, given].sum(1)) / len(given)
+
+    from scipy.optimize import minimize
 
     start = np.full(len(parts), 1.0 / len(parts))
     weights = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 50.0)] * len(parts)).x

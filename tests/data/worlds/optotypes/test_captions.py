@@ -35,7 +35,6 @@ from snellen.data.worlds.optotypes.parser import parse
 from snellen.data.worlds.optotypes.vocabulary import BLANK, WORDS, bare_words, forms, phrases, values, vocabulary
 from tests.data.worlds.optotypes.caption_scenes import descriptions
 
-DESCRIPTIONS = descriptions(10_000, seed=5)
 STAR = DescribedObject(shape="star", colour="red", texture="striped", size="small", tilt="upright", place="top left")
 RING = DescribedObject(shape="ring", colour="orange", size="tiny", place="right")
 PAIR = Described(
@@ -49,9 +48,14 @@ PAIR = Described(
 )
 
 
-def test_ten_thousand_captions_are_read_as_they_were_meant():
+@pytest.fixture(scope="module")
+def many_descriptions():
+    return descriptions(10_000, seed=5)
+
+
+def test_ten_thousand_captions_are_read_as_they_were_meant(many_descriptions):
     draw = random.Random(0)
-    for number, said in enumerate(DESCRIPTIONS):
+    for number, said in enumerate(many_descriptions):
         detail = draw.choice([*DETAILS, draw.sample(FACTORS, k=draw.randrange(len(FACTORS) + 1))])
         words = draw.choice(WORDS)
         text = caption(said, seed=draw.choice([None, number]), detail=detail, words=words)
@@ -135,14 +139,14 @@ def _words_of(slots, words):
             for word in bare_words(form)}  # fmt: skip
 
 
-def test_captions_for_fitting_have_no_held_out_words_and_every_word_occurs():
+def test_captions_for_fitting_have_no_held_out_words_and_every_word_occurs(many_descriptions):
     slots = {meaning.slot for meanings in phrases().values() for meaning in meanings}
     slots |= {"before nuisance", "picture before", "picture after", "degree"}
     held_out = _words_of(slots, "held out") - _words_of(slots, "fitting") - {BLANK}
     assert len(held_out) > 80
     known = set(vocabulary())
     seen = {words: set() for words in WORDS}
-    for number, said in enumerate(DESCRIPTIONS[:1500]):
+    for number, said in enumerate(many_descriptions[:1500]):
         detail = ("complete", "brief", ("background", "nuisances"), ("relations",))[number % 4]
         for words in WORDS:
             split = caption_words(caption(said, seed=number, detail=detail, words=words))
@@ -155,8 +159,10 @@ def test_captions_for_fitting_have_no_held_out_words_and_every_word_occurs():
     assert known - seen["any"] - set("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") <= large
 
 
-def test_every_form_for_fitting_occurs():
-    texts = " | ".join(caption(said, seed=number, detail="full") for number, said in enumerate(DESCRIPTIONS[:1200]))
+def test_every_form_for_fitting_occurs(many_descriptions):
+    texts = " | ".join(
+        caption(said, seed=number, detail="full") for number, said in enumerate(many_descriptions[:1200])
+    )
     for slot in ("shape", "colour", "texture", "texture after", "size", "tilt", "place", "background", "lighting"):
         for value in values(slot):
             for form in forms(slot, value, "fitting"):
