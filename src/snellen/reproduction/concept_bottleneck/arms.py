@@ -56,7 +56,7 @@ class Arms:
         material: the task.
         network_plan: of the networks that are trained end to end.
         tuned_plan: of the image tower that is fine-tuned.
-        progress: hears of every step.
+        progress: callback that receives progress updates.
         draws: of random words, whose figures are averaged.
     """
 

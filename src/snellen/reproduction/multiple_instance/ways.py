@@ -109,7 +109,7 @@ def measured(
         task: bags.
         budget: numbers.
         rng: seeds weights, order and views, the same for every way.
-        progress: hears of every step.
+        progress: callback that receives progress updates.
         rates: learning rates, of which the tune bags choose one, see :func:`by_tune_bags`; None: those of the budget.
 
     Returns:

@@ -55,7 +55,7 @@ def weak_denoiser(
         rng: of images, initial weights and training.
         count: images of its training split.
         plan: of the training.
-        progress: hears of every step.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: the training images are not installed.
