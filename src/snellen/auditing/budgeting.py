@@ -55,7 +55,7 @@ class Choice(BaseModel):
     seconds: float = Field(description="the budget")
     images: int = Field(ge=1, description="images to audit at most; whole bags")
     of: int = Field(description="images that there were")
-    companions: dict[Companion, int] = Field(default_factory=dict, description="other images to look at, at most")
+    companions: dict[Companion, int] = Field(default_factory=dict, description="other images to read, at most")
     left_out: dict[str, str] = Field(default_factory=dict, description="checks that do not fit, with the reason")
     estimated: float = Field(description="seconds that all of it was estimated to take")
 

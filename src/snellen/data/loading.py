@@ -1,4 +1,4 @@
-"""Batches of prepared images, read ahead by threads, the same whatever the number of threads."""
+"""Batches of prepared images, read ahead by threads, the same for any number of threads."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class BagDecisions(Check):
     )
     positive: str | None = Field(None, description="the positive class, against all others; by default the last of two")
     examples: int = Field(5, ge=0, description="pictures for each finding")
-    shown: int = Field(8, ge=0, description="bags of which a heat map is drawn, wrong ones first")
+    shown: int = Field(8, ge=0, description="bags whose heat maps are drawn, wrong ones first")
 
     def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
         """Why the check cannot run, or None when it can.

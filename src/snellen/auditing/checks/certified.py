@@ -31,7 +31,7 @@ class Certified(Check):
     summary: ClassVar[str] = "l2 radius within which the vote under noise is proven, where the model was trained for it"
     needs: ClassVar = frozenset({"labels", "layers"})
 
-    share: float = Field(0.1, gt=0, le=1, description="share of the images that are looked at, drawn by their ids")
+    share: float = Field(0.1, gt=0, le=1, description="share of the images that are certified, drawn by their ids")
     samples: int = Field(1000, ge=1, description="noisy samples of each network that bound the vote")
     selection: int = Field(100, ge=1, description="noisy samples of each network that choose the class")
     alpha: float = Field(0.001, gt=0, lt=1, description="probability that the certificate of an image is wrong")

@@ -37,9 +37,9 @@ class Discrimination(Check):
     reads: ClassVar[frozenset[Kept]] = frozenset({"scores"})
 
     positive: str | None = Field(None, description="which of two classes is the positive one; by default the last")
-    specificity: float = Field(0.95, gt=0, lt=1, description="at which the sensitivity is told")
+    specificity: float = Field(0.95, gt=0, lt=1, description="at which the sensitivity is reported")
     prevalence: float | None = Field(
-        None, gt=0, lt=1, description="at which predictive values are told; by default that of the images"
+        None, gt=0, lt=1, description="at which predictive values are reported; by default that of the images"
     )
 
     def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:

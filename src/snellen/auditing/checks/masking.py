@@ -68,14 +68,14 @@ class Masking(Check):
     declared: tuple[AnyThreat, ...] = Field(
         (), description="threats that the classifier must withstand (--threat), instead of these: only there is harm"
     )
-    share: float = Field(0.25, gt=0, le=1, description="share of the images that are looked at, drawn by their ids")
+    share: float = Field(0.25, gt=0, le=1, description="share of the images that are attacked, drawn by their ids")
     steps: int = Field(20, ge=1, description="PGD steps")
     queries: int = Field(200, ge=1, description="queries of Square for each image")
     temperature: float | None = Field(
         None, gt=0, description="what logits are divided by; by default the spread of each image's own logits"
     )
     surrogate: str | None = Field(None, description="reference of a model of the same classes, for transferred images")
-    tolerance: float = Field(0.1, gt=0, lt=1, description="share of the images up to which nothing is told")
+    tolerance: float = Field(0.1, gt=0, lt=1, description="share of the images up to which nothing is reported")
     examples: int = Field(5, ge=0, description="images named for each finding")
 
     @model_validator(mode="after")

@@ -43,7 +43,7 @@ class MultiLabel(Check):
     typical: float = Field(
         0.5, gt=0, lt=1, description="share of a class's own images that must see it no more strongly than a window"
     )
-    tolerated: float = Field(0.05, gt=0, lt=1, description="share of images up to which nothing is told")
+    tolerated: float = Field(0.05, gt=0, lt=1, description="share of images up to which nothing is reported")
     examples: int = Field(12, ge=0, description="pictures")
 
     def cost(self) -> float:

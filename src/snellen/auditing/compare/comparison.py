@@ -57,7 +57,7 @@ class ComparedFinding(BaseModel):
 
     key: str
     title: str
-    first_harm: float | None = Field(description="null when the first run did not tell it")
+    first_harm: float | None = Field(description="null when the first run did not report it")
     second_harm: float | None
     first_level: Level | None
     second_level: Level | None

@@ -50,7 +50,7 @@ class FileSource(EncodedSource):
     Args:
         root: the folder that no file may lie outside of.
         paths: relative to ``root``, one for each row.
-        refused: row → reason, for rows that must not even be looked at.
+        refused: row → reason, for rows that must not be read.
         skipped: how many other files the folder holds.
         limits: see :class:`~snellen.data.files.decoding.DecodingLimits`.
         grey_range: values of black and white in grey images of more than 8 bits.

@@ -92,7 +92,7 @@ def _clipped(properties: ImageProperties) -> Values:
 
 
 def _sharpness(properties: ImageProperties) -> Values:
-    # Where there is hardly any contrast, sharpness is that of rounding and noise: no trouble can be told.
+    # Where there is hardly any contrast, sharpness is that of rounding and noise: no trouble can be detected.
     return np.where(properties.contrast < LOW_CONTRAST, math.inf, properties.sharpness)
 
 

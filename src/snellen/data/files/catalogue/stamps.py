@@ -69,7 +69,7 @@ def read_caption(root: Path, relative: str) -> str | None:
 
 
 def is_chatty(caption: str) -> bool:
-    """Whether a caption does more than name what is seen: it calls out, speaks to the reader or tells a story.
+    """Whether a caption does more than name what is seen: it calls out, speaks to the reader or narrates.
 
     A rule of thumb: a mark of exclamation or question, several sentences, more than :data:`MAX_PLAIN_WORDS` words, or
     one of a list of words ("you", "is", "used", "eat" …).

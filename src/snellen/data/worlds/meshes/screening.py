@@ -185,7 +185,7 @@ class RefusingRenderer:
             return hashlib.sha256(f"rejected: {error}".encode()).hexdigest()
 
     def render(self, object_id: str, viewpoints: Tensor) -> tuple[Tensor, Tensor]:
-        """Look at one object from viewpoints (n, 6), as the renderer does.
+        """Render one object from viewpoints (n, 6), as the renderer does.
 
         Raises:
             RejectedImageError: the object is unreadable or blank; the message begins with its id.

@@ -81,7 +81,7 @@ def narrower(denoiser: Denoiser, seed: int) -> nn.Module:
 
 @dataclass(frozen=True, eq=False)
 class Denoising:
-    """The objective: what the generator's own network was trained on, told conditions of which some are left out.
+    """The objective: what the generator's own network was trained on, with some conditions left out.
 
     Args:
         denoiser: says what is predicted, and at which levels of noise.
