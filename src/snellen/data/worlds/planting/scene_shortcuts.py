@@ -129,8 +129,8 @@ class SceneShortcut(PlantedDefect):
     strength: float = Field(0.95, ge=0, le=1, description="probability of the class's own value")
     correlation: Correlation = Field(
         "planted",
-        description="planted: by strength; aligned: always the class's own value; conflicting: always of another class; "
-        "neutral: each value alike",
+        description="planted: by strength; aligned: always the class's own value; conflicting: always of another "
+        "class; neutral: each value alike",
     )
 
     @abstractmethod
