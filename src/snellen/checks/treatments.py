@@ -97,8 +97,8 @@ def ladder(kind: str) -> tuple[Rung, ...]:
 def set_aside(kind: str) -> frozenset[str]:
     """Treatments of a kind that were no better than plain fine-tuning where both were measured, and are no cheaper.
 
-    Those that were worse for certain, and of those of which nothing is certain the ones that cost as much. One that was
-    not measured is not set aside.
+    Those that were significantly worse, and those without a significant change that cost as much. One that was not
+    measured is not set aside.
     """
     plain = next(rung.passes for rung, _ in _treatments() if rung.name == PLAIN)
     found = set()

@@ -43,7 +43,7 @@ class Reopening:
 
     Attributes:
         maker: ``module:function`` that takes classifiers, image sets by name, and the arguments, and returns the work.
-        classifiers: that are asked.
+        classifiers: that run.
         sets: images by name.
         methods: by area, which are written as records among the arguments.
         arguments: JSON values.
@@ -59,7 +59,7 @@ class Reopening:
         """See that a worker can make everything again.
 
         Raises:
-            InputError: model, images or a method were handed in as objects, or the model cannot be told from another.
+            InputError: model, images or a method were handed in as objects, or the model cannot be identified.
         """
         for classifier in self.classifiers:
             _check_classifier(classifier)

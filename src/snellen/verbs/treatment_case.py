@@ -127,7 +127,7 @@ class Case:
         )
         notes += left_out
         network = None
-        with suppress(UnsupportedError):  # the plan says of each treatment that it needs weights
+        with suppress(UnsupportedError):  # the plan says for each treatment that it needs weights
             network = trainable(model)
         obstacles = obstacles_of(subject.checks, model, place)
         plan = TreatmentPlan(prescribed(chosen, network, patient, treatments, obstacles), (*notes, *proving.notes))
