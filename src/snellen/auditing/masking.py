@@ -188,9 +188,8 @@ def breaks_more(
         words: ``{again}`` and ``{plain}`` stand for the shares.
         again: images that the other attack breaks, bool (n,), n > 0.
         plain: images that the plain one breaks, bool (n,).
-        tolerance: share in (0, 1) that is not told.
-        units: (n,), codes; of each unit the first image is tested.
-        useless: bool (n,), where a break by the other attack alone counts; None: everywhere.
+        tolerance: share in (0, 1) that is not reported. units: (n,), codes; of each unit the first image is tested.
+            useless: bool (n,), where a break by the other attack alone counts; None: everywhere.
     """
     chosen = _one_of_each(units, len(again))
     for_it = again & ~plain if useless is None else again & ~plain & useless

@@ -16,7 +16,7 @@ from snellen.core.errors import InputError, unknown_name
 
 
 class _Checks(Mapping[str, type[Check]]):
-    """Checks by name; the module of one is imported when it is looked up."""
+    """Checks by name; the module of one is imported when it is used."""
 
     def __getitem__(self, name: str) -> type[Check]:
         check: type[Check] = index.checks()[name].load()

@@ -74,7 +74,7 @@ class Background(Check):
         return self
 
     def cost(self) -> float:
-        """Composites of three kinds, and the evaluations, for the share that is looked at."""
+        """Composites of three kinds, and the evaluations, for the share that is drawn."""
         return self.share * (3 * self.swaps + self.evaluations)
 
     def conclude(self, reading: Reading) -> Conclusion:
@@ -207,7 +207,7 @@ class Background(Check):
         pictures: dict[str, bytes],
         pairs: FollowedGrounds | None,
     ) -> tuple[FindingExample, ...]:
-        """Images that are right before their own background, whatever its place, and wrong before another.
+        """Images that are right before their own background, in any place, and wrong before another.
 
         Args:
             found: what came out.

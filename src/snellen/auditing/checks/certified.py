@@ -47,7 +47,7 @@ class Certified(Check):
         return self._names("accuracy", "abstentions", "average_radius")
 
     def cost(self) -> float:
-        """Noisy samples of two networks, for the share that is looked at."""
+        """Noisy samples of two networks, for the share that is drawn."""
         return 2 * self.share * (self.samples + self.selection)
 
     def method(self, classifier: Classifier) -> VoteCertificate:
@@ -58,7 +58,7 @@ class Certified(Check):
         return kind(samples=self.samples, selection=self.selection, alpha=self.alpha)
 
     def measure(self, batch: Batch) -> Evidence | None:
-        """Certificates of a share of the labelled images; those that cannot be asked in this way are skipped."""
+        """Certificates of a share of the labelled images; those that cannot be certified in this way are skipped."""
         drawn = batch.rng.child(self.name).uniform("share", ())
         chosen = ((batch.labels >= 0) & (drawn.to(batch.labels.device) < self.share)).nonzero().flatten()
         if not len(chosen):
@@ -130,7 +130,7 @@ class Certified(Check):
 
 
 def _left_out(evidence: Evidence) -> list[str]:
-    """How many drawn images could not be asked, and why; they count in no figure."""
+    """How many drawn images could not be certified, and why; they count in no figure."""
     reasons = evidence.where(status="skipped").table["reason"].to_pylist()
     return [
         f"Certificates: {reasons.count(reason)} drawn images were not asked and count in no figure: {reason}."

@@ -1,4 +1,4 @@
-"""How well the scores tell the classes apart, whatever the threshold; of two classes, also at a chosen one."""
+"""How well the scores separate the classes, over all thresholds; of two classes, also at a chosen one."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Discrimination(Check):
         """Why the check cannot run, or None when it can.
 
         Raises:
-            InputError: the positive class is none of the classifier's; told before anything is computed.
+            InputError: the positive class is none of the classifier's; raised before anything is computed.
         """
         if self.positive is not None and self.positive not in classifier.class_names:
             raise unknown_name("class", self.positive, classifier.class_names)

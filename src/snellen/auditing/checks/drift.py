@@ -16,10 +16,10 @@ from snellen.core.finding import Finding, FindingExample
 from snellen.metrics.inspection.column_drift import LabelDrift, PropertyDrift, label_drift, property_drift
 from snellen.metrics.inspection.drift import FEWEST_UNITS, FeatureDrift, feature_drift
 
-#: Drift has no error scale of its own. Area under the ROC curve of telling the sets apart, lower bound → harm.
+#: Drift has no error scale of its own. Area under the ROC curve of separating the sets, lower bound → harm.
 DRIFT_HARM: tuple[tuple[float, float], ...] = ((0.9, 0.05), (0.7, 0.005), (0.0, 0.0))
 
-#: Means that differ by less, in standard deviations, are not what tells two sets apart.
+#: Means that differ by less, in standard deviations, do not separate two sets.
 TELLING_DIFFERENCE = 0.1
 
 

@@ -1,4 +1,4 @@
-"""Images, or units, that are in two sets of which one should not know the other."""
+"""Images, or units, that are in two sets that should share none."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ TABLE = "unleaked_images"
 
 @dataclass(frozen=True, eq=False)
 class _Pair:
-    """Two sets, of which the later should share nothing with the earlier.
+    """Two sets; the later should share nothing with the earlier.
 
     Attributes:
         name: of the pair, in the subject of its findings.
         source: what the earlier set is called.
         kind: of images of the later set: "", or "tuning ".
-        earlier: images of the first set that were looked at.
-        units: names of all its units, also of images that were not looked at.
+        earlier: images of the first set that were compared.
+        units: names of all its units, also of images that were not compared.
         cut: whether there are such images.
         later: images of the second set.
         audited: whether these are among the audited ones.
@@ -154,7 +154,7 @@ class Leakage(Check):
 
 
 def _is_cut(reading: Reading, name: Companion) -> bool:
-    """Whether images of a set were not looked at."""
+    """Whether images of a set were not compared."""
     return name in reading.wholes and reading.wholes[name].images > len(reading.companions[name])
 
 

@@ -28,10 +28,10 @@ WINNERS, STRENGTHS = "window_classes", "window_scores"
 
 
 class MultiLabel(Check):
-    """Look at windows of each image, and tell images in which another class than the label is seen as clearly.
+    """Score windows of each image, and report images in which another class than the label is seen as clearly.
 
     Harm is the share of all images whose decision counts as wrong, though it names a class that is seen beside the
-    label. It is run when asked for by name: it costs a pass for each window.
+    label. It runs only when named: it costs a pass for each window.
     """
 
     name: ClassVar[str] = "multi_label"

@@ -1,4 +1,4 @@
-"""What runs say of their images and labels: copies, contradictions, wrong labels, drift from the training images."""
+"""Runs' findings on their images and labels: copies, contradictions, wrong labels, drift from the training images."""
 
 from __future__ import annotations
 
