@@ -38,7 +38,7 @@ from snellen.metrics.inspection.fingerprints import Fingerprints, fingerprint
 def with_fingerprints(
     known: PerImage, images: ImageSet, classifier: Classifier, *, batch_size: int, workers: int
 ) -> PerImage:
-    """What is known of the usable images, with their fingerprints; as it is where no check asked for any.
+    """What is known of the usable images, with their fingerprints; as it is where no check needs any.
 
     Batches are those of the audit, so that the same images are usable again, and come in the same order.
 

@@ -136,8 +136,8 @@ def write_rows(
         ids: of the images.
         dtype: type of a row.
         shape: of a row.
-        produce: (first, one after the last, told) → their rows; while it works it may call ``told`` with the number of
-            images that are done since the last call.
+        produce: (first, one after the last, callback) → their rows; while it works it may call the callback with the
+            number of images that are done since the last call.
         finish: (rejected images with their reasons, hash of the array) → the record.
         shard: images that are made and confirmed together.
         progress: is called for every image.

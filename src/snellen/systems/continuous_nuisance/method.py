@@ -268,7 +268,7 @@ def _grouped(
     alone: list[tuple[tuple[str, ...], list[list[int]]]] = []
     for row, ((class_name, concept), seed) in enumerate(zip(asked, seeds, strict=True)):
         members = things.setdefault((class_name, seed), {})
-        if concept in members:  # asked for twice
+        if concept in members:  # requested twice
             alone.append(((concept,), [[row]]))
         else:
             members[concept] = row
