@@ -112,7 +112,7 @@ def test_other_class_names_than_outputs_say_whose_they_were(photos):
 
 def test_images_of_several_sizes_need_a_size(photos):
     Image.new("RGB", (30, 18)).save(photos / "cat" / "0.png")
-    with pytest.raises(InputError, match=r"have several sizes \(.*24x24.*\), and nobody said which one Small takes"):
+    with pytest.raises(InputError, match=r"several sizes \(.*24x24.*\), and it is not known which one Small takes"):
         snellen.audit(module(), photos)
     sized = snellen.load_classifier(module(), ["cat", "dog"], preparation=Preparation(size=(24, 24)))
     assert snellen.audit(sized, photos, checks=["clean"]).metrics["clean.accuracy"].n == 12

@@ -261,5 +261,5 @@ def _check_comparable(folder: Path, classifier: Classifier) -> None:
     if (folder / "manifest.json").exists() and classifier.fingerprint() is None:
         raise InputError(
             f"{folder} holds a run, and {classifier.name} cannot be hashed (a plain callable, or an edited model): "
-            f"nobody can tell whether it is the model of that run; choose another out"
+            f"it cannot be compared with the model of that run; choose another out"
         )

@@ -92,7 +92,7 @@ def _guessing(bags: BagTable, known: PerImage, names: tuple[str, ...], examples:
             kind="bag_accuracy",
             harm=harm,
             p_value=p_value,
-            title=f"Bags are told apart hardly better than by guessing: balanced accuracy {balanced:.1%}",
+            title=f"Bags are decided hardly better than by guessing: balanced accuracy {balanced:.1%}",
             facts={
                 "bags": len(right),
                 "balanced_accuracy": balanced,

@@ -289,7 +289,7 @@ def contradictions(
             found.append((place, int(positive[0]), f"labelled {name}, in bag {bags.ids[place]}, which is not"))
         complete = len(rows) == whole[bags.ids[place]].images and bool(known.labelled[rows].all())
         if bags.truth[place] and complete and not len(positive):
-            found.append((place, int(bags.strongest[place]), f"in {name} bag {bags.ids[place]}, none of which is"))
+            found.append((place, int(bags.strongest[place]), f"in {name} bag {bags.ids[place]}, with no such image"))
     if not found:
         return None
     healthy = sum(not bags.truth[place] for place, _, _ in found)

@@ -118,7 +118,7 @@ NOTES = (
     "Findings with a p value were chosen among all hypotheses that this audit tested (Benjamini and Hochberg): on "
     "average at most 5 % of them are false. Findings without one were counted, not inferred.",
     "Harm is the lower bound of the error under the condition minus that of its control, times the share of the images "
-    "concerned. The bound holds for 95 % of the findings that are told (Benjamini and Yekutieli). For calibration it "
+    "concerned. The bound holds for 95 % of the reported findings (Benjamini and Yekutieli). For calibration it "
     "is the share of the decisions by which right ones and stated confidences differ. For a classifier that hardly "
     "does more than guess it is the lower bound of the error rate.",
 )

@@ -56,7 +56,7 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
     if report.findings:
         console.print(findings)
     elif report.metrics:
-        console.print("\nNothing was found that is certain at 95 %.")
+        console.print("\nNo significant problems found.")
     else:
         console.print("Nothing could be measured: no usable image has a label.")
     if report.sight:

@@ -103,7 +103,7 @@ def _one_size(name: str, images: ImageSet) -> tuple[int, int]:
     if len(sizes) > 1:
         shown = ", ".join(f"{height}x{width}" for height, width in list(sizes)[:3])
         raise InputError(
-            f"the images of {images.name} have several sizes ({shown}, …), and nobody said which one {name} "
+            f"the images of {images.name} have several sizes ({shown}, …), and it is not known which one {name} "
             f"takes: give (model, transform) with the transform that it was evaluated with, or "
             f"snellen.load_classifier(model, class_names, preparation=snellen.Preparation(size=(224, 224)), "
             f"normalization=snellen.Normalization(mean, std)) with the model's own numbers"

@@ -136,7 +136,7 @@ def _check_classifier(classifier: Classifier) -> None:
         )
     if classifier.fingerprint() is None:
         raise InputError(
-            f"workers load the model themselves, and nobody can tell whether theirs is {classifier.name}, which "
+            f"workers load the model themselves, and theirs cannot be compared with {classifier.name}, which "
             f"cannot be hashed: it is a plain callable, or edited; undo the edit, {_FIX}"
         )
 

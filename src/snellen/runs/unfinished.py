@@ -51,7 +51,7 @@ def check_recognisable(folder: Path, record: str, classifier: Classifier, what: 
     if any((folder / name).exists() for name in (record, UNFINISHED)) and classifier.fingerprint() is None:
         raise InputError(
             f"{folder} holds {_article(what)} {what}, and {classifier.name} cannot be hashed (a plain callable, or an "
-            f"edited model): nobody can tell whether it is the model of that {what}; choose another --out"
+            f"edited model): it cannot be compared with the model of that {what}; choose another --out"
         )
 
 

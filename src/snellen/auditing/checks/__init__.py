@@ -82,7 +82,7 @@ def resolve_checks(
         else:
             check = build_check(named, {}) if isinstance(named, str) else named
         if check.name in chosen:
-            raise InputError(f"check {check.name!r} is asked for twice")
+            raise InputError(f"check {check.name!r} is requested twice")
         chosen[check.name] = check
     chosen.setdefault("clean", Clean())
     if threats:

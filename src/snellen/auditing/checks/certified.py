@@ -133,7 +133,7 @@ def _left_out(evidence: Evidence) -> list[str]:
     """How many drawn images could not be certified, and why; they count in no figure."""
     reasons = evidence.where(status="skipped").table["reason"].to_pylist()
     return [
-        f"Certificates: {reasons.count(reason)} drawn images were not asked and count in no figure: {reason}."
+        f"Certificates: {reasons.count(reason)} drawn images were not certified and count in no figure: {reason}."
         for reason in dict.fromkeys(reasons)
     ]
 

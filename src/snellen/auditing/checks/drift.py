@@ -87,9 +87,9 @@ class Drift(Check):
             hypotheses=hypotheses,
             panels=panels,
             notes=[
-                "Harm of drift is read from a table, by the lower end of the area with which a simple classifier tells "
-                "training and audited images apart: 0.005 from 0.7 on, 0.05 from 0.9 on. Drift is no loss of accuracy. "
-                "A model that has memorised its training images may take them otherwise than new ones."
+                "Harm of drift is read from a table, by the lower end of the area with which a simple classifier "
+                "separates training and audited images: 0.005 from 0.7 on, 0.05 from 0.9 on. Drift is no loss of "
+                "accuracy. A model that has memorised its training images may take them otherwise than new ones."
             ],
         )
 
@@ -100,7 +100,7 @@ class Drift(Check):
             harm=0.0,
             p_value=found.p_value,
             title=(
-                f"Audited images differ from training images: a simple classifier tells them apart with an area of "
+                f"Audited images differ from training images: a simple classifier separates them with an area of "
                 f"{found.auroc:.2f} (0.5 is chance)"
             ),
             facts={"auroc": found.auroc, "auroc_low": found.interval.low, "auroc_high": found.interval.high},

@@ -178,8 +178,8 @@ class Masking(Check):
                 share = float((zero[looked] == 1).mean())
                 hypotheses.append(self._hypothesis(threat, seen.signs, seen.only, share, reading))
         note = (
-            f"Masked gradients: {int(looked.sum())} images were looked at. Where no sign is told, these attacks found "
-            f"none within their budget; that does not make the model robust."
+            f"Masked gradients: {int(looked.sum())} images were attacked. No sign reported means that these attacks "
+            f"found none within their budget, not that the model is robust."
         )
         return Conclusion(metrics=metrics, hypotheses=hypotheses, notes=[note])
 

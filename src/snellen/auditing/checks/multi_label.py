@@ -35,7 +35,7 @@ class MultiLabel(Check):
     """
 
     name: ClassVar[str] = "multi_label"
-    summary: ClassVar[str] = "images that show several classes but have one label (when asked for)"
+    summary: ClassVar[str] = "images that show several classes but have one label (on request)"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
     by_default: ClassVar[bool] = False
 
@@ -119,8 +119,8 @@ class MultiLabel(Check):
             },
             notes=[
                 *left_out,
-                "Several classes in an image are told by the model's own scores for windows: a class that it sees in "
-                "backgrounds or in parts of other objects is told too, and one that it does not know is not.",
+                "Several classes in an image are found by the model's own scores for windows: a class that it sees in "
+                "backgrounds or in parts of other objects is reported too, and one that it does not know is not.",
             ],
         )
 

@@ -46,7 +46,7 @@ LACKS = {
     "bag_group_gap": "both runs have no such group of bags with bags inside and outside of it",
     "backdoor": "the other run tried no change towards this class; audit it with --set backdoor.earlier=RUN, the "
     "directory of the run that found one, and the same change is tried on both models",
-    "gradient_masking": "not one image that both models get right was looked at in both runs under this threat",
+    "gradient_masking": "not one image that both models get right was attacked in both runs under this threat",
     "multi_label": "not one image was judged in both runs",
     "group_gap": "the evidence of both runs has no such group with images inside and outside of it",
     "data_quality": "not both runs have such images beside others",

@@ -229,8 +229,8 @@ def check_alike(
     earlier = first.report.model["task"]
     if earlier != task:
         raise InputError(
-            f"the {names[0]} and the {names[1]} have other tasks ({earlier} and {task}): their figures mean other "
-            f"things"
+            f"the {names[0]} and the {names[1]} have other tasks ({earlier} and {task}): their figures cannot be "
+            f"compared"
         )
 
 

@@ -306,7 +306,7 @@ class _Items:
             raise InputError(f"{self.told}: its first image cannot be used: {error}") from error
         if once.tobytes() != again.tobytes():
             raise InputError(
-                f"{self.told} gives another image each time it is asked for the same one; leave random transforms out"
+                f"{self.told} gives another image each time the same one is read; leave random transforms out"
             )
         held = np.asarray(self.image(0)) if hasattr(self.image(0), "__array__") else None
         if held is None or held.dtype.kind != "f":

@@ -201,4 +201,4 @@ class _Worker:
                 how += ", which the system sends when memory is short"
         self._said.seek(0)
         said = self._said.read().decode(errors="replace").strip()
-        return f"{how}{'; it said: …' if said else ''}{said[-_TAIL:]}"
+        return f"{how}{'; its last output: …' if said else ''}{said[-_TAIL:]}"

@@ -161,6 +161,6 @@ def _without_tiles(file: SlideFile, tiling: Tiling) -> str:
     if min(file.size) * file.resolution() < microns:
         return f"slide {file.name} is smaller than one tile of {microns:g} microns"
     return (
-        f"slide {file.name} has no tile of which {tiling.tissue:.0%} is tissue: a bag without tiles. Look at its "
-        f"thumbnail; ask for less tissue (tissue=…), or leave the slide out"
+        f"slide {file.name} has no tile with {tiling.tissue:.0%} tissue: a bag without tiles. Check its "
+        f"thumbnail; set less tissue (tissue=…), or leave the slide out"
     )

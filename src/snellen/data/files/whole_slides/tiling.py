@@ -215,7 +215,7 @@ def index_tiles(
     wanted = tiling.mpp / mpp
     if wanted * _TOLERANCE < 1:
         raise RejectedImageError(
-            f"slide {name} has {mpp:g} microns per pixel, coarser than the {tiling.mpp:g} asked for; ask for mpp="
+            f"slide {name} has {mpp:g} microns per pixel, coarser than the requested {tiling.mpp:g}; set mpp="
             f"{mpp:g} or more"
         )
     extent, step = tiling.tile * wanted, tiling.step * wanted
