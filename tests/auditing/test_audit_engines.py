@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 from pathlib import Path
 
@@ -12,7 +13,10 @@ import pytest
 import torch
 
 from snellen.auditing.audit import audit
+from snellen.auditing.checks.adversarial import Adversarial
 from snellen.auditing.checks.clean import Clean
+from snellen.auditing.crew import default_crew
+from snellen.auditing.shard_work import ShardWork
 from snellen.checks.check import Conclusion
 from snellen.core.errors import InputError, RunConflictError, WorkerError
 from snellen.core.progress import Silent
@@ -20,6 +24,7 @@ from snellen.data.files.arrays import load_arrays
 from snellen.data.references import load_images
 from snellen.models.classifiers.references import load_classifier
 from snellen.runs.engines.in_process import InProcess
+from snellen.runs.estimate import plan as planned
 
 CHECKS = [
     "clean",
@@ -223,6 +228,112 @@ def test_parts_fill_one_folder_and_the_whole_command_finishes(given, whole, tmp_
     assert content(out) == content(whole)
     with pytest.raises(InputError, match="name it with out"):
         again(given, None, part="1/3")
+
+
+# -- where nobody names an engine --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_cores(monkeypatch):
+    """A machine of two cores, on which the start of workers costs nothing."""
+    monkeypatch.setattr("snellen.runs.engines.choosing.usable_cores", lambda: 2)
+    monkeypatch.setattr("snellen.runs.engines.choosing.START_SECONDS", 0.0)
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+def engine_of(folder):
+    """What a run says of who measured it."""
+    return json.loads((folder / "timing.json").read_text())["engine"]
+
+
+@pytest.mark.timeout(120)
+def test_two_cores_are_used_without_being_asked_for_and_change_nothing(given, whole, tmp_path, two_cores):
+    again(given, tmp_path / "run")
+    assert content(tmp_path / "run") == content(whole)
+    assert engine_of(tmp_path / "run").startswith("2 processes of this machine: they divide about")
+    plan = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert (plan["threads"], plan["shards"]) == (1, {"audit": 8, "train": 5})
+    assert torch.get_num_threads() == 2
+
+
+def work_on(classifier, images):
+    """The work of an audit; nothing of it is done here, where two threads would wait for each other."""
+    keep, checks = frozenset(), [Clean(), Adversarial(steps=2)]
+    return ShardWork(classifier, {"audit": images}, {"audit": checks}, keep, 4, 0, 0, save_images=True)
+
+
+def test_a_short_audit_stays_in_this_process_with_all_threads(given, monkeypatch, two_cores):
+    classifier, images, _ = given
+    assert default_crew(work_on(classifier, images)).processes == 2
+    monkeypatch.setattr("snellen.runs.engines.choosing.START_SECONDS", 3.0)
+    crew = default_crew(work_on(classifier, images))
+    assert (crew.engine, crew.threads) == (None, 2)
+    assert "s of one core, and workers take 3 s to start" in crew.why
+
+
+def test_a_run_of_one_process_and_a_part_are_measured_by_one(given, two_cores):
+    classifier, images, _ = given
+    crew = default_crew(work_on(classifier, images), threads=2)
+    assert (crew.engine, crew.threads) == (None, 2)
+    assert crew.why == "this process: it may use 2 cores, with 2 threads in each process"
+    assert default_crew(work_on(classifier, images), part="1/2").why == "this process: it measures one part of a run"
+
+
+@pytest.mark.parametrize("failing", ["at once", "later"])
+def test_workers_that_fail_are_done_without(given, whole, tmp_path, monkeypatch, two_cores, failing):
+    class Fails(Handed):
+        def run(self, work, setup, jobs):
+            for done, result in enumerate(super().run(work, setup, jobs)):
+                if done == 3 * (failing == "later"):
+                    raise WorkerError("worker 1 ended before it could begin")
+                yield result
+
+    monkeypatch.setattr("snellen.runs.engines.choosing.Local", lambda _processes: Fails())
+    again(given, tmp_path / "run")
+    assert content(tmp_path / "run") == content(whole)
+    told = "this process, after its workers had failed: worker 1 ended before it could begin"
+    assert engine_of(tmp_path / "run") == told
+
+
+def test_workers_that_were_asked_for_fail_loudly(given, tmp_path, monkeypatch):
+    class Fails(Handed):
+        def run(self, work, setup, jobs):
+            raise WorkerError("worker 1 ended before it could begin")
+            yield
+
+    monkeypatch.setattr("snellen.runs.engines.choosing.Local", lambda _processes: Fails())
+    with pytest.raises(WorkerError, match="before it could begin"):
+        again(given, tmp_path / "run", processes=2)
+
+
+def test_what_workers_would_not_have_is_measured_in_this_process(given, two_cores):
+    classifier, images, _ = given
+    own = load_classifier(classifier.module, classifier.class_names, preparation=classifier.preparation)
+    arrays = load_arrays(np.zeros((9, 28, 28, 3), np.uint8), images.labels[:9], class_names=images.class_names)
+    hooked = load_classifier("bundled:fashion-cnn")
+    hooked.module.register_forward_hook(lambda _layer, _inputs, scores: -scores)
+    reasons = {
+        "this process: workers load the model themselves, and .* was handed in as an object": (own, images),
+        "this process: workers read the images themselves, and .* was made of objects": (classifier, arrays),
+        "this process: somebody's hooks or functions are attached": (hooked, images),
+    }
+    for told, (model, data) in reasons.items():
+        crew = default_crew(work_on(model, data))
+        assert (crew.engine, crew.threads) == (None, 2)
+        assert re.match(told, crew.why)
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert "torch is set otherwise" in default_crew(work_on(classifier, images)).why
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_a_plan_says_where_an_audit_would_run(given, two_cores):
+    classifier, images, _ = given
+    estimate = planned(audit, classifier, images, **OPTIONS)
+    assert any(note.startswith("runs in 2 processes of this machine") for note in estimate.notes)
 
 
 # -- workers that are not what they should be --------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def test_parts_and_then_the_whole(run, tmp_path):
         (["--part", "1/2", "--out", "x", "--fail-on", "severe"], "go with the command without --part"),
         (["--part", "3/2", "--out", "x"], "a part is I/N"),
         (["--engine", "locl"], "'local'"),
-        (["--processes", "2"], "one process"),
+        (["--engine", "in_process", "--processes", "2"], "one process"),
         (["--address", "head:6379"], "Ray cluster"),
         (["--engine", "ray", "--address", "local"], "HOST:PORT or auto"),
         (["--shards", "0"], "greater than or equal to 1"),

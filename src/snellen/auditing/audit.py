@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from snellen.auditing.crew import SHARDS_EACH, WorkersFailedError, default_crew, without_workers
 from snellen.auditing.effort import Effort, chosen_checks
 from snellen.auditing.engine import report_of_part, set_runs
 from snellen.auditing.finishing import finish
@@ -60,7 +61,7 @@ def audit(
     seed: int = 0,
     save_images: bool = True,
     pseudonyms: Path | str | None = None,
-    engine: str | Engine = "in_process",
+    engine: str | Engine | None = None,
     processes: int | None = None,
     address: str | None = None,
     shards: int | None = None,
@@ -108,8 +109,11 @@ def audit(
             files of models are replaced before anything is written, and can be resolved with it. It may not lie in
             ``out``. What is random depends on ids, and is another draw than under the names.
         engine: ``in_process``, ``local`` (processes of this machine), ``ray``, or an engine object; changes no result.
-            Processes load model and images again, by the references that they were loaded by.
-        processes: of ``local`` and ``ray``; see :func:`~snellen.runs.engines.choosing.choose_engine`.
+            Processes load model and images again, by the references that they were loaded by. None: ``local`` where
+            that is possible and saves time, else ``in_process``; ``timing.json`` says which and why, and so does
+            :func:`snellen.plan`. See :func:`~snellen.runs.engines.choosing.choose_processes`.
+        processes: of ``local`` (also where no engine is named) and ``ray``; see
+            :func:`~snellen.runs.engines.choosing.choose_engine`.
         address: of a running Ray cluster; None starts one on this machine.
         shards: pieces that the run is cut into, what is lost at most when it is killed; changes no figure. None: eight
             batches each, or as the run in ``out`` has it.
@@ -170,13 +174,22 @@ def audit(
         sent = stack.enter_context(sent_log())
         _check_comparable(folder, asked.classifier)
         known_threads, known_shards = recorded(folder)
-        crew = choose_engine(
-            engine,
-            processes=processes,
-            threads=known_threads if threads is None else threads,
-            address=address,
-            gpu=asked.classifier.device.type == "cuda",
-        )
+        known_threads = known_threads if threads is None else threads
+
+        def work_on(asked: ResolvedAudit) -> ShardWork:
+            sets, keep = asked.images_by_set, privacy.kept(asked.reads)
+            return ShardWork(asked.classifier, sets, asked.checks_by_set, keep, batch_size, workers, seed, save_images)
+
+        if engine is None and processes is None and address is None:
+            crew = default_crew(work_on(asked), threads=known_threads, seconds=seconds_allowed, part=part)
+        else:
+            crew = choose_engine(
+                engine or ("in_process" if processes is None else "local"),
+                processes=processes,
+                threads=known_threads,
+                address=address,
+                gpu=asked.classifier.device.type == "cuda",
+            )
         stack.enter_context(crew.threads_set())
         choice = None
         # A plan contacts no server, and resolves no budget there.
@@ -189,19 +202,17 @@ def audit(
                 processes=crew.processes,
                 started=started,
             )
-        keep = privacy.kept(asked.reads)
-        work = ShardWork(
-            asked.classifier, asked.images_by_set, asked.checks_by_set, keep, batch_size, workers, seed, save_images
-        )
+        work = work_on(asked)
         again = None if crew.engine is None else work.reopening()
         if again is not None:
             again.check()
+        least = 1 if crew.engine is None or not crew.why else SHARDS_EACH * crew.processes
         counts = {
-            name: shard_count(len(one), batch_size, known_shards.get(name) if shards is None else shards)
+            name: shard_count(len(one), batch_size, known_shards.get(name) if shards is None else shards, least)
             for name, one in work.sets.items()
         }
         if rehearsing():
-            raise Planned(asked.estimate(work, counts, folder if out is not None else None))
+            raise Planned(asked.estimate(work, counts, folder if out is not None else None, crew.why))
         plan = plan_of(
             asked.classifier,
             asked.images,
@@ -231,7 +242,11 @@ def audit(
         sets = set_runs(run, work, counts)
         pieces = [piece for one in sets.values() for piece in one.pieces()]
         setup = dict if again is None else again.setup
-        measure(pieces, lambda: work, folder, listener, engine=crew.engine, setup=setup, part=mine)
+        try:
+            measure(pieces, lambda: work, folder, listener, engine=crew.engine, setup=setup, part=mine)
+        except WorkersFailedError as error:
+            crew = without_workers(crew, error)
+            measure(pieces, lambda: work, folder, listener)
         if part is not None:
             return report_of_part(run, part, pieces)
         report, seconds = finish(
@@ -246,7 +261,8 @@ def audit(
             effort=effort,
         )
         seconds["total"] = time.perf_counter() - started
-        run.write_json("timing.json", {name: round(value, 3) for name, value in seconds.items()})
+        timing: dict[str, float | str] = {name: round(value, 3) for name, value in seconds.items()}
+        run.write_json("timing.json", timing | ({"engine": crew.why} if crew.why else {}))
         # What is in memory is shown also where nothing is kept on disk.
         report = report if out is None else report.model_copy(update={"folder": folder})
         return report.examining(subject)

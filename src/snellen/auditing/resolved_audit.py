@@ -115,8 +115,15 @@ class ResolvedAudit:
         left = {**self.skipped, **choice.left_out}
         return replace(self, images=images, companions=companions, skipped=left), choice
 
-    def estimate(self, work: ShardWork, shards: Mapping[str, int], folder: Path | None) -> Estimate:
-        """What the audit will cost: passes as the checks state them, seconds measured on a few images."""
+    def estimate(self, work: ShardWork, shards: Mapping[str, int], folder: Path | None, where: str = "") -> Estimate:
+        """What the audit will cost: passes as the checks state them, seconds measured on a few images.
+
+        Args:
+            work: that is to be done.
+            shards: by set.
+            folder: of the run.
+            where: it would be done and why, where that was chosen.
+        """
         passes = sum(sum(work.cost(name).values()) * len(images) for name, images in work.sets.items())
         known: dict[str, Any] = {
             "what": "audit",
@@ -148,7 +155,10 @@ class ResolvedAudit:
             seconds=round(seconds, 1),
             memory=peak_memory(),
             requests=0,
-            notes=("measured on a few images in this process; several processes divide the time",),
+            notes=(
+                "measured on a few images in this process; several processes divide the time",
+                *([f"runs in {where}"] if where else []),
+            ),
         )
 
     @property

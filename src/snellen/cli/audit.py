@@ -12,9 +12,8 @@ import typer
 from snellen.cli.audit_summary import show_report
 from snellen.cli.engine_options import (
     AddressOption,
+    ChosenEngineOption,
     DryRunOption,
-    EngineName,
-    EngineOption,
     PartOption,
     ProcessesOption,
     ShardsOption,
@@ -166,7 +165,7 @@ def audit(
     seed: SeedOption = 0,
     save_images: SaveImagesOption = True,
     pseudonyms: PseudonymsOption = None,
-    engine: EngineOption = EngineName.in_process,
+    engine: ChosenEngineOption = None,
     processes: ProcessesOption = None,
     address: AddressOption = None,
     shards: ShardsOption = None,

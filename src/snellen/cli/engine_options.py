@@ -35,6 +35,15 @@ EngineOption = Annotated[
     ),
 ]
 
+ChosenEngineOption = Annotated[
+    EngineName | None,
+    typer.Option(
+        help="Where shards are measured: here, in processes of this machine, or on Ray. Changes no result.",
+        show_default="local where that saves time, else in_process",
+        rich_help_panel=RUN_PANEL,
+    ),
+]
+
 ProcessesOption = Annotated[
     int | None,
     typer.Option(

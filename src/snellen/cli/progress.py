@@ -80,7 +80,9 @@ class TerminalProgress:
         self._bars.stop()
 
     def begin(self, task: str, total: float) -> None:
-        """Show a bar."""
+        """Show a bar; a task that begins again begins at nothing."""
+        if task in self._tasks:
+            self.finish(task)
         self._tasks[task] = self._bars.add_task(task, total=total, note="")
 
     def advance(self, task: str, amount: float, note: str = "") -> None:

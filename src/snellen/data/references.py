@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from snellen.core.progress import Progress
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.beside import with_masks, with_table
 from snellen.data.files.bundled import load_bundled
-from snellen.data.files.catalogue import loading as known_sets
 from snellen.data.files.contained_file import printable
 from snellen.data.files.decoding import NO_DICOM
 from snellen.data.files.folder import DICOM, is_image_file, load_folder, load_single_image
@@ -31,15 +31,20 @@ from snellen.data.files.medmnist import load_npz
 from snellen.data.files.parquet_images.loading import load_parquet_images, stored_images_below
 from snellen.data.files.pictures import Values
 from snellen.data.files.splits import SPELLINGS, split_of
-from snellen.data.files.tar_shards import loading as tar_shards
-from snellen.data.files.whole_slides import loading as whole_slides
 from snellen.data.objects.data_sets import is_data_set, load_data_set
 from snellen.data.objects.tables import is_table, load_table
 from snellen.data.privacy.nameless import nameless_source
-from snellen.data.worlds.meshes import mesh_set as meshes
-from snellen.data.worlds.references import SCHEME, load_world
 
 Array = NDArray[np.generic] | Tensor
+
+#: Scheme → loader, "module:function", imported when used. Worlds alone take longer to import than all files together.
+SCHEMES: dict[str, str] = {
+    "known": "snellen.data.files.catalogue.loading:load_reference",
+    "meshes": "snellen.data.worlds.meshes.mesh_set:load_reference",
+    "optotypes": "snellen.data.worlds.references:load_world",
+    "slides": "snellen.data.files.whole_slides.loading:load_reference",
+    "tar": "snellen.data.files.tar_shards.loading:load_tar",
+}
 
 _FORMS = (
     "bundled:fashion-mnist, a procedural world as optotypes:scenes, a set that a package manager installs as "
@@ -182,16 +187,16 @@ def _from_text(
         return load_bundled(place.removeprefix("bundled:"), name=name), split
     if not place or "\0" in place:
         raise InputError(f"{ref!r} names no images; known forms: {_FORMS}")
-    if place.startswith(SCHEME):
-        return load_world(place.removeprefix(SCHEME), split=split, name=name), None
-    if place.startswith(known_sets.SCHEME):
-        return known_sets.load_reference(place, split=split, name=name), None
-    if place.startswith(whole_slides.SCHEME):
-        return whole_slides.load_reference(place, split=split, name=name, progress=progress), None
-    if place.startswith(meshes.SCHEME):
-        return meshes.load_reference(place, split=split, name=name), None
-    if place.startswith(tar_shards.SCHEME):
-        return tar_shards.load_tar(place.removeprefix(tar_shards.SCHEME), name=name), split
+    scheme, colon, rest = place.partition(":")
+    if colon and scheme in SCHEMES:
+        load = _loader(scheme)
+        if scheme == "tar":
+            return load(rest, name=name), split
+        if scheme == "optotypes":
+            return load(rest, split=split, name=name), None
+        if scheme == "slides":
+            return load(place, split=split, name=name, progress=progress), None
+        return load(place, split=split, name=name), None
     path = Path(place)
     if path.is_dir() and holds_idx(path):
         return load_idx(path, split=split or "test", name=name), None
@@ -205,7 +210,7 @@ def _from_text(
         return load_single_image(path, name=name), None
     suffix = path.suffix.lower()
     if suffix in (".tar", ".tgz") or path.name.lower().endswith((".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")):
-        return tar_shards.load_tar(place, name=name), split
+        return _loader("tar")(place, name=name), split
     if suffix not in (".csv", ".parquet", ".npz") or not path.is_file():
         if suffix in DICOM and path.is_file():
             raise InputError(f"{place}: {NO_DICOM}")
@@ -216,6 +221,12 @@ def _from_text(
     return load_manifest(path, columns=columns, name=name), split
 
 
+def _loader(scheme: str) -> Callable[..., ImageSet]:
+    module, _, function = SCHEMES[scheme].partition(":")
+    found: Callable[..., ImageSet] = getattr(importlib.import_module(module), function)
+    return found
+
+
 def _split_suffix(ref: str) -> tuple[str, Split | None]:
     """Part ``#test`` from the end, unless there is a file of that very name."""
     place, mark, last = ref.rpartition("#")
@@ -223,7 +234,7 @@ def _split_suffix(ref: str) -> tuple[str, Split | None]:
         return ref, None
     split = split_of(last)
     if split is None:
-        if place.startswith(("bundled:", SCHEME, whole_slides.SCHEME, tar_shards.SCHEME)) or os.path.lexists(place):
+        if place.startswith(("bundled:", "optotypes:", "slides:", "tar:")) or os.path.lexists(place):
             raise InputError(f"{ref!r}: unknown split {last!r}; known: {', '.join(SPELLINGS)}")
         return ref, None
     return place, split

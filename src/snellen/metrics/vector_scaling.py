@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from snellen.core.errors import InputError
@@ -75,10 +76,8 @@ def fit_vector_scaling(logits: ArrayLike, labels: ArrayLike) -> VectorScaling:
         gradient = np.concatenate([(miss * scores).sum(0), miss.sum(0) + 2e-6 * shift])
         return value + 1e-6 * float(shift @ shift), gradient
 
-    from scipy.optimize import minimize
-
     first = np.concatenate([np.full(classes, 1 / start), np.zeros(classes)])
-    found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    found = scipy.optimize.minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": 500})
     if not np.isfinite(found.x).all():
         raise InputError("vector scaling found no finite numbers for these scores")
     shift = found.x[classes:]

@@ -38,6 +38,19 @@ _FIX = 'or leave it to this process (engine "in_process")'
 
 
 @dataclass(frozen=True)
+class Obstacle:
+    """Why workers cannot do some work.
+
+    Attributes:
+        why: in a sentence.
+        fix: what to do about it.
+    """
+
+    why: str
+    fix: str
+
+
+@dataclass(frozen=True)
 class Reopening:
     """From what a worker makes the same work.
 
@@ -61,21 +74,30 @@ class Reopening:
         Raises:
             InputError: model, images or a method were handed in as objects, or the model cannot be identified.
         """
+        found = self.obstacle()
+        if found is not None:
+            raise InputError(f"{found.why}: {found.fix}, {_FIX}")
+
+    def obstacle(self) -> Obstacle | None:
+        """Why a worker cannot make everything again; None where it can."""
         for classifier in self.classifiers:
-            _check_classifier(classifier)
+            if (found := _obstacle_of(classifier)) is not None:
+                return found
         for images in self.sets.values():
             if images.reference is None:
-                raise InputError(
-                    f"workers read the images themselves, and {images.name} was made of objects: load it by a "
-                    f"reference, such as load_images(FOLDER), FILE.csv or FILE.npz, {_FIX}"
+                return Obstacle(
+                    f"workers read the images themselves, and {images.name} was made of objects",
+                    "load it by a reference, such as load_images(FOLDER), FILE.csv or FILE.npz",
                 )
         for area, methods in self.methods.items():
             for method in methods:
                 if not _is_found(area, method):
-                    raise InputError(
+                    return Obstacle(
                         f"workers make the methods themselves, and {method.name} is not one that is installed, by "
-                        f"name and parameters: install it as a plugin, {_FIX}"
+                        f"name and parameters",
+                        "install it as a plugin",
                     )
+        return None
 
     def setup(self) -> dict[str, Any]:
         """Everything from which :func:`open_work` makes the same work, as JSON values."""
@@ -128,17 +150,19 @@ def open_work(setup: Mapping[str, Any]) -> Callable[[bytes], bytes]:
     return answer
 
 
-def _check_classifier(classifier: Classifier) -> None:
+def _obstacle_of(classifier: Classifier) -> Obstacle | None:
     if classifier.reference is None:
-        raise InputError(
-            f"workers load the model themselves, and {classifier.name} was handed in as an object: load it by a "
-            f'reference, such as load_classifier("onnx:FILE") or "artifact:FOLDER", {_FIX}'
+        return Obstacle(
+            f"workers load the model themselves, and {classifier.name} was handed in as an object",
+            'load it by a reference, such as load_classifier("onnx:FILE") or "artifact:FOLDER"',
         )
     if classifier.fingerprint() is None:
-        raise InputError(
+        return Obstacle(
             f"workers load the model themselves, and theirs cannot be compared with {classifier.name}, which "
-            f"cannot be hashed: it is a plain callable, or edited; undo the edit, {_FIX}"
+            f"cannot be hashed",
+            "it is a plain callable, or edited; undo the edit",
         )
+    return None
 
 
 def _is_found(area: str, method: Method) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from snellen.core.errors import InputError, unknown_name
 from snellen.core.run import read_manifest
 from snellen.runs.engines.engine import Engine
 from snellen.runs.engines.local import Local
+from snellen.runs.engines.machine import usable_cores, usable_memory
 from snellen.runs.engines.ray_cluster import Ray
 
 #: Names of the engines.
@@ -21,6 +21,16 @@ ENGINES = ("in_process", "local", "ray")
 
 #: Processes on this machine where nobody says how many: as many as cores, at most these. Each holds the model.
 MOST_PROCESSES = 8
+
+#: Seconds of one core until a worker has imported everything and loaded model and images (docs/benchmarks.md).
+START_SECONDS = 3.0
+
+#: Workers that nobody asked for must save at least so many times what it takes to start them: torch's threads in this
+#: process gain something as well, and a short call must not become slower.
+WORTH = 5.0
+
+#: Share of the memory that all processes together may be expected to need.
+MEMORY_SHARE = 0.7
 
 
 @dataclass(frozen=True)
@@ -31,11 +41,13 @@ class Chosen:
         engine: None for this process.
         threads: of torch in each process, here too.
         processes: that work side by side, as far as it is known beforehand.
+        why: it was chosen, in words; empty where it was named.
     """
 
     engine: Engine | None
     threads: int
     processes: int = 1
+    why: str = ""
 
     @contextmanager
     def threads_set(self) -> Iterator[None]:
@@ -48,6 +60,63 @@ class Chosen:
         finally:
             if before != self.threads:
                 torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Load:
+    """Work that is to be done somewhere, as far as it can be counted beforehand. No clock is in it.
+
+    Attributes:
+        seconds: of one core, for all of it.
+        pieces: into which it can be cut.
+        memory: bytes that each process needs.
+    """
+
+    seconds: float
+    pieces: int
+    memory: int
+
+
+def choose_processes(load: Load, *, threads: int | None = None, obstacle: str | None = None) -> Chosen:
+    """Workers of this machine where they save more than they cost, else this process with torch's threads.
+
+    The number of threads can change last digits and is part of a plan, so nothing here depends on a clock or on what
+    else the machine does: the same call chooses the same again. No more cores are used than torch may use in this
+    process: ``OMP_NUM_THREADS=1`` or ``torch.set_num_threads(1)`` keeps everything in it.
+
+    Args:
+        load: what is to be done.
+        threads: of each process; None: torch's own number, divided among the processes.
+        obstacle: why workers cannot do it; None: they can.
+
+    Raises:
+        InputError: fewer than one thread.
+    """
+    _check_counts(threads=threads)
+    allowed = torch.get_num_threads()
+    here = Chosen(None, threads or allowed)
+    cores = min(_cores(), allowed)
+    many = min(cores // (threads or 1), MOST_PROCESSES, load.pieces)
+    each = threads or max(1, allowed // max(many, 1))
+    memory = usable_memory()
+    fitting = many if memory is None or not load.memory else min(many, int(MEMORY_SHARE * memory / load.memory))
+    saved = load.seconds * (1 - 1 / max(fitting, 1))
+    if obstacle is None:
+        obstacle = (
+            f"it may use {cores} core{'s' * (cores > 1)}, with {here.threads} threads in each process"
+            if cores // (threads or 1) < 2
+            else "the work is one piece"
+            if many < 2
+            else f"a second one would need {load.memory / 2**30:.1f} GiB of memory as well"
+            if fitting < 2
+            else f"all of it is about {load.seconds:.0f} s of one core, and workers take {START_SECONDS:.0f} s to start"
+            if saved < WORTH * START_SECONDS
+            else None
+        )
+    if obstacle is not None:
+        return replace(here, why=f"this process: {obstacle}")
+    why = f"{fitting} processes of this machine: they divide about {load.seconds:.0f} s of one core"
+    return Chosen(Local(fitting), each, fitting, why)
 
 
 def choose_engine(
@@ -74,9 +143,7 @@ def choose_engine(
     Raises:
         InputError: options that do not belong to the engine, or are below 1.
     """
-    for name, value in (("processes", processes), ("threads", threads)):
-        if value is not None and value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")
+    _check_counts(processes=processes, threads=threads)
     if not isinstance(engine, str):
         if processes is not None or address is not None:
             raise InputError("an engine that is handed in knows its own processes and address")
@@ -107,6 +174,12 @@ def recorded(folder: Path) -> tuple[int | None, dict[str, int]]:
         return None, {}
 
 
+def _check_counts(**counts: int | None) -> None:
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise InputError(f"{name} must be at least 1, got {value}")
+
+
 def _cores() -> int:
     """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()

@@ -64,8 +64,6 @@ class TarSource(EncodedSource):
         return content
 
 
-SCHEME = "tar:"
-
 #: Most members of all shards together, folders aside.
 MAX_MEMBERS = 1_000_000
 
